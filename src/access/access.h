@@ -1,0 +1,30 @@
+/*
+ * access.h
+ *	  What the current role may see of values under a named key.
+ *
+ * The answer is for GetUserId() at the moment of the call, and also for the
+ * authenticated user where that is a superuser (SET ROLE gives it nothing).
+ * Being a superuser, the table's owner or a member through superuser-ness
+ * counts for nothing.  Cached by role, family and policy generation.
+ */
+#ifndef DP_ACCESS_ACCESS_H
+#define DP_ACCESS_ACCESS_H
+
+#include "postgres.h"
+
+typedef enum DpPrivilege
+{
+	DP_PRIV_NONE,				/* ciphertext text, no operation */
+	DP_PRIV_MASK,				/* the value is its mask */
+	DP_PRIV_SEARCH,				/* masked, and = against a constant or parameter */
+	DP_PRIV_REVEAL				/* plaintext, every operator */
+} DpPrivilege;
+
+extern DpPrivilege dp_access_privilege(int32 family);
+
+/* Raise ERRCODE_INSUFFICIENT_PRIVILEGE naming the key and what is needed. */
+extern void dp_access_denied(int32 family, const char *needed) pg_attribute_noreturn();
+
+extern void dp_access_init(void);
+
+#endif							/* DP_ACCESS_ACCESS_H */

@@ -1,0 +1,28 @@
+/*
+ * track.h
+ *	  Which statement opens values, and how many.
+ *
+ * The types layer calls these immediately before it lets the caller have, or
+ * compares, a plaintext.  The first call of a statement writes the intent into
+ * the ring (and, in durable mode, waits until it is on disk); later calls only
+ * count.  Calls for index maintenance, referential integrity, literals and
+ * re-sealing for a subject are not reads and are not made.
+ *
+ * family: number of the named key within the database; key_name: its name.
+ * May raise errors (a cancelled wait), never after the plaintext was given.
+ */
+#ifndef DP_AUDIT_TRACK_H
+#define DP_AUDIT_TRACK_H
+
+#include "postgres.h"
+
+extern void dp_audit_opening(int32 family, const char *key_name);
+extern void dp_audit_comparing(int32 family, const char *key_name);
+
+/* True while the current statement is a COPY TO: masks are errors there. */
+extern bool dp_audit_in_copy_to(void);
+
+/* Hooks, shared memory, workers; from _PG_init only. */
+extern void dp_audit_init(void);
+
+#endif							/* DP_AUDIT_TRACK_H */

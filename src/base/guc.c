@@ -1,0 +1,130 @@
+/*
+ * guc.c
+ *	  Definition of every setting, sorted by name (lint checks the order).
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "base/guc.h"
+#include "utils/guc.h"
+
+char	   *dp_guc_default_kms_uri = NULL;
+char	   *dp_guc_kms_allowed = NULL;
+int			dp_guc_kms_timeout = 5000;
+int			dp_guc_input = DP_INPUT_PLAINTEXT;
+int			dp_guc_output = DP_OUTPUT_AUTO;
+char	   *dp_guc_purpose = NULL;
+int			dp_guc_key_cache_size = 16384;
+int			dp_guc_key_cache_soft_ttl = 300;
+int			dp_guc_key_cache_hard_ttl = 86400;
+int			dp_guc_audit_mode = DP_AUDIT_BUFFERED;
+int			dp_guc_audit_ring_size = 16384;
+char	   *dp_guc_audit_directory = NULL;
+char	   *dp_guc_databases = NULL;
+int			dp_guc_worker_naptime = 10;
+int			dp_guc_retention_batch_size = 1000;
+int			dp_guc_retention_cost_delay = 0;
+char	   *dp_guc_kms_aws_endpoint = NULL;
+char	   *dp_guc_kms_ca_file = NULL;
+
+static const struct config_enum_entry audit_mode_options[] = {
+	{"buffered", DP_AUDIT_BUFFERED, false},
+	{"durable", DP_AUDIT_DURABLE, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry input_options[] = {
+	{"plaintext", DP_INPUT_PLAINTEXT, false},
+	{"ciphertext", DP_INPUT_CIPHERTEXT, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry output_options[] = {
+	{"auto", DP_OUTPUT_AUTO, false},
+	{"mask", DP_OUTPUT_MASK, false},
+	{"ciphertext", DP_OUTPUT_CIPHERTEXT, false},
+	{NULL, 0, false}
+};
+
+void
+dp_guc_init(void)
+{
+	DefineCustomStringVariable("dataprotect.audit_directory",
+							   "Directory of the audit segments.",
+							   "Relative to the data directory, or absolute.",
+							   &dp_guc_audit_directory, "pg_dataprotect_audit",
+							   PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("dataprotect.audit_mode",
+							 "Whether a statement's audit intent is on disk before its first plaintext.",
+							 NULL, &dp_guc_audit_mode, DP_AUDIT_BUFFERED, audit_mode_options,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.audit_ring_size",
+							"Size of the memory-mapped audit ring.", NULL,
+							&dp_guc_audit_ring_size, 16384, 256, 1024 * 1024,
+							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.databases",
+							   "Databases whose workers the launcher keeps, comma-separated, or \"*\".", NULL,
+							   &dp_guc_databases, "*",
+							   PGC_POSTMASTER, GUC_LIST_INPUT, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.default_kms_uri",
+							   "KMS key that create_key() uses where none is named.", NULL,
+							   &dp_guc_default_kms_uri, "",
+							   PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("dataprotect.input",
+							 "Whether the text form enc:v1: is accepted as input.", NULL,
+							 &dp_guc_input, DP_INPUT_PLAINTEXT, input_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.key_cache_hard_ttl",
+							"Longest time for which a fetched key is used without the KMS.", NULL,
+							&dp_guc_key_cache_hard_ttl, 86400, 1, INT_MAX / 1000,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.key_cache_size",
+							"Number of keys that the shared arena holds.", NULL,
+							&dp_guc_key_cache_size, 16384, 128, 16 * 1024 * 1024,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.key_cache_soft_ttl",
+							"Age at which a fetched key is refreshed in the background.", NULL,
+							&dp_guc_key_cache_soft_ttl, 300, 1, INT_MAX / 1000,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.kms_allowed",
+							   "URI patterns of the KMS keys that may be used, comma-separated.",
+							   "A pattern is a URI whose last character may be \"*\".",
+							   &dp_guc_kms_allowed, "",
+							   PGC_POSTMASTER, GUC_LIST_INPUT | GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.kms_aws_endpoint",
+							   "Endpoint of AWS KMS; empty for Amazon's own.",
+							   "https only, unless the host is a loopback address.",
+							   &dp_guc_kms_aws_endpoint, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.kms_ca_file",
+							   "Certificate authorities trusted for KMS connections; empty for the system's.", NULL,
+							   &dp_guc_kms_ca_file, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.kms_timeout",
+							"Longest time that one KMS operation may take.", NULL,
+							&dp_guc_kms_timeout, 5000, 100, 600000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomEnumVariable("dataprotect.output",
+							 "Form in which protected values leave the server.", NULL,
+							 &dp_guc_output, DP_OUTPUT_AUTO, output_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.purpose",
+							   "Purpose for which this session reads personal data.", NULL,
+							   &dp_guc_purpose, "",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.retention_batch_size",
+							"Rows that retention removes in one transaction.", NULL,
+							&dp_guc_retention_batch_size, 1000, 1, 1000000,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.retention_cost_delay",
+							"Pause between two batches of retention.", NULL,
+							&dp_guc_retention_cost_delay, 0, 0, 60000,
+							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.worker_naptime",
+							"Time between two rounds of the background workers.", NULL,
+							&dp_guc_worker_naptime, 10, 1, INT_MAX / 1000,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+
+	MarkGUCPrefixReserved("dataprotect");
+}

@@ -1,0 +1,54 @@
+/*
+ * guc.h
+ *	  Every setting of the extension.  Names are public; see README.md.
+ *
+ * All variables are read-only outside guc.c.  Settings that change the shared
+ * layout are PGC_POSTMASTER.  No setting ever holds a secret.
+ */
+#ifndef DP_BASE_GUC_H
+#define DP_BASE_GUC_H
+
+#include "postgres.h"
+
+typedef enum DpInputMode
+{
+	DP_INPUT_PLAINTEXT,
+	DP_INPUT_CIPHERTEXT
+} DpInputMode;
+
+typedef enum DpOutputMode
+{
+	DP_OUTPUT_AUTO,				/* what the role's grants say */
+	DP_OUTPUT_MASK,				/* never more than the mask */
+	DP_OUTPUT_CIPHERTEXT		/* always the text form enc:v1: */
+} DpOutputMode;
+
+typedef enum DpAuditMode
+{
+	DP_AUDIT_BUFFERED,
+	DP_AUDIT_DURABLE
+} DpAuditMode;
+
+extern char *dp_guc_default_kms_uri;	/* NULL or "": none */
+extern char *dp_guc_kms_allowed;	/* comma-separated URI patterns; PGC_POSTMASTER */
+extern int	dp_guc_kms_timeout; /* ms, one whole KMS operation */
+extern int	dp_guc_input;		/* DpInputMode */
+extern int	dp_guc_output;		/* DpOutputMode */
+extern char *dp_guc_purpose;	/* NULL or "": none stated */
+extern int	dp_guc_key_cache_size;	/* entries of the arena; PGC_POSTMASTER */
+extern int	dp_guc_key_cache_soft_ttl;	/* s */
+extern int	dp_guc_key_cache_hard_ttl;	/* s */
+extern int	dp_guc_audit_mode;	/* DpAuditMode */
+extern int	dp_guc_audit_ring_size; /* kB; PGC_POSTMASTER */
+extern char *dp_guc_audit_directory;	/* relative to the data directory, or absolute; PGC_POSTMASTER */
+extern char *dp_guc_databases;	/* comma-separated, or "*"; PGC_POSTMASTER */
+extern int	dp_guc_worker_naptime;	/* s */
+extern int	dp_guc_retention_batch_size;	/* rows */
+extern int	dp_guc_retention_cost_delay;	/* ms between batches */
+
+extern char *dp_guc_kms_aws_endpoint;	/* "" = Amazon's; PGC_POSTMASTER */
+extern char *dp_guc_kms_ca_file;	/* "" = system store; PGC_POSTMASTER */
+
+extern void dp_guc_init(void);
+
+#endif							/* DP_BASE_GUC_H */

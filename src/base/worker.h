@@ -1,0 +1,50 @@
+/*
+ * worker.h
+ *	  The launcher, one worker of each registered kind per database, and
+ *	  statements in a transaction of their own.
+ *
+ * The launcher (one static background worker) starts every registered kind in
+ * every database named by dataprotect.databases that has the extension, and
+ * starts it again when it died.  CREATE and DROP EXTENSION wake it.
+ */
+#ifndef DP_BASE_WORKER_H
+#define DP_BASE_WORKER_H
+
+#include "postgres.h"
+
+/*
+ * Register a kind of per-database worker; from _PG_init only.
+ * round: called in a worker connected to the database as the bootstrap
+ * superuser, outside a transaction, about every naptime seconds (0: takes
+ * dataprotect.worker_naptime) and whenever dp_worker_wake() was called.
+ * Returns true where more work waits and it wants to be called at once.  An
+ * error in a round is logged without its statement, and the round is repeated
+ * after the nap.
+ */
+typedef bool (*DpWorkerRound) (void);
+extern void dp_worker_register(const char *kind, DpWorkerRound round, int naptime_ms);
+
+/* Set the latch of this database's worker of that kind; cheap; async-safe not. */
+extern void dp_worker_wake(Oid database, const char *kind);
+
+/* True where the extension is known to live in that database (emit_log_hook asks). */
+extern bool dp_worker_database_known(Oid database);
+
+/* Tell the launcher that the extension was created (true) or dropped here. */
+extern void dp_worker_announce(bool present);
+
+/*
+ * Run one SQL statement (a SELECT of one text value, or anything else) in a
+ * transaction of its own in the current database, as the bootstrap superuser,
+ * by a dynamic background worker; commits before it returns.  Returns the first
+ * column of the first row as text (palloc'd), or NULL.  The worker's error is
+ * raised here again with its SQLSTATE, message, detail and hint.  Waits;
+ * interruptible: the statement may then still commit.
+ * For what must survive the caller's rollback: keys exist before the first
+ * envelope under them.
+ */
+extern char *dp_worker_autonomous(const char *sql);
+
+extern void dp_worker_init(void);
+
+#endif							/* DP_BASE_WORKER_H */

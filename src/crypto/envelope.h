@@ -1,0 +1,76 @@
+/*
+ * envelope.h
+ *	  The stored form of one protected value.
+ *
+ *	offset	length	field
+ *	0		1		version (high nibble, 1) and flags (low nibble)
+ *	1		8		key id, big endian
+ *	9		16		search token, present where DP_ENV_TOKEN is set
+ *	9|25	12		nonce
+ *	21|37	n		ciphertext
+ *	..		16		tag
+ *
+ * AAD: header (9 bytes) | token (0 or 16) | type code (4 bytes, big endian).
+ * 37 bytes over the plaintext, 53 with a token.  The type code is a stable
+ * number of the base type and is not stored: a value opened as another type
+ * fails like any forgery.
+ *
+ * Parsing never reads outside [buf, buf + len); every failure looks the same to
+ * the caller of open.
+ */
+#ifndef DP_CRYPTO_ENVELOPE_H
+#define DP_CRYPTO_ENVELOPE_H
+
+#include "crypto/aead.h"
+
+#define DP_ENV_VERSION		1
+#define DP_ENV_TOKEN		0x01	/* a search token follows the key id */
+#define DP_ENV_COMPRESSED	0x02	/* the plaintext is compressed */
+#define DP_ENV_LITERAL		0x04	/* sealed under the literal key; never stored */
+#define DP_ENV_FLAGS_KNOWN	0x07
+
+#define DP_ENV_HEADER_LEN	9
+#define DP_ENV_OVERHEAD		(DP_ENV_HEADER_LEN + DP_NONCE_LEN + DP_TAG_LEN)
+
+typedef struct DpEnvelope
+{
+	uint8_t		flags;
+	uint64_t	key_id;
+	const uint8_t *header;		/* start of the envelope */
+	size_t		header_len;		/* header and token: what the AAD begins with */
+	const uint8_t *token;		/* NULL without DP_ENV_TOKEN */
+	const uint8_t *nonce;
+	const uint8_t *ciphertext;
+	size_t		ciphertext_len; /* = length of the plaintext before decompression */
+	const uint8_t *tag;
+} DpEnvelope;
+
+/* False where buf is not a well-formed v1 envelope.  out points into buf. */
+extern bool dp_envelope_parse(const uint8_t *buf, size_t len, DpEnvelope *out) DP_MUST_CHECK;
+
+static inline size_t
+dp_envelope_size(size_t plaintext_len, uint8_t flags)
+{
+	return plaintext_len + DP_ENV_OVERHEAD + ((flags & DP_ENV_TOKEN) ? DP_TOKEN_LEN : 0);
+}
+
+/* out: dp_envelope_size() bytes.  token: NULL without DP_ENV_TOKEN. */
+extern bool dp_envelope_seal(DpAead *aead, uint64_t key_id, uint8_t flags, uint32_t type_code,
+							 const uint8_t *token, const uint8_t *plaintext, size_t plaintext_len,
+							 uint8_t *out) DP_MUST_CHECK;
+
+/* out: env->ciphertext_len bytes; zeros on failure. */
+extern bool dp_envelope_open(DpAead *aead, const DpEnvelope *env, uint32_t type_code,
+							 uint8_t *out) DP_MUST_CHECK;
+
+/*
+ * XOR the token inside a (private copy of a) well-formed envelope with
+ * PRF(domain DP_PRF_BLIND, nonce); its own inverse.  No-op without a token.
+ */
+#define DP_PRF_HASH		'h'		/* index hashes */
+#define DP_PRF_TOKEN	't'		/* search tokens */
+#define DP_PRF_BLIND	'b'		/* token blinding in text and binary forms */
+#define DP_PRF_MASK		'm'		/* mask "token": a pseudonym per grantee */
+extern bool dp_envelope_blind(DpPrf *prf, uint8_t *envelope, size_t len) DP_MUST_CHECK;
+
+#endif							/* DP_CRYPTO_ENVELOPE_H */

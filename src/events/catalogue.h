@@ -1,0 +1,52 @@
+/*
+ * catalogue.h
+ *	  The closed catalogue of events.  Append only: codes are stored.
+ */
+#ifndef DP_EVENTS_CATALOGUE_H
+#define DP_EVENTS_CATALOGUE_H
+
+/* X(code, number, name): name is what dataprotect.audit_log.event shows. */
+#define DP_EVENT_CATALOGUE(X) \
+	X(DP_EVENT_VALUE_REVEALED,		1,	"value.revealed") \
+	X(DP_EVENT_ACCESS_DENIED,		2,	"access.denied") \
+	X(DP_EVENT_KEY_CREATED,			10, "key.created") \
+	X(DP_EVENT_KEY_ROTATED,			11, "key.rotated") \
+	X(DP_EVENT_KEY_SUSPENDED,		12, "key.suspended") \
+	X(DP_EVENT_KEY_RESUMED,			13, "key.resumed") \
+	X(DP_EVENT_KEY_DESTROYED,		14, "key.destroyed") \
+	X(DP_EVENT_SUBJECT_SUSPENDED,	15, "subject.suspended") \
+	X(DP_EVENT_SUBJECT_RESUMED,		16, "subject.resumed") \
+	X(DP_EVENT_SUBJECT_DESTROYED,	17, "subject.destroyed") \
+	X(DP_EVENT_LOCKDOWN_STARTED,	18, "lockdown.started") \
+	X(DP_EVENT_LOCKDOWN_LIFTED,		19, "lockdown.lifted") \
+	X(DP_EVENT_ACCESS_GRANTED,		20, "access.granted") \
+	X(DP_EVENT_ACCESS_REVOKED,		21, "access.revoked") \
+	X(DP_EVENT_COLUMN_ENCRYPTED,	30, "column.encrypted") \
+	X(DP_EVENT_COLUMN_DECRYPTED,	31, "column.decrypted") \
+	X(DP_EVENT_COLUMN_REENCRYPTED,	32, "column.reencrypted") \
+	X(DP_EVENT_COLUMN_BOUND,		33, "column.bound") \
+	X(DP_EVENT_TYPE_CREATED,		34, "type.created") \
+	X(DP_EVENT_RETENTION_CREATED,	40, "retention.created") \
+	X(DP_EVENT_RETENTION_ACTIVATED, 41, "retention.activated") \
+	X(DP_EVENT_RETENTION_PAUSED,	42, "retention.paused") \
+	X(DP_EVENT_RETENTION_RUN,		43, "retention.run") \
+	X(DP_EVENT_HOLD_PLACED,			44, "hold.placed") \
+	X(DP_EVENT_HOLD_RELEASED,		45, "hold.released") \
+	X(DP_EVENT_ACCOUNT_TYPE_CREATED, 50, "account_type.created") \
+	X(DP_EVENT_ACCOUNT_ANNOTATED,	51, "account_type.annotated") \
+	X(DP_EVENT_DELETION_REQUESTED,	52, "deletion.requested") \
+	X(DP_EVENT_DELETION_CANCELLED,	53, "deletion.cancelled") \
+	X(DP_EVENT_DELETION_ADVANCED,	54, "deletion.advanced") \
+	X(DP_EVENT_ACCOUNT_RETAINED,	55, "account.retained") \
+	X(DP_EVENT_ACCOUNT_EXPORTED,	56, "account.exported") \
+	X(DP_EVENT_WORKER_FAILED,		60, "worker.failed") \
+	X(DP_EVENT_KMS_FAILED,			61, "kms.failed")
+
+typedef enum DpEventCode
+{
+#define X(code, number, name) code = number,
+	DP_EVENT_CATALOGUE(X)
+#undef X
+} DpEventCode;
+
+#endif							/* DP_EVENTS_CATALOGUE_H */

@@ -1,0 +1,23 @@
+/*
+ * event.h
+ *	  Record one administrative act in the audit log.
+ *
+ * The act's intent is in the ring when dp_event_admin() returns; its result
+ * (ok or rolled_back) follows at the end of the transaction.  Statements that
+ * read values are tracked by audit/track.h, not here.
+ */
+#ifndef DP_EVENTS_EVENT_H
+#define DP_EVENTS_EVENT_H
+
+#include "postgres.h"
+
+#include "events/catalogue.h"
+
+/*
+ * key_name: NULL where the act concerns no key.  detail_json: NULL or a JSON
+ * object in the server's encoding, without secrets and without plaintext.
+ * Waits for space where the ring is full.
+ */
+extern void dp_event_admin(DpEventCode code, const char *key_name, const char *detail_json);
+
+#endif							/* DP_EVENTS_EVENT_H */

@@ -1,0 +1,114 @@
+/*
+ * keys.h
+ *	  Named keys, their versions, subject keys, and the shared arena.
+ *
+ * A "family" is one named key of one database: the unit of grants, masks and
+ * states.  Every data or subject key belongs to a family; a key id names one
+ * key.  Keys are found by key id: backend-local contexts first, then the arena
+ * (copied out under its lock), then the row in dataprotect.key_version, read by
+ * the catalog snapshot and unwrapped under its epoch key, then the KMS agent.
+ *
+ * Contexts returned here belong to a backend-local cache: valid until the next
+ * call of any dp_keys_ function, never freed by the caller.
+ */
+#ifndef DP_KEYS_KEYS_H
+#define DP_KEYS_KEYS_H
+
+#include "postgres.h"
+
+#include "crypto/envelope.h"
+
+typedef enum DpKeyState
+{
+	DP_KEY_ACTIVE = 'a',
+	DP_KEY_RETIRED = 'r',		/* opens, seals nothing new */
+	DP_KEY_SUSPENDED = 's',		/* opens nothing until resumed */
+	DP_KEY_DESTROYED = 'd',		/* gone for good: tombstone */
+	DP_KEY_SPARE = 'p'			/* minted subject key nobody claimed yet */
+} DpKeyState;
+
+/* Copy of a row of dataprotect.key. */
+typedef struct DpFamily
+{
+	int32		family;
+	NameData	name;
+	char		state;			/* DpKeyState */
+	uint64		current_key_id; /* seals from now on; 0: none */
+	bool		has_keep;		/* expiring key */
+	char		mask[64];		/* canonical mask text */
+} DpFamily;
+
+/* How a key is about to be used. */
+typedef enum DpKeyUse
+{
+	DP_USE_READ,				/* show or compare: suspended keys do not open */
+	DP_USE_MAINTAIN				/* index maintenance, re-sealing: they do */
+} DpKeyUse;
+
+typedef enum DpKeyStatus
+{
+	DP_KEY_OK,
+	DP_KEY_UNREADABLE			/* suspended, expired or destroyed: reads as NULL */
+} DpKeyStatus;
+
+typedef struct DpKey
+{
+	uint64		key_id;
+	int32		family;
+	DpKeyPurpose purpose;
+	DpAead	   *aead;			/* NULL where status is not DP_KEY_OK */
+} DpKey;
+
+/*
+ * Key by id.  Raises an error where no such key exists in this database
+ * (ERRCODE_UNDEFINED_OBJECT, same text whatever the value) or where its epoch
+ * key can be had neither from the arena nor from the KMS
+ * (ERRCODE_DATAPROTECT_KMS..., names key and KMS).
+ * in_comparator: never waits, never takes a heavyweight lock; a miss is a
+ * retryable error (ERRCODE_T_R_SERIALIZATION_FAILURE).
+ */
+extern DpKeyStatus dp_keys_get(uint64 key_id, DpKeyUse use, bool in_comparator, DpKey *out);
+
+/* The family of that name, or an error with a hint; by number likewise.
+ * Pointers stay valid until the next call. */
+extern const DpFamily *dp_keys_family_by_name(const char *name);
+extern const DpFamily *dp_keys_family(int32 family);
+
+/* The key that seals new values of a family; errors where it is not active. */
+extern void dp_keys_for_seal(const DpFamily *family, DpKey *out);
+
+/* The database's literal key and PRF; errors where no key was ever created. */
+extern void dp_keys_literal(DpKey *out);
+extern DpPrf *dp_keys_prf(void);
+
+/*
+ * The key of one account under a family: claimed for it in the caller's
+ * transaction where it has none yet (from committed spares).  Errors:
+ * ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE for a tombstone or a suspended one.
+ */
+extern void dp_keys_for_subject(const DpFamily *family, const char *account_type,
+								const char *subject, DpKey *out);
+
+/* The id of that key, or 0 where the account has none.  Opens nothing. */
+extern uint64 dp_keys_subject_id(int32 family, const char *account_type, const char *subject);
+
+/* Seal or open under the audit key; false where no key was ever created. */
+extern bool dp_keys_audit_seal(const uint8 *in, Size len, bytea **out);
+extern bool dp_keys_audit_open(const uint8 *in, Size len, bytea **out);
+
+/* The audit chain's PRF, or NULL where no key was ever created. */
+extern DpPrf *dp_keys_audit_chain(void);
+
+/* Load every version of a family into the arena (before ordered indexes open). */
+extern void dp_keys_preload(int32 family);
+
+/*
+ * Generations: bumped after commit of any change of keys or of policy (grants,
+ * masks); local caches compare and start afresh.
+ */
+extern uint64 dp_keys_generation(void);
+extern uint64 dp_policy_generation(void);
+
+extern void dp_keys_init(void);
+
+#endif							/* DP_KEYS_KEYS_H */

@@ -1,0 +1,94 @@
+/*
+ * kms.h
+ *	  What the rest of the extension may ask of a key management service.
+ *
+ * Only the key agent (agent.c), one static background worker without a database
+ * connection, talks to a KMS and holds its credentials.  Backends put a request
+ * into shared memory, set the agent's latch and wait, interruptible, for the
+ * result; requests for the same key id share one KMS call (single flight).
+ *
+ * An epoch key is the only key that a KMS ever wraps.  It is delivered into
+ * shared memory by a callback of the keys layer (dp_kms_set_sink), never through
+ * a request's reply.
+ *
+ * Errors are returned, not raised: DpKmsError carries the URI that failed, a
+ * text without secrets, and the SQLSTATE that fits.
+ */
+#ifndef DP_KMS_KMS_H
+#define DP_KMS_KMS_H
+
+#include "postgres.h"
+
+#include "crypto/aead.h"
+
+#define DP_KMS_URI_MAX		512 /* bytes with the terminator */
+#define DP_KMS_MAX_URIS		4	/* URIs of one key */
+#define DP_KMS_BLOB_MAX		1024	/* largest wrapped epoch key */
+
+/* Authenticated by the KMS as its encryption context; never personal data. */
+typedef struct DpKmsContext
+{
+	uint8		database_uid[16];
+	uint64		key_id;			/* ignored by dp_kms_create */
+	int32		version;		/* epoch number */
+	DpKeyPurpose purpose;		/* DP_PURPOSE_EPOCH */
+} DpKmsContext;
+
+typedef struct DpKmsBlob
+{
+	int			len;
+	uint8		data[DP_KMS_BLOB_MAX];
+} DpKmsBlob;
+
+typedef struct DpKmsError
+{
+	int			sqlstate;
+	char		uri[DP_KMS_URI_MAX];
+	char		detail[256];	/* full sentence, no secret */
+} DpKmsError;
+
+/* Shared memory, GUC checks, worker registration; from _PG_init only. */
+extern void dp_kms_init(void);
+
+/*
+ * Called in the agent for each epoch key that was made or unwrapped: the keys
+ * layer copies it into its arena.  Must not raise errors.  Set at _PG_init.
+ */
+typedef void (*DpKmsSink) (Oid database, uint64 key_id, const uint8 key[DP_KEY_LEN]);
+extern void dp_kms_set_sink(DpKmsSink sink);
+
+/*
+ * Raise an error unless the URI is well formed, of a known scheme, matches
+ * dataprotect.kms_allowed (ERRCODE_INSUFFICIENT_PRIVILEGE) and its endpoint
+ * obeys the rules (https, or loopback).  file:///path: the file itself is
+ * examined by the agent.
+ */
+extern void dp_kms_check_uri(const char *uri);
+
+/*
+ * Make a new epoch key, wrap it under every URI (all must succeed) and deliver
+ * it to the sink.  out_blobs: n_uris entries, in the order of uris.  Waits;
+ * processes interrupts; call it without locks and outside critical sections.
+ */
+extern bool dp_kms_create(Oid database, const DpKmsContext *context,
+						  const char *const *uris, int n_uris,
+						  uint64 *out_key_id, DpKmsBlob *out_blobs,
+						  DpKmsError *out_error) DP_MUST_CHECK;
+
+/*
+ * Unwrap an epoch key by the first URI that answers (healthy ones first), check
+ * that its id is context->key_id, deliver it to the sink.  Concurrent calls for
+ * one key id cost one KMS call.
+ */
+extern bool dp_kms_fetch(Oid database, const DpKmsContext *context,
+						 const char *const *uris, const DpKmsBlob *blobs, int n_uris,
+						 DpKmsError *out_error) DP_MUST_CHECK;
+
+/*
+ * Unless the key was fetched within the soft TTL, ask the agent to fetch it
+ * again, and do not wait.
+ */
+extern void dp_kms_refresh(Oid database, const DpKmsContext *context,
+						   const char *const *uris, const DpKmsBlob *blobs, int n_uris);
+
+#endif							/* DP_KMS_KMS_H */
