@@ -82,14 +82,19 @@ typedef enum DpKeyPurpose
 	DP_PURPOSE_POLICY = 8		/* MACs of policy rows */
 } DpKeyPurpose;
 
-/* First 64 bits of HMAC(key, "dataprotect key id v1" || purpose); never 0. */
+/*
+ * First 64 bits of HMAC(key, "dataprotect key id v1" || purpose), purpose one
+ * byte; never 0.
+ */
 extern bool dp_key_id(const uint8_t key[DP_KEY_LEN], DpKeyPurpose purpose,
 					  uint64_t *out_key_id) DP_MUST_CHECK;
 
 /*
  * Wrapped key: 1 byte format (1) | 12 nonce | 32 ciphertext | 16 tag.
- * context: authenticated, not stored (database uid, key id, purpose, version).
+ * context: authenticated, not stored (database uid, key id, purpose, version),
+ * at most DP_WRAP_CONTEXT_MAX bytes.  unwrap: the key, or false and zeros.
  */
+#define DP_WRAP_CONTEXT_MAX 256
 #define DP_WRAPPED_LEN (1 + DP_NONCE_LEN + DP_KEY_LEN + DP_TAG_LEN)
 extern bool dp_key_wrap(const uint8_t wrapping_key[DP_KEY_LEN],
 						const uint8_t *context, size_t context_len,

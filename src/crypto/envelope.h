@@ -4,7 +4,7 @@
  *
  *	offset	length	field
  *	0		1		version (high nibble, 1) and flags (low nibble)
- *	1		8		key id, big endian
+ *	1		8		key id, big endian, never 0
  *	9		16		search token, present where DP_ENV_TOKEN is set
  *	9|25	12		nonce
  *	21|37	n		ciphertext

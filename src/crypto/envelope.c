@@ -1,0 +1,131 @@
+/*
+ * envelope.c
+ *	  Parse, seal, open and blind the stored form of a value; see envelope.h.
+ */
+#include "crypto/envelope.h"
+
+#include <string.h>
+
+#include <openssl/crypto.h>
+
+#define TYPE_CODE_LEN	4
+#define AAD_MAX			(DP_ENV_HEADER_LEN + DP_TOKEN_LEN + TYPE_CODE_LEN)
+
+static inline uint8_t *
+put_be32(uint8_t *to, uint32_t value)
+{
+	to[0] = (uint8_t) (value >> 24);
+	to[1] = (uint8_t) (value >> 16);
+	to[2] = (uint8_t) (value >> 8);
+	to[3] = (uint8_t) value;
+	return to + 4;
+}
+
+static inline uint32_t
+get_be32(const uint8_t *from)
+{
+	return (uint32_t) from[0] << 24 | (uint32_t) from[1] << 16 |
+		(uint32_t) from[2] << 8 | (uint32_t) from[3];
+}
+
+/* Header and token as stored, then the type code, in one piece. */
+static inline size_t
+build_aad(const uint8_t *header, size_t header_len, uint32_t type_code,
+		  uint8_t aad[AAD_MAX])
+{
+	memcpy(aad, header, header_len);
+	put_be32(aad + header_len, type_code);
+	return header_len + TYPE_CODE_LEN;
+}
+
+bool
+dp_envelope_parse(const uint8_t *buf, size_t len, DpEnvelope *out)
+{
+	size_t		header_len = DP_ENV_HEADER_LEN;
+	uint8_t		flags;
+	uint64_t	key_id;
+
+	if (len < DP_ENV_OVERHEAD || buf[0] >> 4 != DP_ENV_VERSION)
+		return false;
+	flags = buf[0] & 0x0f;
+	if ((flags & ~DP_ENV_FLAGS_KNOWN) != 0 || len < dp_envelope_size(0, flags))
+		return false;
+	key_id = (uint64_t) get_be32(buf + 1) << 32 | get_be32(buf + 5);
+	if (key_id == 0)
+		return false;
+	if (flags & DP_ENV_TOKEN)
+		header_len += DP_TOKEN_LEN;
+
+	out->flags = flags;
+	out->key_id = key_id;
+	out->header = buf;
+	out->header_len = header_len;
+	out->token = (flags & DP_ENV_TOKEN) ? buf + DP_ENV_HEADER_LEN : NULL;
+	out->nonce = buf + header_len;
+	out->ciphertext = out->nonce + DP_NONCE_LEN;
+	out->ciphertext_len = len - dp_envelope_size(0, flags);
+	out->tag = out->ciphertext + out->ciphertext_len;
+	return true;
+}
+
+bool
+dp_envelope_seal(DpAead *aead, uint64_t key_id, uint8_t flags, uint32_t type_code,
+				 const uint8_t *token, const uint8_t *plaintext, size_t plaintext_len,
+				 uint8_t *out)
+{
+	uint8_t		aad[AAD_MAX];
+	size_t		aad_len;
+	uint8_t    *at = out;
+	uint8_t    *nonce;
+
+	/* write nothing that dp_envelope_parse() would refuse */
+	if ((flags & ~DP_ENV_FLAGS_KNOWN) != 0 || key_id == 0 ||
+		((flags & DP_ENV_TOKEN) != 0) != (token != NULL))
+		return false;
+
+	*at++ = (uint8_t) (DP_ENV_VERSION << 4 | flags);
+	at = put_be32(at, (uint32_t) (key_id >> 32));
+	at = put_be32(at, (uint32_t) key_id);
+	if (token != NULL)
+	{
+		memcpy(at, token, DP_TOKEN_LEN);
+		at += DP_TOKEN_LEN;
+	}
+	aad_len = build_aad(out, (size_t) (at - out), type_code, aad);
+	nonce = at;
+	at += DP_NONCE_LEN;
+
+	return dp_random_nonce(nonce) &&
+		dp_aead_seal(aead, nonce, aad, aad_len, plaintext, plaintext_len,
+					 at, at + plaintext_len);
+}
+
+bool
+dp_envelope_open(DpAead *aead, const DpEnvelope *env, uint32_t type_code, uint8_t *out)
+{
+	uint8_t		aad[AAD_MAX];
+	size_t		aad_len = build_aad(env->header, env->header_len, type_code, aad);
+
+	return dp_aead_open(aead, env->nonce, aad, aad_len,
+						env->ciphertext, env->ciphertext_len, env->tag, out);
+}
+
+bool
+dp_envelope_blind(DpPrf *prf, uint8_t *envelope, size_t len)
+{
+	uint8_t		pad[DP_PRF_OUT_LEN];
+	DpEnvelope	env;
+	size_t		i;
+
+	if (!dp_envelope_parse(envelope, len, &env))
+		return false;
+	if (env.token == NULL)
+		return true;
+	if (!dp_prf(prf, DP_PRF_BLIND, env.nonce, DP_NONCE_LEN, pad))
+		return false;
+
+	for (i = 0; i < DP_TOKEN_LEN; i++)
+		envelope[DP_ENV_HEADER_LEN + i] ^= pad[i];
+	OPENSSL_cleanse(pad, sizeof(pad));
+	return true;
+}
