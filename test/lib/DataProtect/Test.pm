@@ -1,0 +1,396 @@
+package DataProtect::Test;
+
+=head1 NAME
+
+DataProtect::Test - throw-away servers with dataprotect for TAP tests
+
+=head1 SYNOPSIS
+
+	use lib "$FindBin::RealBin/../lib";
+	use DataProtect::Test;
+	use Test::More;
+
+	my $node = new_node('main');
+	create_extension($node);
+	$node->safe_psql('postgres', "SELECT dataprotect.create_key('pii')");
+
+Every server lives in a folder of its own, has shared_preload_libraries =
+'dataprotect', a file:// root key outside its data directory, and that key as
+dataprotect.default_kms_uri.  Nothing here sleeps for a fixed time: waits poll
+with a deadline.
+
+=cut
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use File::Basename qw(dirname);
+use File::Find ();
+use File::Path qw(make_path);
+use File::Spec;
+use IPC::Run ();
+use Time::HiRes qw(sleep time);
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(
+  new_node
+  create_extension
+  create_key_file
+  kms_dir
+  kms_uri
+  load_company
+  load_pagila
+  have_pagila
+  poll_until
+  poll_sql
+  kill9_node
+  start_at
+  have_faketime
+  files_with
+  psql_fails
+  sqlstate_of
+  TIMEOUT
+);
+
+# Deadline of every wait, in seconds; never how long a passing test takes.
+use constant TIMEOUT => $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
+
+my $top = File::Spec->rel2abs(dirname(__FILE__) . '/../../..');
+
+=head1 FUNCTIONS
+
+=head2 new_node($name, %options)
+
+A running server.  Options: conf (text appended to postgresql.conf), preload
+(0: without shared_preload_libraries), start (0: configured, not started),
+init (array of parameters of PostgreSQL::Test::Cluster's init()).
+
+=cut
+
+sub new_node
+{
+	my ($name, %opt) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(@{ $opt{init} || [] });
+	create_key_file(kms_dir($node) . '/root.key');
+	if (!exists $opt{preload} || $opt{preload})
+	{
+		$node->append_conf('postgresql.conf', sprintf(<<'CONF', kms_dir($node), kms_uri($node)));
+shared_preload_libraries = 'dataprotect'
+dataprotect.kms_allowed = 'file://%s/*'
+dataprotect.default_kms_uri = '%s'
+dataprotect.worker_naptime = 1s
+CONF
+	}
+	$node->append_conf('postgresql.conf', $opt{conf}) if defined $opt{conf};
+	$node->start if !exists $opt{start} || $opt{start};
+	return $node;
+}
+
+=head2 create_extension($node, $database)
+
+CREATE EXTENSION in a database ("postgres" by default).
+
+=cut
+
+sub create_extension
+{
+	my ($node, $database) = @_;
+	$node->safe_psql($database || 'postgres', 'CREATE EXTENSION dataprotect');
+	return;
+}
+
+=head2 kms_dir($node), kms_uri($node), create_key_file($path)
+
+The folder of a node's file:// keys, the URI of its first key, and a way to
+make another: 32 random bytes, mode 0600.
+
+=cut
+
+sub kms_dir
+{
+	my ($node) = @_;
+	my $dir = $node->basedir . '/kms';
+	make_path($dir, { mode => 0700 }) if !-d $dir;
+	return $dir;
+}
+
+sub kms_uri
+{
+	my ($node, $file) = @_;
+	return 'file://' . kms_dir($node) . '/' . ($file || 'root.key');
+}
+
+sub create_key_file
+{
+	my ($path) = @_;
+	my $mask = umask 0077;
+	system('openssl', 'rand', '-out', $path, '32') == 0
+	  or die "could not make key file \"$path\"";
+	umask $mask;
+	chmod 0600, $path or die "could not chmod \"$path\": $!";
+	return $path;
+}
+
+=head2 load_company($node, $database), load_pagila($node, $database)
+
+Load the small company of test/data, or the Pagila database where
+have_pagila() says that it lies beside the project.  Both create the database
+where it is not there.
+
+=cut
+
+sub load_company
+{
+	my ($node, $database) = @_;
+	_create_database($node, $database);
+	$node->psql_checked_file($database, "$top/test/data/company.sql");
+	return;
+}
+
+sub _pagila_dir
+{
+	for my $dir ($ENV{DP_PAGILA} || (), "$top/../shared/data")
+	{
+		return $dir if -r "$dir/pagila-schema.sql" && -r "$dir/pagila-data.sql";
+	}
+	return;
+}
+
+sub have_pagila
+{
+	return defined _pagila_dir() ? 1 : 0;
+}
+
+# Pagila was written for PostgreSQL 17: on older ones a setting and a view fail
+# to load.  What counts is that the rows arrived.
+sub load_pagila
+{
+	my ($node, $database) = @_;
+	my $dir = _pagila_dir() or die "Pagila is not there";
+	_create_database($node, $database);
+	for my $file ('pagila-schema.sql', 'pagila-data.sql')
+	{
+		_run_file($node, $database, "$dir/$file", 0);
+	}
+	my $rows = $node->safe_psql($database,
+		'SELECT (SELECT count(*) FROM public.customer), (SELECT count(*) FROM public.payment)');
+	die "Pagila did not load: $rows" if $rows ne '599|16044' && $rows ne '599|16049';
+	return;
+}
+
+sub _create_database
+{
+	my ($node, $database) = @_;
+	my $there = $node->safe_psql('postgres',
+		"SELECT count(*) FROM pg_catalog.pg_database WHERE datname = '$database'");
+	$node->safe_psql('postgres', "CREATE DATABASE $database") if !$there;
+	return;
+}
+
+sub _run_file
+{
+	my ($node, $database, $file, $stop) = @_;
+	my ($out, $err) = ('', '');
+	my @command = ('psql', '-X', '-q', '-v', "ON_ERROR_STOP=$stop",
+		'-d', $node->connstr($database), '-f', $file);
+	my $ok = IPC::Run::run(\@command, '<', \undef, '>', \$out, '2>', \$err);
+	die "could not load \"$file\":\n$err" if $stop && !$ok;
+	return;
+}
+
+# Run a file in which nothing may fail; a method, so that tests can use it for
+# files of their own.
+sub PostgreSQL::Test::Cluster::psql_checked_file
+{
+	my ($node, $database, $file) = @_;
+	_run_file($node, $database, $file, 1);
+	return;
+}
+
+=head2 poll_until($what, $code, $timeout), poll_sql($node, $database, $sql, $wanted)
+
+Wait until the code returns true, or the query the wanted text ("t" by
+default).  After the deadline the test fails under the name $what; the return
+value says which it was.
+
+=cut
+
+sub poll_until
+{
+	my ($what, $code, $timeout) = @_;
+	my $deadline = time + ($timeout || TIMEOUT);
+	while (1)
+	{
+		return 1 if $code->();
+		last if time > $deadline;
+		sleep 0.1;
+	}
+	fail("timed out waiting for: $what");
+	return 0;
+}
+
+sub poll_sql
+{
+	my ($node, $database, $sql, $wanted) = @_;
+	$wanted = 't' if !defined $wanted;
+	my ($last, $last_err) = ('', '');
+	my $ok = poll_until(
+		$sql,
+		sub {
+			my ($rc, $out, $err) = $node->psql($database, $sql);
+			($last, $last_err) = ($out, $err);
+			return defined $rc && $rc == 0 && $out eq $wanted;
+		});
+	diag("wanted \"$wanted\", last seen \"$last\" $last_err") if !$ok;
+	return $ok;
+}
+
+=head2 kill9_node($node)
+
+SIGKILL for every process of a server, children first seen, so that no
+process of it runs any shutdown code; the node counts as stopped afterwards.
+
+=cut
+
+sub kill9_node
+{
+	my ($node) = @_;
+	my ($postmaster) = split /\n/, slurp_file($node->data_dir . '/postmaster.pid');
+	my @pids = ($postmaster, _children_of($postmaster));
+
+	kill 'STOP', $postmaster;	# no new child while we look
+	@pids = ($postmaster, _children_of($postmaster));
+	kill 'KILL', @pids;
+	poll_until('server processes to be dead', sub { return !grep { _alive($_) } @pids });
+
+	# A corpse that init has not collected yet looks like a running server to
+	# the next one; its lock files are then taken away as an administrator
+	# would.
+	my $deadline = time + 5;
+	sleep 0.05 while time < $deadline && grep { -e "/proc/$_" } @pids;
+	if (-e "/proc/$postmaster")
+	{
+		unlink $node->data_dir . '/postmaster.pid', $node->host . '/.s.PGSQL.' . $node->port . '.lock';
+	}
+	$node->{_pid} = undef;
+	return;
+}
+
+sub _children_of
+{
+	my ($parent) = @_;
+	my @children;
+	for my $stat (glob '/proc/[0-9]*/stat')
+	{
+		open(my $fh, '<', $stat) or next;
+		my $line = <$fh>;
+		close $fh;
+		next if !defined $line;
+		push @children, $1 if $line =~ /^(\d+) \(.*\) \S (\d+) /s && $2 == $parent;
+	}
+	return @children;
+}
+
+# A zombie that nobody has waited for yet is as dead as it gets.
+sub _alive
+{
+	my ($pid) = @_;
+	open(my $fh, '<', "/proc/$pid/stat") or return 0;
+	my $line = <$fh>;
+	close $fh;
+	return defined $line && $line =~ /^\d+ \(.*\) ([A-Z])/s && $1 ne 'Z';
+}
+
+=head2 start_at($node, $offset), have_faketime()
+
+Start a stopped server with its clock moved ("+31d").  Only the server's clock
+moves, not the test's.
+
+=cut
+
+sub _faketime_library
+{
+	my ($library) = glob '/usr/lib/*/faketime/libfaketime.so.1';
+	return $library;
+}
+
+sub have_faketime
+{
+	return defined _faketime_library() ? 1 : 0;
+}
+
+sub start_at
+{
+	my ($node, $offset) = @_;
+	local $ENV{LD_PRELOAD} = join ':', grep { defined && length } _faketime_library(), $ENV{LD_PRELOAD};
+	local $ENV{FAKETIME} = $offset;
+	local $ENV{FAKETIME_DONT_FAKE_MONOTONIC} = 1;
+	$node->start;
+	return;
+}
+
+=head2 files_with($dir, $bytes)
+
+The files under a folder that contain these bytes anywhere.
+
+=cut
+
+sub files_with
+{
+	my ($dir, $bytes) = @_;
+	my @found;
+	my $look = sub {
+		my $path = $File::Find::name;
+		return if !-f $path || !-s $path;
+		open(my $fh, '<:raw', $path) or die "could not open \"$path\": $!";
+		my ($tail, $block) = ('', '');
+		while (read($fh, $block, 1 << 20))
+		{
+			$block = $tail . $block;
+			if (index($block, $bytes) >= 0)
+			{
+				push @found, $path;
+				last;
+			}
+			my $keep = length($bytes) - 1;
+			$tail = $keep > 0 ? substr($block, -$keep) : '';
+		}
+		close $fh;
+		return;
+	};
+	File::Find::find({ wanted => $look, no_chdir => 1 }, $dir);
+	return @found;
+}
+
+=head2 psql_fails($node, $database, $sql, $pattern, $test_name), sqlstate_of($node, $database, $sql)
+
+A test that a statement fails with an error that matches the pattern; and the
+SQLSTATE of a statement ("00000" where it succeeds).
+
+=cut
+
+sub psql_fails
+{
+	my ($node, $database, $sql, $pattern, $test_name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my ($rc, $out, $err) = $node->psql($database, $sql);
+	return fail("$test_name: the statement succeeded") if $rc == 0;
+	return like($err, $pattern, $test_name);
+}
+
+sub sqlstate_of
+{
+	my ($node, $database, $sql) = @_;
+	my ($rc, $out, $err) = $node->psql($database, "\\set VERBOSITY sqlstate\n$sql",
+		extra_params => ['-v', 'ON_ERROR_STOP=1']);
+	return '00000' if $rc == 0;
+	return $err =~ /(?:ERROR|FATAL):\s+([0-9A-Z]{5})/ ? $1 : "unknown: $err";
+}
+
+1;
