@@ -1,0 +1,543 @@
+#!/usr/bin/perl
+#
+# Rules of the source tree that a compiler does not check.
+#
+#	pgxs/lint.pl [--tree DIR] [RULE...]
+#
+# Each rule reads the tree (and, for the rules about calls, the objects that
+# were built in it) and returns its findings as "file:line: what is wrong".
+# The rules about a live server's catalogs are in lint_catalog.sql.  A rule
+# without a finding passes; "warning" findings are printed and do not fail.
+# The last line is "N passed, N failed, N skipped".  Each rule has a violation
+# in lint_selftest.sh that it must see.
+use strict;
+use warnings;
+
+use File::Find ();
+use Getopt::Long;
+use JSON::PP ();
+
+# Lowest first: a file includes and calls only its own layer and lower ones.
+my @layers = qw(base crypto events kms keys access audit types lifecycle);
+my %rank = map { $layers[$_] => $_ } 0 .. $#layers;
+my $wiring = scalar @layers;	# src/dataprotect.c sees everything
+
+my $max_file_lines = 600;
+my $max_function_lines = 70;
+
+my $tree = '.';
+GetOptions('tree=s' => \$tree) or die "usage: lint.pl [--tree DIR] [RULE...]\n";
+chdir $tree or die "lint.pl: could not enter \"$tree\": $!\n";
+
+my @rules = (
+	[ 'layer-include', \&check_layer_include, 'a file includes only from its own layer and lower ones' ],
+	[ 'layer-call', \&check_layer_call, 'no object calls into a higher layer' ],
+	[ 'foreign-library', \&check_foreign_library, 'OpenSSL only in crypto, libcurl only in kms and the sinks' ],
+	[ 'banned-call', \&check_banned_call, 'no unsafe, shelling-out or predictable function' ],
+	[ 'secret-compare', \&check_secret_compare, 'secrets are compared in constant time' ],
+	[ 'version-test', \&check_version_test, 'only base/compat.h tests the version of PostgreSQL' ],
+	[ 'guc-order', \&check_guc_order, 'settings are defined in base/guc.c, sorted, with the prefix reserved' ],
+	[ 'guc-documented', \&check_guc_documented, 'every setting is explained in README.md' ],
+	[ 'message-style', \&check_message_style, 'messages follow PostgreSQL\'s style, with an SQLSTATE' ],
+	[ 'install-sql', \&check_install_sql, 'install SQL is plain CREATE, schema-qualified' ],
+	[ 'versions-agree', \&check_versions_agree, 'control file, Makefile, META.json and CHANGELOG.md name one version' ],
+	[ 'upgrade-path', \&check_upgrade_path, 'every released version can be upgraded' ],
+	[ 'regress-pairs', \&check_regress_pairs, 'every sql/ file has its expected/ file and the reverse' ],
+	[ 'leftovers', \&check_leftovers, 'no leftover marks, stray white space or foreign paths' ],
+	[ 'size', \&check_size, 'files and functions that have grown long (warnings)' ]);
+
+my %wanted = map { $_ => 1 } @ARGV;
+for my $name (keys %wanted)
+{
+	die "lint.pl: no rule \"$name\"\n" if !grep { $_->[0] eq $name } @rules;
+}
+
+my ($passed, $failed) = (0, 0);
+for my $rule (@rules)
+{
+	my ($name, $check, $meaning) = @$rule;
+	next if %wanted && !$wanted{$name};
+	my @findings = $check->();
+	my @bad = grep { !/: warning: / } @findings;
+	printf "%-6s lint %s: %s\n", @bad ? 'FAILED' : 'ok', $name, $meaning;
+	print "       $_\n" for @findings;
+	@bad ? $failed++ : $passed++;
+}
+print "$passed passed, $failed failed, 0 skipped\n";
+exit($failed ? 1 : 0);
+
+#
+# Reading the tree
+#
+
+# Files under the given folders whose name matches, sorted.
+sub files
+{
+	my ($pattern, @dirs) = @_;
+	my @found;
+	File::Find::find(
+		{
+			no_chdir => 1,
+			wanted => sub {
+				push @found, $File::Find::name if -f $_ && $File::Find::name =~ $pattern;
+			}
+		},
+		grep { -e } @dirs);
+	@found = sort @found;
+	return @found;
+}
+
+sub slurp
+{
+	my ($path) = @_;
+	open(my $fh, '<', $path) or die "lint.pl: could not read \"$path\": $!\n";
+	local $/;
+	my $text = <$fh>;
+	close $fh;
+	return defined $text ? $text : '';
+}
+
+# C text with comments and, where asked for, the content of strings blanked
+# out; offsets and line numbers stay as they were.
+sub code
+{
+	my ($text, $keep_strings) = @_;
+	my $blank = sub {
+		my ($s) = @_;
+		$s =~ s/[^\n]/ /g;
+		return $s;
+	};
+	$text =~ s{
+		(/\*.*?\*/ | //[^\n]*)
+		| ("(?:[^"\\\n]|\\.)*") | ('(?:[^'\\\n]|\\.)*')
+	}{ defined $1 ? $blank->($1)
+		: $keep_strings ? (defined $2 ? $2 : $3)
+		: defined $2 ? '"' . $blank->(substr($2, 1, -1)) . '"' : "'" . $blank->(substr($3, 1, -1)) . "'" }gsex;
+	return $text;
+}
+
+sub line_of
+{
+	my ($text, $offset) = @_;
+	return 1 + (substr($text, 0, $offset) =~ tr/\n//);
+}
+
+# Every place where the pattern occurs in the code of a C file.
+sub occurrences
+{
+	my ($file, $pattern, $keep_strings) = @_;
+	my $text = code(slurp($file), $keep_strings);
+	my @found;
+	while ($text =~ /$pattern/g)
+	{
+		push @found, [ line_of($text, $-[0]), defined $1 ? $1 : $& ];
+	}
+	return @found;
+}
+
+sub c_files
+{
+	return files(qr/\.[ch]$/, 'src');
+}
+
+# Rank of the layer a path under src/ belongs to, or undef.
+sub layer_rank
+{
+	my ($path) = @_;
+	return $wiring if $path =~ m{(?:^|/)src/dataprotect\.[co]$};
+	return $rank{$1} if $path =~ m{(?:^|/)src/([a-z]+)/} && exists $rank{$1};
+	return;
+}
+
+sub layer_name
+{
+	my ($number) = @_;
+	return $number == $wiring ? 'dataprotect.c' : $layers[$number];
+}
+
+#
+# Layers
+#
+
+sub check_layer_include
+{
+	my @findings;
+	for my $file (c_files())
+	{
+		my $own = layer_rank($file);
+		if (!defined $own)
+		{
+			push @findings, "$file:1: lies in no layer";
+			next;
+		}
+		for my $use (occurrences($file, qr/^[ \t]*#[ \t]*include[ \t]*"([^"]+)"/m, 1))
+		{
+			my ($line, $header) = @$use;
+			push @findings, "$file:$line: includes \"$header\" by a relative path" if $header =~ m{\.\./};
+			next if $header !~ m{^([a-z]+)/} || !exists $rank{$1} || !-f "src/$header";
+			push @findings, "$file:$line: layer " . layer_name($own) . " includes \"$header\" from a higher one"
+			  if $rank{$1} > $own;
+		}
+	}
+	return @findings;
+}
+
+# One list of [object, letter, symbol] of all objects, by nm.
+my $symbols;
+
+sub object_symbols
+{
+	return @$symbols if $symbols;
+	$symbols = [];
+	for my $object (files(qr/\.o$/, 'src'))
+	{
+		open(my $nm, '-|', 'nm', '-P', '-g', $object) or die "lint.pl: could not run nm: $!\n";
+		while (my $line = <$nm>)
+		{
+			push @$symbols, [ $object, $2, $1 ] if $line =~ /^(\S+) ([A-Za-z])\b/;
+		}
+		close $nm or die "lint.pl: nm failed for $object\n";
+	}
+	return @$symbols;
+}
+
+# Objects must be there for every source, or the rules about calls would pass
+# by not looking.
+sub missing_objects
+{
+	my @findings;
+	for my $source (files(qr/\.c$/, 'src'))
+	{
+		(my $object = $source) =~ s/\.c$/.o/;
+		push @findings, "$source:1: has not been compiled (build first)" if !-f $object;
+	}
+	push @findings, 'src:1: there is no C source' if !files(qr/\.c$/, 'src');
+	return @findings;
+}
+
+sub check_layer_call
+{
+	my @findings = missing_objects();
+	my %defined_in;
+	for my $symbol (object_symbols())
+	{
+		my ($object, $letter, $name) = @$symbol;
+		$defined_in{$name} = layer_rank($object) if $letter ne 'U' && defined layer_rank($object);
+	}
+	for my $symbol (object_symbols())
+	{
+		my ($object, $letter, $name) = @$symbol;
+		next if $letter ne 'U' || !exists $defined_in{$name} || !defined layer_rank($object);
+		push @findings, "$object:1: layer " . layer_name(layer_rank($object)) . " uses $name of layer "
+		  . layer_name($defined_in{$name})
+		  if $defined_in{$name} > layer_rank($object);
+	}
+	return @findings;
+}
+
+sub check_foreign_library
+{
+	my @findings = missing_objects();
+	my @libraries = (
+		[ 'OpenSSL', qr{<openssl/}, qr/^(?:EVP|RAND|HMAC|SHA\d+|OPENSSL|CRYPTO|ERR|BN|RSA|EC|X509|BIO|PEM|SSL)_/, qr{^src/crypto/} ],
+		[ 'libcurl', qr{<curl/}, qr/^curl_/, qr{^src/kms/|^src/audit/sink_} ],
+		[ 'PKCS#11', qr{<p11-kit/|"pkcs11}, qr/^C_[A-Z]/, qr{^src/kms/} ]);
+	for my $library (@libraries)
+	{
+		my ($name, $header, $symbol, $allowed) = @$library;
+		for my $file (grep { $_ !~ $allowed } c_files())
+		{
+			push @findings, "$file:$_->[0]: includes a header of $name"
+			  for occurrences($file, qr/^[ \t]*#[ \t]*include[ \t]*$header/m, 1);
+		}
+		for my $entry (object_symbols())
+		{
+			my ($object, $letter, $used) = @$entry;
+			push @findings, "$object:1: uses $used of $name"
+			  if $letter eq 'U' && $used =~ $symbol && $object !~ $allowed;
+		}
+	}
+	return @findings;
+}
+
+#
+# C
+#
+
+sub check_banned_call
+{
+	my %banned = (
+		(map { $_ => 'has no bound' } qw(strcpy strcat sprintf vsprintf gets stpcpy strtok alloca)),
+		(map { $_ => 'runs a shell' } qw(system popen OpenPipeStream)),
+		(map { $_ => 'is predictable' } qw(rand srand random srandom drand48 pg_prng_uint64 pg_prng_double)),
+		(map { $_ => 'races' } qw(tmpnam tempnam mktemp)),
+		(map { $_ => 'is not safe in a server process' } qw(setenv putenv fork)));
+	my $names = join '|', sort keys %banned;
+	my @findings;
+	for my $file (c_files())
+	{
+		for my $use (occurrences($file, qr/(?<![\w.>])($names)\s*\(/))
+		{
+			push @findings, "$file:$use->[0]: $use->[1]() $banned{$use->[1]}";
+		}
+	}
+	return @findings;
+}
+
+sub check_secret_compare
+{
+	my @findings;
+	for my $file (c_files())
+	{
+		for my $use (occurrences($file, qr/\b((?:memcmp|strcmp|strncmp)\s*\([^;]*?\))/))
+		{
+			my ($line, $call) = @$use;
+			push @findings, "$file:$line: $call may leak by its duration: compare tags, MACs and secrets in constant time"
+			  if $call =~ /\b\w*(?:tag|mac|secret|digest|signature|hmac)(?:\b|_)/i && $call !~ /CMDTAG|strategy/i;
+		}
+	}
+	return @findings;
+}
+
+sub check_version_test
+{
+	my @findings;
+	for my $file (grep { $_ ne 'src/base/compat.h' } c_files())
+	{
+		push @findings, "$file:$_->[0]: tests $_->[1]" for occurrences($file, qr/\b(PG_VERSION_NUM|PG_MAJORVERSION\w*)\b/);
+	}
+	return @findings;
+}
+
+sub guc_names
+{
+	my ($file) = @_;
+	return map { $_->[1] } occurrences($file, qr/DefineCustom\w+Variable\s*\(\s*"([^"]*)"/, 1);
+}
+
+sub check_guc_order
+{
+	my $home = 'src/base/guc.c';
+	return ("$home:1: is not there") if !-f $home;
+	my @findings;
+	my @names = guc_names($home);
+	push @findings, "$home:1: defines no setting" if !@names;
+	for my $i (1 .. $#names)
+	{
+		push @findings, "$home:1: \"$names[$i]\" stands after \"$names[$i - 1]\"" if $names[$i] le $names[$i - 1];
+	}
+	push @findings, map { "$home:1: \"$_\" is not called dataprotect.area_noun" } grep { !/^dataprotect\.[a-z][a-z0-9_]*$/ } @names;
+	push @findings, "$home:1: does not reserve the prefix" if code(slurp($home), 1) !~ /MarkGUCPrefixReserved\s*\(\s*"dataprotect"/;
+	for my $file (grep { $_ ne $home } c_files())
+	{
+		push @findings, "$file:$_->[0]: defines a setting" for occurrences($file, qr/\bDefineCustom\w+Variable\s*\(/);
+	}
+	return @findings;
+}
+
+sub check_guc_documented
+{
+	return ('README.md:1: is not there') if !-f 'README.md';
+	my $readme = slurp('README.md');
+	my @names = -f 'src/base/guc.c' ? guc_names('src/base/guc.c') : ();
+	return map { "README.md:1: does not name the setting \"$_\"" }
+	  grep { $readme !~ /\Q$_\E\b/ } @names;
+}
+
+# The argument list of a call that begins at an offset, by counting brackets.
+sub call_text
+{
+	my ($text, $start) = @_;
+	my $open = index($text, '(', $start);
+	my $depth = 0;
+	for (my $i = $open; $i < length $text; $i++)
+	{
+		my $c = substr($text, $i, 1);
+		$depth++ if $c eq '(';
+		return substr($text, $open, $i - $open + 1) if $c eq ')' && --$depth == 0;
+	}
+	return substr($text, $open);
+}
+
+sub check_message_style
+{
+	my @findings;
+	for my $file (c_files())
+	{
+		my $with = code(slurp($file), 1);
+		my $without = code(slurp($file), 0);
+
+		while ($without =~ /\bereport\s*\(\s*(?:ERROR|FATAL|PANIC)\b/g)
+		{
+			my $call = call_text($without, $-[0]);
+			my $line = line_of($without, $-[0]);
+			push @findings, "$file:$line: an error without an SQLSTATE" if $call !~ /\berrcode\w*\s*\(/;
+		}
+		while ($with =~ /\berrmsg(?:_internal)?\s*\(\s*"((?:[^"\\]|\\.)*)"((?:\s*"(?:[^"\\]|\\.)*")*)/g)
+		{
+			my ($first, $more, $line) = ($1, $2, line_of($with, $-[0]));
+			my $text = $first . join '', $more =~ /"((?:[^"\\]|\\.)*)"/g;
+			push @findings, "$file:$line: message begins with a capital: \"$text\"" if $text =~ /^[A-Z][a-z]/;
+			push @findings, "$file:$line: message ends with a full stop: \"$text\"" if $text =~ /[^.]\.$/;
+			push @findings, "$file:$line: message has more than one line: \"$text\"" if $text =~ /\\n/;
+		}
+		while ($with =~ /\b(errdetail|errhint)\s*\(\s*"((?:[^"\\]|\\.)*)"((?:\s*"(?:[^"\\]|\\.)*")*)\s*[,)]/g)
+		{
+			my ($kind, $first, $more, $line) = ($1, $2, $3, line_of($with, $-[0]));
+			my $text = $first . join '', $more =~ /"((?:[^"\\]|\\.)*)"/g;
+			next if $text eq '%s';
+			push @findings, "$file:$line: $kind is not a full sentence: \"$text\"" if $text !~ /[.!?:]$/ || $text =~ /^[a-z]/;
+		}
+	}
+	return @findings;
+}
+
+#
+# SQL and versions
+#
+
+# SQL text with comments blanked out; quoted text and bodies stay.
+sub sql_code
+{
+	my ($text) = @_;
+	$text =~ s{(--[^\n]*|/\*.*?\*/)}{ (my $b = $1) =~ s/[^\n]/ /g; $b }gse;
+	return $text;
+}
+
+sub check_install_sql
+{
+	my @findings;
+	for my $file (files(qr/\.sql$/, map { "src/$_" } @layers))
+	{
+		my $text = sql_code(slurp($file));
+		while ($text =~ /\bCREATE\s+OR\s+REPLACE\b/gi)
+		{
+			push @findings, "$file:" . line_of($text, $-[0]) . ': CREATE OR REPLACE could take over an object planted before the installation';
+		}
+		while ($text =~ /\bCREATE\s+(?:UNLOGGED\s+)?(FUNCTION|PROCEDURE|TABLE|VIEW|SEQUENCE|AGGREGATE)\s+(IF\s+NOT\s+EXISTS\s+)?([\w.\@"]+)/gi)
+		{
+			my ($kind, $unless, $name, $line) = (lc $1, $2, $3, line_of($text, $-[0]));
+			push @findings, "$file:$line: $kind \"$name\": IF NOT EXISTS could take over a planted object" if $unless;
+			push @findings, "$file:$line: $kind \"$name\" is not schema-qualified" if $name !~ /\./;
+		}
+	}
+	return @findings;
+}
+
+sub release_versions
+{
+	return () if !-f 'CHANGELOG.md';
+	return slurp('CHANGELOG.md') =~ /^## \[?(\d+\.\d+\.\d+)\]? - \d{4}-\d\d-\d\d/mg;
+}
+
+sub control_version
+{
+	return -f 'dataprotect.control' && slurp('dataprotect.control') =~ /^default_version\s*=\s*'([^']+)'/m ? $1 : '';
+}
+
+sub check_versions_agree
+{
+	my $version = control_version();
+	return ('dataprotect.control:1: has no default_version') if $version eq '';
+	my @findings;
+	push @findings, "Makefile:1: EXTVERSION is not $version"
+	  if !-f 'Makefile' || slurp('Makefile') !~ /^EXTVERSION\s*:?=\s*\Q$version\E\s*$/m;
+	push @findings, "CHANGELOG.md:1: has no section for $version"
+	  if !-f 'CHANGELOG.md' || slurp('CHANGELOG.md') !~ /^## \[?\Q$version\E\]?/m;
+	my $meta = -f 'META.json' ? eval { JSON::PP->new->decode(slurp('META.json')) } : undef;
+	if (!ref $meta)
+	{
+		push @findings, 'META.json:1: is not there or not JSON';
+	}
+	else
+	{
+		push @findings, "META.json:1: version is not $version" if $meta->{version} ne $version;
+		push @findings, "META.json:1: the extension's version is not $version"
+		  if ($meta->{provides}{dataprotect}{version} || '') ne $version;
+	}
+	return @findings;
+}
+
+# Scripts src/upgrade/dataprotect--A--B.sql must lead from every release to the
+# version of the control file.
+sub check_upgrade_path
+{
+	my $current = control_version();
+	my %from;
+	for my $script (files(qr/--[\d.]+--[\d.]+\.sql$/, 'src/upgrade'))
+	{
+		push @{ $from{$1} }, $2 if $script =~ /--([\d.]+)--([\d.]+)\.sql$/;
+	}
+	my @releases = grep { $_ ne $current } release_versions();
+	print "       no earlier release: nothing to upgrade from yet\n" if !@releases;
+	my @findings;
+	for my $release (@releases)
+	{
+		my %seen;
+		my @open = ($release);
+		while (defined(my $version = shift @open))
+		{
+			push @open, grep { !$seen{$_}++ } @{ $from{$version} || [] };
+		}
+		push @findings, "CHANGELOG.md:1: no upgrade scripts lead from $release to $current" if !$seen{$current};
+	}
+	return @findings;
+}
+
+sub check_regress_pairs
+{
+	my %sql = map { m{([^/]+)\.sql$} ? ($1 => 1) : () } files(qr{\.sql$}, 'sql');
+	my %expected = map { m{([^/]+?)(?:_\d)?\.out$} ? ($1 => 1) : () } files(qr{\.out$}, 'expected');
+	return ((map { "sql/$_.sql:1: has no expected/$_.out" } grep { !$expected{$_} } sort keys %sql),
+		(map { "expected/$_.out:1: has no sql/$_.sql" } grep { !$sql{$_} } sort keys %expected));
+}
+
+#
+# Text
+#
+
+sub check_leftovers
+{
+	my @findings;
+	my $marks = join '|', 'TO' . 'DO', 'FIX' . 'ME', 'X' . 'XX';
+	for my $file (files(qr/\.(?:c|h|sql|sh|pl|pm|mk|md|conf|spec|control|json)$|Makefile$|\.ci\/run$/,
+			qw(src sql test pgxs .ci)), grep { -f } qw(Makefile README.md CONTRIBUTING.md CHANGELOG.md META.json dataprotect.control))
+	{
+		my $text = slurp($file);
+		my $number = 0;
+		for my $line (split /\n/, $text)
+		{
+			$number++;
+			push @findings, "$file:$number: leftover mark" if $line =~ /\b(?:$marks)\b/;
+			push @findings, "$file:$number: white space at the end of the line" if $line =~ /[ \t\r]$/;
+			push @findings, "$file:$number: a path of somebody's machine" if $line =~ m{(?<![\w.])/(?:work|home)/\w};
+		}
+		push @findings, "$file:$number: no newline at the end" if length $text && $text !~ /\n\z/;
+		push @findings, "$file:$number: empty lines at the end" if $text =~ /\n\n\z/;
+	}
+	return @findings;
+}
+
+sub check_size
+{
+	my @findings;
+	for my $file (c_files())
+	{
+		my @lines = split /\n/, slurp($file);
+		push @findings, "$file:1: warning: " . scalar(@lines) . " lines (about $max_file_lines is where to split)"
+		  if @lines > $max_file_lines;
+		my $start;
+		for my $i (0 .. $#lines)
+		{
+			$start = $i if $lines[$i] =~ /^\{/;
+			if ($lines[$i] =~ /^\}/ && defined $start)
+			{
+				my $length = $i - $start - 1;
+				push @findings, "$file:" . ($start + 1) . ": warning: function of $length lines (about $max_function_lines is where to split)"
+				  if $length > $max_function_lines;
+				undef $start;
+			}
+		}
+	}
+	return @findings;
+}

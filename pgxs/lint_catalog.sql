@@ -1,0 +1,159 @@
+-- Rules about what the extension puts into a live database.  Run by
+-- lint_catalog.sh in a database that has the extension; dp_lint.allowed holds
+-- pgxs/lint_public.txt.  One row a finding: rule, object, what is wrong.
+
+CREATE TEMP TABLE dp_lint_member AS
+SELECT d.classid, d.objid,
+       pg_catalog.pg_describe_object(d.classid, d.objid, 0) AS description
+  FROM pg_catalog.pg_depend d
+  JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+ WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass
+   AND d.deptype = 'e' AND e.extname = 'dataprotect';
+
+-- Functions that belong to a type, a cast, an operator or an index class:
+-- whoever may use the type needs them, and they check access themselves.
+CREATE TEMP TABLE dp_lint_plumbing AS
+SELECT oid FROM (
+        SELECT pg_catalog.unnest(ARRAY[typinput, typoutput, typreceive, typsend,
+                                       typmodin, typmodout, typanalyze, typsubscript])
+          FROM pg_catalog.pg_type
+  UNION SELECT castfunc FROM pg_catalog.pg_cast
+  UNION SELECT pg_catalog.unnest(ARRAY[oprcode, oprrest, oprjoin]) FROM pg_catalog.pg_operator
+  UNION SELECT amproc FROM pg_catalog.pg_amproc
+  UNION SELECT pg_catalog.unnest(ARRAY[aggfnoid, aggtransfn, aggfinalfn, aggcombinefn,
+                                       aggserialfn, aggdeserialfn, aggmtransfn, aggminvtransfn, aggmfinalfn])
+          FROM pg_catalog.pg_aggregate
+       ) AS used (oid)
+ WHERE oid::oid <> 0;
+
+-- Encrypted types of this extension, made by the installation.
+CREATE TEMP TABLE dp_lint_type AS
+SELECT t.oid, t.typname
+  FROM pg_catalog.pg_type t
+  JOIN dp_lint_member m ON m.classid = 'pg_catalog.pg_type'::regclass AND m.objid = t.oid
+ WHERE t.typtype = 'b' AND t.typcategory <> 'A';
+
+CREATE TEMP TABLE dp_lint_finding (rule text, object text, problem text);
+
+INSERT INTO dp_lint_finding
+SELECT 'installed', 'extension dataprotect', 'has no member objects'
+ WHERE NOT EXISTS (SELECT FROM dp_lint_member);
+
+-- comment: what a DBA meets in \df+ or \d+ says what it is for.
+INSERT INTO dp_lint_finding
+SELECT 'comment', m.description, 'has no COMMENT'
+  FROM dp_lint_member m
+ WHERE (m.classid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_namespace'::regclass,
+                      'pg_catalog.pg_event_trigger'::regclass)
+        OR m.classid = 'pg_catalog.pg_class'::regclass
+           AND EXISTS (SELECT FROM pg_catalog.pg_class c
+                        WHERE c.oid = m.objid AND c.relkind IN ('r', 'p', 'v', 'm', 'f'))
+        OR m.classid = 'pg_catalog.pg_type'::regclass
+           AND EXISTS (SELECT FROM pg_catalog.pg_type t
+                        WHERE t.oid = m.objid AND t.typcategory <> 'A'
+                          AND (t.typrelid = 0
+                               OR EXISTS (SELECT FROM pg_catalog.pg_class c
+                                           WHERE c.oid = t.typrelid AND c.relkind = 'c'))))
+   AND pg_catalog.obj_description(m.objid, m.classid::regclass::text::name) IS NULL;
+
+INSERT INTO dp_lint_finding
+SELECT 'comment', 'role ' || name, CASE WHEN r.oid IS NULL THEN 'does not exist' ELSE 'has no COMMENT' END
+  FROM (VALUES ('dataprotect_admin'), ('dataprotect_auditor')) AS wanted (name)
+  LEFT JOIN pg_catalog.pg_roles r ON r.rolname = wanted.name
+ WHERE pg_catalog.shobj_description(r.oid, 'pg_authid') IS NULL;
+
+-- public: nothing is open to everybody but what lint_public.txt names.
+INSERT INTO dp_lint_finding
+SELECT 'public', m.description, 'EXECUTE is granted to PUBLIC'
+  FROM dp_lint_member m
+  JOIN pg_catalog.pg_proc p ON m.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = m.objid,
+       pg_catalog.aclexplode(COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner))) AS a
+ WHERE a.grantee = 0
+   AND p.oid NOT IN (SELECT oid FROM dp_lint_plumbing)
+   AND NOT EXISTS (SELECT FROM dp_lint_allowed l
+                    WHERE l.kind = 'function'
+                      AND l.name = p.pronamespace::regnamespace::text || '.' || p.proname);
+
+INSERT INTO dp_lint_finding
+SELECT 'public', m.description, a.privilege_type || ' is granted to PUBLIC'
+  FROM dp_lint_member m
+  JOIN pg_catalog.pg_class c ON m.classid = 'pg_catalog.pg_class'::regclass AND c.oid = m.objid,
+       pg_catalog.aclexplode(c.relacl) AS a
+ WHERE a.grantee = 0
+   AND NOT (a.privilege_type = 'SELECT'
+            AND EXISTS (SELECT FROM dp_lint_allowed l
+                         WHERE l.kind = 'relation'
+                           AND l.name = c.relnamespace::regnamespace::text || '.' || c.relname));
+
+INSERT INTO dp_lint_finding
+SELECT 'public', 'schema ' || n.nspname, a.privilege_type || ' is granted to PUBLIC'
+  FROM pg_catalog.pg_namespace n,
+       pg_catalog.aclexplode(n.nspacl) AS a
+ WHERE n.nspname = 'dataprotect' AND a.grantee = 0
+   AND NOT (a.privilege_type = 'USAGE'
+            AND EXISTS (SELECT FROM dp_lint_allowed l WHERE l.kind = 'schema' AND l.name = n.nspname));
+
+INSERT INTO dp_lint_finding
+SELECT 'public', l.kind || ' ' || l.name, 'stands in lint_public.txt and does not exist'
+  FROM dp_lint_allowed l
+ WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p
+                    WHERE l.kind = 'function' AND l.name = p.pronamespace::regnamespace::text || '.' || p.proname)
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c
+                    WHERE l.kind = 'relation' AND l.name = c.relnamespace::regnamespace::text || '.' || c.relname)
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE l.kind = 'schema' AND l.name = n.nspname);
+
+-- search-path: nobody's schema comes between a function and pg_catalog.  A
+-- procedure that commits cannot carry a SET clause; it sets the path itself.
+INSERT INTO dp_lint_finding
+SELECT 'search-path', m.description,
+       CASE WHEN p.prosecdef THEN 'is SECURITY DEFINER' ELSE 'is PL/pgSQL' END
+       || ' without SET search_path = pg_catalog, pg_temp'
+  FROM dp_lint_member m
+  JOIN pg_catalog.pg_proc p ON m.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = m.objid
+  JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+ WHERE (p.prosecdef OR l.lanname = 'plpgsql')
+   AND NOT EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) AS setting
+                    WHERE setting ~ '^search_path=pg_catalog, *(dataprotect, *)?"?pg_temp"?$')
+   AND NOT (p.prokind = 'p' AND NOT p.prosecdef AND p.prosrc ~* '\mCOMMIT\M'
+            AND p.prosrc ~* 'set_config\(\s*''search_path''\s*,\s*''pg_catalog, *pg_temp''');
+
+-- volatility: IMMUTABLE would put plaintext into expression indexes, generated
+-- columns and cached plans.
+INSERT INTO dp_lint_finding
+SELECT 'volatility', m.description, 'is IMMUTABLE and handles an encrypted type'
+  FROM dp_lint_member m
+  JOIN pg_catalog.pg_proc p ON m.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = m.objid
+ WHERE p.provolatile = 'i'
+   AND (p.prorettype IN (SELECT oid FROM dp_lint_type)
+        OR EXISTS (SELECT FROM pg_catalog.unnest(p.proargtypes) AS argument
+                    WHERE argument IN (SELECT oid FROM dp_lint_type)));
+
+-- dump: a table whose rows pg_dump would leave behind is named here, or in
+-- lint_public.txt as one that is made anew.
+INSERT INTO dp_lint_finding
+SELECT 'dump', m.description, 'its rows are not dumped (pg_extension_config_dump)'
+  FROM dp_lint_member m
+  JOIN pg_catalog.pg_class c ON m.classid = 'pg_catalog.pg_class'::regclass AND c.oid = m.objid
+ WHERE c.relkind IN ('r', 'S')
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension e
+                    WHERE e.extname = 'dataprotect' AND c.oid = ANY (e.extconfig))
+   AND NOT EXISTS (SELECT FROM dp_lint_allowed l
+                    WHERE l.kind = 'undumped'
+                      AND l.name = c.relnamespace::regnamespace::text || '.' || c.relname);
+
+-- documented: every public function, procedure and view stands in README.md.
+INSERT INTO dp_lint_finding
+SELECT DISTINCT 'documented', 'dataprotect.' || name, 'is not in README.md'
+  FROM (SELECT p.proname FROM pg_catalog.pg_proc p
+          JOIN dp_lint_member m ON m.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = m.objid
+         WHERE p.pronamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'dataprotect')
+           AND p.oid NOT IN (SELECT oid FROM dp_lint_plumbing)
+           AND p.prorettype NOT IN ('pg_catalog.trigger'::regtype, 'pg_catalog.event_trigger'::regtype)
+         UNION
+        SELECT c.relname FROM pg_catalog.pg_class c
+          JOIN dp_lint_member m ON m.classid = 'pg_catalog.pg_class'::regclass AND c.oid = m.objid
+         WHERE c.relkind = 'v') AS public (name)
+ WHERE name !~ '^_'
+   AND NOT EXISTS (SELECT FROM dp_lint_readme r WHERE r.line ~ ('\m' || name || '\M'));
+
+SELECT rule, object, problem FROM dp_lint_finding ORDER BY rule, object, problem;

@@ -1,0 +1,232 @@
+#!/bin/sh
+# Feed every rule of lint.pl a violation and see it turn red; a rule that
+# stays green is broken.  The clean tree that the violations are put into must
+# be green as a whole.
+set -eu
+
+pgxs=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d "${TMPDIR:-/tmp}/dp-lint.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+passed=0
+failed=0
+
+# A small tree without a fault.
+clean_tree()
+{
+	tree=$work/tree
+	rm -rf "$tree"
+	mkdir -p "$tree/src/base" "$tree/src/crypto" "$tree/src/keys" "$tree/sql" "$tree/expected"
+	cat >"$tree/src/base/guc.c" <<'END'
+extern void DefineCustomIntVariable(const char *name);
+extern void MarkGUCPrefixReserved(const char *name);
+extern void dp_guc_init(void);
+
+void
+dp_guc_init(void)
+{
+	DefineCustomIntVariable("dataprotect.a_first");
+	DefineCustomIntVariable("dataprotect.b_second");
+	MarkGUCPrefixReserved("dataprotect");
+}
+END
+	echo 'extern int dp_low(int x);' >"$tree/src/crypto/low.h"
+	cat >"$tree/src/crypto/low.c" <<'END'
+#include "crypto/low.h"
+
+/* strcpy() and "rand()" in a comment or a string are no calls */
+int
+dp_low(int x)
+{
+	return x;
+}
+END
+	echo 'extern int dp_high(int x);' >"$tree/src/keys/high.h"
+	cat >"$tree/src/keys/high.c" <<'END'
+#include "crypto/low.h"
+#include "keys/high.h"
+
+int
+dp_high(int x)
+{
+	return dp_low(x);
+}
+END
+	echo 'CREATE TABLE dataprotect.thing (id int);' >"$tree/src/keys/10_thing.sql"
+	echo 'SELECT 1;' >"$tree/sql/one.sql"
+	echo 'SELECT 1;' >"$tree/expected/one.out"
+	echo "default_version = '0.2.0'" >"$tree/dataprotect.control"
+	echo 'EXTVERSION = 0.2.0' >"$tree/Makefile"
+	printf '## [0.2.0] - unreleased\n' >"$tree/CHANGELOG.md"
+	echo '{"version": "0.2.0", "provides": {"dataprotect": {"version": "0.2.0"}}}' >"$tree/META.json"
+	# shellcheck disable=SC2016
+	echo 'Settings: `dataprotect.a_first`, `dataprotect.b_second`.' >"$tree/README.md"
+}
+
+compile()
+{
+	for source in "$tree"/src/*/*.c; do
+		${CC:-cc} -c -I"$tree/src" -o "${source%.c}.o" "$source" 2>"$work/cc.log" || {
+			cat "$work/cc.log"
+			exit 1
+		}
+	done
+}
+
+# sees RULE WHAT: the rule must be red on the tree as it is now.
+sees()
+{
+	compile
+	if "$pgxs/lint.pl" --tree "$tree" "$1" >"$work/out" 2>&1; then
+		echo "FAILED lint selftest $1: does not see $2"
+		failed=$((failed + 1))
+	elif grep -q "^FAILED lint $1:" "$work/out"; then
+		echo "ok     lint selftest $1: sees $2"
+		passed=$((passed + 1))
+	else
+		echo "FAILED lint selftest $1: broke down on $2"
+		sed 's/^/       /' "$work/out"
+		failed=$((failed + 1))
+	fi
+	clean_tree
+}
+
+append()
+{
+	cat >>"$tree/$1"
+}
+
+clean_tree
+compile
+if "$pgxs/lint.pl" --tree "$tree" >"$work/out" 2>&1; then
+	echo "ok     lint selftest: the clean tree passes every rule"
+	passed=$((passed + 1))
+else
+	echo "FAILED lint selftest: the clean tree does not pass"
+	sed 's/^/       /' "$work/out"
+	failed=$((failed + 1))
+fi
+clean_tree
+
+echo '#include "keys/high.h"' | append src/crypto/low.c
+sees layer-include "an include from a higher layer"
+
+mkdir "$tree/src/misc"
+echo 'extern int x;' >"$tree/src/misc/x.h"
+sees layer-include "a file in no layer"
+
+printf 'extern int dp_high(int x);\nint\ndp_back(int x)\n{\n\treturn dp_high(x);\n}\n' | append src/crypto/low.c
+sees layer-call "a call into a higher layer by its own declaration"
+
+mkdir "$tree/src/access"
+echo 'int dp_new;' >"$tree/src/access/new.c"
+if "$pgxs/lint.pl" --tree "$tree" layer-call >/dev/null 2>&1; then
+	echo "FAILED lint selftest layer-call: passes where nothing was compiled"
+	failed=$((failed + 1))
+else
+	echo "ok     lint selftest layer-call: does not pass where nothing was compiled"
+	passed=$((passed + 1))
+fi
+clean_tree
+
+printf 'extern int RAND_bytes(void *b, int n);\nextern int dp_r(void);\nint\ndp_r(void)\n{\n\treturn RAND_bytes(0, 0);\n}\n' | append src/keys/high.c
+sees foreign-library "an OpenSSL call outside crypto"
+
+printf 'extern int curl_easy_init(void);\nint\ndp_c(void)\n{\n\treturn curl_easy_init();\n}\n' | append src/keys/high.c
+sees foreign-library "a libcurl call outside kms"
+
+for call in 'strcpy(a, b)' 'sprintf(a, b)' 'strcat(a, b)' 'system(a)' 'popen(a, b)' 'rand()' 'random()'; do
+	printf '#define dp_f(a, b) %s\n' "$call" | append src/keys/high.c
+	sees banned-call "$call"
+done
+
+echo '#define dp_same(a, tag_len) memcmp(a, expected_tag, tag_len);' | append src/keys/high.c
+sees secret-compare "memcmp of a tag"
+
+printf '#if PG_VERSION_NUM >= 160000\n#endif\n' | append src/keys/high.c
+sees version-test "a version test outside compat.h"
+
+sed -i 's/a_first/c_third/' "$tree/src/base/guc.c"
+sees guc-order "settings out of order"
+
+printf 'extern void DefineCustomIntVariable(const char *name);\n#define dp_g() DefineCustomIntVariable("dataprotect.z")\n' | append src/keys/high.c
+sees guc-order "a setting defined elsewhere"
+
+sed -i '/MarkGUCPrefixReserved("/d' "$tree/src/base/guc.c"
+sees guc-order "a prefix that is not reserved"
+
+echo 'Nothing.' >"$tree/README.md"
+sees guc-documented "a setting that README.md does not name"
+
+echo '#define dp_e() ereport(ERROR, (errmsg("went wrong")))' | append src/keys/high.c
+sees message-style "an error without an SQLSTATE"
+
+echo '#define dp_e() ereport(ERROR, (errcode(1), errmsg("Went wrong")))' | append src/keys/high.c
+sees message-style "a message with a capital"
+
+echo '#define dp_e() ereport(ERROR, (errcode(1), errmsg("went wrong.")))' | append src/keys/high.c
+sees message-style "a message with a full stop"
+
+echo '#define dp_e() ereport(ERROR, (errcode(1), errmsg("went wrong"), errhint("try again")))' | append src/keys/high.c
+sees message-style "a hint that is not a sentence"
+
+echo 'CREATE OR REPLACE FUNCTION dataprotect.f() RETURNS int LANGUAGE sql RETURN 1;' | append src/keys/10_thing.sql
+sees install-sql "CREATE OR REPLACE"
+
+echo 'CREATE TABLE naked (id int);' | append src/keys/10_thing.sql
+sees install-sql "a table without its schema"
+
+echo 'CREATE TABLE IF NOT EXISTS dataprotect.t (id int);' | append src/keys/10_thing.sql
+sees install-sql "IF NOT EXISTS"
+
+echo 'EXTVERSION = 0.1.0' >"$tree/Makefile"
+sees versions-agree "a Makefile of another version"
+
+echo '{"version": "0.1.0", "provides": {"dataprotect": {"version": "0.2.0"}}}' >"$tree/META.json"
+sees versions-agree "a META.json of another version"
+
+printf '\n## [0.1.0] - 2026-01-02\n' | append CHANGELOG.md
+sees upgrade-path "a release without an upgrade script"
+
+echo 'SELECT 2;' >"$tree/sql/two.sql"
+sees regress-pairs "a test without its expected output"
+
+echo 'SELECT 2;' >"$tree/expected/two.out"
+sees regress-pairs "an expected output without its test"
+
+printf '/* %s: later */\n' "TO""DO" | append src/keys/high.c
+sees leftovers "a leftover mark"
+
+printf 'int\tdp_x; \n' | append src/keys/high.c
+sees leftovers "white space at the end of a line"
+
+# Long files and functions are warnings: seen, but not red.
+{
+	printf 'extern int dp_long(int x);\nint\ndp_long(int x)\n{\n'
+	i=0
+	while [ $i -lt 650 ]; do
+		echo '	x++;'
+		i=$((i + 1))
+	done
+	printf '\treturn x;\n}\n'
+} >"$tree/src/keys/long.c"
+compile
+if [ "$("$pgxs/lint.pl" --tree "$tree" size | grep -c 'warning:')" -eq 2 ]; then
+	echo "ok     lint selftest size: warns of a long file and a long function"
+	passed=$((passed + 1))
+else
+	echo "FAILED lint selftest size: does not warn"
+	failed=$((failed + 1))
+fi
+
+# No rule without a violation above.
+for rule in $(sed -n "s/^	\[ '\([a-z-]*\)', .*/\1/p" "$pgxs/lint.pl"); do
+	if grep -Eq "^	?sees $rule |selftest $rule:" "$0"; then
+		continue
+	fi
+	echo "FAILED lint selftest $rule: no violation is tried"
+	failed=$((failed + 1))
+done
+
+echo "$passed passed, $failed failed, 0 skipped"
+[ "$failed" -eq 0 ]
