@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 
+use IO::Socket::INET;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -34,6 +35,16 @@ SKIP:
 	start_at($node, '+31d');
 	is($node->safe_psql('postgres', 'SELECT now() > to_timestamp(' . time . ") + interval '30 days'"),
 		't', 'server runs in the future');
+}
+
+SKIP:
+{
+	skip 'moto is neither installed nor in $DP_MOTO_ROOT', 2 if !have_moto();
+	my $moto = start_moto();
+	ok($moto->{port}, 'moto answers on its port');
+	stop_moto($moto);
+	ok(!IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $moto->{port}, Proto => 'tcp'),
+		'moto is gone after it was stopped');
 }
 
 $node->stop;

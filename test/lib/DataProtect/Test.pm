@@ -29,6 +29,7 @@ use File::Basename qw(dirname);
 use File::Find ();
 use File::Path qw(make_path);
 use File::Spec;
+use IO::Socket::INET ();
 use IPC::Run ();
 use Time::HiRes qw(sleep time);
 
@@ -50,6 +51,9 @@ our @EXPORT = qw(
   kill9_node
   start_at
   have_faketime
+  have_moto
+  start_moto
+  stop_moto
   files_with
   psql_fails
   sqlstate_of
@@ -58,6 +62,9 @@ our @EXPORT = qw(
 
 # Deadline of every wait, in seconds; never how long a passing test takes.
 use constant TIMEOUT => $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
+
+# Every moto that was started, so that none outlives its test.
+my @motos;
 
 my $top = File::Spec->rel2abs(dirname(__FILE__) . '/../../..');
 
@@ -333,6 +340,71 @@ sub start_at
 	local $ENV{FAKETIME_DONT_FAKE_MONOTONIC} = 1;
 	$node->start;
 	return;
+}
+
+=head2 have_moto(), start_moto($port), stop_moto($moto)
+
+A moto server, which speaks Amazon's KMS, S3 and STS protocols, on a loopback
+port (a free one where none is asked for): from the machine's own moto_server,
+or from the Debian root in $DP_MOTO_ROOT (pgxs/roots.sh makes it), whose Python
+is run as it lies there, without privileges.  start_moto returns a hash with
+port and endpoint once it answers; stop_moto kills it.  Its memory of keys dies
+with it.
+
+=cut
+
+sub _moto_command
+{
+	my $root = $ENV{DP_MOTO_ROOT} || '';
+	if ($root ne '' && -e "$root/usr/bin/moto_server")
+	{
+		my ($loader) = glob "$root/usr/lib*/ld-linux*.so.?";
+		my ($libc) = glob "$root/usr/lib/*/libc.so.6";
+		return if !$loader || !$libc;
+		return ('env', "PYTHONHOME=$root/usr", 'PYTHONDONTWRITEBYTECODE=1', $loader,
+			'--library-path', dirname($libc), "$root/usr/bin/python3", "$root/usr/bin/moto_server");
+	}
+	my ($program) = grep { -x } map { "$_/moto_server" } split /:/, $ENV{PATH};
+	return defined $program ? ($program) : ();
+}
+
+sub have_moto
+{
+	my @command = _moto_command();
+	return @command ? 1 : 0;
+}
+
+sub start_moto
+{
+	my ($port) = @_;
+	my @command = _moto_command() or die 'moto is not there';
+	$port = PostgreSQL::Test::Cluster::get_free_port() if !$port;
+	my $moto = { port => $port, endpoint => "http://127.0.0.1:$port", log => '' };
+	$moto->{process} = IPC::Run::start([ @command, '-H', '127.0.0.1', '-p', $port ],
+		'<', \undef, '>&', \$moto->{log});
+	push @motos, $moto;
+	poll_until(
+		"moto on port $port",
+		sub {
+			return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Proto => 'tcp') ? 1 : 0;
+		}) or die $moto->{log};
+	return $moto;
+}
+
+sub stop_moto
+{
+	my ($moto) = @_;
+	return if !$moto->{process};
+	$moto->{process}->kill_kill(grace => 0);
+	delete $moto->{process};
+	return;
+}
+
+END
+{
+	my $status = $?;
+	stop_moto($_) for @motos;
+	$? = $status;
 }
 
 =head2 files_with($dir, $bytes)
