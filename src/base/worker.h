@@ -27,7 +27,8 @@ extern void dp_worker_register(const char *kind, DpWorkerRound round, int naptim
 /* Set the latch of this database's worker of that kind; cheap; async-safe not. */
 extern void dp_worker_wake(Oid database, const char *kind);
 
-/* True where the extension is known to live in that database (emit_log_hook asks). */
+/* False where that database is known to be without the extension; takes no lock,
+ * raises nothing (emit_log_hook asks). */
 extern bool dp_worker_database_known(Oid database);
 
 /* Tell the launcher that the extension was created (true) or dropped here. */
@@ -44,6 +45,12 @@ extern void dp_worker_announce(bool present);
  * envelope under them.
  */
 extern char *dp_worker_autonomous(const char *sql);
+
+/*
+ * Inside such a worker: true, and for whom it runs (authenticated and current
+ * role of the caller).  False, and InvalidOid, everywhere else.
+ */
+extern bool dp_worker_on_behalf(Oid *out_session_user, Oid *out_current_user);
 
 extern void dp_worker_init(void);
 

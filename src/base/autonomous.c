@@ -1,0 +1,251 @@
+/*
+ * autonomous.c
+ *	  One SQL statement in a transaction of its own, by a dynamic background
+ *	  worker: what must outlive the caller's rollback.
+ *
+ * The statement goes over, and its result comes back, in a DSM segment:
+ *
+ *	Exchange header | statement, NUL | reply area (REPLY_MAX bytes)
+ *
+ * The worker fills the reply before it sets done; the caller reads it only
+ * after the worker has ended, so no lock is needed.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "base/worker_shared.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/dsm.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/wait_event.h"
+
+#define EXCHANGE_MAGIC	0x64704175
+#define REPLY_MAX		65536
+#define ERROR_TEXT_MAX	4096
+#define REGISTER_TRIES	50		/* 100 ms apart */
+
+typedef enum ExchangeState
+{
+	EXCHANGE_PENDING,
+	EXCHANGE_NULL,
+	EXCHANGE_TEXT,
+	EXCHANGE_ERROR
+} ExchangeState;
+
+typedef struct Exchange
+{
+	uint32		magic;
+	Oid			database;
+	Oid			session_user;	/* on whose behalf: authenticated role */
+	Oid			current_user;	/* and current role */
+	volatile ExchangeState done;
+	int			sqlstate;
+	char		message[ERROR_TEXT_MAX];
+	char		detail[ERROR_TEXT_MAX];
+	char		hint[ERROR_TEXT_MAX];
+	char		reply[REPLY_MAX];
+	char		sql[FLEXIBLE_ARRAY_MEMBER];
+} Exchange;
+
+static Oid	behalf_session_user = InvalidOid;
+static Oid	behalf_current_user = InvalidOid;
+
+PGDLLEXPORT void dp_worker_autonomous_main(Datum main_arg);
+
+bool
+dp_worker_on_behalf(Oid *out_session_user, Oid *out_current_user)
+{
+	*out_session_user = behalf_session_user;
+	*out_current_user = behalf_current_user;
+	return OidIsValid(behalf_session_user);
+}
+
+/* Run the statement; fills the reply.  Errors go to the caller. */
+static void
+execute_statement(Exchange *exchange)
+{
+	ExchangeState done = EXCHANGE_NULL;
+	int			rc;
+
+	StartTransactionCommand();
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	rc = SPI_execute(exchange->sql, false, 1);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
+	if (SPI_tuptable != NULL && SPI_processed > 0)
+	{
+		char	   *text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		if (text != NULL)
+		{
+			if (strlen(text) >= REPLY_MAX)
+				ereport(ERROR,
+						(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						 errmsg("result of an autonomous statement is too long")));
+			strcpy(exchange->reply, text);
+			done = EXCHANGE_TEXT;
+		}
+	}
+	PopActiveSnapshot();
+	SPI_finish();
+	CommitTransactionCommand();
+	pg_write_barrier();
+	exchange->done = done;
+}
+
+static void
+copy_text(char *to, const char *from)
+{
+	strlcpy(to, from ? from : "", ERROR_TEXT_MAX);
+}
+
+static void
+keep_error(Exchange *exchange, MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	exchange->sqlstate = error->sqlerrcode;
+	copy_text(exchange->message, error->message);
+	copy_text(exchange->detail, error->detail);
+	copy_text(exchange->hint, error->hint);
+	AbortCurrentTransaction();
+	pg_write_barrier();
+	exchange->done = EXCHANGE_ERROR;
+}
+
+void
+dp_worker_autonomous_main(Datum main_arg)
+{
+	MemoryContext context;
+	dsm_segment *segment;
+	Exchange   *exchange;
+
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	CurrentResourceOwner = ResourceOwnerCreate(NULL, "dataprotect autonomous");
+	context = AllocSetContextCreate(TopMemoryContext, "dataprotect autonomous",
+									ALLOCSET_DEFAULT_SIZES);
+	segment = dsm_attach(DatumGetUInt32(main_arg));
+	if (segment == NULL)
+		proc_exit(0);			/* the caller has gone */
+	dsm_pin_mapping(segment);
+	exchange = dsm_segment_address(segment);
+	if (exchange->magic != EXCHANGE_MAGIC)
+		proc_exit(1);
+
+	BackgroundWorkerInitializeConnectionByOid(exchange->database, InvalidOid, 0);
+	dp_worker_configure_session();
+	behalf_session_user = exchange->session_user;
+	behalf_current_user = exchange->current_user;
+	pgstat_report_activity(STATE_RUNNING, "autonomous statement");
+	PG_TRY();
+	{
+		execute_statement(exchange);
+	}
+	PG_CATCH();
+	{
+		keep_error(exchange, context);
+	}
+	PG_END_TRY();
+	proc_exit(0);
+}
+
+static dsm_segment *
+make_exchange(const char *sql)
+{
+	Size		size = offsetof(Exchange, sql) + strlen(sql) + 1;
+	dsm_segment *segment = dsm_create(size, 0);
+	Exchange   *exchange = dsm_segment_address(segment);
+
+	memset(exchange, 0, offsetof(Exchange, message));
+	exchange->magic = EXCHANGE_MAGIC;
+	exchange->database = MyDatabaseId;
+	exchange->session_user = GetAuthenticatedUserId();
+	exchange->current_user = GetUserId();
+	exchange->done = EXCHANGE_PENDING;
+	strcpy(exchange->sql, sql);
+	return segment;
+}
+
+static BackgroundWorkerHandle *
+start_autonomous(dsm_handle exchange)
+{
+	BackgroundWorker worker;
+	BackgroundWorkerHandle *handle;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "dataprotect", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "dp_worker_autonomous_main", sizeof(worker.bgw_function_name));
+	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "dataprotect autonomous statement for PID %d",
+			 MyProcPid);
+	strlcpy(worker.bgw_type, "dataprotect autonomous statement", sizeof(worker.bgw_type));
+	worker.bgw_main_arg = UInt32GetDatum(exchange);
+	worker.bgw_notify_pid = MyProcPid;
+
+	for (int i = 0; i < REGISTER_TRIES; i++)
+	{
+		if (RegisterDynamicBackgroundWorker(&worker, &handle))
+			return handle;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 100, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("could not start a background worker for an autonomous statement"),
+			 errhint("Increase \"max_worker_processes\".")));
+	return NULL;				/* keep compiler quiet */
+}
+
+char *
+dp_worker_autonomous(const char *sql)
+{
+	dsm_segment *segment = make_exchange(sql);
+	Exchange   *exchange = dsm_segment_address(segment);
+	BackgroundWorkerHandle *handle = start_autonomous(dsm_segment_handle(segment));
+	BgwHandleStatus status = WaitForBackgroundWorkerShutdown(handle);
+	char	   *result = NULL;
+
+	if (status == BGWH_POSTMASTER_DIED)
+		proc_exit(1);
+	pfree(handle);
+	pg_read_barrier();
+	switch (exchange->done)
+	{
+		case EXCHANGE_PENDING:
+			ereport(ERROR,
+					(errcode(ERRCODE_SYSTEM_ERROR),
+					 errmsg("background worker for an autonomous statement ended without a result"),
+					 errhint("The server log may tell why.")));
+			break;
+		case EXCHANGE_ERROR:
+			ereport(ERROR,
+					(errcode(exchange->sqlstate),
+					 errmsg_internal("%s", exchange->message),
+					 exchange->detail[0] ? errdetail_internal("%s", exchange->detail) : 0,
+					 exchange->hint[0] ? errhint("%s", exchange->hint) : 0));
+			break;
+		case EXCHANGE_TEXT:
+			result = pstrdup(exchange->reply);
+			break;
+		case EXCHANGE_NULL:
+			break;
+	}
+	dsm_detach(segment);
+	return result;
+}
