@@ -21,7 +21,7 @@ TAP_TESTS    = 1
 PROVE_TESTS  = test/tap/*.pl
 
 DP_CFLAGS   = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
-              -Wno-missing-field-initializers -fvisibility=hidden -fstack-protector-strong
+              -Wno-missing-field-initializers -fstack-protector-strong
 PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS   = $(DP_CFLAGS) $(COPT_DP)
 SHLIB_LINK  = -lcrypto -lcurl -ldl -Wl,-z,relro,-z,now

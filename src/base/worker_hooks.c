@@ -93,6 +93,7 @@ database_to_vacate(Node *statement)
 static int
 close_database(Oid database, TimestampTz until)
 {
+	Latch	   *launcher;
 	int			still_in = 0;
 	int			slot;
 
@@ -112,7 +113,10 @@ close_database(Oid database, TimestampTz until)
 			}
 		}
 	}
+	launcher = dp_worker_shared->launcher;
 	LWLockRelease(dp_worker_shared->lock);
+	if (until == 0 && launcher != NULL)
+		SetLatch(launcher);
 	return still_in;
 }
 
