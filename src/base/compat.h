@@ -15,6 +15,8 @@
 
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
 #if PG_VERSION_NUM >= 160000
 #include "parser/parse_relation.h"
 #endif
@@ -57,5 +59,15 @@ dp_query_perminfos(Query *query)
 #endif
 }
 
+/* A wait event set that the caller frees. */
+static inline WaitEventSet *
+dp_create_wait_event_set(int n_events)
+{
+#if PG_VERSION_NUM >= 170000
+	return CreateWaitEventSet(NULL, n_events);
+#else
+	return CreateWaitEventSet(CurrentMemoryContext, n_events);
+#endif
+}
 
 #endif							/* DP_BASE_COMPAT_H */

@@ -12,7 +12,14 @@
  * a request's reply.
  *
  * Errors are returned, not raised: DpKmsError carries the URI that failed, a
- * text without secrets, and the SQLSTATE that fits.
+ * text without secrets, and the SQLSTATE that fits:
+ *	  ERRCODE_CONNECTION_FAILURE		KMS or agent does not answer in time
+ *	  ERRCODE_INSUFFICIENT_PRIVILEGE	URI not allowed, or the KMS refused
+ *	  ERRCODE_UNDEFINED_OBJECT			the KMS knows no such root
+ *	  ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE	root disabled or being deleted
+ *	  ERRCODE_DATA_CORRUPTED			blob does not open, or is another key's
+ *	  ERRCODE_CONFIG_FILE_ERROR			key file, credentials or settings unfit
+ *	  ERRCODE_PROTOCOL_VIOLATION		the reply cannot be understood
  */
 #ifndef DP_KMS_KMS_H
 #define DP_KMS_KMS_H
@@ -20,8 +27,8 @@
 #include "postgres.h"
 
 #include "crypto/aead.h"
+#include "kms/uri.h"
 
-#define DP_KMS_URI_MAX		512 /* bytes with the terminator */
 #define DP_KMS_MAX_URIS		4	/* URIs of one key */
 #define DP_KMS_BLOB_MAX		1024	/* largest wrapped epoch key */
 
@@ -58,6 +65,15 @@ typedef void (*DpKmsSink) (Oid database, uint64 key_id, const uint8 key[DP_KEY_L
 extern void dp_kms_set_sink(DpKmsSink sink);
 
 /*
+ * Called in a backend with the lock of the request slots held: true where the
+ * arena holds a usable copy of the key.  It answers for a fetch that begins just
+ * after another one delivered the key.  May take the arena's lock, nothing else;
+ * must not raise errors.  Set at _PG_init.
+ */
+typedef bool (*DpKmsPresent) (Oid database, uint64 key_id);
+extern void dp_kms_set_present(DpKmsPresent present);
+
+/*
  * Raise an error unless the URI is well formed, of a known scheme, matches
  * dataprotect.kms_allowed (ERRCODE_INSUFFICIENT_PRIVILEGE) and its endpoint
  * obeys the rules (https, or loopback).  file:///path: the file itself is
@@ -78,10 +94,17 @@ extern bool dp_kms_create(Oid database, const DpKmsContext *context,
 /*
  * Unwrap an epoch key by the first URI that answers (healthy ones first), check
  * that its id is context->key_id, deliver it to the sink.  Concurrent calls for
- * one key id cost one KMS call.
+ * one key id cost one KMS call, and a failure is remembered for a second.
  */
 extern bool dp_kms_fetch(Oid database, const DpKmsContext *context,
 						 const char *const *uris, const DpKmsBlob *blobs, int n_uris,
+						 DpKmsError *out_error) DP_MUST_CHECK;
+
+/*
+ * Show that one URI opens the key now: always asks the KMS, delivers nothing.
+ */
+extern bool dp_kms_drill(Oid database, const DpKmsContext *context,
+						 const char *uri, const DpKmsBlob *blob,
 						 DpKmsError *out_error) DP_MUST_CHECK;
 
 /*

@@ -1,0 +1,265 @@
+/*
+ * http.c
+ *	  Transfers by libcurl's multi interface, woven into the agent's latch.
+ *
+ * libcurl resolves names in threads of its own.  They must not run PostgreSQL's
+ * signal handlers, so all signals are blocked while libcurl runs: its threads
+ * inherit that.
+ */
+#include "postgres.h"
+
+#include <curl/curl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/select.h>
+
+#include "base/compat.h"
+#include "base/guc.h"
+#include "base/secret.h"
+#include "kms/http.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+
+struct DpHttpTransfer
+{
+	CURL	   *easy;
+	struct curl_slist *headers;
+	char	   *reply;			/* DP_HTTP_REPLY_MAX + 1 bytes */
+	Size		reply_len;
+	bool		reply_too_long;
+	bool		in_multi;
+	long		status;			/* 0: no complete reply */
+	const char *problem;
+	void		(*done) (DpHttpTransfer *transfer, void *arg);
+	void	   *arg;
+};
+
+static CURLM *multi = NULL;
+
+static size_t
+receive(char *data, size_t size, size_t count, void *arg)
+{
+	DpHttpTransfer *transfer = arg;
+	size_t		len = size * count;
+
+	if (len > DP_HTTP_REPLY_MAX - transfer->reply_len)
+	{
+		transfer->reply_too_long = true;
+		return 0;
+	}
+	memcpy(transfer->reply + transfer->reply_len, data, len);
+	transfer->reply_len += len;
+	return len;
+}
+
+static void
+block_signals(sigset_t *out_before)
+{
+	sigset_t	all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, out_before);
+}
+
+static void
+restore_signals(const sigset_t *before)
+{
+	pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+static bool
+start_curl(void)
+{
+	if (multi != NULL)
+		return true;
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return false;
+	multi = curl_multi_init();
+	return multi != NULL;
+}
+
+/* What makes a connection trustworthy, and bounded. */
+static bool
+set_limits(CURL *easy, const DpHttpRequest *request)
+{
+	const char *protocols = request->loopback ? "https,http" : "https";
+
+	return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, protocols) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
+		(dp_guc_kms_ca_file == NULL || dp_guc_kms_ca_file[0] == '\0' ||
+		 curl_easy_setopt(easy, CURLOPT_CAINFO, dp_guc_kms_ca_file) == CURLE_OK) &&
+		(!request->loopback || curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK) &&
+		curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) request->timeout_ms) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1) == CURLE_OK;
+}
+
+static bool
+set_message(CURL *easy, DpHttpTransfer *transfer, const DpHttpRequest *request)
+{
+	for (const char *const *header = request->headers; *header != NULL; header++)
+	{
+		struct curl_slist *longer = curl_slist_append(transfer->headers, *header);
+
+		if (longer == NULL)
+			return false;
+		transfer->headers = longer;
+	}
+
+	return curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long) request->body_len) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_AWS_SIGV4, request->sigv4) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_USERNAME, request->access_key) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_PASSWORD, request->secret_key) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, receive) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer) == CURLE_OK;
+}
+
+DpHttpTransfer *
+dp_http_start(const DpHttpRequest *request)
+{
+	DpHttpTransfer *transfer;
+	sigset_t	before;
+
+	if (!start_curl())
+		return NULL;
+	transfer = calloc(1, sizeof(*transfer));
+	if (transfer == NULL)
+		return NULL;
+	transfer->done = request->done;
+	transfer->arg = request->arg;
+	transfer->reply = malloc(DP_HTTP_REPLY_MAX + 1);
+	transfer->easy = curl_easy_init();
+
+	if (transfer->reply != NULL && transfer->easy != NULL &&
+		set_limits(transfer->easy, request) &&
+		set_message(transfer->easy, transfer, request))
+	{
+		block_signals(&before);
+		transfer->in_multi = curl_multi_add_handle(multi, transfer->easy) == CURLM_OK;
+		restore_signals(&before);
+	}
+	if (!transfer->in_multi)
+	{
+		dp_http_free(transfer);
+		return NULL;
+	}
+	return transfer;
+}
+
+long
+dp_http_result(DpHttpTransfer *transfer, char **out_reply, Size *out_reply_len,
+			   const char **out_problem)
+{
+	transfer->reply[transfer->reply_len] = '\0';
+	*out_reply = transfer->reply;
+	*out_reply_len = transfer->reply_len;
+	*out_problem = transfer->problem;
+	return transfer->status;
+}
+
+void
+dp_http_free(DpHttpTransfer *transfer)
+{
+	if (transfer->in_multi)
+		curl_multi_remove_handle(multi, transfer->easy);
+	if (transfer->easy != NULL)
+		curl_easy_cleanup(transfer->easy);
+	curl_slist_free_all(transfer->headers);
+	if (transfer->reply != NULL)
+		dp_secret_wipe(transfer->reply, DP_HTTP_REPLY_MAX + 1);
+	free(transfer->reply);
+	free(transfer);
+}
+
+/* Take one finished transfer out of the multi handle and tell its owner. */
+static void
+finish(DpHttpTransfer *transfer, CURLcode code)
+{
+	curl_multi_remove_handle(multi, transfer->easy);
+	transfer->in_multi = false;
+	if (transfer->reply_too_long)
+		transfer->problem = "reply is longer than 64 kB";
+	else if (code != CURLE_OK)
+		transfer->problem = curl_easy_strerror(code);
+	else if (curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &transfer->status) != CURLE_OK ||
+			 transfer->status == 0)
+	{
+		transfer->status = 0;
+		transfer->problem = "reply has no HTTP status";
+	}
+	transfer->done(transfer, transfer->arg);
+}
+
+void
+dp_http_perform(void)
+{
+	sigset_t	before;
+	CURLMsg    *message;
+	int			running;
+	int			queued;
+
+	if (multi == NULL)
+		return;
+	block_signals(&before);
+	(void) curl_multi_perform(multi, &running);
+	restore_signals(&before);
+
+	while ((message = curl_multi_info_read(multi, &queued)) != NULL)
+	{
+		DpHttpTransfer *transfer = NULL;
+		CURLcode	code = message->data.result;
+
+		/* The message dies with the handle's removal: read it before. */
+		if (message->msg == CURLMSG_DONE &&
+			curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &transfer) == CURLE_OK &&
+			transfer != NULL)
+			finish(transfer, code);
+	}
+}
+
+void
+dp_http_wait(int timeout_ms)
+{
+	WaitEventSet *set;
+	WaitEvent	event;
+	fd_set		readable;
+	fd_set		writable;
+	fd_set		broken;
+	int			max_fd = -1;
+	long		curl_ms = -1;
+
+	FD_ZERO(&readable);
+	FD_ZERO(&writable);
+	FD_ZERO(&broken);
+	if (multi != NULL)
+	{
+		(void) curl_multi_fdset(multi, &readable, &writable, &broken, &max_fd);
+		(void) curl_multi_timeout(multi, &curl_ms);
+	}
+	if (curl_ms >= 0 && (timeout_ms < 0 || curl_ms < timeout_ms))
+		timeout_ms = (int) curl_ms;
+
+	set = dp_create_wait_event_set(max_fd + 3);
+	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	for (int fd = 0; fd <= max_fd; fd++)
+	{
+		uint32		events = (FD_ISSET(fd, &readable) ? WL_SOCKET_READABLE : 0) |
+			(FD_ISSET(fd, &writable) ? WL_SOCKET_WRITEABLE : 0);
+
+		if (events != 0)
+			AddWaitEventToSet(set, events, fd, NULL, NULL);
+	}
+	(void) WaitEventSetWait(set, timeout_ms, &event, 1, PG_WAIT_EXTENSION);
+	FreeWaitEventSet(set);
+}

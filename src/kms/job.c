@@ -1,0 +1,300 @@
+/*
+ * job.c
+ *	  One request's way through its URIs; see job.h.
+ */
+#include "postgres.h"
+
+#include "base/guc.h"
+#include "base/secret.h"
+#include "common/pg_prng.h"
+#include "kms/check.h"
+#include "kms/job.h"
+
+#define MAX_ATTEMPTS	3		/* at one URI */
+#define PAUSE_MS		50		/* before the second attempt, doubled for each more */
+#define PROBE_PAUSE_MS	20		/* between looks at another job's probe */
+
+void
+dp_kms_call_fail(DpKmsCall *call, DpKmsCallStatus status, int sqlstate,
+				 const char *format,...)
+{
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(call->detail, sizeof(call->detail), format, args);
+	va_end(args);
+	call->sqlstate = sqlstate;
+	call->status = status;
+}
+
+static const char *
+current_uri(const DpKmsJob *job)
+{
+	return job->request.uris[job->order[job->position]];
+}
+
+/* Keep the first error: it is that of the URI preferred. */
+static void
+note_error(DpKmsJob *job, int sqlstate, const char *detail)
+{
+	if (job->failed)
+		return;
+	job->failed = true;
+	job->error.sqlstate = sqlstate;
+	strlcpy(job->error.uri, current_uri(job), sizeof(job->error.uri));
+	strlcpy(job->error.detail, detail, sizeof(job->error.detail));
+}
+
+/* Start the clock of the URI at position. */
+static void
+begin_uri(DpKmsJob *job)
+{
+	int64		now = dp_kms_now();
+	int			left = job->request.n_uris - job->position;
+
+	job->attempt = 0;
+	job->wake_at = now;
+	job->share_until = now + (job->request.deadline - now) / left;
+}
+
+static void
+finish(DpKmsJob *job, bool ok)
+{
+	job->over = true;
+	job->ok = ok;
+}
+
+/* This URI cannot do it: a fetch tries the next, all else has failed. */
+static void
+give_up_uri(DpKmsJob *job)
+{
+	job->position++;
+	if (job->request.kind == DP_KMS_CREATE || job->position == job->request.n_uris)
+		finish(job, false);
+	else
+		begin_uri(job);
+}
+
+/* URIs whose circuit is closed first, otherwise in the order given. */
+static void
+order_uris(DpKmsJob *job)
+{
+	int			n = 0;
+
+	for (int pass = 0; pass < 2; pass++)
+	{
+		for (int i = 0; i < job->request.n_uris; i++)
+		{
+			bool		healthy = dp_kms_stat_healthy(job->request.uris[i]);
+
+			/* Only the agent changes health, so both passes see the same. */
+			if (healthy == (pass == 0))
+				job->order[n++] = i;
+		}
+	}
+}
+
+void
+dp_kms_job_begin(DpKmsJob *job)
+{
+	job->active = true;
+	job->position = 0;
+	job->calling = false;
+	job->over = false;
+	job->ok = false;
+	job->failed = false;
+	memset(&job->call, 0, sizeof(job->call));
+	order_uris(job);
+	begin_uri(job);
+
+	if (job->request.kind == DP_KMS_CREATE &&
+		(!dp_random_key(job->key, DP_KEY_LEN) ||
+		 !dp_key_id(job->key, job->request.context.purpose, &job->request.context.key_id)))
+	{
+		note_error(job, ERRCODE_INTERNAL_ERROR, "The cryptographic library could not make a key.");
+		finish(job, false);
+	}
+}
+
+/* What was unwrapped must be the key that was asked for. */
+static void
+check_key_id(DpKmsJob *job)
+{
+	uint64		key_id;
+
+	if (job->call.status != DP_KMS_OK || job->request.kind == DP_KMS_CREATE)
+		return;
+	if (!dp_key_id(job->key, job->request.context.purpose, &key_id) ||
+		key_id != job->request.context.key_id)
+		dp_kms_call_fail(&job->call, DP_KMS_REFUSED, ERRCODE_DATA_CORRUPTED,
+						 "The KMS returned another key than was wrapped.");
+}
+
+/* The call at hand is over: count it and decide what comes next. */
+static void
+settle_call(DpKmsJob *job)
+{
+	DpKmsCall  *call = &job->call;
+	int			index = job->order[job->position];
+
+	job->calling = false;
+	check_key_id(job);
+
+	if (call->status == DP_KMS_OK)
+	{
+		dp_kms_stat_record(&job->uri, NULL, false);
+		if (job->request.kind == DP_KMS_CREATE)
+			job->request.blobs[index] = call->blob;
+		job->position++;
+		if (job->request.kind != DP_KMS_CREATE || job->position == job->request.n_uris)
+			finish(job, true);
+		else
+			begin_uri(job);
+	}
+	else
+	{
+		DpKmsError	error;
+
+		error.sqlstate = call->sqlstate;
+		strlcpy(error.uri, job->uri.text, sizeof(error.uri));
+		strlcpy(error.detail, call->detail, sizeof(error.detail));
+		dp_kms_stat_record(&job->uri, &error, call->status == DP_KMS_UNAVAILABLE);
+
+		job->attempt++;
+		if (call->status == DP_KMS_REFUSED || job->attempt >= MAX_ATTEMPTS ||
+			dp_kms_now() >= job->share_until)
+		{
+			note_error(job, call->sqlstate, call->detail);
+			give_up_uri(job);
+		}
+		else
+		{
+			int64		pause = PAUSE_MS << (job->attempt - 1);
+
+			/* Half fixed, half random: clients of one KMS must not march in step. */
+			job->wake_at = dp_kms_now() + pause / 2 +
+				pg_prng_uint64_range(&pg_global_prng_state, 0, pause);
+		}
+	}
+}
+
+/*
+ * A row of the catalog may have been written past our checks: judge the URI here
+ * once more, where it counts.
+ */
+static bool
+check_uri(DpKmsJob *job)
+{
+	const char *text = current_uri(job);
+	const char *problem;
+
+	if (dp_kms_uri_parse(text, &job->uri, &problem) != DP_KMS_URI_OK)
+	{
+		note_error(job, ERRCODE_INVALID_PARAMETER_VALUE, problem);
+		return false;
+	}
+	if (!dp_kms_uri_allowed(dp_guc_kms_allowed, text))
+	{
+		note_error(job, ERRCODE_INSUFFICIENT_PRIVILEGE,
+				   "No pattern of dataprotect.kms_allowed matches the URI.");
+		return false;
+	}
+	if (job->uri.scheme == DP_KMS_SCHEME_AWS && !dp_kms_endpoint_usable(&problem))
+	{
+		note_error(job, ERRCODE_CONFIG_FILE_ERROR, problem);
+		return false;
+	}
+	return true;
+}
+
+static void
+start_call(DpKmsJob *job)
+{
+	DpKmsCall  *call = &job->call;
+	const DpKmsProvider *provider = dp_kms_provider(job->uri.scheme);
+
+	memset(call, 0, sizeof(*call));
+	call->uri = &job->uri;
+	call->context = &job->request.context;
+	call->timeout_ms = (int) (job->share_until - dp_kms_now());
+	call->key = job->key;
+	job->calling = true;
+	if (job->request.kind == DP_KMS_CREATE)
+		provider->wrap(call);
+	else
+	{
+		call->blob = job->request.blobs[job->order[job->position]];
+		provider->unwrap(call);
+	}
+}
+
+/* One step; true where another may follow at once. */
+static bool
+step(DpKmsJob *job)
+{
+	int64		now = dp_kms_now();
+	DpKmsError	last_error;
+
+	if (job->calling)
+	{
+		if (job->call.status == DP_KMS_PENDING)
+		{
+			if (now < job->share_until)
+				return false;
+			dp_kms_provider(job->uri.scheme)->cancel(&job->call);
+			dp_kms_call_fail(&job->call, DP_KMS_UNAVAILABLE, ERRCODE_CONNECTION_FAILURE,
+							 "The KMS did not answer within the time limit.");
+		}
+		settle_call(job);
+		return true;
+	}
+
+	if (now >= job->share_until)
+	{
+		note_error(job, ERRCODE_CONNECTION_FAILURE, "The KMS did not answer within the time limit.");
+		give_up_uri(job);
+		return true;
+	}
+	if (now < job->wake_at)
+		return false;
+	if (!check_uri(job))
+	{
+		give_up_uri(job);
+		return true;
+	}
+
+	switch (dp_kms_stat_admit(&job->uri, &last_error))
+	{
+		case DP_KMS_WAIT:
+			job->wake_at = now + PROBE_PAUSE_MS;
+			return false;
+		case DP_KMS_REFUSE:
+			note_error(job, last_error.sqlstate, last_error.detail);
+			give_up_uri(job);
+			return true;
+		case DP_KMS_ADMIT:
+			start_call(job);
+			return true;
+	}
+	return false;
+}
+
+void
+dp_kms_job_advance(DpKmsJob *job)
+{
+	while (!job->over && step(job))
+		;
+}
+
+int64
+dp_kms_job_next(const DpKmsJob *job)
+{
+	return job->calling ? job->share_until : Min(job->wake_at, job->share_until);
+}
+
+void
+dp_kms_job_end(DpKmsJob *job)
+{
+	dp_secret_wipe(job->key, DP_KEY_LEN);
+	job->active = false;
+}

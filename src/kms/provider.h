@@ -1,0 +1,67 @@
+/*
+ * provider.h
+ *	  One kind of key management service, as the agent sees it.
+ *
+ * wrap and unwrap begin a call and return at once; a call that is over has a
+ * status other than DP_KMS_PENDING, perhaps already on return.  A provider that
+ * leaves it pending also has cancel, which gives up the call's resources and may
+ * be called once, while it is pending.  Signing, verifying and scheduling the
+ * destruction of a root belong here as further members.
+ *
+ * Providers run in the agent only, never block on a network, raise no errors
+ * and log no secret.  The caller owns the call and its key, wipes the key, and
+ * keeps both in place while the call is pending.
+ */
+#ifndef DP_KMS_PROVIDER_H
+#define DP_KMS_PROVIDER_H
+
+#include "kms/kms.h"
+
+typedef enum DpKmsCallStatus
+{
+	DP_KMS_PENDING,
+	DP_KMS_OK,
+	DP_KMS_UNAVAILABLE,			/* may pass: worth a retry, counts for the circuit */
+	DP_KMS_REFUSED				/* an answer, and it is no */
+} DpKmsCallStatus;
+
+typedef struct DpKmsCall
+{
+	/* set by the agent */
+	const DpKmsUri *uri;
+	const DpKmsContext *context;
+	int			timeout_ms;
+
+	uint8	   *key;			/* DP_KEY_LEN bytes; wrap: in; unwrap: out */
+	DpKmsBlob	blob;			/* wrap: out; unwrap: in */
+
+	/* set by the provider */
+	DpKmsCallStatus status;
+	int			sqlstate;		/* unless DP_KMS_OK */
+	char		detail[256];	/* unless DP_KMS_OK: full sentence, no secret */
+	void	   *transfer;		/* the provider's own, while pending */
+} DpKmsCall;
+
+typedef struct DpKmsProvider
+{
+	const char *name;
+	void		(*wrap) (DpKmsCall *call);
+	void		(*unwrap) (DpKmsCall *call);
+	void		(*cancel) (DpKmsCall *call);
+} DpKmsProvider;
+
+extern const DpKmsProvider dp_kms_provider_file;
+extern const DpKmsProvider dp_kms_provider_aws;
+
+/* The provider of a scheme. */
+static inline const DpKmsProvider *
+dp_kms_provider(DpKmsScheme scheme)
+{
+	return scheme == DP_KMS_SCHEME_FILE ? &dp_kms_provider_file : &dp_kms_provider_aws;
+}
+
+/* End a call without success. */
+extern void dp_kms_call_fail(DpKmsCall *call, DpKmsCallStatus status, int sqlstate,
+							 const char *format,...) pg_attribute_printf(4, 5);
+
+#endif							/* DP_KMS_PROVIDER_H */
