@@ -1,0 +1,52 @@
+# Targets beside those of PGXS.  Each is a script that can be run by itself;
+# those that need a server make a throw-away one on $(PG_CONFIG), which must be
+# a private copy that the extension was installed into (pgxs/prefix.sh), never
+# the system's PostgreSQL.
+DP_SCRIPTS = $(srcdir)/pgxs
+C_FILES    = $(wildcard $(srcdir)/src/*.[ch] $(srcdir)/src/*/*.[ch])
+CLANG_FORMAT = clang-format --style=file:$(srcdir)/src/.clang-format
+
+export PG_CONFIG
+
+.PHONY: lint lint-catalog format format-check analyse unit fuzz regress isolation tap attack bench check-all
+
+lint: all
+	$(DP_SCRIPTS)/lint.pl --tree $(srcdir)
+	$(DP_SCRIPTS)/lint_selftest.sh
+
+lint-catalog:
+	$(DP_SCRIPTS)/lint_catalog.sh
+	$(DP_SCRIPTS)/lint_catalog.sh --selftest
+
+format:
+	$(CLANG_FORMAT) -i $(C_FILES)
+
+format-check:
+	$(CLANG_FORMAT) --dry-run $(C_FILES)
+
+analyse:
+	$(DP_SCRIPTS)/analyse.sh
+
+unit:
+	$(srcdir)/test/unit/run.sh
+
+fuzz:
+	$(srcdir)/test/fuzz/run.sh
+
+regress:
+	$(DP_SCRIPTS)/regress.sh regress $(TESTS)
+
+isolation:
+	$(DP_SCRIPTS)/regress.sh isolation $(TESTS)
+
+tap:
+	$(srcdir)/test/tap.sh $(or $(TESTS),$(wildcard $(srcdir)/test/tap/*.pl))
+
+attack:
+	$(srcdir)/test/tap.sh $(or $(TESTS),$(wildcard $(srcdir)/test/attack/*.pl))
+
+bench:
+	$(srcdir)/test/bench/run.sh
+
+check-all:
+	$(srcdir)/test/run.sh
