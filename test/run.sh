@@ -161,8 +161,8 @@ build()
 	copy_tree "$dir"
 	log=$work/logs/build-$name.log
 	if config=$("$dir/pgxs/prefix.sh" "$major" "$prefix") &&
-		make -C "$dir" -j2 PG_CONFIG="$config" "$@" >"$log" 2>&1 &&
-		make -C "$dir" PG_CONFIG="$config" "$@" install >>"$log" 2>&1 &&
+		make -s -C "$dir" -j2 PG_CONFIG="$config" "$@" >"$log" 2>&1 &&
+		make -s -C "$dir" PG_CONFIG="$config" "$@" install >>"$log" 2>&1 &&
 		! grep -q 'warning:' "$log"; then
 		echo "ok     build with $name, no warning"
 		count 1 0 0 "build $name"
