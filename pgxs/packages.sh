@@ -55,7 +55,7 @@ missing_packages()
 	wanted=
 	if [ "$purpose" = test ]; then
 		needed="$needed binutils clang libipc-run-perl procps"
-		wanted="clang-format clang-tidy cppcheck debootstrap libclang-rt-dev postgresql-$major-cron"
+		wanted="clang-tidy cppcheck debootstrap libclang-rt-dev postgresql-$major-cron"
 	fi
 	for package in $needed; do
 		installed "$package" || echo "$package"

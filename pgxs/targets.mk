@@ -3,8 +3,6 @@
 # a private copy that the extension was installed into (pgxs/prefix.sh), never
 # the system's PostgreSQL.
 DP_SCRIPTS = $(srcdir)/pgxs
-C_FILES    = $(wildcard $(srcdir)/src/*.[ch] $(srcdir)/src/*/*.[ch])
-CLANG_FORMAT = clang-format --style=file:$(srcdir)/src/.clang-format
 
 export PG_CONFIG
 
@@ -18,11 +16,11 @@ lint-catalog:
 	$(DP_SCRIPTS)/lint_catalog.sh
 	$(DP_SCRIPTS)/lint_catalog.sh --selftest
 
-format:
-	$(CLANG_FORMAT) -i $(C_FILES)
+format: all
+	$(DP_SCRIPTS)/format.sh
 
-format-check:
-	$(CLANG_FORMAT) --dry-run $(C_FILES)
+format-check: all
+	$(DP_SCRIPTS)/format.sh --check
 
 analyse:
 	$(DP_SCRIPTS)/analyse.sh

@@ -64,11 +64,16 @@ void
 pfree(void *pointer)
 {
 	Size	   *block = (Size *) ((char *) pointer - 16);
+	Size		run = 0;
 	Size		i;
 
+	/* one such byte may belong to a pointer of the pool's own */
 	for (i = 0; i < block[0]; i++)
-		if (((uint8 *) pointer)[i] == DIRTY)
+	{
+		run = ((uint8 *) pointer)[i] == DIRTY ? run + 1 : 0;
+		if (run >= sizeof(void *))
 			dirty_frees++;
+	}
 	blocks--;
 	free(block);
 }
