@@ -13,6 +13,18 @@
 #error "dataprotect needs PostgreSQL 15 or newer"
 #endif
 
+/*
+ * Debian builds the server with GSSAPI and its development package does not
+ * bring GSSAPI's headers.  Port has the same layout either way, for this reason.
+ */
+#ifdef ENABLE_GSS
+#undef ENABLE_GSS
+#include "libpq/libpq-be.h"
+#define ENABLE_GSS 1
+#else
+#include "libpq/libpq-be.h"
+#endif
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 #include "storage/latch.h"
@@ -69,5 +81,39 @@ dp_create_wait_event_set(int n_events)
 	return CreateWaitEventSet(CurrentMemoryContext, n_events);
 #endif
 }
+
+/*
+ * True for a relation whose privileges this statement itself needs: the table
+ * that was named, not a partition or child reached through it.
+ */
+static inline bool
+dp_rte_is_named(RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	return rte->perminfoindex != 0;
+#else
+	return rte->requiredPerms != 0;
+#endif
+}
+
+/* What the client authenticated as (user of the KDC, certificate, peer), or NULL. */
+static inline const char *
+dp_authn_id(void)
+{
+#if PG_VERSION_NUM >= 160000
+	return MyClientConnectionInfo.authn_id;
+#else
+	return MyProcPort ? MyProcPort->authn_id : NULL;
+#endif
+}
+
+/* ExecutorRun's arguments after the direction. */
+#if PG_VERSION_NUM >= 180000
+#define DP_EXECUTOR_RUN_PARAMS	uint64 count
+#define DP_EXECUTOR_RUN_ARGS	count
+#else
+#define DP_EXECUTOR_RUN_PARAMS	uint64 count, bool execute_once
+#define DP_EXECUTOR_RUN_ARGS	count, execute_once
+#endif
 
 #endif							/* DP_BASE_COMPAT_H */

@@ -20,4 +20,11 @@
  */
 extern void dp_event_admin(DpEventCode code, const char *key_name, const char *detail_json);
 
+/* NULL, or false, where the catalogue has no such event. */
+extern const char *dp_event_name(int code);
+extern bool dp_event_code(const char *name, DpEventCode *out_code);
+
+/* The ring and the transaction callbacks; from _PG_init only. */
+extern void dp_event_init(void);
+
 #endif							/* DP_EVENTS_EVENT_H */

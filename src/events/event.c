@@ -1,0 +1,58 @@
+/*
+ * event.c
+ *	  Administrative events.
+ */
+#include "postgres.h"
+
+#include "events/actor.h"
+#include "events/event.h"
+#include "events/ring.h"
+#include "events/transaction.h"
+#include "miscadmin.h"
+
+const char *
+dp_event_name(int code)
+{
+	switch (code)
+	{
+#define X(code, number, name) case number: return name;
+			DP_EVENT_CATALOGUE(X)
+#undef X
+	}
+	return NULL;
+}
+
+bool
+dp_event_code(const char *name, DpEventCode *out_code)
+{
+#define X(code, number, text) if (strcmp(name, text) == 0) { *out_code = code; return true; }
+	DP_EVENT_CATALOGUE(X)
+#undef X
+	return false;
+}
+
+void
+dp_event_admin(DpEventCode code, const char *key_name, const char *detail_json)
+{
+	DpRecord	record;
+
+	memset(&record, 0, sizeof(record));
+	record.kind = DP_RECORD_ADMIN;
+	record.outcome = DP_OUTCOME_STARTED;
+	record.event = code;
+	dp_actor_fill(&record, detail_json);
+	if (key_name != NULL)
+	{
+		record.n_keys = 1;
+		record.keys[0].name.data = (const uint8 *) key_name;
+		record.keys[0].name.len = Min(strlen(key_name), NAMEDATALEN);
+	}
+	(void) dp_transaction_append(&record, 0);
+}
+
+void
+dp_event_init(void)
+{
+	dp_ring_init();
+	dp_transaction_init();
+}

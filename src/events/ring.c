@@ -1,0 +1,449 @@
+/*
+ * ring.c
+ *	  Appending to the audit ring, waiting for room and for the disk.
+ *
+ * Locking.  shared->lock (an LWLock) is held by one appending process for the
+ * length of a memcpy; it protects head, next_seq and the frames from head on.
+ * tail, flushed_seq and consumption belong to the writer process.  reserved is
+ * atomic.  Witnesses and collected positions are under shared->witness_lock.
+ * Under neither lock is there any other lock, wait or ereport(ERROR).
+ *
+ * Room: head - tail + reserved + one frame (what a wrap may waste) never
+ * exceeds the size, so a record with a reservation always fits.
+ */
+#include "postgres.h"
+
+#include "base/guc.h"
+#include "events/ring_file.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "port/pg_crc32c.h"
+#include "storage/condition_variable.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "utils/wait_event.h"
+
+/* Longest wait where interrupts are held: a buffer may be locked meanwhile. */
+#define HELD_WAIT_MS	10000
+
+typedef struct Collected
+{
+	Oid			database;
+	uint64		seq;
+} Collected;
+
+typedef struct RingShared
+{
+	LWLock	   *lock;
+	LWLock	   *witness_lock;
+	pg_atomic_uint64 reserved;
+	pg_atomic_uint32 writer_sleeping;
+	Latch	   *writer;			/* of the writer process; NULL while it is not there */
+	ConditionVariable moved;	/* the writer has freed room and synced */
+	int			n_collected;
+	Collected	collected[DP_RING_WITNESSES];
+} RingShared;
+
+static RingShared *shared = NULL;
+static char *base = NULL;		/* mapped by the postmaster, inherited by fork */
+
+static shmem_request_hook_type previous_shmem_request_hook = NULL;
+static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
+
+static DpRingHeader *
+header(void)
+{
+	return (DpRingHeader *) base;
+}
+
+static uint32
+frame_crc(const DpFrame *frame, const void *payload)
+{
+	pg_crc32c	crc;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, payload, frame->len);
+	COMP_CRC32C(crc, &frame->len, sizeof(DpFrame) - offsetof(DpFrame, len));
+	FIN_CRC32C(crc);
+	return crc;
+}
+
+void
+dp_frame_seal(DpFrame *frame, const void *payload)
+{
+	frame->magic = DP_FRAME_MAGIC;
+	frame->crc = frame_crc(frame, payload);
+}
+
+bool
+dp_frame_check(const DpFrame *frame, const void *payload)
+{
+	return frame->magic == DP_FRAME_MAGIC && frame->crc == frame_crc(frame, payload);
+}
+
+static uint64
+free_room(void)
+{
+	uint64		used = header()->head - ((volatile DpRingHeader *) header())->tail;
+	uint64		taken = used + pg_atomic_read_u64(&shared->reserved) + DP_RING_FRAME_MAX;
+
+	return taken < header()->size ? header()->size - taken : 0;
+}
+
+/* Under the lock: write one frame at the head.  There is room. */
+static uint64
+write_frame(Oid database, const void *payload, Size len)
+{
+	DpRingHeader *h = header();
+	uint64		offset = h->head % h->size;
+	uint64		head = h->head;
+	uint64		room = h->size - offset;
+	DpFrame    *frame = (DpFrame *) (base + DP_RING_DATA_AT + offset);
+
+	if (room < DP_FRAME_SIZE(len))
+	{
+		if (room >= sizeof(DpFrame))
+		{
+			frame->magic = DP_FRAME_FILLER;
+			frame->len = (uint32) room;
+		}
+		head += room;
+		frame = (DpFrame *) (base + DP_RING_DATA_AT);
+	}
+	frame->len = (uint32) len;
+	frame->database = database;
+	frame->seq = h->next_seq;
+	memcpy(frame + 1, payload, len);
+	dp_frame_seal(frame, payload);
+	h->next_seq++;
+	pg_write_barrier();
+	((volatile DpRingHeader *) h)->head = head + DP_FRAME_SIZE(len);
+	return frame->seq;
+}
+
+/* The writer polls while it is busy; it needs a call only out of its sleep. */
+static void
+nudge_writer(bool pressing)
+{
+	Latch	   *writer = ((volatile RingShared *) shared)->writer;
+
+	if (writer == NULL)
+		return;
+	if (pressing || pg_atomic_read_u32(&shared->writer_sleeping) != 0)
+		SetLatch(writer);
+}
+
+void
+dp_ring_wake_writer(void)
+{
+	nudge_writer(true);
+}
+
+/*
+ * Wait a moment for the writer.  waited_ms: so far, by this call's caller.
+ * Raises an error where interrupts are held and the wait becomes too long.
+ */
+static void
+wait_for_writer(int *waited_ms, const char *for_what)
+{
+	bool		held = InterruptHoldoffCount > 0 || CritSectionCount > 0;
+
+	nudge_writer(true);
+	if (held)
+	{
+		/* A condition variable would be interrupted by nothing anyway. */
+		pg_usleep(1000L);
+		*waited_ms += 1;
+		if (*waited_ms > HELD_WAIT_MS)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+					 errmsg("audit log cannot keep up: no %s within %d s",
+							for_what, HELD_WAIT_MS / 1000),
+					 errhint("Look for errors of the audit writer in the server log.")));
+		return;
+	}
+	(void) ConditionVariableTimedSleep(&shared->moved, 100, PG_WAIT_EXTENSION);
+	*waited_ms += 100;
+}
+
+uint64
+dp_ring_append(Oid database, const void *payload, Size len, Size reserve)
+{
+	int			waited_ms = 0;
+	bool		prepared = false;
+	uint64		seq;
+
+	if (DP_FRAME_SIZE(len) > DP_RING_FRAME_MAX)
+		elog(ERROR, "audit record of %zu bytes is too long", len);
+	for (;;)
+	{
+		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+		if (free_room() >= DP_FRAME_SIZE(len) + reserve)
+			break;
+		LWLockRelease(shared->lock);
+		if (!prepared && InterruptHoldoffCount == 0)
+		{
+			ConditionVariablePrepareToSleep(&shared->moved);
+			prepared = true;
+			continue;			/* look again, now that a signal is not missed */
+		}
+		wait_for_writer(&waited_ms, "room in the ring");
+	}
+	seq = write_frame(database, payload, len);
+	pg_atomic_fetch_add_u64(&shared->reserved, reserve);
+	LWLockRelease(shared->lock);
+	if (prepared)
+		ConditionVariableCancelSleep();
+	nudge_writer(free_room() < header()->size / 2);
+	return seq;
+}
+
+uint64
+dp_ring_append_reserved(Oid database, const void *payload, Size len, Size reserved)
+{
+	uint64		seq;
+
+	Assert(DP_FRAME_SIZE(len) <= reserved);
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	seq = write_frame(database, payload, len);
+	pg_atomic_fetch_sub_u64(&shared->reserved, reserved);
+	LWLockRelease(shared->lock);
+	nudge_writer(false);
+	return seq;
+}
+
+void
+dp_ring_unreserve(Size reserved)
+{
+	if (reserved > 0)
+		pg_atomic_fetch_sub_u64(&shared->reserved, reserved);
+}
+
+void
+dp_ring_wait_durable(uint64 seq)
+{
+	int			waited_ms = 0;
+	bool		prepared = false;
+
+	while (dp_ring_flushed_seq() < seq)
+	{
+		if (!prepared && InterruptHoldoffCount == 0)
+		{
+			ConditionVariablePrepareToSleep(&shared->moved);
+			prepared = true;
+			continue;
+		}
+		wait_for_writer(&waited_ms, "confirmation from the disk");
+	}
+	if (prepared)
+		ConditionVariableCancelSleep();
+}
+
+uint64
+dp_ring_last_seq(void)
+{
+	uint64		seq;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	seq = header()->next_seq - 1;
+	LWLockRelease(shared->lock);
+	return seq;
+}
+
+uint64
+dp_ring_flushed_seq(void)
+{
+	return ((volatile DpRingHeader *) header())->flushed_seq;
+}
+
+uint64
+dp_ring_boot_seq(void)
+{
+	return header()->boot_seq;
+}
+
+const uint8 *
+dp_ring_instance(void)
+{
+	return header()->instance;
+}
+
+bool
+dp_ring_next(uint64 *pos, const DpFrame **out_frame, const void **out_payload)
+{
+	const DpFrame *frame;
+
+	if (*pos == 0)
+		*pos = header()->tail;
+	frame = dp_ring_file_next(base, pos);
+	if (frame == NULL)
+		return false;
+	*out_frame = frame;
+	*out_payload = frame + 1;
+	return true;
+}
+
+void
+dp_ring_consume(uint64 pos, uint64 flushed_seq)
+{
+	volatile DpRingHeader *h = header();
+
+	h->flushed_seq = flushed_seq;
+	pg_write_barrier();
+	h->tail = pos;
+	ConditionVariableBroadcast(&shared->moved);
+}
+
+void
+dp_ring_set_writer(Latch *latch)
+{
+	shared->writer = latch;
+	pg_memory_barrier();
+}
+
+void
+dp_ring_set_writer_sleeping(bool sleeping)
+{
+	pg_atomic_write_u32(&shared->writer_sleeping, sleeping ? 1 : 0);
+	pg_memory_barrier();
+}
+
+bool
+dp_ring_drain_aside(DpRingDrain each, void (*before_unlink) (void))
+{
+	return dp_ring_file_drain(each, before_unlink);
+}
+
+static uint32
+witness_crc(const DpWitness *witness)
+{
+	pg_crc32c	crc;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, witness, sizeof(DpWitness));
+	FIN_CRC32C(crc);
+	return crc;
+}
+
+static DpRingWitnessSlot *
+witness_slot(Oid database, bool create)
+{
+	DpRingWitnessSlot *slots = (DpRingWitnessSlot *) (base + DP_RING_HEADER_LEN);
+
+	for (int i = 0; i < DP_RING_WITNESSES; i++)
+		if (slots[i].witness.database == database && OidIsValid(database))
+			return &slots[i];
+	for (int i = 0; create && i < DP_RING_WITNESSES; i++)
+		if (!OidIsValid(slots[i].witness.database))
+			return &slots[i];
+	return NULL;
+}
+
+bool
+dp_ring_witness_get(Oid database, DpWitness *out)
+{
+	DpRingWitnessSlot *slot;
+	bool		found;
+
+	LWLockAcquire(shared->witness_lock, LW_SHARED);
+	slot = witness_slot(database, false);
+	found = slot != NULL && slot->crc == witness_crc(&slot->witness);
+	if (found)
+		*out = slot->witness;
+	LWLockRelease(shared->witness_lock);
+	return found;
+}
+
+void
+dp_ring_witness_set(const DpWitness *witness)
+{
+	DpRingWitnessSlot *slot;
+
+	LWLockAcquire(shared->witness_lock, LW_EXCLUSIVE);
+	slot = witness_slot(witness->database, true);
+	if (slot != NULL)
+	{
+		slot->witness = *witness;
+		slot->crc = witness_crc(witness);
+	}
+	LWLockRelease(shared->witness_lock);
+}
+
+static Collected *
+collected_slot(Oid database, bool create)
+{
+	for (int i = 0; i < shared->n_collected; i++)
+		if (shared->collected[i].database == database)
+			return &shared->collected[i];
+	if (!create || shared->n_collected >= DP_RING_WITNESSES)
+		return NULL;
+	shared->collected[shared->n_collected].database = database;
+	return &shared->collected[shared->n_collected++];
+}
+
+void
+dp_ring_set_collected(Oid database, uint64 seq)
+{
+	Collected  *slot;
+
+	LWLockAcquire(shared->witness_lock, LW_EXCLUSIVE);
+	slot = collected_slot(database, true);
+	if (slot != NULL)
+		slot->seq = seq;
+	LWLockRelease(shared->witness_lock);
+}
+
+uint64
+dp_ring_collected(Oid database)
+{
+	Collected  *slot;
+	uint64		seq = 0;
+
+	LWLockAcquire(shared->witness_lock, LW_SHARED);
+	slot = collected_slot(database, false);
+	if (slot != NULL)
+		seq = slot->seq;
+	LWLockRelease(shared->witness_lock);
+	return seq;
+}
+
+static void
+request_shmem(void)
+{
+	if (previous_shmem_request_hook)
+		previous_shmem_request_hook();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(RingShared)));
+	RequestNamedLWLockTranche("dataprotect audit ring", 2);
+}
+
+static void
+startup_shmem(void)
+{
+	bool		found;
+
+	if (previous_shmem_startup_hook)
+		previous_shmem_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("dataprotect audit ring", sizeof(RingShared), &found);
+	if (!found)
+	{
+		memset(shared, 0, sizeof(RingShared));
+		shared->lock = &GetNamedLWLockTranche("dataprotect audit ring")[0].lock;
+		shared->witness_lock = &GetNamedLWLockTranche("dataprotect audit ring")[1].lock;
+		pg_atomic_init_u64(&shared->reserved, 0);
+		pg_atomic_init_u32(&shared->writer_sleeping, 0);
+		ConditionVariableInit(&shared->moved);
+		base = dp_ring_file_open((Size) dp_guc_audit_ring_size * 1024);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+dp_ring_init(void)
+{
+	previous_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shmem;
+	previous_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup_shmem;
+}

@@ -1,0 +1,368 @@
+/*
+ * ring_file.c
+ *	  Opening, checking and repairing the file behind the ring.
+ *
+ * The file is in pg_dynshmem: base backups leave that folder's files out, so a
+ * copied cluster does not replay another one's records; a file-system copy is
+ * told by its inode.  posix_fallocate makes a full disk an error here instead
+ * of a SIGBUS later.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "events/ring_file.h"
+#include "port/atomics.h"
+#include "port/pg_crc32c.h"
+#include "storage/fd.h"
+
+static char *mapped = NULL;		/* survives a crash restart in the postmaster */
+
+static DpRingHeader *
+header_of(const char *base)
+{
+	return (DpRingHeader *) base;
+}
+
+static uint32
+header_crc(const DpRingHeader *header)
+{
+	pg_crc32c	crc;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, &header->system_id,
+				offsetof(DpRingHeader, tail) - offsetof(DpRingHeader, system_id));
+	FIN_CRC32C(crc);
+	return crc;
+}
+
+/* Length of a plausible frame at pos, or 0. */
+static uint64
+frame_length(const char *base, uint64 pos)
+{
+	const DpRingHeader *header = header_of(base);
+	uint64		offset = pos % header->size;
+	const DpFrame *frame = (const DpFrame *) (base + DP_RING_DATA_AT + offset);
+	uint64		room = header->size - offset;
+
+	if (room < sizeof(DpFrame))
+		return room;			/* too little for a header: skipped */
+	if (frame->magic == DP_FRAME_FILLER)
+		return frame->len <= room && frame->len % MAXIMUM_ALIGNOF == 0 ? frame->len : 0;
+	if (frame->magic != DP_FRAME_MAGIC || frame->len > DP_RING_FRAME_MAX - sizeof(DpFrame) ||
+		DP_FRAME_SIZE(frame->len) > room)
+		return 0;
+	return DP_FRAME_SIZE(frame->len);
+}
+
+const DpFrame *
+dp_ring_file_next(const char *base, uint64 *pos)
+{
+	const DpRingHeader *header = header_of(base);
+	uint64		head = ((volatile const DpRingHeader *) header)->head;
+
+	pg_read_barrier();
+	while (*pos < head)
+	{
+		uint64		offset = *pos % header->size;
+		const DpFrame *frame = (const DpFrame *) (base + DP_RING_DATA_AT + offset);
+		uint64		len = frame_length(base, *pos);
+
+		if (len == 0)
+			return NULL;
+		*pos += len;
+		if (header->size - offset >= sizeof(DpFrame) && frame->magic == DP_FRAME_MAGIC)
+			return frame;
+	}
+	return NULL;
+}
+
+/* Turn [from, to) into fillers. */
+static void
+fill(char *base, uint64 from, uint64 to)
+{
+	const DpRingHeader *header = header_of(base);
+
+	while (from < to)
+	{
+		uint64		offset = from % header->size;
+		uint64		len = Min(to - from, header->size - offset);
+
+		if (len >= sizeof(DpFrame))
+		{
+			DpFrame    *frame = (DpFrame *) (base + DP_RING_DATA_AT + offset);
+
+			memset(frame, 0, sizeof(DpFrame));
+			frame->magic = DP_FRAME_FILLER;
+			frame->len = (uint32) len;
+		}
+		else if (offset + len < header->size)
+			memset(base + DP_RING_DATA_AT + offset, 0, len);
+		from += len;
+	}
+}
+
+static bool
+is_whole(const char *base, uint64 pos)
+{
+	const DpRingHeader *header = header_of(base);
+	uint64		offset = pos % header->size;
+	const DpFrame *frame = (const DpFrame *) (base + DP_RING_DATA_AT + offset);
+
+	if (header->size - offset < sizeof(DpFrame) || frame_length(base, pos) == 0)
+		return false;
+	return frame->magic == DP_FRAME_MAGIC && dp_frame_check(frame, frame + 1);
+}
+
+/*
+ * After a crash: keep every whole frame between tail and head, turn the rest
+ * into fillers.  Returns the number of frames kept.
+ */
+static int
+repair(char *base)
+{
+	DpRingHeader *header = header_of(base);
+	uint64		pos;
+	int			kept = 0;
+	uint64		torn = 0;
+
+	if (header->head < header->tail || header->head - header->tail > header->size ||
+		header->head % MAXIMUM_ALIGNOF != 0 || header->tail % MAXIMUM_ALIGNOF != 0)
+	{
+		/* Positions of different times: look at the whole ring. */
+		header->head = Max(header->head, header->tail) & ~((uint64) MAXIMUM_ALIGNOF - 1);
+		header->tail = header->head > header->size ? header->head - header->size : 0;
+	}
+	for (pos = header->tail; pos < header->head;)
+	{
+		const DpFrame *frame = (const DpFrame *) (base + DP_RING_DATA_AT + pos % header->size);
+		uint64		len = frame_length(base, pos);
+
+		if (is_whole(base, pos))
+		{
+			header->next_seq = Max(header->next_seq, frame->seq + 1);
+			kept++;
+			pos += len;
+		}
+		else if (len > 0 && (len < sizeof(DpFrame) || frame->magic == DP_FRAME_FILLER))
+			pos += len;
+		else
+		{
+			uint64		end = pos + MAXIMUM_ALIGNOF;
+
+			while (end < header->head && !is_whole(base, end))
+				end += MAXIMUM_ALIGNOF;
+			torn += end - pos;
+			fill(base, pos, end);
+			pos = end;
+		}
+	}
+	if (torn > 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("audit ring had " UINT64_FORMAT " bytes of unfinished records", torn),
+				 errdetail("They were skipped; %d whole records were kept.", kept)));
+	return kept;
+}
+
+/* Begin a new life of the backends on a repaired ring. */
+static void
+start_life(char *base)
+{
+	DpRingHeader *header = header_of(base);
+
+	header->next_seq += DP_RING_SEQ_JUMP;
+	header->boot_seq = header->next_seq;
+}
+
+static char *
+map_file(int fd, Size length)
+{
+	char	   *base = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (base == MAP_FAILED)
+		ereport(FATAL,
+				(errcode_for_file_access(),
+				 errmsg("could not map file \"%s\": %m", DP_RING_FILE)));
+	return base;
+}
+
+/* Create and map a ring; before: the header whose instance it continues, or NULL. */
+static char *
+create_file(Size size, const char *before)
+{
+	int			fd = OpenTransientFile(DP_RING_FILE, O_CREAT | O_EXCL | O_RDWR | PG_BINARY);
+	DpRingHeader *header;
+	struct stat st;
+	char	   *base;
+	int			rc;
+
+	if (fd < 0)
+		ereport(FATAL,
+				(errcode_for_file_access(),
+				 errmsg("could not create file \"%s\": %m", DP_RING_FILE)));
+	rc = posix_fallocate(fd, 0, DP_RING_DATA_AT + size);
+	if (rc != 0)
+	{
+		(void) unlink(DP_RING_FILE);
+		errno = rc;
+		ereport(FATAL,
+				(errcode_for_file_access(),
+				 errmsg("could not allocate file \"%s\": %m", DP_RING_FILE),
+				 errhint("Free disk space or decrease \"dataprotect.audit_ring_size\".")));
+	}
+	if (fstat(fd, &st) != 0)
+		ereport(FATAL,
+				(errcode_for_file_access(),
+				 errmsg("could not stat file \"%s\": %m", DP_RING_FILE)));
+	base = map_file(fd, DP_RING_DATA_AT + size);
+	header = header_of(base);
+	memset(base, 0, DP_RING_DATA_AT);
+	header->version = DP_RING_VERSION;
+	header->system_id = GetSystemIdentifier();
+	header->size = size;
+	header->inode = st.st_ino;
+	if (before != NULL)
+	{
+		const DpRingHeader *old = (const DpRingHeader *) before;
+
+		memcpy(base + DP_RING_HEADER_LEN, before + DP_RING_HEADER_LEN,
+			   DP_RING_DATA_AT - DP_RING_HEADER_LEN);
+		memcpy(header->instance, old->instance, DP_RING_INSTANCE_LEN);
+		header->next_seq = old->next_seq;
+		header->flushed_seq = old->flushed_seq;
+	}
+	else if (!pg_strong_random(header->instance, DP_RING_INSTANCE_LEN))
+		ereport(FATAL,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate a random instance id")));
+	header->crc = header_crc(header);
+	pg_write_barrier();
+	header->magic = DP_RING_MAGIC;
+	if (pg_fsync(fd) != 0)
+		ereport(FATAL,
+				(errcode_for_file_access(),
+				 errmsg("could not fsync file \"%s\": %m", DP_RING_FILE)));
+	CloseTransientFile(fd);
+	return base;
+}
+
+static void
+set_aside(const char *name, const char *why)
+{
+	if (rename(DP_RING_FILE, name) != 0)
+		ereport(FATAL,
+				(errcode_for_file_access(),
+				 errmsg("could not rename file \"%s\" to \"%s\": %m", DP_RING_FILE, name)));
+	ereport(LOG,
+			(errmsg("audit ring was set aside as \"%s\"", name),
+			 errdetail_internal("%s", why)));
+}
+
+static bool
+is_ours(const char *base, off_t length, ino_t inode, const char **out_why)
+{
+	const DpRingHeader *header = (const DpRingHeader *) base;
+
+	if (header->magic != DP_RING_MAGIC || header->version != DP_RING_VERSION ||
+		header->crc != header_crc(header) || header->size % MAXIMUM_ALIGNOF != 0 ||
+		header->size < DP_RING_FRAME_MAX || length != DP_RING_DATA_AT + header->size)
+		*out_why = "Its header is damaged or of another version.";
+	else if (header->system_id != GetSystemIdentifier() || header->inode != inode)
+		*out_why = "It belongs to another cluster, or was copied.";
+	else
+		return true;
+	return false;
+}
+
+char *
+dp_ring_file_open(Size size)
+{
+	struct stat st;
+	const char *why;
+	char	   *base;
+	int			fd;
+
+	if (mapped != NULL)
+	{
+		(void) repair(mapped);
+		start_life(mapped);
+		return mapped;
+	}
+	fd = OpenTransientFile(DP_RING_FILE, O_RDWR | PG_BINARY);
+	if (fd < 0 && errno != ENOENT)
+		ereport(FATAL,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", DP_RING_FILE)));
+	if (fd < 0)
+	{
+		mapped = create_file(size, NULL);
+		start_life(mapped);
+		return mapped;
+	}
+	if (fstat(fd, &st) != 0 || st.st_size < DP_RING_DATA_AT)
+		st.st_size = 0;
+	base = st.st_size > 0 ? map_file(fd, st.st_size) : NULL;
+	CloseTransientFile(fd);
+	why = "It is too short.";
+	if (base == NULL || !is_ours(base, st.st_size, st.st_ino, &why))
+	{
+		set_aside(psprintf(DP_RING_FILE ".foreign.%ld", (long) time(NULL)), why);
+		if (base != NULL)
+			munmap(base, st.st_size);
+		mapped = create_file(size, NULL);
+	}
+	else if (header_of(base)->size == size)
+	{
+		(void) repair(base);
+		mapped = base;
+	}
+	else if (access(DP_RING_ASIDE, F_OK) == 0)
+	{
+		/* One set aside still waits to be drained: keep the old size for now. */
+		(void) repair(base);
+		mapped = base;
+	}
+	else
+	{
+		(void) repair(base);
+		set_aside(DP_RING_ASIDE, "\"dataprotect.audit_ring_size\" has changed; its records are moved to segments.");
+		mapped = create_file(size, base);
+		munmap(base, st.st_size);
+	}
+	start_life(mapped);
+	return mapped;
+}
+
+bool
+dp_ring_file_drain(DpRingDrain each, void (*before_unlink) (void))
+{
+	struct stat st;
+	uint64		pos;
+	const DpFrame *frame;
+	char	   *base;
+	int			fd = OpenTransientFile(DP_RING_ASIDE, O_RDWR | PG_BINARY);
+
+	if (fd < 0)
+		return false;
+	if (fstat(fd, &st) != 0 || st.st_size < DP_RING_DATA_AT)
+	{
+		CloseTransientFile(fd);
+		return false;
+	}
+	base = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	CloseTransientFile(fd);
+	if (base == MAP_FAILED)
+		return false;
+	pos = header_of(base)->tail;
+	while ((frame = dp_ring_file_next(base, &pos)) != NULL)
+		each(frame, frame + 1);
+	before_unlink();
+	munmap(base, st.st_size);
+	return unlink(DP_RING_ASIDE) == 0;
+}

@@ -1,0 +1,68 @@
+/*
+ * ring_file.h
+ *	  The file behind the ring; for ring.c only.
+ *
+ *	offset	length	content
+ *	0		4096	RingHeader
+ *	4096	8192	128 witnesses (DpRingWitnessSlot, 64 bytes each)
+ *	12288	size	frames
+ */
+#ifndef DP_EVENTS_RING_FILE_H
+#define DP_EVENTS_RING_FILE_H
+
+#include "postgres.h"
+
+#include "events/ring.h"
+
+#define DP_RING_FILE		"pg_dynshmem/dataprotect.ring"
+#define DP_RING_ASIDE		"pg_dynshmem/dataprotect.ring.drain"
+#define DP_RING_MAGIC		UINT64CONST(0x646e697274636470)
+#define DP_RING_VERSION		1
+#define DP_RING_HEADER_LEN	4096
+#define DP_RING_WITNESSES	128
+#define DP_RING_DATA_AT		(DP_RING_HEADER_LEN + DP_RING_WITNESSES * 64)
+
+/* A start raises the next sequence number by this much: after a power failure
+ * the header may be older than the segments. */
+#define DP_RING_SEQ_JUMP	(UINT64CONST(1) << 32)
+
+typedef struct DpRingWitnessSlot
+{
+	DpWitness	witness;
+	uint32		crc;			/* of the witness */
+	uint32		unused;
+} DpRingWitnessSlot;
+
+StaticAssertDecl(sizeof(DpRingWitnessSlot) == 64, "witness slots fit their place");
+
+typedef struct DpRingHeader
+{
+	uint64		magic;
+	uint32		version;
+	uint32		crc;			/* of the fields below up to the positions */
+	uint64		system_id;
+	uint64		size;			/* bytes of frames */
+	uint64		inode;			/* of the file: a copied one is another instance's */
+	uint8		instance[DP_RING_INSTANCE_LEN];
+
+	/* Positions: each written by one process at a time, 8 bytes at once. */
+	uint64		tail;			/* by the writer */
+	uint64		flushed_seq;	/* by the writer */
+	uint64		head;			/* under the ring's lock */
+	uint64		next_seq;		/* under the ring's lock */
+	uint64		boot_seq;		/* at start */
+} DpRingHeader;
+
+/*
+ * Map the ring, make it where there is none, set one aside that is another
+ * cluster's or of another size, repair what a crash left.  In the postmaster.
+ */
+extern char *dp_ring_file_open(Size size);
+
+/* The frame at pos of a mapped ring, or NULL at the end; skips fillers. */
+extern const DpFrame *dp_ring_file_next(const char *base, uint64 *pos);
+
+/* Same for the ring set aside. */
+extern bool dp_ring_file_drain(DpRingDrain each, void (*before_unlink) (void));
+
+#endif							/* DP_EVENTS_RING_FILE_H */
