@@ -16,3 +16,13 @@ CREATE VIEW dataprotect.kms_status AS
 COMMENT ON VIEW dataprotect.kms_status IS 'health of each KMS key that the key agent was asked to use since the server started, all databases together';
 REVOKE ALL ON dataprotect.kms_status FROM PUBLIC;
 GRANT SELECT ON dataprotect.kms_status TO dataprotect_admin, dataprotect_auditor;
+
+-- Whether one KMS URI opens a wrapped epoch key now; the key goes nowhere.
+CREATE FUNCTION dataprotect._kms_drill(
+	instance uuid, key_id bigint, version integer, kms_uri text, wrapped bytea,
+	OUT ok boolean, OUT sqlstate text, OUT detail text)
+RETURNS record
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dp_kms_drill_sql';
+COMMENT ON FUNCTION dataprotect._kms_drill(uuid, bigint, integer, text, bytea) IS 'asks one KMS URI to open a wrapped epoch key and says whether it did';
+REVOKE ALL ON FUNCTION dataprotect._kms_drill(uuid, bigint, integer, text, bytea) FROM PUBLIC;
