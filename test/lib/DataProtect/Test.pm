@@ -49,6 +49,7 @@ our @EXPORT = qw(
   poll_until
   poll_sql
   kill9_node
+  key_agents
   start_at
   have_faketime
   have_moto
@@ -312,6 +313,23 @@ sub _alive
 	my $line = <$fh>;
 	close $fh;
 	return defined $line && $line =~ /^\d+ \(.*\) ([A-Z])/s && $1 ne 'Z';
+}
+
+=head2 key_agents($node)
+
+The processes that are a server's key agent (they have no row in
+pg_stat_activity, since they are connected to no database).
+
+=cut
+
+sub key_agents
+{
+	my ($node) = @_;
+	my ($postmaster) = split /\n/, slurp_file($node->data_dir . '/postmaster.pid');
+	return grep {
+		open(my $fh, '<', "/proc/$_/cmdline");
+		defined $fh && (readline($fh) || '') =~ /dataprotect key agent/
+	} _children_of($postmaster);
 }
 
 =head2 start_at($node, $offset), have_faketime()

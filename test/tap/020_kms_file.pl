@@ -1,0 +1,110 @@
+# If this fails, a root key in a file is used although it is not safe, a URI gets
+# past dataprotect.kms_allowed, or a mistake is reported in a way nobody can mend.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use DataProtect::Test;
+
+my $node = new_node('kms_file');
+create_extension($node);
+my $dir = kms_dir($node);
+my $uid = '00000000-0000-0000-0000-000000000001';
+
+# What the agent says of a URI: SQLSTATE and detail.  The blob is no wrapped
+# key, so that a good key file ends in 22-something-else: XX001.
+sub drill
+{
+	my ($uri) = @_;
+	return $node->safe_psql('postgres',
+		"SELECT sqlstate || ' ' || detail FROM dataprotect._kms_drill('$uid', 1, 1, '$uri', '\\x0102')");
+}
+
+like(drill("file://$dir/root.key"), qr/^XX001 The wrapped key does not open/, 'a good key file is read');
+
+my %key = map { $_ => create_key_file("$dir/$_.key") } qw(group others short long folder);
+chmod 0640, $key{group};
+chmod 0602, $key{others};
+append_to_file($key{long}, 'x');
+truncate $key{short}, 31;
+unlink $key{folder};
+mkdir $key{folder}, 0700;
+symlink "$dir/root.key", "$dir/link.key";
+system('mkfifo', '-m', '0600', "$dir/fifo.key") == 0 or die 'mkfifo';
+my $inside = $node->data_dir . '/inside.key';
+create_key_file($inside);
+symlink $node->data_dir, "$dir/folder_link";
+
+for my $case (
+	[ 'group', qr/^F0000 .*permissions 0640.*0600/, 'readable by the group' ],
+	[ 'others', qr/^F0000 .*permissions 0602/, 'writable by others' ],
+	[ 'short', qr/^F0000 .*31 bytes instead of 32/, 'of 31 bytes' ],
+	[ 'long', qr/^F0000 .*33 bytes instead of 32/, 'of 33 bytes' ],
+	[ 'folder', qr/^F0000 .*not a regular file/, 'that is a folder' ],
+	[ 'fifo', qr/^F0000 .*not a regular file/, 'that is a FIFO (and nothing hangs)' ],
+	[ 'link', qr/^F0000 .*symbolic link/, 'that is a symbolic link' ],
+	[ 'absent', qr/^F0000 .*No such file/, 'that is not there' ])
+{
+	like(drill("file://$dir/$case->[0].key"), $case->[1], "a key file $case->[2] is refused");
+}
+like(drill("file://$dir/folder_link/inside.key"), qr/^F0000 .*inside the data directory/,
+	'a key file inside the data directory is refused, by way of a symbolic link too');
+
+like(drill('file:///etc/passwd'), qr/^42501 No pattern of dataprotect.kms_allowed/,
+	'the agent itself refuses what is not allowed');
+like(drill("file://$dir/../kms/root.key"), qr/^22023 .*"\.\."/, 'no way around a pattern by ..');
+like(drill("file://$dir//root.key"), qr/^22023 /, 'no way around a pattern by an empty component');
+
+# The file is read for each call: no restart after a mistake is mended.
+chmod 0600, $key{group};
+like(drill("file://$dir/group.key"), qr/^XX001 /, 'a file that was mended works at once');
+
+is($node->safe_psql('postgres', <<"SQL"), 'file|t|t|closed', 'kms_status counts calls and failures');
+SELECT provider, calls = failures, last_error LIKE 'The wrapped key%', circuit
+FROM dataprotect.kms_status WHERE kms_uri = 'file://$dir/root.key'
+SQL
+is($node->safe_psql('postgres', "SELECT count(*) FROM dataprotect.kms_status WHERE kms_uri LIKE '%passwd%'"),
+	'0', 'a URI that is not allowed leaves no trace in kms_status');
+
+$node->safe_psql('postgres', 'CREATE ROLE nobody_special LOGIN; CREATE ROLE watcher LOGIN; GRANT dataprotect_auditor TO watcher');
+like(($node->psql('postgres', "SET ROLE nobody_special; SELECT * FROM dataprotect.kms_status"))[2],
+	qr/permission denied/, 'kms_status is not for everybody');
+is(($node->psql('postgres', "SET ROLE watcher; SELECT count(*) > 0 FROM dataprotect.kms_status"))[1],
+	't', 'an auditor reads kms_status');
+like(($node->psql('postgres', "SET ROLE watcher; SELECT dataprotect._kms_drill('$uid', 1, 1, 'x', '')"))[2],
+	qr/permission denied/, 'an auditor does not drill');
+
+# The agent: one, not dumpable, and back after it was ended.
+my @agents = key_agents($node);
+is(scalar(@agents), 1, 'one key agent runs');
+my $pid = $agents[0];
+SKIP:
+{
+	skip 'root reads everything', 1 if $> == 0;
+	ok(!open(my $memory, '<', "/proc/$pid/mem") && !open(my $environ, '<', "/proc/$pid/environ"),
+		'the key agent is not dumpable: its own user reads neither its memory nor its environment');
+}
+kill 'TERM', $pid;
+poll_until('another key agent', sub { my @now = key_agents($node); return @now == 1 && $now[0] != $pid });
+like(drill("file://$dir/root.key"), qr/^XX001 /, 'a terminated agent is replaced and serves requests');
+
+$node->stop;
+
+# Without any pattern nothing is allowed, and the log warns of one that never matches.
+$node->append_conf('postgresql.conf', "dataprotect.kms_allowed = ''\n");
+$node->start;
+like(drill("file://$dir/root.key"), qr/^42501 /, 'an empty list allows nothing');
+$node->stop;
+$node->append_conf('postgresql.conf', "dataprotect.kms_allowed = 'file:///*/root.key, file://$dir/root.key'\n");
+my $log_offset = -s $node->logfile;
+$node->start;
+like(slurp_file($node->logfile, $log_offset), qr{pattern "file:///\*/root.key" in dataprotect.kms_allowed matches nothing},
+	'a star inside a pattern is reported at start');
+like(drill("file://$dir/root.key"), qr/^XX001 /, 'a whole URI in the list allows itself');
+like(drill("file://$dir/link.key"), qr/^42501 /, 'and no other');
+
+$node->stop;
+done_testing();
