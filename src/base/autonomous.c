@@ -90,7 +90,7 @@ execute_statement(Exchange *exchange)
 				ereport(ERROR,
 						(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 						 errmsg("result of an autonomous statement is too long")));
-			strcpy(exchange->reply, text);
+			strlcpy(exchange->reply, text, REPLY_MAX);
 			done = EXCHANGE_TEXT;
 		}
 	}
@@ -174,7 +174,7 @@ make_exchange(const char *sql)
 	exchange->session_user = GetAuthenticatedUserId();
 	exchange->current_user = GetUserId();
 	exchange->done = EXCHANGE_PENDING;
-	strcpy(exchange->sql, sql);
+	memcpy(exchange->sql, sql, strlen(sql) + 1);
 	return segment;
 }
 
