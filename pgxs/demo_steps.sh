@@ -1,0 +1,107 @@
+# shellcheck shell=sh disable=SC2154
+# The demonstration, step by step; sourced by demo.sh after demo_company.sh or
+# demo_pagila.sh has said what the tables are called.
+
+step "Before: everybody who can read the table, the disk or a backup reads everything"
+show postgres "$people"
+
+step "The extension and two keys; the root key is a file outside the data directory"
+show postgres "CREATE EXTENSION dataprotect;
+SELECT dataprotect.create_key('pii', mask => 'partial(1,''*'',0)', description => 'who a customer is');
+SELECT dataprotect.create_key('money', description => 'what a customer paid');
+SELECT name, state, current_version, mask FROM dataprotect.keys ORDER BY name;"
+
+step "Columns of the living tables are protected; views, triggers and foreign keys stay"
+show postgres "$protect"
+show postgres "SELECT rel, col, type, key, searchable FROM dataprotect.protected_columns ORDER BY rel::text, col;"
+
+step "Four roles: the shop's application, support, the tables' owner, and a superuser"
+run_as postgres "CREATE ROLE shop LOGIN; CREATE ROLE support LOGIN; CREATE ROLE owner LOGIN; CREATE ROLE dpo LOGIN;
+GRANT dataprotect_auditor TO dpo;
+GRANT USAGE ON SCHEMA $schema TO shop, support, owner;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA $schema TO shop;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA $schema TO shop;
+GRANT SELECT ON ALL TABLES IN SCHEMA $schema TO support;
+GRANT CREATE ON SCHEMA $schema TO owner;
+ALTER TABLE $customer OWNER TO owner;" >/dev/null
+show postgres "SELECT dataprotect.grant_access('pii', 'shop', 'reveal', reason => 'order processing');
+SELECT dataprotect.grant_access('money', 'shop', 'reveal', reason => 'order processing');
+SELECT dataprotect.grant_access('pii', 'support', 'mask', reason => 'first level support');"
+say "The application reads what it read before:"
+show shop "$people"
+say "Support sees masks:"
+show support "$people"
+say "The owner of the table sees ciphertext:"
+show owner "SELECT customer_id, left(email::varchar, 5) FROM $customer WHERE false;
+SELECT customer_id, email FROM $customer WHERE customer_id = $customer_id;"
+say "So does a superuser, who may not compare either:"
+show postgres "$email_of"
+refused postgres "$find_email"
+
+step "The application's SQL works as it is"
+show shop "$view_query"
+show shop "$sum_query"
+show shop "$find_email"
+show shop "EXPLAIN (COSTS OFF) $find_email"
+show shop "$new_customer"
+
+step "On disk, in the WAL included, the new address is nowhere to be found"
+run_as postgres "CHECKPOINT;" >/dev/null
+"$top/pgxs/server.sh" stop "$work/s"
+found=$(count_files_with "$new_email")
+say "grep -ra '$new_email' over the stopped server's data directory: $found files"
+[ "$found" -eq 0 ] || die "plaintext on disk"
+"$top/pgxs/server.sh" start "$work/s"
+
+step "Who read what: one row for each statement that opened a value"
+wait_for "SELECT count(*) > 0 FROM dataprotect.audit_log WHERE event = 'value.revealed' AND session_role = 'shop' AND outcome = 'ok'"
+show dpo "SELECT seq, session_role, outcome, values_opened AS opened, columns FROM dataprotect.audit_log
+ WHERE event = 'value.revealed' ORDER BY seq DESC LIMIT 4;
+SELECT ok, checked FROM dataprotect.verify_audit_log();"
+
+step "Retention: created paused, looked at, then activated; the worker does it"
+show postgres "$part_policy
+SELECT * FROM dataprotect.preview_retention('$part_name');"
+show postgres "SELECT dataprotect.activate_retention('$part_name');"
+wait_for "SELECT count(*) > 0 FROM dataprotect.retention_runs WHERE policy = '$part_name' AND finished_at IS NOT NULL"
+show postgres "SELECT policy, rows_done, outcome FROM dataprotect.retention_runs ORDER BY started_at;"
+show postgres "$age_policy
+SELECT * FROM dataprotect.preview_retention('$age_name');
+SELECT dataprotect.activate_retention('$age_name');"
+wait_for "SELECT count(*) > 0 FROM dataprotect.retention_runs WHERE policy = '$age_name' AND finished_at IS NOT NULL"
+show postgres "SELECT policy, rows_done, outcome FROM dataprotect.retention_runs ORDER BY started_at;"
+
+step "Accounts: what becomes of every table that a customer's rows are in"
+show postgres "$account"
+say "One foreign key was forgotten, so no deletion is accepted yet:"
+refused postgres "SELECT dataprotect.request_deletion('customer', '$customer_id', 'asked by mail');"
+show postgres "$account_rest
+SELECT * FROM dataprotect.check_account_type('customer');"
+say "Every customer gets a key of its own:"
+show postgres "$bind"
+
+step "A customer asks to be deleted: unreadable at once, and back when cancelled"
+show postgres "SELECT dataprotect.request_deletion('customer', '$customer_id', 'asked by mail');"
+show shop "$people"
+show postgres "SELECT dataprotect.cancel_deletion((SELECT max(id) FROM dataprotect.deletion_requests), 'changed their mind');"
+show shop "$people"
+
+step "Asked again, and this time the days pass: the server's clock moves"
+show postgres "SELECT dataprotect.request_deletion('customer', '$customer_id', 'asked again');
+SELECT id, account_id, state, grace_until::date, deadline::date FROM dataprotect.deletion_requests ORDER BY id;"
+say "Day 29:"
+clock 29
+show postgres "SELECT id, state FROM dataprotect.deletion_requests ORDER BY id;"
+say "Day 31: purging began by itself."
+clock 31
+wait_for "SELECT state NOT IN ('requested', 'purging', 'purged', 'shredded', 'verified') FROM dataprotect.deletion_requests ORDER BY id DESC LIMIT 1"
+show postgres "SELECT id, account_id, state, state_since::date FROM dataprotect.deletion_requests ORDER BY id;"
+show postgres "$left_query"
+show postgres "SELECT jsonb_pretty(dataprotect.deletion_certificate((SELECT max(id) FROM dataprotect.deletion_requests))) AS certificate;"
+
+step "An alarm: everything closes at once, and opens again"
+show postgres "SELECT dataprotect.lockdown('stolen laptop');"
+show shop "$people"
+show postgres "SELECT dataprotect.lift_lockdown('found again');"
+show shop "$people"
+show dpo "SELECT ok, checked FROM dataprotect.verify_audit_log();"
