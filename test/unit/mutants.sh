@@ -91,6 +91,21 @@ mutant "a subtransaction's abort wipes everything" base/secret.c 's/if (header->
 mutant "a subtransaction's commit forgets its buffers" base/secret.c 's/header->subid = parent_subid/(void) parent_subid/'
 mutant "free buffers pile up" base/secret.c 's/define CLASS_KEEP			16/define CLASS_KEEP			1600/'
 mutant "a buffer smaller than asked for" base/secret.c 's/len > ((Size) CLASS_MIN_SIZE/len > 1 + ((Size) CLASS_MIN_SIZE/'
+mutant "a path may climb by .." kms/uri.c "s/component\\[1\\] == '.')/component[1] == '!')/"
+mutant "an empty component is accepted" kms/uri.c 's/if (len == 0 ||$/if (len > 999 ||/'
+mutant "a query may contradict the ARN" kms/uri.c 's/if (region_len > 0 \&\& (strlen/if (region_len > 999 \&\& (strlen/'
+mutant "a region may hold anything" kms/uri.c 's/DP_KMS_REGION_MAX - 1, "-")/DP_KMS_REGION_MAX - 1, "-.:\/@")/'
+mutant "a pattern matches any longer URI" kms/uri.c 's/if (len == uri_len \&\& memcmp/if (len <= uri_len \&\& memcmp/'
+mutant "a star in the middle counts" kms/uri.c 's/else if (star == start + len - 1 \&\&/else if (len = star - start + 1,/'
+mutant "plain http goes anywhere" kms/uri.c 's/return tls || \*out_loopback;/return true;/'
+mutant "a name that begins with 127. is loopback" kms/uri.c 's/else if (!is_digit(host\[i\]))/else if (false)/'
+mutant "a member may come twice" kms/reply.c 's/if (\*wanted != NULL || !read_string/if (!read_string/'
+mutant "nesting has no limit" kms/reply.c 's/if (depth >= DP_KMS_REPLY_DEPTH)/if (depth >= 1000)/'
+mutant "what follows the object is ignored" kms/reply.c 's/if (r.p != r.end)/if (false)/'
+mutant "control characters in strings" kms/reply.c 's/if ((unsigned char) c < 0x20)/if (false)/'
+mutant "base64 has two spellings" kms/reply.c 's/(bits \& 15) == 0/true/'
+mutant "base64 that does not fit is written" kms/reply.c 's/if (len > out_size)/if (len > out_size + 1)/'
+mutant "bad base64 leaves bytes behind" kms/reply.c 's/explicit_bzero(out, n);/(void) 0;/'
 
 echo "1..$count"
 exit $lived

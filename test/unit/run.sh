@@ -48,6 +48,7 @@ for compiler in ${CC:-gcc clang}; do
 	for test in vectors_test envelope_test keys_test random_test; do
 		compile_and_run "$compiler" $test "$src"/crypto/*.c -lcrypto || failed=1
 	done
+	compile_and_run "$compiler" kms_test "$src/kms/uri.c" "$src/kms/reply.c" || failed=1
 	# clang does not know gnu_printf in the headers of a server that gcc built
 	compile_and_run "$compiler" secret_test "$src/base/secret.c" \
 		-D_GNU_SOURCE -Wno-ignored-attributes -Wno-unknown-warning-option \

@@ -1,0 +1,361 @@
+/*
+ * kms_test.c
+ *	  Key URIs, patterns, endpoints, and the reader of KMS replies.
+ *
+ * If one of these fails, two spellings of one key fall on both sides of a
+ * pattern, a request goes where it must not, or a hostile reply is believed.
+ */
+#include <stdlib.h>
+
+#include "kms/reply.h"
+#include "kms/uri.h"
+#include "tap.h"
+
+#define ARN "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+#define EXPECT_MALFORMED "malformed"
+#define EXPECT_UNSUPPORTED "unsupported"
+
+/* expected: region and name as "REGION NAME", or one of the two words above. */
+static const struct
+{
+	const char *uri;
+	const char *expected;
+}			uris[] =
+{
+	{"file:///etc/dataprotect/root.key", " /etc/dataprotect/root.key"},
+	{"file:///a", " /a"},
+	{"file:///a b/\xc3\xa4.key", " /a b/\xc3\xa4.key"},
+	{"file:///...", " /..."},
+	{"aws-kms://" ARN, "eu-central-1 " ARN},
+	{"aws-kms://" ARN "?region=eu-central-1", "eu-central-1 " ARN},
+	{"aws-kms://arn:aws-us-gov:kms:us-gov-west-1:123456789012:alias/a/b_c-d",
+	"us-gov-west-1 arn:aws-us-gov:kms:us-gov-west-1:123456789012:alias/a/b_c-d"},
+	{"aws-kms://arn:aws:kms:eu-west-1:123456789012:key/mrk-1234567890abcdef1234567890abcdef",
+	"eu-west-1 arn:aws:kms:eu-west-1:123456789012:key/mrk-1234567890abcdef1234567890abcdef"},
+	{"aws-kms://alias/pii?region=eu-central-1", "eu-central-1 alias/pii"},
+	{"aws-kms://1234abcd-12ab-34cd-56ef-1234567890ab?region=cn-north-1",
+	"cn-north-1 1234abcd-12ab-34cd-56ef-1234567890ab"},
+
+	{"", EXPECT_MALFORMED},
+	{"/etc/root.key", EXPECT_MALFORMED},
+	{"file:", EXPECT_MALFORMED},
+	{"file:/etc/root.key", EXPECT_MALFORMED},
+	{"file://", EXPECT_MALFORMED},
+	{"file:///", EXPECT_MALFORMED},
+	{"file://host/etc/root.key", EXPECT_MALFORMED},
+	{"file:///etc/../root.key", EXPECT_MALFORMED},
+	{"file:///..", EXPECT_MALFORMED},
+	{"file:///etc/./root.key", EXPECT_MALFORMED},
+	{"file:///etc//root.key", EXPECT_MALFORMED},
+	{"file:////etc/root.key", EXPECT_MALFORMED},
+	{"file:///etc/root.key/", EXPECT_MALFORMED},
+	{"file:///etc/%72oot.key", EXPECT_MALFORMED},
+	{"file:///etc/root.key?x=y", EXPECT_MALFORMED},
+	{"file:///etc/root.key#x", EXPECT_MALFORMED},
+	{"file:///etc/a,b", EXPECT_MALFORMED},
+	{"file:///etc/a*", EXPECT_MALFORMED},
+	{"file:///etc/a\nb", EXPECT_MALFORMED},
+	{"aws-kms:alias/pii?region=eu-central-1", EXPECT_MALFORMED},
+	{"aws-kms://", EXPECT_MALFORMED},
+	{"aws-kms://?region=eu-central-1", EXPECT_MALFORMED},
+	{"aws-kms://alias/pii", EXPECT_MALFORMED},
+	{"aws-kms://alias/?region=eu-central-1", EXPECT_MALFORMED},
+	{"aws-kms://alias/p\"ii?region=eu-central-1", EXPECT_MALFORMED},
+	{"aws-kms://alias/pii?region=", EXPECT_MALFORMED},
+	{"aws-kms://alias/pii?region=eu_central", EXPECT_MALFORMED},
+	{"aws-kms://alias/pii?region=EU-CENTRAL-1", EXPECT_MALFORMED},
+	{"aws-kms://alias/pii?region=eu.evil.example", EXPECT_MALFORMED},
+	{"aws-kms://alias/pii?region=eu-central-1/x", EXPECT_MALFORMED},
+	{"aws-kms://alias/pii?region=-eu", EXPECT_MALFORMED},
+	{"aws-kms://alias/pii?region=eu-central-1&region=us-east-1", EXPECT_MALFORMED},
+	{"aws-kms://alias/pii?endpoint=http://evil.example&region=eu-central-1", EXPECT_MALFORMED},
+	{"aws-kms://alias/pii?region=a2345678901234567890123456789012345", EXPECT_MALFORMED},
+	{"aws-kms://" ARN "?region=us-east-1", EXPECT_MALFORMED},
+	{"aws-kms://" ARN "?region=eu-central-", EXPECT_MALFORMED},
+	{"aws-kms://arn:aws:s3:eu-central-1:123456789012:key/x", EXPECT_MALFORMED},
+	{"aws-kms://arn:aws:kms:eu-central-1:12345678901:key/x", EXPECT_MALFORMED},
+	{"aws-kms://arn:aws:kms:eu-central-1:12345678901a:key/x", EXPECT_MALFORMED},
+	{"aws-kms://arn:aws:kms::123456789012:key/x", EXPECT_MALFORMED},
+	{"aws-kms://arn:aws:kms:eu-central-1:123456789012:key/", EXPECT_MALFORMED},
+	{"aws-kms://arn:aws:kms:eu-central-1:123456789012:x", EXPECT_MALFORMED},
+	{"aws-kms://arn:aws:kms:eu-central-1:123456789012", EXPECT_MALFORMED},
+	{"aws-kms://arn:aws:kms:eu-central-1:123456789012:key/x:y", EXPECT_MALFORMED},
+	{"aws-kms://user:pw@host/alias/pii?region=eu-central-1", EXPECT_MALFORMED},
+
+	{"hcvault://transit/pii", EXPECT_UNSUPPORTED},
+	{"pkcs11:token=hsm;object=root", EXPECT_UNSUPPORTED},
+	{"gcp-kms://projects/x", EXPECT_UNSUPPORTED}
+};
+
+static void
+test_uris(void)
+{
+	DpKmsUri	uri;
+	const char *problem;
+	char		got[2 * DP_KMS_URI_MAX];
+	char		longest[DP_KMS_URI_MAX + 1];
+	size_t		i;
+
+	for (i = 0; i < sizeof(uris) / sizeof(uris[0]); i++)
+	{
+		switch (dp_kms_uri_parse(uris[i].uri, &uri, &problem))
+		{
+			case DP_KMS_URI_OK:
+				snprintf(got, sizeof(got), "%s %s", uri.region, uri.name);
+				break;
+			case DP_KMS_URI_MALFORMED:
+				snprintf(got, sizeof(got), "%s", EXPECT_MALFORMED);
+				break;
+			case DP_KMS_URI_UNSUPPORTED:
+				snprintf(got, sizeof(got), "%s", EXPECT_UNSUPPORTED);
+				break;
+		}
+		tap_ok(strcmp(got, uris[i].expected) == 0, "uri %zu is read as it should", i);
+	}
+
+	memset(longest, 'a', sizeof(longest));
+	memcpy(longest, "file:///", 8);
+	longest[DP_KMS_URI_MAX] = '\0';
+	tap_ok(dp_kms_uri_parse(longest, &uri, &problem) == DP_KMS_URI_MALFORMED, "uri of 512 bytes");
+	longest[DP_KMS_URI_MAX - 1] = '\0';
+	tap_ok(dp_kms_uri_parse(longest, &uri, &problem) == DP_KMS_URI_OK &&
+		   strcmp(uri.text, longest) == 0, "uri of 511 bytes");
+
+	(void) !dp_kms_uri_parse("aws-kms://alias/pii?region=eu-central-1", &uri, &problem);
+	tap_ok(uri.by_alias, "alias is known as one");
+	(void) !dp_kms_uri_parse("aws-kms://" ARN, &uri, &problem);
+	tap_ok(!uri.by_alias, "key is not an alias");
+	(void) !dp_kms_uri_parse("aws-kms://arn:aws:kms:eu-central-1:123456789012:alias/pii", &uri, &problem);
+	tap_ok(uri.by_alias, "ARN of an alias is known as one");
+}
+
+static void
+test_patterns(void)
+{
+	static const struct
+	{
+		const char *patterns;
+		const char *uri;
+		bool		allowed;
+	}			cases[] =
+	{
+		{NULL, "file:///a", false},
+		{"", "file:///a", false},
+		{" , ,", "file:///a", false},
+		{"file:///a", "file:///a", true},
+		{"file:///a", "file:///ab", false},
+		{"file:///ab", "file:///a", false},
+		{"file:///a*", "file:///a", true},
+		{"file:///a*", "file:///abc", true},
+		{"file:///a/*", "file:///a", false},
+		{"file:///x, \tfile:///a\n", "file:///a", true},
+		{"file:///x,file:///a*", "file:///abc", true},
+		{"file:///*/a", "file:///b/a", false},
+		{"file:///*/a", "file:///*/a", false},
+		{"file:///**", "file:///b", false},
+		{"*", "file:///b", true},
+		{"FILE:///a", "file:///a", false},
+		{"aws-kms://alias/*", "aws-kms://alias/pii?region=eu-central-1", true},
+		{"aws-kms://alias/pii", "aws-kms://alias/pii?region=eu-central-1", false}
+	};
+	const char *start;
+	size_t		len;
+	size_t		i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		tap_ok(dp_kms_uri_allowed(cases[i].patterns, cases[i].uri) == cases[i].allowed,
+			   "pattern %zu allows what it should", i);
+
+	tap_ok(dp_kms_patterns_valid("file:///a*, *", &start, &len), "good patterns");
+	tap_ok(!dp_kms_patterns_valid("file:///a*, x*y", &start, &len) && len == 3 &&
+		   memcmp(start, "x*y", 3) == 0, "the pattern that can never match is named");
+}
+
+static void
+test_endpoints(void)
+{
+	static const struct
+	{
+		const char *endpoint;
+		bool		valid;
+		bool		loopback;
+	}			cases[] =
+	{
+		{"https://kms.example.com", true, false},
+		{"https://kms.example.com/", true, false},
+		{"https://kms.example.com:8443", true, false},
+		{"https://127.0.0.1:1", true, true},
+		{"http://127.0.0.1:5000", true, true},
+		{"http://127.1.2.3", true, true},
+		{"http://localhost:5000/", true, true},
+		{"http://[::1]:5000", true, true},
+		{"http://kms.example.com", false, false},
+		{"http://127.0.0.1.example.com", false, false},
+		{"http://127.example.com", false, false},
+		{"http://127.evil.example.com", false, false},
+		{"http://127.a.b.cd", false, false},
+		{"http://127.0.0", false, false},
+		{"http://127.0.0.1.2", false, false},
+		{"http://127..0.1", false, false},
+		{"http://localhost.example.com", false, false},
+		{"http://localhost@evil.example", false, false},
+		{"http://evil.example#localhost", false, false},
+		{"http://[::2]:5000", false, false},
+		{"http://[::1", false, false},
+		{"https://", false, false},
+		{"https://user@host", false, false},
+		{"https://host/path", false, false},
+		{"https://host?x", false, false},
+		{"https://host:", false, false},
+		{"https://host:123456", false, false},
+		{"https://host:12x", false, false},
+		{"ftp://127.0.0.1", false, false},
+		{"127.0.0.1", false, false},
+		{"", false, false}
+	};
+	size_t		i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		bool		loopback;
+		bool		valid = dp_kms_endpoint_valid(cases[i].endpoint, &loopback);
+
+		tap_ok(valid == cases[i].valid && (!valid || loopback == cases[i].loopback),
+			   "endpoint %zu is judged as it should", i);
+	}
+}
+
+/* Parse a copy that ends where its memory ends, so that the sanitizer watches. */
+static bool
+parse(const char *text, size_t len, DpKmsReply *reply, char **out_copy)
+{
+	*out_copy = malloc(len + 1);
+	memcpy(*out_copy, text, len);
+	(*out_copy)[len] = 'X';
+	return dp_kms_reply_parse(*out_copy, len, reply);
+}
+
+static void
+test_replies(void)
+{
+	static const char *const good[] = {
+		"{}", " { } \n", "{\"a\":1}", "{\"a\":-0.5e+3,\"b\":[],\"c\":[1,[2,{\"d\":null}]],\"e\":true,\"f\":false}",
+		"{\"Plaintext\":\"x\"}", "{\"a\":{\"Plaintext\":1}}", "{\"a\":\"\\u0041\\n\\\"\\\\\"}"
+	};
+	static const char *const bad[] = {
+		"", " ", "[]", "\"x\"", "null", "{", "{}x", "{}{}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}",
+		"{\"a\":01}", "{\"a\":1.}", "{\"a\":.5}", "{\"a\":1e}", "{\"a\":+1}", "{\"a\":-}", "{\"a\":tru}", "{\"a\":nul",
+		"{\"a\":\"x}", "{\"a\":\"\n\"}", "{\"a\":\"\\x\"}", "{\"a\":\"\\u12\"}", "{\"a\":\"\\u12g4\"}", "{\"a\":\"\\",
+		"{\"a\":[1}", "{\"a\":[1,]}", "{\"Plaintext\":1}", "{\"Plaintext\":null}",
+		"{\"Plaintext\":\"x\",\"Plaintext\":\"x\"}", "{\"a\":{\"b\":{\"c\":\"d\"}}"
+	};
+	static const char whole[] = "{\"KeyId\":\"k\",\"Plain\\u0074ext\":\"a\\/b=\",\"CiphertextBlob\":\"Yg==\","
+		"\"__type\":\"com.amazonaws.kms#DisabledException:http://x\"}";
+	DpKmsReply	reply;
+	char	   *copy;
+	size_t		i;
+	int			accepted = 0;
+
+	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+	{
+		tap_ok(parse(good[i], strlen(good[i]), &reply, &copy), "good reply %zu", i);
+		free(copy);
+	}
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+	{
+		tap_ok(!parse(bad[i], strlen(bad[i]), &reply, &copy), "bad reply %zu", i);
+		free(copy);
+	}
+	tap_ok(!parse("{\"a\":\"x\0y\"}", 11, &reply, &copy), "NUL inside a string");
+	free(copy);
+
+	tap_ok(parse(whole, strlen(whole), &reply, &copy) &&
+		   strcmp(reply.plaintext, "a/b=") == 0 && strcmp(reply.ciphertext, "Yg==") == 0 &&
+		   strcmp(reply.error_type, "DisabledException") == 0, "members are found, unescaped");
+	free(copy);
+	for (i = 0; i < strlen(whole); i++)
+	{
+		accepted += parse(whole, i, &reply, &copy);
+		free(copy);
+	}
+	tap_ok(accepted == 0, "no truncation is accepted");
+}
+
+static void
+test_depth(void)
+{
+	char		text[64];
+	char	   *copy;
+	DpKmsReply	reply;
+	int			deepest = 0;
+	int			depth;
+
+	for (depth = 1; depth < 25; depth++)
+	{
+		size_t		len = 0;
+
+		len += sprintf(text + len, "{\"a\":");
+		memset(text + len, '[', depth);
+		len += depth;
+		memset(text + len, ']', depth);
+		len += depth;
+		text[len++] = '}';
+		if (parse(text, len, &reply, &copy))
+			deepest = depth;
+		free(copy);
+	}
+	tap_ok(deepest == DP_KMS_REPLY_DEPTH - 1, "nesting is limited (%d)", deepest);
+}
+
+static void
+test_base64(void)
+{
+	/* RFC 4648, section 10 */
+	static const char *const vectors[][2] = {
+		{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="},
+		{"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}
+	};
+	static const char *const bad[] = {
+		"Z", "Zg", "Zg=", "Zg===", "Z===", "====", "Zm9v=", "Zm9v Zg==", "Zh==", "Zm9=", "Zm-v", "Zm_v", "Zg==Zg=="
+	};
+	uint8_t		all[256];
+	uint8_t		out[256];
+	char		text[400];
+	size_t		len;
+	size_t		i;
+
+	for (i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++)
+	{
+		size_t		plain_len = strlen(vectors[i][0]);
+
+		dp_base64_encode((const uint8_t *) vectors[i][0], plain_len, text);
+		tap_ok(strcmp(text, vectors[i][1]) == 0 && strlen(text) == dp_base64_encoded_len(plain_len),
+			   "RFC 4648 vector %zu encodes", i);
+		tap_ok(dp_base64_decode(text, out, sizeof(out), &len) && len == plain_len &&
+			   memcmp(out, vectors[i][0], len) == 0, "RFC 4648 vector %zu decodes", i);
+	}
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		tap_ok(!dp_base64_decode(bad[i], out, sizeof(out), &len) && len == 0, "bad base64 %zu", i);
+
+	for (i = 0; i < sizeof(all); i++)
+		all[i] = (uint8_t) i;
+	dp_base64_encode(all, sizeof(all), text);
+	tap_ok(dp_base64_decode(text, out, sizeof(out), &len) && len == sizeof(all) &&
+		   memcmp(out, all, len) == 0, "every byte survives");
+	tap_ok(!dp_base64_decode(text, out, sizeof(out) - 1, &len), "what does not fit is refused");
+	memset(out, 'x', sizeof(out));
+	tap_ok(!dp_base64_decode("QUJD?UJD", out, sizeof(out), &len) && all_zeros(out, 6),
+		   "nothing is left of what turned out bad");
+}
+
+int
+main(void)
+{
+	test_uris();
+	test_patterns();
+	test_endpoints();
+	test_replies();
+	test_depth();
+	test_base64();
+	return tap_done();
+}
