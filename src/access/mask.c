@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/mask.h"
+#include "base/compat.h"
 #include "catalog/pg_type_d.h"
 #include "datatype/timestamp.h"
 #include "fmgr.h"

@@ -31,6 +31,7 @@
 #include "utils/memutils.h"
 #if PG_VERSION_NUM >= 160000
 #include "parser/parse_relation.h"
+#include "varatt.h"				/* was part of postgres.h */
 #endif
 
 /*
