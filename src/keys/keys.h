@@ -69,6 +69,12 @@ typedef struct DpKey
  */
 extern DpKeyStatus dp_keys_get(uint64 key_id, DpKeyUse use, bool in_comparator, DpKey *out);
 
+/*
+ * The family that a key id belongs to, without needing the key itself: access
+ * is decided while the KMS may be away.  0: a system key; see out_purpose.
+ */
+extern int32 dp_keys_family_of(uint64 key_id, bool in_comparator, DpKeyPurpose *out_purpose);
+
 /* The family of that name, or an error with a hint; by number likewise.
  * Pointers stay valid until the next call. */
 extern const DpFamily *dp_keys_family_by_name(const char *name);
@@ -108,6 +114,9 @@ extern void dp_keys_preload(int32 family);
  */
 extern uint64 dp_keys_generation(void);
 extern uint64 dp_policy_generation(void);
+
+/* Forget what this backend knows, before the generation says so. */
+extern void dp_keys_forget(void);
 
 extern void dp_keys_init(void);
 

@@ -1,0 +1,447 @@
+/*
+ * arena.c
+ *	  The fixed shared arena of unwrapped keys.
+ *
+ *	control (ordinary shared memory)	generations, locks, system key ids, spares
+ *	secret mapping (own, MAP_SHARED)	epoch entries | buckets of 8 entries each
+ *
+ * An entry is found by (database, key id): key ids are pseudo-random already,
+ * so their low bits choose the bucket.  Within a full bucket the entry that was
+ * used longest ago goes.  Locks: partition p guards the buckets b with
+ * b mod N_PARTITIONS = p; epoch_lock the epoch entries; control_lock the rest.
+ */
+#include "postgres.h"
+
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/guc.h"
+#include "base/secret.h"
+#include "keys/arena.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+
+#define N_PARTITIONS	32
+#define BUCKET_WAYS		8
+#define MAX_EPOCHS		256
+#define MAX_DATABASES	64
+#define MAX_POOLS		32
+#define POOL_SIZE		1024
+
+typedef struct SparePool
+{
+	Oid			database;
+	int32		family;
+	int			n;
+	uint64		key_id[POOL_SIZE];
+} SparePool;
+
+typedef struct DatabaseSlot
+{
+	Oid			database;
+	DpSystemKeys keys;
+} DatabaseSlot;
+
+typedef struct DpArenaShared
+{
+	pg_atomic_uint64 key_generation;	/* starts at 1; no lock */
+	pg_atomic_uint64 policy_generation;
+	pg_atomic_uint32 clock;		/* of uses; no lock, wraps */
+	LWLock	   *partition[N_PARTITIONS];
+	LWLock	   *epoch_lock;
+	LWLock	   *control_lock;	/* guards all below */
+	DatabaseSlot databases[MAX_DATABASES];
+	int			next_pool;
+	SparePool	pools[MAX_POOLS];
+} DpArenaShared;
+
+static DpArenaShared *shared = NULL;
+static DpArenaEntry *epochs = NULL; /* MAX_EPOCHS, in the secret mapping */
+static DpArenaEntry *buckets = NULL;	/* n_buckets * BUCKET_WAYS */
+static uint32 n_buckets = 0;
+
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+static uint32
+bucket_count(void)
+{
+	uint32		n = 16;
+
+	while (n * BUCKET_WAYS < (uint32) dp_guc_key_cache_size)
+		n *= 2;
+	return n;
+}
+
+static Size
+secret_size(void)
+{
+	Size		page = (Size) sysconf(_SC_PAGESIZE);
+	Size		size = sizeof(DpArenaEntry) * (MAX_EPOCHS + (Size) bucket_count() * BUCKET_WAYS);
+
+	return (size + page - 1) / page * page;
+}
+
+static void
+request_shmem(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(DpArenaShared)));
+	RequestNamedLWLockTranche("dataprotect_arena", N_PARTITIONS + 2);
+}
+
+/*
+ * Map the memory that holds keys: secret memory where the kernel has it, else
+ * anonymous shared memory, locked and kept out of core dumps.
+ */
+static void *
+map_secret(Size size)
+{
+	void	   *map = MAP_FAILED;
+
+#ifdef SYS_memfd_secret
+	int			fd = (int) syscall(SYS_memfd_secret, 0);
+
+	if (fd >= 0)
+	{
+		if (ftruncate(fd, (off_t) size) == 0)
+			map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		close(fd);
+	}
+	if (map != MAP_FAILED)
+		return map;
+#endif
+	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (map == MAP_FAILED)
+		ereport(FATAL,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not map the key arena: %m"),
+				 errhint("Reduce \"%s\".", "dataprotect.key_cache_size")));
+	if (mlock(map, size) != 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not lock the key arena into memory: %m"),
+				 errdetail("Keys may reach the swap space."),
+				 errhint("Raise the limit of locked memory (LimitMEMLOCK, ulimit -l) or reduce \"%s\".",
+						 "dataprotect.key_cache_size")));
+	if (madvise(map, size, MADV_DONTDUMP) != 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not keep the key arena out of core dumps: %m")));
+	return map;
+}
+
+static void
+startup_shmem(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("dataprotect arena", sizeof(DpArenaShared), &found);
+	if (!found)
+	{
+		LWLockPadded *locks = GetNamedLWLockTranche("dataprotect_arena");
+		int			i;
+
+		memset(shared, 0, sizeof(DpArenaShared));
+		pg_atomic_init_u64(&shared->key_generation, 1);
+		pg_atomic_init_u64(&shared->policy_generation, 1);
+		pg_atomic_init_u32(&shared->clock, 1);
+		for (i = 0; i < N_PARTITIONS; i++)
+			shared->partition[i] = &locks[i].lock;
+		shared->epoch_lock = &locks[N_PARTITIONS].lock;
+		shared->control_lock = &locks[N_PARTITIONS + 1].lock;
+
+		/* After a crash restart the postmaster has the mapping already. */
+		if (epochs == NULL)
+		{
+			epochs = map_secret(secret_size());
+			n_buckets = bucket_count();
+			buckets = epochs + MAX_EPOCHS;
+		}
+		dp_secret_wipe(epochs, secret_size());
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+dp_arena_init(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shmem;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup_shmem;
+
+	/* Every process of the server inherits this: no core, no ptrace by peers. */
+	if (prctl(PR_SET_DUMPABLE, 0) != 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not make the server undumpable: %m")));
+}
+
+static DpArenaEntry *
+bucket_of(uint64 key_id, LWLock **out_lock)
+{
+	uint32		b = (uint32) (key_id & (n_buckets - 1));
+
+	*out_lock = shared->partition[b % N_PARTITIONS];
+	return buckets + (Size) b * BUCKET_WAYS;
+}
+
+bool
+dp_arena_get(Oid database, uint64 key_id, TimestampTz now, DpArenaEntry *out)
+{
+	LWLock	   *lock;
+	DpArenaEntry *bucket = bucket_of(key_id, &lock);
+	bool		found = false;
+	int			i;
+
+	LWLockAcquire(lock, LW_SHARED);
+	for (i = 0; i < BUCKET_WAYS; i++)
+	{
+		if (bucket[i].key_id == key_id && bucket[i].database == database)
+		{
+			found = bucket[i].expires_at > now;
+			if (found)
+			{
+				/* A lost update of the clock costs nothing. */
+				bucket[i].used = pg_atomic_fetch_add_u32(&shared->clock, 1);
+				*out = bucket[i];
+			}
+			break;
+		}
+	}
+	LWLockRelease(lock);
+	return found;
+}
+
+void
+dp_arena_put(const DpArenaEntry *entry, uint64 generation)
+{
+	LWLock	   *lock;
+	DpArenaEntry *bucket = bucket_of(entry->key_id, &lock);
+	DpArenaEntry *victim = NULL;
+	uint32		clock = pg_atomic_fetch_add_u32(&shared->clock, 1);
+	int			i;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	if (generation == 0 || pg_atomic_read_u64(&shared->key_generation) == generation)
+	{
+		for (i = 0; i < BUCKET_WAYS; i++)
+		{
+			DpArenaEntry *e = &bucket[i];
+
+			if (e->key_id == entry->key_id && e->database == entry->database)
+			{
+				victim = e;
+				break;
+			}
+			if (victim == NULL || (victim->key_id != 0 &&
+								   (e->key_id == 0 || clock - e->used > clock - victim->used)))
+				victim = e;
+		}
+		*victim = *entry;
+		victim->used = clock;
+	}
+	LWLockRelease(lock);
+}
+
+bool
+dp_arena_get_epoch(Oid database, uint64 key_id, TimestampTz now, DpArenaEntry *out)
+{
+	bool		found = false;
+	int			i;
+
+	LWLockAcquire(shared->epoch_lock, LW_SHARED);
+	for (i = 0; i < MAX_EPOCHS && !found; i++)
+	{
+		if (epochs[i].key_id == key_id && epochs[i].database == database &&
+			epochs[i].expires_at > now)
+		{
+			*out = epochs[i];
+			found = true;
+		}
+	}
+	LWLockRelease(shared->epoch_lock);
+	return found;
+}
+
+/* Called by the key agent. */
+void
+dp_arena_put_epoch(Oid database, uint64 key_id, const uint8 key[DP_KEY_LEN])
+{
+	TimestampTz now = GetCurrentTimestamp();
+	DpArenaEntry *victim = NULL;
+	int			i;
+
+	LWLockAcquire(shared->epoch_lock, LW_EXCLUSIVE);
+	for (i = 0; i < MAX_EPOCHS; i++)
+	{
+		DpArenaEntry *e = &epochs[i];
+
+		if (e->key_id == key_id && e->database == database)
+		{
+			victim = e;
+			break;
+		}
+		if (victim == NULL || (victim->key_id != 0 &&
+							   (e->key_id == 0 || e->expires_at < victim->expires_at)))
+			victim = e;
+	}
+	victim->key_id = key_id;
+	victim->database = database;
+	victim->family = 0;
+	victim->purpose = DP_PURPOSE_EPOCH;
+	victim->state = 'a';
+	victim->has_key = true;
+	victim->refresh_at = now + (TimestampTz) dp_guc_key_cache_soft_ttl * USECS_PER_SEC;
+	victim->expires_at = now + (TimestampTz) dp_guc_key_cache_hard_ttl * USECS_PER_SEC;
+	memcpy(victim->key, key, DP_KEY_LEN);
+	LWLockRelease(shared->epoch_lock);
+}
+
+void
+dp_arena_purge(Oid database)
+{
+	uint32		b;
+
+	for (b = 0; b < n_buckets; b++)
+	{
+		DpArenaEntry *bucket = buckets + (Size) b * BUCKET_WAYS;
+		LWLock	   *lock = shared->partition[b % N_PARTITIONS];
+		int			i;
+
+		LWLockAcquire(lock, LW_EXCLUSIVE);
+		for (i = 0; i < BUCKET_WAYS; i++)
+		{
+			if (bucket[i].key_id != 0 && bucket[i].database == database)
+				dp_secret_wipe(&bucket[i], sizeof(DpArenaEntry));
+		}
+		LWLockRelease(lock);
+	}
+}
+
+static DatabaseSlot *
+database_slot(Oid database, bool create)
+{
+	DatabaseSlot *free_slot = NULL;
+	int			i;
+
+	for (i = 0; i < MAX_DATABASES; i++)
+	{
+		if (shared->databases[i].database == database)
+			return &shared->databases[i];
+		if (free_slot == NULL && shared->databases[i].database == InvalidOid)
+			free_slot = &shared->databases[i];
+	}
+	if (create && free_slot != NULL)
+		free_slot->database = database;
+	return create ? free_slot : NULL;
+}
+
+bool
+dp_arena_get_system(Oid database, DpSystemKeys *out)
+{
+	DatabaseSlot *slot;
+	bool		found;
+
+	LWLockAcquire(shared->control_lock, LW_SHARED);
+	slot = database_slot(database, false);
+	found = slot != NULL && slot->keys.prf != 0;
+	if (found)
+		*out = slot->keys;
+	LWLockRelease(shared->control_lock);
+	return found;
+}
+
+void
+dp_arena_put_system(Oid database, const DpSystemKeys *keys)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(shared->control_lock, LW_EXCLUSIVE);
+	slot = database_slot(database, true);
+	if (slot != NULL)
+		slot->keys = *keys;
+	LWLockRelease(shared->control_lock);
+}
+
+uint64
+dp_arena_key_generation(void)
+{
+	return pg_atomic_read_u64(&shared->key_generation);
+}
+
+uint64
+dp_arena_policy_generation(void)
+{
+	return pg_atomic_read_u64(&shared->policy_generation);
+}
+
+void
+dp_arena_bump_keys(void)
+{
+	pg_atomic_fetch_add_u64(&shared->key_generation, 1);
+}
+
+void
+dp_arena_bump_policy(void)
+{
+	pg_atomic_fetch_add_u64(&shared->policy_generation, 1);
+}
+
+bool
+dp_arena_pop_spare(Oid database, int32 family, uint64 *out_key_id)
+{
+	bool		found = false;
+	int			i;
+
+	LWLockAcquire(shared->control_lock, LW_EXCLUSIVE);
+	for (i = 0; i < MAX_POOLS && !found; i++)
+	{
+		SparePool  *pool = &shared->pools[i];
+
+		if (pool->database == database && pool->family == family && pool->n > 0)
+		{
+			*out_key_id = pool->key_id[--pool->n];
+			found = true;
+		}
+	}
+	LWLockRelease(shared->control_lock);
+	return found;
+}
+
+void
+dp_arena_push_spares(Oid database, int32 family, const uint64 *key_ids, int n)
+{
+	SparePool  *pool = NULL;
+	int			i;
+
+	LWLockAcquire(shared->control_lock, LW_EXCLUSIVE);
+	for (i = 0; i < MAX_POOLS && pool == NULL; i++)
+	{
+		if (shared->pools[i].database == database && shared->pools[i].family == family)
+			pool = &shared->pools[i];
+	}
+	if (pool == NULL)
+	{
+		/* The pools go round: what is pushed out is only never claimed. */
+		pool = &shared->pools[shared->next_pool];
+		shared->next_pool = (shared->next_pool + 1) % MAX_POOLS;
+		pool->database = database;
+		pool->family = family;
+		pool->n = 0;
+	}
+	for (i = 0; i < n && pool->n < POOL_SIZE; i++)
+		pool->key_id[pool->n++] = key_ids[i];
+	LWLockRelease(shared->control_lock);
+}

@@ -1,0 +1,399 @@
+/*
+ * catalog.c
+ *	  Reading the key tables.
+ *
+ * Attribute numbers follow src/keys/10_keys.sql, which only ever appends.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "catalog/pg_collation.h"
+#include "keys/catalog.h"
+#include "keys/internal.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/uuid.h"
+
+#define Anum_instance_uid			1
+#define Anum_instance_lockdown_since	3
+
+#define Anum_epoch_key_id			1
+#define Anum_epoch_epoch			2
+#define Anum_epoch_kms_uri			3
+#define Anum_epoch_wrapped			4
+
+#define Anum_key_family				1
+#define Anum_key_name				2
+#define Anum_key_state				3
+#define Anum_key_current_key_id		4
+#define Anum_key_mask				5
+#define Anum_key_keep				10
+
+#define Anum_version_key_id			1
+#define Anum_version_family			2
+#define Anum_version_purpose		3
+#define Anum_version_version		4
+#define Anum_version_epoch			5
+#define Anum_version_state			6
+#define Anum_version_wrapped		7
+
+#define Anum_subject_family			1
+#define Anum_subject_account_type	2
+#define Anum_subject_subject		3
+#define Anum_subject_key_id			4
+
+#define Anum_tombstone_account_type 1
+#define Anum_tombstone_subject		2
+
+/* Called for each row found; returns whether to go on. */
+typedef bool (*RowReader) (TupleDesc desc, HeapTuple tuple, void *out);
+
+Oid
+dp_catalog_relation(const char *name)
+{
+	Oid			schema = get_namespace_oid("dataprotect", true);
+	Oid			rel = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+
+	if (!OidIsValid(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"%s\" is not installed in this database", "dataprotect"),
+				 errhint("Run CREATE EXTENSION dataprotect.")));
+	return rel;
+}
+
+Oid
+dp_catalog_owner(void)
+{
+	Relation	rel = table_open(dp_catalog_relation("key"), AccessShareLock);
+	Oid			owner = rel->rd_rel->relowner;
+
+	table_close(rel, AccessShareLock);
+	return owner;
+}
+
+/* Scan a table by one of its indexes (NULL: sequentially). */
+static bool
+scan_rows(const char *table, const char *index, int n_keys, ScanKey keys,
+		  RowReader reader, void *out)
+{
+	Relation	rel = table_open(dp_catalog_relation(table), AccessShareLock);
+	Oid			index_oid = index != NULL ? dp_catalog_relation(index) : InvalidOid;
+	SysScanDesc scan = systable_beginscan(rel, index_oid, index != NULL, NULL, n_keys, keys);
+	HeapTuple	tuple;
+	bool		found = false;
+
+	dp_keys_watch_tables();
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		found = true;
+		if (!reader(RelationGetDescr(rel), tuple, out))
+			break;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+static Datum
+row_attr(TupleDesc desc, HeapTuple tuple, int attnum, bool *isnull)
+{
+	bool		null;
+	Datum		value = heap_getattr(tuple, attnum, desc, &null);
+
+	if (isnull != NULL)
+		*isnull = null;
+	else if (null)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("unexpected null in a key table of dataprotect")));
+	return value;
+}
+
+static bool
+read_version(TupleDesc desc, HeapTuple tuple, void *arg)
+{
+	DpVersionRow *out = arg;
+	bool		isnull;
+	Datum		wrapped;
+
+	out->key_id = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_version_key_id, NULL));
+	out->family = DatumGetInt32(row_attr(desc, tuple, Anum_version_family, NULL));
+	out->purpose = DatumGetInt16(row_attr(desc, tuple, Anum_version_purpose, NULL));
+	out->version = DatumGetInt32(row_attr(desc, tuple, Anum_version_version, NULL));
+	out->epoch = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_version_epoch, NULL));
+	out->state = DatumGetChar(row_attr(desc, tuple, Anum_version_state, NULL));
+	wrapped = row_attr(desc, tuple, Anum_version_wrapped, &isnull);
+	out->has_wrapped = false;
+	if (!isnull)
+	{
+		bytea	   *b = DatumGetByteaPP(wrapped);
+
+		if (VARSIZE_ANY_EXHDR(b) == DP_WRAPPED_LEN)
+		{
+			memcpy(out->wrapped, VARDATA_ANY(b), DP_WRAPPED_LEN);
+			out->has_wrapped = true;
+		}
+	}
+	return false;
+}
+
+bool
+dp_catalog_read_version(uint64 key_id, DpVersionRow *out)
+{
+	ScanKeyData key[1];
+
+	ScanKeyInit(&key[0], Anum_version_key_id, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum((int64) key_id));
+	return scan_rows("key_version", "key_version_pkey", 1, key, read_version, out);
+}
+
+static bool
+read_epoch(TupleDesc desc, HeapTuple tuple, void *arg)
+{
+	DpEpochRow *out = arg;
+	Datum	   *uris;
+	Datum	   *blobs;
+	int			n_uris;
+	int			n_blobs;
+	int			i;
+
+	out->context.key_id = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_epoch_key_id, NULL));
+	out->context.version = DatumGetInt32(row_attr(desc, tuple, Anum_epoch_epoch, NULL));
+	out->context.purpose = DP_PURPOSE_EPOCH;
+	deconstruct_array(DatumGetArrayTypeP(row_attr(desc, tuple, Anum_epoch_kms_uri, NULL)),
+					  TEXTOID, -1, false, TYPALIGN_INT, &uris, NULL, &n_uris);
+	deconstruct_array(DatumGetArrayTypeP(row_attr(desc, tuple, Anum_epoch_wrapped, NULL)),
+					  BYTEAOID, -1, false, TYPALIGN_INT, &blobs, NULL, &n_blobs);
+	if (n_uris != n_blobs || n_uris < 1 || n_uris > DP_KMS_MAX_URIS)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("malformed epoch in a key table of dataprotect")));
+	out->n_uris = n_uris;
+	out->blobs = palloc0(sizeof(DpKmsBlob) * n_uris);
+	for (i = 0; i < n_uris; i++)
+	{
+		bytea	   *b = DatumGetByteaPP(blobs[i]);
+
+		if (VARSIZE_ANY_EXHDR(b) > DP_KMS_BLOB_MAX)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("malformed epoch in a key table of dataprotect")));
+		out->uris[i] = TextDatumGetCString(uris[i]);
+		out->blobs[i].len = VARSIZE_ANY_EXHDR(b);
+		memcpy(out->blobs[i].data, VARDATA_ANY(b), VARSIZE_ANY_EXHDR(b));
+	}
+	return false;
+}
+
+bool
+dp_catalog_read_epoch(uint64 key_id, DpEpochRow *out)
+{
+	ScanKeyData key[1];
+
+	memset(out, 0, sizeof(*out));
+	ScanKeyInit(&key[0], Anum_epoch_key_id, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum((int64) key_id));
+	if (!scan_rows("epoch", "epoch_pkey", 1, key, read_epoch, out))
+		return false;
+	dp_catalog_database_uid(out->context.database_uid);
+	return true;
+}
+
+static bool
+read_family(TupleDesc desc, HeapTuple tuple, void *arg)
+{
+	DpFamily   *out = arg;
+	bool		isnull;
+	char	   *mask = TextDatumGetCString(row_attr(desc, tuple, Anum_key_mask, NULL));
+
+	out->family = DatumGetInt32(row_attr(desc, tuple, Anum_key_family, NULL));
+	namestrcpy(&out->name, NameStr(*DatumGetName(row_attr(desc, tuple, Anum_key_name, NULL))));
+	out->state = DatumGetChar(row_attr(desc, tuple, Anum_key_state, NULL));
+	out->current_key_id = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_key_current_key_id, NULL));
+	(void) row_attr(desc, tuple, Anum_key_keep, &isnull);
+	out->has_keep = !isnull;
+	strlcpy(out->mask, mask, sizeof(out->mask));
+	return false;
+}
+
+bool
+dp_catalog_read_family_by_name(const char *name, DpFamily *out)
+{
+	ScanKeyData key[1];
+	NameData	namedata;
+
+	namestrcpy(&namedata, name);
+	ScanKeyInit(&key[0], Anum_key_name, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&namedata));
+	return scan_rows("key", "key_name_key", 1, key, read_family, out);
+}
+
+bool
+dp_catalog_read_family(int32 family, DpFamily *out)
+{
+	ScanKeyData key[1];
+
+	ScanKeyInit(&key[0], Anum_key_family, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(family));
+	return scan_rows("key", "key_pkey", 1, key, read_family, out);
+}
+
+static bool
+read_system(TupleDesc desc, HeapTuple tuple, void *arg)
+{
+	DpSystemKeys *out = arg;
+	uint64		key_id = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_version_key_id, NULL));
+
+	switch ((DpKeyPurpose) DatumGetInt16(row_attr(desc, tuple, Anum_version_purpose, NULL)))
+	{
+		case DP_PURPOSE_LITERAL:
+			out->literal = key_id;
+			break;
+		case DP_PURPOSE_PRF:
+			out->prf = key_id;
+			break;
+		case DP_PURPOSE_AUDIT_SEAL:
+			out->audit_seal = key_id;
+			break;
+		case DP_PURPOSE_AUDIT_CHAIN:
+			out->audit_chain = key_id;
+			break;
+		default:
+			break;
+	}
+	return true;
+}
+
+bool
+dp_catalog_read_system(DpSystemKeys *out)
+{
+	ScanKeyData key[1];
+
+	memset(out, 0, sizeof(*out));
+	ScanKeyInit(&key[0], Anum_version_family, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(0));
+	return scan_rows("key_version", "key_version_family_idx", 1, key, read_system, out) &&
+		out->prf != 0 && out->literal != 0 && out->audit_seal != 0 && out->audit_chain != 0;
+}
+
+static bool
+read_subject(TupleDesc desc, HeapTuple tuple, void *arg)
+{
+	*(uint64 *) arg = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_subject_key_id, NULL));
+	return false;
+}
+
+bool
+dp_catalog_read_subject(int32 family, const char *account_type, const char *subject,
+						uint64 *out_key_id)
+{
+	ScanKeyData key[3];
+
+	ScanKeyInit(&key[0], Anum_subject_family, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(family));
+	ScanKeyInit(&key[1], Anum_subject_account_type, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(account_type));
+	ScanKeyInit(&key[2], Anum_subject_subject, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(subject));
+	key[1].sk_collation = DEFAULT_COLLATION_OID;
+	key[2].sk_collation = DEFAULT_COLLATION_OID;
+	return scan_rows("subject_key", "subject_key_pkey", 3, key, read_subject, out_key_id);
+}
+
+static bool
+read_nothing(TupleDesc desc, HeapTuple tuple, void *arg)
+{
+	return false;
+}
+
+bool
+dp_catalog_has_tombstone(const char *account_type, const char *subject)
+{
+	ScanKeyData key[2];
+
+	ScanKeyInit(&key[0], Anum_tombstone_account_type, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(account_type));
+	ScanKeyInit(&key[1], Anum_tombstone_subject, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(subject));
+	key[0].sk_collation = DEFAULT_COLLATION_OID;
+	key[1].sk_collation = DEFAULT_COLLATION_OID;
+	return scan_rows("tombstone", "tombstone_pkey", 2, key, read_nothing, NULL);
+}
+
+static bool
+read_lockdown(TupleDesc desc, HeapTuple tuple, void *arg)
+{
+	bool		isnull;
+
+	(void) row_attr(desc, tuple, Anum_instance_lockdown_since, &isnull);
+	*(bool *) arg = !isnull;
+	return false;
+}
+
+/* A missing row is doubt, and doubt denies. */
+bool
+dp_catalog_in_lockdown(void)
+{
+	bool		locked = true;
+
+	(void) scan_rows("instance", NULL, 0, NULL, read_lockdown, &locked);
+	return locked;
+}
+
+static bool
+read_uid(TupleDesc desc, HeapTuple tuple, void *arg)
+{
+	memcpy(arg, DatumGetUUIDP(row_attr(desc, tuple, Anum_instance_uid, NULL))->data, UUID_LEN);
+	return false;
+}
+
+void
+dp_catalog_database_uid(uint8 out[16])
+{
+	if (!scan_rows("instance", NULL, 0, NULL, read_uid, out))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("table \"%s\" is empty", "dataprotect.instance"),
+				 errhint("Restore it from a backup: keys open only for the database they were made in.")));
+}
+
+typedef struct VersionList
+{
+	int			n;
+	int			max;
+	uint64	   *ids;
+} VersionList;
+
+static bool
+append_version(TupleDesc desc, HeapTuple tuple, void *arg)
+{
+	VersionList *list = arg;
+
+	if (list->n == list->max)
+	{
+		list->max *= 2;
+		list->ids = repalloc(list->ids, list->max * sizeof(uint64));
+	}
+	list->ids[list->n++] = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_version_key_id, NULL));
+	return true;
+}
+
+int
+dp_catalog_list_versions(int32 family, uint64 **out_key_ids)
+{
+	ScanKeyData key[2];
+	VersionList list = {0, 16, NULL};
+
+	list.ids = palloc(list.max * sizeof(uint64));
+	ScanKeyInit(&key[0], Anum_version_family, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(family));
+	ScanKeyInit(&key[1], Anum_version_purpose, BTEqualStrategyNumber, F_INT2EQ,
+				Int16GetDatum(DP_PURPOSE_DATA));
+	(void) scan_rows("key_version", "key_version_family_idx", 2, key, append_version, &list);
+	*out_key_ids = list.ids;
+	return list.n;
+}

@@ -1,0 +1,59 @@
+/*
+ * catalog.h
+ *	  Rows of the key tables, read by index under the catalog snapshot.
+ *
+ * The active snapshot would miss a key committed after a REPEATABLE READ
+ * transaction began; the catalog snapshot sees what is committed and what this
+ * transaction did.  It takes relation locks: never call these in a comparator.
+ */
+#ifndef DP_KEYS_CATALOG_H
+#define DP_KEYS_CATALOG_H
+
+#include "postgres.h"
+
+#include "keys/arena.h"
+#include "keys/keys.h"
+#include "kms/kms.h"
+
+typedef struct DpVersionRow
+{
+	uint64		key_id;
+	int32		family;
+	int16		purpose;
+	int32		version;
+	uint64		epoch;
+	char		state;
+	bool		has_wrapped;
+	uint8		wrapped[DP_WRAPPED_LEN];
+} DpVersionRow;
+
+typedef struct DpEpochRow
+{
+	DpKmsContext context;
+	int			n_uris;
+	char	   *uris[DP_KMS_MAX_URIS];	/* palloc'd */
+	DpKmsBlob  *blobs;			/* palloc'd array of n_uris */
+} DpEpochRow;
+
+/* False where there is no such row. */
+extern bool dp_catalog_read_version(uint64 key_id, DpVersionRow *out);
+extern bool dp_catalog_read_epoch(uint64 key_id, DpEpochRow *out);
+extern bool dp_catalog_read_family_by_name(const char *name, DpFamily *out);
+extern bool dp_catalog_read_family(int32 family, DpFamily *out);
+extern bool dp_catalog_read_system(DpSystemKeys *out);
+extern bool dp_catalog_read_subject(int32 family, const char *account_type, const char *subject,
+									uint64 *out_key_id);
+extern bool dp_catalog_has_tombstone(const char *account_type, const char *subject);
+extern bool dp_catalog_in_lockdown(void);
+extern void dp_catalog_database_uid(uint8 out[16]);
+
+/* Every key id of a family's named versions, palloc'd. */
+extern int	dp_catalog_list_versions(int32 family, uint64 **out_key_ids);
+
+/* OID of a table of schema dataprotect; error where the extension is missing. */
+extern Oid	dp_catalog_relation(const char *name);
+
+/* Owner of the extension's tables: who internal statements run as. */
+extern Oid	dp_catalog_owner(void);
+
+#endif							/* DP_KEYS_CATALOG_H */

@@ -1,0 +1,191 @@
+/*
+ * mint.c
+ *	  The SQL-callable primitives under create_key() and its like.
+ *
+ * Each returns wrapped keys only; a plain key never becomes a Datum.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "base/secret.h"
+#include "base/worker.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "keys/catalog.h"
+#include "keys/internal.h"
+#include "kms/kms.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(dp_keys_autonomous_sql);
+PG_FUNCTION_INFO_V1(dp_keys_check_uri_sql);
+PG_FUNCTION_INFO_V1(dp_keys_epoch_create_sql);
+PG_FUNCTION_INFO_V1(dp_keys_epoch_probe_sql);
+PG_FUNCTION_INFO_V1(dp_keys_wrap_new_sql);
+PG_FUNCTION_INFO_V1(dp_keys_rewrap_sql);
+
+static bytea *
+make_bytea(const uint8 *data, Size len)
+{
+	bytea	   *result = palloc(VARHDRSZ + len);
+
+	SET_VARSIZE(result, VARHDRSZ + len);
+	memcpy(VARDATA(result), data, len);
+	return result;
+}
+
+static Datum
+make_pair(FunctionCallInfo fcinfo, Datum first, Datum second)
+{
+	TupleDesc	desc;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = first;
+	values[1] = second;
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+Datum
+dp_keys_autonomous_sql(PG_FUNCTION_ARGS)
+{
+	char	   *result = dp_worker_autonomous(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	if (result == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(result));
+}
+
+Datum
+dp_keys_check_uri_sql(PG_FUNCTION_ARGS)
+{
+	dp_kms_check_uri(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_VOID();
+}
+
+static void
+raise_kms_error(const DpKmsError *error, const char *what)
+{
+	ereport(ERROR,
+			(errcode(error->sqlstate),
+			 errmsg("could not %s with the KMS", what),
+			 errdetail("KMS \"%s\": %s", error->uri, error->detail)));
+}
+
+Datum
+dp_keys_epoch_create_sql(PG_FUNCTION_ARGS)
+{
+	DpKmsContext context = {{0}};
+	DpKmsError	error;
+	DpKmsBlob  *blobs;
+	Datum	   *elems;
+	Datum		wrapped[DP_KMS_MAX_URIS];
+	const char *uris[DP_KMS_MAX_URIS];
+	uint64		key_id;
+	int			n;
+	int			i;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &elems, NULL, &n);
+	if (n < 1 || n > DP_KMS_MAX_URIS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a key needs one to four KMS URIs")));
+	for (i = 0; i < n; i++)
+	{
+		uris[i] = TextDatumGetCString(elems[i]);
+		dp_kms_check_uri(uris[i]);
+	}
+	dp_catalog_database_uid(context.database_uid);
+	context.version = PG_GETARG_INT32(1);
+	context.purpose = DP_PURPOSE_EPOCH;
+	blobs = palloc0(sizeof(DpKmsBlob) * n);
+	if (!dp_kms_create(MyDatabaseId, &context, uris, n, &key_id, blobs, &error))
+		raise_kms_error(&error, "make a key");
+	for (i = 0; i < n; i++)
+		wrapped[i] = PointerGetDatum(make_bytea(blobs[i].data, blobs[i].len));
+	return make_pair(fcinfo, Int64GetDatum((int64) key_id),
+					 PointerGetDatum(construct_array(wrapped, n, BYTEAOID, -1, false, TYPALIGN_INT)));
+}
+
+Datum
+dp_keys_epoch_probe_sql(PG_FUNCTION_ARGS)
+{
+	DpEpochRow	row;
+	DpKmsError	error;
+	int			position = PG_GETARG_INT32(1);
+
+	if (!dp_catalog_read_epoch((uint64) PG_GETARG_INT64(0), &row) ||
+		position < 1 || position > row.n_uris)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no such epoch or KMS URI")));
+	if (dp_kms_fetch(MyDatabaseId, &row.context, (const char *const *) &row.uris[position - 1],
+					 &row.blobs[position - 1], 1, &error))
+		PG_RETURN_TEXT_P(cstring_to_text(""));
+	PG_RETURN_TEXT_P(cstring_to_text(error.detail));
+}
+
+Datum
+dp_keys_wrap_new_sql(PG_FUNCTION_ARGS)
+{
+	uint64		epoch_id = (uint64) PG_GETARG_INT64(0);
+	int			purpose = PG_GETARG_INT16(1);
+	int32		version = PG_GETARG_INT32(2);
+	DpArenaEntry epoch;
+	uint8		uid[16];
+	uint8		context[DP_WRAP_CONTEXT_LEN];
+	uint8		key[DP_KEY_LEN];
+	uint8		wrapped[DP_WRAPPED_LEN];
+	uint64		key_id = 0;
+	bool		ok;
+
+	dp_catalog_database_uid(uid);
+	dp_keys_get_epoch(epoch_id, 0, &epoch);
+	ok = dp_random_key(key, sizeof(key)) && dp_key_id(key, (DpKeyPurpose) purpose, &key_id);
+	if (ok)
+	{
+		dp_keys_wrap_context(uid, key_id, purpose, version, context);
+		ok = dp_key_wrap(epoch.key, context, sizeof(context), key, wrapped);
+	}
+	dp_secret_wipe(key, sizeof(key));
+	dp_secret_wipe(&epoch, sizeof(epoch));
+	if (!ok)
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not make a key")));
+	return make_pair(fcinfo, Int64GetDatum((int64) key_id),
+					 PointerGetDatum(make_bytea(wrapped, sizeof(wrapped))));
+}
+
+Datum
+dp_keys_rewrap_sql(PG_FUNCTION_ARGS)
+{
+	uint64		key_id = (uint64) PG_GETARG_INT64(0);
+	bytea	   *wrapped = PG_GETARG_BYTEA_PP(1);
+	int			purpose = PG_GETARG_INT16(2);
+	DpArenaEntry from;
+	DpArenaEntry to;
+	uint8		uid[16];
+	uint8		context[DP_WRAP_CONTEXT_LEN];
+	uint8		key[DP_KEY_LEN];
+	uint8		out[DP_WRAPPED_LEN];
+	uint64		check;
+	bool		ok;
+
+	dp_catalog_database_uid(uid);
+	dp_keys_wrap_context(uid, key_id, purpose, PG_GETARG_INT32(3), context);
+	dp_keys_get_epoch((uint64) PG_GETARG_INT64(4), 0, &from);
+	dp_keys_get_epoch((uint64) PG_GETARG_INT64(5), 0, &to);
+	ok = dp_key_unwrap(from.key, context, sizeof(context), (uint8 *) VARDATA_ANY(wrapped),
+					   VARSIZE_ANY_EXHDR(wrapped), key) &&
+		dp_key_id(key, (DpKeyPurpose) purpose, &check) && check == key_id &&
+		dp_key_wrap(to.key, context, sizeof(context), key, out);
+	dp_secret_wipe(key, sizeof(key));
+	dp_secret_wipe(&from, sizeof(from));
+	dp_secret_wipe(&to, sizeof(to));
+	if (!ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a wrapped key does not open")));
+	PG_RETURN_BYTEA_P(make_bytea(out, sizeof(out)));
+}
