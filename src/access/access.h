@@ -25,6 +25,9 @@ extern DpPrivilege dp_access_privilege(int32 family);
 /* Raise ERRCODE_INSUFFICIENT_PRIVILEGE naming the key and what is needed. */
 extern void dp_access_denied(int32 family, const char *needed) pg_attribute_noreturn();
 
+/* Forget cached answers (a change of this transaction, or a rollback of one). */
+extern void dp_access_forget(void);
+
 extern void dp_access_init(void);
 
 #endif							/* DP_ACCESS_ACCESS_H */

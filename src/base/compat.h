@@ -117,4 +117,25 @@ dp_authn_id(void)
 #define DP_EXECUTOR_RUN_ARGS	count, execute_once
 #endif
 
+#include "commands/vacuum.h"
+
+static inline void
+dp_vacuum_delay_point(void)
+{
+#if PG_VERSION_NUM >= 180000
+	vacuum_delay_point(true);
+#else
+	vacuum_delay_point();
+#endif
+}
+
+/* ExecutorRun lost its last parameter in 18. */
+#if PG_VERSION_NUM >= 180000
+#define DP_EXECUTE_ONCE_PARAM
+#define DP_EXECUTE_ONCE_ARG
+#else
+#define DP_EXECUTE_ONCE_PARAM	, bool execute_once
+#define DP_EXECUTE_ONCE_ARG		, execute_once
+#endif
+
 #endif							/* DP_BASE_COMPAT_H */

@@ -299,7 +299,7 @@ BEGIN
             MESSAGE = format('key "%s" already exists', create_key.name);
     END IF;
     create_key.kms_uri := dataprotect._resolve_uris(create_key.kms_uri);
-    create_key.mask := dataprotect._canonical_mask(coalesce(create_key.mask, 'full'));
+    create_key.mask := dataprotect._mask_canonical(coalesce(create_key.mask, 'full'));
 
     PERFORM dataprotect._autonomous(format('SELECT dataprotect._mint_system(%L)', create_key.kms_uri));
     PERFORM dataprotect._event('key.created', create_key.name,

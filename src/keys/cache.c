@@ -43,6 +43,7 @@ typedef struct LocalSlot
 
 static LocalSlot slots[N_SLOTS];
 static uint64 local_generation = 0;
+static uint64 local_changes = 0;	/* calls of dp_keys_forget() */
 static HTAB *families = NULL;	/* int32 -> DpFamily */
 static DpSystemKeys system_keys;
 static bool system_keys_known = false;
@@ -100,6 +101,13 @@ void
 dp_keys_forget(void)
 {
 	local_generation = 0;
+	local_changes++;
+}
+
+uint64
+dp_keys_local_changes(void)
+{
+	return local_changes;
 }
 
 static inline TimestampTz

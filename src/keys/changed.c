@@ -29,7 +29,7 @@ PG_FUNCTION_INFO_V1(dp_keys_changed);
 static bool keys_pending = false;
 static bool policy_pending = false;
 
-#define N_WATCHED 6
+#define N_WATCHED 8
 static Oid	watched[N_WATCHED]; /* tables whose invalidation concerns us */
 static int	n_watched = 0;
 
@@ -72,7 +72,8 @@ dp_keys_changed(PG_FUNCTION_ARGS)
 void
 dp_keys_watch_tables(void)
 {
-	static const char *const names[] = {"key", "key_version", "subject_key", "epoch", "instance"};
+	static const char *const names[] = {"key", "key_version", "subject_key", "epoch", "instance",
+	"access_grant"};
 	Oid			schema;
 	int			i;
 

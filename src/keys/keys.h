@@ -118,6 +118,10 @@ extern uint64 dp_policy_generation(void);
 /* Forget what this backend knows, before the generation says so. */
 extern void dp_keys_forget(void);
 
+/* Counts the calls of dp_keys_forget(): what else is cached from the key and
+ * grant tables starts afresh when it moves. */
+extern uint64 dp_keys_local_changes(void);
+
 extern void dp_keys_init(void);
 
 #endif							/* DP_KEYS_KEYS_H */

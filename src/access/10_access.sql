@@ -1,0 +1,112 @@
+--
+-- Grants on keys.  C code reads access_grant by attribute number: append only.
+--
+CREATE TABLE dataprotect.access_grant (
+    id int8 PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    family int4 NOT NULL REFERENCES dataprotect.key (family),
+    grantee regrole NOT NULL,
+    privilege text NOT NULL CHECK (privilege IN ('mask', 'search', 'reveal')),
+    purpose text,
+    valid_from timestamptz NOT NULL DEFAULT now(),
+    valid_until timestamptz,
+    require_mfa bool NOT NULL DEFAULT false,
+    require_tls bool NOT NULL DEFAULT false,
+    revoked_at timestamptz,
+    reason text,
+    granted_by name NOT NULL,
+    granted_at timestamptz NOT NULL DEFAULT now(),
+    revoked_by name,
+    revoke_reason text
+);
+CREATE INDEX access_grant_family_idx ON dataprotect.access_grant (family);
+COMMENT ON TABLE dataprotect.access_grant IS 'privileges on keys, past ones included';
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.access_grant', '');
+
+CREATE TRIGGER keys_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON dataprotect.access_grant
+    FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed('policy');
+ALTER TABLE dataprotect.access_grant ENABLE ALWAYS TRIGGER keys_changed;
+
+CREATE FUNCTION dataprotect.grant_access(key text, grantee regrole, privilege text, purpose text DEFAULT NULL,
+                                         reason text DEFAULT NULL, valid_until timestamptz DEFAULT NULL,
+                                         require_mfa bool DEFAULT false, require_tls bool DEFAULT false)
+    RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_family int4 := dataprotect._family_of(grant_access.key);
+    v_id bigint;
+BEGIN
+    IF grant_access.grantee IS NULL OR grant_access.privilege IS NULL
+       OR grant_access.privilege NOT IN ('mask', 'search', 'reveal') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'a grant needs a role and a privilege',
+            HINT = 'The privileges are "mask", "search" and "reveal".';
+    END IF;
+    IF grant_access.require_mfa THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = 'grants that ask for a second factor are not supported yet';
+    END IF;
+    IF grant_access.valid_until <= now() THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the grant would have run out already';
+    END IF;
+    IF octet_length(grant_access.purpose) > 127 OR grant_access.purpose = '' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'a purpose has 1 to 127 bytes';
+    END IF;
+    PERFORM dataprotect._event('access.granted', grant_access.key, jsonb_strip_nulls(jsonb_build_object(
+        'grantee', grant_access.grantee::text, 'privilege', grant_access.privilege, 'purpose', grant_access.purpose,
+        'reason', grant_access.reason, 'valid_until', grant_access.valid_until,
+        'require_tls', grant_access.require_tls)));
+    INSERT INTO dataprotect.access_grant (family, grantee, privilege, purpose, valid_until, require_tls, reason, granted_by)
+        VALUES (v_family, grant_access.grantee, grant_access.privilege, grant_access.purpose, grant_access.valid_until,
+                grant_access.require_tls, grant_access.reason, session_user)
+        RETURNING access_grant.id INTO v_id;
+    RETURN v_id;
+END $$;
+COMMENT ON FUNCTION dataprotect.grant_access(text, regrole, text, text, text, timestamptz, bool, bool) IS
+    'lets a role see masks of ("mask"), look up ("search") or read ("reveal") values under a key; the grant''s id';
+REVOKE ALL ON FUNCTION dataprotect.grant_access(text, regrole, text, text, text, timestamptz, bool, bool) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.grant_access(text, regrole, text, text, text, timestamptz, bool, bool) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect.revoke_access(key text, grantee regrole, privilege text DEFAULT NULL, reason text DEFAULT NULL)
+    RETURNS int
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_family int4 := dataprotect._family_of(revoke_access.key);
+    v_rows int;
+BEGIN
+    PERFORM dataprotect._event('access.revoked', revoke_access.key, jsonb_strip_nulls(jsonb_build_object(
+        'grantee', revoke_access.grantee::text, 'privilege', revoke_access.privilege, 'reason', revoke_access.reason)));
+    UPDATE dataprotect.access_grant g
+        SET revoked_at = now(), revoked_by = session_user, revoke_reason = revoke_access.reason
+        WHERE g.family = v_family AND g.grantee = revoke_access.grantee AND g.revoked_at IS NULL
+          AND (revoke_access.privilege IS NULL OR g.privilege = revoke_access.privilege);
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    RETURN v_rows;
+END $$;
+COMMENT ON FUNCTION dataprotect.revoke_access(text, regrole, text, text) IS
+    'takes a role''s grants on a key away, in every session at once after commit; how many';
+REVOKE ALL ON FUNCTION dataprotect.revoke_access(text, regrole, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.revoke_access(text, regrole, text, text) TO dataprotect_admin;
+
+CREATE VIEW dataprotect.grants AS
+    SELECT g.id, k.name AS key, g.grantee::text AS grantee, g.privilege, g.purpose, g.reason, g.valid_from, g.valid_until,
+           g.require_mfa, g.require_tls, g.granted_by, g.granted_at, g.revoked_at, g.revoked_by, g.revoke_reason,
+           g.revoked_at IS NULL AND g.valid_from <= now() AND (g.valid_until IS NULL OR g.valid_until > now()) AS in_force
+    FROM dataprotect.access_grant g JOIN dataprotect.key k ON k.family = g.family;
+COMMENT ON VIEW dataprotect.grants IS 'privileges on keys, past ones included';
+GRANT SELECT ON dataprotect.grants TO dataprotect_admin, dataprotect_auditor;
+
+CREATE VIEW dataprotect.access_review AS
+    SELECT k.name AS key, r.rolname AS role, r.rolsuper AS superuser, r.rolcanlogin AS can_login,
+           max(CASE g.privilege WHEN 'reveal' THEN 3 WHEN 'search' THEN 2 ELSE 1 END) AS level,
+           string_agg(DISTINCT g.grantee::text || ':' || g.privilege, ', ') AS through
+    FROM dataprotect.access_grant g
+         JOIN dataprotect.key k ON k.family = g.family
+         JOIN pg_catalog.pg_roles r ON r.oid = g.grantee
+              OR (NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, g.grantee, 'USAGE'))
+    WHERE g.revoked_at IS NULL AND g.valid_from <= now() AND (g.valid_until IS NULL OR g.valid_until > now())
+    GROUP BY k.name, r.rolname, r.rolsuper, r.rolcanlogin;
+COMMENT ON VIEW dataprotect.access_review IS
+    'every role that may see something of a key now, inherited grants resolved; level 1 mask, 2 search, 3 reveal';
+GRANT SELECT ON dataprotect.access_review TO dataprotect_admin, dataprotect_auditor;

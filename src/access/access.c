@@ -1,0 +1,283 @@
+/*
+ * access.c
+ *	  What the current role may see of values under a named key.
+ *
+ * Grants are rows of dataprotect.access_grant.  The strongest grant that holds
+ * now counts: its grantee is the role itself or one that the role inherits
+ * from, it is not revoked, its time has come and not run out, the session
+ * states its purpose, and the connection is encrypted where it asks for that.
+ *
+ * Two roles are asked: the current one, and the authenticated one where that is
+ * a superuser, which could otherwise lend itself any role.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "access/access.h"
+#include "base/guc.h"
+#include "events/event.h"
+#include "keys/catalog.h"
+#include "keys/keys.h"
+#include "libpq/libpq-be.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#define Anum_grant_family		2
+#define Anum_grant_grantee		3
+#define Anum_grant_privilege	4
+#define Anum_grant_purpose		5
+#define Anum_grant_valid_from	6
+#define Anum_grant_valid_until	7
+#define Anum_grant_require_mfa	8
+#define Anum_grant_require_tls	9
+#define Anum_grant_revoked_at	10
+
+#define PURPOSE_MAX 128
+
+typedef struct CacheKey
+{
+	Oid			role;
+	Oid			authenticated;
+	int32		family;
+} CacheKey;
+
+typedef struct CacheEntry
+{
+	CacheKey	key;
+	DpPrivilege privilege;
+	TimestampTz valid_until;	/* the answer may change from here on */
+	char		purpose[PURPOSE_MAX];	/* the purpose it was computed for */
+} CacheEntry;
+
+static HTAB *cache = NULL;
+static uint64 cache_policy = 0;
+static uint64 cache_keys = 0;
+static uint64 cache_changes = 0;
+
+/* The answer given last: most statements ask one question again and again. */
+static CacheEntry last;
+static bool last_valid = false;
+
+static const char *
+stated_purpose(void)
+{
+	return dp_guc_purpose != NULL ? dp_guc_purpose : "";
+}
+
+void
+dp_access_forget(void)
+{
+	if (cache != NULL)
+		hash_destroy(cache);
+	cache = NULL;
+	last_valid = false;
+}
+
+static inline void
+follow_generations(void)
+{
+	uint64		policy = dp_policy_generation();
+	uint64		keys = dp_keys_generation();
+	uint64		changes = dp_keys_local_changes();
+
+	if (unlikely(policy != cache_policy || keys != cache_keys || changes != cache_changes))
+	{
+		dp_access_forget();
+		cache_policy = policy;
+		cache_keys = keys;
+		cache_changes = changes;
+	}
+}
+
+/* Membership that being a superuser does not give. */
+static bool
+is_grantee(Oid role, Oid grantee)
+{
+	if (role == grantee)
+		return true;
+	if (superuser_arg(role))
+		return is_member_of_role_nosuper(role, grantee);
+	return has_privs_of_role(role, grantee);
+}
+
+static DpPrivilege
+parse_privilege(const char *text)
+{
+	if (strcmp(text, "reveal") == 0)
+		return DP_PRIV_REVEAL;
+	if (strcmp(text, "search") == 0)
+		return DP_PRIV_SEARCH;
+	if (strcmp(text, "mask") == 0)
+		return DP_PRIV_MASK;
+	return DP_PRIV_NONE;
+}
+
+static bool
+connection_is_encrypted(void)
+{
+	return MyProcPort != NULL && MyProcPort->ssl_in_use;
+}
+
+/* What one row gives the role now; narrows *until to when that may change. */
+static DpPrivilege
+weigh_grant(TupleDesc desc, HeapTuple tuple, Oid role, TimestampTz now, TimestampTz *until)
+{
+	bool		isnull;
+	Datum		value;
+	TimestampTz edge;
+
+	(void) heap_getattr(tuple, Anum_grant_revoked_at, desc, &isnull);
+	if (!isnull)
+		return DP_PRIV_NONE;
+	value = heap_getattr(tuple, Anum_grant_grantee, desc, &isnull);
+	if (isnull || !is_grantee(role, DatumGetObjectId(value)))
+		return DP_PRIV_NONE;
+	value = heap_getattr(tuple, Anum_grant_valid_from, desc, &isnull);
+	edge = isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
+	if (edge > now)
+	{
+		*until = Min(*until, edge);
+		return DP_PRIV_NONE;
+	}
+	value = heap_getattr(tuple, Anum_grant_valid_until, desc, &isnull);
+	if (!isnull)
+	{
+		edge = DatumGetTimestampTz(value);
+		if (edge <= now)
+			return DP_PRIV_NONE;
+		*until = Min(*until, edge);
+	}
+	value = heap_getattr(tuple, Anum_grant_purpose, desc, &isnull);
+	if (!isnull && strcmp(TextDatumGetCString(value), stated_purpose()) != 0)
+		return DP_PRIV_NONE;
+	value = heap_getattr(tuple, Anum_grant_require_mfa, desc, &isnull);
+	if (isnull || DatumGetBool(value))
+		return DP_PRIV_NONE;	/* no session can show a second factor yet */
+	value = heap_getattr(tuple, Anum_grant_require_tls, desc, &isnull);
+	if (isnull || (DatumGetBool(value) && !connection_is_encrypted()))
+		return DP_PRIV_NONE;
+	value = heap_getattr(tuple, Anum_grant_privilege, desc, &isnull);
+	return isnull ? DP_PRIV_NONE : parse_privilege(TextDatumGetCString(value));
+}
+
+static DpPrivilege
+strongest_grant(int32 family, Oid role, TimestampTz now, TimestampTz *until)
+{
+	Relation	rel = table_open(dp_catalog_relation("access_grant"), AccessShareLock);
+	ScanKeyData key[1];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	DpPrivilege best = DP_PRIV_NONE;
+
+	ScanKeyInit(&key[0], Anum_grant_family, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(family));
+	scan = systable_beginscan(rel, dp_catalog_relation("access_grant_family_idx"), true, NULL, 1, key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		best = Max(best, weigh_grant(RelationGetDescr(rel), tuple, role, now, until));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return best;
+}
+
+static void
+compute(CacheEntry *entry)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	entry->privilege = DP_PRIV_NONE;
+	entry->valid_until = DT_NOEND;
+	strlcpy(entry->purpose, stated_purpose(), PURPOSE_MAX);
+	if (strlen(stated_purpose()) >= PURPOSE_MAX || dp_catalog_in_lockdown())
+		return;
+	entry->privilege = strongest_grant(entry->key.family, entry->key.role, now, &entry->valid_until);
+	if (entry->privilege != DP_PRIV_NONE && entry->key.authenticated != entry->key.role &&
+		superuser_arg(entry->key.authenticated))
+		entry->privilege = Min(entry->privilege,
+							   strongest_grant(entry->key.family, entry->key.authenticated, now,
+											   &entry->valid_until));
+}
+
+static inline bool
+still_holds(const CacheEntry *entry, TimestampTz now)
+{
+	return entry->valid_until > now && strcmp(entry->purpose, stated_purpose()) == 0;
+}
+
+DpPrivilege
+dp_access_privilege(int32 family)
+{
+	CacheKey	key = {GetUserId(), GetAuthenticatedUserId(), family};
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+	CacheEntry *entry;
+	bool		found;
+
+	follow_generations();
+	if (likely(last_valid && memcmp(&last.key, &key, sizeof(key)) == 0 && still_holds(&last, now)))
+		return last.privilege;
+
+	if (cache == NULL)
+	{
+		HASHCTL		ctl = {0};
+
+		ctl.keysize = sizeof(CacheKey);
+		ctl.entrysize = sizeof(CacheEntry);
+		ctl.hcxt = TopMemoryContext;
+		cache = hash_create("dataprotect grants", 32, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	entry = hash_search(cache, &key, HASH_FIND, NULL);
+	if (entry == NULL || !still_holds(entry, now))
+	{
+		CacheEntry	fresh;
+		uint64		policy = cache_policy;
+
+		memset(&fresh, 0, sizeof(fresh));
+		fresh.key = key;
+		compute(&fresh);
+		follow_generations();
+		if (cache == NULL || policy != cache_policy)
+			return fresh.privilege; /* changed while we read: not kept */
+		entry = hash_search(cache, &key, HASH_ENTER, &found);
+		*entry = fresh;
+	}
+	last = *entry;
+	last_valid = true;
+	return entry->privilege;
+}
+
+void
+dp_access_denied(int32 family, const char *needed)
+{
+	NameData	name = dp_keys_family(family)->name;
+
+	dp_event_admin(DP_EVENT_ACCESS_DENIED, NameStr(name), NULL);
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for key \"%s\"", NameStr(name)),
+			 errdetail("Role \"%s\" needs privilege \"%s\" on it; being a superuser or the table's owner gives none.",
+					   GetUserNameFromId(GetUserId(), true), needed),
+			 errhint("Ask a member of dataprotect_admin for dataprotect.grant_access().")));
+}
+
+/* Membership in roles changed: grants may hold for other roles now. */
+static void
+roles_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	dp_access_forget();
+}
+
+void
+dp_access_init(void)
+{
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, roles_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, roles_changed, (Datum) 0);
+}

@@ -1,0 +1,282 @@
+/*
+ * codec.c
+ *	  How plaintext is written down before it is sealed; see codec.h.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "base/secret.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "types/codec.h"
+#include "utils/builtins.h"
+#include "utils/float.h"
+#include "utils/guc.h"
+#include "utils/numeric.h"
+
+static void
+own(DpPlain *out, void *buf, Size len)
+{
+	out->owned = buf;
+	out->owned_len = len;
+}
+
+void
+dp_plain_done(DpPlain *plain)
+{
+	if (plain->owned != NULL)
+	{
+		dp_secret_wipe(plain->owned, plain->owned_len);
+		pfree(plain->owned);
+	}
+	dp_secret_wipe(plain->small, sizeof(plain->small));
+}
+
+static void
+put_integer(DpPlain *out, uint64 bits, int len)
+{
+	int			i;
+
+	for (i = 0; i < len; i++)
+		out->small[i] = (uint8) (bits >> (8 * (len - 1 - i)));
+	out->data = out->small;
+	out->len = len;
+}
+
+static void
+encode_integer(const DpTypeInfo *info, Datum value, DpPlain *out)
+{
+	put_integer(out, (uint64) value, info->base_len);
+}
+
+static Datum
+decode_integer(const DpTypeInfo *info, const uint8 *data)
+{
+	uint64		bits = 0;
+	int			i;
+
+	for (i = 0; i < info->base_len; i++)
+		bits = (bits << 8) | data[i];
+	switch (info->base_len)
+	{
+		case 1:
+			return BoolGetDatum(bits != 0);
+		case 2:
+			return Int16GetDatum((int16) bits);
+		case 4:
+			return Int32GetDatum((int32) bits);
+		default:
+			return Int64GetDatum((int64) bits);
+	}
+}
+
+/* Characters in UTF-8; what the server stores is left where it is. */
+static void
+encode_characters(char *text, Size len, DpPlain *out)
+{
+	char	   *utf8 = pg_server_to_any(text, (int) len, PG_UTF8);
+
+	if (utf8 != text)
+	{
+		len = strlen(utf8);
+		own(out, utf8, len);
+	}
+	out->data = (uint8 *) utf8;
+	out->len = len;
+}
+
+static void
+encode_send(const DpTypeInfo *info, Datum value, DpPlain *out)
+{
+	bytea	   *sent = SendFunctionCall(unconstify(FmgrInfo *, &info->base_send), value);
+
+	own(out, sent, VARSIZE(sent));
+	out->data = (uint8 *) VARDATA(sent);
+	out->len = VARSIZE(sent) - VARHDRSZ;
+}
+
+/* Text forms must not depend on the session's settings. */
+static int
+fix_settings(void)
+{
+	int			level = NewGUCNestLevel();
+
+	(void) set_config_option("datestyle", "ISO, YMD", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("intervalstyle", "postgres", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("extra_float_digits", "3", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("bytea_output", "hex", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("timezone", "UTC", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
+static void
+encode_output(const DpTypeInfo *info, Datum value, DpPlain *out)
+{
+	int			level = info->base_oid == JSONBOID ? 0 : fix_settings();
+	char	   *text = OutputFunctionCall(unconstify(FmgrInfo *, &info->base_out), value);
+	char	   *utf8;
+
+	if (level != 0)
+		AtEOXact_GUC(true, level);
+	utf8 = pg_server_to_any(text, strlen(text), PG_UTF8);
+	if (utf8 != text)
+	{
+		dp_secret_wipe(text, strlen(text));
+		pfree(text);
+	}
+	own(out, utf8, strlen(utf8));
+	out->data = (uint8 *) utf8;
+	out->len = out->owned_len;
+}
+
+void
+dp_codec_encode(const DpTypeInfo *info, Datum value, DpPlain *out)
+{
+	struct varlena *v;
+
+	out->owned = NULL;
+	switch (info->encoding)
+	{
+		case DP_ENC_TEXT:
+			v = (struct varlena *) DatumGetPointer(value);
+			encode_characters(VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v), out);
+			break;
+		case DP_ENC_BYTES:
+			v = (struct varlena *) DatumGetPointer(value);
+			out->data = (uint8 *) VARDATA_ANY(v);
+			out->len = VARSIZE_ANY_EXHDR(v);
+			break;
+		case DP_ENC_INTEGER:
+			encode_integer(info, value, out);
+			break;
+		case DP_ENC_FIXED:
+		case DP_ENC_SENDRECV:
+			encode_send(info, value, out);
+			break;
+		case DP_ENC_OUTPUT:
+			encode_output(info, value, out);
+			break;
+	}
+}
+
+/* A base type that has no bytes of its own for equality lends its hash. */
+static void
+canonical_hash(const DpTypeInfo *info, Datum value, DpPlain *out)
+{
+	if (!OidIsValid(info->base_hash.fn_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("values of type %s cannot be hashed", info->name)));
+	put_integer(out, DatumGetUInt32(FunctionCall1Coll(unconstify(FmgrInfo *, &info->base_hash),
+													  InvalidOid, value)), 4);
+}
+
+void
+dp_codec_canonical(const DpTypeInfo *info, Datum value, DpPlain *out)
+{
+	char	   *text;
+	double		number;
+
+	out->owned = NULL;
+	switch (info->base_oid)
+	{
+		case NUMERICOID:
+			/* 1.0 equals 1.00: trailing zeros go. */
+			text = numeric_normalize(DatumGetNumeric(value));
+			own(out, text, strlen(text));
+			out->data = (uint8 *) text;
+			out->len = out->owned_len;
+			break;
+		case FLOAT4OID:
+		case FLOAT8OID:
+			/* Zeros are equal, and so are NaNs; float4 is not compared to float8. */
+			number = info->base_oid == FLOAT4OID ? DatumGetFloat4(value) : DatumGetFloat8(value);
+			if (number == 0)
+				number = 0;
+			else if (isnan(number))
+				number = get_float8_nan();
+			put_integer(out, (uint64) Float8GetDatum(number), 8);
+			break;
+		default:
+			if (info->can_token)
+				dp_codec_encode(info, value, out);
+			else
+				canonical_hash(info, value, out);
+	}
+}
+
+static Datum
+decode_characters(const uint8 *data, Size len)
+{
+	text	   *result;
+	char	   *server;
+
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return PointerGetDatum(cstring_to_text_with_len((const char *) data, (int) len));
+	server = pg_any_to_server((const char *) data, (int) len, PG_UTF8);
+	if (server == (const char *) data)
+		return PointerGetDatum(cstring_to_text_with_len(server, (int) len));
+	result = cstring_to_text(server);
+	dp_secret_wipe(server, strlen(server));
+	pfree(server);
+	return PointerGetDatum(result);
+}
+
+/* Through a private, terminated copy: recv and input functions want one. */
+static Datum
+decode_by_function(const DpTypeInfo *info, const uint8 *data, Size len)
+{
+	StringInfoData buf;
+	Datum		result;
+
+	initStringInfo(&buf);
+	appendBinaryStringInfo(&buf, (const char *) data, (int) len);
+	if (info->encoding != DP_ENC_OUTPUT)
+		result = ReceiveFunctionCall(unconstify(FmgrInfo *, &info->base_recv), &buf,
+									 info->base_ioparam, -1);
+	else
+	{
+		int			level = info->base_oid == JSONBOID ? 0 : fix_settings();
+		char	   *server = pg_any_to_server(buf.data, buf.len, PG_UTF8);
+
+		result = InputFunctionCall(unconstify(FmgrInfo *, &info->base_in), server,
+								   info->base_ioparam, -1);
+		if (level != 0)
+			AtEOXact_GUC(true, level);
+		if (server != buf.data)
+		{
+			dp_secret_wipe(server, strlen(server));
+			pfree(server);
+		}
+	}
+	dp_secret_wipe(buf.data, buf.maxlen);
+	pfree(buf.data);
+	return result;
+}
+
+Datum
+dp_codec_decode(const DpTypeInfo *info, const uint8 *data, Size len)
+{
+	bytea	   *bytes;
+
+	switch (info->encoding)
+	{
+		case DP_ENC_TEXT:
+			return decode_characters(data, len);
+		case DP_ENC_BYTES:
+			bytes = palloc(VARHDRSZ + len);
+			SET_VARSIZE(bytes, VARHDRSZ + len);
+			memcpy(VARDATA(bytes), data, len);
+			return PointerGetDatum(bytes);
+		case DP_ENC_INTEGER:
+			if (len != (Size) info->base_len)
+				ereport(ERROR,
+						(errcode(ERRCODE_DATA_CORRUPTED),
+						 errmsg("could not open a protected value")));
+			return decode_integer(info, data);
+		default:
+			return decode_by_function(info, data, len);
+	}
+}

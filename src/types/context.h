@@ -1,0 +1,23 @@
+/*
+ * context.h
+ *	  Why a function of an encrypted type is being called.
+ */
+#ifndef DP_TYPES_CONTEXT_H
+#define DP_TYPES_CONTEXT_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+
+/* Interrupts are held: an index page is locked.  Nothing may wait. */
+#define DP_IN_COMPARATOR()	(InterruptHoldoffCount > 0)
+
+/*
+ * True where an index access method or a referential-integrity query calls:
+ * such calls compare without showing, whatever the role.
+ */
+extern bool dp_context_is_maintenance(FunctionCallInfo fcinfo);
+
+extern void dp_context_init(void);
+
+#endif							/* DP_TYPES_CONTEXT_H */

@@ -1,0 +1,307 @@
+/*
+ * value.c
+ *	  Sealing base values into envelopes and opening them again.
+ *
+ * Long plaintext is compressed before it is sealed (flag DP_ENV_COMPRESSED):
+ *	4 bytes length before compression, big endian | pglz data
+ */
+#include "postgres.h"
+
+#include "base/secret.h"
+#include "common/base64.h"
+#include "common/pg_lzcompress.h"
+#include "mb/pg_wchar.h"
+#include "types/codec.h"
+#include "types/value.h"
+#include "utils/builtins.h"
+
+#define COMPRESS_MIN	1024	/* bytes; shorter plaintext stays as it is */
+#define PLAIN_MAX		(MaxAllocSize / 2)
+
+static void
+report_corrupted(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("could not open a protected value"),
+			 errdetail("It is damaged, was altered, or was moved here from another place."),
+			 errhint("dataprotect.verify() finds the values concerned.")));
+}
+
+void
+dp_value_parse(const struct varlena *datum, bool in_comparator, DpValue *out)
+{
+	DpKeyPurpose purpose;
+
+	out->datum = datum;
+	if (!dp_envelope_parse((const uint8 *) VARDATA_ANY(datum), VARSIZE_ANY_EXHDR(datum), &out->env))
+		report_corrupted();
+	out->family = dp_keys_family_of(out->env.key_id, in_comparator, &purpose);
+	out->literal = purpose == DP_PURPOSE_LITERAL;
+	if (out->literal != ((out->env.flags & DP_ENV_LITERAL) != 0) ||
+		(!out->literal && purpose != DP_PURPOSE_DATA && purpose != DP_PURPOSE_SUBJECT))
+		report_corrupted();
+}
+
+/* Plaintext to Datum; buf holds len bytes as they were sealed. */
+static Datum
+decode_opened(const DpTypeInfo *info, const DpEnvelope *env, const uint8 *buf, Size len)
+{
+	uint8	   *raw;
+	Size		raw_len;
+	Datum		result;
+
+	if ((env->flags & DP_ENV_COMPRESSED) == 0)
+		return dp_codec_decode(info, buf, len);
+	if (len < 4)
+		report_corrupted();
+	raw_len = ((Size) buf[0] << 24) | ((Size) buf[1] << 16) | ((Size) buf[2] << 8) | buf[3];
+	if (raw_len > PLAIN_MAX)
+		report_corrupted();
+	raw = dp_secret_acquire(raw_len);
+	if (pglz_decompress((const char *) buf + 4, (int32) (len - 4), (char *) raw, (int32) raw_len,
+						true) != (int32) raw_len)
+		report_corrupted();
+	result = dp_codec_decode(info, raw, raw_len);
+	dp_secret_release(raw);
+	return result;
+}
+
+bool
+dp_value_open(const DpTypeInfo *info, const DpValue *value, DpKeyUse use, bool in_comparator,
+			  Datum *out)
+{
+	const DpEnvelope *env = &value->env;
+	DpKey		key;
+	uint8	   *buf;
+
+	if (dp_keys_get(env->key_id, use, in_comparator, &key) != DP_KEY_OK)
+		return false;
+
+	/* The usual case is opened where it will stay. */
+	if ((info->encoding == DP_ENC_TEXT || info->encoding == DP_ENC_BYTES) &&
+		(env->flags & DP_ENV_COMPRESSED) == 0 &&
+		(info->encoding == DP_ENC_BYTES || GetDatabaseEncoding() == PG_UTF8))
+	{
+		struct varlena *result = palloc(VARHDRSZ + env->ciphertext_len);
+
+		SET_VARSIZE(result, VARHDRSZ + env->ciphertext_len);
+		if (!dp_envelope_open(key.aead, env, info->code, (uint8 *) VARDATA(result)))
+			report_corrupted();
+		*out = PointerGetDatum(result);
+		return true;
+	}
+
+	buf = dp_secret_acquire(env->ciphertext_len);
+	if (!dp_envelope_open(key.aead, env, info->code, buf))
+		report_corrupted();
+	*out = decode_opened(info, env, buf, env->ciphertext_len);
+	dp_secret_release(buf);
+	return true;
+}
+
+void
+dp_value_dispose(const DpTypeInfo *info, Datum plain)
+{
+	void	   *pointer;
+
+	if (info->base_byval)
+		return;
+	pointer = DatumGetPointer(plain);
+	dp_secret_wipe(pointer, info->base_len == -1 ? VARSIZE_ANY(pointer) : (Size) info->base_len);
+	pfree(pointer);
+}
+
+/* PRF over the type's code and the canonical form. */
+static void
+value_prf(const DpTypeInfo *info, Datum plain, uint8 domain, const char *extra,
+		  uint8 out[DP_PRF_OUT_LEN])
+{
+	DpPlain		canonical;
+	Size		extra_len = extra != NULL ? strlen(extra) + 1 : 0;
+	Size		len;
+	uint8	   *msg;
+	bool		ok;
+
+	dp_codec_canonical(info, plain, &canonical);
+	len = 4 + extra_len + canonical.len;
+	msg = dp_secret_acquire(len);
+	msg[0] = (uint8) (info->code >> 24);
+	msg[1] = (uint8) (info->code >> 16);
+	msg[2] = (uint8) (info->code >> 8);
+	msg[3] = (uint8) info->code;
+	if (extra_len > 0)
+		memcpy(msg + 4, extra, extra_len);
+	memcpy(msg + 4 + extra_len, canonical.data, canonical.len);
+	dp_plain_done(&canonical);
+	ok = dp_prf(dp_keys_prf(), domain, msg, len, out);
+	dp_secret_release(msg);
+	if (!ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not compute a search token")));
+}
+
+void
+dp_value_token(const DpTypeInfo *info, Datum plain, uint8 out[DP_TOKEN_LEN])
+{
+	uint8		full[DP_PRF_OUT_LEN];
+
+	if (!info->can_token)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("type %s cannot be searchable", info->name),
+				 errdetail("Its values have no single form that stands for equality.")));
+	value_prf(info, plain, DP_PRF_TOKEN, NULL, full);
+	memcpy(out, full, DP_TOKEN_LEN);
+}
+
+uint64
+dp_value_hash(const DpTypeInfo *info, Datum plain)
+{
+	uint8		full[DP_PRF_OUT_LEN];
+	uint64		hash;
+
+	value_prf(info, plain, DP_PRF_HASH, NULL, full);
+	memcpy(&hash, full, sizeof(hash));
+	return hash;
+}
+
+void
+dp_value_pseudonym(const DpTypeInfo *info, Datum plain, const char *grantee,
+				   uint8 out[DP_TOKEN_LEN])
+{
+	uint8		full[DP_PRF_OUT_LEN];
+
+	value_prf(info, plain, DP_PRF_MASK, grantee, full);
+	memcpy(out, full, DP_TOKEN_LEN);
+}
+
+/* Compressed form in a secret buffer, or NULL where it does not pay. */
+static uint8 *
+compress_plain(const DpPlain *plain, Size *out_len)
+{
+	uint8	   *buf;
+	int32		len;
+
+	if (plain->len < COMPRESS_MIN)
+		return NULL;
+	buf = dp_secret_acquire(4 + PGLZ_MAX_OUTPUT(plain->len));
+	len = pglz_compress((const char *) plain->data, (int32) plain->len, (char *) buf + 4,
+						PGLZ_strategy_default);
+	if (len < 0)
+	{
+		dp_secret_release(buf);
+		return NULL;
+	}
+	buf[0] = (uint8) (plain->len >> 24);
+	buf[1] = (uint8) (plain->len >> 16);
+	buf[2] = (uint8) (plain->len >> 8);
+	buf[3] = (uint8) plain->len;
+	*out_len = 4 + (Size) len;
+	return buf;
+}
+
+struct varlena *
+dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key, bool literal, bool with_token)
+{
+	DpKey		copy = *key;
+	DpPlain		encoded;
+	uint8		token[DP_TOKEN_LEN];
+	uint8		flags = 0;
+	uint8	   *compressed;
+	const uint8 *data;
+	Size		len;
+	Size		size;
+	struct varlena *result;
+	bool		ok;
+
+	if (with_token)
+	{
+		/* Computing it may look up keys, and so drop the context we hold. */
+		dp_value_token(info, plain, token);
+		flags |= DP_ENV_TOKEN;
+		if (dp_keys_get(copy.key_id, DP_USE_READ, false, &copy) != DP_KEY_OK)
+			report_corrupted();
+	}
+	if (literal)
+		flags |= DP_ENV_LITERAL;
+	dp_codec_encode(info, plain, &encoded);
+	if (encoded.len > PLAIN_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("value too long to be protected")));
+	data = encoded.data;
+	len = encoded.len;
+	compressed = compress_plain(&encoded, &len);
+	if (compressed != NULL)
+	{
+		data = compressed;
+		flags |= DP_ENV_COMPRESSED;
+	}
+	size = dp_envelope_size(len, flags);
+	result = palloc(VARHDRSZ + size);
+	SET_VARSIZE(result, VARHDRSZ + size);
+	ok = dp_envelope_seal(copy.aead, copy.key_id, flags, info->code, with_token ? token : NULL,
+						  data, len, (uint8 *) VARDATA(result));
+	if (compressed != NULL)
+		dp_secret_release(compressed);
+	dp_plain_done(&encoded);
+	if (!ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not seal a value")));
+	return result;
+}
+
+bool
+dp_value_is_armor(const char *text)
+{
+	return strncmp(text, DP_ARMOR_PREFIX, strlen(DP_ARMOR_PREFIX)) == 0;
+}
+
+char *
+dp_value_to_armor(const struct varlena *datum)
+{
+	Size		len = VARSIZE_ANY_EXHDR(datum);
+	uint8	   *copy = palloc(len);
+	Size		prefix = strlen(DP_ARMOR_PREFIX);
+	int			max = pg_b64_enc_len((int) len);
+	char	   *out = palloc(prefix + max + 1);
+	DpEnvelope	env;
+	int			n;
+
+	memcpy(copy, VARDATA_ANY(datum), len);
+	if (!dp_envelope_parse(copy, len, &env))
+		report_corrupted();
+	/* Comparing text must not be an oracle for equality. */
+	if (env.token != NULL && !dp_envelope_blind(dp_keys_prf(), copy, len))
+		report_corrupted();
+	memcpy(out, DP_ARMOR_PREFIX, prefix);
+	n = pg_b64_encode((const void *) copy, (int) len, out + prefix, max);
+	if (n < 0)
+		elog(ERROR, "could not encode a protected value");
+	out[prefix + n] = '\0';
+	pfree(copy);
+	return out;
+}
+
+struct varlena *
+dp_value_from_armor(const char *armor, const char *type_name)
+{
+	const char *text = armor + strlen(DP_ARMOR_PREFIX);
+	int			max = pg_b64_dec_len((int) strlen(text));
+	struct varlena *result = palloc(VARHDRSZ + max + 1);
+	int			n = pg_b64_decode(text, (int) strlen(text), (void *) VARDATA(result), max);
+	DpEnvelope	env;
+
+	if (n < 0 || !dp_envelope_parse((uint8 *) VARDATA(result), n, &env) ||
+		(env.flags & DP_ENV_LITERAL) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("malformed ciphertext for type %s", type_name),
+				 errhint("Ciphertext is what an unprivileged role reads, unchanged from \"%s\" to its end.",
+						 DP_ARMOR_PREFIX)));
+	SET_VARSIZE(result, VARHDRSZ + n);
+	if (env.token != NULL && !dp_envelope_blind(dp_keys_prf(), (uint8 *) VARDATA(result), n))
+		report_corrupted();
+	return result;
+}

@@ -1,0 +1,59 @@
+/*
+ * value.h
+ *	  Sealing base values into envelopes and opening them again.
+ *
+ * A plaintext Datum that a function here returns is palloc'd (where it is not
+ * by value); whoever only needs it for a moment gives it to
+ * dp_value_dispose(), which wipes it.
+ */
+#ifndef DP_TYPES_VALUE_H
+#define DP_TYPES_VALUE_H
+
+#include "postgres.h"
+
+#include "keys/keys.h"
+#include "types/typeinfo.h"
+
+/*
+ * One stored value, parsed.  Integrity failures all raise the same error
+ * (ERRCODE_DATA_CORRUPTED).
+ */
+typedef struct DpValue
+{
+	const struct varlena *datum;
+	DpEnvelope	env;
+	bool		literal;		/* sealed under the literal key */
+	int32		family;			/* 0 for literals */
+} DpValue;
+
+/* Detoasted datum to DpValue; reads at most the row of the key. */
+extern void dp_value_parse(const struct varlena *datum, bool in_comparator, DpValue *out);
+
+/*
+ * Open.  False where the key is suspended, expired or destroyed.  Reports
+ * nothing to the audit log: that is the caller's.
+ */
+extern bool dp_value_open(const DpTypeInfo *info, const DpValue *value, DpKeyUse use,
+						  bool in_comparator, Datum *out);
+extern void dp_value_dispose(const DpTypeInfo *info, Datum plain);
+
+/* Seal under key; with_token: store a search token. */
+extern struct varlena *dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key,
+									 bool literal, bool with_token);
+
+/* 128-bit search token, 64-bit index hash, pseudonym of a plaintext. */
+extern void dp_value_token(const DpTypeInfo *info, Datum plain, uint8 out[DP_TOKEN_LEN]);
+extern uint64 dp_value_hash(const DpTypeInfo *info, Datum plain);
+extern void dp_value_pseudonym(const DpTypeInfo *info, Datum plain, const char *grantee,
+							   uint8 out[DP_TOKEN_LEN]);
+
+/* The text form enc:v1:<base64>, palloc'd; token blinded. */
+extern char *dp_value_to_armor(const struct varlena *datum);
+
+/* From the text form; ERRCODE_INVALID_TEXT_REPRESENTATION where malformed. */
+extern struct varlena *dp_value_from_armor(const char *armor, const char *type_name);
+extern bool dp_value_is_armor(const char *text);
+
+#define DP_ARMOR_PREFIX "enc:v1:"
+
+#endif							/* DP_TYPES_VALUE_H */
