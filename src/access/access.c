@@ -21,7 +21,7 @@
 #include "events/event.h"
 #include "keys/catalog.h"
 #include "keys/keys.h"
-#include "libpq/libpq-be.h"
+#include "base/compat.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"

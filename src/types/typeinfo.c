@@ -18,6 +18,7 @@
 #include "types/types.h"
 #include "types/typeinfo.h"
 #include "utils/builtins.h"
+#include "utils/catcache.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"

@@ -14,6 +14,7 @@
 #include "types/codec.h"
 #include "types/value.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #define COMPRESS_MIN	1024	/* bytes; shorter plaintext stays as it is */
 #define PLAIN_MAX		(MaxAllocSize / 2)

@@ -1,0 +1,14 @@
+/*
+ * init.c
+ *	  Hooks and callbacks of the types layer.
+ */
+#include "postgres.h"
+
+#include "types/context.h"
+#include "types/types.h"
+
+void
+dp_types_init(void)
+{
+	dp_context_init();
+}
