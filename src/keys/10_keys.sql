@@ -125,7 +125,7 @@ CREATE FUNCTION dataprotect._epoch_create(kms_uri text[], epoch int4, OUT key_id
 COMMENT ON FUNCTION dataprotect._epoch_create(text[], int4) IS 'lets the key agent make an epoch key; returns its id and its wrapped form under each URI';
 REVOKE ALL ON FUNCTION dataprotect._epoch_create(text[], int4) FROM PUBLIC;
 
-CREATE FUNCTION dataprotect._epoch_probe(epoch int8, position int4) RETURNS text
+CREATE FUNCTION dataprotect._epoch_probe(epoch int8, ordinal int4) RETURNS text
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_epoch_probe_sql';
 COMMENT ON FUNCTION dataprotect._epoch_probe(int8, int4) IS 'opens an epoch key by one of its URIs (1-based); an empty text, or what went wrong';
 REVOKE ALL ON FUNCTION dataprotect._epoch_probe(int8, int4) FROM PUBLIC;

@@ -108,7 +108,7 @@ BEGIN
     EXECUTE format('CREATE TYPE %s (INPUT = %1$s_in, OUTPUT = %1$s_out, RECEIVE = %1$s_recv, SEND = %1$s_send, '
                    'TYPMOD_IN = %1$s_typmod_in, TYPMOD_OUT = %1$s_typmod_out, ANALYZE = dataprotect._typanalyze, '
                    'STORAGE = external, CATEGORY = %2$L, COLLATABLE = %3$s)',
-                   enc, t.typcategory, t.typcollation <> 0);
+                   enc, t.typcategory, (t.typcollation <> 0)::text);
     EXECUTE format('COMMENT ON TYPE %s IS %L', enc, format('%s, always stored and moved as ciphertext', base));
 END $$;
 COMMENT ON FUNCTION dataprotect._create_type_io(text, regtype) IS 'declares an encrypted type with its input and output';
