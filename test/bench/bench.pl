@@ -1,0 +1,219 @@
+#!/usr/bin/perl
+#
+# The measurements of run.sh inside a server.
+#
+#	bench.pl SERVER_SH WORKDIR ROWS ROUNDS SECONDS
+use strict;
+use warnings;
+
+my ($server_sh, $work, $rows, $rounds, $seconds) = @ARGV;
+die "bench.pl is started by run.sh\n" if !$seconds;
+my $server = "$work/s";
+my $few = int($rows / 20) || 1;	# for what is too slow for all rows
+
+# Run SQL as a role; the time of its last statement in ms where timing is asked.
+sub sql
+{
+	my ($role, $text, $timing) = @_;
+	my $file = "$work/statement.sql";
+	open(my $fh, '>', $file) or die "could not write \"$file\": $!\n";
+	print $fh $timing ? "\\timing on\n$text\n" : "$text\n";
+	close $fh;
+	my $output = `PGUSER=$role PGDATABASE=bench $server_sh psql $server -q -A -t -v ON_ERROR_STOP=1 -f - < $file 2>&1`;
+	die "failed: $text\n$output" if $? != 0;
+	my @times = $output =~ /^Time: ([\d.]+) ms/mg;
+	return $timing ? $times[-1] : $output;
+}
+
+sub median
+{
+	my @sorted = sort { $a <=> $b } @_;
+	return $sorted[ $#sorted / 2 ];
+}
+
+# Alternate the variants, each [name, code that returns a number]; the medians.
+sub alternate
+{
+	my (@variants) = @_;
+	my %seen;
+	for my $round (0 .. $rounds)
+	{
+		for my $variant (@variants)
+		{
+			my $number = $variant->[1]->();
+			push @{ $seen{ $variant->[0] } }, $number if $round > 0;	# the first warms up
+		}
+	}
+	return map { $_ => median(@{ $seen{$_} }) } keys %seen;
+}
+
+my @lines;
+
+# A line of the table: cost where less is better ("at most"), else speed.
+sub report
+{
+	my ($what, $ratio, $kind, $mark) = @_;
+	my $verdict = '';
+	if (defined $mark)
+	{
+		my $met = $kind eq 'at most' ? $ratio <= $mark : $ratio >= $mark;
+		$verdict = sprintf '%s %.2f: %s', $kind, $mark, $met ? 'met' : 'MISSED';
+	}
+	printf "  %-58s %8.2f   %s\n", $what, $ratio, $verdict;
+	push @lines, [ $what, $ratio ];
+	return;
+}
+
+sub setup
+{
+	system("PGDATABASE=postgres $server_sh psql $server -q -c 'CREATE DATABASE bench' -c 'CREATE ROLE app LOGIN'") == 0
+	  or die "could not create the database\n";
+	sql('postgres', <<"SQL");
+CREATE EXTENSION dataprotect;
+CREATE EXTENSION pgcrypto;
+SELECT dataprotect.create_key('bench');
+SELECT dataprotect.grant_access('bench', 'app', 'reveal', reason => 'benchmark');
+GRANT pg_write_server_files TO app;
+GRANT CREATE ON SCHEMA public TO app;
+SQL
+	# Every variant holds the same values; pgcrypto's with a random vector each,
+	# and a keyed hash to search by, as its users do.
+	sql('app', <<"SQL");
+CREATE TABLE source AS SELECT i AS id, 'person' || i || '\@mail.example' AS v FROM generate_series(1, $rows) i;
+CREATE TABLE plain (id int, v text);
+CREATE TABLE protected (id int, v encrypted_text('bench'));
+CREATE TABLE tokened (id int, v encrypted_text('bench', 'searchable'));
+CREATE TABLE ordered (id int, v encrypted_text('bench', 'ordered'));
+CREATE TABLE raw (id int, iv bytea, v bytea, h bytea);
+CREATE TABLE pgp (id int, v bytea);
+INSERT INTO plain SELECT * FROM source;
+INSERT INTO protected SELECT * FROM source;
+INSERT INTO tokened SELECT * FROM source;
+INSERT INTO ordered SELECT * FROM source;
+INSERT INTO raw SELECT id, iv, encrypt_iv(convert_to(v, 'UTF8'), '0123456789abcdef0123456789abcdef', iv, 'aes'),
+       hmac(convert_to(v, 'UTF8'), '0123456789abcdef0123456789abcdef', 'sha256')
+  FROM (SELECT id, v, gen_random_bytes(16) AS iv FROM source OFFSET 0) s;
+INSERT INTO pgp SELECT id, pgp_sym_encrypt(v, 'password') FROM source WHERE id <= $few;
+SQL
+	sql('postgres', 'VACUUM ANALYZE; CHECKPOINT');
+	return;
+}
+
+my $open_raw = "convert_from(decrypt_iv(v, '0123456789abcdef0123456789abcdef', iv, 'aes'), 'UTF8')";
+my $seal_raw = "encrypt_iv(convert_to(v, 'UTF8'), '0123456789abcdef0123456789abcdef', iv, 'aes')";
+
+sub scans
+{
+	my %ms = alternate(
+		[ plain => sub { return sql('app', "COPY (SELECT v FROM plain) TO '/dev/null';", 1) } ],
+		[ protected => sub { return sql('app', "COPY (SELECT v FROM protected) TO '/dev/null';", 1) } ],
+		[ raw => sub { return sql('app', "COPY (SELECT $open_raw FROM raw) TO '/dev/null';", 1) } ],
+		[ pgp => sub { return sql('app', "COPY (SELECT pgp_sym_decrypt(v, 'password') FROM pgp) TO '/dev/null';", 1) } ]);
+	report('full scan with output / plaintext', $ms{protected} / $ms{plain}, 'at most', 5);
+	report('  pgcrypto decrypt_iv / plaintext', $ms{raw} / $ms{plain});
+	report('  pgcrypto pgp_sym_decrypt / plaintext', $ms{pgp} * $rows / $few / $ms{plain});
+	report('full scan / the fastest of pgcrypto', $ms{protected} / $ms{raw}, 'at most', 1);
+	return;
+}
+
+sub inserts
+{
+	my $timed = sub {
+		my ($table, $columns, $select) = @_;
+		return sub {
+			sql('app', "DROP TABLE IF EXISTS target; CREATE TABLE target ($columns);");
+			return sql('app', "INSERT INTO target $select;", 1);
+		};
+	};
+	my %ms = alternate(
+		[ plain => $timed->('plain', 'id int, v text', 'SELECT id, v FROM source') ],
+		[ protected => $timed->('protected', "id int, v encrypted_text('bench')", 'SELECT id, v FROM source') ],
+		[ tokened => $timed->('tokened', "id int, v encrypted_text('bench', 'searchable')", 'SELECT id, v FROM source') ],
+		[ raw => $timed->('raw', 'id int, iv bytea, v bytea',
+			"SELECT id, iv, $seal_raw FROM (SELECT id, v, gen_random_bytes(16) AS iv FROM source OFFSET 0) s") ],
+		[ pgp => $timed->('pgp', 'id int, v bytea', "SELECT id, pgp_sym_encrypt(v, 'password') FROM source WHERE id <= $few") ]);
+	report('insert / plaintext', $ms{protected} / $ms{plain});
+	report('insert with a search token / plaintext', $ms{tokened} / $ms{plain});
+	report('  pgcrypto encrypt_iv / plaintext', $ms{raw} / $ms{plain});
+	report('  pgcrypto pgp_sym_encrypt / plaintext', $ms{pgp} * $rows / $few / $ms{plain});
+	report('insert / the fastest of pgcrypto', $ms{protected} / $ms{raw}, 'at most', 1);
+	return;
+}
+
+sub indexes
+{
+	my $build = sub {
+		my ($table, $using) = @_;
+		return sub {
+			sql('app', 'DROP INDEX IF EXISTS bench_idx');
+			return sql('app', "CREATE INDEX bench_idx ON $table USING $using;", 1);
+		};
+	};
+	my $unique = sub {
+		sql('app', 'DROP INDEX IF EXISTS bench_idx');
+		return sql('app', 'CREATE UNIQUE INDEX bench_idx ON tokened (v);', 1);
+	};
+	my %ms = alternate(
+		[ plain => $build->('plain', 'btree (v)') ],
+		[ hash => $build->('protected', 'hash (v)') ],
+		[ token => $unique ],
+		[ ordered => $build->('ordered', 'btree (v)') ],
+		[ raw => $build->('raw', 'btree (h)') ]);
+	sql('app', 'DROP INDEX IF EXISTS bench_idx');
+	report('hash index build / plaintext btree', $ms{hash} / $ms{plain});
+	report('unique token index build / plaintext btree', $ms{token} / $ms{plain});
+	report('ordered index build / plaintext btree', $ms{ordered} / $ms{plain});
+	report('  pgcrypto, btree over stored hmac / plaintext btree', $ms{raw} / $ms{plain});
+	return;
+}
+
+sub lookups
+{
+	sql('app', <<'SQL');
+CREATE INDEX plain_v ON plain (v);
+CREATE INDEX protected_v ON protected USING hash (v);
+CREATE INDEX raw_h ON raw (h);
+SQL
+	sql('postgres', 'VACUUM ANALYZE; CHECKPOINT');
+	my $value = q{('person' || :i::text || '@mail.example')};
+	my %script = (
+		plain => "SELECT id, v FROM plain WHERE v = $value;",
+		protected => "SELECT id, v FROM protected WHERE v = $value;",
+		raw => "SELECT id, $open_raw FROM raw WHERE h = hmac(convert_to($value, 'UTF8'), '0123456789abcdef0123456789abcdef', 'sha256');");
+	for my $name (sort keys %script)
+	{
+		open(my $fh, '>', "$work/$name.pgbench") or die "could not write: $!\n";
+		print $fh "\\set i random(1, $rows)\n$script{$name}\n";
+		close $fh;
+		(my $plan = $script{$name}) =~ s/:i::text/'7'::text/g;
+		my $shown = sql('app', "EXPLAIN $plan");
+		die "no index scan for $name:\n$shown" if $shown !~ /Index Scan|Bitmap Index/;
+	}
+	my $tps = sub {
+		my ($name) = @_;
+		return sub {
+			my $output = `PGUSER=app PGDATABASE=bench $server_sh run $server pgbench -n -M prepared -T $seconds -f $work/$name.pgbench 2>&1`;
+			die "pgbench failed:\n$output" if $? != 0 || $output !~ /^tps = ([\d.]+)/m;
+			return $1;
+		};
+	};
+	my %speed = alternate(map { [ $_ => $tps->($_) ] } sort keys %script);
+	report('point lookup by index, tps / plaintext', $speed{protected} / $speed{plain}, 'at least', 0.85);
+	report('  pgcrypto by stored hmac, tps / plaintext', $speed{raw} / $speed{plain});
+	report('point lookup, tps / the fastest of pgcrypto', $speed{protected} / $speed{raw}, 'at least', 1);
+	return;
+}
+
+sub sizes
+{
+	my $bytes = sql('app', 'SELECT round(avg(pg_column_size(p.v) - pg_column_size(s.v)), 1) FROM protected p JOIN source s USING (id)');
+	printf "  %-58s %8.1f   at most 38: %s\n", 'bytes a value over plaintext', $bytes, $bytes <= 38 ? 'met' : 'MISSED';
+	return;
+}
+
+setup();
+scans();
+inserts();
+indexes();
+lookups();
+sizes();
