@@ -527,6 +527,8 @@ system_prf(uint64 key_id, DpPrf **cached, uint64 *cached_id)
 
 	if (*cached != NULL && *cached_id == key_id)
 		return *cached;
+	if (InterruptHoldoffCount > 0)
+		report_retry();			/* under a page lock: see preload */
 	if (!dp_arena_get(MyDatabaseId, key_id, GetCurrentTimestamp(), &entry))
 		load_from_row(key_id, &entry);
 	if (entry.has_key)
@@ -606,6 +608,28 @@ dp_keys_audit_open(const uint8 *in, Size len, bytea **out)
 	return true;
 }
 
+/* Make an epoch key known, if it can be; the KMS's errors are the reader's. */
+static bool
+try_epoch_of(uint64 key_id)
+{
+	DpVersionRow version;
+	DpEpochRow	row;
+	DpArenaEntry entry;
+	DpKmsError	error;
+	bool		known;
+
+	known = dp_arena_get(MyDatabaseId, key_id, GetCurrentTimestamp(), &entry);
+	if (!known && dp_catalog_read_version(key_id, &version))
+	{
+		known = dp_arena_get_epoch(MyDatabaseId, version.epoch, GetCurrentTimestamp(), &entry) ||
+			(dp_catalog_read_epoch(version.epoch, &row) &&
+			 dp_kms_fetch(MyDatabaseId, &row.context, (const char *const *) row.uris, row.blobs,
+						  row.n_uris, &error));
+	}
+	dp_secret_wipe(&entry, sizeof(entry));
+	return known;
+}
+
 void
 dp_keys_preload(int32 family)
 {
@@ -623,14 +647,24 @@ dp_keys_preload(int32 family)
 	}
 	if (n > 0)
 		(void) dp_keys_family(family);
-	if (know_system_keys())
-	{
-		DpKey		literal;
-
-		dp_keys_literal(&literal);
-		(void) dp_keys_prf();
-	}
 	pfree(ids);
+}
+
+/*
+ * Nothing is raised where the KMS is away: a statement over a protected table
+ * that opens nothing must run.
+ */
+void
+dp_keys_preload_system(void)
+{
+	DpKey		literal;
+
+	if (!know_system_keys() || prf != NULL)
+		return;
+	if (!try_epoch_of(system_keys.prf))
+		return;
+	dp_keys_literal(&literal);
+	(void) dp_keys_prf();
 }
 
 uint64

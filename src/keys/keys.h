@@ -108,6 +108,9 @@ extern DpPrf *dp_keys_audit_chain(void);
 /* Load every version of a family into the arena (before ordered indexes open). */
 extern void dp_keys_preload(int32 family);
 
+/* The search and literal keys likewise; no error where the KMS is away. */
+extern void dp_keys_preload_system(void);
+
 /*
  * Generations: bumped after commit of any change of keys or of policy (grants,
  * masks); local caches compare and start afresh.

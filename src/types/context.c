@@ -18,12 +18,14 @@
 
 #include "access/parallel.h"
 #include "base/compat.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/primnodes.h"
 #include "tcop/utility.h"
 #include "types/context.h"
+#include "types/preload.h"
 
 typedef struct Frame
 {
@@ -34,6 +36,7 @@ typedef struct Frame
 
 static Frame *innermost = NULL;
 
+static ExecutorStart_hook_type prev_ExecutorStart = NULL;
 static ExecutorRun_hook_type prev_ExecutorRun = NULL;
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 
@@ -53,6 +56,48 @@ builds_index(Node *stmt)
 		default:
 			return false;
 	}
+}
+
+/* Keys that ordered indexes of the statement's tables need are loaded now. */
+static void
+start_executor(QueryDesc *desc, int eflags)
+{
+	ListCell   *lc;
+
+	foreach(lc, desc->plannedstmt->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_RELATION)
+			dp_preload_relation(rte->relid);
+	}
+	if (prev_ExecutorStart)
+		prev_ExecutorStart(desc, eflags);
+	else
+		standard_ExecutorStart(desc, eflags);
+}
+
+static void
+preload_for_utility(Node *stmt)
+{
+	RangeVar   *rel = NULL;
+	Oid			relid;
+
+	if (IsA(stmt, CopyStmt))
+		rel = ((CopyStmt *) stmt)->relation;
+	else if (IsA(stmt, IndexStmt))
+		rel = ((IndexStmt *) stmt)->relation;
+	else if (IsA(stmt, AlterTableStmt))
+		rel = ((AlterTableStmt *) stmt)->relation;
+	else if (IsA(stmt, ReindexStmt))
+		rel = ((ReindexStmt *) stmt)->relation;
+	else if (IsA(stmt, ClusterStmt))
+		rel = ((ClusterStmt *) stmt)->relation;
+	if (rel == NULL)
+		return;
+	relid = RangeVarGetRelid(rel, NoLock, true);
+	if (OidIsValid(relid))
+		dp_preload_relation(relid);
 }
 
 static void
@@ -81,6 +126,7 @@ run_utility(PlannedStmt *stmt, const char *query, bool read_only, ProcessUtility
 {
 	Frame		frame = {builds_index(stmt->utilityStmt), error_context_stack, innermost};
 
+	preload_for_utility(stmt->utilityStmt);
 	innermost = &frame;
 	PG_TRY();
 	{
@@ -116,6 +162,8 @@ dp_context_is_maintenance(FunctionCallInfo fcinfo)
 void
 dp_context_init(void)
 {
+	prev_ExecutorStart = ExecutorStart_hook;
+	ExecutorStart_hook = start_executor;
 	prev_ExecutorRun = ExecutorRun_hook;
 	ExecutorRun_hook = run_executor;
 	prev_ProcessUtility = ProcessUtility_hook;

@@ -5,10 +5,12 @@
 #include "postgres.h"
 
 #include "types/context.h"
+#include "types/preload.h"
 #include "types/types.h"
 
 void
 dp_types_init(void)
 {
+	dp_preload_init();
 	dp_context_init();
 }
