@@ -41,6 +41,7 @@ static const struct
 	DpKmsCallStatus status;
 	int			sqlstate;
 }			error_types[] =
+
 {
 	{"ThrottlingException", DP_KMS_UNAVAILABLE, ERRCODE_CONNECTION_FAILURE},
 	{"LimitExceededException", DP_KMS_UNAVAILABLE, ERRCODE_CONNECTION_FAILURE},

@@ -275,7 +275,7 @@ dp_kms_reply_parse(char *buf, size_t len, DpKmsReply *out)
 }
 
 static const char base64_digits[] =
-	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 void
 dp_base64_encode(const uint8_t *in, size_t in_len, char *out)

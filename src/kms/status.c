@@ -103,7 +103,7 @@ dp_kms_stat_record(const DpKmsUri *uri, const DpKmsError *error, bool unavailabl
 		stat->last_failure = now;
 		stat->last_error = *error;
 	}
-	if (!unavailable)
+	if (error == NULL || !unavailable)
 	{
 		stat->unavailable = 0;
 		stat->circuit = DP_KMS_CIRCUIT_CLOSED;

@@ -21,6 +21,7 @@ static const struct
 	const char *uri;
 	const char *expected;
 }			uris[] =
+
 {
 	{"file:///etc/dataprotect/root.key", " /etc/dataprotect/root.key"},
 	{"file:///a", " /a"},
