@@ -83,6 +83,8 @@ target()
 
 target envelope "$src"/crypto/*.c
 target keywrap "$src"/crypto/*.c
+target kms_uri "$src/kms/uri.c"
+target kms_reply "$src/kms/reply.c"
 
 rmdir "$here/found" 2> /dev/null || true
 if [ $count -eq 0 ]; then
