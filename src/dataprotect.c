@@ -13,6 +13,7 @@
 #include "fmgr.h"
 #include "keys/keys.h"
 #include "kms/kms.h"
+#include "lifecycle/lifecycle.h"
 #include "miscadmin.h"
 #include "types/types.h"
 
@@ -38,4 +39,5 @@ _PG_init(void)
 	dp_access_init();
 	dp_audit_init();
 	dp_types_init();
+	dp_lifecycle_init();
 }

@@ -138,4 +138,13 @@ dp_vacuum_delay_point(void)
 #define DP_EXECUTE_ONCE_ARG		, execute_once
 #endif
 
+/* All of a portal's rows, as a top-level statement. */
+#define dp_portal_run_all(portal, receiver, completion) \
+	PortalRun(portal, FETCH_ALL, true, DP_PORTAL_RUN_ONCE receiver, receiver, completion)
+#if PG_VERSION_NUM >= 180000
+#define DP_PORTAL_RUN_ONCE
+#else
+#define DP_PORTAL_RUN_ONCE		true,
+#endif
+
 #endif							/* DP_BASE_COMPAT_H */

@@ -1,0 +1,266 @@
+-- Retention policies: what they are, and what must hold before one may run
+
+CREATE TABLE dataprotect.retention_policy (
+    id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    rel regclass NOT NULL,              -- as named: a table or a simple view
+    base regclass NOT NULL,             -- the table behind it
+    age_column name NOT NULL,
+    age_expression text NOT NULL,       -- over a row of base
+    age_type regtype NOT NULL,
+    condition text,                     -- the view's own
+    keep interval NOT NULL,
+    action text NOT NULL CHECK (action IN ('delete', 'drop_partition', 'nullify', 'anonymise', 'archive')),
+    options jsonb NOT NULL,
+    archive regclass,
+    every interval NOT NULL,
+    state text NOT NULL DEFAULT 'paused' CHECK (state IN ('paused', 'active')),
+    next_due timestamptz,
+    created_by name NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE dataprotect.retention_policy IS 'retention policies; see dataprotect.create_retention_policy()';
+
+-- Tables are remembered by identity: one of the same name made later is another.
+CREATE TABLE dataprotect.retention_child (
+    policy int NOT NULL REFERENCES dataprotect.retention_policy ON DELETE CASCADE,
+    rel regclass NOT NULL,
+    action text NOT NULL CHECK (action IN ('delete', 'nullify', 'keep_referenced')),
+    PRIMARY KEY (policy, rel)
+);
+COMMENT ON TABLE dataprotect.retention_child IS 'what becomes of rows that reference the rows of a retention policy';
+
+CREATE TABLE dataprotect.retention_run (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    policy int NOT NULL REFERENCES dataprotect.retention_policy ON DELETE CASCADE,
+    started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    finished_at timestamptz,
+    cutoff timestamptz NOT NULL,
+    rows_done bigint NOT NULL DEFAULT 0,
+    outcome text NOT NULL DEFAULT 'running' CHECK (outcome IN ('running', 'ok', 'error', 'interrupted')),
+    detail text
+);
+CREATE INDEX retention_run_policy_idx ON dataprotect.retention_run (policy, id);
+COMMENT ON TABLE dataprotect.retention_run IS 'runs of retention policies, written before the work begins';
+
+REVOKE ALL ON dataprotect.retention_policy, dataprotect.retention_child, dataprotect.retention_run FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_policy', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_child', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_run', '');
+
+CREATE FUNCTION dataprotect._retention_policy(name text) RETURNS dataprotect.retention_policy
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    policy dataprotect.retention_policy;
+BEGIN
+    SELECT * INTO policy FROM dataprotect.retention_policy p WHERE p.name = _retention_policy.name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = pg_catalog.format('retention policy "%s" does not exist', _retention_policy.name);
+    END IF;
+    RETURN policy;
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_policy(text) IS 'the policy of that name, or an error';
+REVOKE ALL ON FUNCTION dataprotect._retention_policy(text) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._retention_rules(policy int) RETURNS jsonb
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object('rel', c.rel::oid, 'action', c.action)), '[]')
+      FROM dataprotect.retention_child c WHERE c.policy = $1;
+$$;
+COMMENT ON FUNCTION dataprotect._retention_rules(int) IS 'rules of a policy for referencing tables';
+REVOKE ALL ON FUNCTION dataprotect._retention_rules(int) FROM PUBLIC;
+
+-- Condition for rows older than a moment.
+CREATE FUNCTION dataprotect._older_than(policy dataprotect.retention_policy, cutoff timestamptz) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('%s OPERATOR(pg_catalog.<) %L::pg_catalog.%s', policy.age_expression,
+                  CASE policy.age_type
+                      WHEN 'date'::regtype THEN cutoff::date::text
+                      WHEN 'timestamp'::regtype THEN cutoff::timestamp::text
+                      ELSE cutoff::text
+                  END,
+                  CASE policy.age_type WHEN 'date'::regtype THEN 'date'
+                      WHEN 'timestamp'::regtype THEN 'timestamp' ELSE 'timestamptz' END);
+$$;
+COMMENT ON FUNCTION dataprotect._older_than(dataprotect.retention_policy, timestamptz) IS
+    'condition for rows that a policy considers older than a moment';
+REVOKE ALL ON FUNCTION dataprotect._older_than(dataprotect.retention_policy, timestamptz) FROM PUBLIC;
+
+-- What the actions nullify and anonymise write, and how they know a row that
+-- they have been at: "col = value, .." and a condition that is true of a row
+-- that is still to be done.
+CREATE FUNCTION dataprotect._retention_change(policy dataprotect.retention_policy,
+        OUT assignments text, OUT undone text) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    item record;
+    one text;
+    check_one text;
+    pattern text;
+BEGIN
+    FOR item IN
+        SELECT k.col, k.value, a.attnotnull, format_type(a.atttypid, a.atttypmod) AS type, t.typcategory
+          FROM (SELECT c AS col, NULL::jsonb AS value
+                  FROM jsonb_array_elements_text(CASE policy.action WHEN 'nullify'
+                                                 THEN policy.options -> 'columns' ELSE '[]' END) c
+                UNION ALL
+                SELECT e.key, e.value
+                  FROM jsonb_each(CASE policy.action WHEN 'anonymise'
+                                  THEN policy.options -> 'columns' ELSE '{}' END) e) k
+          LEFT JOIN pg_attribute a ON a.attrelid = policy.base AND a.attname = k.col AND a.attnum > 0
+                                      AND NOT a.attisdropped
+          LEFT JOIN pg_type t ON t.oid = a.atttypid
+         ORDER BY k.col
+    LOOP
+        IF item.type IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+                MESSAGE = format('column "%s" of relation "%s" does not exist', item.col, policy.base);
+        END IF;
+        IF jsonb_typeof(item.value) IN ('object', 'array') THEN
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+                MESSAGE = format('replacement of column "%s" is not a single value', item.col);
+        END IF;
+        IF item.value IS NULL OR jsonb_typeof(item.value) = 'null' THEN
+            IF item.attnotnull THEN
+                RAISE EXCEPTION USING ERRCODE = 'not_null_violation',
+                    MESSAGE = format('column "%s" of relation "%s" does not allow nulls', item.col, policy.base),
+                    HINT = 'Use the action "anonymise" with a replacement.';
+            END IF;
+            one := format('%I = NULL', item.col);
+            check_one := format('%I IS NOT NULL', item.col);
+        ELSIF EXISTS (SELECT 1 FROM dataprotect._protected_attributes(policy.base) p WHERE p = item.col) THEN
+            RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+                MESSAGE = format('protected column "%s" can only be replaced by null', item.col),
+                DETAIL = 'Retention opens no value, so it could not tell the rows that are done.';
+        ELSIF item.value #>> '{}' LIKE '%{uuid}%' THEN
+            IF item.typcategory <> 'S' THEN
+                RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
+                    MESSAGE = format('replacement of column "%s" needs a text type', item.col);
+            END IF;
+            pattern := '^' || replace(regexp_replace(item.value #>> '{}', '([.*+?()|\[\]\\^$])', '\\\1', 'g'),
+                                      '{uuid}', '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}') || '$';
+            one := format('%I = pg_catalog.replace(%L, ''{uuid}'', pg_catalog.gen_random_uuid()::pg_catalog.text)',
+                          item.col, item.value #>> '{}');
+            check_one := format('(%I::pg_catalog.text ~ %L) IS NOT TRUE', item.col, pattern);
+        ELSE
+            one := format('%I = %L::%s', item.col, item.value #>> '{}', item.type);
+            check_one := format('%I IS DISTINCT FROM %L::%s', item.col, item.value #>> '{}', item.type);
+        END IF;
+        assignments := concat_ws(', ', assignments, one);
+        undone := concat_ws(' OR ', undone, check_one);
+    END LOOP;
+    IF assignments IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('action "%s" needs the columns to change', policy.action),
+            HINT = CASE policy.action WHEN 'nullify' THEN 'Give options such as {"columns": ["note"]}.'
+                   ELSE 'Give options such as {"columns": {"note": null, "name": "removed"}}.' END;
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_change(dataprotect.retention_policy) IS
+    'what nullify and anonymise write, and the condition of rows still to be done';
+REVOKE ALL ON FUNCTION dataprotect._retention_change(dataprotect.retention_policy) FROM PUBLIC;
+
+-- Condition that spares a due row (alias given): holds on it and on whatever
+-- would go with it, and rows that still reference it.  Never NULL.
+CREATE FUNCTION dataprotect._retention_spared(policy dataprotect.retention_policy, rel regclass, alias text)
+    RETURNS text
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    spared text := dataprotect._held_condition(rel, alias);
+    node record;
+    held text;
+BEGIN
+    IF policy.action IN ('delete', 'archive', 'drop_partition') THEN
+        FOR node IN
+            SELECT * FROM dataprotect._fk_tree(policy.base, policy.base::text, alias, 'true', '', ARRAY[policy.base],
+                                               dataprotect._retention_rules(policy.id), ARRAY['delete', 'cascade'])
+        LOOP
+            IF node.loops OR node.action = 'keep_referenced' OR policy.action = 'drop_partition' THEN
+                spared := concat_ws(' OR ', spared, node.child_open || 'true' || repeat(')', node.depth));
+            ELSE
+                held := dataprotect._held_condition(node.child, node.child_alias);
+                IF held IS NOT NULL THEN
+                    spared := concat_ws(' OR ', spared, node.child_open || '(' || held || ')' || repeat(')', node.depth));
+                END IF;
+            END IF;
+        END LOOP;
+    END IF;
+    RETURN coalesce(spared, 'false');
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_spared(dataprotect.retention_policy, regclass, text) IS
+    'condition under which a policy must leave a row alone';
+REVOKE ALL ON FUNCTION dataprotect._retention_spared(dataprotect.retention_policy, regclass, text) FROM PUBLIC;
+
+-- Condition for the rows that a policy acts on, spared ones left out.
+CREATE FUNCTION dataprotect._retention_due_condition(policy dataprotect.retention_policy, rel regclass, alias text,
+        cutoff timestamptz) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT concat_ws(' AND ', dataprotect._older_than(policy, cutoff),
+                     '(' || policy.condition || ')',
+                     CASE WHEN policy.action IN ('nullify', 'anonymise')
+                          THEN '(' || (dataprotect._retention_change(policy)).undone || ')' END,
+                     'NOT (' || nullif(dataprotect._retention_spared(policy, rel, alias), 'false') || ')');
+$$;
+COMMENT ON FUNCTION dataprotect._retention_due_condition(dataprotect.retention_policy, regclass, text, timestamptz) IS
+    'condition for the rows that a policy acts on';
+REVOKE ALL ON FUNCTION dataprotect._retention_due_condition(dataprotect.retention_policy, regclass, text, timestamptz)
+    FROM PUBLIC;
+
+-- Partitions that can receive no row younger than the cut-off any more.
+CREATE FUNCTION dataprotect._retention_old_partitions(policy dataprotect.retention_policy, cutoff timestamptz)
+    RETURNS SETOF regclass
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    part record;
+    is_old bool;
+BEGIN
+    FOR part IN
+        SELECT i.inhrelid::regclass AS rel, dataprotect._partition_upper(i.inhrelid) AS upper
+          FROM pg_inherits i WHERE i.inhparent = policy.base AND NOT i.inhdetachpending
+         ORDER BY i.inhrelid
+    LOOP
+        CONTINUE WHEN part.upper IS NULL;
+        is_old := CASE policy.age_type
+            WHEN 'date'::regtype THEN part.upper::date <= cutoff::date
+            WHEN 'timestamp'::regtype THEN part.upper::timestamp <= cutoff::timestamp
+            ELSE part.upper::timestamptz <= cutoff END;
+        IF is_old THEN
+            RETURN NEXT part.rel;
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_old_partitions(dataprotect.retention_policy, timestamptz) IS
+    'partitions that lie wholly before a moment';
+REVOKE ALL ON FUNCTION dataprotect._retention_old_partitions(dataprotect.retention_policy, timestamptz) FROM PUBLIC;
+
+-- True where a partition must stay for now: a row of it is held or referenced.
+CREATE FUNCTION dataprotect._retention_partition_spared(policy dataprotect.retention_policy, part regclass) RETURNS bool
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    spared text := dataprotect._retention_spared(policy, part, 't');
+BEGIN
+    IF spared = 'false' THEN
+        RETURN false;
+    END IF;
+    RETURN dataprotect._value_as(part, format('SELECT EXISTS (SELECT 1 FROM %s t WHERE %s)', part, spared))::bool;
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_partition_spared(dataprotect.retention_policy, regclass) IS
+    'whether a partition contains a row that is held or referenced';
+REVOKE ALL ON FUNCTION dataprotect._retention_partition_spared(dataprotect.retention_policy, regclass) FROM PUBLIC;

@@ -1,0 +1,23 @@
+/*
+ * lifecycle.h
+ *	  Retention, legal holds, accounts and their deletion.
+ *
+ * What decides lives in SQL (the NN_*.sql files beside this one); C does what
+ * SQL cannot: run statements as another role without lending it ours, commit
+ * between batches, run VACUUM from a worker, and look into pages.
+ */
+#ifndef DP_LIFECYCLE_LIFECYCLE_H
+#define DP_LIFECYCLE_LIFECYCLE_H
+
+#include "postgres.h"
+
+/* Kind under which the worker is registered (base/worker.h). */
+#define DP_LIFECYCLE_WORKER "lifecycle"
+
+/* Register the worker and the transaction callback; from _PG_init only. */
+extern void dp_lifecycle_init(void);
+
+/* One round of the worker; see round.c. */
+extern bool dp_lifecycle_round(void);
+
+#endif							/* DP_LIFECYCLE_LIFECYCLE_H */

@@ -1,0 +1,213 @@
+/*
+ * runas.c
+ *	  Run statements with another role's rights; see runas.h.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "lifecycle/runas.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(dp_lifecycle_caller);
+PG_FUNCTION_INFO_V1(dp_lifecycle_tids_as);
+PG_FUNCTION_INFO_V1(dp_lifecycle_value_as);
+PG_FUNCTION_INFO_V1(dp_lifecycle_apply_as);
+
+static void
+set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+dp_runas_begin(DpRunAs *state, Oid role, const char *search_path)
+{
+	GetUserIdAndSecContext(&state->saved_user, &state->saved_context);
+	state->guc_level = NewGUCNestLevel();
+	set_local("search_path", search_path);
+	set_local("row_security", "off");
+	SetUserIdAndSecContext(role, state->saved_context | SECURITY_RESTRICTED_OPERATION);
+}
+
+void
+dp_runas_system(DpRunAs *state)
+{
+	GetUserIdAndSecContext(&state->saved_user, &state->saved_context);
+	state->guc_level = NewGUCNestLevel();
+	set_local("search_path", DP_RUNAS_STRICT_PATH);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
+						   state->saved_context | SECURITY_LOCAL_USERID_CHANGE);
+}
+
+void
+dp_runas_end(DpRunAs *state)
+{
+	/* false: what the code in between has SET is taken back as well */
+	AtEOXact_GUC(false, state->guc_level);
+	SetUserIdAndSecContext(state->saved_user, state->saved_context);
+}
+
+Oid
+dp_runas_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+char *
+dp_runas_trigger_path(Oid relid)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(relid));
+
+	if (schema == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	return psprintf("pg_catalog, %s, pg_temp", quote_identifier(schema));
+}
+
+/*
+ * Execute sql, whose only parameter is a tid[]; the result stays in SPI.
+ */
+static uint64
+execute_with_tids(const char *sql, Datum tids, bool tids_null)
+{
+	Oid			types[1] = {TIDARRAYOID};
+	Datum		values[1];
+	char		nulls[1];
+	int			rc;
+
+	values[0] = tids;
+	nulls[0] = tids_null ? 'n' : ' ';
+	rc = SPI_execute_with_args(sql, 1, types, values, nulls, false, 0);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_with_args returned %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/*
+ * dataprotect._caller() returns oid: the role that the session acts as, looking
+ * through SECURITY DEFINER functions.
+ */
+Datum
+dp_lifecycle_caller(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_OID(GetOuterUserId());
+}
+
+/*
+ * dataprotect._tids_as(rel regclass, sql text, tids tid[]) returns tid[]: the
+ * first column of the first row of sql, run as rel's owner under the strict
+ * search path.
+ */
+Datum
+dp_lifecycle_tids_as(PG_FUNCTION_ARGS)
+{
+	Oid			owner = dp_runas_owner(PG_GETARG_OID(0));
+	char	   *sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Datum		result = (Datum) 0;
+	bool		isnull = true;
+	DpRunAs		saved;
+
+	SPI_connect();
+	dp_runas_begin(&saved, owner, DP_RUNAS_STRICT_PATH);
+	if (execute_with_tids(sql, PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
+						  PG_ARGISNULL(2)) > 0)
+	{
+		if (SPI_gettypeid(SPI_tuptable->tupdesc, 1) != TIDARRAYOID)
+			elog(ERROR, "statement does not return tid[]");
+		result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		if (!isnull)
+			result = SPI_datumTransfer(result, false, -1);
+	}
+	dp_runas_end(&saved);
+	SPI_finish();
+	if (isnull)
+		PG_RETURN_NULL();
+	return result;
+}
+
+/*
+ * dataprotect._value_as(rel regclass, sql text, tids tid[]) returns text: the
+ * same for any first column, as text.
+ */
+Datum
+dp_lifecycle_value_as(PG_FUNCTION_ARGS)
+{
+	Oid			owner = dp_runas_owner(PG_GETARG_OID(0));
+	char	   *sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	text	   *result = NULL;
+	DpRunAs		saved;
+
+	SPI_connect();
+	dp_runas_begin(&saved, owner, DP_RUNAS_STRICT_PATH);
+	if (execute_with_tids(sql, PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
+						  PG_ARGISNULL(2)) > 0)
+	{
+		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		if (value != NULL)
+		{
+			Size		len = VARHDRSZ + strlen(value);
+
+			result = (text *) SPI_palloc(len);
+			SET_VARSIZE(result, len);
+			memcpy(VARDATA(result), value, len - VARHDRSZ);
+		}
+	}
+	dp_runas_end(&saved);
+	SPI_finish();
+	if (result == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(result);
+}
+
+/*
+ * dataprotect._apply_as(rel regclass, sql text, tids tid[], silent bool)
+ * returns bigint: run a changing statement as rel's owner under the search
+ * path of rel's triggers; the number of rows that it changed.  silent: only
+ * triggers that are enabled ALWAYS or for replicas fire.
+ */
+Datum
+dp_lifecycle_apply_as(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	Oid			owner = dp_runas_owner(relid);
+	char	   *sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	bool		silent = PG_GETARG_BOOL(3);
+	int64		rows;
+	DpRunAs		saved;
+
+	SPI_connect();
+	/* a deferred trigger would fire at commit, with the rights of who commits */
+	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) < 0)
+		elog(ERROR, "could not make constraints immediate");
+	dp_runas_begin(&saved, owner, dp_runas_trigger_path(relid));
+	if (silent)
+		set_local("session_replication_role", "replica");
+	rows = (int64) execute_with_tids(sql, PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
+									 PG_ARGISNULL(2));
+	dp_runas_end(&saved);
+	SPI_finish();
+	PG_RETURN_INT64(rows);
+}

@@ -1,0 +1,50 @@
+/*
+ * runas.h
+ *	  Run statements with another role's rights.
+ *
+ * Retention and deletion are started by an administrator or a worker (the
+ * bootstrap superuser) but touch tables on which their owners may have put
+ * triggers.  Whoever wrote such a trigger must gain nothing by it, so the
+ * statement runs as the table's owner inside a security-restricted operation:
+ * no SET ROLE, no deferred trigger that would fire later with our rights, and
+ * every setting that the code changed is taken back.
+ */
+#ifndef DP_LIFECYCLE_RUNAS_H
+#define DP_LIFECYCLE_RUNAS_H
+
+#include "postgres.h"
+
+/* Only our own text and system catalogs: for everything that chooses rows. */
+#define DP_RUNAS_STRICT_PATH "pg_catalog, pg_temp"
+
+typedef struct DpRunAs
+{
+	Oid			saved_user;
+	int			saved_context;
+	int			guc_level;
+} DpRunAs;
+
+/*
+ * Become role until dp_runas_end().  row_security is off: a statement that a
+ * policy would silently narrow is an error instead.  An error in between is
+ * undone by the abort of the surrounding (sub)transaction.
+ */
+extern void dp_runas_begin(DpRunAs *state, Oid role, const char *search_path);
+extern void dp_runas_end(DpRunAs *state);
+
+/*
+ * Become the bootstrap superuser, for our own catalogs only: no user-defined
+ * code may run before dp_runas_end().
+ */
+extern void dp_runas_system(DpRunAs *state);
+
+/* Owner of a relation; an error where it is gone. */
+extern Oid	dp_runas_owner(Oid relid);
+
+/*
+ * The search path under which triggers of a relation run: the system's, then
+ * the relation's schema (palloc'd).
+ */
+extern char *dp_runas_trigger_path(Oid relid);
+
+#endif							/* DP_LIFECYCLE_RUNAS_H */
