@@ -385,8 +385,9 @@ sub check_message_style
 		{
 			my ($kind, $first, $more, $line) = ($1, $2, $3, line_of($with, $-[0]));
 			my $text = $first . join '', $more =~ /"((?:[^"\\]|\\.)*)"/g;
-			next if $text eq '%s';
-			push @findings, "$file:$line: $kind is not a full sentence: \"$text\"" if $text !~ /[.!?:]$/ || $text =~ /^[a-z]/;
+			next if $text =~ /%s$/;	# the sentence ends in what is inserted
+			push @findings, "$file:$line: $kind is not a full sentence: \"$text\""
+			  if $text !~ /[.!?:]$/ || $text =~ /^[a-z]+[ ,]/;
 		}
 	}
 	return @findings;

@@ -104,14 +104,25 @@ my $seal_raw = "encrypt_iv(convert_to(v, 'UTF8'), '0123456789abcdef0123456789abc
 
 sub scans
 {
+	my $select = sub {
+		my ($query) = @_;
+		return sub { return sql('app', "\\o /dev/null\nCOPY ($query) TO STDOUT;", 1) };
+	};
+	my $inside = sub {
+		my ($query) = @_;
+		return sub { return sql('app', "COPY ($query) TO '/dev/null';", 1) };
+	};
 	my %ms = alternate(
-		[ plain => sub { return sql('app', "COPY (SELECT v FROM plain) TO '/dev/null';", 1) } ],
-		[ protected => sub { return sql('app', "COPY (SELECT v FROM protected) TO '/dev/null';", 1) } ],
-		[ raw => sub { return sql('app', "COPY (SELECT $open_raw FROM raw) TO '/dev/null';", 1) } ],
-		[ pgp => sub { return sql('app', "COPY (SELECT pgp_sym_decrypt(v, 'password') FROM pgp) TO '/dev/null';", 1) } ]);
+		[ plain => $select->('SELECT v FROM plain') ],
+		[ protected => $select->('SELECT v FROM protected') ],
+		[ raw => $select->("SELECT $open_raw FROM raw") ],
+		[ pgp => $select->("SELECT pgp_sym_decrypt(v, 'password') FROM pgp") ],
+		[ plain_inside => $inside->('SELECT v FROM plain') ],
+		[ protected_inside => $inside->('SELECT v FROM protected') ]);
 	report('full scan with output / plaintext', $ms{protected} / $ms{plain}, 'at most', 5);
 	report('  pgcrypto decrypt_iv / plaintext', $ms{raw} / $ms{plain});
 	report('  pgcrypto pgp_sym_decrypt / plaintext', $ms{pgp} * $rows / $few / $ms{plain});
+	report('  the same into a file of the server', $ms{protected_inside} / $ms{plain_inside});
 	report('full scan / the fastest of pgcrypto', $ms{protected} / $ms{raw}, 'at most', 1);
 	return;
 }
@@ -151,7 +162,7 @@ sub indexes
 	};
 	my $unique = sub {
 		sql('app', 'DROP INDEX IF EXISTS bench_idx');
-		return sql('app', 'CREATE UNIQUE INDEX bench_idx ON tokened (v);', 1);
+		return sql('app', 'CREATE UNIQUE INDEX bench_idx ON tokened (v encrypted_text_token_ops);', 1);
 	};
 	my %ms = alternate(
 		[ plain => $build->('plain', 'btree (v)') ],
