@@ -8,7 +8,8 @@
  * count.  Calls for index maintenance, referential integrity, literals and
  * re-sealing for a subject are not reads and are not made.
  *
- * family: number of the named key within the database; key_name: its name.
+ * family: number of the named key within the database; key_name: its name,
+ * which is copied before anything that may process invalidations.
  * May raise errors (a cancelled wait), never after the plaintext was given.
  */
 #ifndef DP_AUDIT_TRACK_H

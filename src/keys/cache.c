@@ -45,6 +45,7 @@ static LocalSlot slots[N_SLOTS];
 static uint64 local_generation = 0;
 static uint64 local_changes = 0;	/* calls of dp_keys_forget() */
 static HTAB *families = NULL;	/* int32 -> DpFamily */
+static const DpFamily *last_family = NULL;	/* found last; in families */
 static DpSystemKeys system_keys;
 static bool system_keys_known = false;
 static DpPrf *prf = NULL;
@@ -76,6 +77,7 @@ forget_all(void)
 	{
 		hash_destroy(families);
 		families = NULL;
+		last_family = NULL;
 	}
 	system_keys_known = false;
 	dp_prf_free(prf);
@@ -430,9 +432,11 @@ dp_keys_family(int32 family)
 	DpFamily	row;
 
 	follow_generation();
+	if (likely(last_family != NULL && last_family->family == family))
+		return last_family;
 	entry = families != NULL ? hash_search(families, &family, HASH_FIND, NULL) : NULL;
 	if (entry != NULL)
-		return entry;
+		return last_family = entry;
 	if (!dp_catalog_read_family(family, &row))
 		report_missing_key();
 	return remember_family(&row);

@@ -119,12 +119,8 @@ check_comparison(FunctionCallInfo fcinfo, const Operand *op, int other_arg, Comp
 static void
 count_comparison(const Operand *op)
 {
-	NameData	name;
-
-	if (!op->encrypted || op->value.literal)
-		return;
-	name = dp_keys_family(op->value.family)->name;
-	dp_audit_comparing(op->value.family, NameStr(name));
+	if (op->encrypted && !op->value.literal)
+		dp_audit_comparing(op->value.family, NameStr(dp_keys_family(op->value.family)->name));
 }
 
 static void

@@ -285,11 +285,7 @@ static bool
 open_to_show(const DpTypeInfo *info, const DpValue *value, Datum *out)
 {
 	if (!value->literal)
-	{
-		NameData	name = dp_keys_family(value->family)->name;
-
-		dp_audit_opening(value->family, NameStr(name));
-	}
+		dp_audit_opening(value->family, NameStr(dp_keys_family(value->family)->name));
 	return dp_value_open(info, value, DP_USE_READ, DP_IN_COMPARATOR(), out);
 }
 
