@@ -147,4 +147,20 @@ dp_vacuum_delay_point(void)
 #define DP_PORTAL_RUN_ONCE		true,
 #endif
 
+/* SQL/JSON constructors and queries, which take values of any type. */
+static inline bool
+dp_node_is_json(Node *node)
+{
+#if PG_VERSION_NUM >= 170000
+	if (IsA(node, JsonExpr))
+		return true;
+#endif
+#if PG_VERSION_NUM >= 160000
+	return IsA(node, JsonConstructorExpr) || IsA(node, JsonValueExpr) ||
+		IsA(node, JsonIsPredicate);
+#else
+	return false;
+#endif
+}
+
 #endif							/* DP_BASE_COMPAT_H */

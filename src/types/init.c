@@ -5,6 +5,8 @@
 #include "postgres.h"
 
 #include "types/context.h"
+#include "types/guard.h"
+#include "types/hide.h"
 #include "types/preload.h"
 #include "types/types.h"
 
@@ -13,4 +15,6 @@ dp_types_init(void)
 {
 	dp_preload_init();
 	dp_context_init();
+	dp_guard_init();
+	dp_hide_init();
 }

@@ -1,0 +1,235 @@
+-- What depends on a column and is made again around the change of its type:
+-- views over it, recursively, with all that hangs on them; rules; triggers;
+-- indexes; defaults.
+--
+-- Definitions are written out and read back under one search_path,
+-- pg_catalog and the extension's schema: an operator between a text and an
+-- encrypted text prints as the same "=" and is resolved anew for the new type.
+
+CREATE FUNCTION dataprotect._dependents_path() RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('pg_catalog, %I, pg_temp', n.nspname)
+    FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE t.oid = dataprotect._encrypted_type('text'::regtype)
+$$;
+COMMENT ON FUNCTION dataprotect._dependents_path() IS
+    'search_path under which definitions around a column are written out and read back';
+REVOKE ALL ON FUNCTION dataprotect._dependents_path() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._dependents_path() TO dataprotect_admin;
+
+-- Every view over the column, the ones that others are built on first.
+CREATE FUNCTION dataprotect._dependent_views(rel regclass, col name) RETURNS oid[]
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found_views oid[];
+    more    oid[];
+    sorted  oid[] := '{}';
+BEGIN
+    SELECT coalesce(array_agg(DISTINCT r.ev_class), '{}') INTO found_views
+    FROM dataprotect._column_members(rel, col) m
+        JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.member
+            AND d.refobjsubid = m.attnum AND d.classid = 'pg_rewrite'::regclass
+        JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_type = '1'
+        JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v';
+    LOOP
+        SELECT array_agg(DISTINCT r.ev_class) INTO more
+        FROM pg_class base
+            JOIN pg_type y ON y.oid = base.reltype
+            JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass
+                AND (d.refclassid = 'pg_class'::regclass AND d.refobjid = base.oid
+                     OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (y.oid, y.typarray))
+            JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_type = '1'
+            JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
+        WHERE base.oid = ANY (found_views) AND NOT r.ev_class = ANY (found_views);
+        EXIT WHEN more IS NULL;
+        found_views := found_views || more;
+    END LOOP;
+
+    WHILE cardinality(sorted) < cardinality(found_views) LOOP
+        SELECT array_agg(v ORDER BY v) INTO more
+        FROM unnest(found_views) v
+        WHERE NOT v = ANY (sorted) AND NOT EXISTS (
+            SELECT FROM pg_rewrite r
+                JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+                JOIN pg_class base ON base.oid = ANY (found_views) AND base.oid <> v
+                    AND NOT base.oid = ANY (sorted)
+                LEFT JOIN pg_type y ON y.oid = base.reltype
+            WHERE r.ev_class = v AND r.ev_type = '1'
+                AND (d.refclassid = 'pg_class'::regclass AND d.refobjid = base.oid
+                     OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (y.oid, y.typarray)));
+        IF more IS NULL THEN
+            RAISE EXCEPTION 'views over column "%" depend on each other', col
+                USING ERRCODE = 'invalid_object_definition';
+        END IF;
+        sorted := sorted || more;
+    END LOOP;
+    RETURN sorted;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._dependent_views(regclass, name) IS
+    'views over a column, recursively, in the order in which they can be created';
+REVOKE ALL ON FUNCTION dataprotect._dependent_views(regclass, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._dependent_views(regclass, name) TO dataprotect_admin;
+
+-- Rules, other than views' own queries, that mention the column or such a view.
+CREATE FUNCTION dataprotect._dependent_rules(rel regclass, col name, views oid[]) RETURNS SETOF oid
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT r.oid
+    FROM dataprotect._column_members($1, $2) m
+        JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.member
+            AND d.refobjsubid = m.attnum AND d.classid = 'pg_rewrite'::regclass
+        JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_type <> '1'
+    UNION
+    SELECT r.oid
+    FROM pg_rewrite r
+        JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+        JOIN pg_class v ON v.oid = ANY ($3)
+        JOIN pg_type y ON y.oid = v.reltype
+    WHERE r.ev_type <> '1'
+        AND (d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid
+             OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (y.oid, y.typarray))
+    UNION
+    SELECT r.oid FROM pg_rewrite r WHERE r.ev_class = ANY ($3) AND r.ev_type <> '1'
+$$;
+COMMENT ON FUNCTION dataprotect._dependent_rules(regclass, name, oid[]) IS
+    'rewrite rules that mention a column or a view over it';
+REVOKE ALL ON FUNCTION dataprotect._dependent_rules(regclass, name, oid[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._dependent_rules(regclass, name, oid[]) TO dataprotect_admin;
+
+-- What cannot be made again with the views and rules.
+CREATE FUNCTION dataprotect._dependent_obstacles(rel regclass, col name)
+    RETURNS TABLE (problem text, advice text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH v AS (
+        SELECT c.*, y.typarray
+        FROM pg_class c JOIN pg_type y ON y.oid = c.reltype
+        WHERE c.oid = ANY (dataprotect._dependent_views($1, $2))
+    ),
+    rules AS (
+        SELECT x FROM dataprotect._dependent_rules($1, $2, (SELECT coalesce(array_agg(oid), '{}') FROM v)) x
+    ),
+    dependent AS (
+        SELECT d.classid, d.objid, d.objsubid, d.refobjid,
+               format('column "%s"', $2) AS base
+        FROM dataprotect._column_members($1, $2) m
+            JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.member
+                AND d.refobjsubid = m.attnum
+        UNION
+        SELECT d.classid, d.objid, d.objsubid, d.refobjid, format('view "%s"', v.relname)
+        FROM v JOIN pg_depend d
+            ON d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid
+               OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (v.reltype, v.typarray)
+    )
+    SELECT DISTINCT format('Materialized view "%s" reads %s.', c.relname, d.base),
+           'Drop the materialized view, or make it an ordinary view.'
+    FROM dependent d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+        JOIN pg_class c ON c.oid = r.ev_class AND c.relkind = 'm'
+    UNION ALL
+    SELECT DISTINCT format('%s depends on %s.', initcap(left(o, 1)) || substr(o, 2), d.base), 'Drop it first.'
+    FROM dependent d, pg_describe_object(d.classid, d.objid, 0) o
+    WHERE d.refobjid = ANY (SELECT oid FROM v UNION SELECT reltype FROM v UNION SELECT typarray FROM v)
+        AND NOT (d.classid = 'pg_rewrite'::regclass)
+        AND NOT (d.classid = 'pg_class'::regclass AND d.objid IN (SELECT oid FROM v))
+        AND NOT (d.classid = 'pg_type'::regclass AND d.objid IN (SELECT reltype FROM v UNION SELECT typarray FROM v))
+        AND NOT (d.classid = 'pg_trigger'::regclass
+                 AND d.objid IN (SELECT t.oid FROM pg_trigger t WHERE t.tgrelid IN (SELECT oid FROM v)))
+        AND NOT (d.classid = 'pg_attrdef'::regclass
+                 AND d.objid IN (SELECT f.oid FROM pg_attrdef f WHERE f.adrelid IN (SELECT oid FROM v)))
+    UNION ALL
+    SELECT format('You do not own view "%s".', v.relname), 'Let a role that owns the table and its views do this.'
+    FROM v WHERE NOT pg_has_role(current_user, v.relowner, 'USAGE')
+    UNION ALL
+    SELECT format('You may not create view "%s" again: schema "%s" does not allow it.', v.relname, n.nspname),
+           'GRANT CREATE ON SCHEMA to the owner of the view.'
+    FROM v JOIN pg_namespace n ON n.oid = v.relnamespace
+    WHERE NOT has_schema_privilege(current_user, n.oid, 'CREATE')
+        OR NOT has_schema_privilege(v.relowner, n.oid, 'CREATE')
+            AND v.relowner <> (SELECT oid FROM pg_roles WHERE rolname = current_user)
+            AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+    UNION ALL
+    SELECT format('View "%s" is temporary.', v.relname), 'Drop it, or let its session end.'
+    FROM v WHERE v.relpersistence = 't'
+    UNION ALL
+    SELECT format('You do not own table "%s", whose rule "%s" mentions it.', c.relname, r.rulename),
+           'Let a role that owns both tables do this.'
+    FROM rules JOIN pg_rewrite r ON r.oid = rules.x JOIN pg_class c ON c.oid = r.ev_class
+    WHERE NOT pg_has_role(current_user, c.relowner, 'USAGE')
+    UNION ALL
+    SELECT DISTINCT format('%s belongs to extension "%s".', initcap(left(o, 1)) || substr(o, 2), e.extname),
+           'Drop the extension first.'
+    FROM (SELECT 'pg_class'::regclass AS classid, oid FROM v
+          UNION SELECT 'pg_rewrite'::regclass, x FROM rules) made
+        JOIN pg_depend d ON d.classid = made.classid AND d.objid = made.oid
+            AND d.refclassid = 'pg_extension'::regclass
+        JOIN pg_extension e ON e.oid = d.refobjid,
+        pg_describe_object(made.classid, made.oid, 0) o
+    UNION ALL
+    SELECT DISTINCT format('View "%s" has a security label.', v.relname), 'Remove the label first.'
+    FROM v JOIN pg_seclabel l ON l.classoid = 'pg_class'::regclass AND l.objoid = v.oid
+$$;
+COMMENT ON FUNCTION dataprotect._dependent_obstacles(regclass, name) IS
+    'objects above a column''s views that cannot be made again';
+REVOKE ALL ON FUNCTION dataprotect._dependent_obstacles(regclass, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._dependent_obstacles(regclass, name) TO dataprotect_admin;
+
+-- A new view starts with what ALTER DEFAULT PRIVILEGES gave; take it away.
+CREATE FUNCTION dataprotect._reset_privileges(view regclass, of_owner bool) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    grantee_name text;
+BEGIN
+    FOR grantee_name IN
+        SELECT DISTINCT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END
+        FROM pg_class c, aclexplode(c.relacl) x WHERE c.oid = view AND (of_owner OR x.grantee <> c.relowner)
+    LOOP
+        EXECUTE format('REVOKE ALL ON TABLE %s FROM %s', view, grantee_name);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._reset_privileges(regclass, bool) IS
+    'take every privilege on a view away, the owner''s own if told so';
+REVOKE ALL ON FUNCTION dataprotect._reset_privileges(regclass, bool) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._reset_privileges(regclass, bool) TO dataprotect_admin;
+
+-- Statements that give a relation the privileges it has now.  All are granted
+-- by the owner: whoever passed a grant option on does not reappear as grantor.
+CREATE FUNCTION dataprotect._grant_statements(rel regclass) RETURNS SETOF text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('SELECT dataprotect._reset_privileges(%L, %L)',
+                  format('%I.%I', n.nspname, c.relname), c.relacl IS NOT NULL)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1
+    UNION ALL
+    (SELECT format('GRANT %s%s ON TABLE %I.%I TO %s%s', x.privilege_type,
+                   (SELECT format('(%I)', a.attname) FROM pg_attribute a
+                    WHERE a.attrelid = c.oid AND a.attnum = acl.attnum),
+                   n.nspname, c.relname,
+                   CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END,
+                   CASE WHEN bool_or(x.is_grantable) THEN ' WITH GRANT OPTION' ELSE '' END)
+     FROM pg_class c
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        CROSS JOIN LATERAL (
+            SELECT 0::int2, c.relacl
+            UNION ALL
+            SELECT a.attnum, a.attacl FROM pg_attribute a
+            WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attacl IS NOT NULL) AS acl(attnum, items)
+        CROSS JOIN LATERAL aclexplode(acl.items) x
+     WHERE c.oid = $1
+     GROUP BY c.oid, n.nspname, c.relname, acl.attnum, x.grantee, x.privilege_type
+     ORDER BY acl.attnum, x.grantee, x.privilege_type)
+$$;
+COMMENT ON FUNCTION dataprotect._grant_statements(regclass) IS
+    'statements that give a view made again the privileges it has now';
+REVOKE ALL ON FUNCTION dataprotect._grant_statements(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._grant_statements(regclass) TO dataprotect_admin;

@@ -1,0 +1,292 @@
+-- encrypt_column() and decrypt_column(): one transaction each, all or nothing.
+
+-- State of a key as in dataprotect.key; NULL where there is no such key.
+CREATE FUNCTION dataprotect._key_state(key text) RETURNS "char"
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT k.state FROM dataprotect.key k WHERE k.name = $1
+$$;
+COMMENT ON FUNCTION dataprotect._key_state(text) IS
+    'state of a key: a active, s suspended, d destroyed; NULL where there is none';
+REVOKE ALL ON FUNCTION dataprotect._key_state(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._key_state(text) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect._refuse_obstacles(verb text, rel regclass, col name, problems text[], advice text[])
+    RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF cardinality(problems) > 0 THEN
+        RAISE EXCEPTION 'cannot % column "%" of table "%"', verb, col,
+                (SELECT c.relname FROM pg_class c WHERE c.oid = rel)
+            USING ERRCODE = 'dependent_objects_still_exist',
+                  DETAIL = array_to_string(problems, E'\n'),
+                  HINT = array_to_string(ARRAY(
+                      SELECT a FROM unnest(advice) WITH ORDINALITY u(a, n) GROUP BY a ORDER BY min(n)), E'\n');
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._refuse_obstacles(text, regclass, name, text[], text[]) IS
+    'errors with every object that stands in the way, if there is one';
+REVOKE ALL ON FUNCTION dataprotect._refuse_obstacles(text, regclass, name, text[], text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._refuse_obstacles(text, regclass, name, text[], text[]) TO dataprotect_admin;
+
+-- Everything that can be known before the table is locked.
+CREATE FUNCTION dataprotect._check_encrypt(rel regclass, col name, key text, searchable bool, ordered bool)
+    RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    state       "char";
+    base        oid;
+    typmod      int4;
+    obstacle    text;
+    problems    text[];
+    advice      text[];
+BEGIN
+    PERFORM dataprotect._check_column(rel, col);
+    SELECT a.atttypid, a.atttypmod INTO base, typmod
+    FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col;
+    IF dataprotect._base_type(base::regtype) IS NOT NULL THEN
+        RAISE EXCEPTION 'column "%" is already encrypted', col
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = format('Its type is %s.', format_type(base, typmod)),
+                  HINT = 'Call decrypt_column() first to change its key or how it is indexed.';
+    END IF;
+    IF key IS NULL OR searchable IS NULL OR ordered IS NULL THEN
+        RAISE EXCEPTION 'key, searchable and ordered must not be null'
+            USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    state := dataprotect._key_state(key);
+    IF state IS NULL THEN
+        RAISE EXCEPTION 'key "%" does not exist', key
+            USING ERRCODE = 'undefined_object', HINT = 'Make it with dataprotect.create_key().';
+    ELSIF state <> 'a' THEN
+        RAISE EXCEPTION 'key "%" is not active', key
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    IF base = 'varchar'::regtype THEN
+        base := 'text'::regtype;
+    END IF;
+    IF dataprotect._encrypted_type(base::regtype) IS NULL THEN
+        RAISE EXCEPTION 'type % of column "%" has no encrypted type', format_type(base, NULL), col
+            USING ERRCODE = 'feature_not_supported',
+                  HINT = format('Make one with SELECT dataprotect.create_encrypted_type(%L).', format_type(base, NULL));
+    END IF;
+    IF typmod >= 0 AND (dataprotect._base_modifier(base, typmod) IS NULL
+                        OR base = 'interval'::regtype AND format_type(base, typmod) !~ '^interval\(') THEN
+        RAISE EXCEPTION 'modifier of type % of column "%" cannot be kept', format_type(base, typmod), col
+            USING ERRCODE = 'feature_not_supported', HINT = 'Change the column to the type without it first.';
+    END IF;
+    IF ordered THEN
+        obstacle := dataprotect._order_obstacle(rel, key);
+        IF obstacle IS NOT NULL THEN
+            RAISE EXCEPTION 'column "%" cannot be ordered', col
+                USING ERRCODE = 'object_not_in_prerequisite_state',
+                      DETAIL = CASE obstacle WHEN 'bound' THEN 'Its table is subject-bound.'
+                                             ELSE format('Key "%s" expires.', key) END,
+                      HINT = 'Leave out ordered => true; a hash index or a token class serves equality.';
+        END IF;
+    END IF;
+    SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
+    FROM (SELECT * FROM dataprotect._column_obstacles(rel, col)
+          UNION ALL SELECT * FROM dataprotect._index_obstacles(rel, col, searchable, ordered)
+          UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, col)) o;
+    PERFORM dataprotect._refuse_obstacles('encrypt', rel, col, problems, advice);
+END
+$$;
+COMMENT ON FUNCTION dataprotect._check_encrypt(regclass, name, text, bool, bool) IS
+    'errors unless encrypt_column can do what it is asked to';
+REVOKE ALL ON FUNCTION dataprotect._check_encrypt(regclass, name, text, bool, bool) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._check_encrypt(regclass, name, text, bool, bool) TO dataprotect_admin;
+
+-- Change a column's type with all around it; the table is locked already.
+CREATE FUNCTION dataprotect._change_column(rel regclass, col name, target text, base text, token_class text)
+    RETURNS text[]
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET default_tablespace = ''
+    SET check_function_bodies = off
+AS $$
+DECLARE
+    views       record;
+    around      record;
+    indexes     record;
+    statement   text;
+    collation_name text;
+BEGIN
+    SELECT * INTO views FROM dataprotect._capture_views(rel, col);
+    SELECT * INTO around FROM dataprotect._capture_table(rel, col, base);
+    SELECT * INTO indexes FROM dataprotect._capture_indexes(rel, col, token_class);
+    -- ALTER TYPE would set the new type's default collation
+    SELECT format(' COLLATE %I.%I', n.nspname, l.collname) INTO collation_name
+    FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation
+        JOIN pg_namespace n ON n.oid = l.collnamespace
+    WHERE a.attrelid = rel AND a.attname = col;
+
+    FOREACH statement IN ARRAY views.drops || around.drops || indexes.drops LOOP
+        EXECUTE statement;
+    END LOOP;
+    EXECUTE format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s USING CAST(%2$I AS %5$s)',
+                   rel, col, target, collation_name, base);
+    PERFORM set_config('search_path', dataprotect._dependents_path(), true);
+    FOREACH statement IN ARRAY around.creates || indexes.creates || views.creates LOOP
+        EXECUTE statement;
+    END LOOP;
+    RETURN indexes.changes;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._change_column(regclass, name, text, text, text) IS
+    'change a column''s type and make again what depends on it; returns what became of indexes';
+REVOKE ALL ON FUNCTION dataprotect._change_column(regclass, name, text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._change_column(regclass, name, text, text, text) TO dataprotect_admin;
+
+-- Subject binding follows the set of a table's protected columns.
+CREATE FUNCTION dataprotect._refresh_binding(rel regclass) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF dataprotect._order_obstacle(rel, '') = 'bound' THEN
+        EXECUTE 'SELECT dataprotect._bind_refresh($1)' USING rel;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._refresh_binding(regclass) IS
+    'bind a subject-bound table''s new set of protected columns';
+REVOKE ALL ON FUNCTION dataprotect._refresh_binding(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._refresh_binding(regclass) TO dataprotect_admin;
+
+CREATE PROCEDURE dataprotect.encrypt_column(rel regclass, col name, key text,
+                                            searchable bool = false, ordered bool = false)
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    base        oid;
+    encrypted   regtype;
+    modifier    text;
+    changes     text[];
+    change      text;
+BEGIN
+    PERFORM dataprotect._check_encrypt(rel, col, key, searchable, ordered);
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', rel);
+    PERFORM dataprotect._check_encrypt(rel, col, key, searchable, ordered);
+
+    IF NOT searchable AND NOT ordered
+        AND EXISTS (SELECT FROM dataprotect._column_indexes(rel, col) x WHERE x.is_unique) THEN
+        searchable := true;
+        RAISE NOTICE 'column "%" becomes searchable, since it is unique', col;
+    END IF;
+    SELECT CASE a.atttypid WHEN 'varchar'::regtype THEN 'text'::regtype ELSE a.atttypid END,
+           dataprotect._base_modifier(a.atttypid, a.atttypmod)
+    INTO base, modifier
+    FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col;
+    encrypted := dataprotect._encrypted_type(base::regtype);
+    changes := dataprotect._change_column(rel, col,
+        format('%s(%L%s%s%s)', encrypted, key,
+               CASE WHEN searchable THEN ',''searchable''' ELSE '' END,
+               CASE WHEN ordered THEN ',''ordered''' ELSE '' END,
+               coalesce(',' || quote_literal(modifier), '')),
+        format_type(base, NULL),
+        CASE WHEN ordered THEN NULL ELSE encrypted::text || '_token_ops' END);
+    PERFORM dataprotect._refresh_binding(rel);
+    PERFORM dataprotect._event('column.encrypted', key,
+        jsonb_build_object('relation', rel::text, 'column', col, 'searchable', searchable, 'ordered', ordered));
+    FOREACH change IN ARRAY changes LOOP
+        RAISE NOTICE '%', change;
+    END LOOP;
+    RAISE NOTICE 'column "%" is encrypted under key "%"', col, key
+        USING HINT = format('Run ANALYZE %s. WAL and backups from before this moment still hold the plaintext.', rel);
+END
+$$;
+COMMENT ON PROCEDURE dataprotect.encrypt_column(regclass, name, text, bool, bool) IS
+    'protect a column under a key, keeping views, rules, triggers, defaults, privileges and indexes around it';
+REVOKE ALL ON PROCEDURE dataprotect.encrypt_column(regclass, name, text, bool, bool) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE dataprotect.encrypt_column(regclass, name, text, bool, bool) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect._check_decrypt(rel regclass, col name) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    key_name    text;
+    problems    text[];
+    advice      text[];
+BEGIN
+    PERFORM dataprotect._check_column(rel, col);
+    SELECT p.key INTO key_name FROM dataprotect.protected_columns p WHERE p.rel = $1 AND p.col = $2;
+    IF key_name IS NULL THEN
+        RAISE EXCEPTION 'column "%" is not encrypted', col
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    -- for any other role the values are masks or ciphertext: they would be stored
+    IF NOT dataprotect._may_reveal(key_name) THEN
+        RAISE EXCEPTION 'permission denied for key "%"', key_name
+            USING ERRCODE = 'insufficient_privilege',
+                  DETAIL = 'decrypt_column() needs the privilege reveal, and dataprotect.output = auto.',
+                  HINT = format('An administrator grants it: SELECT dataprotect.grant_access(%L, %L, ''reveal'').',
+                                key_name, current_user);
+    END IF;
+    SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
+    FROM (SELECT * FROM dataprotect._column_obstacles(rel, col)
+          UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, col)) o;
+    PERFORM dataprotect._refuse_obstacles('decrypt', rel, col, problems, advice);
+END
+$$;
+COMMENT ON FUNCTION dataprotect._check_decrypt(regclass, name) IS
+    'errors unless decrypt_column can do what it is asked to';
+REVOKE ALL ON FUNCTION dataprotect._check_decrypt(regclass, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._check_decrypt(regclass, name) TO dataprotect_admin;
+
+CREATE PROCEDURE dataprotect.decrypt_column(rel regclass, col name)
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    encrypted   oid;
+    base        oid;
+    modifier    text;
+    key_name    text;
+    unreadable  bigint;
+BEGIN
+    PERFORM dataprotect._check_decrypt(rel, col);
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', rel);
+    PERFORM dataprotect._check_decrypt(rel, col);
+
+    SELECT p.key INTO key_name FROM dataprotect.protected_columns p WHERE p.rel = $1 AND p.col = $2;
+    SELECT a.atttypid, substring(format_type(a.atttypid, a.atttypmod) FROM '''(\([-0-9, ]+\))''')
+    INTO encrypted, modifier
+    FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col;
+    base := dataprotect._base_type(encrypted::regtype);
+
+    -- a value whose key is suspended or destroyed reads as NULL; it must not become one
+    EXECUTE format('SELECT count(*) FROM %s WHERE %I IS NOT NULL AND CAST(%2$I AS %s) IS NULL',
+                   rel, col, format_type(base, NULL)) INTO unreadable;
+    IF unreadable > 0 THEN
+        RAISE EXCEPTION 'cannot decrypt column "%" of table "%"', col,
+                (SELECT c.relname FROM pg_class c WHERE c.oid = rel)
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = format('%s values cannot be read: their keys are suspended, expired or destroyed.', unreadable),
+                  HINT = 'Resume the keys, or remove the values.';
+    END IF;
+    PERFORM dataprotect._change_column(rel, col,
+        -- '(50)' on a text column was varchar's
+        CASE WHEN base = 'text'::regtype AND modifier IS NOT NULL THEN 'varchar' || modifier
+             WHEN modifier IS NOT NULL THEN regexp_replace(format_type(base, NULL), '^\w+', '\&' || modifier)
+             ELSE format_type(base, NULL) END,
+        format_type(base, NULL), NULL);
+    PERFORM dataprotect._refresh_binding(rel);
+    PERFORM dataprotect._event('column.decrypted', key_name,
+        jsonb_build_object('relation', rel::text, 'column', col));
+    RAISE NOTICE 'column "%" is no longer encrypted', col
+        USING HINT = format('Run ANALYZE %s.', rel);
+END
+$$;
+COMMENT ON PROCEDURE dataprotect.decrypt_column(regclass, name) IS
+    'turn a protected column back into plaintext; the caller needs reveal on its key';
+REVOKE ALL ON PROCEDURE dataprotect.decrypt_column(regclass, name) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE dataprotect.decrypt_column(regclass, name) TO dataprotect_admin;

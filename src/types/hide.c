@@ -1,0 +1,233 @@
+/*
+ * hide.c
+ *	  Indexes over protected columns exist only for roles that may use them; see
+ *	  hide.h.
+ */
+#include "postgres.h"
+
+#include "access/access.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "catalog/pg_am_d.h"
+#include "commands/defrem.h"
+#include "executor/executor.h"
+#include "keys/keys.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/plancat.h"
+#include "types/hide.h"
+#include "types/types.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+static get_relation_info_hook_type prev_get_relation_info = NULL;
+static ExecutorStart_hook_type prev_executor_start = NULL;
+
+/* What the current role may do with one index. */
+typedef enum IndexUse
+{
+	INDEX_PLAIN,				/* no protected key column */
+	INDEX_DENIED,
+	INDEX_SEARCH,				/* equality with a constant or a parameter */
+	INDEX_ALL
+} IndexUse;
+
+/* True where the index knows equality only: hash, or a token class. */
+static bool
+knows_equality_only(Oid am, Oid opfamily, Oid typid)
+{
+	Oid			default_class;
+
+	if (am == HASH_AM_OID)
+		return true;
+	default_class = GetDefaultOpClass(typid, BTREE_AM_OID);
+	return OidIsValid(default_class) && get_opclass_family(default_class) != opfamily;
+}
+
+static IndexUse
+column_use(Oid am, Oid opfamily, Form_pg_attribute att)
+{
+	const DpModifier *modifier;
+
+	if (att->atttypid < FirstNormalObjectId || !dp_type_is_encrypted(att->atttypid))
+		return INDEX_PLAIN;
+	modifier = dp_modifier_get(att->atttypmod);
+	switch (dp_access_privilege(dp_keys_family_by_name(NameStr(modifier->key))->family))
+	{
+		case DP_PRIV_REVEAL:
+			return INDEX_ALL;
+		case DP_PRIV_SEARCH:
+			return knows_equality_only(am, opfamily, att->atttypid) ?
+				INDEX_SEARCH : INDEX_DENIED;
+		case DP_PRIV_MASK:
+		case DP_PRIV_NONE:
+			break;
+	}
+	return INDEX_DENIED;
+}
+
+/* The strictest of its protected columns decides. */
+static IndexUse
+strictest(IndexUse so_far, IndexUse column)
+{
+	if (so_far == INDEX_PLAIN || column == INDEX_PLAIN)
+		return Max(so_far, column);
+	return Min(so_far, column);
+}
+
+/* ---- planning ---- */
+
+static IndexUse
+planned_index_use(Relation rel, IndexOptInfo *index)
+{
+	IndexUse	use = INDEX_PLAIN;
+	int			i;
+
+	for (i = 0; i < index->nkeycolumns; i++)
+	{
+		int			attnum = index->indexkeys[i];
+
+		if (attnum > 0)
+			use = strictest(use, column_use(index->relam, index->opfamily[i],
+											TupleDescAttr(RelationGetDescr(rel), attnum - 1)));
+	}
+	return use;
+}
+
+static void
+hide_get_relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
+{
+	Relation	relation;
+	List	   *visible = NIL;
+	ListCell   *lc;
+
+	if (prev_get_relation_info)
+		prev_get_relation_info(root, relid, inhparent, rel);
+	if (rel->indexlist == NIL)
+		return;
+
+	relation = table_open(relid, NoLock);
+	foreach(lc, rel->indexlist)
+	{
+		IndexOptInfo *index = lfirst_node(IndexOptInfo, lc);
+		IndexUse	use = planned_index_use(relation, index);
+
+		if (use != INDEX_PLAIN)
+			root->glob->dependsOnRole = true;
+		if (use != INDEX_DENIED || InNoForceRLSOperation())
+			visible = lappend(visible, index);
+	}
+	table_close(relation, NoLock);
+	rel->indexlist = visible;
+}
+
+/* ---- execution ---- */
+
+static bool
+varies_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+		return true;
+	if (IsA(node, Param))
+		return ((Param *) node)->paramkind != PARAM_EXTERN;
+	return expression_tree_walker(node, varies_walker, context);
+}
+
+/*
+ * True where an index condition compares with something that changes within the
+ * statement: joins, correlated subqueries, results of others.
+ */
+static bool
+conditions_vary(List *conditions)
+{
+	ListCell   *lc;
+
+	foreach(lc, conditions)
+	{
+		Node	   *condition = lfirst(lc);
+
+		if (IsA(condition, OpExpr) && varies_walker(get_rightop((Expr *) condition), NULL))
+			return true;
+		if (IsA(condition, ScalarArrayOpExpr) &&
+			varies_walker(lsecond(((ScalarArrayOpExpr *) condition)->args), NULL))
+			return true;
+		if (IsA(condition, RowCompareExpr) &&
+			varies_walker((Node *) ((RowCompareExpr *) condition)->rargs, NULL))
+			return true;
+	}
+	return false;
+}
+
+static void
+check_index_scan(Relation index, List *conditions)
+{
+	Relation	table;
+	int			i;
+
+	if (index == NULL)
+		return;
+	table = table_open(index->rd_index->indrelid, NoLock);
+	for (i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
+	{
+		AttrNumber	attnum = index->rd_index->indkey.values[i];
+		Form_pg_attribute att;
+		IndexUse	use;
+
+		if (attnum <= 0)
+			continue;
+		att = TupleDescAttr(RelationGetDescr(table), attnum - 1);
+		use = column_use(index->rd_rel->relam, index->rd_opfamily[i], att);
+		if (use == INDEX_DENIED || (use == INDEX_SEARCH && conditions_vary(conditions)))
+			dp_access_denied(dp_keys_family_by_name(NameStr(dp_modifier_get(att->atttypmod)->key))->family,
+							 "reveal");
+	}
+	table_close(table, NoLock);
+}
+
+static bool
+check_plan_walker(PlanState *state, void *context)
+{
+	switch (nodeTag(state))
+	{
+		case T_IndexScanState:
+			check_index_scan(((IndexScanState *) state)->iss_RelationDesc,
+							 ((IndexScan *) state->plan)->indexqual);
+			break;
+		case T_IndexOnlyScanState:
+			check_index_scan(((IndexOnlyScanState *) state)->ioss_RelationDesc,
+							 ((IndexOnlyScan *) state->plan)->indexqual);
+			break;
+		case T_BitmapIndexScanState:
+			check_index_scan(((BitmapIndexScanState *) state)->biss_RelationDesc,
+							 ((BitmapIndexScan *) state->plan)->indexqual);
+			break;
+		default:
+			break;
+	}
+	return planstate_tree_walker(state, check_plan_walker, context);
+}
+
+static void
+hide_executor_start(QueryDesc *query_desc, int eflags)
+{
+	if (prev_executor_start)
+		prev_executor_start(query_desc, eflags);
+	else
+		standard_ExecutorStart(query_desc, eflags);
+
+	if (query_desc->plannedstmt->dependsOnRole && query_desc->planstate != NULL &&
+		!InNoForceRLSOperation())
+		(void) check_plan_walker(query_desc->planstate, NULL);
+}
+
+void
+dp_hide_init(void)
+{
+	prev_get_relation_info = get_relation_info_hook;
+	get_relation_info_hook = hide_get_relation_info;
+	prev_executor_start = ExecutorStart_hook;
+	ExecutorStart_hook = hide_executor_start;
+}
