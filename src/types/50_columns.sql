@@ -4,6 +4,9 @@
 -- table and checks again.  What is found here is refused by name; what is not
 -- found is kept, by ALTER TABLE or by 51_dependents.sql.
 
+GRANT EXECUTE ON FUNCTION dataprotect._encrypted_type(regtype) TO dataprotect_admin;
+GRANT EXECUTE ON FUNCTION dataprotect._base_type(regtype) TO dataprotect_admin, dataprotect_auditor;
+
 CREATE FUNCTION dataprotect._computes_from(expression pg_catalog.pg_node_tree, column_number int2)
     RETURNS bool
     AS 'MODULE_PATHNAME', 'dp_columns_sql_computes'

@@ -26,6 +26,7 @@
 #include "commands/defrem.h"
 #include "types/bearing.h"
 #include "types/guard_index.h"
+#include "types/typeinfo.h"
 #include "types/types.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -153,7 +154,7 @@ known_distinct(Oid relid, AttrNumber attnum)
 static void
 check_equality(Oid relid, Form_pg_attribute att)
 {
-	Oid			base = dp_type_base(att->atttypid);
+	Oid			base = dp_typeinfo_get(att->atttypid)->base_oid;
 	int			distinct = known_distinct(relid, att->attnum);
 
 	if (base == BOOLOID || type_is_enum(base))

@@ -10,9 +10,6 @@
 /* True where typid is an encrypted type (not an array or domain of one). */
 extern bool dp_type_is_encrypted(Oid typid);
 
-/* The type whose values an encrypted type seals. */
-extern Oid	dp_type_base(Oid typid);
-
 /* Parsed modifier of a protected column; see modifier.c. */
 typedef struct DpModifier
 {
