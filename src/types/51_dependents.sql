@@ -147,7 +147,7 @@ AS $$
     SELECT format('You do not own view "%s".', v.relname), 'Let a role that owns the table and its views do this.'
     FROM v WHERE NOT pg_has_role(current_user, v.relowner, 'USAGE')
     UNION ALL
-    SELECT format('You may not create view "%s" again: schema "%s" does not allow it.', v.relname, n.nspname),
+    SELECT format('View "%s" could not be made again: schema "%s" does not allow it.', v.relname, n.nspname),
            'GRANT CREATE ON SCHEMA to the owner of the view.'
     FROM v JOIN pg_namespace n ON n.oid = v.relnamespace
     WHERE NOT has_schema_privilege(current_user, n.oid, 'CREATE')
