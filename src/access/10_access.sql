@@ -21,6 +21,7 @@ CREATE TABLE dataprotect.access_grant (
 CREATE INDEX access_grant_family_idx ON dataprotect.access_grant (family);
 COMMENT ON TABLE dataprotect.access_grant IS 'privileges on keys, past ones included';
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.access_grant', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.access_grant_id_seq', '');
 
 CREATE TRIGGER keys_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON dataprotect.access_grant
     FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed('policy');

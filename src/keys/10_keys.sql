@@ -81,6 +81,7 @@ COMMENT ON TABLE dataprotect.tombstone IS 'accounts whose keys were destroyed: n
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.instance', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.epoch', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.key', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.key_family_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.key_version', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.subject_key', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.tombstone', '');
