@@ -85,6 +85,7 @@ target envelope "$src"/crypto/*.c
 target keywrap "$src"/crypto/*.c
 target kms_uri "$src/kms/uri.c"
 target kms_reply "$src/kms/reply.c"
+target record "$src/events/record.c"
 
 rmdir "$here/found" 2> /dev/null || true
 if [ $count -eq 0 ]; then
