@@ -264,7 +264,7 @@ COMMENT ON FUNCTION dataprotect._create_token_class(text, text[], text) IS 'decl
 REVOKE ALL ON FUNCTION dataprotect._create_token_class(text, text[], text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._create_encrypted_type(schema text, base regtype) RETURNS regtype
-    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
 DECLARE
     t pg_catalog.pg_type;
     v_name text;
@@ -288,9 +288,9 @@ BEGIN
     v_enc := format('%I.%I', schema, v_name);
     v_bases := CASE base WHEN 'text'::regtype THEN ARRAY['text', 'varchar', 'bpchar'] ELSE ARRAY[base::text] END;
     v_hashable := EXISTS (SELECT FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am a ON a.oid = c.opcmethod
-                          WHERE c.opcintype = base AND c.opcdefault AND a.amname = 'hash');
+                          WHERE (c.opcintype = base OR (t.typtype = 'e' AND c.opcintype = 'anyenum'::regtype)) AND c.opcdefault AND a.amname = 'hash');
     v_ordered := EXISTS (SELECT FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am a ON a.oid = c.opcmethod
-                         WHERE c.opcintype = base AND c.opcdefault AND a.amname = 'btree');
+                         WHERE (c.opcintype = base OR (t.typtype = 'e' AND c.opcintype = 'anyenum'::regtype)) AND c.opcdefault AND a.amname = 'btree');
     v_searchable := base = ANY (ARRAY['text', 'bytea', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'date', 'time',
                                       'timestamp', 'timestamptz', 'uuid']::regtype[]);
     PERFORM dataprotect._create_type_io(v_enc, base);

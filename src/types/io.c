@@ -68,7 +68,7 @@ dp_io_warn_unreadable(int32 family)
 	last_family = family;
 	ereport(WARNING,
 			(errcode(ERRCODE_WARNING),
-			 errmsg("values under key \"%s\" are unreadable and show as null",
+			 errmsg("values under key \"%s\" are unreadable",
 					NameStr(dp_keys_family(family)->name)),
 			 errdetail("Their key is suspended, expired or destroyed.")));
 }

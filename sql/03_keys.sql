@@ -1,0 +1,69 @@
+-- Rotation, suspension, lockdown, destruction.
+SELECT current_user AS su \gset
+\c - regress_app
+CREATE TABLE k (id int, v encrypted_text('pii'));
+INSERT INTO k VALUES (1, 'under version one');
+\c - :su
+SELECT dataprotect.rotate_key('pii');
+\c - regress_app
+INSERT INTO k VALUES (2, 'under version two');
+SELECT v FROM k ORDER BY id;
+\c - :su
+SELECT k.id, v.version, v.state FROM k JOIN dataprotect.key_version v ON v.key_id = dataprotect._envelope_key_id(k.v) ORDER BY 1;
+SELECT name, version, purpose, state FROM dataprotect.key_versions WHERE name = 'pii' ORDER BY version;
+UPDATE k SET v = dataprotect._reseal(v);
+SELECT k.id, v.version FROM k JOIN dataprotect.key_version v ON v.key_id = dataprotect._envelope_key_id(k.v) ORDER BY 1;
+-- a key that is suspended reads as null, with one warning a statement; writing is refused
+SELECT dataprotect.suspend_key('pii', '');
+SELECT dataprotect.suspend_key('pii', 'incident 7');
+\c - regress_app
+SELECT id, v FROM k ORDER BY id;
+SELECT id, v::text IS NULL AS is_null FROM k WHERE v = 'under version one' OR id = 2;
+SELECT id FROM k ORDER BY v, id;
+INSERT INTO k VALUES (3, 'x');
+\c - :su
+SELECT dataprotect.suspend_key('pii', 'again');
+SELECT dataprotect.resume_key('pii', 'incident closed');
+\c - regress_app
+SELECT v FROM k ORDER BY id;
+\c - :su
+SELECT dataprotect.lockdown('breach');
+\c - regress_app
+SELECT v::text FROM k;
+SELECT left(format('%s', v), 7) FROM k;
+\c - :su
+SELECT dataprotect.lift_lockdown('over');
+\c - regress_app
+SELECT v FROM k ORDER BY id;
+\c - :su
+-- taken back by ROLLBACK
+BEGIN;
+SELECT dataprotect.suspend_key('pii', 'never');
+ROLLBACK;
+\c - regress_app
+SELECT v FROM k ORDER BY id;
+\c - :su
+-- destruction
+SELECT dataprotect.create_key('doomed');
+SELECT dataprotect.grant_access('doomed', 'regress_app', 'reveal') > 0 AS granted;
+\c - regress_app
+CREATE TABLE d (v encrypted_text('doomed'));
+INSERT INTO d VALUES ('gone soon');
+\c - :su
+SELECT dataprotect.destroy_key('doomed', 'end of contract');
+SELECT dataprotect.suspend_key('doomed', 'end of contract');
+SELECT dataprotect.destroy_key('doomed', 'end of contract');
+\c - regress_app
+SELECT v FROM d;
+SELECT v::text FROM d;
+INSERT INTO d VALUES ('x');
+\c - :su
+SELECT name, version, state FROM dataprotect.key_versions WHERE name = 'doomed';
+SELECT dataprotect.resume_key('doomed', 'please');
+SELECT key, ok, detail FROM dataprotect.drill() ORDER BY 1;
+-- a key made in a transaction that rolls back is there all the same
+BEGIN;
+SELECT dataprotect.create_key('kept');
+ROLLBACK;
+SELECT name, state FROM dataprotect.keys WHERE name = 'kept';
+DROP TABLE k, d;
