@@ -239,7 +239,8 @@ compare(FunctionCallInfo fcinfo, Sides sides, Comparison comparison, int *out)
 	{
 		known = false;
 		*out = (int) right.readable - (int) left.readable;
-		if (*out == 0 && left.encrypted && right.encrypted)
+		/* An index wants one order of them; a user's sort has them as peers. */
+		if (*out == 0 && maintenance && left.encrypted && right.encrypted)
 			*out = memcmp(left.value.env.nonce, right.value.env.nonce, DP_NONCE_LEN);
 	}
 	close_operand(info, &left);
