@@ -74,6 +74,19 @@ dp_aead_rekey(DpAead *aead, const uint8_t key[DP_KEY_LEN])
 	return aead->keyed;
 }
 
+/*
+ * The schedules are overwritten by those of zeros.  Whoever still holds the
+ * context must not seal under that: it is marked unusable as well.
+ */
+void
+dp_aead_clear(DpAead *aead)
+{
+	static const uint8_t zeros[DP_KEY_LEN] = {0};
+
+	(void) !dp_aead_rekey(aead, zeros);
+	aead->keyed = false;
+}
+
 void
 dp_aead_free(DpAead *aead)
 {

@@ -32,6 +32,9 @@ extern DpAead *dp_aead_new(const uint8_t key[DP_KEY_LEN]) DP_MUST_CHECK;
 
 /* Replace the key of an existing context (cheaper than free and new). */
 extern bool dp_aead_rekey(DpAead *aead, const uint8_t key[DP_KEY_LEN]) DP_MUST_CHECK;
+
+/* Wipe the key.  Sealing and opening fail until the next dp_aead_rekey(). */
+extern void dp_aead_clear(DpAead *aead);
 extern void dp_aead_free(DpAead *aead);
 
 /* out: in_len bytes (may be in); tag: DP_TAG_LEN bytes.  Lengths below 2^31. */

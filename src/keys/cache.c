@@ -56,7 +56,6 @@ static uint64 chain_key_id = 0;
 static void
 forget_all(void)
 {
-	static const uint8 zeros[DP_KEY_LEN] = {0};
 	int			i;
 
 	for (i = 0; i < N_SLOTS; i++)
@@ -65,11 +64,8 @@ forget_all(void)
 
 		if (slot->key_id == 0)
 			continue;
-		if (slot->keyed && !dp_aead_rekey(slot->aead, zeros))
-		{
-			dp_aead_free(slot->aead);
-			slot->aead = NULL;
-		}
+		if (slot->keyed)
+			dp_aead_clear(slot->aead);
 		slot->keyed = false;
 		slot->key_id = 0;
 	}

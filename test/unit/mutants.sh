@@ -42,6 +42,8 @@ mutant "both directions leave the AAD out" crypto/aead.c \
 	's/if (aad_len > 0 \&\&/if (aad_len > 999 \&\&/'
 mutant "rekey forgets one direction" crypto/aead.c \
 	's/EVP_DecryptInit_ex(aead->open, first, NULL, key, NULL)/(first == NULL || EVP_DecryptInit_ex(aead->open, first, NULL, key, NULL))/'
+mutant "a cleared context works on under zeros" crypto/aead.c \
+	's/^	aead->keyed = false;/	;/'
 mutant "comparison stops one byte early" crypto/aead.c \
 	's/CRYPTO_memcmp(a, b, len)/CRYPTO_memcmp(a, b, len ? len - 1 : 0)/'
 mutant "the type code is not authenticated" crypto/envelope.c \

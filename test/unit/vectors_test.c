@@ -191,6 +191,18 @@ check_rekey(const GcmVector *from, const GcmVector *to)
 		   dp_aead_open(aead, nonce, aad, aad_len, out, len, tag, out) &&
 		   memcmp(out, in, len) == 0,
 		   "rekey changes the key of both directions");
+
+	dp_aead_clear(aead);
+	memset(out, 0xee, sizeof(out));
+	tap_ok(!dp_aead_seal(aead, nonce, aad, aad_len, in, len, out, out_tag) &&
+		   all_zeros(out, len) && all_zeros(out_tag, DP_TAG_LEN),
+		   "a cleared context seals nothing, least of all under zeros");
+	tap_ok(!dp_aead_open(aead, nonce, aad, aad_len, in, len, tag, out) && all_zeros(out, len),
+		   "a cleared context opens nothing");
+	tap_ok(dp_aead_rekey(aead, key) &&
+		   dp_aead_seal(aead, nonce, aad, aad_len, in, len, out, out_tag) &&
+		   memcmp(out_tag, tag, DP_TAG_LEN) == 0,
+		   "a cleared context can be keyed again");
 	dp_aead_free(aead);
 }
 
