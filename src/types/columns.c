@@ -13,13 +13,17 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
 #include "types/guard_index.h"
+#include "types/inspect.h"
 #include "types/types.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
 
 PG_FUNCTION_INFO_V1(dp_columns_sql_computes);
 PG_FUNCTION_INFO_V1(dp_columns_sql_order_obstacle);
 PG_FUNCTION_INFO_V1(dp_columns_sql_may_reveal);
 PG_FUNCTION_INFO_V1(dp_columns_sql_modifier_parts);
+PG_FUNCTION_INFO_V1(dp_columns_sql_reseal_row);
 
 /* Mentions of one column, other than whether it is null. */
 static bool
@@ -104,4 +108,50 @@ dp_columns_sql_modifier_parts(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/*
+ * dataprotect._reseal_row(whole anyelement, col name) returns anyelement
+ * A table's row with the value of one column under its key's current version.
+ * A field taken from a row keeps its column's modifier, so an UPDATE assigns it
+ * as it is; a bare value would be opened, checked and sealed for the column
+ * once more, which only a reader of it may ask for.
+ */
+Datum
+dp_columns_sql_reseal_row(PG_FUNCTION_ARGS)
+{
+	HeapTupleHeader header = PG_GETARG_HEAPTUPLEHEADER(0);
+	const char *col = NameStr(*PG_GETARG_NAME(1));
+	TupleDesc	desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(header),
+											  HeapTupleHeaderGetTypMod(header));
+	HeapTupleData tuple;
+	HeapTuple	result;
+	Datum		value = (Datum) 0;
+	bool		isnull = true;
+	int			attnum = 0;
+	int			i;
+
+	for (i = 0; i < desc->natts && attnum == 0; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), col) == 0)
+			attnum = i + 1;
+	}
+	if (attnum == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("row has no column \"%s\"", col)));
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+	tuple.t_data = header;
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	value = heap_getattr(&tuple, attnum, desc, &isnull);
+	if (!isnull)
+		value = PointerGetDatum(dp_inspect_reseal(dp_typeinfo_get(TupleDescAttr(desc, attnum - 1)->atttypid),
+												  PG_DETOAST_DATUM_PACKED(value)));
+	result = heap_modify_tuple_by_cols(&tuple, desc, 1, &attnum, &value, &isnull);
+	ReleaseTupleDesc(desc);
+	PG_RETURN_DATUM(HeapTupleGetDatum(result));
 }

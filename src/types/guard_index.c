@@ -92,9 +92,11 @@ key_expires(const char *name)
 {
 	Relation	rel;
 	HeapTuple	tuple;
+	NameData	wanted;
 	bool		isnull = true;
 
-	tuple = find_policy_row("key", "name", F_TEXTEQ, CStringGetTextDatum(name), &rel);
+	namestrcpy(&wanted, name);
+	tuple = find_policy_row("key", "name", F_NAMEEQ, NameGetDatum(&wanted), &rel);
 	if (tuple != NULL)
 		(void) heap_getattr(tuple, get_attnum(RelationGetRelid(rel), "keep"),
 							RelationGetDescr(rel), &isnull);

@@ -11,6 +11,7 @@
 #include "commands/vacuum.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "types/inspect.h"
 #include "types/types.h"
 #include "types/value.h"
 #include "utils/builtins.h"
@@ -66,15 +67,9 @@ dp_check_value_sql(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(ok);
 }
 
-/*
- * The same value under its named key's current version, for reencrypt(): a
- * subject's value and an unreadable one stay as they are.  Not a read.
- */
-Datum
-dp_reseal_sql(PG_FUNCTION_ARGS)
+struct varlena *
+dp_inspect_reseal(const DpTypeInfo *info, struct varlena *datum)
 {
-	const DpTypeInfo *info = argument_info(fcinfo);
-	struct varlena *datum = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0));
 	struct varlena *result;
 	DpValue		value;
 	DpKey		key;
@@ -86,11 +81,20 @@ dp_reseal_sql(PG_FUNCTION_ARGS)
 		key.purpose != DP_PURPOSE_DATA ||
 		dp_keys_family(value.family)->current_key_id == value.env.key_id ||
 		!dp_value_open(info, &value, DP_USE_MAINTAIN, false, &plain))
-		PG_RETURN_POINTER(datum);
+		return datum;
 	dp_keys_for_seal(dp_keys_family(value.family), &key);
 	result = dp_value_seal(info, plain, &key, false, value.env.token != NULL);
 	dp_value_dispose(info, plain);
-	PG_RETURN_POINTER(result);
+	return result;
+}
+
+/* dp_inspect_reseal() of one value.  Not a read. */
+Datum
+dp_reseal_sql(PG_FUNCTION_ARGS)
+{
+	const DpTypeInfo *info = argument_info(fcinfo);
+
+	PG_RETURN_POINTER(dp_inspect_reseal(info, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0))));
 }
 
 /* Encrypted type over a base type, or NULL. */
