@@ -22,6 +22,7 @@
 	X(DP_EVENT_ACCESS_GRANTED,		20, "access.granted") \
 	X(DP_EVENT_ACCESS_REVOKED,		21, "access.revoked") \
 	X(DP_EVENT_KEY_REWRAPPED,		22, "key.rewrapped") \
+	X(DP_EVENT_KEY_IMPORTED,		23, "key.imported") \
 	X(DP_EVENT_COLUMN_ENCRYPTED,	30, "column.encrypted") \
 	X(DP_EVENT_COLUMN_DECRYPTED,	31, "column.decrypted") \
 	X(DP_EVENT_COLUMN_REENCRYPTED,	32, "column.reencrypted") \
