@@ -73,7 +73,7 @@ SELECT dataprotect.export_keys() AS exported \gset
 DELETE FROM dataprotect.key_version WHERE state = 'r';
 SELECT dataprotect.import_keys(:'exported');
 SELECT count(*) = :before AS all_there FROM dataprotect.key_version;
-SELECT state, wrapped IS NULL AS gone FROM dataprotect.key_version v JOIN dataprotect.key k USING (family) WHERE k.name = 'doomed';
+SELECT v.state, wrapped IS NULL AS gone FROM dataprotect.key_version v JOIN dataprotect.key k USING (family) WHERE k.name = 'doomed';
 SELECT dataprotect.import_keys('{}');
 SELECT dataprotect.import_keys(jsonb_set(:'exported', '{database_uid}', '"00000000-0000-0000-0000-000000000000"'));
 DROP TABLE k, d;
