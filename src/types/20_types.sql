@@ -151,8 +151,10 @@ BEGIN
         v_function := format('%s_to_%s(%1$s)', enc, (SELECT typname FROM pg_catalog.pg_type WHERE oid = r.target));
         PERFORM dataprotect._declare(v_function, r.target::text, 'dp_to_other', 'STABLE STRICT PARALLEL SAFE',
             'opens a value and casts it', true);
+        -- varchar as easily as text: functions over varchar, UNION and COALESCE with varchar columns
         EXECUTE format('CREATE CAST (%s AS %s) WITH FUNCTION %s %s', enc, r.target, v_function,
-                       CASE WHEN r.castcontext = 'e' THEN '' ELSE 'AS ASSIGNMENT' END);
+                       CASE WHEN r.target = 'varchar'::regtype AND r.castcontext = 'i' THEN 'AS IMPLICIT'
+                            WHEN r.castcontext = 'e' THEN '' ELSE 'AS ASSIGNMENT' END);
     END LOOP;
 END $$;
 COMMENT ON FUNCTION dataprotect._create_type_casts(text, regtype) IS 'declares the casts of an encrypted type';

@@ -190,7 +190,8 @@ DECLARE
 BEGIN
     FOR grantee_name IN
         SELECT DISTINCT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END
-        FROM pg_class c, aclexplode(c.relacl) x WHERE c.oid = view AND (of_owner OR x.grantee <> c.relowner)
+        FROM pg_class c, aclexplode(CASE WHEN of_owner THEN coalesce(c.relacl, acldefault('r', c.relowner)) ELSE c.relacl END) x
+        WHERE c.oid = view AND (of_owner OR x.grantee <> c.relowner)
     LOOP
         EXECUTE format('REVOKE ALL ON TABLE %s FROM %s', view, grantee_name);
     END LOOP;
@@ -224,10 +225,12 @@ AS $$
             UNION ALL
             SELECT a.attnum, a.attacl FROM pg_attribute a
             WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attacl IS NOT NULL) AS acl(attnum, items)
-        CROSS JOIN LATERAL aclexplode(acl.items) x
+        CROSS JOIN LATERAL (
+            SELECT item.position, y.* FROM unnest(acl.items) WITH ORDINALITY AS item(acl, position),
+                aclexplode(ARRAY[item.acl]) y) x
      WHERE c.oid = $1
      GROUP BY c.oid, n.nspname, c.relname, acl.attnum, x.grantee, x.privilege_type
-     ORDER BY acl.attnum, x.grantee, x.privilege_type)
+     ORDER BY acl.attnum, min(x.position), x.privilege_type)
 $$;
 COMMENT ON FUNCTION dataprotect._grant_statements(regclass) IS
     'statements that give a view made again the privileges it has now';
