@@ -77,3 +77,10 @@ SELECT v.state, wrapped IS NULL AS gone FROM dataprotect.key_version v JOIN data
 SELECT dataprotect.import_keys('{}');
 SELECT dataprotect.import_keys(jsonb_set(:'exported', '{database_uid}', '"00000000-0000-0000-0000-000000000000"'));
 DROP TABLE k, d;
+-- a version that sealed too often, or too long, gets a successor
+UPDATE dataprotect.key_version v SET seals = (1 << 28) - 10 FROM dataprotect.key k WHERE k.current_key_id = v.key_id AND k.name = 'hr';
+SELECT dataprotect._reserve_seals(current_key_id, 100) FROM dataprotect.key WHERE name = 'hr';
+UPDATE dataprotect.key_version v SET created_at = v.created_at - interval '2 years' FROM dataprotect.key k WHERE k.current_key_id = v.key_id AND k.name = 'money';
+SELECT dataprotect._rotate_due();
+SELECT dataprotect._rotate_due();
+SELECT name, current_version FROM dataprotect.keys WHERE name IN ('hr', 'money') ORDER BY 1;

@@ -54,6 +54,7 @@ CREATE TABLE dataprotect.key_version (
     created_at timestamptz NOT NULL DEFAULT now(),
     state_since timestamptz NOT NULL DEFAULT now(),
     reason text,
+    seals int8 NOT NULL DEFAULT 0,
     CHECK ((state = 'd') = (wrapped IS NULL))
 );
 CREATE INDEX key_version_family_idx ON dataprotect.key_version (family, purpose, version);
@@ -98,8 +99,8 @@ CREATE TRIGGER keys_changed AFTER UPDATE OR DELETE OR TRUNCATE ON dataprotect.ep
     FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed();
 CREATE TRIGGER keys_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON dataprotect.key
     FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed();
-CREATE TRIGGER keys_changed AFTER UPDATE OR DELETE OR TRUNCATE ON dataprotect.key_version
-    FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed();
+CREATE TRIGGER keys_changed AFTER UPDATE OF key_id, family, purpose, version, epoch, state, wrapped OR DELETE OR TRUNCATE
+    ON dataprotect.key_version FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed();
 CREATE TRIGGER keys_changed AFTER UPDATE OR DELETE OR TRUNCATE ON dataprotect.subject_key
     FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed();
 ALTER TABLE dataprotect.instance ENABLE ALWAYS TRIGGER keys_changed;
@@ -215,6 +216,46 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._mint_version(int4) IS 'makes the next version of a named key and lets it seal from now on';
 REVOKE ALL ON FUNCTION dataprotect._mint_version(int4) FROM PUBLIC;
+
+-- Counts seals ahead of use; a version that is used up gets a successor.
+CREATE FUNCTION dataprotect._reserve_seals(version_key_id int8, n int4) RETURNS text
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_family int4;
+BEGIN
+    UPDATE dataprotect.key_version SET seals = seals + n
+        WHERE key_id = version_key_id AND seals + n <= (1 << 28);
+    IF FOUND THEN
+        RETURN 'reserved';
+    END IF;
+    SELECT k.family INTO v_family FROM dataprotect.key k WHERE k.current_key_id = version_key_id FOR UPDATE;
+    IF FOUND THEN
+        PERFORM dataprotect._mint_version(v_family);
+    END IF;
+    RETURN 'rotated';
+END $$;
+COMMENT ON FUNCTION dataprotect._reserve_seals(int8, int4) IS 'counts seals of a key version ahead of use; "rotated" where it is used up and has a successor';
+REVOKE ALL ON FUNCTION dataprotect._reserve_seals(int8, int4) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._rotate_due() RETURNS int
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    r record;
+    v_rotated int := 0;
+BEGIN
+    FOR r IN
+        SELECT k.family, k.name FROM dataprotect.key k JOIN dataprotect.key_version v ON v.key_id = k.current_key_id
+        WHERE k.state = 'a' AND v.created_at + k.rotation_period <= now()
+        ORDER BY k.family FOR UPDATE OF k SKIP LOCKED
+    LOOP
+        PERFORM dataprotect._mint_version(r.family);
+        PERFORM dataprotect._event('key.rotated', r.name, jsonb_build_object('by', 'rotation period'));
+        v_rotated := v_rotated + 1;
+    END LOOP;
+    RETURN v_rotated;
+END $$;
+COMMENT ON FUNCTION dataprotect._rotate_due() IS 'gives a new version to every key whose rotation period is over; how many';
+REVOKE ALL ON FUNCTION dataprotect._rotate_due() FROM PUBLIC;
 
 -- Returns the new ids as text: the caller puts them into the shared pool.
 CREATE FUNCTION dataprotect._mint_spares(key_family int4, n int4) RETURNS text
@@ -589,7 +630,7 @@ CREATE VIEW dataprotect.key_versions AS
                 WHEN 6 THEN 'audit seal' WHEN 7 THEN 'audit chain' WHEN 8 THEN 'policy' END AS purpose,
            CASE v.state WHEN 'a' THEN 'active' WHEN 'r' THEN 'retired' WHEN 's' THEN 'suspended'
                 WHEN 'd' THEN 'destroyed' WHEN 'p' THEN CASE WHEN s.key_id IS NULL THEN 'spare' ELSE 'active' END END AS state,
-           to_hex(v.key_id) AS key_id, e.epoch, e.kms_uri, s.account_type, s.subject, v.created_at, v.state_since, v.reason
+           to_hex(v.key_id) AS key_id, e.epoch, e.kms_uri, s.account_type, s.subject, v.created_at, v.state_since, v.reason, v.seals
     FROM dataprotect.key_version v
          LEFT JOIN dataprotect.key k ON k.family = v.family
          LEFT JOIN dataprotect.epoch e ON e.key_id = v.epoch

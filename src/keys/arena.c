@@ -41,6 +41,16 @@ typedef struct SparePool
 	uint64		key_id[POOL_SIZE];
 } SparePool;
 
+#define MAX_BUDGETS		128
+
+/* Seals that are reserved for a key and not taken by a backend yet. */
+typedef struct SealBudget
+{
+	Oid			database;
+	uint64		key_id;
+	uint32		left;
+} SealBudget;
+
 typedef struct DatabaseSlot
 {
 	Oid			database;
@@ -56,6 +66,8 @@ typedef struct DpArenaShared
 	LWLock	   *epoch_lock;
 	LWLock	   *control_lock;	/* guards all below */
 	DatabaseSlot databases[MAX_DATABASES];
+	SealBudget	budgets[MAX_BUDGETS];
+	int			next_budget;
 	int			next_pool;
 	SparePool	pools[MAX_POOLS];
 } DpArenaShared;
@@ -443,5 +455,53 @@ dp_arena_push_spares(Oid database, int32 family, const uint64 *key_ids, int n)
 	}
 	for (i = 0; i < n && pool->n < POOL_SIZE; i++)
 		pool->key_id[pool->n++] = key_ids[i];
+	LWLockRelease(shared->control_lock);
+}
+
+static SealBudget *
+find_budget(Oid database, uint64 key_id)
+{
+	int			i;
+
+	for (i = 0; i < MAX_BUDGETS; i++)
+	{
+		if (shared->budgets[i].key_id == key_id && shared->budgets[i].database == database)
+			return &shared->budgets[i];
+	}
+	return NULL;
+}
+
+bool
+dp_arena_take_seals(Oid database, uint64 key_id, uint32 n)
+{
+	SealBudget *budget;
+	bool		taken;
+
+	LWLockAcquire(shared->control_lock, LW_EXCLUSIVE);
+	budget = find_budget(database, key_id);
+	taken = budget != NULL && budget->left >= n;
+	if (taken)
+		budget->left -= n;
+	LWLockRelease(shared->control_lock);
+	return taken;
+}
+
+void
+dp_arena_add_seals(Oid database, uint64 key_id, uint32 n)
+{
+	SealBudget *budget;
+
+	LWLockAcquire(shared->control_lock, LW_EXCLUSIVE);
+	budget = find_budget(database, key_id);
+	if (budget == NULL)
+	{
+		/* What is pushed out was counted and is only never used. */
+		budget = &shared->budgets[shared->next_budget];
+		shared->next_budget = (shared->next_budget + 1) % MAX_BUDGETS;
+		budget->database = database;
+		budget->key_id = key_id;
+		budget->left = 0;
+	}
+	budget->left += n;
 	LWLockRelease(shared->control_lock);
 }

@@ -36,6 +36,7 @@ typedef struct LocalSlot
 	bool		readable;		/* for DP_USE_READ */
 	bool		maintainable;	/* for DP_USE_MAINTAIN */
 	bool		keyed;
+	uint32		seals_left;		/* of this backend's allowance */
 	TimestampTz refresh_at;
 	TimestampTz expires_at;
 	DpAead	   *aead;			/* kept over uses, re-keyed; NULL until first */
@@ -279,6 +280,7 @@ fill_slot(LocalSlot *slot, const DpArenaEntry *entry)
 	slot->refresh_at = entry->refresh_at;
 	slot->expires_at = entry->expires_at;
 	slot->keyed = false;
+	slot->seals_left = 0;
 	if (!gone)
 	{
 		if (slot->aead == NULL)
@@ -467,21 +469,52 @@ dp_keys_family_by_name(const char *name)
 	return remember_family(&row);
 }
 
+static void
+report_unsealable(const DpFamily *family)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("key \"%s\" is %s", NameStr(family->name),
+					family->state == DP_KEY_DESTROYED ? "destroyed" : "suspended"),
+			 errdetail("Nothing can be written under it."),
+			 errhint("See dataprotect.keys for the reason.")));
+}
+
 void
 dp_keys_for_seal(const DpFamily *family, DpKey *out)
 {
-	NameData	name = family->name;
-	char		state = family->state;
-	uint64		key_id = family->current_key_id;
+	DpFamily	copy = *family;
+	int			attempt;
 
-	if (state != DP_KEY_ACTIVE || key_id == 0 ||
-		dp_keys_get(key_id, DP_USE_READ, false, out) != DP_KEY_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("key \"%s\" is %s", NameStr(name),
-						state == DP_KEY_DESTROYED ? "destroyed" : "suspended"),
-				 errdetail("Nothing can be written under it."),
-				 errhint("See dataprotect.keys for the reason.")));
+	for (attempt = 0; attempt < 3; attempt++)
+	{
+		LocalSlot  *slot;
+		uint32		taken;
+
+		if (copy.state != DP_KEY_ACTIVE || copy.current_key_id == 0 ||
+			dp_keys_get(copy.current_key_id, DP_USE_READ, false, out) != DP_KEY_OK)
+			report_unsealable(&copy);
+		slot = &slots[copy.current_key_id & (N_SLOTS - 1)];
+		if (likely(slot->seals_left > 0))
+		{
+			slot->seals_left--;
+			return;
+		}
+		taken = dp_keys_take_seals(copy.current_key_id, copy.family);
+		if (taken == 0)
+			dp_keys_forget();	/* there is a new version */
+		else
+		{
+			/* Taking may have waited: see whether the slot is still this key's. */
+			(void) dp_keys_get(copy.current_key_id, DP_USE_READ, false, out);
+			slot->seals_left = taken;
+		}
+		copy = *dp_keys_family(copy.family);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("could not reserve the use of key \"%s\"", NameStr(copy.name)),
+			 errhint("Retry the statement.")));
 }
 
 /* The ids of the system's keys; false where no key was ever created. */

@@ -158,6 +158,7 @@ void
 dp_keys_init(void)
 {
 	dp_arena_init();
+	dp_keys_budget_init();
 	dp_kms_set_sink(dp_arena_put_epoch);
 	RegisterXactCallback(at_xact_end, NULL);
 	RegisterSubXactCallback(at_subxact_end, NULL);
