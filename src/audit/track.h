@@ -23,6 +23,12 @@ extern void dp_audit_comparing(int32 family, const char *key_name);
 /* True while the current statement is a COPY TO: masks are errors there. */
 extern bool dp_audit_in_copy_to(void);
 
+/*
+ * Which types are protected: the types layer, above, says it at _PG_init.  Not
+ * asked about arrays and domains, but about what they are made of.
+ */
+extern void dp_audit_set_protected_type(bool (*callback) (Oid typid));
+
 /* Hooks, shared memory, workers; from _PG_init only. */
 extern void dp_audit_init(void);
 

@@ -214,12 +214,12 @@ handle_sigterm(SIGNAL_ARGS)
 }
 
 static bool
-run_round(void)
+run_round(MemoryContext context)
 {
-	MemoryContext context = CurrentMemoryContext;
 	volatile bool more = false;
 
 	pgstat_report_activity(STATE_RUNNING, dp_worker_kinds[my_kind].name);
+	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
 		more = dp_worker_kinds[my_kind].round();
@@ -238,7 +238,8 @@ run_round(void)
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(TopMemoryContext);
+	MemoryContextReset(context);
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	return more;
@@ -248,6 +249,7 @@ run_round(void)
 void
 dp_worker_main(Datum main_arg)
 {
+	MemoryContext context;
 	Oid			database;
 
 	my_slot = DatumGetInt32(main_arg) / DP_WORKER_MAX_KINDS;
@@ -262,6 +264,8 @@ dp_worker_main(Datum main_arg)
 	database = dp_worker_shared->database[my_slot].oid;
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	dp_worker_configure_session();
+	context = AllocSetContextCreate(TopMemoryContext, "dataprotect worker round",
+									ALLOCSET_DEFAULT_SIZES);
 
 	for (;;)
 	{
@@ -276,7 +280,7 @@ dp_worker_main(Datum main_arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		if (run_round())
+		if (run_round(context))
 			continue;
 		nap = dp_worker_kinds[my_kind].naptime_ms;
 		if (nap == 0)

@@ -15,7 +15,8 @@
 /*
  * Register a kind of per-database worker; from _PG_init only.
  * round: called in a worker connected to the database as the bootstrap
- * superuser, outside a transaction, about every naptime seconds (0: takes
+ * superuser, outside a transaction, in a memory context that is reset after it,
+ * about every naptime seconds (0: takes
  * dataprotect.worker_naptime) and whenever dp_worker_wake() was called.
  * Returns true where more work waits and it wants to be called at once.  An
  * error in a round is logged without its statement, and the round is repeated

@@ -31,6 +31,14 @@ dp_event_code(const char *name, DpEventCode *out_code)
 	return false;
 }
 
+/* Tells of something that failed: the transaction's end changes nothing in it. */
+static bool
+is_failure(DpEventCode code)
+{
+	return code == DP_EVENT_ACCESS_DENIED || code == DP_EVENT_WORKER_FAILED ||
+		code == DP_EVENT_KMS_FAILED;
+}
+
 void
 dp_event_admin(DpEventCode code, const char *key_name, const char *detail_json)
 {
@@ -38,7 +46,7 @@ dp_event_admin(DpEventCode code, const char *key_name, const char *detail_json)
 
 	memset(&record, 0, sizeof(record));
 	record.kind = DP_RECORD_ADMIN;
-	record.outcome = DP_OUTCOME_STARTED;
+	record.outcome = is_failure(code) ? DP_OUTCOME_ERROR : DP_OUTCOME_STARTED;
 	record.event = code;
 	dp_actor_fill(&record, detail_json);
 	if (key_name != NULL)

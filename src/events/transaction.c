@@ -48,7 +48,7 @@ dp_transaction_append(const DpRecord *record, Size reserve)
 
 	if (len == 0)
 		elog(ERROR, "audit record is too long");
-	if (nest == 0)
+	if (nest == 0 || (record->kind == DP_RECORD_ADMIN && record->outcome != DP_OUTCOME_STARTED))
 		return dp_ring_append(MyDatabaseId, buf, len, reserve);
 
 	is_new = n_levels == 0 || levels[n_levels - 1].nest < nest;

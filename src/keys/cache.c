@@ -691,12 +691,14 @@ void
 dp_keys_preload_system(void)
 {
 	DpKey		literal;
+	DpKey		audit_seal;
 
 	if (!know_system_keys() || prf != NULL)
 		return;
 	if (!try_epoch_of(system_keys.prf))
 		return;
 	dp_keys_literal(&literal);
+	(void) dp_keys_get(system_keys.audit_seal, DP_USE_READ, false, &audit_seal);
 	(void) dp_keys_prf();
 }
 

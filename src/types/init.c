@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "audit/track.h"
 #include "types/context.h"
 #include "types/guard.h"
 #include "types/hide.h"
@@ -17,4 +18,5 @@ dp_types_init(void)
 	dp_context_init();
 	dp_guard_init();
 	dp_hide_init();
+	dp_audit_set_protected_type(dp_type_is_encrypted);
 }

@@ -1,0 +1,148 @@
+--
+-- The audit log.  audit_record holds what the collector took from the segment
+-- files, chained by mac (src/audit/chain.h); nobody else writes there.
+-- audit_log is what people read.
+--
+CREATE TABLE dataprotect.audit_record (
+	seq bigint NOT NULL,
+	at timestamptz NOT NULL,
+	kind "char" NOT NULL,
+	instance uuid NOT NULL,
+	ring_seq bigint NOT NULL,
+	session bigint NOT NULL,
+	event int2 NOT NULL,
+	outcome "char" NOT NULL,
+	ref_seq bigint,
+	ref_end bigint,
+	session_role text,
+	role text,
+	columns text[],
+	keys text[],
+	opened bigint[],
+	compared bigint[],
+	sealed bytea,
+	mac bytea NOT NULL,
+	PRIMARY KEY (seq, at)
+) PARTITION BY RANGE (at);
+CREATE INDEX audit_record_at ON dataprotect.audit_record (at);
+CREATE INDEX audit_record_result ON dataprotect.audit_record (ref_seq) WHERE kind = 'r';
+CREATE INDEX audit_record_range ON dataprotect.audit_record (session, ref_end) WHERE kind = 'x';
+REVOKE ALL ON dataprotect.audit_record FROM PUBLIC;
+COMMENT ON TABLE dataprotect.audit_record IS 'raw audit records, one per intent, result, administrative act and end of a transaction; partitioned by month, chained by mac';
+
+CREATE TABLE dataprotect.audit_head (
+	id bool PRIMARY KEY DEFAULT true CHECK (id),
+	seq bigint NOT NULL,
+	mac bytea NOT NULL,
+	sig bytea NOT NULL
+);
+REVOKE ALL ON dataprotect.audit_head FROM PUBLIC;
+COMMENT ON TABLE dataprotect.audit_head IS 'newest row of the audit chain, signed with the chain key';
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.audit_head', '');
+
+CREATE TABLE dataprotect.audit_cursor (
+	instance uuid PRIMARY KEY,
+	ring_seq bigint NOT NULL,
+	sig bytea NOT NULL
+);
+REVOKE ALL ON dataprotect.audit_cursor FROM PUBLIC;
+COMMENT ON TABLE dataprotect.audit_cursor IS 'how far the segments of each instance are in audit_record, signed with the chain key';
+
+CREATE TABLE dataprotect.audit_open (
+	instance uuid NOT NULL,
+	ring_seq bigint NOT NULL,
+	session bigint NOT NULL,
+	kind "char" NOT NULL,
+	PRIMARY KEY (instance, ring_seq)
+);
+REVOKE ALL ON dataprotect.audit_open FROM PUBLIC;
+COMMENT ON TABLE dataprotect.audit_open IS 'records whose outcome is not known yet';
+
+CREATE FUNCTION dataprotect._audit_batch() RETURNS SETOF dataprotect.audit_record
+	LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_batch';
+REVOKE ALL ON FUNCTION dataprotect._audit_batch() FROM PUBLIC;
+COMMENT ON FUNCTION dataprotect._audit_batch() IS 'rows that the collector is about to store';
+
+CREATE FUNCTION dataprotect._audit_start() RETURNS void
+	LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_start';
+REVOKE ALL ON FUNCTION dataprotect._audit_start() FROM PUBLIC;
+COMMENT ON FUNCTION dataprotect._audit_start() IS 'makes the log of this installation begin now';
+SELECT dataprotect._audit_start();
+
+CREATE FUNCTION dataprotect._audit_unseal(sealed bytea,
+	OUT actor text, OUT client text, OUT application text, OUT purpose text, OUT detail jsonb) RETURNS record
+	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'dp_audit_unseal';
+REVOKE ALL ON FUNCTION dataprotect._audit_unseal(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._audit_unseal(bytea) TO dataprotect_auditor;
+COMMENT ON FUNCTION dataprotect._audit_unseal(bytea) IS 'opens the personal fields of an audit record for members of dataprotect_auditor';
+
+CREATE FUNCTION dataprotect._event_name(event int2) RETURNS text
+	LANGUAGE c STRICT IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_audit_event_name';
+REVOKE ALL ON FUNCTION dataprotect._event_name(int2) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._event_name(int2) TO dataprotect_auditor;
+COMMENT ON FUNCTION dataprotect._event_name(int2) IS 'name of an event of the catalogue';
+
+CREATE FUNCTION dataprotect._event(event text, key text, detail jsonb) RETURNS void
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_event';
+REVOKE ALL ON FUNCTION dataprotect._event(text, text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION dataprotect._event(text, text, jsonb) IS 'records an administrative act; refuses events that are not in the catalogue';
+
+CREATE FUNCTION dataprotect.flush_audit_log(timeout interval DEFAULT '10 seconds') RETURNS bool
+	LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_flush';
+REVOKE ALL ON FUNCTION dataprotect.flush_audit_log(interval) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.flush_audit_log(interval) TO dataprotect_auditor, dataprotect_admin;
+COMMENT ON FUNCTION dataprotect.flush_audit_log(interval) IS 'waits until everything recorded so far is in audit_log; false where the time did not suffice';
+
+CREATE FUNCTION dataprotect.verify_audit_log(OUT ok bool, OUT checked bigint, OUT first_bad bigint, OUT detail text)
+	RETURNS record LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'dp_audit_verify';
+REVOKE ALL ON FUNCTION dataprotect.verify_audit_log() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.verify_audit_log() TO dataprotect_auditor, dataprotect_admin;
+COMMENT ON FUNCTION dataprotect.verify_audit_log() IS 'checks the chain over every row of the audit log, and that none is missing at its end';
+
+CREATE VIEW dataprotect.audit_log WITH (security_barrier) AS
+SELECT i.seq,
+	i.at,
+	dataprotect._event_name(i.event) AS event,
+	CASE
+		WHEN known.outcome = 's' THEN coalesce(ending.name, 'started')
+		WHEN known.outcome = 'o' THEN coalesce(ending.name, 'ok')
+		WHEN known.outcome = 'e' THEN 'error'
+		WHEN known.outcome = 'b' THEN 'rolled_back'
+		WHEN known.outcome = 'c' THEN 'cancelled'
+		WHEN known.outcome = 'l' THEN 'lost'
+	END AS outcome,
+	i.session_role,
+	i.role,
+	personal.actor,
+	personal.client,
+	personal.application,
+	pg_catalog.current_database()::text AS database,
+	coalesce(i.columns, '{}') || coalesce(result.columns, '{}') AS columns,
+	coalesce(result.keys, i.keys, '{}') AS keys,
+	(SELECT coalesce(pg_catalog.sum(n), 0)::bigint FROM pg_catalog.unnest(coalesce(result.opened, i.opened)) AS n) AS values_opened,
+	(SELECT coalesce(pg_catalog.sum(n), 0)::bigint FROM pg_catalog.unnest(coalesce(result.compared, i.compared)) AS n) AS values_compared,
+	personal.purpose,
+	personal.detail
+FROM dataprotect.audit_record AS i
+	LEFT JOIN LATERAL (
+		SELECT r.outcome, r.columns, r.keys, r.opened, r.compared
+		FROM dataprotect.audit_record AS r
+		WHERE r.kind = 'r' AND r.ref_seq = i.ring_seq AND r.instance = i.instance AND i.outcome = 's'
+		LIMIT 1) AS result ON true
+	CROSS JOIN LATERAL (SELECT coalesce(result.outcome, i.outcome) AS outcome) AS known
+	LEFT JOIN LATERAL (
+		SELECT CASE x.outcome WHEN 'b' THEN 'rolled_back' WHEN 'o' THEN 'ok' END AS name
+		FROM dataprotect.audit_record AS x
+		WHERE x.kind = 'x' AND x.session = i.session AND x.instance = i.instance
+			AND x.ref_end >= i.ring_seq AND x.ref_seq <= i.ring_seq
+			AND (x.event = 0 OR i.kind = 'e')
+		ORDER BY x.outcome
+		LIMIT 1) AS ending ON known.outcome IN ('s', 'o')
+	CROSS JOIN LATERAL dataprotect._audit_unseal(i.sealed) AS personal
+WHERE i.kind IN ('i', 'e')
+	AND NOT (i.kind = 'i' AND known.outcome = 'o'
+		AND 0 = ALL (coalesce(result.opened, i.opened, '{}')) AND 0 = ALL (coalesce(result.compared, i.compared, '{}')));
+REVOKE ALL ON dataprotect.audit_log FROM PUBLIC;
+GRANT SELECT ON dataprotect.audit_log TO dataprotect_auditor;
+COMMENT ON VIEW dataprotect.audit_log IS 'who did what: one row for each statement that opened protected values and each administrative act';

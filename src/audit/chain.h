@@ -1,0 +1,69 @@
+/*
+ * chain.h
+ *	  The keyed chain over the rows of dataprotect.audit_record.
+ *
+ *	mac(n)  = HMAC(chain key, 'c' || mac(n-1) || canonical bytes of row n)
+ *	mac(0)  = 32 zero bytes
+ *	head    : HMAC(chain key, 'h' || seq || mac), of the newest row
+ *	cursor  : HMAC(chain key, 'u' || instance || ring_seq)
+ *
+ * Canonical bytes: every column but mac in the table's order: one byte 0 for
+ * NULL, else 1, then the value: integers and times 8 bytes big endian, texts,
+ * bytes and uuids with a 4-byte length, arrays with a 4-byte number of elements
+ * and each element the same way.  Nothing in it depends on the machine.
+ */
+#ifndef DP_AUDIT_CHAIN_H
+#define DP_AUDIT_CHAIN_H
+
+#include "postgres.h"
+
+#include "crypto/aead.h"
+#include "lib/stringinfo.h"
+
+/* Columns of dataprotect.audit_record, in order (01_audit.sql). */
+typedef enum DpAuditColumn
+{
+	DP_AUDIT_SEQ,				/* int8 */
+	DP_AUDIT_AT,				/* timestamptz */
+	DP_AUDIT_KIND,				/* "char" */
+	DP_AUDIT_INSTANCE,			/* uuid */
+	DP_AUDIT_RING_SEQ,			/* int8 */
+	DP_AUDIT_SESSION,			/* int8 */
+	DP_AUDIT_EVENT,				/* int2; for a range: its scope */
+	DP_AUDIT_OUTCOME,			/* "char" */
+	DP_AUDIT_REF_SEQ,			/* int8 */
+	DP_AUDIT_REF_END,			/* int8 */
+	DP_AUDIT_SESSION_ROLE,		/* text */
+	DP_AUDIT_ROLE,				/* text */
+	DP_AUDIT_COLUMNS,			/* text[] */
+	DP_AUDIT_KEYS,				/* text[] */
+	DP_AUDIT_OPENED,			/* int8[] */
+	DP_AUDIT_COMPARED,			/* int8[] */
+	DP_AUDIT_SEALED,			/* bytea */
+	DP_AUDIT_MAC,				/* bytea; not part of the canonical bytes */
+	DP_AUDIT_N_COLUMNS
+} DpAuditColumn;
+
+#define DP_AUDIT_COLUMN_LIST \
+	"seq, at, kind, instance, ring_seq, session, event, outcome, ref_seq, ref_end, " \
+	"session_role, role, columns, keys, opened, compared, sealed, mac"
+
+#define DP_CHAIN_MAC_LEN DP_PRF_OUT_LEN
+
+typedef struct DpChainPoint
+{
+	int64		seq;
+	uint8		mac[DP_CHAIN_MAC_LEN];
+} DpChainPoint;
+
+/* mac of the row after previous; false only where the PRF fails. */
+extern bool dp_chain_row_mac(DpPrf *chain, const uint8 *previous, const Datum *values,
+							 const bool *nulls, uint8 *out_mac) DP_MUST_CHECK;
+extern bool dp_chain_head_mac(DpPrf *chain, const DpChainPoint *head, uint8 *out_mac) DP_MUST_CHECK;
+extern bool dp_chain_cursor_mac(DpPrf *chain, const uint8 *instance, int64 ring_seq,
+								uint8 *out_mac) DP_MUST_CHECK;
+
+/* A number that names the chain key. */
+extern bool dp_chain_name(DpPrf *chain, uint64 *out_name) DP_MUST_CHECK;
+
+#endif							/* DP_AUDIT_CHAIN_H */

@@ -1,0 +1,21 @@
+/*
+ * collector.h
+ *	  What the collector and the verifier share; for audit/ only, inside SPI.
+ */
+#ifndef DP_AUDIT_COLLECTOR_H
+#define DP_AUDIT_COLLECTOR_H
+
+#include "postgres.h"
+
+#include "audit/chain.h"
+
+/* The chain key, or an error where no key was ever created. */
+extern DpPrf *dp_audit_require_chain(void);
+
+/* The signed head; false where it is missing or its signature is wrong. */
+extern bool dp_audit_read_head(DpChainPoint *out, bool lock);
+
+/* The second witness in the ring file; false where there is none for this key. */
+extern bool dp_audit_read_witness(DpChainPoint *out);
+
+#endif							/* DP_AUDIT_COLLECTOR_H */

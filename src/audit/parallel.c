@@ -1,0 +1,204 @@
+/*
+ * parallel.c
+ *	  Shared slots for the counts of parallel workers.
+ *
+ * Every field of a slot is under shared->lock.
+ */
+#include "postgres.h"
+
+#include "audit/parallel.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+
+#define N_SLOTS 128
+
+typedef struct Slot
+{
+	pid_t		leader;			/* 0: free */
+	int			n;
+	DpAuditCount counts[DP_AUDIT_MAX_COUNTS];
+} Slot;
+
+typedef struct ParallelShared
+{
+	LWLock	   *lock;
+	Slot		slots[N_SLOTS];
+} ParallelShared;
+
+static ParallelShared *shared = NULL;
+static bool claimed = false;
+
+static shmem_request_hook_type previous_shmem_request_hook = NULL;
+static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
+
+DpAuditCount *
+dp_audit_count(DpAuditCount *counts, int *n, int32 family, const char *name)
+{
+	DpAuditCount *count;
+
+	for (int i = 0; i < *n; i++)
+		if (counts[i].family == family)
+			return &counts[i];
+	if (*n >= DP_AUDIT_MAX_COUNTS)
+	{
+		count = &counts[DP_AUDIT_MAX_COUNTS - 1];
+		strlcpy(count->name, "(several)", NAMEDATALEN);
+		return count;
+	}
+	count = &counts[(*n)++];
+	count->family = family;
+	count->opened = 0;
+	count->compared = 0;
+	strlcpy(count->name, name, NAMEDATALEN);
+	return count;
+}
+
+static void
+add_counts(DpAuditCount *to, int *n_to, const DpAuditCount *from, int n_from)
+{
+	for (int i = 0; i < n_from; i++)
+	{
+		DpAuditCount *count = dp_audit_count(to, n_to, from[i].family, from[i].name);
+
+		count->opened += from[i].opened;
+		count->compared += from[i].compared;
+	}
+}
+
+static Slot *
+find_slot(pid_t leader)
+{
+	for (int i = 0; i < N_SLOTS; i++)
+		if (shared->slots[i].leader == leader)
+			return &shared->slots[i];
+	return NULL;
+}
+
+static void
+release_slot(int code, Datum arg)
+{
+	Slot	   *slot;
+
+	if (!claimed)
+		return;
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(MyProcPid);
+	if (slot != NULL)
+		slot->leader = 0;
+	LWLockRelease(shared->lock);
+	claimed = false;
+}
+
+bool
+dp_parallel_claim(void)
+{
+	static bool registered = false;
+	Slot	   *slot;
+
+	if (claimed)
+		return true;
+	if (!registered)
+	{
+		before_shmem_exit(release_slot, (Datum) 0);
+		registered = true;
+	}
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(0);
+	if (slot != NULL)
+	{
+		slot->leader = MyProcPid;
+		slot->n = 0;
+		claimed = true;
+	}
+	LWLockRelease(shared->lock);
+	return claimed;
+}
+
+static pid_t
+leader_pid(void)
+{
+	return MyProc->lockGroupLeader ? MyProc->lockGroupLeader->pid : 0;
+}
+
+bool
+dp_parallel_has_leader(void)
+{
+	pid_t		leader = leader_pid();
+	bool		found;
+
+	if (leader == 0)
+		return false;
+	LWLockAcquire(shared->lock, LW_SHARED);
+	found = find_slot(leader) != NULL;
+	LWLockRelease(shared->lock);
+	return found;
+}
+
+void
+dp_parallel_add(const DpAuditCount *counts, int n)
+{
+	pid_t		leader = leader_pid();
+	Slot	   *slot;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = leader != 0 ? find_slot(leader) : NULL;
+	if (slot != NULL)
+		add_counts(slot->counts, &slot->n, counts, n);
+	LWLockRelease(shared->lock);
+}
+
+void
+dp_parallel_take(DpAuditCount *counts, int *n)
+{
+	Slot	   *slot;
+
+	if (!claimed)
+		return;
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(MyProcPid);
+	if (slot != NULL)
+	{
+		add_counts(counts, n, slot->counts, slot->n);
+		slot->leader = 0;
+	}
+	LWLockRelease(shared->lock);
+	claimed = false;
+}
+
+static void
+request_shmem(void)
+{
+	if (previous_shmem_request_hook)
+		previous_shmem_request_hook();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(ParallelShared)));
+	RequestNamedLWLockTranche("dataprotect audit workers", 1);
+}
+
+static void
+startup_shmem(void)
+{
+	bool		found;
+
+	if (previous_shmem_startup_hook)
+		previous_shmem_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("dataprotect audit workers", sizeof(ParallelShared), &found);
+	if (!found)
+	{
+		memset(shared, 0, sizeof(ParallelShared));
+		shared->lock = &GetNamedLWLockTranche("dataprotect audit workers")->lock;
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+dp_parallel_init(void)
+{
+	previous_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shmem;
+	previous_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup_shmem;
+}

@@ -1,0 +1,373 @@
+/*
+ * redact.c
+ *	  In a database with the extension neither the server log nor
+ *	  pg_stat_activity shows constants or parameters of statements.
+ *
+ * The log hook prints the redacted report itself, by a nested EmitErrorReport,
+ * and takes the server log off the original: the client still gets its own
+ * text.  Nothing in here may raise an error; in doubt a text is withheld.
+ *
+ *	field			shown in the log
+ *	statement		with constants replaced by "?", or withheld
+ *	message			logged statements likewise; quoted parts of data and syntax
+ *					errors replaced; withheld where it repeats a constant
+ *	detail			only for classes of errors whose detail is not data
+ *	context			known lines without data; COPY up to the line number
+ *	internal query	as the statement
+ */
+#include "postgres.h"
+
+#include "audit/columns.h"
+#include "audit/frames.h"
+#include "audit/literals.h"
+#include "base/worker.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
+#include "pgstat.h"
+#include "tcop/tcopprot.h"
+#include "utils/elog.h"
+
+#define WITHHELD "(withheld by dataprotect)"
+
+static emit_log_hook_type previous_emit_log = NULL;
+static post_parse_analyze_hook_type previous_post_parse = NULL;
+static bool emitting = false;
+
+/* palloc'd; never NULL. */
+static char *
+redact_sql(const char *sql)
+{
+	Size		len = strlen(sql);
+	char	   *out = palloc(len + sizeof(WITHHELD));
+
+	if (!dp_literals_remove(sql, len, out))
+		strcpy(out, WITHHELD);
+	return out;
+}
+
+/* Replace what stands between double quotes. */
+static char *
+redact_quoted(const char *text)
+{
+	char	   *out = palloc(strlen(text) * 2 + 8);
+	char	   *to = out;
+	const char *open = NULL;
+
+	for (; *text != '\0'; text++)
+	{
+		if (*text == '"')
+		{
+			if (open == NULL)
+			{
+				*to++ = '"';
+				*to++ = '?';
+				open = text;
+			}
+			else
+			{
+				*to++ = '"';
+				open = NULL;
+			}
+		}
+		else if (open == NULL)
+			*to++ = *text;
+	}
+	*to = '\0';
+	return out;
+}
+
+static bool
+ends_with(const char *text, const char *end, Size *out_prefix)
+{
+	Size		text_len = strlen(text);
+	Size		end_len = strlen(end);
+
+	if (text_len < end_len || strcmp(text + text_len - end_len, end) != 0)
+		return false;
+	*out_prefix = text_len - end_len;
+	return true;
+}
+
+/*
+ * auto_explain in text form: all before the first plan line (the query and its
+ * parameters) loses its constants; in the plan, quoted constants and those that
+ * stand alone go, costs stay.
+ */
+static char *
+redact_plan(const char *message)
+{
+	const char *plan = strstr(message, "plan:\n");
+	const char *body;
+	const char *first_node;
+	char	   *query;
+	char	   *out;
+	char	   *to;
+
+	if (plan == NULL)
+		return pstrdup(WITHHELD);
+	body = plan + strlen("plan:\n");
+	if (strncmp(body, "Query Text: ", 12) != 0 || (first_node = strstr(body, "(cost=")) == NULL)
+		return psprintf("%.*s%s", (int) (body - message), message, WITHHELD);
+	while (first_node > body && first_node[-1] != '\n')
+		first_node--;
+	query = redact_sql(pnstrdup(body + 12, first_node - body - 12));
+	out = palloc(strlen(message) + strlen(query) + 64);
+	to = out + sprintf(out, "%.*sQuery Text: %s\n", (int) (body - message), message, query);
+	for (const char *p = first_node; *p != '\0';)
+	{
+		const char *line_end = strchr(p, '\n');
+		Size		len = line_end ? line_end - p : strlen(p);
+		char	   *line = pnstrdup(p, len);
+
+		if (strstr(line, "(cost=") != NULL || strstr(line, "(actual ") != NULL)
+		{
+			char	   *paren = strstr(line, "  (");
+
+			to += sprintf(to, "%.*s%s", paren ? (int) (paren - line) : 0, line, paren ? paren : "");
+		}
+		else
+			to += sprintf(to, "%s", redact_sql(line));
+		if (line_end == NULL)
+			break;
+		*to++ = '\n';
+		p = line_end + 1;
+	}
+	*to = '\0';
+	return out;
+}
+
+static bool
+logs_statement(const ErrorData *edata)
+{
+	const char *id = edata->message_id;
+
+	return edata->elevel <= LOG && id != NULL &&
+		(strncmp(id, "statement: ", 11) == 0 || strncmp(id, "duration: ", 10) == 0 ||
+		 strncmp(id, "execute ", 8) == 0);
+}
+
+static bool
+shows_quoted_data(int sqlstate)
+{
+	return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_DATA_EXCEPTION ||
+		sqlstate == ERRCODE_SYNTAX_ERROR;
+}
+
+static char *
+redact_message(const ErrorData *edata, const char *statement)
+{
+	Size		prefix;
+
+	if (edata->message == NULL)
+		return NULL;
+	if (logs_statement(edata))
+	{
+		if (strstr(edata->message_id, "plan:") != NULL)
+			return redact_plan(edata->message);
+		if (statement != NULL && ends_with(edata->message, statement, &prefix))
+			return psprintf("%.*s%s", (int) prefix, edata->message, redact_sql(statement));
+		if (strcmp(edata->message_id, "duration: %s ms") == 0)
+			return edata->message;
+		return pstrdup(WITHHELD);
+	}
+	if (shows_quoted_data(edata->sqlerrcode))
+		return redact_quoted(edata->message);
+	if (statement != NULL && dp_literals_possible(statement) &&
+		dp_literals_leak(statement, edata->message))
+		return pstrdup("message " WITHHELD);
+	return edata->message;
+}
+
+/* Classes of errors whose details speak of objects and settings, not of rows. */
+static bool
+detail_is_harmless(const ErrorData *edata)
+{
+	int			category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
+
+	if (edata->elevel < ERROR)
+		return !logs_statement(edata) && edata->message_id != NULL &&
+			strcmp(edata->message_id, "%s:") != 0;
+	return category != ERRCODE_DATA_EXCEPTION &&
+		category != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION &&
+		category != ERRCODE_WITH_CHECK_OPTION_VIOLATION &&
+		category != ERRCODE_CARDINALITY_VIOLATION &&
+		category != MAKE_SQLSTATE('P', '0', '0', '0', '0') &&
+		edata->sqlerrcode != ERRCODE_SYNTAX_ERROR;
+}
+
+/* Keep what is known to carry no data. */
+static void
+redact_context_line(const char *line, Size len, char **to)
+{
+	char	   *copy = pnstrdup(line, len);
+	int			end = 0;
+	int			number = 0;
+	char		name[NAMEDATALEN + 1];
+
+	if (sscanf(copy, "COPY %64[^,], line %d%n", name, &number, &end) == 2 && end > 0)
+		*to += sprintf(*to, "%.*s", end, copy);
+	else if ((strncmp(copy, "PL/pgSQL function ", 18) == 0 || strncmp(copy, "SQL function \"", 14) == 0 ||
+			  strncmp(copy, "parallel worker", 15) == 0 || strncmp(copy, "while ", 6) == 0) &&
+			 strchr(copy, '\'') == NULL)
+		*to += sprintf(*to, "%s", copy);
+	else
+		*to += sprintf(*to, "%s", WITHHELD);
+}
+
+static char *
+redact_context(const char *context)
+{
+	Size		lines = 1;
+	char	   *out;
+	char	   *to;
+
+	if (context == NULL)
+		return NULL;
+	for (const char *p = context; *p != '\0'; p++)
+		lines += *p == '\n';
+	out = to = palloc(strlen(context) + lines * sizeof(WITHHELD) + 1);
+	for (const char *p = context;;)
+	{
+		const char *end = strchr(p, '\n');
+
+		redact_context_line(p, end ? end - p : strlen(p), &to);
+		if (end == NULL)
+			break;
+		*to++ = '\n';
+		p = end + 1;
+	}
+	*to = '\0';
+	return out;
+}
+
+/*
+ * Print the redacted report, then leave the original to the client alone.
+ * Everything palloc'd here is in the report's own context.
+ */
+static void
+emit_redacted(ErrorData *edata)
+{
+	const char *statement = debug_query_string;
+	ErrorData	original = *edata;
+	bool		harmless = detail_is_harmless(edata);
+
+	if (statement != NULL && edata->elevel >= ERROR && edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
+		edata->detail_log = NULL;	/* shows the other process's statement */
+	edata->message = redact_message(&original, statement);
+	if (!harmless)
+	{
+		edata->detail = edata->detail || edata->detail_log ? pstrdup(WITHHELD) : NULL;
+		edata->detail_log = NULL;
+	}
+	else if (statement != NULL && edata->detail != NULL && dp_literals_leak(statement, edata->detail))
+	{
+		edata->detail = pstrdup(WITHHELD);
+		edata->detail_log = NULL;
+	}
+	if (statement != NULL && edata->hint != NULL && dp_literals_leak(statement, edata->hint))
+		edata->hint = pstrdup(WITHHELD);
+	edata->context = redact_context(edata->context);
+	if (edata->internalquery != NULL)
+		edata->internalquery = redact_sql(edata->internalquery);
+	edata->output_to_client = false;
+	if (statement != NULL)
+		debug_query_string = redact_sql(statement);
+
+	EmitErrorReport();
+
+	debug_query_string = statement;
+	*edata = original;
+	edata->output_to_server = false;
+}
+
+static void
+redact_log(ErrorData *edata)
+{
+	if (edata->elevel >= ERROR && !emitting)
+		dp_audit_note_error(edata->sqlerrcode);
+	if (emitting || !edata->output_to_server || edata->elevel >= PANIC ||
+		!dp_worker_database_known(MyDatabaseId))
+	{
+		if (previous_emit_log)
+			previous_emit_log(edata);
+		return;
+	}
+	emitting = true;
+	emit_redacted(edata);
+	emitting = false;
+}
+
+/* Does a query touch a table with protected columns? */
+static bool
+touches_protected(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		return rte->rtekind == RTE_RELATION && dp_audit_relation(rte->relid)->n > 0;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, touches_protected, context,
+								 QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, touches_protected, context);
+}
+
+static bool
+is_delicate(Query *query)
+{
+	Node	   *utility = query->utilityStmt;
+
+	if (utility == NULL)
+		return touches_protected((Node *) query, NULL);
+	switch (nodeTag(utility))
+	{
+		case T_ExplainStmt:
+			return touches_protected(((ExplainStmt *) utility)->query, NULL);
+		case T_CreateTableAsStmt:
+			return touches_protected(((CreateTableAsStmt *) utility)->query, NULL);
+		case T_DeclareCursorStmt:
+			return touches_protected(((DeclareCursorStmt *) utility)->query, NULL);
+		case T_ExecuteStmt:
+		case T_CallStmt:
+		case T_DoStmt:
+			return true;		/* what they reach is not known yet */
+		default:
+			return false;
+	}
+}
+
+void
+dp_audit_report_activity(const char *source)
+{
+	char	   *redacted;
+
+	if (source == NULL || !dp_literals_possible(source))
+		return;
+	redacted = redact_sql(source);
+	pgstat_report_activity(STATE_RUNNING, redacted);
+	pfree(redacted);
+}
+
+static void
+report_after_parse(ParseState *pstate, Query *query, JumbleState *jumble)
+{
+	if (previous_post_parse)
+		previous_post_parse(pstate, query, jumble);
+	if (dp_audit_depth == 0 && pstate->p_sourcetext != NULL &&
+		pstate->p_sourcetext == debug_query_string &&
+		dp_worker_database_known(MyDatabaseId) && is_delicate(query))
+		dp_audit_report_activity(pstate->p_sourcetext);
+}
+
+void
+dp_audit_install_redaction(void)
+{
+	previous_emit_log = emit_log_hook;
+	emit_log_hook = redact_log;
+	previous_post_parse = post_parse_analyze_hook;
+	post_parse_analyze_hook = report_after_parse;
+}

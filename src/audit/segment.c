@@ -1,0 +1,271 @@
+/*
+ * segment.c
+ *	  Names, headers and reading of segment files.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "audit/segment.h"
+#include "base/guc.h"
+#include "common/file_perm.h"
+#include "port/pg_crc32c.h"
+#include "storage/fd.h"
+
+#define SEGMENT_MAGIC	UINT64CONST(0x6765736f72707064)
+#define SEGMENT_VERSION 1
+#define READ_CHUNK		(256 * 1024)
+#define INSTANCE_DIGITS (DP_RING_INSTANCE_LEN * 2)
+
+typedef struct SegmentHeader
+{
+	uint64		magic;
+	uint32		version;
+	uint32		crc;			/* of the fields below */
+	uint64		system_id;
+	uint64		first_seq;
+	uint8		instance[DP_RING_INSTANCE_LEN];
+	Oid			database;
+	uint32		unused[3];
+} SegmentHeader;
+
+StaticAssertDecl(sizeof(SegmentHeader) == DP_SEGMENT_HEADER, "segment header has its length");
+
+struct DpSegmentScan
+{
+	int			fd;
+	off_t		read_to;		/* the buffer ends there */
+	Size		have;			/* bytes in the buffer */
+	Size		used;			/* of them given out */
+	char		buf[READ_CHUNK];
+};
+
+static uint32
+header_crc(const SegmentHeader *header)
+{
+	pg_crc32c	crc;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, &header->system_id, sizeof(*header) - offsetof(SegmentHeader, system_id));
+	FIN_CRC32C(crc);
+	return crc;
+}
+
+void
+dp_segment_directory(Oid database, char *out)
+{
+	if (OidIsValid(database))
+		snprintf(out, MAXPGPATH, "%s/%u", dp_guc_audit_directory, database);
+	else
+		strlcpy(out, dp_guc_audit_directory, MAXPGPATH);
+}
+
+static void
+instance_text(const uint8 *instance, char *out)
+{
+	for (int i = 0; i < DP_RING_INSTANCE_LEN; i++)
+		snprintf(out + 2 * i, 3, "%02x", instance[i]);
+}
+
+/* Parse "<instance>-<first seq>.seg". */
+static bool
+parse_name(const char *name, DpSegment *out)
+{
+	char		digits[3] = {0};
+	unsigned long long seq;
+	int			end = 0;
+
+	if (strspn(name, "0123456789abcdef") != INSTANCE_DIGITS || name[INSTANCE_DIGITS] != '-')
+		return false;
+	if (sscanf(name + INSTANCE_DIGITS, "-%16llx.seg%n", &seq, &end) != 1 || end == 0 ||
+		name[INSTANCE_DIGITS + end] != '\0')
+		return false;
+	for (int i = 0; i < DP_RING_INSTANCE_LEN; i++)
+	{
+		memcpy(digits, name + 2 * i, 2);
+		out->instance[i] = (uint8) strtoul(digits, NULL, 16);
+	}
+	out->first_seq = seq;
+	return true;
+}
+
+static int
+compare_segments(const ListCell *a, const ListCell *b)
+{
+	const DpSegment *left = (const DpSegment *) lfirst(a);
+	const DpSegment *right = (const DpSegment *) lfirst(b);
+	int			order = memcmp(left->instance, right->instance, DP_RING_INSTANCE_LEN);
+
+	if (order != 0)
+		return order;
+	return left->first_seq < right->first_seq ? -1 : left->first_seq > right->first_seq;
+}
+
+List *
+dp_segment_list(Oid database)
+{
+	char		path[MAXPGPATH];
+	List	   *result = NIL;
+	struct dirent *entry;
+	DIR		   *dir;
+
+	dp_segment_directory(database, path);
+	dir = AllocateDir(path);
+	if (dir == NULL && errno == ENOENT)
+		return NIL;
+	while ((entry = ReadDir(dir, path)) != NULL)
+	{
+		DpSegment  *segment = palloc(sizeof(DpSegment));
+
+		if (parse_name(entry->d_name, segment) &&
+			snprintf(segment->path, MAXPGPATH, "%s/%s", path, entry->d_name) < MAXPGPATH)
+			result = lappend(result, segment);
+		else
+			pfree(segment);
+	}
+	FreeDir(dir);
+	list_sort(result, compare_segments);
+	return result;
+}
+
+static void
+make_directory(const char *path, const char *parent)
+{
+	if (MakePGDirectory(path) == 0)
+		fsync_fname(parent, true);
+	else if (errno != EEXIST)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create directory \"%s\": %m", path)));
+}
+
+int
+dp_segment_create(Oid database, const uint8 *instance, uint64 first_seq)
+{
+	char		directory[MAXPGPATH];
+	char		top[MAXPGPATH];
+	char		digits[INSTANCE_DIGITS + 1];
+	char		path[MAXPGPATH + INSTANCE_DIGITS + 32];
+	SegmentHeader header;
+	int			fd;
+
+	dp_segment_directory(InvalidOid, top);
+	dp_segment_directory(database, directory);
+	make_directory(top, ".");
+	make_directory(directory, top);
+	instance_text(instance, digits);
+	snprintf(path, sizeof(path), "%s/%s-%016llx.seg", directory, digits,
+			 (unsigned long long) first_seq);
+	memset(&header, 0, sizeof(header));
+	header.magic = SEGMENT_MAGIC;
+	header.version = SEGMENT_VERSION;
+	header.system_id = GetSystemIdentifier();
+	header.first_seq = first_seq;
+	memcpy(header.instance, instance, DP_RING_INSTANCE_LEN);
+	header.database = database;
+	header.crc = header_crc(&header);
+
+	/* A file of that name holds no whole frame: else its number would be known. */
+	fd = BasicOpenFilePerm(path, O_RDWR | O_CREAT | O_TRUNC | PG_BINARY, S_IRUSR | S_IWUSR);
+	if (fd < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create file \"%s\": %m", path)));
+	errno = 0;
+	if (write(fd, &header, sizeof(header)) != sizeof(header) || pg_fsync(fd) != 0)
+	{
+		errno = errno ? errno : ENOSPC;
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not write file \"%s\": %m", path)));
+	}
+	fsync_fname(directory, true);
+	return fd;
+}
+
+DpSegmentScan *
+dp_segment_open(const DpSegment *segment, off_t offset)
+{
+	SegmentHeader header;
+	DpSegmentScan *scan;
+	int			fd = OpenTransientFile(segment->path, O_RDONLY | PG_BINARY);
+
+	if (fd < 0)
+		return NULL;
+	if (pg_pread(fd, &header, sizeof(header), 0) != sizeof(header) ||
+		header.magic != SEGMENT_MAGIC || header.version != SEGMENT_VERSION ||
+		header.crc != header_crc(&header) || header.system_id != GetSystemIdentifier())
+	{
+		CloseTransientFile(fd);
+		return NULL;
+	}
+	scan = palloc(sizeof(DpSegmentScan));
+	scan->fd = fd;
+	scan->read_to = Max(offset, DP_SEGMENT_HEADER);
+	scan->have = 0;
+	scan->used = 0;
+	return scan;
+}
+
+/* Have at least len bytes after used, or say that the file ends before. */
+static bool
+fill_buffer(DpSegmentScan *scan, Size len)
+{
+	while (scan->have - scan->used < len)
+	{
+		ssize_t		got;
+
+		if (scan->used > 0)
+		{
+			memmove(scan->buf, scan->buf + scan->used, scan->have - scan->used);
+			scan->have -= scan->used;
+			scan->used = 0;
+		}
+		got = pg_pread(scan->fd, scan->buf + scan->have, READ_CHUNK - scan->have, scan->read_to);
+		if (got < 0)
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not read an audit segment: %m")));
+		if (got == 0)
+			return false;
+		scan->have += got;
+		scan->read_to += got;
+	}
+	return true;
+}
+
+bool
+dp_segment_next(DpSegmentScan *scan, const DpFrame **out_frame, const void **out_payload)
+{
+	const DpFrame *frame;
+
+	if (!fill_buffer(scan, sizeof(DpFrame)))
+		return false;
+	frame = (const DpFrame *) (scan->buf + scan->used);
+	if (frame->magic != DP_FRAME_MAGIC || frame->len > DP_RING_FRAME_MAX - sizeof(DpFrame) ||
+		!fill_buffer(scan, DP_FRAME_SIZE(frame->len)))
+		return false;
+	frame = (const DpFrame *) (scan->buf + scan->used);
+	if (!dp_frame_check(frame, frame + 1))
+		return false;
+	scan->used += DP_FRAME_SIZE(frame->len);
+	*out_frame = frame;
+	*out_payload = frame + 1;
+	return true;
+}
+
+off_t
+dp_segment_offset(DpSegmentScan *scan)
+{
+	return scan->read_to - (off_t) (scan->have - scan->used);
+}
+
+void
+dp_segment_close(DpSegmentScan *scan)
+{
+	CloseTransientFile(scan->fd);
+	pfree(scan);
+}

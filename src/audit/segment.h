@@ -1,0 +1,55 @@
+/*
+ * segment.h
+ *	  Segment files: what the audit writer makes of the ring, fsynced, one
+ *	  sequence of files per database and instance.
+ *
+ *	<dataprotect.audit_directory>/<database oid>/<instance>-<first seq>.seg
+ *
+ *	offset	length	content
+ *	0		64		SegmentHeader
+ *	64		...		frames as in the ring (events/ring.h), ascending by seq
+ *
+ * Only the writer process writes; the collector of the database reads, and
+ * removes a file when everything in it is in the table and a newer one exists.
+ */
+#ifndef DP_AUDIT_SEGMENT_H
+#define DP_AUDIT_SEGMENT_H
+
+#include "postgres.h"
+
+#include "events/ring.h"
+#include "nodes/pg_list.h"
+
+#define DP_SEGMENT_MAX		(16 * 1024 * 1024)
+#define DP_SEGMENT_HEADER	64
+
+typedef struct DpSegment
+{
+	uint8		instance[DP_RING_INSTANCE_LEN];
+	uint64		first_seq;
+	char		path[MAXPGPATH];
+} DpSegment;
+
+/* A reader; palloc'd, its file is closed by dp_segment_close(). */
+typedef struct DpSegmentScan DpSegmentScan;
+
+/* Directory of a database's segments, "" and the directory of all for InvalidOid. */
+extern void dp_segment_directory(Oid database, char *out);
+
+/* List of DpSegment, ascending by instance and first_seq. */
+extern List *dp_segment_list(Oid database);
+
+/* Create; raises errors.  Returns a raw file descriptor at the first frame. */
+extern int	dp_segment_create(Oid database, const uint8 *instance, uint64 first_seq);
+
+/* NULL where the file has gone or is none of this cluster's. */
+extern DpSegmentScan *dp_segment_open(const DpSegment *segment, off_t offset);
+
+/* Next whole frame; false at the end and at a torn frame. */
+extern bool dp_segment_next(DpSegmentScan *scan, const DpFrame **out_frame, const void **out_payload);
+
+/* Where the next frame will be. */
+extern off_t dp_segment_offset(DpSegmentScan *scan);
+extern void dp_segment_close(DpSegmentScan *scan);
+
+#endif							/* DP_AUDIT_SEGMENT_H */

@@ -1,0 +1,443 @@
+/*
+ * track.c
+ *	  The statement that runs, what it has opened, its intent and its result.
+ *
+ * One statement of the client is current at a time.  It begins when a hook is
+ * entered with nothing of ours on the stack, and is complete when the next one
+ * begins or its transaction ends: rows of RETURNING, FETCH, a held cursor or a
+ * repeated Execute go out after their executor has ended, and still count.
+ * Queries inside functions and triggers belong to the statement around them.
+ *
+ *	begin		planner, ExecutorStart, ProcessUtility at depth 0, or a value opened
+ *				for another portal than the current statement's
+ *	intent		first value opened; or a parallel query on protected columns
+ *	result		complete: ok; transaction or subtransaction aborted while the
+ *				statement was current: error, cancelled; server process ending
+ *				while it ran: lost.  A rollback after its completion is told by
+ *				the range record of events/transaction.c.
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/sysattr.h"
+#include "access/xact.h"
+#include "audit/audit_workers.h"
+#include "audit/columns.h"
+#include "audit/frames.h"
+#include "audit/parallel.h"
+#include "audit/track.h"
+#include "base/compat.h"
+#include "base/guc.h"
+#include "base/worker.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "events/actor.h"
+#include "events/catalogue.h"
+#include "events/ring.h"
+#include "events/transaction.h"
+#include "keys/keys.h"
+#include "miscadmin.h"
+#include "nodes/bitmapset.h"
+#include "storage/ipc.h"
+#include "tcop/pquery.h"
+#include "utils/lsyscache.h"
+#include "utils/portal.h"
+#include "utils/timestamp.h"
+
+#define RESULT_MAX		1664	/* keys, and as many late columns as fit */
+#define RESULT_RESERVE	DP_FRAME_SIZE(RESULT_MAX)
+#define NAMES_LEN		3072
+
+typedef struct Column
+{
+	Oid			relid;
+	AttrNumber	attnum;
+	uint16		name_at;		/* in Statement.names */
+	uint16		name_len;
+} Column;
+
+typedef struct Statement
+{
+	bool		planning;		/* only planned so far */
+	bool		in_worker;		/* counts go to the leader's slot */
+	const char *source;			/* compared, never read */
+	QueryDesc  *query;			/* of the executor at depth 0, while it is open */
+	Portal		portal;			/* compared, never read, unless active */
+	TimestampTz started_at;
+	uint64		intent;			/* 0: has opened nothing */
+	int			sqlstate;		/* last error inside it */
+	int			n_columns;
+	int			n_written;		/* columns that the intent names */
+	int			names_len;
+	int			n_counts;
+	Column		columns[DP_RECORD_MAX_COLUMNS];
+	DpAuditCount counts[DP_AUDIT_MAX_COUNTS];
+	char		names[NAMES_LEN];
+} Statement;
+
+static Statement current;
+
+/* The count that the last call went to; NULL: take the slow path. */
+static DpAuditCount *hot = NULL;
+
+static void
+add_counts(DpRecord *record)
+{
+	record->n_keys = current.n_counts;
+	for (int i = 0; i < current.n_counts; i++)
+	{
+		record->keys[i].family = current.counts[i].family;
+		record->keys[i].opened = current.counts[i].opened;
+		record->keys[i].compared = current.counts[i].compared;
+		record->keys[i].name.data = (const uint8 *) current.counts[i].name;
+		record->keys[i].name.len = strlen(current.counts[i].name);
+	}
+}
+
+static void
+add_columns(DpRecord *record, int from)
+{
+	for (int i = from; i < current.n_columns; i++)
+	{
+		DpSlice    *slice = &record->columns[record->n_columns++];
+
+		slice->data = (const uint8 *) current.names + current.columns[i].name_at;
+		slice->len = current.columns[i].name_len;
+	}
+}
+
+/* Write the result into its reserved room.  Neither waits nor raises. */
+static void
+finish(DpOutcome outcome)
+{
+	static uint8 buf[RESULT_MAX];
+	static DpRecord record;
+	Size		len;
+
+	hot = NULL;
+	if (current.in_worker)
+	{
+		dp_parallel_add(current.counts, current.n_counts);
+		current.in_worker = false;
+		current.n_counts = 0;
+	}
+	if (current.intent == 0)
+		return;
+	dp_parallel_take(current.counts, &current.n_counts);
+	memset(&record, 0, offsetof(DpRecord, columns));
+	record.kind = DP_RECORD_RESULT;
+	record.outcome = outcome;
+	record.event = DP_EVENT_VALUE_REVEALED;
+	record.at = GetCurrentTimestamp();
+	record.session = dp_actor_session();
+	record.ref_seq = current.intent;
+	add_counts(&record);
+	add_columns(&record, current.n_written);
+	while ((len = dp_record_encode(&record, buf, sizeof(buf))) == 0 && record.n_columns > 0)
+		record.n_columns--;		/* names beyond the reserved room */
+	(void) dp_ring_append_reserved(MyDatabaseId, buf, len, RESULT_RESERVE);
+	current.intent = 0;
+}
+
+void
+dp_audit_begin(const char *source, bool planning)
+{
+	finish(DP_OUTCOME_OK);
+	current.planning = planning;
+	current.source = source;
+	current.query = NULL;
+	current.portal = ActivePortal;
+	current.started_at = GetCurrentStatementStartTimestamp();
+	current.sqlstate = 0;
+	current.n_columns = 0;
+	current.n_written = 0;
+	current.names_len = 0;
+	current.n_counts = 0;
+}
+
+static void
+add_column(Oid relid, const DpAuditColumnName *column)
+{
+	Column	   *to;
+	Size		len = strlen(column->name);
+
+	for (int i = 0; i < current.n_columns; i++)
+		if (current.columns[i].relid == relid && current.columns[i].attnum == column->attnum)
+			return;
+	len = Min(len, DP_RECORD_MAX_NAME);
+	if (current.n_columns >= DP_RECORD_MAX_COLUMNS || current.names_len + len > NAMES_LEN)
+		return;
+	to = &current.columns[current.n_columns++];
+	to->relid = relid;
+	to->attnum = column->attnum;
+	to->name_at = current.names_len;
+	to->name_len = len;
+	memcpy(current.names + current.names_len, column->name, len);
+	current.names_len += len;
+}
+
+/* selected: as in a range table entry; NULL: every column. */
+static bool
+add_relation(Oid relid, const Bitmapset *selected)
+{
+	const DpAuditRelation *relation = dp_audit_relation(relid);
+	bool		whole_row = selected == NULL ||
+		bms_is_member(InvalidAttrNumber - FirstLowInvalidHeapAttributeNumber, selected);
+	bool		any = false;
+
+	for (int i = 0; i < relation->n; i++)
+	{
+		AttrNumber	attnum = relation->columns[i].attnum;
+
+		if (!whole_row && !bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, selected))
+			continue;
+		add_column(relid, &relation->columns[i]);
+		any = true;
+	}
+	return any;
+}
+
+/* Protected columns that a plan reads; true where there are some. */
+static bool
+add_plan(PlannedStmt *stmt)
+{
+	List	   *perminfos = dp_plannedstmt_perminfos(stmt);
+	bool		any = false;
+	ListCell   *cell;
+
+	if (InNoForceRLSOperation())
+		return false;			/* referential integrity reads for nobody */
+	foreach(cell, stmt->rtable)
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) lfirst(cell);
+		Bitmapset  *selected;
+
+		if (rte->rtekind != RTE_RELATION || rte->relkind == RELKIND_VIEW || !dp_rte_is_named(rte))
+			continue;
+		selected = dp_rte_selected_cols(rte, perminfos);
+		if (selected != NULL)
+			any |= add_relation(rte->relid, selected);
+	}
+	if (any)
+		dp_actor_prepare();
+	return any;
+}
+
+static void
+add_portal(Portal portal)
+{
+	ListCell   *cell;
+
+	if (!PortalIsValid(portal))
+		return;
+	foreach(cell, portal->stmts)
+	{
+		PlannedStmt *stmt = lfirst_node(PlannedStmt, cell);
+
+		if (stmt->commandType != CMD_UTILITY)
+			(void) add_plan(stmt);
+		else if (stmt->utilityStmt != NULL && IsA(stmt->utilityStmt, FetchStmt))
+			add_portal(GetPortalByName(((FetchStmt *) stmt->utilityStmt)->portalname));
+	}
+}
+
+void
+dp_audit_start_query(QueryDesc *query)
+{
+	if (dp_audit_depth == 0)
+	{
+		if (!current.planning || current.source != query->sourceText)
+			dp_audit_begin(query->sourceText, false);
+		current.planning = false;
+		current.portal = ActivePortal;
+		current.query = query;
+	}
+	if (add_plan(query->plannedstmt) && dp_audit_depth == 0 && !IsParallelWorker())
+		dp_audit_report_activity(query->sourceText);
+}
+
+static void
+write_intent(void)
+{
+	static DpRecord record;
+
+	memset(&record, 0, sizeof(record));
+	record.kind = DP_RECORD_INTENT;
+	record.outcome = DP_OUTCOME_STARTED;
+	record.event = DP_EVENT_VALUE_REVEALED;
+	dp_actor_fill(&record, NULL);
+	add_columns(&record, 0);
+	add_counts(&record);
+	current.intent = dp_transaction_append(&record, RESULT_RESERVE);
+	current.n_written = current.n_columns;
+	if (dp_guc_audit_mode == DP_AUDIT_DURABLE)
+		dp_ring_wait_durable(current.intent);
+}
+
+void
+dp_audit_run_query(QueryDesc *query)
+{
+	bool		reads;
+
+	if (dp_audit_depth == 0 && current.query != query)
+	{
+		/* Another portal goes on: a further statement, of the same text. */
+		dp_audit_begin(query->sourceText, false);
+		current.query = query;
+	}
+	reads = add_plan(query->plannedstmt);
+	if (reads && query->plannedstmt->parallelModeNeeded && !IsParallelWorker())
+	{
+		if (dp_parallel_claim() && current.intent == 0)
+			write_intent();
+	}
+}
+
+void
+dp_audit_end_query(QueryDesc *query)
+{
+	if (current.query == query)
+		current.query = NULL;
+}
+
+void
+dp_audit_utility(Node *statement)
+{
+	if (IsA(statement, FetchStmt))
+		add_portal(GetPortalByName(((FetchStmt *) statement)->portalname));
+	else if (IsA(statement, CopyStmt))
+	{
+		CopyStmt   *copy = (CopyStmt *) statement;
+		Bitmapset  *selected = NULL;
+		ListCell   *cell;
+		Oid			relid;
+
+		if (copy->is_from || copy->relation == NULL)
+			return;
+		relid = RangeVarGetRelid(copy->relation, NoLock, true);
+		if (!OidIsValid(relid))
+			return;
+		foreach(cell, copy->attlist)
+		{
+			AttrNumber	attnum = get_attnum(relid, strVal(lfirst(cell)));
+
+			selected = bms_add_member(selected, attnum - FirstLowInvalidHeapAttributeNumber);
+		}
+		(void) add_relation(relid, selected);
+	}
+}
+
+void
+dp_audit_note_error(int sqlstate)
+{
+	current.sqlstate = sqlstate;
+}
+
+/* Is the value that is opened now the current statement's? */
+static bool
+is_current(void)
+{
+	if (dp_audit_depth > 0)
+		return true;
+	if (ActivePortal != current.portal)
+		return false;
+	return ActivePortal != NULL || current.started_at == GetCurrentStatementStartTimestamp();
+}
+
+/* The count of a key in the current statement, whose intent is written. */
+static DpAuditCount *
+find_count(int32 family, const char *key_name)
+{
+	DpAuditCount *count;
+
+	if (!is_current())
+	{
+		dp_audit_begin(NULL, false);
+		add_portal(ActivePortal);
+	}
+	count = dp_audit_count(current.counts, &current.n_counts, family, key_name);
+	if (current.intent == 0 && !current.in_worker)
+	{
+		if (IsParallelWorker() && dp_parallel_has_leader())
+			current.in_worker = true;
+		else
+			write_intent();
+	}
+
+	/* Outside any portal (fast path) statements differ only by their time. */
+	hot = dp_audit_depth > 0 || ActivePortal != NULL ? count : NULL;
+	return count;
+}
+
+static inline bool
+is_hot(int32 family)
+{
+	return likely(hot != NULL && hot->family == family &&
+				  (dp_audit_depth > 0 || ActivePortal == current.portal));
+}
+
+void
+dp_audit_opening(int32 family, const char *key_name)
+{
+	DpAuditCount *count = is_hot(family) ? hot : find_count(family, key_name);
+
+	count->opened++;
+}
+
+void
+dp_audit_comparing(int32 family, const char *key_name)
+{
+	DpAuditCount *count = is_hot(family) ? hot : find_count(family, key_name);
+
+	count->compared++;
+}
+
+bool
+dp_audit_in_copy_to(void)
+{
+	return dp_audit_copy_to_depth > 0;
+}
+
+static bool
+is_running(void)
+{
+	return dp_audit_depth > 0;
+}
+
+static DpOutcome
+outcome_of_abort(void)
+{
+	if (proc_exit_inprogress)
+		return dp_audit_depth > 0 || ActivePortal != NULL ? DP_OUTCOME_LOST : DP_OUTCOME_ROLLED_BACK;
+	return current.sqlstate == ERRCODE_QUERY_CANCELED ? DP_OUTCOME_CANCELLED : DP_OUTCOME_ERROR;
+}
+
+static uint64
+end_transaction(bool committed, bool top_level)
+{
+	uint64		intent = current.intent;
+
+	/* A procedure commits or rolls back and goes on, or a block catches an error. */
+	if (dp_audit_depth > 0 && !(proc_exit_inprogress && top_level))
+		return 0;
+	if (committed && !top_level)
+		return 0;
+	finish(committed ? DP_OUTCOME_OK : outcome_of_abort());
+	if (top_level)
+		dp_audit_begin(NULL, false);
+	return committed ? 0 : intent;
+}
+
+void
+dp_audit_init(void)
+{
+	static const DpTransactionHooks hooks = {is_running, end_transaction};
+
+	dp_actor_set_sealer(dp_keys_audit_seal);
+	dp_transaction_set_hooks(&hooks);
+	dp_parallel_init();
+	dp_audit_install_hooks();
+	dp_audit_install_redaction();
+	dp_audit_writer_register();
+	dp_worker_register(DP_AUDIT_WORKER_KIND, dp_audit_collect, 1000);
+}

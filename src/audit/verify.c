@@ -1,0 +1,166 @@
+/*
+ * verify.c
+ *	  verify_audit_log(): the chain over every row, its head, and the witness.
+ *
+ *	what was done to the table			how it shows
+ *	a row altered, inserted, swapped	its MAC, or the number, is wrong
+ *	a row removed						a number is missing
+ *	the newest rows removed				the head, and the witness, know a later row
+ *	and the head put back as well		the witness in the ring file knows
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "audit/collector.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "keys/keys.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#define ROWS_AT_ONCE	1000
+
+typedef struct Verdict
+{
+	int64		checked;
+	int64		first_bad;		/* 0: none */
+	const char *detail;
+	DpChainPoint last;			/* newest row that fits */
+	DpChainPoint witness;
+	bool		has_witness;
+	bool		witness_seen;
+} Verdict;
+
+PG_FUNCTION_INFO_V1(dp_audit_verify);
+
+static void
+find_fault(Verdict *verdict, int64 seq, const char *detail)
+{
+	if (verdict->first_bad != 0)
+		return;
+	verdict->first_bad = seq;
+	verdict->detail = detail;
+}
+
+static void
+check_row(Verdict *verdict, DpPrf *chain, HeapTuple tuple, TupleDesc desc)
+{
+	Datum		values[DP_AUDIT_N_COLUMNS];
+	bool		nulls[DP_AUDIT_N_COLUMNS];
+	uint8		expected[DP_CHAIN_MAC_LEN];
+	bytea	   *mac;
+	int64		seq;
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+	seq = DatumGetInt64(values[DP_AUDIT_SEQ]);
+	mac = DatumGetByteaPP(values[DP_AUDIT_MAC]);
+	verdict->checked++;
+	if (seq != verdict->last.seq + 1)
+	{
+		find_fault(verdict, Min(seq, verdict->last.seq + 1),
+				   seq > verdict->last.seq ? "records are missing" : "a record was added");
+		return;
+	}
+	if (!dp_chain_row_mac(chain, verdict->last.mac, values, nulls, expected))
+		elog(ERROR, "could not compute the MAC of an audit record");
+	if (VARSIZE_ANY_EXHDR(mac) != DP_CHAIN_MAC_LEN ||
+		!dp_equal_ct(VARDATA_ANY(mac), expected, DP_CHAIN_MAC_LEN))
+	{
+		find_fault(verdict, seq, "the record was altered, or is not the one that was written");
+		return;
+	}
+	verdict->last.seq = seq;
+	memcpy(verdict->last.mac, expected, DP_CHAIN_MAC_LEN);
+	if (verdict->has_witness && seq == verdict->witness.seq)
+	{
+		verdict->witness_seen = true;
+		if (!dp_equal_ct(expected, verdict->witness.mac, DP_CHAIN_MAC_LEN))
+			find_fault(verdict, seq, "the record differs from the one the ring file remembers");
+	}
+}
+
+static void
+check_rows(Verdict *verdict)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "verify audit rows",
+												  ALLOCSET_DEFAULT_SIZES);
+	Portal		cursor;
+	SPIPlanPtr	plan = SPI_prepare("SELECT " DP_AUDIT_COLUMN_LIST
+								   " FROM dataprotect.audit_record ORDER BY seq, at", 0, NULL);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	cursor = SPI_cursor_open(NULL, plan, NULL, NULL, true);
+	while (verdict->first_bad == 0)
+	{
+		MemoryContext old_context;
+		SPITupleTable *table;
+
+		CHECK_FOR_INTERRUPTS();
+		SPI_cursor_fetch(cursor, true, ROWS_AT_ONCE);
+		if (SPI_processed == 0)
+			break;
+		table = SPI_tuptable;
+		old_context = MemoryContextSwitchTo(context);
+		for (uint64 i = 0; i < SPI_processed && verdict->first_bad == 0; i++)
+			check_row(verdict, dp_audit_require_chain(), table->vals[i], table->tupdesc);
+		MemoryContextSwitchTo(old_context);
+		MemoryContextReset(context);
+		SPI_freetuptable(table);
+	}
+	SPI_cursor_close(cursor);
+	MemoryContextDelete(context);
+}
+
+static void
+check_end(Verdict *verdict)
+{
+	DpChainPoint head;
+	bool		has_head = dp_audit_read_head(&head, false);
+
+	if (has_head && head.seq > verdict->last.seq)
+		find_fault(verdict, verdict->last.seq + 1, "the newest records are missing");
+	else if (has_head && (head.seq < verdict->last.seq ||
+						  !dp_equal_ct(head.mac, verdict->last.mac, DP_CHAIN_MAC_LEN)))
+		find_fault(verdict, head.seq, "the head of the log does not fit its newest record");
+	else if (!has_head && (head.seq != 0 || verdict->last.seq > 0))
+		find_fault(verdict, Max(verdict->last.seq, 1), "the head of the log is missing or was altered");
+	if (verdict->has_witness && !verdict->witness_seen && verdict->witness.seq > verdict->last.seq)
+		find_fault(verdict, verdict->last.seq + 1,
+				   "the newest records are missing: the ring file remembers a later one");
+}
+
+Datum
+dp_audit_verify(PG_FUNCTION_ARGS)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Verdict		verdict;
+	TupleDesc	desc;
+	Datum		values[4];
+	bool		nulls[4] = {false, false, false, false};
+
+	memset(&verdict, 0, sizeof(verdict));
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	desc = BlessTupleDesc(desc);
+	SPI_connect();
+	if (dp_keys_audit_chain() != NULL)
+	{
+		verdict.has_witness = dp_audit_read_witness(&verdict.witness);
+		check_rows(&verdict);
+		check_end(&verdict);
+	}
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
+	values[0] = BoolGetDatum(verdict.first_bad == 0);
+	values[1] = Int64GetDatum(verdict.checked);
+	values[2] = Int64GetDatum(verdict.first_bad);
+	nulls[2] = verdict.first_bad == 0;
+	nulls[3] = verdict.detail == NULL;
+	if (verdict.detail != NULL)
+		values[3] = CStringGetTextDatum(verdict.detail);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+}
