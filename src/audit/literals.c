@@ -134,7 +134,7 @@ static Token
 lex_dollar(Lexer *lexer)
 {
 	const char *p = lexer->at + 1;
-	size_t		tag_len;
+	size_t		mark_len;
 
 	if (p < lexer->end && is_digit(*p))
 	{
@@ -151,12 +151,12 @@ lex_dollar(Lexer *lexer)
 		lexer->at++;
 		return TOKEN_KEEP;
 	}
-	tag_len = p + 1 - lexer->at;
-	for (p++; p + tag_len <= lexer->end; p++)
+	mark_len = p + 1 - lexer->at;
+	for (p++; p + mark_len <= lexer->end; p++)
 	{
-		if (memcmp(p, lexer->at, tag_len) == 0)
+		if (memcmp(p, lexer->at, mark_len) == 0)
 		{
-			lexer->at = p + tag_len;
+			lexer->at = p + mark_len;
 			return TOKEN_CONSTANT;
 		}
 	}
@@ -277,39 +277,55 @@ dp_literals_possible(const char *in)
 	return false;
 }
 
-/* Does needle (not terminated) occur in text? */
+/* Does [from, to) occur in text, and is it long enough to tell something? */
 static bool
-contains(const char *text, const char *needle, size_t needle_len)
+contains_between(const char *text, const char *from, const char *to)
 {
 	size_t		text_len = strlen(text);
+	size_t		len = to - from;
 
-	for (size_t i = 0; i + needle_len <= text_len; i++)
-		if (memcmp(text + i, needle, needle_len) == 0)
+	if (to < from || len < SHORTEST_LEAK)
+		return false;
+	for (size_t i = 0; i + len <= text_len; i++)
+		if (memcmp(text + i, from, len) == 0)
 			return true;
+	return false;
+}
+
+/* sql: a statement, or the body of a dollar-quoted constant. */
+static bool
+leaks(const char *sql, const char *end, const char *text)
+{
+	Lexer		lexer = {sql, end, NULL, 0};
+	Token		token;
+
+	while ((token = next_token(&lexer)) != TOKEN_END)
+	{
+		const char *first;
+		const char *last = lexer.at - 1;
+
+		if (token == TOKEN_DOUBT)
+			return true;
+		if (token != TOKEN_CONSTANT)
+			continue;
+		if (*lexer.token == '$')
+		{
+			size_t		mark_len = (const char *) memchr(lexer.token + 1, '$', last - lexer.token) - lexer.token + 1;
+
+			if (contains_between(text, lexer.token + mark_len, lexer.at - mark_len) ||
+				leaks(lexer.token + mark_len, lexer.at - mark_len, text))
+				return true;
+			continue;
+		}
+		first = memchr(lexer.token, '\'', lexer.token_len);
+		if (first != NULL && contains_between(text, first + 1, last))
+			return true;
+	}
 	return false;
 }
 
 bool
 dp_literals_leak(const char *sql, const char *text)
 {
-	Lexer		lexer = {sql, sql + strlen(sql), NULL, 0};
-	Token		token;
-
-	while ((token = next_token(&lexer)) != TOKEN_END)
-	{
-		const char *first = lexer.token;
-		size_t		len;
-
-		if (token == TOKEN_DOUBT)
-			return true;
-		if (token != TOKEN_CONSTANT || lexer.token_len == 0)
-			continue;
-		first = memchr(lexer.token, '\'', lexer.token_len);
-		if (first == NULL)
-			continue;
-		len = lexer.token_len - (first - lexer.token);
-		if (len >= SHORTEST_LEAK + 2 && contains(text, first + 1, len - 2))
-			return true;
-	}
-	return false;
+	return leaks(sql, sql + strlen(sql), text);
 }

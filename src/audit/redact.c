@@ -21,6 +21,7 @@
 #include "audit/frames.h"
 #include "audit/literals.h"
 #include "base/worker.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
@@ -39,42 +40,30 @@ static char *
 redact_sql(const char *sql)
 {
 	Size		len = strlen(sql);
-	char	   *out = palloc(len + sizeof(WITHHELD));
+	char	   *out = palloc(len + 1);
 
-	if (!dp_literals_remove(sql, len, out))
-		strcpy(out, WITHHELD);
-	return out;
+	return dp_literals_remove(sql, len, out) ? out : pstrdup(WITHHELD);
 }
 
 /* Replace what stands between double quotes. */
 static char *
 redact_quoted(const char *text)
 {
-	char	   *out = palloc(strlen(text) * 2 + 8);
-	char	   *to = out;
-	const char *open = NULL;
+	StringInfoData out;
+	bool		inside = false;
 
+	initStringInfo(&out);
 	for (; *text != '\0'; text++)
 	{
 		if (*text == '"')
 		{
-			if (open == NULL)
-			{
-				*to++ = '"';
-				*to++ = '?';
-				open = text;
-			}
-			else
-			{
-				*to++ = '"';
-				open = NULL;
-			}
+			appendStringInfoString(&out, inside ? "\"" : "\"?");
+			inside = !inside;
 		}
-		else if (open == NULL)
-			*to++ = *text;
+		else if (!inside)
+			appendStringInfoChar(&out, *text);
 	}
-	*to = '\0';
-	return out;
+	return out.data;
 }
 
 static bool
@@ -100,9 +89,7 @@ redact_plan(const char *message)
 	const char *plan = strstr(message, "plan:\n");
 	const char *body;
 	const char *first_node;
-	char	   *query;
-	char	   *out;
-	char	   *to;
+	StringInfoData out;
 
 	if (plan == NULL)
 		return pstrdup(WITHHELD);
@@ -111,30 +98,21 @@ redact_plan(const char *message)
 		return psprintf("%.*s%s", (int) (body - message), message, WITHHELD);
 	while (first_node > body && first_node[-1] != '\n')
 		first_node--;
-	query = redact_sql(pnstrdup(body + 12, first_node - body - 12));
-	out = palloc(strlen(message) + strlen(query) + 64);
-	to = out + sprintf(out, "%.*sQuery Text: %s\n", (int) (body - message), message, query);
-	for (const char *p = first_node; *p != '\0';)
+	initStringInfo(&out);
+	appendStringInfo(&out, "%.*sQuery Text: %s\n", (int) (body - message), message,
+					 redact_sql(pnstrdup(body + 12, first_node - body - 12)));
+	for (const char *p = first_node; p != NULL;)
 	{
 		const char *line_end = strchr(p, '\n');
-		Size		len = line_end ? line_end - p : strlen(p);
-		char	   *line = pnstrdup(p, len);
+		char	   *line = pnstrdup(p, line_end ? line_end - p : strlen(p));
 
-		if (strstr(line, "(cost=") != NULL || strstr(line, "(actual ") != NULL)
-		{
-			char	   *paren = strstr(line, "  (");
-
-			to += sprintf(to, "%.*s%s", paren ? (int) (paren - line) : 0, line, paren ? paren : "");
-		}
-		else
-			to += sprintf(to, "%s", redact_sql(line));
-		if (line_end == NULL)
-			break;
-		*to++ = '\n';
-		p = line_end + 1;
+		/* A node's line names tables and costs; the others have expressions. */
+		appendStringInfoString(&out, strstr(line, "(cost=") ? line : redact_sql(line));
+		if (line_end != NULL)
+			appendStringInfoChar(&out, '\n');
+		p = line_end ? line_end + 1 : NULL;
 	}
-	*to = '\0';
-	return out;
+	return out.data;
 }
 
 static bool
@@ -198,7 +176,7 @@ detail_is_harmless(const ErrorData *edata)
 
 /* Keep what is known to carry no data. */
 static void
-redact_context_line(const char *line, Size len, char **to)
+redact_context_line(const char *line, Size len, StringInfo out)
 {
 	char	   *copy = pnstrdup(line, len);
 	int			end = 0;
@@ -206,39 +184,33 @@ redact_context_line(const char *line, Size len, char **to)
 	char		name[NAMEDATALEN + 1];
 
 	if (sscanf(copy, "COPY %64[^,], line %d%n", name, &number, &end) == 2 && end > 0)
-		*to += sprintf(*to, "%.*s", end, copy);
+		appendBinaryStringInfo(out, copy, end);
 	else if ((strncmp(copy, "PL/pgSQL function ", 18) == 0 || strncmp(copy, "SQL function \"", 14) == 0 ||
 			  strncmp(copy, "parallel worker", 15) == 0 || strncmp(copy, "while ", 6) == 0) &&
 			 strchr(copy, '\'') == NULL)
-		*to += sprintf(*to, "%s", copy);
+		appendStringInfoString(out, copy);
 	else
-		*to += sprintf(*to, "%s", WITHHELD);
+		appendStringInfoString(out, WITHHELD);
 }
 
 static char *
 redact_context(const char *context)
 {
-	Size		lines = 1;
-	char	   *out;
-	char	   *to;
+	StringInfoData out;
 
 	if (context == NULL)
 		return NULL;
-	for (const char *p = context; *p != '\0'; p++)
-		lines += *p == '\n';
-	out = to = palloc(strlen(context) + lines * sizeof(WITHHELD) + 1);
-	for (const char *p = context;;)
+	initStringInfo(&out);
+	for (const char *p = context; p != NULL;)
 	{
 		const char *end = strchr(p, '\n');
 
-		redact_context_line(p, end ? end - p : strlen(p), &to);
-		if (end == NULL)
-			break;
-		*to++ = '\n';
-		p = end + 1;
+		redact_context_line(p, end ? end - p : strlen(p), &out);
+		if (end != NULL)
+			appendStringInfoChar(&out, '\n');
+		p = end ? end + 1 : NULL;
 	}
-	*to = '\0';
-	return out;
+	return out.data;
 }
 
 /*
