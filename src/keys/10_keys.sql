@@ -257,13 +257,14 @@ END $$;
 COMMENT ON FUNCTION dataprotect._rotate_due() IS 'gives a new version to every key whose rotation period is over; how many';
 REVOKE ALL ON FUNCTION dataprotect._rotate_due() FROM PUBLIC;
 
--- Returns the new ids as text: the caller puts them into the shared pool.
+-- Returns the new ids as text: the caller puts them into the shared pool.  The
+-- reference to g makes the executor call _wrap_new for each row, not once.
 CREATE FUNCTION dataprotect._mint_spares(key_family int4, n int4) RETURNS text
     LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
     WITH minted AS (
         INSERT INTO dataprotect.key_version (key_id, family, purpose, version, epoch, state, wrapped)
         SELECT w.key_id, k.family, 3, 1, k.epoch, 'p', w.wrapped
-        FROM dataprotect.key k, generate_series(1, n), LATERAL dataprotect._wrap_new(k.epoch, 3::int2, 1) w
+        FROM dataprotect.key k, generate_series(1, n) g, LATERAL dataprotect._wrap_new(k.epoch, 3::int2, 1 + 0 * g) w
         WHERE k.family = key_family AND k.state = 'a'
         RETURNING key_id)
     SELECT string_agg(key_id::text, ',') FROM minted
