@@ -378,7 +378,11 @@ DECLARE
     v_epoch int8 := dataprotect._mint_epoch(uris);
     v_rows int4;
 BEGIN
-    PERFORM FROM dataprotect.key WHERE family = key_family FOR UPDATE;
+    -- The system's keys go with the root that they are under.
+    UPDATE dataprotect.key_version v
+        SET wrapped = dataprotect._rewrap(v.key_id, v.wrapped, v.purpose, v.version, v.epoch, v_epoch), epoch = v_epoch
+        WHERE v.family = 0 AND v.epoch <> v_epoch
+          AND v.epoch = (SELECT k.epoch FROM dataprotect.key k WHERE k.family = key_family FOR UPDATE);
     UPDATE dataprotect.key_version v
         SET wrapped = dataprotect._rewrap(v.key_id, v.wrapped, v.purpose, v.version, v.epoch, v_epoch), epoch = v_epoch
         WHERE v.family = key_family AND v.wrapped IS NOT NULL AND v.epoch <> v_epoch;
@@ -539,11 +543,19 @@ $$;
 COMMENT ON FUNCTION dataprotect._subject_resume(text, text, text) IS 'makes a suspended account''s values readable again; how many keys';
 REVOKE ALL ON FUNCTION dataprotect._subject_resume(text, text, text) FROM PUBLIC;
 
+-- Waits for claims of the account's keys under way, and holds new ones back.
+CREATE FUNCTION dataprotect._subject_lock(account_type text, subject text) RETURNS void
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_subject_lock_sql';
+COMMENT ON FUNCTION dataprotect._subject_lock(text, text) IS 'excludes claims of an account''s keys until the end of the transaction';
+REVOKE ALL ON FUNCTION dataprotect._subject_lock(text, text) FROM PUBLIC;
+
 CREATE FUNCTION dataprotect._subject_destroy(account_type text, subject text, reason text) RETURNS int
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM dataprotect._subject_lock($1, $2);
     INSERT INTO dataprotect.tombstone (account_type, subject, reason) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
-    SELECT dataprotect._subject_set_state($1, $2, '{a,p,r,s}', 'd', $3, 'subject.destroyed')
-$$;
+    RETURN dataprotect._subject_set_state($1, $2, '{a,p,r,s}', 'd', $3, 'subject.destroyed');
+END $$;
 COMMENT ON FUNCTION dataprotect._subject_destroy(text, text, text) IS 'destroys an account''s keys and forbids minting for it again; how many keys';
 REVOKE ALL ON FUNCTION dataprotect._subject_destroy(text, text, text) FROM PUBLIC;
 

@@ -17,9 +17,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/compat.h"
 #include "base/guc.h"
 #include "base/secret.h"
 #include "keys/arena.h"
+#include "libpq/auth.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/ipc.h"
@@ -79,6 +81,7 @@ static uint32 n_buckets = 0;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+static ClientAuthentication_hook_type prev_ClientAuthentication = NULL;
 
 static uint32
 bucket_count(void)
@@ -185,6 +188,28 @@ startup_shmem(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
+/*
+ * No core dump of, and no ptrace by peers to, a process that uses keys.  Not in
+ * the postmaster: its children could no longer set their OOM score, which
+ * Debian's packages have them do.
+ */
+void
+dp_arena_shield_process(void)
+{
+	if (prctl(PR_SET_DUMPABLE, 0) != 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not make a server process undumpable: %m")));
+}
+
+static void
+authenticate_client(Port *port, int status)
+{
+	dp_arena_shield_process();
+	if (prev_ClientAuthentication)
+		prev_ClientAuthentication(port, status);
+}
+
 void
 dp_arena_init(void)
 {
@@ -193,11 +218,8 @@ dp_arena_init(void)
 	prev_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = startup_shmem;
 
-	/* Every process of the server inherits this: no core, no ptrace by peers. */
-	if (prctl(PR_SET_DUMPABLE, 0) != 0)
-		ereport(WARNING,
-				(errcode(ERRCODE_SYSTEM_ERROR),
-				 errmsg("could not make the server undumpable: %m")));
+	prev_ClientAuthentication = ClientAuthentication_hook;
+	ClientAuthentication_hook = authenticate_client;
 }
 
 static DpArenaEntry *
@@ -284,6 +306,16 @@ dp_arena_get_epoch(Oid database, uint64 key_id, TimestampTz now, DpArenaEntry *o
 		}
 	}
 	LWLockRelease(shared->epoch_lock);
+	return found;
+}
+
+bool
+dp_arena_has_epoch(Oid database, uint64 key_id)
+{
+	DpArenaEntry entry;
+	bool		found = dp_arena_get_epoch(database, key_id, GetCurrentTimestamp(), &entry);
+
+	dp_secret_wipe(&entry, sizeof(entry));
 	return found;
 }
 

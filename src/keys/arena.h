@@ -42,6 +42,9 @@ typedef struct DpSystemKeys
 
 extern void dp_arena_init(void);
 
+/* No core dump of this process; called in every one that copies keys out. */
+extern void dp_arena_shield_process(void);
+
 /* Copy out; false where it is absent or expired at "now". */
 extern bool dp_arena_get(Oid database, uint64 key_id, TimestampTz now, DpArenaEntry *out);
 
@@ -53,6 +56,7 @@ extern void dp_arena_put(const DpArenaEntry *entry, uint64 generation);
 
 /* Epoch keys live in a table of their own, so that no flood of keys evicts one. */
 extern bool dp_arena_get_epoch(Oid database, uint64 key_id, TimestampTz now, DpArenaEntry *out);
+extern bool dp_arena_has_epoch(Oid database, uint64 key_id);
 extern void dp_arena_put_epoch(Oid database, uint64 key_id, const uint8 key[DP_KEY_LEN]);
 
 /* Forget every key of a database except its epoch keys. */

@@ -256,6 +256,16 @@ load_from_row(uint64 key_id, DpArenaEntry *entry)
 	dp_arena_put(entry, generation);
 }
 
+/* Under a page lock nothing may be read from a table. */
+static void
+report_retry(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("a key needed by an index was not in the key cache"),
+			 errhint("Retry the statement.")));
+}
+
 static bool
 family_is_active(int32 family)
 {
@@ -268,11 +278,24 @@ family_is_gone(int32 family)
 	return family != 0 && dp_keys_family(family)->state == DP_KEY_DESTROYED;
 }
 
+/* Clients' processes are shielded when they log in; the others, here. */
+static void
+shield_worker(void)
+{
+	static bool shielded = false;
+
+	if (!shielded)
+		dp_arena_shield_process();
+	shielded = true;
+}
+
 static void
 fill_slot(LocalSlot *slot, const DpArenaEntry *entry)
 {
 	bool		gone = !entry->has_key || family_is_gone(entry->family);
 
+	if (!IsUnderPostmaster || MyProcPort == NULL)
+		shield_worker();
 	slot->family = entry->family;
 	slot->purpose = (DpKeyPurpose) entry->purpose;
 	slot->maintainable = !gone;
@@ -298,16 +321,6 @@ fill_slot(LocalSlot *slot, const DpArenaEntry *entry)
 	slot->key_id = entry->key_id;
 }
 
-/* Under a page lock nothing may be read from a table. */
-static void
-report_retry(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("a key needed by an index was not in the key cache"),
-			 errhint("Retry the statement.")));
-}
-
 static bool
 family_is_cached(int32 family)
 {
@@ -315,9 +328,14 @@ family_is_cached(int32 family)
 		(families != NULL && hash_search(families, &family, HASH_FIND, NULL) != NULL);
 }
 
-static LocalSlot *
-load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz now)
+/*
+ * Load a slot once.  False where keys changed meanwhile: what was read is stale,
+ * and nothing would forget it again.
+ */
+static bool
+try_load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz now)
 {
+	uint64		generation = local_generation;
 	DpArenaEntry entry;
 
 	slot->key_id = 0;
@@ -341,6 +359,20 @@ load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz now)
 		dp_secret_wipe(&entry, sizeof(entry));
 	}
 	PG_END_TRY();
+	return dp_arena_key_generation() == generation;
+}
+
+static LocalSlot *
+load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz now)
+{
+	while (!try_load_slot(slot, key_id, in_comparator, now))
+	{
+		local_generation = 0;
+		if (in_comparator)
+			report_retry();
+		CHECK_FOR_INTERRUPTS();
+		follow_generation();
+	}
 	return slot;
 }
 
@@ -435,6 +467,8 @@ dp_keys_family(int32 family)
 	entry = families != NULL ? hash_search(families, &family, HASH_FIND, NULL) : NULL;
 	if (entry != NULL)
 		return last_family = entry;
+	if (InterruptHoldoffCount > 0)
+		report_retry();			/* keys changed under a page lock */
 	if (!dp_catalog_read_family(family, &row))
 		report_missing_key();
 	return remember_family(&row);

@@ -9,8 +9,12 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "catalog/pg_collation.h"
 #include "keys/catalog.h"
 #include "keys/internal.h"
@@ -56,13 +60,37 @@
 /* Called for each row found; returns whether to go on. */
 typedef bool (*RowReader) (TupleDesc desc, HeapTuple tuple, void *out);
 
+/* Tables belong to the extension; an index belongs to a table that does. */
+static bool
+is_ours(Oid rel)
+{
+	static Oid	known[16];
+	static int	n_known = 0;
+	Oid			table = get_rel_relkind(rel) == RELKIND_INDEX ? IndexGetRelation(rel, true) : rel;
+	Oid			extension;
+	int			i;
+
+	for (i = 0; i < n_known; i++)
+	{
+		if (known[i] == table)
+			return true;
+	}
+	extension = get_extension_oid("dataprotect", true);
+	if (!OidIsValid(extension) || getExtensionOfObject(RelationRelationId, table) != extension)
+		return false;
+	if (n_known < lengthof(known))
+		known[n_known++] = table;
+	return true;
+}
+
 Oid
 dp_catalog_relation(const char *name)
 {
 	Oid			schema = get_namespace_oid("dataprotect", true);
 	Oid			rel = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
 
-	if (!OidIsValid(rel))
+	/* A table that only bears the name is somebody else's. */
+	if (!OidIsValid(rel) || !is_ours(rel))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"%s\" is not installed in this database", "dataprotect"),

@@ -160,6 +160,7 @@ dp_keys_init(void)
 	dp_arena_init();
 	dp_keys_budget_init();
 	dp_kms_set_sink(dp_arena_put_epoch);
+	dp_kms_set_present(dp_arena_has_epoch);
 	RegisterXactCallback(at_xact_end, NULL);
 	RegisterSubXactCallback(at_subxact_end, NULL);
 	CacheRegisterRelcacheCallback(relation_invalidated, (Datum) 0);

@@ -21,6 +21,8 @@ extern void dp_keys_get_epoch(uint64 epoch, int32 family, DpArenaEntry *out);
 /* Forget which keys were claimed: a claim may have been rolled back. */
 extern void dp_keys_subject_forget(void);
 
+extern int32 dp_keys_subject_lock(const char *account_type, const char *subject);
+
 /* See budget.c. */
 extern uint32 dp_keys_take_seals(uint64 key_id, int32 family);
 extern void dp_keys_budget_init(void);

@@ -122,8 +122,7 @@ dp_keys_epoch_probe_sql(PG_FUNCTION_ARGS)
 		position < 1 || position > row.n_uris)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no such epoch or KMS URI")));
-	if (dp_kms_fetch(MyDatabaseId, &row.context, (const char *const *) &row.uris[position - 1],
-					 &row.blobs[position - 1], 1, &error))
+	if (dp_kms_drill(MyDatabaseId, &row.context, row.uris[position - 1], &row.blobs[position - 1], &error))
 		PG_RETURN_TEXT_P(cstring_to_text(""));
 	PG_RETURN_TEXT_P(cstring_to_text(error.detail));
 }
@@ -175,9 +174,13 @@ dp_keys_rewrap_sql(PG_FUNCTION_ARGS)
 
 	dp_catalog_database_uid(uid);
 	dp_keys_wrap_context(uid, key_id, purpose, PG_GETARG_INT32(3), context);
-	dp_keys_get_epoch((uint64) PG_GETARG_INT64(4), 0, &from);
+	/* Both are in the arena before either is copied: an error leaves no copy. */
 	dp_keys_get_epoch((uint64) PG_GETARG_INT64(5), 0, &to);
-	ok = dp_key_unwrap(from.key, context, sizeof(context), (uint8 *) VARDATA_ANY(wrapped),
+	dp_secret_wipe(&to, sizeof(to));
+	dp_keys_get_epoch((uint64) PG_GETARG_INT64(4), 0, &from);
+	if (!dp_arena_get_epoch(MyDatabaseId, (uint64) PG_GETARG_INT64(5), GetCurrentTimestamp(), &to))
+		memset(&to, 0, sizeof(to));
+	ok = to.has_key && dp_key_unwrap(from.key, context, sizeof(context), (uint8 *) VARDATA_ANY(wrapped),
 					   VARSIZE_ANY_EXHDR(wrapped), key) &&
 		dp_key_id(key, (DpKeyPurpose) purpose, &check) && check == key_id &&
 		dp_key_wrap(to.key, context, sizeof(context), key, out);

@@ -20,9 +20,11 @@
 #include "keys/keys.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#define DP_SUBJECT_LOCK_CLASS 1685089657	/* of advisory locks */
 #define SPARE_BLOCK		256
 #define CACHE_MAX		4096
 
@@ -51,6 +53,29 @@ subject_digest(int32 family, const char *account_type, const char *subject, uint
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not compute a digest")));
 	memcpy(out, full, 16);
 	pfree(buf.data);
+}
+
+/* Which of the 64 locks stands for an account. */
+int32
+dp_keys_subject_lock(const char *account_type, const char *subject)
+{
+	uint8		digest[16];
+
+	subject_digest(0, account_type, subject, digest);
+	return digest[0] & 63;
+}
+
+PG_FUNCTION_INFO_V1(dp_keys_subject_lock_sql);
+
+Datum
+dp_keys_subject_lock_sql(PG_FUNCTION_ARGS)
+{
+	char	   *account_type = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *subject = text_to_cstring(PG_GETARG_TEXT_PP(1));
+
+	DirectFunctionCall2(pg_advisory_xact_lock_int4, Int32GetDatum(DP_SUBJECT_LOCK_CLASS),
+						Int32GetDatum(dp_keys_subject_lock(account_type, subject)));
+	PG_RETURN_VOID();
 }
 
 void
@@ -166,18 +191,39 @@ insert_claim(int32 family, const char *account_type, const char *subject, uint64
 	return claimed;
 }
 
-static uint64
-claim(const DpFamily *family, const char *account_type, const char *subject)
+static void
+refuse_tombstone(const char *account_type, const char *subject)
 {
-	uint64		key_id;
-
 	if (dp_catalog_has_tombstone(account_type, subject))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this account was deleted for good"),
 				 errdetail("No key is ever made for it again."),
 				 errhint("Use a new account id.")));
+}
+
+/*
+ * Claims of an account and its destruction exclude each other until the end of
+ * the transaction: the destroyer (_subject_destroy, exclusive) sees every claim
+ * or the claimer (shared) sees the tombstone.  The lock is by one of 64 hash
+ * classes of accounts, so that a load of many new accounts takes few locks.
+ */
+static void
+lock_subject(const char *account_type, const char *subject)
+{
+	DirectFunctionCall2(pg_advisory_xact_lock_shared_int4, Int32GetDatum(DP_SUBJECT_LOCK_CLASS),
+						Int32GetDatum(dp_keys_subject_lock(account_type, subject)));
+}
+
+static uint64
+claim(const DpFamily *family, const char *account_type, const char *subject)
+{
+	uint64		key_id;
+
+	refuse_tombstone(account_type, subject);
 	key_id = take_spare(family->family);
+	lock_subject(account_type, subject);
+	refuse_tombstone(account_type, subject);
 	if (insert_claim(family->family, account_type, subject, key_id))
 		return key_id;
 	/* Somebody else's claim committed while we waited for it. */

@@ -109,6 +109,9 @@ BEGIN
                    'TYPMOD_IN = %1$s_typmod_in, TYPMOD_OUT = %1$s_typmod_out, ANALYZE = dataprotect._typanalyze, '
                    'STORAGE = external, CATEGORY = %2$L, COLLATABLE = %3$s)',
                    enc, t.typcategory, (t.typcollation <> 0)::text);
+    -- ANALYZE of arrays would compare their elements; no command sets this for an array type.
+    UPDATE pg_catalog.pg_type a SET typanalyze = 'dataprotect._typanalyze(internal)'::regprocedure
+        FROM pg_catalog.pg_type e WHERE e.oid = enc::regtype AND a.oid = e.typarray;
     EXECUTE format('COMMENT ON TYPE %s IS %L', enc, format('%s, always stored and moved as ciphertext', base));
 END $$;
 COMMENT ON FUNCTION dataprotect._create_type_io(text, regtype) IS 'declares an encrypted type with its input and output';
@@ -214,10 +217,11 @@ BEGIN
 
     IF ordered THEN
         PERFORM dataprotect._declare(format('%s_cmp(%1$s, %1$s)', enc), 'int4', 'dp_cmp_ee', 'STABLE STRICT PARALLEL SAFE', 'plaintext order', false);
+        PERFORM dataprotect._declare(enc || '_sortsupport(internal)', 'void', 'dp_sort_support', 'STABLE STRICT PARALLEL SAFE', 'plaintext order', false);
         EXECUTE format('CREATE OPERATOR FAMILY %s_ops USING btree', enc);
         EXECUTE format('CREATE OPERATOR CLASS %s_ops DEFAULT FOR TYPE %1$s USING btree FAMILY %1$s_ops AS '
                        'OPERATOR 1 %2$s.<, OPERATOR 2 %2$s.<=, OPERATOR 3 %2$s.=, OPERATOR 4 %2$s.>=, OPERATOR 5 %2$s.>, '
-                       'FUNCTION 1 %1$s_cmp(%1$s, %1$s)', enc, v_schema);
+                       'FUNCTION 1 %1$s_cmp(%1$s, %1$s), FUNCTION 2 %1$s_sortsupport(internal)', enc, v_schema);
         FOREACH b IN ARRAY bases LOOP
             PERFORM dataprotect._declare(format('%s_cmp(%1$s, %s)', enc, b), 'int4', 'dp_cmp_eb', 'STABLE STRICT PARALLEL SAFE', 'plaintext order', false);
             PERFORM dataprotect._declare(format('%s_cmp(%s, %1$s)', enc, b), 'int4', 'dp_cmp_be', 'STABLE STRICT PARALLEL SAFE', 'plaintext order', false);
@@ -251,10 +255,11 @@ BEGIN
                        schema, r.op, enc, r.name, r.commutator, r.negator);
     END LOOP;
     PERFORM dataprotect._declare(format('%s_token_cmp(%1$s, %1$s)', enc), 'int4', 'dp_token_cmp_ee', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens', false);
+    PERFORM dataprotect._declare(enc || '_token_sortsupport(internal)', 'void', 'dp_token_sort_support', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens', false);
     EXECUTE format('CREATE OPERATOR FAMILY %s_token_ops USING btree', enc);
     EXECUTE format('CREATE OPERATOR CLASS %s_token_ops FOR TYPE %1$s USING btree FAMILY %1$s_token_ops AS '
                    'OPERATOR 1 %2$s.#<#, OPERATOR 2 %2$s.#<=#, OPERATOR 3 %2$s.=, OPERATOR 4 %2$s.#>=#, OPERATOR 5 %2$s.#>#, '
-                   'FUNCTION 1 %1$s_token_cmp(%1$s, %1$s)', enc, schema);
+                   'FUNCTION 1 %1$s_token_cmp(%1$s, %1$s), FUNCTION 2 %1$s_token_sortsupport(internal)', enc, schema);
     FOREACH b IN ARRAY bases LOOP
         PERFORM dataprotect._declare(format('%s_token_cmp(%1$s, %s)', enc, b), 'int4', 'dp_token_cmp_eb', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens', false);
         PERFORM dataprotect._declare(format('%s_token_cmp(%s, %1$s)', enc, b), 'int4', 'dp_token_cmp_be', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens', false);

@@ -67,6 +67,19 @@ typedef struct CallState
 	Oid			base_arg;		/* declared type of the base side, or invalid */
 } CallState;
 
+/* One comparison: what, by whom, for what. */
+typedef struct Call
+{
+	const CallState *state;
+	Sides		sides;
+	Comparison	comparison;
+	bool		maintenance;
+	FmgrInfo   *flinfo;			/* NULL within a sort */
+	Oid			collation;
+	Datum		left;
+	Datum		right;
+} Call;
+
 static CallState *
 call_state(FunctionCallInfo fcinfo, Sides sides)
 {
@@ -101,7 +114,7 @@ base_operand(const CallState *state, Datum value)
  * which names the key only.
  */
 static void
-check_comparison(FunctionCallInfo fcinfo, const Operand *op, int other_arg, Comparison comparison)
+check_comparison(FmgrInfo *flinfo, const Operand *op, int other_arg, Comparison comparison)
 {
 	DpPrivilege privilege;
 
@@ -111,7 +124,7 @@ check_comparison(FunctionCallInfo fcinfo, const Operand *op, int other_arg, Comp
 	if (privilege == DP_PRIV_REVEAL)
 		return;
 	if (privilege == DP_PRIV_SEARCH && comparison == CMP_EQ && other_arg >= 0 &&
-		fcinfo->flinfo->fn_expr != NULL && get_fn_expr_arg_stable(fcinfo->flinfo, other_arg))
+		flinfo != NULL && flinfo->fn_expr != NULL && get_fn_expr_arg_stable(flinfo, other_arg))
 		return;
 	dp_access_denied(op->value.family, comparison == CMP_EQ ? "search" : "reveal");
 }
@@ -179,14 +192,14 @@ stored_token(const CallState *state, bool encrypted, Datum arg, uint8 out[DP_TOK
  * token class compares under its page locks.
  */
 static bool
-compare_stored_tokens(const CallState *state, Sides sides, Datum left, Datum right, int *out)
+compare_stored_tokens(const Call *call, int *out)
 {
 	uint8		left_token[DP_TOKEN_LEN];
 	uint8		right_token[DP_TOKEN_LEN];
 
-	if (!state->info->can_token ||
-		!stored_token(state, sides != SIDES_BE, left, left_token) ||
-		!stored_token(state, sides != SIDES_EB, right, right_token))
+	if (!call->state->info->can_token ||
+		!stored_token(call->state, call->sides != SIDES_BE, call->left, left_token) ||
+		!stored_token(call->state, call->sides != SIDES_EB, call->right, right_token))
 		return false;
 	*out = memcmp(left_token, right_token, DP_TOKEN_LEN);
 	return true;
@@ -203,57 +216,73 @@ fill_operand(Operand *op, bool encrypted, const CallState *state, Datum arg)
 		op->plain = base_operand(state, arg);
 }
 
+static void
+fill_call(Call *call, FunctionCallInfo fcinfo, Sides sides, Comparison comparison)
+{
+	call->state = call_state(fcinfo, sides);
+	call->sides = sides;
+	call->comparison = comparison;
+	call->maintenance = dp_context_is_maintenance(fcinfo);
+	call->flinfo = fcinfo->flinfo;
+	call->collation = PG_GET_COLLATION();
+	call->left = PG_GETARG_DATUM(0);
+	call->right = PG_GETARG_DATUM(1);
+}
+
+static void
+fill_operands(const Call *call, Operand *left, Operand *right)
+{
+	fill_operand(left, call->sides != SIDES_BE, call->state, call->left);
+	fill_operand(right, call->sides != SIDES_EB, call->state, call->right);
+	if (call->maintenance)
+		return;
+	check_comparison(call->flinfo, left, 1, call->comparison);
+	check_comparison(call->flinfo, right, 0, call->comparison);
+	count_comparison(left);
+	count_comparison(right);
+}
+
 /*
- * Compare arguments 0 and 1.  Returns false where the answer is NULL; for
- * CMP_ORDER it never is.
+ * Compare.  Returns false where the answer is NULL; for CMP_ORDER it never is.
  */
 static bool
-compare(FunctionCallInfo fcinfo, Sides sides, Comparison comparison, int *out)
+compare(const Call *call, int *out)
 {
-	CallState  *state = call_state(fcinfo, sides);
-	const DpTypeInfo *info = state->info;
-	bool		equality = comparison == CMP_EQ || comparison == CMP_NE;
-	bool		maintenance = dp_context_is_maintenance(fcinfo);
-	DpKeyUse	use = maintenance ? DP_USE_MAINTAIN : DP_USE_READ;
+	const DpTypeInfo *info = call->state->info;
+	bool		equality = call->comparison == CMP_EQ || call->comparison == CMP_NE;
+	DpKeyUse	use = call->maintenance ? DP_USE_MAINTAIN : DP_USE_READ;
 	Operand		left;
 	Operand		right;
 	bool		known = true;
 
-	if (equality && maintenance &&
-		compare_stored_tokens(state, sides, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), out))
+	if (equality && call->maintenance && compare_stored_tokens(call, out))
 		return true;
-	fill_operand(&left, sides != SIDES_BE, state, PG_GETARG_DATUM(0));
-	fill_operand(&right, sides != SIDES_EB, state, PG_GETARG_DATUM(1));
-	if (!maintenance)
-	{
-		check_comparison(fcinfo, &left, 1, comparison);
-		check_comparison(fcinfo, &right, 0, comparison);
-		count_comparison(&left);
-		count_comparison(&right);
-	}
+	fill_operands(call, &left, &right);
 	open_operand(info, &left, use);
 	open_operand(info, &right, use);
 	if (left.readable && right.readable)
-		*out = compare_plain(info, left.plain, right.plain, PG_GET_COLLATION(), equality);
+		*out = compare_plain(info, left.plain, right.plain, call->collation, equality);
 	else
 	{
 		known = false;
 		*out = (int) right.readable - (int) left.readable;
 		/* An index wants one order of them; a user's sort has them as peers. */
-		if (*out == 0 && maintenance && left.encrypted && right.encrypted)
+		if (*out == 0 && call->maintenance && left.encrypted && right.encrypted)
 			*out = memcmp(left.value.env.nonce, right.value.env.nonce, DP_NONCE_LEN);
 	}
 	close_operand(info, &left);
 	close_operand(info, &right);
-	return known || comparison == CMP_ORDER;
+	return known || call->comparison == CMP_ORDER;
 }
 
 static Datum
 compare_bool(FunctionCallInfo fcinfo, Sides sides, Comparison comparison)
 {
+	Call		call;
 	int			order = 0;
 
-	if (!compare(fcinfo, sides, comparison, &order))
+	fill_call(&call, fcinfo, sides, comparison);
+	if (!compare(&call, &order))
 		PG_RETURN_NULL();
 	switch (comparison)
 	{
@@ -291,8 +320,10 @@ DP_COMPARISON(ge, CMP_GE)
 	PG_FUNCTION_INFO_V1(dp_cmp_##suffix); \
 	Datum dp_cmp_##suffix(PG_FUNCTION_ARGS) \
 	{ \
+		Call		call; \
 		int			order = 0; \
-		(void) compare(fcinfo, sides, CMP_ORDER, &order); \
+		fill_call(&call, fcinfo, sides, CMP_ORDER); \
+		(void) compare(&call, &order); \
 		PG_RETURN_INT32(order); \
 	}
 
@@ -314,7 +345,7 @@ hash_encrypted(FunctionCallInfo fcinfo)
 	fill_operand(&op, true, state, PG_GETARG_DATUM(0));
 	if (!maintenance)
 	{
-		check_comparison(fcinfo, &op, -1, CMP_ORDER);
+		check_comparison(NULL, &op, -1, CMP_ORDER);
 		count_comparison(&op);
 	}
 	open_operand(state->info, &op, maintenance ? DP_USE_MAINTAIN : DP_USE_READ);
@@ -408,43 +439,42 @@ operand_token(const DpTypeInfo *info, Operand *op, DpKeyUse use, uint8 out[DP_TO
 }
 
 static int
-compare_tokens(FunctionCallInfo fcinfo, Sides sides)
+compare_tokens(const Call *call)
 {
-	CallState  *state = call_state(fcinfo, sides);
-	bool		maintenance = dp_context_is_maintenance(fcinfo);
-	int			order;
-	DpKeyUse	use = maintenance ? DP_USE_MAINTAIN : DP_USE_READ;
+	const DpTypeInfo *info = call->state->info;
+	DpKeyUse	use = call->maintenance ? DP_USE_MAINTAIN : DP_USE_READ;
 	Operand		left;
 	Operand		right;
 	uint8		left_token[DP_TOKEN_LEN] = {0};
 	uint8		right_token[DP_TOKEN_LEN] = {0};
 	bool		left_known;
 	bool		right_known;
+	int			order;
 
-	if (maintenance &&
-		compare_stored_tokens(state, sides, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), &order))
+	if (call->maintenance && compare_stored_tokens(call, &order))
 		return order;
-	fill_operand(&left, sides != SIDES_BE, state, PG_GETARG_DATUM(0));
-	fill_operand(&right, sides != SIDES_EB, state, PG_GETARG_DATUM(1));
-	if (!maintenance)
-	{
-		check_comparison(fcinfo, &left, 1, CMP_ORDER);
-		check_comparison(fcinfo, &right, 0, CMP_ORDER);
-		count_comparison(&left);
-		count_comparison(&right);
-	}
-	left_known = operand_token(state->info, &left, use, left_token);
-	right_known = operand_token(state->info, &right, use, right_token);
+	fill_operands(call, &left, &right);
+	left_known = operand_token(info, &left, use, left_token);
+	right_known = operand_token(info, &right, use, right_token);
 	if (left_known && right_known)
 		return memcmp(left_token, right_token, DP_TOKEN_LEN);
 	return (int) right_known - (int) left_known;
+}
+
+static int
+compare_token_arguments(FunctionCallInfo fcinfo, Sides sides)
+{
+	Call		call;
+
+	fill_call(&call, fcinfo, sides, CMP_ORDER);
+	return compare_tokens(&call);
 }
 
 #define DP_TOKEN_ORDERING(suffix, sides) \
 	PG_FUNCTION_INFO_V1(dp_token_cmp_##suffix); \
 	Datum dp_token_cmp_##suffix(PG_FUNCTION_ARGS) \
 	{ \
-		PG_RETURN_INT32(compare_tokens(fcinfo, sides)); \
+		PG_RETURN_INT32(compare_token_arguments(fcinfo, sides)); \
 	}
 
 DP_TOKEN_ORDERING(ee, SIDES_EE)
@@ -459,23 +489,89 @@ PG_FUNCTION_INFO_V1(dp_token_ge_ee);
 Datum
 dp_token_lt_ee(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(compare_tokens(fcinfo, SIDES_EE) < 0);
+	PG_RETURN_BOOL(compare_token_arguments(fcinfo, SIDES_EE) < 0);
 }
 
 Datum
 dp_token_le_ee(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(compare_tokens(fcinfo, SIDES_EE) <= 0);
+	PG_RETURN_BOOL(compare_token_arguments(fcinfo, SIDES_EE) <= 0);
 }
 
 Datum
 dp_token_gt_ee(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(compare_tokens(fcinfo, SIDES_EE) > 0);
+	PG_RETURN_BOOL(compare_token_arguments(fcinfo, SIDES_EE) > 0);
 }
 
 Datum
 dp_token_ge_ee(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(compare_tokens(fcinfo, SIDES_EE) >= 0);
+	PG_RETURN_BOOL(compare_token_arguments(fcinfo, SIDES_EE) >= 0);
+}
+
+/* --- sorts --- */
+
+/*
+ * Sort support: the comparators above without the function manager between, and
+ * the place where the build of an index is told from a user's sort.
+ */
+static int
+sort_plain(Datum left, Datum right, SortSupport ssup)
+{
+	Call	   *call = ssup->ssup_extra;
+	int			order = 0;
+
+	call->left = left;
+	call->right = right;
+	(void) compare(call, &order);
+	return order;
+}
+
+static int
+sort_tokens(Datum left, Datum right, SortSupport ssup)
+{
+	Call	   *call = ssup->ssup_extra;
+
+	call->left = left;
+	call->right = right;
+	return compare_tokens(call);
+}
+
+static void
+prepare_sort(SortSupport ssup, const DpTypeInfo *info)
+{
+	Call	   *call = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(Call));
+	CallState  *state = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(CallState));
+
+	state->info = info;
+	call->state = state;
+	call->sides = SIDES_EE;
+	call->comparison = CMP_ORDER;
+	call->maintenance = dp_context_sorts_for_index(ssup);
+	call->collation = ssup->ssup_collation;
+	ssup->ssup_extra = call;
+}
+
+PG_FUNCTION_INFO_V1(dp_sort_support);
+PG_FUNCTION_INFO_V1(dp_token_sort_support);
+
+Datum
+dp_sort_support(PG_FUNCTION_ARGS)
+{
+	SortSupport ssup = (SortSupport) PG_GETARG_POINTER(0);
+
+	prepare_sort(ssup, dp_typeinfo_of_named(fcinfo->flinfo->fn_oid, "_sortsupport"));
+	ssup->comparator = sort_plain;
+	PG_RETURN_VOID();
+}
+
+Datum
+dp_token_sort_support(PG_FUNCTION_ARGS)
+{
+	SortSupport ssup = (SortSupport) PG_GETARG_POINTER(0);
+
+	prepare_sort(ssup, dp_typeinfo_of_named(fcinfo->flinfo->fn_oid, "_token_sortsupport"));
+	ssup->comparator = sort_tokens;
+	PG_RETURN_VOID();
 }

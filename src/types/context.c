@@ -4,15 +4,22 @@
  *
  * An index access method calls its support functions with fn_expr set to the
  * index's options, a Const of type bytea (PostgreSQL 13 and newer), or, for the
- * operators of a scan, with a page locked and interrupts held.  The sort of an
- * index build does neither: its comparator has no fn_expr.  Arrays and records
- * compare without fn_expr too, so for that case we ask in addition that the
- * innermost thing running is the utility command that builds the index, and
- * that no procedural language has pushed an error context since it began:
- * nothing that a user wrote can run then.
+ * operators of a scan, with a page locked and interrupts held.  Nothing that a
+ * user writes can bring either about.  (A user's index scan reaches a comparator
+ * with a page locked as well; the planner does not show such indexes to roles
+ * without the right: hide.c.)
  *
- * A user's index scan reaches a comparator with a page locked as well; the
- * planner does not show such indexes to roles without the right (hide.c).
+ * The sort of an index build does neither.  It is recognised when it is set up,
+ * by the operator class's sort support function, and only there: a sort over
+ * tuples (ssup_attno > 0) that begins while no executor runs inside the innermost
+ * utility command, and with the error context that this command began with, so
+ * that no procedural language is running either.  A user's sort over tuples needs
+ * an executor; what else compares within a utility command (arrays and records in
+ * USING, CHECK, index expressions) sets up no such sort.
+ *
+ * A referential-integrity query is recognised as the executor run that enters the
+ * security context NOFORCE_RLS.  The context itself is not enough: triggers that
+ * a cascade fires run within it.
  */
 #include "postgres.h"
 
@@ -27,10 +34,18 @@
 #include "types/context.h"
 #include "types/preload.h"
 
+typedef enum FrameKind
+{
+	FRAME_EXECUTOR,				/* ExecutorRun */
+	FRAME_AFTER,				/* ExecutorFinish: AFTER triggers fire */
+	FRAME_UTILITY				/* ProcessUtility */
+} FrameKind;
+
 typedef struct Frame
 {
-	bool		builds_index;
-	ErrorContextCallback *error_context;
+	FrameKind	kind;
+	bool		within_ri;		/* NOFORCE_RLS when it was entered */
+	ErrorContextCallback *error_context;	/* when it was entered */
 	struct Frame *outer;
 } Frame;
 
@@ -38,24 +53,17 @@ static Frame *innermost = NULL;
 
 static ExecutorStart_hook_type prev_ExecutorStart = NULL;
 static ExecutorRun_hook_type prev_ExecutorRun = NULL;
+static ExecutorFinish_hook_type prev_ExecutorFinish = NULL;
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 
-static bool
-builds_index(Node *stmt)
+static void
+push_frame(Frame *frame, FrameKind kind)
 {
-	switch (nodeTag(stmt))
-	{
-		case T_IndexStmt:
-		case T_ReindexStmt:
-		case T_ClusterStmt:
-		case T_VacuumStmt:
-		case T_AlterTableStmt:
-		case T_CreateStmt:
-		case T_TruncateStmt:
-			return true;
-		default:
-			return false;
-	}
+	frame->kind = kind;
+	frame->within_ri = InNoForceRLSOperation();
+	frame->error_context = error_context_stack;
+	frame->outer = innermost;
+	innermost = frame;
 }
 
 /* Keys that ordered indexes of the statement's tables need are loaded now. */
@@ -103,9 +111,9 @@ preload_for_utility(Node *stmt)
 static void
 run_executor(QueryDesc *desc, ScanDirection direction, uint64 count DP_EXECUTE_ONCE_PARAM)
 {
-	Frame		frame = {false, error_context_stack, innermost};
+	Frame		frame;
 
-	innermost = &frame;
+	push_frame(&frame, FRAME_EXECUTOR);
 	PG_TRY();
 	{
 		if (prev_ExecutorRun)
@@ -124,10 +132,10 @@ static void
 run_utility(PlannedStmt *stmt, const char *query, bool read_only, ProcessUtilityContext context,
 			ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
 {
-	Frame		frame = {builds_index(stmt->utilityStmt), error_context_stack, innermost};
+	Frame		frame;
 
 	preload_for_utility(stmt->utilityStmt);
-	innermost = &frame;
+	push_frame(&frame, FRAME_UTILITY);
 	PG_TRY();
 	{
 		if (prev_ProcessUtility)
@@ -142,6 +150,35 @@ run_utility(PlannedStmt *stmt, const char *query, bool read_only, ProcessUtility
 	PG_END_TRY();
 }
 
+static void
+finish_executor(QueryDesc *desc)
+{
+	Frame		frame;
+
+	push_frame(&frame, FRAME_AFTER);
+	PG_TRY();
+	{
+		if (prev_ExecutorFinish)
+			prev_ExecutorFinish(desc);
+		else
+			standard_ExecutorFinish(desc);
+	}
+	PG_FINALLY();
+	{
+		innermost = frame.outer;
+	}
+	PG_END_TRY();
+}
+
+/* Is the innermost thing running a referential-integrity query itself? */
+static bool
+in_ri_query(void)
+{
+	return innermost != NULL && innermost->kind == FRAME_EXECUTOR && innermost->within_ri &&
+		(innermost->outer == NULL || !innermost->outer->within_ri) &&
+		error_context_stack == innermost->error_context;
+}
+
 bool
 dp_context_is_maintenance(FunctionCallInfo fcinfo)
 {
@@ -149,14 +186,19 @@ dp_context_is_maintenance(FunctionCallInfo fcinfo)
 
 	if (InterruptHoldoffCount > 0)
 		return true;
-	if (expr != NULL)
-		return (IsA(expr, Const) && ((Const *) expr)->consttype == BYTEAOID) ||
-			InNoForceRLSOperation();
-	if (InNoForceRLSOperation())
+	if (expr != NULL && IsA(expr, Const) && ((Const *) expr)->consttype == BYTEAOID)
 		return true;
+	return in_ri_query();
+}
+
+bool
+dp_context_sorts_for_index(SortSupport ssup)
+{
+	if (ssup->ssup_attno <= 0)
+		return false;
 	if (innermost == NULL)
 		return IsParallelWorker() && error_context_stack == NULL;
-	return innermost->builds_index && error_context_stack == innermost->error_context;
+	return innermost->kind == FRAME_UTILITY && error_context_stack == innermost->error_context;
 }
 
 void
@@ -166,6 +208,8 @@ dp_context_init(void)
 	ExecutorStart_hook = start_executor;
 	prev_ExecutorRun = ExecutorRun_hook;
 	ExecutorRun_hook = run_executor;
+	prev_ExecutorFinish = ExecutorFinish_hook;
+	ExecutorFinish_hook = finish_executor;
 	prev_ProcessUtility = ProcessUtility_hook;
 	ProcessUtility_hook = run_utility;
 }

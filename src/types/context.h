@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "utils/sortsupport.h"
 
 /* Interrupts are held: an index page is locked.  Nothing may wait. */
 #define DP_IN_COMPARATOR()	(InterruptHoldoffCount > 0)
@@ -17,6 +18,9 @@
  * such calls compare without showing, whatever the role.
  */
 extern bool dp_context_is_maintenance(FunctionCallInfo fcinfo);
+
+/* True where a sort that is being set up serves the build of an index. */
+extern bool dp_context_sorts_for_index(SortSupport ssup);
 
 extern void dp_context_init(void);
 

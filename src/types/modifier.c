@@ -287,7 +287,7 @@ Datum
 dp_typmod_in(PG_FUNCTION_ARGS)
 {
 	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(0);
-	const DpTypeInfo *info = dp_typeinfo_of_typmodin(fcinfo->flinfo->fn_oid);
+	const DpTypeInfo *info = dp_typeinfo_of_named(fcinfo->flinfo->fn_oid, "_typmod_in");
 	DpModifier	modifier;
 	ModifierEntry *entry;
 	Datum	   *words;

@@ -354,16 +354,16 @@ dp_typeinfo_of_call(FunctionCallInfo fcinfo)
 }
 
 const DpTypeInfo *
-dp_typeinfo_of_typmodin(Oid funcid)
+dp_typeinfo_of_named(Oid funcid, const char *suffix)
 {
 	char	   *name = get_func_name(funcid);
-	Size		suffix = strlen("_typmod_in");
+	Size		suffix_len = strlen(suffix);
 	Size		len = name != NULL ? strlen(name) : 0;
 	Oid			typid = InvalidOid;
 
-	if (len > suffix && strcmp(name + len - suffix, "_typmod_in") == 0)
+	if (len > suffix_len && strcmp(name + len - suffix_len, suffix) == 0)
 	{
-		name[len - suffix] = '\0';
+		name[len - suffix_len] = '\0';
 		typid = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(name),
 								ObjectIdGetDatum(get_func_namespace(funcid)));
 	}

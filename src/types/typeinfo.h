@@ -61,11 +61,11 @@ extern Oid	dp_typeinfo_encrypted_over(Oid base_oid);
 extern const DpTypeInfo *dp_typeinfo_of_call(FunctionCallInfo fcinfo);
 
 /*
- * The encrypted type whose typmod input function this is.  Such a function is
- * declared over cstring[] alone; its type is found by its name, which is the
- * type's with "_typmod_in" behind it, in the same schema.
+ * The encrypted type that a function serves whose declared types do not say it
+ * (cstring[], internal): such a function is named after the type, with a suffix,
+ * in the type's schema.
  */
-extern const DpTypeInfo *dp_typeinfo_of_typmodin(Oid funcid);
+extern const DpTypeInfo *dp_typeinfo_of_named(Oid funcid, const char *suffix);
 
 /* Stable number of a base type. */
 extern uint32 dp_typeinfo_code(Oid base_oid);
