@@ -3,8 +3,8 @@
  *	  What the current role may see of values under a named key.
  *
  * Grants are rows of dataprotect.access_grant.  The strongest grant that holds
- * now counts: its grantee is the role itself or one that the role inherits
- * from, it is not revoked, its time has come and not run out, the session
+ * now counts: its grantee is the role itself or, unless that is a superuser, one
+ * that the role inherits from, it is not revoked, its time has come and not run out, the session
  * states its purpose, and the connection is encrypted where it asks for that.
  *
  * Two roles are asked: the current one, and the authenticated one where that is
@@ -100,15 +100,11 @@ follow_generations(void)
 	}
 }
 
-/* Membership that being a superuser does not give. */
+/* A superuser could make himself a member of any role: only his own grants count. */
 static bool
 is_grantee(Oid role, Oid grantee)
 {
-	if (role == grantee)
-		return true;
-	if (superuser_arg(role))
-		return is_member_of_role_nosuper(role, grantee);
-	return has_privs_of_role(role, grantee);
+	return role == grantee || (!superuser_arg(role) && has_privs_of_role(role, grantee));
 }
 
 static DpPrivilege

@@ -8,7 +8,8 @@
  * privilege on the key of every value it would open, except calls by index
  * maintenance (context.c):
  *
- *	=  against a constant or parameter		search
+ *	=  with a constant or parameter that
+ *	   is no stored value itself			search
  *	everything else							reveal
  *
  * A value whose key is unreadable compares as NULL; in an order it comes after
@@ -114,7 +115,8 @@ base_operand(const CallState *state, Datum value)
  * which names the key only.
  */
 static void
-check_comparison(FmgrInfo *flinfo, const Operand *op, int other_arg, Comparison comparison)
+check_comparison(FmgrInfo *flinfo, const Operand *op, const Operand *other, int other_arg,
+				 Comparison comparison)
 {
 	DpPrivilege privilege;
 
@@ -123,8 +125,8 @@ check_comparison(FmgrInfo *flinfo, const Operand *op, int other_arg, Comparison 
 	privilege = dp_access_privilege(op->value.family);
 	if (privilege == DP_PRIV_REVEAL)
 		return;
-	if (privilege == DP_PRIV_SEARCH && comparison == CMP_EQ && other_arg >= 0 &&
-		flinfo != NULL && flinfo->fn_expr != NULL && get_fn_expr_arg_stable(flinfo, other_arg))
+	if (privilege == DP_PRIV_SEARCH && comparison == CMP_EQ && other != NULL &&
+		(!other->encrypted || other->value.literal) && flinfo != NULL && flinfo->fn_expr != NULL && get_fn_expr_arg_stable(flinfo, other_arg))
 		return;
 	dp_access_denied(op->value.family, comparison == CMP_EQ ? "search" : "reveal");
 }
@@ -236,10 +238,30 @@ fill_operands(const Call *call, Operand *left, Operand *right)
 	fill_operand(right, call->sides != SIDES_EB, call->state, call->right);
 	if (call->maintenance)
 		return;
-	check_comparison(call->flinfo, left, 1, call->comparison);
-	check_comparison(call->flinfo, right, 0, call->comparison);
+	check_comparison(call->flinfo, left, right, 1, call->comparison);
+	check_comparison(call->flinfo, right, left, 0, call->comparison);
 	count_comparison(left);
 	count_comparison(right);
+}
+
+/*
+ * One and the same envelope on both sides of an equality that no expression
+ * asks for: a foreign key that an UPDATE leaves as it was.  Nothing is learnt
+ * that the ciphertext does not show.
+ */
+static bool
+is_same_envelope(const Call *call)
+{
+	struct varlena *left;
+	struct varlena *right;
+	Size		len;
+
+	if (call->flinfo == NULL || call->flinfo->fn_expr != NULL || call->sides != SIDES_EE)
+		return false;
+	left = (struct varlena *) PG_DETOAST_DATUM_PACKED(call->left);
+	right = (struct varlena *) PG_DETOAST_DATUM_PACKED(call->right);
+	len = VARSIZE_ANY_EXHDR(left);
+	return len == VARSIZE_ANY_EXHDR(right) && memcmp(VARDATA_ANY(left), VARDATA_ANY(right), len) == 0;
 }
 
 /*
@@ -257,6 +279,11 @@ compare(const Call *call, int *out)
 
 	if (equality && call->maintenance && compare_stored_tokens(call, out))
 		return true;
+	if (equality && is_same_envelope(call))
+	{
+		*out = 0;
+		return true;
+	}
 	fill_operands(call, &left, &right);
 	open_operand(info, &left, use);
 	open_operand(info, &right, use);
@@ -345,7 +372,7 @@ hash_encrypted(FunctionCallInfo fcinfo)
 	fill_operand(&op, true, state, PG_GETARG_DATUM(0));
 	if (!maintenance)
 	{
-		check_comparison(NULL, &op, -1, CMP_ORDER);
+		check_comparison(NULL, &op, NULL, -1, CMP_ORDER);
 		count_comparison(&op);
 	}
 	open_operand(state->info, &op, maintenance ? DP_USE_MAINTAIN : DP_USE_READ);

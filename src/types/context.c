@@ -3,11 +3,13 @@
  *	  Telling index maintenance from a user's comparison.
  *
  * An index access method calls its support functions with fn_expr set to the
- * index's options, a Const of type bytea (PostgreSQL 13 and newer), or, for the
- * operators of a scan, with a page locked and interrupts held.  Nothing that a
- * user writes can bring either about.  (A user's index scan reaches a comparator
- * with a page locked as well; the planner does not show such indexes to roles
- * without the right: hide.c.)
+ * index's options, a Const of type bytea (PostgreSQL 13 and newer), which nothing
+ * in SQL can do, or, for the operators of a scan, without fn_expr, with a page
+ * locked and interrupts held.  Interrupts are held as well in what a support
+ * function calls (subtype_diff of a range): but there a procedural language, SQL
+ * included, has pushed an error context, or an executor begun.  (A user's index scan reaches a
+ * comparator with a page locked as well; the planner does not show such indexes
+ * to roles without the right: hide.c.)
  *
  * The sort of an index build does neither.  It is recognised when it is set up,
  * by the operator class's sort support function, and only there: a sort over
@@ -19,7 +21,9 @@
  *
  * A referential-integrity query is recognised as the executor run that enters the
  * security context NOFORCE_RLS.  The context itself is not enough: triggers that
- * a cascade fires run within it.
+ * a cascade fires run within it.  Nor is the run: CHECK constraints and WHEN
+ * conditions are evaluated in that of a cascade, so there only an operator with
+ * the value that the RI trigger passes is exempt.
  */
 #include "postgres.h"
 
@@ -27,15 +31,20 @@
 #include "base/compat.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/copy.h"
+#include "crypto/envelope.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/primnodes.h"
+#include "replication/logicalworker.h"
 #include "tcop/utility.h"
 #include "types/context.h"
 #include "types/preload.h"
+#include "types/types.h"
 
 typedef enum FrameKind
 {
+	FRAME_START,				/* ExecutorStart */
 	FRAME_EXECUTOR,				/* ExecutorRun */
 	FRAME_AFTER,				/* ExecutorFinish: AFTER triggers fire */
 	FRAME_UTILITY				/* ProcessUtility */
@@ -44,7 +53,9 @@ typedef enum FrameKind
 typedef struct Frame
 {
 	FrameKind	kind;
+	CmdType		command;
 	bool		within_ri;		/* NOFORCE_RLS when it was entered */
+	uint32		held;			/* InterruptHoldoffCount when it was entered */
 	ErrorContextCallback *error_context;	/* when it was entered */
 	struct Frame *outer;
 } Frame;
@@ -57,10 +68,12 @@ static ExecutorFinish_hook_type prev_ExecutorFinish = NULL;
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 
 static void
-push_frame(Frame *frame, FrameKind kind)
+push_frame(Frame *frame, FrameKind kind, CmdType command)
 {
 	frame->kind = kind;
+	frame->command = command;
 	frame->within_ri = InNoForceRLSOperation();
+	frame->held = InterruptHoldoffCount;
 	frame->error_context = error_context_stack;
 	frame->outer = innermost;
 	innermost = frame;
@@ -70,6 +83,7 @@ push_frame(Frame *frame, FrameKind kind)
 static void
 start_executor(QueryDesc *desc, int eflags)
 {
+	Frame		frame;
 	ListCell   *lc;
 
 	foreach(lc, desc->plannedstmt->rtable)
@@ -79,10 +93,19 @@ start_executor(QueryDesc *desc, int eflags)
 		if (rte->rtekind == RTE_RELATION)
 			dp_preload_relation(rte->relid);
 	}
-	if (prev_ExecutorStart)
-		prev_ExecutorStart(desc, eflags);
-	else
-		standard_ExecutorStart(desc, eflags);
+	push_frame(&frame, FRAME_START, desc->operation);
+	PG_TRY();
+	{
+		if (prev_ExecutorStart)
+			prev_ExecutorStart(desc, eflags);
+		else
+			standard_ExecutorStart(desc, eflags);
+	}
+	PG_FINALLY();
+	{
+		innermost = frame.outer;
+	}
+	PG_END_TRY();
 }
 
 static void
@@ -113,7 +136,7 @@ run_executor(QueryDesc *desc, ScanDirection direction, uint64 count DP_EXECUTE_O
 {
 	Frame		frame;
 
-	push_frame(&frame, FRAME_EXECUTOR);
+	push_frame(&frame, FRAME_EXECUTOR, desc->operation);
 	PG_TRY();
 	{
 		if (prev_ExecutorRun)
@@ -135,7 +158,7 @@ run_utility(PlannedStmt *stmt, const char *query, bool read_only, ProcessUtility
 	Frame		frame;
 
 	preload_for_utility(stmt->utilityStmt);
-	push_frame(&frame, FRAME_UTILITY);
+	push_frame(&frame, FRAME_UTILITY, CMD_UTILITY);
 	PG_TRY();
 	{
 		if (prev_ProcessUtility)
@@ -155,7 +178,7 @@ finish_executor(QueryDesc *desc)
 {
 	Frame		frame;
 
-	push_frame(&frame, FRAME_AFTER);
+	push_frame(&frame, FRAME_AFTER, desc->operation);
 	PG_TRY();
 	{
 		if (prev_ExecutorFinish)
@@ -170,13 +193,74 @@ finish_executor(QueryDesc *desc)
 	PG_END_TRY();
 }
 
+/*
+ * Has nothing that a user wrote been entered since the innermost frame began?
+ * COPY's own context is the one that may lie above it.  Workers that apply a
+ * subscription's changes, and constraints checked at commit, have no frame.
+ */
+static bool
+nothing_entered_since(void)
+{
+	ErrorContextCallback *top = error_context_stack;
+
+	if (innermost == NULL)
+		return top == NULL || IsLogicalWorker();
+	if (top != innermost->error_context && top != NULL && top->callback == CopyFromErrorCallback)
+		top = top->previous;
+	return top == innermost->error_context;
+}
+
+/* Is a page locked that was not when the innermost frame began? */
+static bool
+page_locked_since(void)
+{
+	return InterruptHoldoffCount > (innermost != NULL ? innermost->held : 0);
+}
+
 /* Is the innermost thing running a referential-integrity query itself? */
 static bool
 in_ri_query(void)
 {
-	return innermost != NULL && innermost->kind == FRAME_EXECUTOR && innermost->within_ri &&
-		(innermost->outer == NULL || !innermost->outer->within_ri) &&
-		error_context_stack == innermost->error_context;
+	return innermost != NULL && innermost->within_ri &&
+		(innermost->kind == FRAME_EXECUTOR || innermost->kind == FRAME_START) &&
+		(innermost->outer == NULL || !innermost->outer->within_ri) && nothing_entered_since();
+}
+
+/* A stored value, put into a plan in a parameter's place. */
+static bool
+is_stored_constant(Const *constant)
+{
+	struct varlena *datum;
+	DpEnvelope	env;
+
+	if (constant->constisnull || !dp_type_is_encrypted(constant->consttype))
+		return false;
+	datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(constant->constvalue);
+	return dp_envelope_parse((uint8 *) VARDATA_ANY(datum), VARSIZE_ANY_EXHDR(datum), &env) &&
+		(env.flags & DP_ENV_LITERAL) == 0;
+}
+
+/* Does an operator of an RI query compare with what the RI trigger passed? */
+static bool
+compares_for_ri(Node *expr)
+{
+	ListCell   *lc;
+
+	if (!IsA(expr, OpExpr))
+		return false;
+	if (innermost->command == CMD_SELECT)
+		return true;			/* it looks a row up and does nothing else */
+	foreach(lc, ((OpExpr *) expr)->args)
+	{
+		Node	   *arg = lfirst(lc);
+
+		if (IsA(arg, RelabelType))
+			arg = (Node *) ((RelabelType *) arg)->arg;
+		if ((IsA(arg, Param) && ((Param *) arg)->paramkind == PARAM_EXTERN) ||
+			(IsA(arg, Const) && is_stored_constant((Const *) arg)))
+			return true;
+	}
+	return false;
 }
 
 bool
@@ -184,11 +268,18 @@ dp_context_is_maintenance(FunctionCallInfo fcinfo)
 {
 	Node	   *expr = fcinfo->flinfo != NULL ? fcinfo->flinfo->fn_expr : NULL;
 
-	if (InterruptHoldoffCount > 0)
-		return true;
-	if (expr != NULL && IsA(expr, Const) && ((Const *) expr)->consttype == BYTEAOID)
-		return true;
-	return in_ri_query();
+	if (expr == NULL)
+		return page_locked_since() && nothing_entered_since();
+	if (IsA(expr, Const))
+		return ((Const *) expr)->consttype == BYTEAOID;
+	return in_ri_query() && compares_for_ri(expr);
+}
+
+bool
+dp_context_is_referential(void)
+{
+	return InNoForceRLSOperation() &&
+		(innermost == NULL || !innermost->within_ri || in_ri_query());
 }
 
 bool

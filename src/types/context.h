@@ -19,6 +19,9 @@
  */
 extern bool dp_context_is_maintenance(FunctionCallInfo fcinfo);
 
+/* True while a foreign key is checked or cascades; not in what that calls. */
+extern bool dp_context_is_referential(void);
+
 /* True where a sort that is being set up serves the build of an index. */
 extern bool dp_context_sorts_for_index(SortSupport ssup);
 

@@ -16,6 +16,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/plancat.h"
+#include "types/context.h"
 #include "types/hide.h"
 #include "types/types.h"
 #include "utils/lsyscache.h"
@@ -115,7 +116,7 @@ hide_get_relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo 
 
 		if (use != INDEX_PLAIN)
 			root->glob->dependsOnRole = true;
-		if (use != INDEX_DENIED || InNoForceRLSOperation())
+		if (use != INDEX_DENIED || dp_context_is_referential())
 			visible = lappend(visible, index);
 	}
 	table_close(relation, NoLock);
@@ -219,7 +220,7 @@ hide_executor_start(QueryDesc *query_desc, int eflags)
 		standard_ExecutorStart(query_desc, eflags);
 
 	if (query_desc->plannedstmt->dependsOnRole && query_desc->planstate != NULL &&
-		!InNoForceRLSOperation())
+		!dp_context_is_referential())
 		(void) check_plan_walker(query_desc->planstate, NULL);
 }
 

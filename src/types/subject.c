@@ -4,8 +4,8 @@
  *
  * dataprotect._seal_subject(account_type, id_column), a BEFORE ROW trigger,
  * seals every protected column of the row under the account's own key.  On
- * UPDATE a column whose plaintext did not change keeps its old envelope, so
- * that the update can stay on the page (HOT).  Sealing for an account is not a
+ * UPDATE by a role with "search" or "reveal", a column whose plaintext did not
+ * change keeps its old envelope, so that the update can stay on the page (HOT).  Sealing for an account is not a
  * read and needs no grant: the values come from the writer; but a value that is
  * sealed for another account already is refused (a paste).
  *
@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "access/access.h"
 #include "access/htup_details.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -115,7 +116,9 @@ seal_column(TriggerData *trigger, Form_pg_attribute att, const char *account_typ
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("a value of column \"%s\" cannot be sealed for its account because its key is destroyed",
 						NameStr(att->attname))));
+	/* Which envelope it got would tell a writer whether he guessed right. */
 	if (old->datum != NULL && subject_key != 0 && old->value.env.key_id == subject_key &&
+		dp_access_privilege(family) >= DP_PRIV_SEARCH &&
 		(old->value.env.token != NULL) == modifier->searchable &&
 		dp_value_open(info, &old->value, DP_USE_MAINTAIN, false, &old_plain))
 	{
