@@ -1,7 +1,10 @@
 --
 -- The audit log.  audit_record holds what the collector took from the segment
 -- files, chained by mac (src/audit/chain.h); nobody else writes there.
--- audit_log is what people read.
+-- audit_log is what people read.  The indexes are the partitions' own
+-- (src/audit/collector.c): pg_dump writes out partitions, which are no members
+-- of the extension, and an index of the parent would clash with theirs when
+-- such a dump is restored.
 --
 CREATE TABLE dataprotect.audit_record (
 	seq bigint NOT NULL,
@@ -21,12 +24,8 @@ CREATE TABLE dataprotect.audit_record (
 	opened bigint[],
 	compared bigint[],
 	sealed bytea,
-	mac bytea NOT NULL,
-	PRIMARY KEY (seq, at)
+	mac bytea NOT NULL
 ) PARTITION BY RANGE (at);
-CREATE INDEX audit_record_at ON dataprotect.audit_record (at);
-CREATE INDEX audit_record_result ON dataprotect.audit_record (ref_seq) WHERE kind = 'r';
-CREATE INDEX audit_record_range ON dataprotect.audit_record (session, ref_end) WHERE kind = 'x';
 REVOKE ALL ON dataprotect.audit_record FROM PUBLIC;
 COMMENT ON TABLE dataprotect.audit_record IS 'raw audit records, one per intent, result, administrative act and end of a transaction; partitioned by month, chained by mac';
 

@@ -278,7 +278,11 @@ ensure_partition(TimestampTz at)
 	next_month = tm.tm_mon == 12 ? 1 : tm.tm_mon + 1;
 	if (!OidIsValid(get_relname_relid(name, get_namespace_oid("dataprotect", false))))
 	{
-		run_sql(psprintf("CREATE TABLE dataprotect.%s (LIKE dataprotect.audit_record INCLUDING ALL)", name),
+		run_sql(psprintf("CREATE TABLE dataprotect.%s (LIKE dataprotect.audit_record INCLUDING ALL, "
+						 "PRIMARY KEY (seq, at))", name), 0, NULL, NULL);
+		run_sql(psprintf("CREATE INDEX ON dataprotect.%s (at)", name), 0, NULL, NULL);
+		run_sql(psprintf("CREATE INDEX ON dataprotect.%s (ref_seq) WHERE kind = 'r'", name), 0, NULL, NULL);
+		run_sql(psprintf("CREATE INDEX ON dataprotect.%s (session, ref_end) WHERE kind = 'x'", name),
 				0, NULL, NULL);
 		run_sql(psprintf("COMMENT ON TABLE dataprotect.%s IS 'audit records of one month'", name),
 				0, NULL, NULL);

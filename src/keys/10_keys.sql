@@ -13,6 +13,37 @@ CREATE TABLE dataprotect.instance (
 COMMENT ON TABLE dataprotect.instance IS 'identity of this database towards its KMS, and the lockdown switch; one row';
 INSERT INTO dataprotect.instance DEFAULT VALUES;
 
+-- A restored dump brings the identity that its keys are wrapped for.  It takes
+-- the place of the one that CREATE EXTENSION made, as long as no key exists.
+CREATE FUNCTION dataprotect._restore_instance() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM dataprotect.instance) THEN
+        RETURN NEW;
+    END IF;
+    IF current_setting('dataprotect.input') <> 'ciphertext' THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'this database has its identity already',
+            HINT = 'To restore a dump, set "dataprotect.input" to "ciphertext".';
+    END IF;
+    UPDATE dataprotect.instance i SET uid = NEW.uid, created_at = NEW.created_at, lockdown_since = NEW.lockdown_since,
+            lockdown_reason = NEW.lockdown_reason
+        WHERE i.uid = NEW.uid OR NOT EXISTS (SELECT FROM dataprotect.key_version);
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'these keys belong to another database',
+            DETAIL = 'Keys are wrapped for one database, and this one has keys of its own already.',
+            HINT = 'Restore into a database that has no keys.';
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION dataprotect._restore_instance() IS 'row trigger: lets a restored dump replace the identity of a database without keys';
+REVOKE ALL ON FUNCTION dataprotect._restore_instance() FROM PUBLIC;
+
+CREATE TRIGGER restore_instance BEFORE INSERT ON dataprotect.instance
+    FOR EACH ROW EXECUTE FUNCTION dataprotect._restore_instance();
+ALTER TABLE dataprotect.instance ENABLE ALWAYS TRIGGER restore_instance;
+
 CREATE TABLE dataprotect.epoch (
     key_id int8 PRIMARY KEY,
     epoch int4 NOT NULL UNIQUE,

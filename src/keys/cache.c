@@ -575,7 +575,7 @@ need_system_keys(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no key was created in this database yet"),
-				 errhint("Create one with dataprotect.create_key().")));
+				 errhint("Create one with dataprotect.create_key(), or, while a dump is restored, restore the rows of schema \"%s\" first.", "dataprotect")));
 }
 
 void

@@ -10,6 +10,7 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "catalog/pg_class.h"
+#include "keys/catalog.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
 #include "types/preload.h"
@@ -62,16 +63,21 @@ add_family(OrderedEntry *entry, int32 family)
 		entry->family[entry->n++] = family;
 }
 
-/* Families of a table's ordered columns. */
-static void
+/*
+ * Families of a table's ordered columns.  False where a key does not exist: the
+ * table of a dump is restored before its keys are, and is asked again.
+ */
+static bool
 find_families(Oid relid, OrderedEntry *entry)
 {
 	Relation	rel = try_relation_open(relid, AccessShareLock);
 	TupleDesc	desc;
+	DpFamily	family;
+	bool		all_there = true;
 	int			i;
 
 	if (rel == NULL)
-		return;
+		return true;
 	desc = RelationGetDescr(rel);
 	for (i = 0; i < desc->natts; i++)
 	{
@@ -82,10 +88,15 @@ find_families(Oid relid, OrderedEntry *entry)
 			continue;
 		entry->is_protected = true;
 		modifier = dp_modifier_get(att->atttypmod);
-		if (modifier->ordered)
-			add_family(entry, dp_keys_family_by_name(NameStr(modifier->key))->family);
+		if (!modifier->ordered)
+			continue;
+		if (dp_catalog_read_family_by_name(NameStr(modifier->key), &family))
+			add_family(entry, family.family);
+		else
+			all_there = false;
 	}
 	relation_close(rel, AccessShareLock);
+	return all_there;
 }
 
 static void
@@ -122,9 +133,8 @@ dp_preload_relation(Oid relid)
 	{
 		memset(&fresh, 0, sizeof(fresh));
 		fresh.relid = relid;
-		find_families(relid, &fresh);
 		/* Opening the relation may have swept the table away. */
-		if (tables == NULL)
+		if (!find_families(relid, &fresh) || tables == NULL)
 		{
 			load_keys(&fresh);
 			return;
