@@ -475,7 +475,7 @@ dp_keys_family(int32 family)
 }
 
 const DpFamily *
-dp_keys_family_by_name(const char *name)
+dp_keys_family_find(const char *name)
 {
 	DpFamily	row;
 
@@ -495,12 +495,20 @@ dp_keys_family_by_name(const char *name)
 			}
 		}
 	}
-	if (!dp_catalog_read_family_by_name(name, &row))
+	return dp_catalog_read_family_by_name(name, &row) ? remember_family(&row) : NULL;
+}
+
+const DpFamily *
+dp_keys_family_by_name(const char *name)
+{
+	const DpFamily *family = dp_keys_family_find(name);
+
+	if (family == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("key \"%s\" does not exist", name),
 				 errhint("Create it with dataprotect.create_key().")));
-	return remember_family(&row);
+	return family;
 }
 
 static void

@@ -78,6 +78,7 @@ extern int32 dp_keys_family_of(uint64 key_id, bool in_comparator, DpKeyPurpose *
 /* The family of that name, or an error with a hint; by number likewise.
  * Pointers stay valid until the next call. */
 extern const DpFamily *dp_keys_family_by_name(const char *name);
+extern const DpFamily *dp_keys_family_find(const char *name);	/* NULL: none */
 extern const DpFamily *dp_keys_family(int32 family);
 
 /* The key that seals new values of a family; errors where it is not active. */

@@ -293,7 +293,9 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'name_too_long', MESSAGE = 'the base type''s name is too long';
     END IF;
     v_enc := format('%I.%I', schema, v_name);
-    v_bases := CASE base WHEN 'text'::regtype THEN ARRAY['text', 'varchar', 'bpchar'] ELSE ARRAY[base::text] END;
+    -- Not varchar: it has no operators of its own, so that one of ours would take over
+    -- every varchar = 'literal' in the database.  A varchar reaches text's operators.
+    v_bases := CASE base WHEN 'text'::regtype THEN ARRAY['text', 'bpchar', 'name'] ELSE ARRAY[base::text] END;
     v_hashable := EXISTS (SELECT FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am a ON a.oid = c.opcmethod
                           WHERE (c.opcintype = base OR (t.typtype = 'e' AND c.opcintype = 'anyenum'::regtype)) AND c.opcdefault AND a.amname = 'hash');
     v_ordered := EXISTS (SELECT FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am a ON a.oid = c.opcmethod

@@ -118,8 +118,7 @@ BEGIN
     IF child IS NOT NULL OR att.attinhcount > 0 THEN
         RAISE EXCEPTION 'column "%" of table "%" is inherited', col, cls.relname
             USING ERRCODE = 'feature_not_supported',
-                  DETAIL = coalesce(format('Table %s inherits it.', child),
-                                    'It comes from a parent table.'),
+                  DETAIL = coalesce('Table ' || child || ' inherits it.', 'It comes from a parent table.'),
                   HINT = 'Only partitioned tables are protected as a whole.';
     END IF;
     IF cls.reloftype <> 0 THEN
@@ -154,6 +153,10 @@ AS $$
         FROM m JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass
             AND d.refobjid = m.member AND d.refobjsubid = m.attnum
     )
+    SELECT format('You do not own partition "%s".', c.relname), 'Let a role that owns the table and its partitions do this.'
+    FROM m JOIN pg_class c ON c.oid = m.member
+    WHERE NOT pg_has_role(current_user, c.relowner, 'USAGE')
+    UNION ALL
     SELECT format('Generated column "%s" of table "%s" is computed from it.', g.attname, c.relname),
            'Drop the generated column, or compute it in a view.'
     FROM dependent d JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
@@ -260,3 +263,25 @@ COMMENT ON COLUMN dataprotect.protected_columns.searchable IS 'values carry toke
 COMMENT ON COLUMN dataprotect.protected_columns.ordered IS 'indexes in plaintext order are allowed';
 REVOKE ALL ON dataprotect.protected_columns FROM PUBLIC;
 GRANT SELECT ON dataprotect.protected_columns TO dataprotect_admin, dataprotect_auditor;
+
+-- Events of this layer, for callers who may change columns but not write events
+-- of their own choice: what is recorded is read from the catalogs.
+CREATE FUNCTION dataprotect._column_event(event text, rel regclass, col name, key text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF event NOT IN ('column.encrypted', 'column.decrypted', 'column.reencrypted') THEN
+        RAISE EXCEPTION 'event "%" does not concern a column', event
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM dataprotect._event(event, key, jsonb_build_object(
+        'relation', rel::text, 'column', col,
+        'type', (SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
+                 WHERE a.attrelid = rel AND a.attname = col AND NOT a.attisdropped)));
+END
+$$;
+COMMENT ON FUNCTION dataprotect._column_event(text, regclass, name, text) IS
+    'record that a column was encrypted, decrypted or re-encrypted';
+REVOKE ALL ON FUNCTION dataprotect._column_event(text, regclass, name, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._column_event(text, regclass, name, text) TO dataprotect_admin;

@@ -194,8 +194,7 @@ BEGIN
         format_type(base, NULL),
         CASE WHEN ordered THEN NULL ELSE encrypted::text || '_token_ops' END);
     PERFORM dataprotect._refresh_binding(rel);
-    PERFORM dataprotect._event('column.encrypted', key,
-        jsonb_build_object('relation', rel::text, 'column', col, 'searchable', searchable, 'ordered', ordered));
+    PERFORM dataprotect._column_event('column.encrypted', rel, col, key);
     FOREACH change IN ARRAY changes LOOP
         RAISE NOTICE '%', change;
     END LOOP;
@@ -280,8 +279,7 @@ BEGIN
              ELSE format_type(base, NULL) END,
         format_type(base, NULL), NULL);
     PERFORM dataprotect._refresh_binding(rel);
-    PERFORM dataprotect._event('column.decrypted', key_name,
-        jsonb_build_object('relation', rel::text, 'column', col));
+    PERFORM dataprotect._column_event('column.decrypted', rel, col, key_name);
     RAISE NOTICE 'column "%" is no longer encrypted', col
         USING HINT = format('Run ANALYZE %s.', rel);
 END

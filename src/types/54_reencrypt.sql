@@ -275,8 +275,7 @@ BEGIN
             EXIT WHEN dataprotect._reencrypt_end(leaves[i], columns[i],
                                                  dataprotect._count_stale(leaves[i], columns[i], keys[i]));
         END LOOP;
-        PERFORM dataprotect._event('column.reencrypted', keys[i],
-            jsonb_build_object('relation', leaves[i]::text, 'column', columns[i]));
+        PERFORM dataprotect._column_event('column.reencrypted', leaves[i], columns[i], keys[i]);
         COMMIT;
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     END LOOP;

@@ -3,8 +3,8 @@
  *	  Comparison, ordering and hashing of encrypted values.
  *
  * Operators exist for encrypted against encrypted (ee), encrypted against base
- * (eb) and base against encrypted (be); the base side may also be varchar or
- * char(n) where the base type is text.  Every call checks the current role's
+ * (eb) and base against encrypted (be); the base side may also be char(n) or
+ * name where the base type is text (varchar comes as text).  Every call checks the current role's
  * privilege on the key of every value it would open, except calls by index
  * maintenance (context.c):
  *
@@ -105,6 +105,8 @@ base_operand(const CallState *state, Datum value)
 	/* char(n) loses its trailing blanks, as its own comparison with text does. */
 	if (state->base_arg == BPCHAROID)
 		return DirectFunctionCall1(rtrim1, value);
+	if (state->base_arg == NAMEOID)
+		return DirectFunctionCall1(name_text, value);
 	if (state->info->base_len == -1)
 		return PointerGetDatum(PG_DETOAST_DATUM_PACKED(value));
 	return value;
@@ -402,7 +404,7 @@ hash_base(FunctionCallInfo fcinfo)
 		argtype = argtypes[0];
 		state = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(CallState));
 		state->base_arg = argtype;
-		if (argtype == VARCHAROID || argtype == BPCHAROID)
+		if (argtype == BPCHAROID || argtype == NAMEOID)
 			argtype = TEXTOID;
 		state->info = dp_typeinfo_get(dp_typeinfo_encrypted_over(argtype));
 		fcinfo->flinfo->fn_extra = state;

@@ -46,15 +46,26 @@ knows_equality_only(Oid am, Oid opfamily, Oid typid)
 	return OidIsValid(default_class) && get_opclass_family(default_class) != opfamily;
 }
 
+/*
+ * The current role's privilege on a column's key.  None where the key's row is
+ * not there (a schema restored without its data): nothing can be read then, and
+ * statements that read nothing must still be planned.
+ */
+static DpPrivilege
+column_privilege(Form_pg_attribute att)
+{
+	const DpModifier *modifier = dp_modifier_get(att->atttypmod);
+	const DpFamily *family = dp_keys_family_find(NameStr(modifier->key));
+
+	return family != NULL ? dp_access_privilege(family->family) : DP_PRIV_NONE;
+}
+
 static IndexUse
 column_use(Oid am, Oid opfamily, Form_pg_attribute att)
 {
-	const DpModifier *modifier;
-
 	if (att->atttypid < FirstNormalObjectId || !dp_type_is_encrypted(att->atttypid))
 		return INDEX_PLAIN;
-	modifier = dp_modifier_get(att->atttypmod);
-	switch (dp_access_privilege(dp_keys_family_by_name(NameStr(modifier->key))->family))
+	switch (column_privilege(att))
 	{
 		case DP_PRIV_REVEAL:
 			return INDEX_ALL;
