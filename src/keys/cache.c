@@ -14,6 +14,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "base/guc.h"
 #include "base/secret.h"
 #include "keys/arena.h"
 #include "keys/catalog.h"
@@ -329,6 +330,18 @@ family_is_cached(int32 family)
 }
 
 /*
+ * A key found in the arena past its soft TTL: have its epoch key refreshed, and
+ * let nobody else ask for this one until the next soft TTL.
+ */
+static void
+refresh_arena_entry(DpArenaEntry *entry, uint64 generation, TimestampTz now)
+{
+	entry->refresh_at = now + (TimestampTz) dp_guc_key_cache_soft_ttl * USECS_PER_SEC;
+	dp_arena_put(entry, generation);
+	refresh_epoch(entry->key_id);
+}
+
+/*
  * Load a slot once.  False where keys changed meanwhile: what was read is stale,
  * and nothing would forget it again.
  */
@@ -352,6 +365,8 @@ try_load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz no
 	}
 	PG_TRY();
 	{
+		if (entry.refresh_at <= now && !in_comparator)
+			refresh_arena_entry(&entry, generation, now);
 		fill_slot(slot, &entry);
 	}
 	PG_FINALLY();

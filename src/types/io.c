@@ -284,8 +284,18 @@ family_mask(int32 family)
 static bool
 open_to_show(const DpTypeInfo *info, const DpValue *value, Datum *out)
 {
+	DpKey		key;
+
+	/*
+	 * The key first: where its KMS is away, the error names this key and not
+	 * that of the audit log, and what cannot be read is not counted as read.
+	 */
 	if (!value->literal)
+	{
+		if (dp_keys_get(value->env.key_id, DP_USE_READ, DP_IN_COMPARATOR(), &key) != DP_KEY_OK)
+			return false;
 		dp_audit_opening(value->family, NameStr(dp_keys_family(value->family)->name));
+	}
 	return dp_value_open(info, value, DP_USE_READ, DP_IN_COMPARATOR(), out);
 }
 
