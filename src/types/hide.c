@@ -20,6 +20,7 @@
 #include "types/hide.h"
 #include "types/types.h"
 #include "utils/lsyscache.h"
+#include "utils/plancache.h"
 #include "utils/rel.h"
 
 static get_relation_info_hook_type prev_get_relation_info = NULL;
@@ -192,6 +193,8 @@ check_index_scan(Relation index, List *conditions)
 			continue;
 		att = TupleDescAttr(RelationGetDescr(table), attnum - 1);
 		use = column_use(index->rd_rel->relam, index->rd_opfamily[i], att);
+		if (use == INDEX_DENIED)
+			ResetPlanCache();	/* made under a grant that is gone: not again */
 		if (use == INDEX_DENIED || (use == INDEX_SEARCH && conditions_vary(conditions)))
 			dp_access_denied(dp_keys_family_by_name(NameStr(dp_modifier_get(att->atttypmod)->key))->family,
 							 "reveal");
