@@ -99,7 +99,7 @@ SELECT 'public', l.kind || ' ' || l.name, 'stands in lint_public.txt and does no
  WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p
                     WHERE l.kind = 'function' AND l.name = p.pronamespace::regnamespace::text || '.' || p.proname)
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c
-                    WHERE l.kind = 'relation' AND l.name = c.relnamespace::regnamespace::text || '.' || c.relname)
+                    WHERE l.kind IN ('relation', 'undumped') AND l.name = c.relnamespace::regnamespace::text || '.' || c.relname)
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE l.kind = 'schema' AND l.name = n.nspname);
 
 -- search-path: nobody's schema comes between a function and pg_catalog.  A

@@ -45,6 +45,8 @@ case " $stages " in
 esac
 
 top=$(cd "$(dirname "$0")/.." && pwd)
+# Seconds after which a command is taken to hang.
+patience=1500
 passed=0
 failed=0
 skipped=0
@@ -87,7 +89,7 @@ run()
 	shift
 	log=$work/logs/$name.log
 	status=0
-	"$@" >"$log" 2>&1 || status=$?
+	timeout "$patience" "$@" >"$log" 2>&1 || status=$?
 	show "$log"
 	summary=$(grep -E '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$' "$log" | tail -n 1)
 	if [ -z "$summary" ]; then
@@ -128,7 +130,7 @@ run_tap()
 	shift
 	log=$work/logs/$name.log
 	status=0
-	"$@" >"$log" 2>&1 || status=$?
+	timeout "$patience" "$@" >"$log" 2>&1 || status=$?
 	good=$(grep -Ec '^ok( |$)' "$log" || :)
 	bad=$(grep -Ec '^not ok( |$)' "$log" || :)
 	skips=$(grep -Eci '^ok .*# *skip' "$log" || :)
@@ -272,8 +274,9 @@ stage_asan()
 	mkdir -p "$work/asan-reports"
 	chmod 1777 "$work/asan-reports"
 	reports=$work/asan-reports/report
+	gcc -shared -fPIC -Wl,-z,initfirst -o "$work/asan_first.so" "$work/src/test/lib/asan_first.c"
 	run regress-asan env PG_CONFIG="$work/pg-asan/usr/lib/postgresql/$major/bin/pg_config" \
-		DP_PRELOAD="LD_PRELOAD=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)
+		DP_PRELOAD="LD_PRELOAD=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so):$work/asan_first.so
 			ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0:log_path=$reports
 			UBSAN_OPTIONS=print_stacktrace=1:log_path=$reports" \
 		"$work/asan/pgxs/regress.sh" regress
