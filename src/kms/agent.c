@@ -124,6 +124,7 @@ accept_requests(void)
 	{
 		DpKmsSlot  *slot = &dp_kms_shared->slots[i];
 		bool		accepted = false;
+		bool		dropped = false;
 
 		if (jobs[i].active)
 			continue;
@@ -133,7 +134,10 @@ accept_requests(void)
 		{
 			if (slot->refs == 0 &&
 				(slot->request.kind != DP_KMS_FETCH || now >= slot->request.deadline))
+			{
 				slot->state = DP_KMS_SLOT_FREE;
+				dropped = true;
+			}
 			else
 			{
 				jobs[i].request = slot->request;
@@ -145,6 +149,8 @@ accept_requests(void)
 
 		if (accepted)
 			dp_kms_job_begin(&jobs[i]);
+		if (dropped)
+			ConditionVariableSignal(&dp_kms_shared->slot_freed);
 	}
 }
 

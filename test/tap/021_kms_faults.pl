@@ -255,6 +255,20 @@ like(drill(), qr/^42501 .*AccessDeniedException/, 'with dataprotect.kms_ca_file 
 $stop_tls->();
 
 $node->stop;
+
+# Without an endpoint of our own: Amazon's for the region, by the proxy that the
+# environment names.  The double stands in for the proxy and lets nothing through.
+$node->append_conf('postgresql.conf', "dataprotect.kms_aws_endpoint = ''\n");
+$kms->mode('status:403');
+for my $case ([ $alias, 'kms.us-west-2.amazonaws.com' ], [ 'aws-kms://alias/pii?region=cn-north-1', 'kms.cn-north-1.amazonaws.com.cn' ])
+{
+	local $ENV{HTTPS_PROXY} = $kms->endpoint;
+	$node->start;
+	like(drill($case->[0]), qr/^08006 /, 'a proxy that refuses is an error');
+	is(($kms->requests)[-1]->{line}, "CONNECT $case->[1]:443 HTTP/1.1", "endpoint is $case->[1]");
+	$node->stop;
+}
+
 $kms->stop;
 done_testing();
 
