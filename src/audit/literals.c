@@ -78,25 +78,28 @@ lex_string(Lexer *lexer, bool backslashes)
 	return TOKEN_DOUBT;
 }
 
+/* An unusual or long name is taken for a string by somebody's mistake. */
 static Token
 lex_quoted_name(Lexer *lexer)
 {
 	const char *p = lexer->at + 1;
+	bool		plain = true;
 
 	for (; p < lexer->end; p++)
 	{
 		if (*p != '"')
-			continue;
-		if (p + 1 < lexer->end && p[1] == '"')
+			plain = plain && is_name(*p);
+		else if (p + 1 < lexer->end && p[1] == '"')
 		{
+			plain = false;
 			p++;
-			continue;
 		}
-		/* Longer than a name can be: somebody meant a string. */
-		if (p - lexer->at - 1 > LONGEST_NAME)
-			return TOKEN_DOUBT;
-		lexer->at = p + 1;
-		return TOKEN_KEEP;
+		else
+		{
+			plain = plain && p - lexer->at - 1 <= LONGEST_NAME;
+			lexer->at = p + 1;
+			return plain ? TOKEN_KEEP : TOKEN_CONSTANT;
+		}
 	}
 	return TOKEN_DOUBT;
 }

@@ -17,6 +17,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "audit/columns.h"
 #include "audit/frames.h"
 #include "audit/literals.h"
@@ -45,24 +47,41 @@ redact_sql(const char *sql)
 	return dp_literals_remove(sql, len, out) ? out : pstrdup(WITHHELD);
 }
 
-/* Replace what stands between double quotes. */
+/* A quoted word that is a plain name of the database, as far as one can see. */
+static bool
+is_plain_name(const char *from, const char *to)
+{
+	for (; from < to; from++)
+		if (!isalnum((unsigned char) *from) && strchr("_$.", *from) == NULL)
+			return false;
+	return true;
+}
+
+/* Replace what stands between double quotes; names: but plain names stay. */
 static char *
-redact_quoted(const char *text)
+redact_quoted(const char *text, bool names)
 {
 	StringInfoData out;
-	bool		inside = false;
+	const char *quote;
 
 	initStringInfo(&out);
-	for (; *text != '\0'; text++)
+	while ((quote = strchr(text, '"')) != NULL)
 	{
-		if (*text == '"')
+		const char *end = strchr(quote + 1, '"');
+
+		appendBinaryStringInfo(&out, text, quote - text);
+		if (end == NULL)
 		{
-			appendStringInfoString(&out, inside ? "\"" : "\"?");
-			inside = !inside;
+			appendStringInfoString(&out, "\"?");
+			return out.data;
 		}
-		else if (!inside)
-			appendStringInfoChar(&out, *text);
+		if (names && is_plain_name(quote + 1, end))
+			appendBinaryStringInfo(&out, quote, end - quote + 1);
+		else
+			appendStringInfoString(&out, "\"?\"");
+		text = end + 1;
 	}
+	appendStringInfoString(&out, text);
 	return out.data;
 }
 
@@ -115,14 +134,19 @@ redact_plan(const char *message)
 	return out.data;
 }
 
+/* Does the report show a statement that runs, or its parameters? */
 static bool
 logs_statement(const ErrorData *edata)
 {
 	const char *id = edata->message_id;
+	Size		prefix;
 
-	return edata->elevel <= LOG && id != NULL &&
-		(strncmp(id, "statement: ", 11) == 0 || strncmp(id, "duration: ", 10) == 0 ||
-		 strncmp(id, "execute ", 8) == 0);
+	if (edata->elevel > LOG || edata->message == NULL)
+		return false;
+	return id == NULL || strncmp(id, "statement: ", 11) == 0 || strncmp(id, "duration: ", 10) == 0 ||
+		strcmp(id, "%s %s%s%s: %s") == 0 ||
+		(debug_query_string != NULL && debug_query_string[0] != '\0' &&
+		 ends_with(edata->message, debug_query_string, &prefix));
 }
 
 static bool
@@ -150,7 +174,9 @@ redact_message(const ErrorData *edata, const char *statement)
 		return pstrdup(WITHHELD);
 	}
 	if (shows_quoted_data(edata->sqlerrcode))
-		return redact_quoted(edata->message);
+		return redact_quoted(edata->message, false);
+	if (ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
+		return redact_quoted(edata->message, true);
 	if (statement != NULL && dp_literals_possible(statement) &&
 		dp_literals_leak(statement, edata->message))
 		return pstrdup("message " WITHHELD);

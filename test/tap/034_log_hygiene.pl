@@ -34,8 +34,9 @@ $node->safe_psql('postgres', <<'SQL');
 SELECT dataprotect.create_key('pii');
 CREATE ROLE app LOGIN;
 SELECT dataprotect.grant_access('pii', 'app', 'reveal');
-CREATE TABLE person (id int PRIMARY KEY, email encrypted_text('pii', 'searchable') UNIQUE, day date,
+CREATE TABLE person (id int PRIMARY KEY, email encrypted_text('pii', 'searchable'), day date,
 	note text NOT NULL CHECK (note <> 'forbidden'));
+CREATE UNIQUE INDEX ON person (email encrypted_text_token_ops);
 CREATE TYPE colour AS ENUM ('red');
 GRANT ALL ON person TO app;
 SQL
@@ -77,7 +78,8 @@ for my $case (
 	[ 'COPY of a bad row', "COPY person FROM STDIN;\n9\tzq-copy\tzq-bad-date\tzq-note\n\\.\n" ],
 	[ 'COPY of a doubled row', "COPY person (id, email, note) FROM STDIN;\n1\tzq-copy2\tzq-note\n\\.\n" ],
 	[ 'EXPLAIN', "EXPLAIN SELECT * FROM person WHERE note = 'zq-explain'" ],
-	[ 'SET', "SET application_name = 'zq-application'" ],
+	[ 'SET', "SET dataprotect.purpose = 'zq-purpose'" ],
+	[ 'a value in the wrong quotes', 'SELECT * FROM person WHERE email = "zq@example.com"' ],
 	[ 'a name as long as a value', 'SELECT "zq-' . 'x' x 80 . '"' ],
 	[ 'division', "SELECT length('zq-division') / 0" ],
 	[ 'CREATE TABLE AS', "CREATE TEMP TABLE t AS SELECT 'zq-ctas' AS a; SELECT * FROM t WHERE a = 'zq-ctas2'" ])
@@ -100,7 +102,7 @@ truncate $node->logfile, 0;
 
 # Parameters of the extended protocol.
 my $script = $node->basedir . '/bind.sql';
-append_to_file($script, "\\set v 73573573\nSELECT * FROM person WHERE id = :v AND note = 'zq-bench';\nSELECT 1 / (:v - :v);\n");
+append_to_file($script, "\\set v 73573573\nSELECT * FROM person WHERE id = :v AND note = 'zq-bench';\nSELECT 1 / (:v::int - :v::int);\n");
 $node->command_checks_all(
 	[ 'pgbench', '-n', '-t', '1', '-M', 'extended', '-U', 'app', '-f', $script, $node->connstr('postgres') ],
 	2, [qr/./], [qr/division by zero/], 'bound parameters');
@@ -113,10 +115,11 @@ run("INSERT INTO person VALUES (10, 'a', NULL, 'x'), (11, 'b', NULL, 'x')");
 for my $order ([ 10, 11 ], [ 11, 10 ])
 {
 	my %self = (out => '', err => '');
-	$self{in} = "BEGIN; UPDATE person SET note = 'zq-lock' WHERE id = $order->[0]; SELECT pg_sleep(0.5); "
-	  . "UPDATE person SET note = 'zq-lock' WHERE id = $order->[1]; COMMIT;\n";
-	$self{h} = IPC::Run::start([ 'psql', '-XAtq', '-U', 'app', '-d', $node->connstr('postgres') ],
-		'<', \$self{in}, '>', \$self{out}, '2>', \$self{err});
+	$self{h} = IPC::Run::start(
+		[ 'psql', '-XAtq', '-U', 'app', '-d', $node->connstr('postgres'), '-c',
+			"BEGIN; UPDATE person SET note = 'zq-lock' WHERE id = $order->[0]; SELECT pg_sleep(0.5); "
+			  . "UPDATE person SET note = 'zq-lock' WHERE id = $order->[1]; COMMIT" ],
+		'>', \$self{out}, '2>', \$self{err});
 	push @sessions, \%self;
 }
 eval { $_->{h}->finish } for @sessions;
