@@ -99,6 +99,19 @@ end_executor(QueryDesc *query)
 	END_FRAME();
 }
 
+/* Apart from run_utility(), since PG_TRY blocks must not nest in one function. */
+static void
+run_next_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+				 ProcessUtilityContext context, ParamListInfo params,
+				 QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	ProcessUtility_hook_type next = previous_utility ? previous_utility : standard_ProcessUtility;
+
+	BEGIN_FRAME();
+	next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	END_FRAME();
+}
+
 static void
 run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			ProcessUtilityContext context, ParamListInfo params,
@@ -107,7 +120,6 @@ run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	Node	   *statement = pstmt->utilityStmt;
 	bool		is_copy_to = IsA(statement, CopyStmt) && !((CopyStmt *) statement)->is_from;
 	int			old_copy_to_depth = dp_audit_copy_to_depth;
-	ProcessUtility_hook_type next = previous_utility ? previous_utility : standard_ProcessUtility;
 
 	if (dp_audit_depth == 0)
 		dp_audit_begin(query, false);
@@ -116,9 +128,8 @@ run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	{
 		if (is_copy_to)
 			dp_audit_copy_to_depth++;
-		BEGIN_FRAME();
-		next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
-		END_FRAME();
+		run_next_utility(pstmt, query, read_only_tree, context, params, environment, dest,
+						 completion);
 	}
 	PG_FINALLY();
 	{

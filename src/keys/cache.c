@@ -14,6 +14,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "base/compat.h"
 #include "base/guc.h"
 #include "base/secret.h"
 #include "keys/arena.h"

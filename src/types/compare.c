@@ -20,6 +20,7 @@
 
 #include "access/access.h"
 #include "audit/track.h"
+#include "base/compat.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"

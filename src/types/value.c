@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "base/secret.h"
 #include "common/base64.h"
 #include "common/pg_lzcompress.h"
