@@ -28,20 +28,26 @@ get_be32(const uint8_t *from)
 		(uint32_t) from[2] << 8 | (uint32_t) from[3];
 }
 
-/* Header and token as stored, then the type code, in one piece. */
+/* Header, token where there is one, and the type code, in one piece. */
 static inline size_t
-build_aad(const uint8_t *header, size_t header_len, uint32_t type_code,
+build_aad(const uint8_t *header, const uint8_t *token, uint32_t type_code,
 		  uint8_t aad[AAD_MAX])
 {
-	memcpy(aad, header, header_len);
-	put_be32(aad + header_len, type_code);
-	return header_len + TYPE_CODE_LEN;
+	size_t		len = DP_ENV_HEADER_LEN;
+
+	memcpy(aad, header, len);
+	if (token != NULL)
+	{
+		memcpy(aad + len, token, DP_TOKEN_LEN);
+		len += DP_TOKEN_LEN;
+	}
+	put_be32(aad + len, type_code);
+	return len + TYPE_CODE_LEN;
 }
 
 bool
 dp_envelope_parse(const uint8_t *buf, size_t len, DpEnvelope *out)
 {
-	size_t		header_len = DP_ENV_HEADER_LEN;
 	uint8_t		flags;
 	uint64_t	key_id;
 
@@ -53,16 +59,18 @@ dp_envelope_parse(const uint8_t *buf, size_t len, DpEnvelope *out)
 	key_id = (uint64_t) get_be32(buf + 1) << 32 | get_be32(buf + 5);
 	if (key_id == 0)
 		return false;
-	if (flags & DP_ENV_TOKEN)
-		header_len += DP_TOKEN_LEN;
 
 	out->flags = flags;
 	out->key_id = key_id;
 	out->header = buf;
-	out->header_len = header_len;
-	out->token = (flags & DP_ENV_TOKEN) ? buf + DP_ENV_HEADER_LEN : NULL;
-	out->nonce = buf + header_len;
+	out->nonce = buf + DP_ENV_HEADER_LEN;
 	out->ciphertext = out->nonce + DP_NONCE_LEN;
+	out->token = NULL;
+	if (flags & DP_ENV_TOKEN)
+	{
+		out->token = out->ciphertext;
+		out->ciphertext += DP_TOKEN_LEN;
+	}
 	out->ciphertext_len = len - dp_envelope_size(0, flags);
 	out->tag = out->ciphertext + out->ciphertext_len;
 	return true;
@@ -86,14 +94,14 @@ dp_envelope_seal(DpAead *aead, uint64_t key_id, uint8_t flags, uint32_t type_cod
 	*at++ = (uint8_t) (DP_ENV_VERSION << 4 | flags);
 	at = put_be32(at, (uint32_t) (key_id >> 32));
 	at = put_be32(at, (uint32_t) key_id);
+	aad_len = build_aad(out, token, type_code, aad);
+	nonce = at;
+	at += DP_NONCE_LEN;
 	if (token != NULL)
 	{
 		memcpy(at, token, DP_TOKEN_LEN);
 		at += DP_TOKEN_LEN;
 	}
-	aad_len = build_aad(out, (size_t) (at - out), type_code, aad);
-	nonce = at;
-	at += DP_NONCE_LEN;
 
 	return dp_random_nonce(nonce) &&
 		dp_aead_seal(aead, nonce, aad, aad_len, plaintext, plaintext_len,
@@ -104,7 +112,7 @@ bool
 dp_envelope_open(DpAead *aead, const DpEnvelope *env, uint32_t type_code, uint8_t *out)
 {
 	uint8_t		aad[AAD_MAX];
-	size_t		aad_len = build_aad(env->header, env->header_len, type_code, aad);
+	size_t		aad_len = build_aad(env->header, env->token, type_code, aad);
 
 	return dp_aead_open(aead, env->nonce, aad, aad_len,
 						env->ciphertext, env->ciphertext_len, env->tag, out);
@@ -125,7 +133,7 @@ dp_envelope_blind(DpPrf *prf, uint8_t *envelope, size_t len)
 		return false;
 
 	for (i = 0; i < DP_TOKEN_LEN; i++)
-		envelope[DP_ENV_HEADER_LEN + i] ^= pad[i];
+		envelope[DP_ENV_TOKEN_AT + i] ^= pad[i];
 	OPENSSL_cleanse(pad, sizeof(pad));
 	return true;
 }

@@ -5,8 +5,8 @@
  *	offset	length	field
  *	0		1		version (high nibble, 1) and flags (low nibble)
  *	1		8		key id, big endian, never 0
- *	9		16		search token, present where DP_ENV_TOKEN is set
- *	9|25	12		nonce
+ *	9		12		nonce
+ *	21		16		search token, present where DP_ENV_TOKEN is set
  *	21|37	n		ciphertext
  *	..		16		tag
  *
@@ -14,6 +14,10 @@
  * 37 bytes over the plaintext, 53 with a token.  The type code is a stable
  * number of the base type and is not stored: a value opened as another type
  * fails like any forgery.
+ *
+ * The nonce comes before the token, because PostgreSQL compares the bytes of any
+ * type for anybody (the record operators *= and *<): at the random nonce, which
+ * never repeats, such a comparison ends.
  *
  * Parsing never reads outside [buf, buf + len); every failure looks the same to
  * the caller of open.
@@ -24,12 +28,13 @@
 #include "crypto/aead.h"
 
 #define DP_ENV_VERSION		1
-#define DP_ENV_TOKEN		0x01	/* a search token follows the key id */
+#define DP_ENV_TOKEN		0x01	/* a search token follows the nonce */
 #define DP_ENV_COMPRESSED	0x02	/* the plaintext is compressed */
 #define DP_ENV_LITERAL		0x04	/* sealed under the literal key; never stored */
 #define DP_ENV_FLAGS_KNOWN	0x07
 
 #define DP_ENV_HEADER_LEN	9
+#define DP_ENV_TOKEN_AT		(DP_ENV_HEADER_LEN + DP_NONCE_LEN)
 #define DP_ENV_OVERHEAD		(DP_ENV_HEADER_LEN + DP_NONCE_LEN + DP_TAG_LEN)
 
 typedef struct DpEnvelope
@@ -37,9 +42,8 @@ typedef struct DpEnvelope
 	uint8_t		flags;
 	uint64_t	key_id;
 	const uint8_t *header;		/* start of the envelope */
-	size_t		header_len;		/* header and token: what the AAD begins with */
-	const uint8_t *token;		/* NULL without DP_ENV_TOKEN */
 	const uint8_t *nonce;
+	const uint8_t *token;		/* NULL without DP_ENV_TOKEN */
 	const uint8_t *ciphertext;
 	size_t		ciphertext_len; /* = length of the plaintext before decompression */
 	const uint8_t *tag;

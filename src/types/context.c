@@ -32,7 +32,6 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/copy.h"
-#include "crypto/envelope.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/primnodes.h"
@@ -41,6 +40,7 @@
 #include "types/context.h"
 #include "types/preload.h"
 #include "types/types.h"
+#include "types/value.h"
 
 typedef enum FrameKind
 {
@@ -230,14 +230,8 @@ in_ri_query(void)
 static bool
 is_stored_constant(Const *constant)
 {
-	struct varlena *datum;
-	DpEnvelope	env;
-
-	if (constant->constisnull || !dp_type_is_encrypted(constant->consttype))
-		return false;
-	datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(constant->constvalue);
-	return dp_envelope_parse((uint8 *) VARDATA_ANY(datum), VARSIZE_ANY_EXHDR(datum), &env) &&
-		(env.flags & DP_ENV_LITERAL) == 0;
+	return !constant->constisnull && dp_type_is_encrypted(constant->consttype) &&
+		dp_value_is_stored(constant->constvalue);
 }
 
 /* Does an operator of an RI query compare with what the RI trigger passed? */

@@ -19,6 +19,7 @@
 #include "types/context.h"
 #include "types/hide.h"
 #include "types/types.h"
+#include "types/value.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
@@ -137,24 +138,43 @@ hide_get_relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo 
 
 /* ---- execution ---- */
 
+/* A stored value, which a guess must not be: comparing two of them joins. */
 static bool
-varies_walker(Node *node, void *context)
+is_stored_param(Param *param, ParamListInfo params)
+{
+	ParamExternData space;
+	ParamExternData *value;
+
+	if (params == NULL || !dp_type_is_encrypted(param->paramtype) ||
+		param->paramid < 1 || param->paramid > params->numParams)
+		return false;
+	value = params->paramFetch != NULL ?
+		params->paramFetch(params, param->paramid, false, &space) : &params->params[param->paramid - 1];
+	return !value->isnull && value->ptype == param->paramtype && dp_value_is_stored(value->value);
+}
+
+static bool
+varies_walker(Node *node, void *params)
 {
 	if (node == NULL)
 		return false;
 	if (IsA(node, Var))
 		return true;
 	if (IsA(node, Param))
-		return ((Param *) node)->paramkind != PARAM_EXTERN;
-	return expression_tree_walker(node, varies_walker, context);
+		return ((Param *) node)->paramkind != PARAM_EXTERN || is_stored_param((Param *) node, params);
+	if (IsA(node, Const))
+		return dp_type_is_encrypted(((Const *) node)->consttype) && !((Const *) node)->constisnull &&
+			dp_value_is_stored(((Const *) node)->constvalue);
+	return expression_tree_walker(node, varies_walker, params);
 }
 
 /*
  * True where an index condition compares with something that changes within the
- * statement: joins, correlated subqueries, results of others.
+ * statement (joins, correlated subqueries, results of others), or with a value
+ * that is stored somewhere.
  */
 static bool
-conditions_vary(List *conditions)
+conditions_vary(List *conditions, ParamListInfo params)
 {
 	ListCell   *lc;
 
@@ -162,20 +182,20 @@ conditions_vary(List *conditions)
 	{
 		Node	   *condition = lfirst(lc);
 
-		if (IsA(condition, OpExpr) && varies_walker(get_rightop((Expr *) condition), NULL))
+		if (IsA(condition, OpExpr) && varies_walker(get_rightop((Expr *) condition), params))
 			return true;
 		if (IsA(condition, ScalarArrayOpExpr) &&
-			varies_walker(lsecond(((ScalarArrayOpExpr *) condition)->args), NULL))
+			varies_walker(lsecond(((ScalarArrayOpExpr *) condition)->args), params))
 			return true;
 		if (IsA(condition, RowCompareExpr) &&
-			varies_walker((Node *) ((RowCompareExpr *) condition)->rargs, NULL))
+			varies_walker((Node *) ((RowCompareExpr *) condition)->rargs, params))
 			return true;
 	}
 	return false;
 }
 
 static void
-check_index_scan(Relation index, List *conditions)
+check_index_scan(Relation index, List *conditions, ParamListInfo params)
 {
 	Relation	table;
 	int			i;
@@ -195,7 +215,7 @@ check_index_scan(Relation index, List *conditions)
 		use = column_use(index->rd_rel->relam, index->rd_opfamily[i], att);
 		if (use == INDEX_DENIED)
 			ResetPlanCache();	/* made under a grant that is gone: not again */
-		if (use == INDEX_DENIED || (use == INDEX_SEARCH && conditions_vary(conditions)))
+		if (use == INDEX_DENIED || (use == INDEX_SEARCH && conditions_vary(conditions, params)))
 			dp_access_denied(dp_keys_family_by_name(NameStr(dp_modifier_get(att->atttypmod)->key))->family,
 							 "reveal");
 	}
@@ -203,26 +223,26 @@ check_index_scan(Relation index, List *conditions)
 }
 
 static bool
-check_plan_walker(PlanState *state, void *context)
+check_plan_walker(PlanState *state, void *params)
 {
 	switch (nodeTag(state))
 	{
 		case T_IndexScanState:
 			check_index_scan(((IndexScanState *) state)->iss_RelationDesc,
-							 ((IndexScan *) state->plan)->indexqual);
+							 ((IndexScan *) state->plan)->indexqual, params);
 			break;
 		case T_IndexOnlyScanState:
 			check_index_scan(((IndexOnlyScanState *) state)->ioss_RelationDesc,
-							 ((IndexOnlyScan *) state->plan)->indexqual);
+							 ((IndexOnlyScan *) state->plan)->indexqual, params);
 			break;
 		case T_BitmapIndexScanState:
 			check_index_scan(((BitmapIndexScanState *) state)->biss_RelationDesc,
-							 ((BitmapIndexScan *) state->plan)->indexqual);
+							 ((BitmapIndexScan *) state->plan)->indexqual, params);
 			break;
 		default:
 			break;
 	}
-	return planstate_tree_walker(state, check_plan_walker, context);
+	return planstate_tree_walker(state, check_plan_walker, params);
 }
 
 static void
@@ -235,7 +255,7 @@ hide_executor_start(QueryDesc *query_desc, int eflags)
 
 	if (query_desc->plannedstmt->dependsOnRole && query_desc->planstate != NULL &&
 		!dp_context_is_referential())
-		(void) check_plan_walker(query_desc->planstate, NULL);
+		(void) check_plan_walker(query_desc->planstate, query_desc->params);
 }
 
 void

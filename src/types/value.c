@@ -30,6 +30,16 @@ report_corrupted(void)
 			 errhint("dataprotect.verify() finds the values concerned.")));
 }
 
+bool
+dp_value_is_stored(Datum value)
+{
+	struct varlena *datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(value);
+	DpEnvelope	env;
+
+	return dp_envelope_parse((const uint8 *) VARDATA_ANY(datum), VARSIZE_ANY_EXHDR(datum), &env) &&
+		(env.flags & DP_ENV_LITERAL) == 0;
+}
+
 void
 dp_value_parse(const struct varlena *datum, bool in_comparator, DpValue *out)
 {

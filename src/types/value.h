@@ -26,6 +26,9 @@ typedef struct DpValue
 	int32		family;			/* 0 for literals */
 } DpValue;
 
+/* True for a well-formed value that is no literal; looks nothing up. */
+extern bool dp_value_is_stored(Datum value);
+
 /* Detoasted datum to DpValue; reads at most the row of the key. */
 extern void dp_value_parse(const struct varlena *datum, bool in_comparator, DpValue *out);
 

@@ -57,17 +57,25 @@ open_bare(void)
 {
 	static uint8_t aad[DP_ENV_HEADER_LEN + DP_TOKEN_LEN + 4];
 	static DpEnvelope env;
+	static int	aad_len;
 	int			n;
 
 	if (env.header == NULL || env.tag != envelope + envelope_len - DP_TAG_LEN)
 	{
 		must(dp_envelope_parse(envelope, envelope_len, &env));
 		memset(aad, 0, sizeof(aad));
-		memcpy(aad, env.header, env.header_len);
-		aad[env.header_len + 3] = TYPE_CODE;
+		memcpy(aad, env.header, DP_ENV_HEADER_LEN);
+		aad_len = DP_ENV_HEADER_LEN;
+		if (env.token != NULL)
+		{
+			memcpy(aad + aad_len, env.token, DP_TOKEN_LEN);
+			aad_len += DP_TOKEN_LEN;
+		}
+		aad_len += 4;
+		aad[aad_len - 1] = TYPE_CODE;
 	}
 	must(EVP_DecryptInit_ex(bare, NULL, NULL, NULL, env.nonce) == 1);
-	must(EVP_DecryptUpdate(bare, NULL, &n, aad, (int) env.header_len + 4) == 1);
+	must(EVP_DecryptUpdate(bare, NULL, &n, aad, aad_len) == 1);
 	must(EVP_DecryptUpdate(bare, opened, &n, env.ciphertext, (int) env.ciphertext_len) == 1);
 	must(EVP_CIPHER_CTX_ctrl(bare, EVP_CTRL_AEAD_SET_TAG, DP_TAG_LEN, (void *) env.tag) == 1);
 	must(EVP_DecryptFinal_ex(bare, opened, &n) == 1);

@@ -38,12 +38,12 @@ try_open(const uint8_t *buf, size_t len, uint32_t type_code)
 
 	if (!dp_envelope_parse(buf, len, &env))
 		return false;
-	must(env.header == buf && env.nonce == buf + env.header_len);
-	must(env.ciphertext == env.nonce + DP_NONCE_LEN);
+	must(env.header == buf && env.nonce == buf + DP_ENV_HEADER_LEN);
+	must(env.token == NULL || env.token == env.nonce + DP_NONCE_LEN);
 	must(env.tag == env.ciphertext + env.ciphertext_len && env.tag + DP_TAG_LEN == buf + len);
 	must(env.key_id != 0 && (env.flags & ~DP_ENV_FLAGS_KNOWN) == 0);
 	must(dp_envelope_size(env.ciphertext_len, env.flags) == len);
-	must((env.token != NULL) == (env.header_len == DP_ENV_HEADER_LEN + DP_TOKEN_LEN));
+	must(env.ciphertext == env.nonce + DP_NONCE_LEN + (env.token != NULL ? DP_TOKEN_LEN : 0));
 
 	out = exact(env.ciphertext_len);
 	memset(out, 0xee, env.ciphertext_len);

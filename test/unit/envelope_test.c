@@ -64,13 +64,14 @@ check_layout(void)
 
 	tap_ok(len == 58 && dp_envelope_size(5, 0) == 42,
 		   "37 bytes over the plaintext, 53 with a token");
-	tap_ok(memcmp(env, header, 9) == 0 && memcmp(env + 9, token, 16) == 0,
+	tap_ok(memcmp(env, header, 9) == 0 && memcmp(env + 21, token, 16) == 0,
 		   "header and token are at their offsets");
-	memcpy(aad, env, 25);
+	memcpy(aad, env, 9);
+	memcpy(aad + 9, env + 21, 16);
 	memcpy(aad + 25, type_code, 4);
-	tap_ok(dp_aead_open(aead, env + 25, aad, 29, env + 37, 5, env + 42, out) &&
+	tap_ok(dp_aead_open(aead, env + 9, aad, 29, env + 37, 5, env + 42, out) &&
 		   memcmp(out, "hello", 5) == 0,
-		   "bare AES-256-GCM opens it: nonce at 25, ciphertext at 37, tag behind it");
+		   "bare AES-256-GCM opens it: nonce at 9, ciphertext at 37, tag behind it");
 }
 
 static void
@@ -168,14 +169,14 @@ check_token_confusion(void)
 	size_t		out_len;
 	size_t		len = seal(DP_ENV_TOKEN, (const uint8_t *) "abcdefghijklmnopqrst", 20, buf);
 
-	memmove(buf + 9, buf + 25, len - 25);
+	memmove(buf + 21, buf + 37, len - 37);
 	buf[0] &= (uint8_t) ~DP_ENV_TOKEN;
 	tap_ok(!open_copy(aead, buf, len - 16, TYPE_CODE, out, &out_len) &&
 		   all_zeros(out, out_len), "a token cannot be taken off");
 
 	len = seal(0, (const uint8_t *) "abcdefghijklmnopqrst", 20, buf);
-	memmove(buf + 25, buf + 9, len - 9);
-	memcpy(buf + 9, token, 16);
+	memmove(buf + 37, buf + 21, len - 21);
+	memcpy(buf + 21, token, 16);
 	buf[0] |= DP_ENV_TOKEN;
 	tap_ok(!open_copy(aead, buf, len + 16, TYPE_CODE, out, &out_len) &&
 		   all_zeros(out, out_len), "a token cannot be put in");
@@ -223,13 +224,13 @@ check_blind(void)
 	size_t		len = seal(DP_ENV_TOKEN, (const uint8_t *) "hello", 5, sealed);
 
 	memcpy(buf, sealed, len);
-	tap_ok(dp_envelope_blind(prf, buf, len) && memcmp(buf + 9, sealed + 9, 16) != 0 &&
-		   memcmp(buf, sealed, 9) == 0 && memcmp(buf + 25, sealed + 25, len - 25) == 0,
+	tap_ok(dp_envelope_blind(prf, buf, len) && memcmp(buf + 21, sealed + 21, 16) != 0 &&
+		   memcmp(buf, sealed, 21) == 0 && memcmp(buf + 37, sealed + 37, len - 37) == 0,
 		   "blinding changes the token and nothing else");
 	tap_ok(!open_copy(aead, buf, len, TYPE_CODE, out, &out_len) && all_zeros(out, out_len),
 		   "a blinded envelope does not open");
 	seal(DP_ENV_TOKEN, (const uint8_t *) "hello", 5, twin);
-	tap_ok(dp_envelope_blind(prf, twin, len) && memcmp(twin + 9, buf + 9, 16) != 0,
+	tap_ok(dp_envelope_blind(prf, twin, len) && memcmp(twin + 21, buf + 21, 16) != 0,
 		   "equal tokens look different once blinded");
 	tap_ok(dp_envelope_blind(prf, buf, len) && memcmp(buf, sealed, len) == 0,
 		   "blinding twice gives the envelope back");

@@ -47,9 +47,9 @@ mutant "a cleared context works on under zeros" crypto/aead.c \
 mutant "comparison stops one byte early" crypto/aead.c \
 	's/CRYPTO_memcmp(a, b, len)/CRYPTO_memcmp(a, b, len ? len - 1 : 0)/'
 mutant "the type code is not authenticated" crypto/envelope.c \
-	's/put_be32(aad + header_len, type_code)/put_be32(aad + header_len, 0 * type_code)/'
+	's/put_be32(aad + len, type_code)/put_be32(aad + len, 0 * type_code)/'
 mutant "the token is not authenticated" crypto/envelope.c \
-	's/memcpy(aad, header, header_len);/memcpy(aad, header, header_len); if (header_len > 9) memset(aad + 9, 0, 16);/'
+	's/memcpy(aad + len, token, DP_TOKEN_LEN);/memset(aad + len, 0, DP_TOKEN_LEN);/'
 mutant "the version is not looked at" crypto/envelope.c \
 	's/buf\[0\] >> 4 != DP_ENV_VERSION/false/'
 mutant "unknown flags are accepted" crypto/envelope.c \
