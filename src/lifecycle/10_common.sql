@@ -181,8 +181,7 @@ COMMENT ON FUNCTION dataprotect._unindexed(regclass, name[]) IS
     'a table whose foreign key over these columns no index supports, or NULL';
 REVOKE ALL ON FUNCTION dataprotect._unindexed(regclass, name[]) FROM PUBLIC;
 
--- Columns of an encrypted type (or an array or domain of one): types whose
--- input function is this library's.
+-- Columns of an encrypted type, or of a domain over one.
 CREATE FUNCTION dataprotect._protected_attributes(rel regclass) RETURNS SETOF name
     LANGUAGE sql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
@@ -190,12 +189,8 @@ AS $$
     SELECT a.attname
       FROM pg_catalog.pg_attribute a
       JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-      JOIN pg_catalog.pg_type e ON e.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype
-                                                WHEN t.typcategory = 'A' THEN t.typelem ELSE t.oid END
-      JOIN pg_catalog.pg_proc f ON f.oid = e.typinput
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
-       AND f.probin = (SELECT c.probin FROM pg_catalog.pg_proc c
-                        WHERE c.oid = 'dataprotect._caller()'::pg_catalog.regprocedure)
+       AND dataprotect._base_type(CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END) IS NOT NULL
      ORDER BY a.attnum;
 $$;
 COMMENT ON FUNCTION dataprotect._protected_attributes(regclass) IS 'columns of a table that are of an encrypted type';

@@ -66,6 +66,30 @@ query_texts(const char *sql)
 	return result;
 }
 
+/*
+ * Vacuum and re-index the tables that deletions went through, then let the
+ * deletions go on.
+ */
+static void
+clear_tables(void)
+{
+	List	   *tables = query_texts("SELECT dataprotect._scrubs_due()");
+	ListCell   *table;
+	ListCell   *statement;
+
+	if (tables == NIL)
+		return;
+	foreach(table, tables)
+	{
+		List	   *statements = query_texts(psprintf("SELECT dataprotect._scrub_statements(%s)",
+													  (char *) lfirst(table)));
+
+		foreach(statement, statements)
+			dp_toplevel_execute(lfirst(statement));
+	}
+	dp_toplevel_execute("CALL dataprotect.run_deletions()");
+}
+
 bool
 dp_lifecycle_round(void)
 {
@@ -78,6 +102,11 @@ dp_lifecycle_round(void)
 	foreach(lc, due)
 		dp_toplevel_execute(psprintf("CALL dataprotect.run_retention(%s)",
 									 quote_literal_cstr((char *) lfirst(lc))));
+	if (query_texts("SELECT dataprotect._deletions_due()") != NIL)
+	{
+		dp_toplevel_execute("CALL dataprotect.run_deletions()");
+		clear_tables();
+	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	return false;

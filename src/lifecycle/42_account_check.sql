@@ -1,0 +1,148 @@
+-- What stands in the way of deleting an account
+
+-- The action for a table's rows that belong to an account (not what cuts them
+-- off): delete, anonymise or keep; several where annotations contradict.
+CREATE FUNCTION dataprotect._account_row_actions(account dataprotect.account_type, rel regclass) RETURNS text[]
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN $2 = account.root THEN ARRAY[dataprotect._account_root_action(account)] ELSE
+        (SELECT array_agg(DISTINCT t.action ORDER BY t.action) FROM dataprotect._account_tree(account, '0') t
+          WHERE t.child = $2 AND NOT t.loops AND t.action IN ('delete', 'anonymise', 'keep')) END;
+$$;
+COMMENT ON FUNCTION dataprotect._account_row_actions(dataprotect.account_type, regclass) IS
+    'what becomes of the rows of a table that belong to an account';
+REVOKE ALL ON FUNCTION dataprotect._account_row_actions(dataprotect.account_type, regclass) FROM PUBLIC;
+
+-- What is wrong with one edge, or NULL.
+CREATE FUNCTION dataprotect._account_edge_problem(account dataprotect.account_type, child regclass, child_columns name[],
+        parent regclass, action text, loops bool, sets_null bool, constraint_name name) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    parent_actions text[];
+    fixed name;
+BEGIN
+    IF action IS NULL THEN
+        RETURN format('foreign key "%s" to "%s" is not annotated', constraint_name, parent);
+    END IF;
+    SELECT a.attname INTO fixed FROM pg_attribute a
+     WHERE a.attrelid = child AND a.attname = ANY (child_columns) AND a.attnotnull LIMIT 1;
+    IF action = 'nullify' THEN
+        RETURN CASE WHEN fixed IS NOT NULL THEN format('column "%s" does not allow nulls', fixed) END;
+    END IF;
+    IF loops THEN
+        RETURN format('rows of "%s" reference the account''s rows in a circle; they can only be nullified', child);
+    END IF;
+    IF action = 'delete' THEN
+        RETURN NULL;
+    END IF;
+    parent_actions := dataprotect._account_row_actions(account, parent);
+    IF 'delete' = ANY (parent_actions) AND NOT sets_null AND (action = 'keep' OR fixed IS NOT NULL) THEN
+        RETURN format('its rows stay, but the rows of "%s" that they reference are deleted', parent);
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION dataprotect._account_edge_problem(dataprotect.account_type, regclass, name[], regclass, text, bool, bool, name) IS
+    'why an annotated foreign key cannot be followed, or NULL';
+REVOKE ALL ON FUNCTION dataprotect._account_edge_problem(dataprotect.account_type, regclass, name[], regclass, text, bool, bool, name)
+    FROM PUBLIC;
+
+-- What is wrong with what happens to a table's rows, or NULL.
+CREATE FUNCTION dataprotect._account_table_problem(account dataprotect.account_type, rel regclass) RETURNS text
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    actions text[] := dataprotect._account_row_actions(account, rel);
+    bound bool := EXISTS (SELECT 1 FROM dataprotect.subject_binding b
+                           WHERE b.rel = _account_table_problem.rel AND b.account_type = account.name);
+    bad name;
+BEGIN
+    IF cardinality(actions) > 1 THEN
+        RETURN format('annotations contradict each other: %s', array_to_string(actions, ', '));
+    END IF;
+    IF actions = '{keep}' AND bound THEN
+        SELECT p INTO bad FROM dataprotect._protected_attributes(rel) p LIMIT 1;
+        IF FOUND THEN
+            RETURN format('its rows are kept, but column "%s" is sealed under the account''s own key', bad);
+        END IF;
+    END IF;
+    IF actions = '{anonymise}' THEN
+        SELECT p.col INTO bad FROM dataprotect._personal_columns(account.name, rel) p WHERE p.value IS NULL LIMIT 1;
+        IF FOUND THEN
+            RETURN format('no neutral value fits column "%s"', bad);
+        END IF;
+        SELECT p.col INTO bad FROM dataprotect._personal_columns(account.name, rel) p
+          JOIN dataprotect._protected_attributes(rel) a ON a = p.col WHERE p.value <> 'NULL' LIMIT 1;
+        IF FOUND AND bound THEN
+            RETURN format('column "%s" does not allow nulls and is sealed under the account''s own key', bad);
+        END IF;
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION dataprotect._account_table_problem(dataprotect.account_type, regclass) IS
+    'why a table''s rows cannot be dealt with as annotated, or NULL';
+REVOKE ALL ON FUNCTION dataprotect._account_table_problem(dataprotect.account_type, regclass) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._account_check(account dataprotect.account_type,
+        OUT rel regclass, OUT columns name[], OUT action text, OUT problem text) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    item record;
+    reached regclass[];
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = account.root) THEN
+        RETURN QUERY SELECT account.root, ARRAY[account.id_column], NULL::text, 'the root table does not exist any more';
+        RETURN;
+    END IF;
+    reached := ARRAY(SELECT t.child FROM dataprotect._account_tree(account, '0') t WHERE t.action IS NOT NULL
+                      UNION SELECT account.root);
+    RETURN QUERY SELECT account.root, ARRAY[account.id_column], dataprotect._account_root_action(account),
+                        dataprotect._account_table_problem(account, account.root);
+    -- edges that lead to the account's rows
+    FOR item IN SELECT DISTINCT ON (t.child, t.child_columns, t.parent) t.*
+                  FROM dataprotect._account_tree(account, '0') t
+                 ORDER BY t.child, t.child_columns, t.parent, t.loops
+    LOOP
+        RETURN QUERY SELECT item.child, item.child_columns, item.action,
+            coalesce(dataprotect._account_edge_problem(account, item.child, item.child_columns, item.parent, item.action,
+                                                       item.loops, item.sets_null, item.constraint_name),
+                     CASE WHEN item.action IN ('delete', 'anonymise', 'keep') AND NOT item.loops
+                          THEN dataprotect._account_table_problem(account, item.child) END);
+    END LOOP;
+    -- edges that lead away from them
+    RETURN QUERY
+        SELECT t.rel, r.columns, a.action,
+               CASE WHEN a.action = 'delete' AND dataprotect._account_row_actions(account, t.rel) <> '{delete}'
+                    THEN format('its rows stay, and what they reference in "%s" with them', r.target) END
+          FROM unnest(reached) AS t(rel) CROSS JOIN LATERAL dataprotect._referenced_by(t.rel) r
+          LEFT JOIN dataprotect.account_rule a
+                 ON a.account_type = account.name AND a.rel = t.rel AND a.columns = r.columns
+         WHERE r.target <> ALL (reached);
+    -- annotations that are never used
+    RETURN QUERY
+        SELECT a.rel, a.columns, a.action, 'no foreign key leads from the account to this table'
+          FROM dataprotect.account_rule a WHERE a.account_type = account.name AND a.rel <> ALL (reached);
+END $$;
+COMMENT ON FUNCTION dataprotect._account_check(dataprotect.account_type) IS
+    'edges and annotations of an account type, with what is wrong about them';
+REVOKE ALL ON FUNCTION dataprotect._account_check(dataprotect.account_type) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect.check_account_type(name text,
+        OUT rel regclass, OUT columns name[], OUT action text, OUT problem text) RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT c.rel, c.columns, c.action, c.problem
+      FROM dataprotect._account_check(dataprotect._account_type($1)) c
+     ORDER BY c.problem IS NULL, c.rel::text, c.columns::text;
+$$;
+COMMENT ON FUNCTION dataprotect.check_account_type(text) IS
+    'foreign keys of an account type with what was decided about them; problem is NULL where nothing is wrong';
+REVOKE ALL ON FUNCTION dataprotect.check_account_type(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.check_account_type(text) TO dataprotect_admin, dataprotect_auditor;

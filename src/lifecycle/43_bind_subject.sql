@@ -1,0 +1,33 @@
+-- Binding a table's rows to accounts
+
+CREATE FUNCTION dataprotect.bind_subject(rel regclass, account_type text, id_column name) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    account dataprotect.account_type := dataprotect._account_type(account_type);
+    top regclass := dataprotect._top(rel);
+    bound dataprotect.subject_binding;
+BEGIN
+    PERFORM dataprotect._check_table_right(top);
+    PERFORM dataprotect._check_table_right(account.root);
+    IF (SELECT c.relkind NOT IN ('r', 'p') FROM pg_class c WHERE c.oid = top) THEN
+        RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('"%s" is not a table', top);
+    END IF;
+    PERFORM dataprotect._id_type(top, id_column);
+    SELECT * INTO bound FROM dataprotect.subject_binding b WHERE b.rel = top;
+    IF FOUND AND (bound.account_type <> bind_subject.account_type OR bound.id_column <> bind_subject.id_column) THEN
+        RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
+            MESSAGE = format('table "%s" is bound to account type "%s" already', top, bound.account_type);
+    END IF;
+    INSERT INTO dataprotect.subject_binding (rel, account_type, id_column, bound_by)
+        VALUES (top, account_type, id_column, pg_get_userbyid(dataprotect._caller()))
+        ON CONFLICT DO NOTHING;
+    PERFORM dataprotect._bind_refresh(top);
+    PERFORM dataprotect._event('column.bound', NULL, jsonb_build_object('rel', top::text,
+        'account_type', account_type, 'id_column', id_column));
+END $$;
+COMMENT ON FUNCTION dataprotect.bind_subject(regclass, text, name) IS
+    'seal the protected columns of a table under a key of each row''s account';
+REVOKE ALL ON FUNCTION dataprotect.bind_subject(regclass, text, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.bind_subject(regclass, text, name) TO dataprotect_admin;

@@ -1,0 +1,327 @@
+-- Carrying deletions out: one step at a time, each in a transaction of its own
+--
+--   requested -> (held) -> purging -> purged -> verified -> certified
+--
+-- "shredded" comes between purged and verified where the account's epoch has a
+-- root at a KMS that reports its destruction; without epochs nothing is reported,
+-- and verified follows the destruction of the account's own keys.
+
+CREATE FUNCTION dataprotect._pages_with_keys(rel regclass, key_ids int8[]) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_pages_with_keys'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect._pages_with_keys(regclass, int8[]) IS
+    'pages of a table, its TOAST table and their indexes on which an envelope under one of these keys is left';
+REVOKE ALL ON FUNCTION dataprotect._pages_with_keys(regclass, int8[]) FROM PUBLIC;
+
+-- True where something may be done for a request now.
+CREATE FUNCTION dataprotect._deletions_due() RETURNS text[]
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT array_agg(r.id::text ORDER BY r.deadline, r.id) FROM dataprotect.deletion_request r
+     WHERE r.state = 'requested' AND r.grace_until <= now()
+        OR r.state IN ('held', 'purging', 'purged', 'shredded', 'verified');
+$$;
+COMMENT ON FUNCTION dataprotect._deletions_due() IS 'deletion requests for which something may be done now';
+REVOKE ALL ON FUNCTION dataprotect._deletions_due() FROM PUBLIC;
+
+-- Tables whose old row versions are to be cleared now: no transaction that could
+-- still see them is left.
+CREATE FUNCTION dataprotect._scrubs_due() RETURNS text[]
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT array_agg(DISTINCT c.oid::text)
+      FROM dataprotect.deletion_scrub s
+      JOIN dataprotect.deletion_request r ON r.id = s.request AND r.state = 'purged'
+      JOIN pg_catalog.pg_class c ON c.oid = s.rel
+     WHERE s.scrubbed_at IS NULL
+       AND r.purge_xid < pg_snapshot_xmin(pg_current_snapshot())
+       AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_stat_activity a
+                        WHERE age(a.backend_xmin) > age(r.purge_xid::xid) AND a.pid <> pg_backend_pid())
+       AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_replication_slots l WHERE age(l.xmin) > age(r.purge_xid::xid))
+       AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_prepared_xacts p WHERE age(p.transaction) > age(r.purge_xid::xid));
+$$;
+COMMENT ON FUNCTION dataprotect._scrubs_due() IS 'tables to vacuum and re-index for deletions now';
+REVOKE ALL ON FUNCTION dataprotect._scrubs_due() FROM PUBLIC;
+
+-- Statements that clear one table, for the worker to run at the top level.  What
+-- a killed REINDEX left behind still contains the old entries.
+CREATE FUNCTION dataprotect._scrub_statements(rel oid) RETURNS text[]
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT ARRAY(SELECT format('DROP INDEX %s', i.indexrelid::regclass) FROM pg_catalog.pg_index i
+                   JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+                  WHERE i.indrelid = $1 AND NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$')
+        || format('VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) %s', $1::regclass)
+        || format('REINDEX TABLE %s%s',
+                  CASE WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = $1 AND i.indisexclusion)
+                       THEN '' ELSE 'CONCURRENTLY ' END, $1::regclass)
+        || format('SELECT dataprotect._scrub_done(%s)', $1);
+$$;
+COMMENT ON FUNCTION dataprotect._scrub_statements(oid) IS 'what clears old versions of a table''s rows and index entries';
+REVOKE ALL ON FUNCTION dataprotect._scrub_statements(oid) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._scrub_done(rel oid) RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE dataprotect.deletion_scrub s SET scrubbed_at = now()
+     WHERE s.rel = $1 AND s.scrubbed_at IS NULL
+       AND s.request IN (SELECT r.id FROM dataprotect.deletion_request r WHERE r.state = 'purged');
+$$;
+COMMENT ON FUNCTION dataprotect._scrub_done(oid) IS 'write down that a table was cleared';
+REVOKE ALL ON FUNCTION dataprotect._scrub_done(oid) FROM PUBLIC;
+
+-- Everywhere that a protected value can be: the number of values under these
+-- keys, by column.  Opens nothing.
+CREATE FUNCTION dataprotect._values_with_keys(key_ids int8[], OUT tables bigint, OUT columns bigint, OUT found jsonb)
+    RETURNS record
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    item record;
+    hits bigint;
+BEGIN
+    columns := 0;
+    found := '{}';
+    SELECT count(*) INTO tables FROM pg_class c WHERE c.relkind IN ('r', 'm', 't');
+    FOR item IN
+        SELECT c.oid::regclass AS rel, p AS col, a.atttypid
+          FROM pg_class c, dataprotect._protected_attributes(c.oid) p, pg_attribute a
+         WHERE c.relkind IN ('r', 'm') AND NOT pg_is_other_temp_schema(c.relnamespace)
+           AND a.attrelid = c.oid AND a.attname = p
+    LOOP
+        columns := columns + 1;
+        EXECUTE format('SELECT count(*) FROM ONLY %s t WHERE dataprotect._envelope_key_id(t.%I%s) = ANY ($1)',
+                       item.rel, item.col,
+                       (SELECT '::' || t.typbasetype::regtype FROM pg_type t WHERE t.oid = item.atttypid AND t.typtype = 'd'))
+           INTO hits USING key_ids;
+        IF hits > 0 THEN
+            found := found || jsonb_build_object(format('%s.%I', item.rel, item.col), hits);
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._values_with_keys(int8[]) IS 'protected values that are sealed under one of these keys, by column';
+REVOKE ALL ON FUNCTION dataprotect._values_with_keys(int8[]) FROM PUBLIC;
+
+-- What of an account is still there, in words, or NULL.  The ids that reference
+-- its row are compared as well where no foreign key does it (a partition
+-- without one).
+CREATE FUNCTION dataprotect._account_remains(account dataprotect.account_type, id text) RETURNS text
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    edge record;
+    there bool;
+BEGIN
+    IF dataprotect._account_root_action(account) = 'delete' THEN
+        EXECUTE format('SELECT EXISTS (SELECT 1 FROM %s t WHERE %s)', account.root,
+                       dataprotect._account_own_row(account, id)) INTO there;
+        IF there THEN
+            RETURN format('the account''s row is in %s', account.root);
+        END IF;
+    END IF;
+    FOR edge IN SELECT t.child, t.child_columns[1] AS col FROM dataprotect._account_tree(account, id) t
+                 WHERE t.depth = 1 AND t.action IN ('delete', 'nullify') AND t.parent_columns = ARRAY[account.id_column]
+    LOOP
+        EXECUTE format('SELECT EXISTS (SELECT 1 FROM %s t WHERE t.%I = %L::%s)', edge.child, edge.col, id,
+                       dataprotect._id_type(account.root, account.id_column)) INTO there;
+        IF there THEN
+            RETURN format('rows that reference the account are in %s', edge.child);
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION dataprotect._account_remains(dataprotect.account_type, text) IS 'what is left of an account''s rows, or NULL';
+REVOKE ALL ON FUNCTION dataprotect._account_remains(dataprotect.account_type, text) FROM PUBLIC;
+
+-- requested, held: begin to purge, unless something forbids it.
+CREATE FUNCTION dataprotect._deletion_start(account dataprotect.account_type, request dataprotect.deletion_request)
+    RETURNS bool
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    obstacle text := dataprotect._account_obstacle(account);
+    held text;
+BEGIN
+    IF request.grace_until > now() THEN
+        RETURN false;
+    END IF;
+    IF obstacle IS NOT NULL THEN
+        PERFORM dataprotect._deletion_note(request.id, request.state, 'waits: ' || obstacle);
+        RETURN false;
+    END IF;
+    held := dataprotect._account_held(account, request.account_id);
+    IF held IS NOT NULL THEN
+        PERFORM dataprotect._deletion_note(request.id, 'held', format('a legal hold covers rows of %s', held));
+        RETURN false;
+    END IF;
+    UPDATE dataprotect.deletion_request r
+       SET purge_started_at = coalesce(r.purge_started_at, now()),
+           key_ids = coalesce(r.key_ids, dataprotect._subject_key_ids(r.account_type, r.account_id))
+     WHERE r.id = request.id;
+    PERFORM dataprotect._deletion_note(request.id, 'purging', NULL);
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION dataprotect._deletion_start(dataprotect.account_type, dataprotect.deletion_request) IS
+    'begin to purge an account, unless something forbids it';
+REVOKE ALL ON FUNCTION dataprotect._deletion_start(dataprotect.account_type, dataprotect.deletion_request) FROM PUBLIC;
+
+-- purging: the next rows.
+CREATE FUNCTION dataprotect._deletion_purge(account dataprotect.account_type, request dataprotect.deletion_request)
+    RETURNS bool
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    held text := dataprotect._account_held(account, request.account_id);
+    obstacle text := dataprotect._account_obstacle(account);
+    batch int := current_setting('dataprotect.retention_batch_size')::int;
+BEGIN
+    IF held IS NOT NULL THEN
+        PERFORM dataprotect._deletion_note(request.id, 'held', format('a legal hold covers rows of %s', held));
+        RETURN false;
+    END IF;
+    IF obstacle IS NOT NULL THEN
+        PERFORM dataprotect._deletion_note(request.id, 'purging', 'waits: ' || obstacle);
+        RETURN false;
+    END IF;
+    IF request.phase = 0 THEN
+        PERFORM dataprotect._deletion_clear_columns(account, request.id, request.account_id);
+    ELSIF dataprotect._deletion_remove_rows(account, request.id, request.account_id, request.phase = 2, batch) THEN
+        RETURN true;
+    END IF;
+    UPDATE dataprotect.deletion_request r
+       SET phase = r.phase + 1, purged_at = CASE WHEN r.phase = 2 THEN now() END
+     WHERE r.id = request.id;
+    IF request.phase = 2 THEN
+        PERFORM dataprotect._deletion_note(request.id, 'purged', 'old row versions are being cleared');
+    END IF;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION dataprotect._deletion_purge(dataprotect.account_type, dataprotect.deletion_request) IS
+    'remove the next rows of an account';
+REVOKE ALL ON FUNCTION dataprotect._deletion_purge(dataprotect.account_type, dataprotect.deletion_request) FROM PUBLIC;
+
+-- purged: once every table is cleared, destroy the keys.
+CREATE FUNCTION dataprotect._deletion_destroy(request dataprotect.deletion_request) RETURNS bool
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    scrub record;
+    scanned record;
+BEGIN
+    IF request.destroyed_at IS NOT NULL THEN
+        RETURN dataprotect._deletion_verify(request);
+    END IF;
+    IF EXISTS (SELECT 1 FROM dataprotect.deletion_scrub s JOIN pg_class c ON c.oid = s.rel
+                WHERE s.request = request.id AND s.scrubbed_at IS NULL) THEN
+        PERFORM dataprotect._wake_maintenance();
+        RETURN false;
+    END IF;
+    scanned := dataprotect._values_with_keys(request.key_ids);
+    IF scanned.found <> '{}' THEN
+        PERFORM dataprotect._deletion_note(request.id, 'purged',
+            format('waits: values of the account are left in %s',
+                   (SELECT string_agg(k, ', ') FROM jsonb_object_keys(scanned.found) k)));
+        RETURN false;
+    END IF;
+    FOR scrub IN SELECT s.rel FROM dataprotect.deletion_scrub s JOIN pg_class c ON c.oid = s.rel
+                  WHERE s.request = request.id AND EXISTS (SELECT 1 FROM dataprotect._protected_attributes(s.rel))
+    LOOP
+        IF dataprotect._pages_with_keys(scrub.rel, request.key_ids) > 0 THEN
+            UPDATE dataprotect.deletion_scrub s SET scrubbed_at = NULL WHERE s.request = request.id AND s.rel = scrub.rel;
+            PERFORM dataprotect._deletion_note(request.id, 'purged', format('old row versions are left in %s', scrub.rel));
+            RETURN false;
+        END IF;
+    END LOOP;
+    PERFORM dataprotect._subject_destroy(request.account_type, request.account_id, format('deletion request %s', request.id));
+    UPDATE dataprotect.deletion_request r SET destroyed_at = now() WHERE r.id = request.id;
+    PERFORM dataprotect._deletion_note(request.id, 'purged', 'keys destroyed');
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION dataprotect._deletion_destroy(dataprotect.deletion_request) IS
+    'destroy an account''s keys once nothing under them is left';
+REVOKE ALL ON FUNCTION dataprotect._deletion_destroy(dataprotect.deletion_request) FROM PUBLIC;
+
+-- Scan every table again.
+CREATE FUNCTION dataprotect._deletion_verify(request dataprotect.deletion_request) RETURNS bool
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    account dataprotect.account_type := dataprotect._account_type(request.account_type);
+    scanned record := dataprotect._values_with_keys(request.key_ids);
+    remains text := dataprotect._account_remains(account, request.account_id);
+    alive int := (SELECT count(*) FROM dataprotect.key_version v
+                   WHERE v.key_id = ANY (request.key_ids) AND (v.state <> 'd' OR v.wrapped IS NOT NULL));
+BEGIN
+    IF scanned.found <> '{}' THEN
+        remains := concat_ws('; ', remains, 'values of the account are left in '
+            || (SELECT string_agg(k, ', ') FROM jsonb_object_keys(scanned.found) k));
+    END IF;
+    IF alive > 0 THEN
+        remains := concat_ws('; ', remains, format('%s keys of the account exist', alive));
+    END IF;
+    IF remains IS NOT NULL THEN
+        PERFORM dataprotect._deletion_note(request.id, 'purged', 'not verified: ' || remains);
+        RETURN false;
+    END IF;
+    UPDATE dataprotect.deletion_request r
+       SET verified_at = now(), verification = jsonb_build_object('tables_in_database', scanned.tables,
+               'protected_columns_scanned', scanned.columns, 'values_found', 0, 'rows_found', 0, 'keys_found', 0)
+     WHERE r.id = request.id;
+    PERFORM dataprotect._deletion_note(request.id, 'verified', NULL);
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION dataprotect._deletion_verify(dataprotect.deletion_request) IS
+    'see whether anything of an account is left anywhere';
+REVOKE ALL ON FUNCTION dataprotect._deletion_verify(dataprotect.deletion_request) FROM PUBLIC;
+
+-- One step of one request; true where the next can follow at once.  Holds are
+-- locked first: one that is placed from now on waits for this step.
+CREATE FUNCTION dataprotect._deletion_step(id bigint) RETURNS bool
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    request dataprotect.deletion_request;
+    account dataprotect.account_type;
+BEGIN
+    LOCK TABLE dataprotect.hold IN SHARE MODE;
+    request := dataprotect._deletion_request(id);
+    account := dataprotect._account_type(request.account_type);
+    RETURN CASE request.state
+        WHEN 'requested' THEN dataprotect._deletion_start(account, request)
+        WHEN 'held' THEN dataprotect._deletion_start(account, request)
+        WHEN 'purging' THEN dataprotect._deletion_purge(account, request)
+        WHEN 'purged' THEN dataprotect._deletion_destroy(request)
+        WHEN 'verified' THEN dataprotect._deletion_certify(request)
+        ELSE false END;
+END $$;
+COMMENT ON FUNCTION dataprotect._deletion_step(bigint) IS 'bring a deletion one step further';
+REVOKE ALL ON FUNCTION dataprotect._deletion_step(bigint) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._deletion_failed(id bigint, failure text) RETURNS void
+    LANGUAGE sql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT dataprotect._deletion_note($1, r.state, 'failed, is tried again: ' || $2)
+      FROM dataprotect.deletion_request r WHERE r.id = $1;
+$$;
+COMMENT ON FUNCTION dataprotect._deletion_failed(bigint, text) IS 'write down that a step of a deletion failed';
+REVOKE ALL ON FUNCTION dataprotect._deletion_failed(bigint, text) FROM PUBLIC;
+
+CREATE PROCEDURE dataprotect.run_deletions()
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_run_deletions'
+    LANGUAGE C;
+COMMENT ON PROCEDURE dataprotect.run_deletions() IS
+    'bring every deletion that is due as far as it goes, in batches with a commit each';
+REVOKE ALL ON PROCEDURE dataprotect.run_deletions() FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE dataprotect.run_deletions() TO dataprotect_admin;
