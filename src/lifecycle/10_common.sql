@@ -1,5 +1,15 @@
 -- What retention, holds and accounts share: rights, foreign keys, row selection
 
+-- Deadlines do not move with a clock that was set back: no time is earlier than
+-- the start of the server.
+CREATE FUNCTION dataprotect._now() RETURNS timestamptz
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT greatest(now(), pg_postmaster_start_time());
+$$;
+COMMENT ON FUNCTION dataprotect._now() IS 'the time that deadlines are compared with';
+
 CREATE FUNCTION dataprotect._caller() RETURNS oid
     AS 'MODULE_PATHNAME', 'dp_lifecycle_caller'
     LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;

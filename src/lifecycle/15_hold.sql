@@ -19,7 +19,7 @@ SELECT pg_catalog.pg_extension_config_dump('dataprotect.hold_id_seq', '');
 
 CREATE VIEW dataprotect.holds AS
     SELECT id, rel, predicate, reason, until, placed_by, placed_at, released_by, released_at, release_reason,
-           released_at IS NULL AND (until IS NULL OR until > pg_catalog.now()) AS active
+           released_at IS NULL AND (until IS NULL OR until > dataprotect._now()) AS active
       FROM dataprotect.hold;
 COMMENT ON VIEW dataprotect.holds IS 'legal holds, also those that ended';
 REVOKE ALL ON dataprotect.holds FROM PUBLIC;
@@ -45,7 +45,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a hold needs a predicate',
             HINT = 'The predicate "true" holds every row.';
     END IF;
-    IF until <= pg_catalog.now() THEN
+    IF until <= dataprotect._now() THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the end of the hold lies in the past';
     END IF;
     IF (SELECT c.relkind NOT IN ('r', 'p') FROM pg_catalog.pg_class c WHERE c.oid = rel) THEN
@@ -91,7 +91,7 @@ BEGIN
         PERFORM dataprotect._check_table_right(held.rel);
     END IF;
     UPDATE dataprotect.hold h
-       SET released_at = pg_catalog.now(), release_reason = release_hold.reason,
+       SET released_at = dataprotect._now(), release_reason = release_hold.reason,
            released_by = pg_catalog.pg_get_userbyid(dataprotect._caller())
      WHERE h.id = release_hold.id;
     PERFORM dataprotect._event('hold.released', NULL, pg_catalog.jsonb_build_object(
@@ -116,7 +116,7 @@ AS $$
                          (SELECT array_agg(b::pg_catalog.oid) FROM dataprotect._below(h.rel) b)::text, h.predicate)
         END, ' OR ' ORDER BY h.id)
       FROM dataprotect.hold h
-     WHERE h.released_at IS NULL AND (h.until IS NULL OR h.until > pg_catalog.now())
+     WHERE h.released_at IS NULL AND (h.until IS NULL OR h.until > dataprotect._now())
        AND ($1 IN (SELECT dataprotect._below(h.rel)) OR h.rel IN (SELECT dataprotect._below($1)));
 $$;
 COMMENT ON FUNCTION dataprotect._held_condition(regclass, text) IS

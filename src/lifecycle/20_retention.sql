@@ -33,7 +33,7 @@ COMMENT ON TABLE dataprotect.retention_child IS 'what becomes of rows that refer
 CREATE TABLE dataprotect.retention_run (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     policy int NOT NULL REFERENCES dataprotect.retention_policy ON DELETE CASCADE,
-    started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    started_at timestamptz NOT NULL DEFAULT dataprotect._now(),
     finished_at timestamptz,
     cutoff timestamptz NOT NULL,
     rows_done bigint NOT NULL DEFAULT 0,
@@ -50,22 +50,22 @@ SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_child', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_run', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_run_id_seq', '');
 
-CREATE FUNCTION dataprotect._retention_policy(name text) RETURNS dataprotect.retention_policy
+CREATE FUNCTION dataprotect._find_retention_policy(name text) RETURNS dataprotect.retention_policy
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     policy dataprotect.retention_policy;
 BEGIN
-    SELECT * INTO policy FROM dataprotect.retention_policy p WHERE p.name = _retention_policy.name;
+    SELECT * INTO policy FROM dataprotect.retention_policy p WHERE p.name = _find_retention_policy.name;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-            MESSAGE = pg_catalog.format('retention policy "%s" does not exist', _retention_policy.name);
+            MESSAGE = pg_catalog.format('retention policy "%s" does not exist', _find_retention_policy.name);
     END IF;
     RETURN policy;
 END $$;
-COMMENT ON FUNCTION dataprotect._retention_policy(text) IS 'the policy of that name, or an error';
-REVOKE ALL ON FUNCTION dataprotect._retention_policy(text) FROM PUBLIC;
+COMMENT ON FUNCTION dataprotect._find_retention_policy(text) IS 'the policy of that name, or an error';
+REVOKE ALL ON FUNCTION dataprotect._find_retention_policy(text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._retention_rules(policy int) RETURNS jsonb
     LANGUAGE sql STABLE STRICT

@@ -115,7 +115,7 @@ BEGIN
     END IF;
     -- The rows are found, or this says why not.
     PERFORM dataprotect._value_as(policy.base, format('SELECT 1 FROM %s t WHERE %s LIMIT 1', policy.base,
-        dataprotect._retention_due_condition(policy, policy.base, 't', now() - policy.keep)));
+        dataprotect._retention_due_condition(policy, policy.base, 't', dataprotect._now() - policy.keep)));
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_preflight(dataprotect.retention_policy) IS
     'error where a policy cannot run';
@@ -178,7 +178,7 @@ DECLARE
     bad text;
     schedule interval;
 BEGIN
-    IF now() - keep >= now() THEN
+    IF dataprotect._now() - keep >= dataprotect._now() THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the time to keep must be positive';
     END IF;
     IF action NOT IN ('delete', 'drop_partition', 'nullify', 'anonymise', 'archive') THEN
@@ -202,7 +202,7 @@ BEGIN
             MESSAGE = 'option "children" must be a JSON object and "columns" an array to nullify, an object to anonymise';
     END IF;
     schedule := coalesce(options ->> 'every', '1 hour')::interval;
-    IF now() + schedule <= now() THEN
+    IF dataprotect._now() + schedule <= dataprotect._now() THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'option "every" must be positive';
     END IF;
     RETURN schedule;
@@ -283,7 +283,7 @@ CREATE FUNCTION dataprotect._retention_switch(name text, wanted text) RETURNS vo
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    policy dataprotect.retention_policy := dataprotect._retention_policy(name);
+    policy dataprotect.retention_policy := dataprotect._find_retention_policy(name);
 BEGIN
     IF EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = policy.base) THEN
         PERFORM dataprotect._check_table_right(policy.base);
@@ -296,7 +296,7 @@ BEGIN
     END IF;
     UPDATE dataprotect.retention_policy p
        SET state = wanted,
-           next_due = CASE WHEN wanted = 'active' AND NOT dataprotect._maintenance_scheduled() THEN now() END
+           next_due = CASE WHEN wanted = 'active' AND NOT dataprotect._maintenance_scheduled() THEN dataprotect._now() END
      WHERE p.id = policy.id;
     PERFORM dataprotect._event(CASE wanted WHEN 'active' THEN 'retention.activated' ELSE 'retention.paused' END, NULL,
                                jsonb_build_object('policy', name));
@@ -337,8 +337,8 @@ CREATE FUNCTION dataprotect.preview_retention(name text,
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    policy dataprotect.retention_policy := dataprotect._retention_policy(name);
-    cutoff timestamptz := now() - policy.keep;
+    policy dataprotect.retention_policy := dataprotect._find_retention_policy(name);
+    cutoff timestamptz := dataprotect._now() - policy.keep;
     part regclass;
     due text;
 BEGIN
@@ -446,8 +446,8 @@ CREATE FUNCTION dataprotect._retention_backlog(name text, OUT rows_due bigint, O
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    policy dataprotect.retention_policy := dataprotect._retention_policy(name);
-    cutoff timestamptz := now() - policy.keep;
+    policy dataprotect.retention_policy := dataprotect._find_retention_policy(name);
+    cutoff timestamptz := dataprotect._now() - policy.keep;
     part regclass;
     counted record;
 BEGIN

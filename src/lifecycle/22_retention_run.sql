@@ -8,7 +8,7 @@ CREATE FUNCTION dataprotect._retention_begin(name text, OUT run bigint, OUT poli
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    found_policy dataprotect.retention_policy := dataprotect._retention_policy(name);
+    found_policy dataprotect.retention_policy := dataprotect._find_retention_policy(name);
 BEGIN
     IF found_policy.state <> 'active' THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -16,11 +16,11 @@ BEGIN
             HINT = 'Look at dataprotect.preview_retention() and call dataprotect.activate_retention().';
     END IF;
     UPDATE dataprotect.retention_run r
-       SET outcome = 'interrupted', finished_at = clock_timestamp(),
+       SET outcome = 'interrupted', finished_at = dataprotect._now(),
            detail = 'the session ended before the run did; the next run went on'
      WHERE r.policy = found_policy.id AND r.outcome = 'running';
     INSERT INTO dataprotect.retention_run (policy, cutoff)
-        VALUES (found_policy.id, now() - found_policy.keep) RETURNING id INTO run;
+        VALUES (found_policy.id, dataprotect._now() - found_policy.keep) RETURNING id INTO run;
     policy := found_policy.id;
     action := found_policy.action;
 END $$;
@@ -35,13 +35,13 @@ DECLARE
     done record;
 BEGIN
     UPDATE dataprotect.retention_run r
-       SET outcome = _retention_finish.outcome, detail = _retention_finish.detail, finished_at = clock_timestamp()
+       SET outcome = _retention_finish.outcome, detail = _retention_finish.detail, finished_at = dataprotect._now()
      WHERE r.id = run;
     SELECT p.name, r.rows_done, p.id, p.every INTO done
       FROM dataprotect.retention_run r JOIN dataprotect.retention_policy p ON p.id = r.policy WHERE r.id = run;
     UPDATE dataprotect.retention_policy p
        SET next_due = CASE WHEN NOT dataprotect._maintenance_scheduled() THEN
-                           now() + CASE _retention_finish.outcome WHEN 'ok' THEN done.every
+                           dataprotect._now() + CASE _retention_finish.outcome WHEN 'ok' THEN done.every
                                    ELSE least(done.every, interval '10 minutes') END END
      WHERE p.id = done.id AND p.state = 'active';
     IF done.rows_done > 0 OR _retention_finish.outcome <> 'ok' THEN
@@ -70,7 +70,7 @@ AS $$
     SELECT (SELECT p.state FROM dataprotect.retention_policy p
               JOIN dataprotect.retention_run r ON r.policy = p.id WHERE r.id = run)
         || '/' || (SELECT coalesce(string_agg(h.id::text, ',' ORDER BY h.id), '') FROM dataprotect.hold h
-                    WHERE h.released_at IS NULL AND (h.until IS NULL OR h.until > now()));
+                    WHERE h.released_at IS NULL AND (h.until IS NULL OR h.until > dataprotect._now()));
 $$;
 COMMENT ON FUNCTION dataprotect._retention_state(bigint) IS 'whether a policy is active, and the holds in force';
 REVOKE ALL ON FUNCTION dataprotect._retention_state(bigint) FROM PUBLIC;

@@ -5,7 +5,7 @@ CREATE FUNCTION dataprotect._start_maintenance() RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    UPDATE dataprotect.retention_policy p SET next_due = now() WHERE p.state = 'active';
+    UPDATE dataprotect.retention_policy p SET next_due = dataprotect._now() WHERE p.state = 'active';
     PERFORM dataprotect._wake_maintenance();
 END $$;
 COMMENT ON FUNCTION dataprotect._start_maintenance() IS 'make every active policy due and wake the worker; pg_cron calls it';
@@ -65,7 +65,7 @@ CREATE FUNCTION dataprotect._retention_due_names() RETURNS text[]
 AS $$
     SELECT array_agg(p.name ORDER BY p.next_due NULLS FIRST) FROM dataprotect.retention_policy p
      WHERE p.state = 'active'
-       AND (p.next_due <= now() OR p.next_due IS NULL AND NOT dataprotect._maintenance_scheduled());
+       AND (p.next_due <= dataprotect._now() OR p.next_due IS NULL AND NOT dataprotect._maintenance_scheduled());
 $$;
 COMMENT ON FUNCTION dataprotect._retention_due_names() IS 'policies that the worker has to start now';
 REVOKE ALL ON FUNCTION dataprotect._retention_due_names() FROM PUBLIC;

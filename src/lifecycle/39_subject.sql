@@ -45,7 +45,7 @@ REVOKE ALL ON FUNCTION dataprotect._bind_drop(regclass) FROM PUBLIC;
 -- columns.  Called by bind_subject(), and whenever a column becomes protected.
 -- Rows are re-sealed without the table's own triggers: nothing about them changes.
 CREATE FUNCTION dataprotect._bind_refresh(rel regclass) RETURNS void
-    LANGUAGE plpgsql VOLATILE STRICT
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -57,6 +57,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
+    PERFORM dataprotect._check_table_right(binding.rel);
     PERFORM dataprotect._bind_drop(binding.rel);
     sealed := dataprotect._sealed_condition(binding);
     IF sealed IS NULL THEN
@@ -81,3 +82,4 @@ END $$;
 COMMENT ON FUNCTION dataprotect._bind_refresh(regclass) IS
     'bring trigger, constraint and rows of a bound table in line with its protected columns';
 REVOKE ALL ON FUNCTION dataprotect._bind_refresh(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._bind_refresh(regclass) TO dataprotect_admin;

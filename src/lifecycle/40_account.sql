@@ -30,23 +30,23 @@ GRANT SELECT ON dataprotect.account_type, dataprotect.account_rule TO dataprotec
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.account_type', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.account_rule', '');
 
-CREATE FUNCTION dataprotect._account_type(name text) RETURNS dataprotect.account_type
+CREATE FUNCTION dataprotect._find_account_type(name text) RETURNS dataprotect.account_type
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     found_type dataprotect.account_type;
 BEGIN
-    SELECT * INTO found_type FROM dataprotect.account_type t WHERE t.name = _account_type.name;
+    SELECT * INTO found_type FROM dataprotect.account_type t WHERE t.name = _find_account_type.name;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-            MESSAGE = pg_catalog.format('account type "%s" does not exist', _account_type.name),
+            MESSAGE = pg_catalog.format('account type "%s" does not exist', _find_account_type.name),
             HINT = 'dataprotect.create_account_type() makes one.';
     END IF;
     RETURN found_type;
 END $$;
-COMMENT ON FUNCTION dataprotect._account_type(text) IS 'the account type of that name, or an error';
-REVOKE ALL ON FUNCTION dataprotect._account_type(text) FROM PUBLIC;
+COMMENT ON FUNCTION dataprotect._find_account_type(text) IS 'the account type of that name, or an error';
+REVOKE ALL ON FUNCTION dataprotect._find_account_type(text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._check_columns(rel regclass, columns name[]) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -105,7 +105,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
             MESSAGE = 'an account type needs a name, a table, an id column, a grace period and a deadline';
     END IF;
-    IF now() + grace < now() OR now() + deadline <= now() + grace THEN
+    IF dataprotect._now() + grace < dataprotect._now() OR dataprotect._now() + deadline <= dataprotect._now() + grace THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the deadline must lie after the grace period';
     END IF;
@@ -160,7 +160,7 @@ CREATE FUNCTION dataprotect.annotate_account(name text, rel regclass, columns na
 AS $$
 #variable_conflict use_column
 DECLARE
-    account dataprotect.account_type := dataprotect._account_type(annotate_account.name);
+    account dataprotect.account_type := dataprotect._find_account_type(annotate_account.name);
     top regclass := dataprotect._top(annotate_account.rel);
     away record;
 BEGIN
@@ -196,7 +196,7 @@ BEGIN
                 annotate_account.legal_basis, pg_get_userbyid(dataprotect._caller()))
         ON CONFLICT (account_type, rel, columns) DO UPDATE
            SET action = excluded.action, legal_basis = excluded.legal_basis,
-               annotated_by = excluded.annotated_by, annotated_at = now();
+               annotated_by = excluded.annotated_by, annotated_at = dataprotect._now();
     PERFORM dataprotect._event('account_type.annotated', NULL, jsonb_build_object('account_type', annotate_account.name,
         'rel', top::text, 'columns', annotate_account.columns, 'action', annotate_account.action,
         'legal_basis', annotate_account.legal_basis));

@@ -139,7 +139,7 @@ CREATE FUNCTION dataprotect.check_account_type(name text,
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT c.rel, c.columns, c.action, c.problem
-      FROM dataprotect._account_check(dataprotect._account_type($1)) c
+      FROM dataprotect._account_check(dataprotect._find_account_type($1)) c
      ORDER BY c.problem IS NULL, c.rel::text, c.columns::text;
 $$;
 COMMENT ON FUNCTION dataprotect.check_account_type(text) IS

@@ -5,7 +5,7 @@ CREATE FUNCTION dataprotect.bind_subject(rel regclass, account_type text, id_col
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    account dataprotect.account_type := dataprotect._account_type(account_type);
+    account dataprotect.account_type := dataprotect._find_account_type(account_type);
     top regclass := dataprotect._top(rel);
     bound dataprotect.subject_binding;
 BEGIN

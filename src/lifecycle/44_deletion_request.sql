@@ -57,7 +57,7 @@ SELECT pg_catalog.pg_extension_config_dump('dataprotect.deletion_scrub', '');
 CREATE VIEW dataprotect.deletion_requests AS
     SELECT id, account_type, account_id, state, requested_at, grace_until, deadline, state_since, detail,
            reason, requested_by, purged_at, destroyed_at, verified_at, certified_at,
-           state IN ('requested', 'held', 'purging', 'purged', 'shredded', 'verified') AND deadline < pg_catalog.now()
+           state IN ('requested', 'held', 'purging', 'purged', 'shredded', 'verified') AND deadline < dataprotect._now()
                AS overdue
       FROM dataprotect.deletion_request;
 COMMENT ON VIEW dataprotect.deletion_requests IS 'requests to delete an account and how far they are';
@@ -89,7 +89,7 @@ COMMENT ON FUNCTION dataprotect._account_id(dataprotect.account_type, text) IS
     'the id of an account as its row spells it';
 REVOKE ALL ON FUNCTION dataprotect._account_id(dataprotect.account_type, text) FROM PUBLIC;
 
-CREATE FUNCTION dataprotect._deletion_request(request bigint) RETURNS dataprotect.deletion_request
+CREATE FUNCTION dataprotect._lock_deletion_request(request bigint) RETURNS dataprotect.deletion_request
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -103,8 +103,8 @@ BEGIN
     END IF;
     RETURN found_request;
 END $$;
-COMMENT ON FUNCTION dataprotect._deletion_request(bigint) IS 'a deletion request, its row locked, or an error';
-REVOKE ALL ON FUNCTION dataprotect._deletion_request(bigint) FROM PUBLIC;
+COMMENT ON FUNCTION dataprotect._lock_deletion_request(bigint) IS 'a deletion request, its row locked, or an error';
+REVOKE ALL ON FUNCTION dataprotect._lock_deletion_request(bigint) FROM PUBLIC;
 
 -- Every change of state is an event; so is a new reason for standing still.
 CREATE FUNCTION dataprotect._deletion_note(request bigint, state text, detail text) RETURNS void
@@ -112,14 +112,14 @@ CREATE FUNCTION dataprotect._deletion_note(request bigint, state text, detail te
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    before dataprotect.deletion_request := dataprotect._deletion_request(request);
+    before dataprotect.deletion_request := dataprotect._lock_deletion_request(request);
 BEGIN
     IF before.state = _deletion_note.state AND before.detail IS NOT DISTINCT FROM _deletion_note.detail THEN
         RETURN;
     END IF;
     UPDATE dataprotect.deletion_request r
        SET state = _deletion_note.state, detail = _deletion_note.detail,
-           state_since = CASE WHEN r.state = _deletion_note.state THEN r.state_since ELSE now() END
+           state_since = CASE WHEN r.state = _deletion_note.state THEN r.state_since ELSE dataprotect._now() END
      WHERE r.id = request;
     PERFORM dataprotect._event('deletion.advanced', NULL, jsonb_build_object('request', request,
         'account_type', before.account_type, 'from', before.state, 'to', _deletion_note.state,
@@ -147,7 +147,7 @@ CREATE FUNCTION dataprotect.request_deletion(account_type text, id text, reason 
 AS $$
 #variable_conflict use_column
 DECLARE
-    account dataprotect.account_type := dataprotect._account_type(request_deletion.account_type);
+    account dataprotect.account_type := dataprotect._find_account_type(request_deletion.account_type);
     obstacle text := dataprotect._account_obstacle(account);
     spelled text;
     request bigint;
@@ -162,7 +162,7 @@ BEGIN
     BEGIN
         INSERT INTO dataprotect.deletion_request (account_type, account_id, state, reason, requested_by, grace_until, deadline)
             VALUES (account.name, spelled, 'requested', request_deletion.reason,
-                    pg_get_userbyid(dataprotect._caller()), now() + account.grace, now() + account.deadline)
+                    pg_get_userbyid(dataprotect._caller()), dataprotect._now() + account.grace, dataprotect._now() + account.deadline)
             RETURNING deletion_request.id INTO request;
     EXCEPTION WHEN unique_violation THEN
         RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
@@ -186,7 +186,7 @@ CREATE FUNCTION dataprotect._deletion_withdraw(request bigint, state text, reaso
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    before dataprotect.deletion_request := dataprotect._deletion_request(request);
+    before dataprotect.deletion_request := dataprotect._lock_deletion_request(request);
 BEGIN
     IF coalesce(reason, '') = '' THEN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'taking a deletion back needs a reason';
@@ -222,7 +222,7 @@ CREATE FUNCTION dataprotect.retain_account(account_type text, id text, reason te
 AS $$
 #variable_conflict use_column
 DECLARE
-    account dataprotect.account_type := dataprotect._account_type(retain_account.account_type);
+    account dataprotect.account_type := dataprotect._find_account_type(retain_account.account_type);
     spelled text := dataprotect._account_id(account, retain_account.id);
     request bigint;
 BEGIN

@@ -62,6 +62,9 @@ DECLARE
     leaf regclass;
     tids tid[];
 BEGIN
+    IF NOT EXISTS (SELECT 1 FROM dataprotect.holds h WHERE h.active) THEN
+        RETURN NULL;
+    END IF;
     FOR node IN SELECT * FROM dataprotect._account_nodes(account, id) n WHERE n.action <> 'keep' LOOP
         FOR leaf IN SELECT * FROM dataprotect._leaves(node.child) LOOP
             CONTINUE WHEN dataprotect._held_condition(leaf, 't') IS NULL;

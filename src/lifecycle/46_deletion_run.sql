@@ -19,7 +19,7 @@ CREATE FUNCTION dataprotect._deletions_due() RETURNS text[]
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT array_agg(r.id::text ORDER BY r.deadline, r.id) FROM dataprotect.deletion_request r
-     WHERE r.state = 'requested' AND r.grace_until <= now()
+     WHERE r.state = 'requested' AND r.grace_until <= dataprotect._now()
         OR r.state IN ('held', 'purging', 'purged', 'shredded', 'verified');
 $$;
 COMMENT ON FUNCTION dataprotect._deletions_due() IS 'deletion requests for which something may be done now';
@@ -67,7 +67,7 @@ CREATE FUNCTION dataprotect._scrub_done(rel oid) RETURNS void
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    UPDATE dataprotect.deletion_scrub s SET scrubbed_at = now()
+    UPDATE dataprotect.deletion_scrub s SET scrubbed_at = dataprotect._now()
      WHERE s.rel = $1 AND s.scrubbed_at IS NULL
        AND s.request IN (SELECT r.id FROM dataprotect.deletion_request r WHERE r.state = 'purged');
 $$;
@@ -76,17 +76,17 @@ REVOKE ALL ON FUNCTION dataprotect._scrub_done(oid) FROM PUBLIC;
 
 -- Everywhere that a protected value can be: the number of values under these
 -- keys, by column.  Opens nothing.
-CREATE FUNCTION dataprotect._values_with_keys(key_ids int8[], OUT tables bigint, OUT columns bigint, OUT found jsonb)
+CREATE FUNCTION dataprotect._values_with_keys(key_ids int8[], OUT tables bigint, OUT columns bigint, OUT hits jsonb)
     RETURNS record
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     item record;
-    hits bigint;
+    here bigint;
 BEGIN
     columns := 0;
-    found := '{}';
+    hits := '{}';
     SELECT count(*) INTO tables FROM pg_class c WHERE c.relkind IN ('r', 'm', 't');
     FOR item IN
         SELECT c.oid::regclass AS rel, p AS col, a.atttypid
@@ -98,9 +98,9 @@ BEGIN
         EXECUTE format('SELECT count(*) FROM ONLY %s t WHERE dataprotect._envelope_key_id(t.%I%s) = ANY ($1)',
                        item.rel, item.col,
                        (SELECT '::' || t.typbasetype::regtype FROM pg_type t WHERE t.oid = item.atttypid AND t.typtype = 'd'))
-           INTO hits USING key_ids;
-        IF hits > 0 THEN
-            found := found || jsonb_build_object(format('%s.%I', item.rel, item.col), hits);
+           INTO here USING key_ids;
+        IF here > 0 THEN
+            hits := hits || jsonb_build_object(format('%s.%I', item.rel, item.col), here);
         END IF;
     END LOOP;
 END $$;
@@ -149,7 +149,7 @@ DECLARE
     obstacle text := dataprotect._account_obstacle(account);
     held text;
 BEGIN
-    IF request.grace_until > now() THEN
+    IF request.grace_until > dataprotect._now() THEN
         RETURN false;
     END IF;
     IF obstacle IS NOT NULL THEN
@@ -162,7 +162,7 @@ BEGIN
         RETURN false;
     END IF;
     UPDATE dataprotect.deletion_request r
-       SET purge_started_at = coalesce(r.purge_started_at, now()),
+       SET purge_started_at = coalesce(r.purge_started_at, dataprotect._now()),
            key_ids = coalesce(r.key_ids, dataprotect._subject_key_ids(r.account_type, r.account_id))
      WHERE r.id = request.id;
     PERFORM dataprotect._deletion_note(request.id, 'purging', NULL);
@@ -197,7 +197,7 @@ BEGIN
         RETURN true;
     END IF;
     UPDATE dataprotect.deletion_request r
-       SET phase = r.phase + 1, purged_at = CASE WHEN r.phase = 2 THEN now() END
+       SET phase = r.phase + 1, purged_at = CASE WHEN r.phase = 2 THEN dataprotect._now() END
      WHERE r.id = request.id;
     IF request.phase = 2 THEN
         PERFORM dataprotect._deletion_note(request.id, 'purged', 'old row versions are being cleared');
@@ -226,10 +226,10 @@ BEGIN
         RETURN false;
     END IF;
     scanned := dataprotect._values_with_keys(request.key_ids);
-    IF scanned.found <> '{}' THEN
+    IF scanned.hits <> '{}' THEN
         PERFORM dataprotect._deletion_note(request.id, 'purged',
             format('waits: values of the account are left in %s',
-                   (SELECT string_agg(k, ', ') FROM jsonb_object_keys(scanned.found) k)));
+                   (SELECT string_agg(k, ', ') FROM jsonb_object_keys(scanned.hits) k)));
         RETURN false;
     END IF;
     FOR scrub IN SELECT s.rel FROM dataprotect.deletion_scrub s JOIN pg_class c ON c.oid = s.rel
@@ -242,7 +242,7 @@ BEGIN
         END IF;
     END LOOP;
     PERFORM dataprotect._subject_destroy(request.account_type, request.account_id, format('deletion request %s', request.id));
-    UPDATE dataprotect.deletion_request r SET destroyed_at = now() WHERE r.id = request.id;
+    UPDATE dataprotect.deletion_request r SET destroyed_at = dataprotect._now() WHERE r.id = request.id;
     PERFORM dataprotect._deletion_note(request.id, 'purged', 'keys destroyed');
     RETURN true;
 END $$;
@@ -256,15 +256,15 @@ CREATE FUNCTION dataprotect._deletion_verify(request dataprotect.deletion_reques
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    account dataprotect.account_type := dataprotect._account_type(request.account_type);
+    account dataprotect.account_type := dataprotect._find_account_type(request.account_type);
     scanned record := dataprotect._values_with_keys(request.key_ids);
     remains text := dataprotect._account_remains(account, request.account_id);
     alive int := (SELECT count(*) FROM dataprotect.key_version v
                    WHERE v.key_id = ANY (request.key_ids) AND (v.state <> 'd' OR v.wrapped IS NOT NULL));
 BEGIN
-    IF scanned.found <> '{}' THEN
+    IF scanned.hits <> '{}' THEN
         remains := concat_ws('; ', remains, 'values of the account are left in '
-            || (SELECT string_agg(k, ', ') FROM jsonb_object_keys(scanned.found) k));
+            || (SELECT string_agg(k, ', ') FROM jsonb_object_keys(scanned.hits) k));
     END IF;
     IF alive > 0 THEN
         remains := concat_ws('; ', remains, format('%s keys of the account exist', alive));
@@ -274,7 +274,7 @@ BEGIN
         RETURN false;
     END IF;
     UPDATE dataprotect.deletion_request r
-       SET verified_at = now(), verification = jsonb_build_object('tables_in_database', scanned.tables,
+       SET verified_at = dataprotect._now(), verification = jsonb_build_object('tables_in_database', scanned.tables,
                'protected_columns_scanned', scanned.columns, 'values_found', 0, 'rows_found', 0, 'keys_found', 0)
      WHERE r.id = request.id;
     PERFORM dataprotect._deletion_note(request.id, 'verified', NULL);
@@ -295,8 +295,8 @@ DECLARE
     account dataprotect.account_type;
 BEGIN
     LOCK TABLE dataprotect.hold IN SHARE MODE;
-    request := dataprotect._deletion_request(id);
-    account := dataprotect._account_type(request.account_type);
+    request := dataprotect._lock_deletion_request(id);
+    account := dataprotect._find_account_type(request.account_type);
     RETURN CASE request.state
         WHEN 'requested' THEN dataprotect._deletion_start(account, request)
         WHEN 'held' THEN dataprotect._deletion_start(account, request)

@@ -13,7 +13,7 @@ CREATE FUNCTION dataprotect._deletion_residual(request dataprotect.deletion_requ
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    account dataprotect.account_type := dataprotect._account_type(request.account_type);
+    account dataprotect.account_type := dataprotect._find_account_type(request.account_type);
     items text[] := '{}';
     kept record;
     roots text;
@@ -52,7 +52,7 @@ CREATE FUNCTION dataprotect._deletion_certify(request dataprotect.deletion_reque
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    certificate jsonb := jsonb_build_object(
+    document jsonb := jsonb_build_object(
         'format', 'dataprotect deletion certificate, version 1',
         'database', current_database(),
         'request', request.id,
@@ -63,8 +63,8 @@ DECLARE
         'timeline', jsonb_build_object('requested', request.requested_at, 'grace_until', request.grace_until,
             'deadline', request.deadline, 'purge_started', request.purge_started_at, 'purged', request.purged_at,
             'keys_destroyed', request.destroyed_at, 'shredded', request.shredded_at,
-            'verified', request.verified_at, 'certified', now()),
-        'within_deadline', now() <= request.deadline,
+            'verified', request.verified_at, 'certified', dataprotect._now()),
+        'within_deadline', dataprotect._now() <= request.deadline,
         'erased', (SELECT coalesce(jsonb_agg(jsonb_build_object('table', w.rel, 'action', w.action, 'rows', w.rows)
                                              ORDER BY w.rel, w.action), '[]')
                      FROM dataprotect.deletion_work w WHERE w.request = request.id AND w.action <> 'shared'),
@@ -81,8 +81,8 @@ DECLARE
         'verification', request.verification,
         'residual', dataprotect._deletion_residual(request));
 BEGIN
-    certificate := certificate || jsonb_build_object('mac', dataprotect._certificate_mac(certificate::text));
-    UPDATE dataprotect.deletion_request r SET certificate = _deletion_certify.certificate, certified_at = now()
+    document := document || jsonb_build_object('mac', dataprotect._certificate_mac(document::text));
+    UPDATE dataprotect.deletion_request r SET certificate = document, certified_at = dataprotect._now()
      WHERE r.id = request.id;
     PERFORM dataprotect._deletion_note(request.id, 'certified', NULL);
     RETURN false;
@@ -129,8 +129,8 @@ AS $$
     SELECT n.child, format('SELECT jsonb_agg(x.j) FROM (%s) x', string_agg(
                format('SELECT %1$I.tableoid, %1$I.ctid, to_jsonb(%1$I) AS j FROM %2$s %1$I WHERE %3$s', n.alias, n.child, n.up),
                ' UNION ' ORDER BY n.ord))
-      FROM dataprotect._account_nodes(dataprotect._account_type($1),
-                                      dataprotect._account_id(dataprotect._account_type($1), $2)) n
+      FROM dataprotect._account_nodes(dataprotect._find_account_type($1),
+                                      dataprotect._account_id(dataprotect._find_account_type($1), $2)) n
      WHERE NOT n.loops
      GROUP BY n.child;
 $$;
@@ -155,7 +155,7 @@ BEGIN
         tables := tables || jsonb_build_object(item.rel::text, coalesce(rows, '[]'));
     END LOOP;
     PERFORM dataprotect._export_event(account_type, id);
-    RETURN jsonb_build_object('account_type', account_type, 'account_id', id, 'exported_at', now(), 'tables', tables);
+    RETURN jsonb_build_object('account_type', account_type, 'account_id', id, 'exported_at', dataprotect._now(), 'tables', tables);
 END $$;
 COMMENT ON FUNCTION dataprotect.export_account(text, text) IS
     'every row of an account as JSON, as far as the caller may see it';

@@ -416,7 +416,7 @@ run_locked(const char *name, bool named)
 	int32		policy;
 
 	values[0] = CStringGetTextDatum(name);
-	found = dp_transact_query("SELECT (dataprotect._retention_policy($1)).id", 1, types, values);
+	found = dp_transact_query("SELECT (dataprotect._find_retention_policy($1)).id", 1, types, values);
 	policy = pg_strtoint32(found);
 	catalog = get_relname_relid("retention_policy", get_namespace_oid("dataprotect", false));
 	dp_transact_commit();

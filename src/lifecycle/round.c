@@ -24,8 +24,9 @@
 
 PG_FUNCTION_INFO_V1(dp_lifecycle_wake);
 
-/* Wake the worker when this transaction commits. */
+/* Wake the worker when this transaction commits; it does not wake itself. */
 static bool wake_wanted = false;
+static bool am_worker = false;
 
 /*
  * Elements of a text[] that a query returns, in the caller's context; NIL
@@ -99,6 +100,7 @@ dp_lifecycle_round(void)
 	List	   *due = query_texts("SELECT dataprotect._retention_due_names()");
 	ListCell   *lc;
 
+	am_worker = true;
 	foreach(lc, due)
 		dp_toplevel_execute(psprintf("CALL dataprotect.run_retention(%s)",
 									 quote_literal_cstr((char *) lfirst(lc))));
@@ -124,7 +126,7 @@ wake_after_commit(XactEvent event, void *arg)
 Datum
 dp_lifecycle_wake(PG_FUNCTION_ARGS)
 {
-	wake_wanted = true;
+	wake_wanted = !am_worker;
 	PG_RETURN_VOID();
 }
 

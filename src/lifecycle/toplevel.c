@@ -23,7 +23,7 @@ dp_toplevel_execute(const char *sql)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "top-level statement",
 												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old;
+	MemoryContext old = MemoryContextSwitchTo(context);
 	RawStmt    *raw;
 	List	   *planned;
 	Portal		portal;
@@ -31,7 +31,7 @@ dp_toplevel_execute(const char *sql)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	old = MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(context);
 	debug_query_string = sql;
 	pgstat_report_activity(STATE_RUNNING, sql);
 
