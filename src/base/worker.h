@@ -36,6 +36,13 @@ extern bool dp_worker_database_known(Oid database);
 extern void dp_worker_announce(bool present);
 
 /*
+ * Called after a transaction that created or dropped the extension in this
+ * database has committed: what is cached of an earlier installation is void.
+ * From _PG_init only; must not raise errors.
+ */
+extern void dp_worker_on_extension_change(void (*callback) (void));
+
+/*
  * Run one SQL statement (a SELECT of one text value, or anything else) in a
  * transaction of its own in the current database, as the bootstrap superuser,
  * by a dynamic background worker; commits before it returns.  Returns the first

@@ -24,8 +24,21 @@
 static object_access_hook_type previous_object_access_hook = NULL;
 static ProcessUtility_hook_type previous_process_utility_hook = NULL;
 
+#define MAX_CALLBACKS	4
+
+static void (*callbacks[MAX_CALLBACKS]) (void);
+static int	n_callbacks = 0;
+
 static bool extension_changed = false;	/* in this transaction */
 static bool extension_present = false;	/* as of its end */
+
+void
+dp_worker_on_extension_change(void (*callback) (void))
+{
+	if (n_callbacks >= MAX_CALLBACKS)
+		elog(ERROR, "too many callbacks for a change of the extension");
+	callbacks[n_callbacks++] = callback;
+}
 
 static void
 note_extension_change(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
@@ -50,6 +63,8 @@ announce_extension_change(XactEvent event, void *arg)
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PREPARE:
 			extension_changed = false;
+			for (int i = 0; i < n_callbacks; i++)
+				callbacks[i] ();
 			dp_worker_announce(extension_present);
 			break;
 		case XACT_EVENT_ABORT:
@@ -152,11 +167,16 @@ run_utility_vacated(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		vacate_database(database);
 		next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
 		(void) close_database(database, 0);
+		PG_RE_THROW();
 	}
 	PG_END_TRY();
+
+	/* One that is gone stays closed: the launcher may see it until we commit. */
+	if (!IsA(pstmt->utilityStmt, DropdbStmt))
+		(void) close_database(database, 0);
 }
 
 void

@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "base/worker.h"
 #include "catalog/namespace.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
@@ -154,6 +155,20 @@ at_subxact_end(SubXactEvent event, SubTransactionId my_subid, SubTransactionId p
 	}
 }
 
+/* The keys of an installation that is gone, or was not there yet, are void. */
+static void
+forget_installation(void)
+{
+	DpSystemKeys none;
+
+	memset(&none, 0, sizeof(none));
+	n_watched = 0;
+	dp_arena_bump_policy();
+	dp_arena_bump_keys();
+	dp_arena_purge(MyDatabaseId);
+	dp_arena_put_system(MyDatabaseId, &none);
+}
+
 void
 dp_keys_init(void)
 {
@@ -162,6 +177,7 @@ dp_keys_init(void)
 	dp_kms_set_sink(dp_arena_put_epoch);
 	dp_kms_set_present(dp_arena_has_epoch);
 	RegisterXactCallback(at_xact_end, NULL);
+	dp_worker_on_extension_change(forget_installation);
 	RegisterSubXactCallback(at_subxact_end, NULL);
 	CacheRegisterRelcacheCallback(relation_invalidated, (Datum) 0);
 }

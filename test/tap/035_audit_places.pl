@@ -1,0 +1,106 @@
+# If this fails, the audit log works only where and when it was tried first: not
+# on a standby, not after a promotion, not beside CREATE and DROP DATABASE.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use DataProtect::Test;
+
+my $node = new_node('audit_primary', init => [ allows_streaming => 1 ], conf => "max_worker_processes = 16\n");
+create_extension($node);
+my $setup = <<'SQL';
+SELECT dataprotect.create_key('pii');
+CREATE TABLE person (id int PRIMARY KEY, email encrypted_text('pii'));
+INSERT INTO person SELECT i, 'mail' || i FROM generate_series(1, 20) AS i;
+GRANT SELECT ON person TO app;
+SELECT dataprotect.grant_access('pii', 'app', 'reveal');
+SQL
+$node->safe_psql('postgres', 'CREATE ROLE app LOGIN; CREATE ROLE auditor LOGIN; GRANT dataprotect_auditor TO auditor;');
+$node->safe_psql('postgres', $setup);
+
+sub read_one
+{
+	my ($where, $purpose, $database) = @_;
+	return $where->safe_psql($database || 'postgres',
+		"SET dataprotect.purpose = '$purpose'; SELECT email FROM person WHERE id = 1",
+		extra_params => [ '-U', 'app' ]);
+}
+
+sub purposes
+{
+	my ($where, $database) = @_;
+	$database ||= 'postgres';
+	poll_sql($where, $database, 'SELECT dataprotect.flush_audit_log()');
+	return join ' ', split /\n/, $where->safe_psql($database,
+		"SELECT purpose FROM dataprotect.audit_log WHERE purpose IS NOT NULL ORDER BY seq",
+		extra_params => [ '-U', 'auditor' ]);
+}
+
+# A standby writes its own segments; they reach the log when it is promoted.
+read_one($node, 'before');
+purposes($node);
+$node->backup('base');
+my @ring = glob $node->backup_dir . '/base/pg_dynshmem/*';
+is("@ring", '', 'a base backup does not contain the ring');
+my $standby = PostgreSQL::Test::Cluster->new('audit_standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+read_one($node, 'on-primary');
+purposes($node);
+$node->wait_for_catchup($standby);
+is(read_one($standby, 'on-standby'), 'mail1', 'a standby shows values');
+is(purposes($node), 'before on-primary', 'the primary knows its own statements');
+is($standby->safe_psql('postgres', 'SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'the log verifies on a standby');
+$node->stop;
+$standby->promote;
+poll_sql($standby, 'postgres', 'SELECT NOT pg_is_in_recovery()');
+read_one($standby, 'promoted');
+is(purposes($standby), 'before on-primary on-standby promoted', 'after the promotion the log has everything once');
+is($standby->safe_psql('postgres', 'SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'and verifies');
+$node = $standby;
+
+# Databases: each has its own log; workers are in nobody's way.
+$node->safe_psql('postgres', 'CREATE DATABASE second');
+create_extension($node, 'second');
+$node->safe_psql('second', $setup);
+read_one($node, 'in-second', 'second');
+is(purposes($node, 'second'), 'in-second', 'a second database has a log of its own');
+unlike(purposes($node), qr/second/, 'and the first does not show it');
+poll_sql($node, 'postgres', "SELECT count(*) >= 1 FROM pg_stat_activity WHERE datname = 'second' AND backend_type LIKE 'dataprotect%'");
+my $start = time;
+$node->safe_psql('postgres', 'ALTER DATABASE second RENAME TO renamed');
+$node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE renamed');
+$node->safe_psql('postgres', 'ALTER DATABASE renamed RENAME TO second');
+cmp_ok(time - $start, '<', 10, 'workers make way for RENAME and CREATE DATABASE TEMPLATE');
+read_one($node, 'after-rename', 'second');
+is(purposes($node, 'second'), 'in-second after-rename', 'they are back afterwards');
+read_one($node, 'in-copy', 'copy');
+is(purposes($node, 'copy'), 'in-second in-copy', 'a copied database goes on from its copy of the log');
+is($node->safe_psql('copy', 'SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'and verifies');
+poll_sql($node, 'postgres', "SELECT count(*) >= 1 FROM pg_stat_activity WHERE datname = 'second' AND backend_type LIKE 'dataprotect%'");
+$node->safe_psql('postgres', 'DROP DATABASE second');
+$node->safe_psql('postgres', 'DROP DATABASE copy');
+pass('workers make way for DROP DATABASE');
+
+# Many rows: segments come and go, partitions are there ahead.
+$node->safe_psql('postgres', "SET dataprotect.purpose = 'many'; " . "SELECT email FROM person WHERE id = 1; " x 5000,
+	extra_params => [ '-U', 'app' ]) for 1 .. 2;
+poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()');
+is($node->safe_psql('postgres', "SELECT count(*) FROM dataprotect.audit_record WHERE kind = 'i'") >= 10000, 1, 'ten thousand statements');
+is($node->safe_psql('postgres', 'SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'verify');
+is( $node->safe_psql('postgres', "SELECT to_regclass('dataprotect.audit_record_y' || to_char((now() + interval '7 days') AT TIME ZONE 'UTC', 'YYYY\"m\"MM')) IS NOT NULL"),
+	't', 'the partition of next week is there');
+
+# Drop and create again: a new log, not the old one's remains.
+$node->safe_psql('postgres', 'DROP TABLE person; DROP EXTENSION dataprotect CASCADE; DROP SCHEMA IF EXISTS dataprotect');
+create_extension($node);
+$node->safe_psql('postgres', $setup);
+read_one($node, 'new-life');
+is(purposes($node), 'new-life', 'a new installation begins a new log');
+is($node->safe_psql('postgres', 'SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'which verifies');
+
+$node->stop;
+done_testing();
