@@ -1,7 +1,7 @@
 -- The extension installs, and what it needs first is said.
 SELECT current_user AS su \gset
 SELECT count(*) FROM pg_type WHERE typname LIKE 'encrypted\_%';
--- before the first key nothing can be sealed
+-- before the first key a literal can be written, for DDL, and no column filled
 SELECT 'x'::encrypted_text;
 SELECT dataprotect.create_key('no spaces');
 SELECT dataprotect.create_key('pii', mask => 'email', description => 'contact data');

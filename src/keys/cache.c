@@ -30,6 +30,8 @@
 
 #define N_SLOTS 128				/* a power of two */
 
+#define OPEN_LITERAL_ID UINT64CONST(0x6f70656e6c697465)
+
 typedef struct LocalSlot
 {
 	uint64		key_id;			/* 0: free */
@@ -255,7 +257,8 @@ load_from_row(uint64 key_id, DpArenaEntry *entry)
 		unwrap_row(&row, entry);
 	else
 		entry->refresh_at = entry->expires_at = DT_NOEND;
-	dp_arena_put(entry, generation);
+	if (row.purpose != DP_PURPOSE_SUBJECT || !RecoveryInProgress())
+		dp_arena_put(entry, generation);
 }
 
 /* Under a page lock nothing may be read from a table. */
@@ -343,6 +346,33 @@ refresh_arena_entry(DpArenaEntry *entry, uint64 generation, TimestampTz now)
 }
 
 /*
+ * The key of literals in a database that has none: DEFAULTs and views of a dump
+ * are restored before its keys are.  It hides nothing; a definition shows its
+ * literals anyway, and no column ever holds one.
+ */
+static void
+make_open_literal(DpArenaEntry *entry)
+{
+	memset(entry, 0, sizeof(*entry));
+	entry->key_id = OPEN_LITERAL_ID;
+	entry->purpose = DP_PURPOSE_LITERAL;
+	entry->state = DP_KEY_ACTIVE;
+	entry->has_key = true;
+	entry->refresh_at = entry->expires_at = DT_NOEND;
+}
+
+/*
+ * On a standby nobody purges the arena while no session is there to hear of a
+ * replayed change: rows are asked, except under a page lock.
+ */
+static bool
+find_in_arena(uint64 key_id, bool in_comparator, TimestampTz now, DpArenaEntry *entry)
+{
+	return (in_comparator || !RecoveryInProgress()) &&
+		dp_arena_get(MyDatabaseId, key_id, now, entry);
+}
+
+/*
  * Load a slot once.  False where keys changed meanwhile: what was read is stale,
  * and nothing would forget it again.
  */
@@ -353,7 +383,9 @@ try_load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz no
 	DpArenaEntry entry;
 
 	slot->key_id = 0;
-	if (!dp_arena_get(MyDatabaseId, key_id, now, &entry))
+	if (key_id == OPEN_LITERAL_ID)
+		make_open_literal(&entry);
+	else if (!find_in_arena(key_id, in_comparator, now, &entry))
 	{
 		if (in_comparator)
 			report_retry();
@@ -445,6 +477,11 @@ dp_keys_family_of(uint64 key_id, bool in_comparator, DpKeyPurpose *out_purpose)
 		slot = find_slot(key_id, true);
 		*out_purpose = slot->purpose;
 		return slot->family;
+	}
+	if (key_id == OPEN_LITERAL_ID)
+	{
+		*out_purpose = DP_PURPOSE_LITERAL;
+		return 0;
 	}
 	if (!dp_catalog_read_version(key_id, &row))
 		report_missing_key();
@@ -602,12 +639,14 @@ need_system_keys(void)
 				 errhint("Create one with dataprotect.create_key(), or, while a dump is restored, restore the rows of schema \"%s\" first.", "dataprotect")));
 }
 
-void
+bool
 dp_keys_literal(DpKey *out)
 {
-	need_system_keys();
-	if (dp_keys_get(system_keys.literal, DP_USE_READ, false, out) != DP_KEY_OK)
+	bool		there = know_system_keys();
+
+	if (dp_keys_get(there ? system_keys.literal : OPEN_LITERAL_ID, DP_USE_READ, false, out) != DP_KEY_OK)
 		report_missing_key();
+	return there;
 }
 
 /* A PRF context of a system key, made again when keys changed. */

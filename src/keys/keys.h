@@ -84,8 +84,13 @@ extern const DpFamily *dp_keys_family(int32 family);
 /* The key that seals new values of a family; errors where it is not active. */
 extern void dp_keys_for_seal(const DpFamily *family, DpKey *out);
 
-/* The database's literal key and PRF; errors where no key was ever created. */
-extern void dp_keys_literal(DpKey *out);
+/*
+ * The database's literal key.  False where no key was ever created: then it is
+ * one that hides nothing, and there is no PRF.
+ */
+extern bool dp_keys_literal(DpKey *out);
+
+/* The database's PRF; an error where no key was ever created. */
 extern DpPrf *dp_keys_prf(void);
 
 /*

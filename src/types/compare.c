@@ -173,7 +173,22 @@ compare_plain(const DpTypeInfo *info, Datum left, Datum right, Oid collation, bo
 										   left, right));
 }
 
-/* Token of a stored value, or of a base value; false where none is stored. */
+/* Token of a literal that was sealed before there was a PRF. */
+static bool
+literal_token(const DpTypeInfo *info, const struct varlena *datum, uint8 out[DP_TOKEN_LEN])
+{
+	DpValue		value;
+	Datum		plain;
+
+	dp_value_parse(datum, DP_IN_COMPARATOR(), &value);
+	if (!dp_value_open(info, &value, DP_USE_MAINTAIN, DP_IN_COMPARATOR(), &plain))
+		return false;
+	dp_value_token(info, plain, out);
+	dp_value_dispose(info, plain);
+	return true;
+}
+
+/* Token of a stored value, a literal or a base value; false where there is none. */
 static bool
 stored_token(const CallState *state, bool encrypted, Datum arg, uint8 out[DP_TOKEN_LEN])
 {
@@ -186,8 +201,10 @@ stored_token(const CallState *state, bool encrypted, Datum arg, uint8 out[DP_TOK
 		return true;
 	}
 	v = (struct varlena *) PG_DETOAST_DATUM_PACKED(arg);
-	if (!dp_envelope_parse((uint8 *) VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v), &env) || env.token == NULL)
+	if (!dp_envelope_parse((uint8 *) VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v), &env))
 		return false;
+	if (env.token == NULL)
+		return (env.flags & DP_ENV_LITERAL) != 0 && literal_token(state->info, v, out);
 	memcpy(out, env.token, DP_TOKEN_LEN);
 	return true;
 }

@@ -82,8 +82,9 @@ seal_for(const DpTypeInfo *info, Datum plain, int32 typmod)
 
 	if (typmod < 0)
 	{
-		dp_keys_literal(&key);
-		return dp_value_seal(info, plain, &key, true, info->can_token);
+		bool		has_prf = dp_keys_literal(&key);
+
+		return dp_value_seal(info, plain, &key, true, has_prf && info->can_token);
 	}
 	modifier = dp_modifier_get(typmod);
 	dp_keys_for_seal(dp_keys_family_by_name(NameStr(modifier->key)), &key);
