@@ -62,7 +62,19 @@ show()
 		sed 's/^/     /' "$work/answer"
 		die "a step failed"
 	}
-	sed '/^$/d; s/^/     /' "$work/answer"
+	indented
+}
+
+# show_text ROLE SQL: likewise, for one long text.
+show_text()
+{
+	shown "$@"
+	PGUSER=$1 PGDATABASE=$database "$top/pgxs/server.sh" psql "$work/s" -q -A -t -v ON_ERROR_STOP=1 -c "$2" \
+		>"$work/answer" 2>&1 || {
+		sed 's/^/     /' "$work/answer"
+		die "a step failed"
+	}
+	fold -s -w 110 "$work/answer" | sed 's/^/      /'
 }
 
 # refused ROLE SQL: likewise, for a statement that must fail.
@@ -73,12 +85,25 @@ refused()
 		sed 's/^/     /' "$work/answer"
 		die "a step that must be refused was not"
 	fi
-	sed '/^$/d; s/^psql:<stdin>:[0-9]*: //; s/^/     /' "$work/answer"
+	indented
+}
+
+# The answer without what says nothing: empty lines, results of void functions.
+indented()
+{
+	awk '/^psql:<stdin>:[0-9]+: / { sub(/^psql:<stdin>:[0-9]+: /, "") }
+		/^ +$/ { held = ""; next }
+		/^$/ && held != "" { print "      " held; print "      " rule; held = "" }
+		/^$/ { next }
+		held != "" && /^-+$/ { rule = $0; next }
+		/^ [a-z_]+ $/ { held = $0; rule = ""; next }
+		held != "" { print "      " held; print "      " rule; held = "" }
+		{ print "      " $0 }' "$work/answer"
 }
 
 shown()
 {
-	printf '%s\n' "$2" | sed "1s/^/$1=> /; 2,\$s/^/        /; s/^/   $bold/; s/\$/$plain/"
+	printf '%s\n' "$2" | sed "1s/^/$1=> /; 2,\$s/^/  /; s/^/   $bold/; s/\$/$plain/"
 }
 
 # value SQL: one value, for the demonstration itself.

@@ -329,6 +329,9 @@ trap '[ -n "${DP_KEEP:-}" ] && echo "kept: $work" >&2 || rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 chmod 755 "$work"
 mkdir "$work/logs"
+mkdir -m 1777 "$work/tmp"
+TMPDIR=$work/tmp
+export TMPDIR
 # The test data that lies beside the project, where the tests' user can read it.
 if [ -r "$top/../shared/data/pagila-schema.sql" ]; then
 	mkdir "$work/pagila"
