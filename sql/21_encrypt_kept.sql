@@ -115,6 +115,19 @@ SELECT left(email::text, 7) FROM enc.names_more ORDER BY id LIMIT 1;
 SELECT left(x, 7) FROM (SELECT format('%s', email) AS x FROM enc.names_more ORDER BY id LIMIT 1) q;
 SELECT id FROM enc.names_more WHERE email = 'p10@example.org';
 
+-- an index over few values is worth a warning; one for patterns serves equality afterwards
+\c - :su
+CREATE TABLE enc.few (id int, sex text, city text, code text COLLATE "C");
+INSERT INTO enc.few SELECT i, 'fm'::text, 'city ' || i % 7, i FROM generate_series(1, 1000) i;
+CREATE INDEX few_city ON enc.few (city);
+CREATE INDEX few_code ON enc.few (code text_pattern_ops);
+ANALYZE enc.few;
+CALL dataprotect.encrypt_column('enc.few', 'sex', 'pii');
+CALL dataprotect.encrypt_column('enc.few', 'city', 'pii');
+CALL dataprotect.encrypt_column('enc.few', 'code', 'pii');
+SELECT attname, n_distinct, most_common_vals, histogram_bounds FROM pg_stats WHERE schemaname = 'enc' AND tablename = 'few' AND attname <> 'id';
+DROP TABLE enc.few;
+
 -- and back
 \c - :su
 SET search_path = enc, public;

@@ -171,6 +171,8 @@ DECLARE
     modifier    text;
     changes     text[];
     change      text;
+    few_values  CONSTANT int := 100;
+    distinct_values float4;
 BEGIN
     PERFORM dataprotect._check_encrypt(rel, col, key, searchable, ordered);
     EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', rel);
@@ -186,6 +188,12 @@ BEGIN
     INTO base, modifier
     FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col;
     encrypted := dataprotect._encrypted_type(base::regtype);
+    -- ALTER TYPE removes the statistics, and ANALYZE will not count again
+    SELECT s.n_distinct INTO distinct_values
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname
+    WHERE c.oid = rel AND s.attname = col
+    ORDER BY s.inherited DESC LIMIT 1;
     changes := dataprotect._change_column(rel, col,
         format('%s(%L%s%s%s)', encrypted, key,
                CASE WHEN searchable THEN ',''searchable''' ELSE '' END,
@@ -198,6 +206,10 @@ BEGIN
     FOREACH change IN ARRAY changes LOOP
         RAISE NOTICE '%', change;
     END LOOP;
+    IF distinct_values > 0 AND distinct_values < few_values AND cardinality(changes) > 0 THEN
+        RAISE WARNING 'indexes on column "%" disclose how often each of about % values occurs', col, distinct_values
+            USING HINT = 'Whoever reads the disk and knows the usual frequencies can tell the values; drop the indexes.';
+    END IF;
     RAISE NOTICE 'column "%" is encrypted under key "%"', col, key
         USING HINT = format('Run ANALYZE %s. WAL and backups from before this moment still hold the plaintext.', rel);
 END
