@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "base/worker_shared.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -215,12 +216,22 @@ start_autonomous(dsm_handle exchange)
 char *
 dp_worker_autonomous(const char *sql)
 {
-	dsm_segment *segment = make_exchange(sql);
-	Exchange   *exchange = dsm_segment_address(segment);
-	BackgroundWorkerHandle *handle = start_autonomous(dsm_segment_handle(segment));
-	BgwHandleStatus status = WaitForBackgroundWorkerShutdown(handle);
+	dsm_segment *segment;
+	Exchange   *exchange;
+	BackgroundWorkerHandle *handle;
+	BgwHandleStatus status;
 	char	   *result = NULL;
 
+	/* The worker would start at the promotion, and we wait until then. */
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot make or change keys during recovery"),
+				 errhint("Do it on the primary.")));
+	segment = make_exchange(sql);
+	exchange = dsm_segment_address(segment);
+	handle = start_autonomous(dsm_segment_handle(segment));
+	status = WaitForBackgroundWorkerShutdown(handle);
 	if (status == BGWH_POSTMASTER_DIED)
 		proc_exit(1);
 	pfree(handle);

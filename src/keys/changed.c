@@ -112,6 +112,13 @@ relation_invalidated(Datum arg, Oid relid)
 	}
 }
 
+void
+dp_keys_follow_replay(void)
+{
+	if (RecoveryInProgress() && IsTransactionState())
+		AcceptInvalidationMessages();
+}
+
 static void
 at_xact_end(XactEvent event, void *arg)
 {

@@ -33,6 +33,7 @@
 #include "catalog/pg_type.h"
 #include "commands/copy.h"
 #include "executor/executor.h"
+#include "keys/keys.h"
 #include "miscadmin.h"
 #include "nodes/primnodes.h"
 #include "replication/logicalworker.h"
@@ -136,6 +137,7 @@ run_executor(QueryDesc *desc, ScanDirection direction, uint64 count DP_EXECUTE_O
 {
 	Frame		frame;
 
+	dp_keys_follow_replay();
 	push_frame(&frame, FRAME_EXECUTOR, desc->operation);
 	PG_TRY();
 	{
@@ -157,6 +159,7 @@ run_utility(PlannedStmt *stmt, const char *query, bool read_only, ProcessUtility
 {
 	Frame		frame;
 
+	dp_keys_follow_replay();
 	preload_for_utility(stmt->utilityStmt);
 	push_frame(&frame, FRAME_UTILITY, CMD_UTILITY);
 	PG_TRY();
