@@ -12,6 +12,8 @@
 
 #include "postgres.h"
 
+#include "base/compat.h"
+
 typedef enum DpPrivilege
 {
 	DP_PRIV_NONE,				/* ciphertext text, no operation */
@@ -23,7 +25,7 @@ typedef enum DpPrivilege
 extern DpPrivilege dp_access_privilege(int32 family);
 
 /* Raise ERRCODE_INSUFFICIENT_PRIVILEGE naming the key and what is needed. */
-extern void dp_access_denied(int32 family, const char *needed) pg_attribute_noreturn();
+pg_noreturn extern void dp_access_denied(int32 family, const char *needed);
 
 /* Forget cached answers (a change of this transaction, or a rollback of one). */
 extern void dp_access_forget(void);

@@ -105,10 +105,12 @@ run_next_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				 ProcessUtilityContext context, ParamListInfo params,
 				 QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
-	ProcessUtility_hook_type next = previous_utility ? previous_utility : standard_ProcessUtility;
-
 	BEGIN_FRAME();
-	next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	if (previous_utility)
+		previous_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	else
+		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest,
+								completion);
 	END_FRAME();
 }
 

@@ -72,6 +72,11 @@ dp_query_perminfos(Query *query)
 #endif
 }
 
+/* Before a declaration; 18 brought it in place of pg_attribute_noreturn(). */
+#ifndef pg_noreturn
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* A wait event set that the caller frees. */
 static inline WaitEventSet *
 dp_create_wait_event_set(int n_events)

@@ -31,7 +31,6 @@
 #include "types/value.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/pg_locale.h"
 
 typedef enum Comparison
 {
