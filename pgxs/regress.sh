@@ -10,8 +10,8 @@
 # as user postgres ($DP_TEST_USER), to whom this tree must be readable.
 # $DP_OUTPUT names a folder for results/ and regression.diffs; without it they
 # go to a temporary one and the differences are printed.  With $DP_ACCEPT set
-# the results become the expected output: read the differences first.  The last
-# line is "N passed, N failed, N skipped".
+# the results of the tests that are named become the expected output: read the
+# differences first.  The last line is "N passed, N failed, N skipped".
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -42,6 +42,10 @@ case $kind in
 esac
 
 tests=$*
+[ -z "${DP_ACCEPT:-}" ] || [ -n "$tests" ] || {
+	echo "regress.sh: DP_ACCEPT needs the names of tests" >&2
+	exit 2
+}
 if [ -z "$tests" ]; then
 	for file in "$tests_in"/*."$suffix"; do
 		[ ! -f "$file" ] || tests="$tests $(basename "$file" ".$suffix")"

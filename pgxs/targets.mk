@@ -2,6 +2,11 @@
 # those that need a server make a throw-away one on $(PG_CONFIG), which must be
 # a private copy that the extension was installed into (pgxs/prefix.sh), never
 # the system's PostgreSQL.
+
+# Debian's PostgreSQL is built without dependency tracking: an object is older
+# than any header it might include.
+$(OBJS) $(OBJS:.o=.bc): $(wildcard $(srcdir)/src/*/*.h)
+
 DP_SCRIPTS = $(srcdir)/pgxs
 
 export PG_CONFIG
