@@ -40,6 +40,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._bind_drop(regclass) IS 'take the trigger and the constraint of a bound table away';
 REVOKE ALL ON FUNCTION dataprotect._bind_drop(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._bind_drop(regclass) TO dataprotect_admin;
 
 -- Bring a bound table's trigger, constraint and rows in line with its protected
 -- columns.  Called by bind_subject(), and whenever a column becomes protected.

@@ -15,6 +15,12 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('"%s" is not a table', top);
     END IF;
     PERFORM dataprotect._id_type(top, id_column);
+    IF EXISTS (SELECT FROM dataprotect.protected_columns p WHERE p.rel = top AND p.ordered) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('table "%s" has ordered columns', top),
+            DETAIL = 'An index in plaintext order fails everybody once one account''s key is destroyed.',
+            HINT = 'Call decrypt_column() and encrypt_column() without ordered => true.';
+    END IF;
     SELECT * INTO bound FROM dataprotect.subject_binding b WHERE b.rel = top;
     IF FOUND AND (bound.account_type <> bind_subject.account_type OR bound.id_column <> bind_subject.id_column) THEN
         RAISE EXCEPTION USING ERRCODE = 'duplicate_object',

@@ -144,21 +144,23 @@ COMMENT ON FUNCTION dataprotect._change_column(regclass, name, text, text, text)
 REVOKE ALL ON FUNCTION dataprotect._change_column(regclass, name, text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dataprotect._change_column(regclass, name, text, text, text) TO dataprotect_admin;
 
--- Subject binding follows the set of a table's protected columns.
-CREATE FUNCTION dataprotect._refresh_binding(rel regclass) RETURNS void
+-- Subject binding follows the set of a table's protected columns: loosened, its
+-- trigger and constraint are away; else they are made for the columns there are.
+CREATE FUNCTION dataprotect._refresh_binding(rel regclass, loosen bool) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF dataprotect._order_obstacle(rel, '') = 'bound' THEN
-        EXECUTE 'SELECT dataprotect._bind_refresh($1)' USING rel;
+        EXECUTE format('SELECT dataprotect.%I($1)', CASE WHEN loosen THEN '_bind_drop' ELSE '_bind_refresh' END)
+        USING rel;
     END IF;
 END
 $$;
-COMMENT ON FUNCTION dataprotect._refresh_binding(regclass) IS
-    'bind a subject-bound table''s new set of protected columns';
-REVOKE ALL ON FUNCTION dataprotect._refresh_binding(regclass) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._refresh_binding(regclass) TO dataprotect_admin;
+COMMENT ON FUNCTION dataprotect._refresh_binding(regclass, bool) IS
+    'loosen a subject-bound table, or bind its new set of protected columns';
+REVOKE ALL ON FUNCTION dataprotect._refresh_binding(regclass, bool) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._refresh_binding(regclass, bool) TO dataprotect_admin;
 
 CREATE PROCEDURE dataprotect.encrypt_column(rel regclass, col name, key text,
                                             searchable bool = false, ordered bool = false)
@@ -201,7 +203,7 @@ BEGIN
                coalesce(',' || quote_literal(modifier), '')),
         format_type(base, NULL),
         CASE WHEN ordered THEN NULL ELSE encrypted::text || '_token_ops' END);
-    PERFORM dataprotect._refresh_binding(rel);
+    PERFORM dataprotect._refresh_binding(rel, false);
     PERFORM dataprotect._column_event('column.encrypted', rel, col, key);
     FOREACH change IN ARRAY changes LOOP
         RAISE NOTICE '%', change;
@@ -284,13 +286,14 @@ BEGIN
                   DETAIL = format('%s values cannot be read: their keys are suspended, expired or destroyed.', unreadable),
                   HINT = 'Resume the keys, or remove the values.';
     END IF;
+    PERFORM dataprotect._refresh_binding(rel, true);
     PERFORM dataprotect._change_column(rel, col,
         -- '(50)' on a text column was varchar's
         CASE WHEN base = 'text'::regtype AND modifier IS NOT NULL THEN 'varchar' || modifier
              WHEN modifier IS NOT NULL THEN regexp_replace(format_type(base, NULL), '^\w+', '\&' || modifier)
              ELSE format_type(base, NULL) END,
         format_type(base, NULL), NULL);
-    PERFORM dataprotect._refresh_binding(rel);
+    PERFORM dataprotect._refresh_binding(rel, false);
     PERFORM dataprotect._column_event('column.decrypted', rel, col, key_name);
     RAISE NOTICE 'column "%" is no longer encrypted', col
         USING HINT = format('Run ANALYZE %s.', rel);
