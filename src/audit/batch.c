@@ -70,13 +70,13 @@ opened_nothing(const DpRecord *record)
 static bool
 merge_result(DpBatch *batch, DpBatchEntry *entry)
 {
-	DpBatchEntry *intent = find_intent(batch, entry->record.ref_seq);
+	DpBatchEntry *intent = find_intent(batch, entry->record->ref_seq);
 
 	if (intent == NULL || intent->result != NULL)
 		return false;
-	intent->result = &entry->record;
-	if (entry->record.outcome == DP_OUTCOME_OK && intent->record.kind == DP_RECORD_INTENT &&
-		opened_nothing(&entry->record))
+	intent->result = entry->record;
+	if (entry->record->outcome == DP_OUTCOME_OK && intent->record->kind == DP_RECORD_INTENT &&
+		opened_nothing(entry->record))
 		intent->dropped = true;
 	return true;
 }
@@ -89,14 +89,14 @@ merge_result(DpBatch *batch, DpBatchEntry *entry)
 static bool
 merge_range(DpBatch *batch, DpBatchEntry *entry)
 {
-	const DpRecord *range = &entry->record;
+	const DpRecord *range = entry->record;
 
 	if (find_intent(batch, range->ref_seq) == NULL)
 		return false;
 	for (int i = batch->n_entries - 1; i >= 0; i--)
 	{
 		DpBatchEntry *other = batch->entries[i];
-		DpRecord   *record = &other->record;
+		DpRecord   *record = other->record;
 
 		if (other->ring_seq < range->ref_seq)
 			break;
@@ -117,17 +117,21 @@ merge_range(DpBatch *batch, DpBatchEntry *entry)
 }
 
 static DpBatchEntry *
-new_entry(DpBatch *batch, uint64 ring_seq)
+new_entry(DpBatch *batch, uint64 ring_seq, const DpRecord *record)
 {
 	DpBatchEntry *entry = MemoryContextAllocZero(batch->context, sizeof(DpBatchEntry));
+	Size		len = offsetof(DpRecord, columns) + record->n_columns * sizeof(DpSlice);
 
 	entry->ring_seq = ring_seq;
+	entry->record = MemoryContextAlloc(batch->context, len);
+	memcpy(entry->record, record, len);
 	return entry;
 }
 
 bool
 dp_batch_add(DpBatch *batch, const DpFrame *frame, const void *payload)
 {
+	static DpRecord record;
 	DpBatchEntry *entry;
 	uint8	   *copy;
 	bool		merged = false;
@@ -140,22 +144,22 @@ dp_batch_add(DpBatch *batch, const DpFrame *frame, const void *payload)
 	batch->last_seq = frame->seq;
 	copy = MemoryContextAlloc(batch->context, frame->len);
 	memcpy(copy, payload, frame->len);
-	entry = new_entry(batch, frame->seq);
-	if (!dp_record_decode(copy, frame->len, &entry->record))
+	if (!dp_record_decode(copy, frame->len, &record))
 	{
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("audit record " UINT64_FORMAT " is malformed and was skipped", frame->seq)));
 		return true;
 	}
-	if (entry->record.kind == DP_RECORD_RESULT)
+	entry = new_entry(batch, frame->seq, &record);
+	if (entry->record->kind == DP_RECORD_RESULT)
 		merged = merge_result(batch, entry);
-	else if (entry->record.kind == DP_RECORD_RANGE)
+	else if (entry->record->kind == DP_RECORD_RANGE)
 		merged = merge_range(batch, entry);
 	if (merged)
 		return true;
 	batch->entries[batch->n_entries++] = entry;
-	if (entry->record.kind == DP_RECORD_INTENT || entry->record.kind == DP_RECORD_ADMIN)
+	if (entry->record->kind == DP_RECORD_INTENT || entry->record->kind == DP_RECORD_ADMIN)
 	{
 		IntentRef  *ref = hash_search(batch->by_seq, &entry->ring_seq, HASH_ENTER, &found);
 
@@ -168,15 +172,17 @@ void
 dp_batch_add_lost(DpBatch *batch, uint64 ring_seq, uint64 session)
 {
 	DpBatchEntry *entry;
+	DpRecord	record;
 
 	if (batch->n_entries >= DP_BATCH_MAX)
 		return;					/* in a later round */
-	entry = new_entry(batch, ring_seq);
-	entry->record.kind = DP_RECORD_RESULT;
-	entry->record.outcome = DP_OUTCOME_LOST;
-	entry->record.at = GetCurrentTimestamp();
-	entry->record.session = session;
-	entry->record.ref_seq = ring_seq;
+	memset(&record, 0, offsetof(DpRecord, columns));
+	record.kind = DP_RECORD_RESULT;
+	record.outcome = DP_OUTCOME_LOST;
+	record.at = GetCurrentTimestamp();
+	record.session = session;
+	record.ref_seq = ring_seq;
+	entry = new_entry(batch, ring_seq, &record);
 	if (!merge_result(batch, entry))
 		batch->entries[batch->n_entries++] = entry;
 }
@@ -188,7 +194,7 @@ dp_batch_seal(DpBatch *batch)
 
 	for (int i = 0; i < batch->n_entries; i++)
 	{
-		DpRecord   *record = &batch->entries[i]->record;
+		DpRecord   *record = batch->entries[i]->record;
 		bytea	   *sealed;
 
 		if (record->sealed.len == 0 || record->sealed_format != DP_SEALED_PLAIN)
@@ -276,7 +282,7 @@ set_sealed(Row *row, const DpRecord *record)
 static void
 set_row(Row *row, const DpBatch *batch, const DpBatchEntry *entry, int64 seq)
 {
-	const DpRecord *record = &entry->record;
+	const DpRecord *record = entry->record;
 	const DpRecord *result = entry->result;
 	bool		is_range = record->kind == DP_RECORD_RANGE;
 	pg_uuid_t  *instance = palloc(sizeof(pg_uuid_t));

@@ -23,7 +23,7 @@ typedef struct DpBatchEntry
 {
 	uint64		ring_seq;
 	bool		dropped;		/* merged elsewhere, or opened nothing */
-	DpRecord	record;			/* its slices point into the batch's context */
+	DpRecord   *record;			/* its slices point into the batch's context */
 	DpRecord   *result;			/* merged into this one, or NULL */
 } DpBatchEntry;
 

@@ -302,7 +302,7 @@ ensure_partitions(const DpBatch *batch)
 	ensure_partition(now);
 	ensure_partition(now + 7 * USECS_PER_DAY);
 	for (int i = 0; i < batch->n_entries; i++)
-		ensure_partition(batch->entries[i]->record.at);
+		ensure_partition(batch->entries[i]->record->at);
 }
 
 static Datum
@@ -327,11 +327,11 @@ note_open_records(const DpBatch *batch)
 	{
 		const DpBatchEntry *entry = batch->entries[i];
 
-		if (entry->dropped || entry->result != NULL || entry->record.outcome != DP_OUTCOME_STARTED)
+		if (entry->dropped || entry->result != NULL || entry->record->outcome != DP_OUTCOME_STARTED)
 			continue;
 		seqs[n] = Int64GetDatum((int64) entry->ring_seq);
-		sessions[n] = Int64GetDatum((int64) entry->record.session);
-		kinds[n++] = CharGetDatum(entry->record.kind);
+		sessions[n] = Int64GetDatum((int64) entry->record->session);
+		kinds[n++] = CharGetDatum(entry->record->kind);
 	}
 	if (n == 0)
 		return;
@@ -356,7 +356,7 @@ forget_open_records(const DpBatch *batch)
 
 	for (int i = 0; i < batch->n_entries; i++)
 	{
-		const DpRecord *record = &batch->entries[i]->record;
+		const DpRecord *record = batch->entries[i]->record;
 
 		if (record->kind == DP_RECORD_RESULT)
 			seqs[n++] = Int64GetDatum((int64) record->ref_seq);
@@ -393,9 +393,9 @@ add_lost_records(DpBatch *batch, bool own)
 	{
 		DpBatchEntry *entry = batch->entries[i];
 
-		if (entry->result == NULL && entry->record.outcome == DP_OUTCOME_STARTED &&
+		if (entry->result == NULL && entry->record->outcome == DP_OUTCOME_STARTED &&
 			(!own || entry->ring_seq < dp_ring_boot_seq()))
-			dp_batch_add_lost(batch, entry->ring_seq, entry->record.session);
+			dp_batch_add_lost(batch, entry->ring_seq, entry->record->session);
 	}
 	values[0] = instance_datum(batch->instance);
 	values[1] = Int64GetDatum(own ? (int64) dp_ring_boot_seq() : PG_INT64_MAX);

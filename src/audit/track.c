@@ -124,7 +124,7 @@ finish(DpOutcome outcome)
 	if (current.intent == 0)
 		return;
 	dp_parallel_take(current.counts, &current.n_counts);
-	memset(&record, 0, offsetof(DpRecord, columns));
+	memset(&record, 0, offsetof(DpRecord, keys));
 	record.kind = DP_RECORD_RESULT;
 	record.outcome = outcome;
 	record.event = DP_EVENT_VALUE_REVEALED;

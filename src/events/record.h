@@ -74,8 +74,8 @@ typedef struct DpRecord
 	DpSlice		sealed;
 	int			n_columns;
 	int			n_keys;
-	DpSlice		columns[DP_RECORD_MAX_COLUMNS];
 	DpRecordKey keys[DP_RECORD_MAX_KEYS];
+	DpSlice		columns[DP_RECORD_MAX_COLUMNS]; /* last: a copy may end after those used */
 } DpRecord;
 
 /* Bytes written, or 0 where the record does not fit. */

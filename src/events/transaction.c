@@ -86,7 +86,7 @@ write_range(const Level *level, DpOutcome outcome, int scope)
 	DpRecord	record;
 	Size		len;
 
-	memset(&record, 0, offsetof(DpRecord, columns));
+	memset(&record, 0, offsetof(DpRecord, keys));
 	record.kind = DP_RECORD_RANGE;
 	record.outcome = outcome;
 	record.scope = scope;
