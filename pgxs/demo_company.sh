@@ -19,7 +19,6 @@ VALUES ('Zoe', 'Quill', 'zoe.quill.7351@mail.example', 1);"
 new_email=zoe.quill.7351@mail.example
 email_of="SELECT email FROM company.customer WHERE customer_id = 7;"
 find_email="SELECT customer_id FROM company.customer WHERE email = 'person7@mail.example';"
-age_table=company.ticket
 age_policy="SELECT dataprotect.create_retention_policy('old tickets', 'company.ticket', 'opened_on', '1 year', 'delete');"
 age_name="old tickets"
 part_policy="SELECT dataprotect.create_retention_policy('old payments', 'company.payment', 'paid_at', '18 months', 'drop_partition');"

@@ -19,12 +19,15 @@ VALUES (1, 'ZOE', 'QUILL', 'zoe.quill.7351@sakilacustomer.org', 5);"
 new_email=zoe.quill.7351@sakilacustomer.org
 email_of="SELECT email FROM customer WHERE customer_id = 7;"
 find_email="SELECT customer_id FROM customer WHERE email = 'MARIA.MILLER@sakilacustomer.org';"
-age_table=rental
-age_policy="SELECT dataprotect.create_retention_policy('old rentals', 'rental', 'rental_date', '5 years', 'delete');"
+age_policy="CREATE INDEX ON rental (lower(rental_period));
+CREATE INDEX ON payment (rental_id);
+SELECT dataprotect.create_retention_policy('old rentals', 'legacy.rental', 'rental_date', age(date '2005-07-01'), 'delete',
+    '{\"children\": {\"public.payment\": \"keep_referenced\"}}');"
 age_name="old rentals"
-part_policy="SELECT dataprotect.create_retention_policy('old payments', 'payment', 'payment_date', '5 years', 'drop_partition');"
+part_policy="SELECT dataprotect.create_retention_policy('old payments', 'payment', 'payment_date', age(date '2007-04-01'), 'drop_partition');"
 part_name="old payments"
-account="SELECT dataprotect.create_account_type('customer', 'customer', 'customer_id');
+account="CREATE INDEX ON payment (customer_id);
+SELECT dataprotect.create_account_type('customer', 'customer', 'customer_id');
 SELECT dataprotect.annotate_account('customer', 'rental', '{customer_id}', 'delete');
 SELECT dataprotect.annotate_account('customer', 'payment', '{rental_id}', 'delete');"
 account_rest="SELECT dataprotect.annotate_account('customer', 'payment', '{customer_id}', 'delete');"

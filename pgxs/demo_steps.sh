@@ -106,7 +106,7 @@ show_text postgres "SELECT jsonb_pretty(dataprotect.deletion_certificate((SELECT
 
 step "An alarm: everything closes at once, and opens again"
 show postgres "SELECT dataprotect.lockdown('stolen laptop');"
-show shop "$people"
+show shop "SELECT customer_id, email FROM $customer WHERE customer_id = 8;"
 show postgres "SELECT dataprotect.lift_lockdown('found again');"
-show shop "$people"
+show shop "SELECT customer_id, email FROM $customer WHERE customer_id = 8;"
 show dpo "SELECT ok, checked FROM dataprotect.verify_audit_log();"
