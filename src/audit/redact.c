@@ -23,6 +23,7 @@
 #include "audit/frames.h"
 #include "audit/literals.h"
 #include "base/worker.h"
+#include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -32,6 +33,7 @@
 #include "utils/elog.h"
 
 #define WITHHELD "(withheld by dataprotect)"
+#define ACTIVITY_KEPT 8192	/* longer texts are cut */
 
 static emit_log_hook_type previous_emit_log = NULL;
 static post_parse_analyze_hook_type previous_post_parse = NULL;
@@ -338,16 +340,36 @@ is_delicate(Query *query)
 	}
 }
 
+/*
+ * The text shown last is kept: most sessions run few statements again and
+ * again.  Of its source only a digest is, which tells nothing of constants.
+ */
 void
 dp_audit_report_activity(const char *source)
 {
-	char	   *redacted;
+	static char shown[ACTIVITY_KEPT];	/* empty: the source needs no redaction */
+	static uint64 shown_digest = 0;
+	static Size shown_len = 0;	/* of the source; 0: none kept */
+	Size		len = source != NULL ? strlen(source) : 0;
+	uint64		digest;
 
-	if (source == NULL || !dp_literals_possible(source))
+	if (len == 0)
 		return;
-	redacted = redact_sql(source);
-	pgstat_report_activity(STATE_RUNNING, redacted);
-	pfree(redacted);
+	digest = hash_bytes_extended((const unsigned char *) source, (int) len, 0);
+	if (len != shown_len || digest != shown_digest)
+	{
+		char	   *redacted = dp_literals_possible(source) ? redact_sql(source) : pstrdup("");
+
+		shown_len = 0;
+		if (strlcpy(shown, redacted, ACTIVITY_KEPT) < ACTIVITY_KEPT)
+		{
+			shown_digest = digest;
+			shown_len = len;
+		}
+		pfree(redacted);
+	}
+	if (shown[0] != '\0')
+		pgstat_report_activity(STATE_RUNNING, shown);
 }
 
 static void

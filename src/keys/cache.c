@@ -533,6 +533,8 @@ dp_keys_family_find(const char *name)
 	DpFamily	row;
 
 	follow_generation();
+	if (likely(last_family != NULL && strcmp(NameStr(last_family->name), name) == 0))
+		return last_family;
 	if (families != NULL)
 	{
 		HASH_SEQ_STATUS seq;
@@ -544,7 +546,7 @@ dp_keys_family_find(const char *name)
 			if (strcmp(NameStr(entry->name), name) == 0)
 			{
 				hash_seq_term(&seq);
-				return entry;
+				return last_family = entry;
 			}
 		}
 	}

@@ -85,16 +85,15 @@ static CallState *
 call_state(FunctionCallInfo fcinfo, Sides sides)
 {
 	CallState  *state = fcinfo->flinfo->fn_extra;
-	Oid		   *argtypes;
-	int			nargs;
+	DpSignature signature;
 
 	if (state != NULL)
 		return state;
-	(void) get_func_signature(fcinfo->flinfo->fn_oid, &argtypes, &nargs);
+	signature = *dp_typeinfo_signature(fcinfo->flinfo->fn_oid);
 	state = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(CallState));
-	state->info = dp_typeinfo_get(argtypes[sides == SIDES_BE ? 1 : 0]);
+	state->info = dp_typeinfo_get(signature.argtypes[sides == SIDES_BE ? 1 : 0]);
 	if (sides != SIDES_EE)
-		state->base_arg = argtypes[sides == SIDES_BE ? 0 : 1];
+		state->base_arg = signature.argtypes[sides == SIDES_BE ? 0 : 1];
 	fcinfo->flinfo->fn_extra = state;
 	return state;
 }
@@ -405,27 +404,34 @@ hash_encrypted(FunctionCallInfo fcinfo)
  * Hash of a base value, for a scan of an index by one and for joins: the family
  * is found by the function's name's type, an argument of the wanted encrypted
  * type being impossible here.
+ *
+ * A scan of a hash index calls this with a new FmgrInfo each time: what the
+ * function's arguments are is remembered for the function called last.
  */
+static const CallState *
+hash_base_state(Oid funcid)
+{
+	static CallState last;
+	static Oid	last_funcid = InvalidOid;
+	Oid			argtype;
+
+	if (likely(funcid == last_funcid))
+		return &last;
+	argtype = dp_typeinfo_signature(funcid)->argtypes[0];
+	last_funcid = InvalidOid;
+	last.base_arg = argtype;
+	if (argtype == VARCHAROID || argtype == BPCHAROID)
+		argtype = TEXTOID;
+	last.info = dp_typeinfo_get(dp_typeinfo_encrypted_over(argtype));
+	last_funcid = funcid;
+	return &last;
+}
+
 static uint64
 hash_base(FunctionCallInfo fcinfo)
 {
-	CallState  *state = fcinfo->flinfo->fn_extra;
+	const CallState *state = hash_base_state(fcinfo->flinfo->fn_oid);
 
-	if (state == NULL)
-	{
-		Oid			argtype;
-		Oid		   *argtypes;
-		int			nargs;
-
-		(void) get_func_signature(fcinfo->flinfo->fn_oid, &argtypes, &nargs);
-		argtype = argtypes[0];
-		state = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(CallState));
-		state->base_arg = argtype;
-		if (argtype == BPCHAROID || argtype == NAMEOID)
-			argtype = TEXTOID;
-		state->info = dp_typeinfo_get(dp_typeinfo_encrypted_over(argtype));
-		fcinfo->flinfo->fn_extra = state;
-	}
 	return dp_value_hash(state->info, base_operand(state, PG_GETARG_DATUM(0)));
 }
 

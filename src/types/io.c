@@ -502,19 +502,17 @@ detoast_base(const DpTypeInfo *info, Datum value)
 Datum
 dp_from_base(PG_FUNCTION_ARGS)
 {
+	const DpSignature *signature = dp_typeinfo_signature(fcinfo->flinfo->fn_oid);
+	Oid			argtype = signature->argtypes[0];
 	const DpTypeInfo *info;
-	Oid		   *argtypes;
-	int			nargs;
 	int32		typmod = PG_GETARG_INT32(1);
 	Datum		plain = PG_GETARG_DATUM(0);
 
 	if (fcinfo->flinfo->fn_extra == NULL)
 		fcinfo->flinfo->fn_extra =
-			unconstify(DpTypeInfo *, dp_typeinfo_get(get_func_rettype(fcinfo->flinfo->fn_oid)));
+			unconstify(DpTypeInfo *, dp_typeinfo_get(signature->rettype));
 	info = fcinfo->flinfo->fn_extra;
-	(void) get_func_signature(fcinfo->flinfo->fn_oid, &argtypes, &nargs);
-	plain = dp_io_convert(argtypes[0], info->base_oid, plain, PG_GET_COLLATION());
-	pfree(argtypes);
+	plain = dp_io_convert(argtype, info->base_oid, plain, PG_GET_COLLATION());
 	plain = detoast_base(info, plain);
 	plain = apply_base_modifier(info, plain, typmod, PG_GETARG_BOOL(2));
 	PG_RETURN_POINTER(seal_for(info, plain, typmod));

@@ -55,6 +55,8 @@ static const struct
 	{JSONBOID, 17, DP_ENC_OUTPUT, false},
 };
 
+#define SIGNATURES_KEPT 64
+
 typedef struct KindEntry
 {
 	Oid			typid;
@@ -327,25 +329,44 @@ dp_typeinfo_get(Oid typid)
 	return info;
 }
 
+/* A function's declared types never change: CREATE OR REPLACE cannot. */
+const DpSignature *
+dp_typeinfo_signature(Oid funcid)
+{
+	static DpSignature known[SIGNATURES_KEPT];
+	DpSignature *entry = &known[funcid % SIGNATURES_KEPT];
+	DpSignature found = {funcid};
+	Oid		   *argtypes;
+	int			nargs;
+	int			i;
+
+	if (entry->funcid == funcid)
+		return entry;
+	found.rettype = get_func_signature(funcid, &argtypes, &nargs);
+	for (i = 0; i < Min(nargs, lengthof(found.argtypes)); i++)
+		found.argtypes[i] = argtypes[i];
+	pfree(argtypes);
+	*entry = found;
+	return entry;
+}
+
 const DpTypeInfo *
 dp_typeinfo_of_call(FunctionCallInfo fcinfo)
 {
 	FmgrInfo   *flinfo = fcinfo->flinfo;
-	Oid		   *argtypes;
-	Oid			rettype;
-	int			nargs;
+	DpSignature signature;
 	int			i;
 
 	if (flinfo->fn_extra != NULL)
 		return flinfo->fn_extra;
-	rettype = get_func_signature(flinfo->fn_oid, &argtypes, &nargs);
-	for (i = 0; i < nargs && flinfo->fn_extra == NULL; i++)
+	signature = *dp_typeinfo_signature(flinfo->fn_oid);
+	for (i = 0; i < lengthof(signature.argtypes) && flinfo->fn_extra == NULL; i++)
 	{
-		if (dp_type_is_encrypted(argtypes[i]))
-			flinfo->fn_extra = unconstify(DpTypeInfo *, dp_typeinfo_get(argtypes[i]));
+		if (dp_type_is_encrypted(signature.argtypes[i]))
+			flinfo->fn_extra = unconstify(DpTypeInfo *, dp_typeinfo_get(signature.argtypes[i]));
 	}
-	if (flinfo->fn_extra == NULL && dp_type_is_encrypted(rettype))
-		flinfo->fn_extra = unconstify(DpTypeInfo *, dp_typeinfo_get(rettype));
+	if (flinfo->fn_extra == NULL && dp_type_is_encrypted(signature.rettype))
+		flinfo->fn_extra = unconstify(DpTypeInfo *, dp_typeinfo_get(signature.rettype));
 	if (flinfo->fn_extra == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),

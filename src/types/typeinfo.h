@@ -54,6 +54,17 @@ extern const DpTypeInfo *dp_typeinfo_get(Oid typid);
 /* The encrypted type over a base type, or InvalidOid. */
 extern Oid	dp_typeinfo_encrypted_over(Oid base_oid);
 
+/* Declared types of a function; unary ones have InvalidOid for the second. */
+typedef struct DpSignature
+{
+	Oid			funcid;
+	Oid			rettype;
+	Oid			argtypes[2];
+} DpSignature;
+
+/* Remembered: statements look the same few functions up again and again. */
+extern const DpSignature *dp_typeinfo_signature(Oid funcid);
+
 /*
  * State of a call site, in fn_extra: the first encrypted type among the
  * function's declared argument and result types.
