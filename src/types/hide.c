@@ -109,6 +109,16 @@ planned_index_use(Relation rel, IndexOptInfo *index)
 	return use;
 }
 
+/* Leave the index nothing but look-ups: no order, no scan of the whole. */
+static void
+restrict_to_lookups(IndexOptInfo *index)
+{
+	index->sortopfamily = NULL;
+	index->reverse_sort = NULL;
+	index->nulls_first = NULL;
+	index->amoptionalkey = false;
+}
+
 static void
 hide_get_relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
 {
@@ -129,6 +139,8 @@ hide_get_relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo 
 
 		if (use != INDEX_PLAIN)
 			root->glob->dependsOnRole = true;
+		if (use == INDEX_SEARCH && !dp_context_is_referential())
+			restrict_to_lookups(index);
 		if (use != INDEX_DENIED || dp_context_is_referential())
 			visible = lappend(visible, index);
 	}
@@ -194,6 +206,46 @@ conditions_vary(List *conditions, ParamListInfo params)
 	return false;
 }
 
+/*
+ * Do the conditions ask an index column for equality only?  Its first one must
+ * be asked: the order of a whole token index groups equal values.
+ */
+static bool
+looks_up(Relation index, int position, List *conditions)
+{
+	bool		found = position > 0;
+	ListCell   *lc;
+
+	foreach(lc, conditions)
+	{
+		Node	   *condition = lfirst(lc);
+		Node	   *column;
+		Oid			op;
+
+		if (IsA(condition, OpExpr))
+		{
+			column = get_leftop((Expr *) condition);
+			op = ((OpExpr *) condition)->opno;
+		}
+		else if (IsA(condition, ScalarArrayOpExpr))
+		{
+			column = linitial(((ScalarArrayOpExpr *) condition)->args);
+			op = ((ScalarArrayOpExpr *) condition)->opno;
+		}
+		else
+			return false;
+		if (IsA(column, RelabelType))
+			column = (Node *) ((RelabelType *) column)->arg;
+		if (!IsA(column, Var) || ((Var *) column)->varattno != position + 1)
+			continue;
+		if (index->rd_rel->relam == BTREE_AM_OID &&
+			get_op_opfamily_strategy(op, index->rd_opfamily[position]) != BTEqualStrategyNumber)
+			return false;
+		found = true;
+	}
+	return found;
+}
+
 static void
 check_index_scan(Relation index, List *conditions, ParamListInfo params)
 {
@@ -215,7 +267,8 @@ check_index_scan(Relation index, List *conditions, ParamListInfo params)
 		use = column_use(index->rd_rel->relam, index->rd_opfamily[i], att);
 		if (use == INDEX_DENIED)
 			ResetPlanCache();	/* made under a grant that is gone: not again */
-		if (use == INDEX_DENIED || (use == INDEX_SEARCH && conditions_vary(conditions, params)))
+		if (use == INDEX_DENIED ||
+			(use == INDEX_SEARCH && (conditions_vary(conditions, params) || !looks_up(index, i, conditions))))
 			dp_access_denied(dp_keys_family_by_name(NameStr(dp_modifier_get(att->atttypmod)->key))->family,
 							 "reveal");
 	}

@@ -6,8 +6,9 @@
  * disclose values without a comparison that the types' functions could check:
  * comparisons made by an index are taken for maintenance there.  Therefore
  *	- the planner does not see such an index where the current role lacks
- *	  reveal, or search for an index that knows equality only; plans over a
- *	  table with such an index depend on the role
+ *	  reveal, or search for an index that knows equality only, which then is
+ *	  good for looking its first column up and not for an order; plans over
+ *	  a table with such an index depend on the role
  *	- a plan made earlier is checked again as it starts, since grants are
  *	  revoked and expire; for roles with search only, an index condition must
  *	  compare with a constant or a parameter, not with another row's value
