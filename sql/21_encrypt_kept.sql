@@ -80,6 +80,7 @@ $$;
 CREATE TABLE rows_before AS SELECT * FROM rows_of();
 GRANT SELECT ON rows_before TO regress_app;
 
+CREATE FUNCTION mails() RETURNS TABLE (mail text) LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY SELECT email::text FROM enc.person WHERE id < 3 ORDER BY id; END $$;
 CALL dataprotect.encrypt_column('person', 'email', 'pii');
 CALL dataprotect.encrypt_column('person', 'nick', 'pii');
 CALL dataprotect.encrypt_column('person', 'balance', 'money', ordered => true);
@@ -95,6 +96,7 @@ SELECT * FROM catalog WHERE line NOT LIKE 'before%' AND line NOT LIKE 'rows_befo
 \c - regress_app
 SET search_path = enc, public;
 SELECT b.relation, b.n = a.n AND b.digest = a.digest AS same FROM rows_before b JOIN rows_of() a USING (relation);
+SELECT * FROM mails();
 -- defaults, modifiers, uniqueness, triggers and rules still work
 INSERT INTO person (id) VALUES (1001) RETURNING email, nick, balance, born, note, visits;
 INSERT INTO person (id, email) VALUES (1002, repeat('x', 81));

@@ -162,6 +162,23 @@ COMMENT ON FUNCTION dataprotect._refresh_binding(regclass, bool) IS
 REVOKE ALL ON FUNCTION dataprotect._refresh_binding(regclass, bool) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dataprotect._refresh_binding(regclass, bool) TO dataprotect_admin;
 
+-- Bodies written as strings depend on nothing in the catalogs; their text may tell.
+CREATE FUNCTION dataprotect._mentioning_functions(rel regclass, col name) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT string_agg(p.oid::regproc::text, ', ' ORDER BY p.oid::regproc::text)
+    FROM pg_proc p JOIN pg_class c ON c.oid = $1
+    WHERE p.oid >= 16384 AND p.prolang <> (SELECT l.oid FROM pg_language l WHERE l.lanname = 'c')
+        AND p.prosrc ~* ('\m' || regexp_replace($2::text, '(\W)', '\\\1', 'g') || '\M')
+        AND p.prosrc ~* ('\m' || regexp_replace(c.relname::text, '(\W)', '\\\1', 'g') || '\M')
+        AND p.pronamespace <> 'dataprotect'::regnamespace
+$$;
+COMMENT ON FUNCTION dataprotect._mentioning_functions(regclass, name) IS
+    'functions whose text names a table and one of its columns';
+REVOKE ALL ON FUNCTION dataprotect._mentioning_functions(regclass, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._mentioning_functions(regclass, name) TO dataprotect_admin;
+
 CREATE PROCEDURE dataprotect.encrypt_column(rel regclass, col name, key text,
                                             searchable bool = false, ordered bool = false)
     LANGUAGE plpgsql
@@ -211,6 +228,10 @@ BEGIN
     IF distinct_values > 0 AND distinct_values < few_values AND cardinality(changes) > 0 THEN
         RAISE WARNING 'indexes on column "%" disclose how often each of about % values occurs', col, distinct_values
             USING HINT = 'Whoever reads the disk and knows the usual frequencies can tell the values; drop the indexes.';
+    END IF;
+    IF dataprotect._mentioning_functions(rel, col) IS NOT NULL THEN
+        RAISE NOTICE 'functions that name the column: %', dataprotect._mentioning_functions(rel, col)
+            USING HINT = 'They run on, but PL/pgSQL''s RETURN QUERY wants the declared type exactly: cast the column there.';
     END IF;
     RAISE NOTICE 'column "%" is encrypted under key "%"', col, key
         USING HINT = format('Run ANALYZE %s. WAL and backups from before this moment still hold the plaintext.', rel);
