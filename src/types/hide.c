@@ -114,8 +114,6 @@ static void
 restrict_to_lookups(IndexOptInfo *index)
 {
 	index->sortopfamily = NULL;
-	index->reverse_sort = NULL;
-	index->nulls_first = NULL;
 	index->amoptionalkey = false;
 }
 
