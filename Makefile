@@ -23,8 +23,9 @@ PROVE_TESTS  = test/tap/*.pl
 DP_CFLAGS   = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
               -Wno-missing-field-initializers -fstack-protector-strong
 PG_CPPFLAGS = -I$(srcdir)/src
-PG_CFLAGS   = $(DP_CFLAGS) $(COPT_DP)
-SHLIB_LINK  = -lcrypto -lcurl -ldl -Wl,-z,relro,-z,now
+# Calls within the library are direct: nothing is meant to take their place.
+PG_CFLAGS   = $(DP_CFLAGS) -fno-semantic-interposition $(COPT_DP)
+SHLIB_LINK  = -lcrypto -lcurl -ldl -Wl,-Bsymbolic -Wl,-z,relro,-z,now
 
 PG_CONFIG  ?= pg_config
 PGXS       := $(shell $(PG_CONFIG) --pgxs)

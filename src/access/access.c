@@ -206,7 +206,11 @@ compute(CacheEntry *entry)
 static inline bool
 still_holds(const CacheEntry *entry, TimestampTz now)
 {
-	return entry->valid_until > now && strcmp(entry->purpose, stated_purpose()) == 0;
+	const char *purpose = stated_purpose();
+
+	/* Most sessions state none. */
+	return entry->valid_until > now &&
+		((entry->purpose[0] == '\0' && purpose[0] == '\0') || strcmp(entry->purpose, purpose) == 0);
 }
 
 DpPrivilege

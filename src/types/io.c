@@ -278,6 +278,13 @@ family_mask(int32 family)
 	return &mask;
 }
 
+static inline void
+count_opening(const DpValue *value)
+{
+	if (!value->literal)
+		dp_audit_opening(value->family, NameStr(dp_keys_family(value->family)->name));
+}
+
 /*
  * Open for showing: counts in the audit log, except literals.  False where the
  * key is unreadable.
@@ -378,6 +385,7 @@ show_as_text(const DpTypeInfo *info, const DpValue *value)
 {
 	Datum		plain;
 	char	   *result;
+	bool		readable;
 
 	switch (shown_privilege(value))
 	{
@@ -391,18 +399,21 @@ show_as_text(const DpTypeInfo *info, const DpValue *value)
 		case DP_PRIV_REVEAL:
 			break;
 	}
-	if (!open_to_show(info, value, &plain))
-	{
-		refuse_masked_copy();
-		dp_io_warn_unreadable(value->family);
-		return pstrdup(UNREADABLE_TEXT);
-	}
 	if (info->encoding == DP_ENC_TEXT)
-		result = text_to_cstring((text *) DatumGetPointer(plain));
-	else
+	{
+		count_opening(value);
+		readable = dp_value_open_text(info, value, DP_USE_READ, DP_IN_COMPARATOR(), &result);
+	}
+	else if ((readable = open_to_show(info, value, &plain)))
+	{
 		result = OutputFunctionCall(unconstify(FmgrInfo *, &info->base_out), plain);
-	dp_value_dispose(info, plain);
-	return result;
+		dp_value_dispose(info, plain);
+	}
+	if (readable)
+		return result;
+	refuse_masked_copy();
+	dp_io_warn_unreadable(value->family);
+	return pstrdup(UNREADABLE_TEXT);
 }
 
 Datum

@@ -79,6 +79,42 @@ decode_opened(const DpTypeInfo *info, const DpEnvelope *env, const uint8 *buf, S
 	return result;
 }
 
+/* Is what was sealed, byte for byte, what a value of the base type holds? */
+static inline bool
+opens_in_place(const DpTypeInfo *info, const DpEnvelope *env)
+{
+	if ((env->flags & DP_ENV_COMPRESSED) != 0)
+		return false;
+	return info->encoding == DP_ENC_BYTES ||
+		(info->encoding == DP_ENC_TEXT && GetDatabaseEncoding() == PG_UTF8);
+}
+
+bool
+dp_value_open_text(const DpTypeInfo *info, const DpValue *value, DpKeyUse use, bool in_comparator,
+				   char **out)
+{
+	const DpEnvelope *env = &value->env;
+	DpKey		key;
+	Datum		plain;
+
+	Assert(info->encoding == DP_ENC_TEXT);
+	if (likely(opens_in_place(info, env)))
+	{
+		if (dp_keys_get(env->key_id, use, in_comparator, &key) != DP_KEY_OK)
+			return false;
+		*out = palloc(env->ciphertext_len + 1);
+		if (!dp_envelope_open(key.aead, env, info->code, (uint8 *) *out))
+			report_corrupted();
+		(*out)[env->ciphertext_len] = '\0';
+		return true;
+	}
+	if (!dp_value_open(info, value, use, in_comparator, &plain))
+		return false;
+	*out = text_to_cstring((text *) DatumGetPointer(plain));
+	dp_value_dispose(info, plain);
+	return true;
+}
+
 bool
 dp_value_open(const DpTypeInfo *info, const DpValue *value, DpKeyUse use, bool in_comparator,
 			  Datum *out)
@@ -91,9 +127,7 @@ dp_value_open(const DpTypeInfo *info, const DpValue *value, DpKeyUse use, bool i
 		return false;
 
 	/* The usual case is opened where it will stay. */
-	if ((info->encoding == DP_ENC_TEXT || info->encoding == DP_ENC_BYTES) &&
-		(env->flags & DP_ENV_COMPRESSED) == 0 &&
-		(info->encoding == DP_ENC_BYTES || GetDatabaseEncoding() == PG_UTF8))
+	if (opens_in_place(info, env))
 	{
 		struct varlena *result = palloc(VARHDRSZ + env->ciphertext_len);
 
