@@ -31,13 +31,19 @@
 #include "pgstat.h"
 #include "tcop/tcopprot.h"
 #include "utils/elog.h"
+#include "utils/memutils.h"
 
 #define WITHHELD "(withheld by dataprotect)"
 #define ACTIVITY_KEPT 8192	/* longer texts are cut */
 
 static emit_log_hook_type previous_emit_log = NULL;
 static post_parse_analyze_hook_type previous_post_parse = NULL;
-static bool emitting = false;
+
+/*
+ * The domain of a report that is redacted already: a mark in the report itself
+ * cannot be left behind by an error, as a flag beside it could.
+ */
+static const char redacted_mark[] = "dataprotect-redacted";
 
 /* palloc'd; never NULL. */
 static char *
@@ -241,28 +247,20 @@ redact_context(const char *context)
 	return out.data;
 }
 
-/*
- * Print the redacted report, then leave the original to the client alone.
- * Everything palloc'd here is in the report's own context.
- */
+/* Leave in the report what the server log may show. */
 static void
-emit_redacted(ErrorData *edata)
+redact_report(ErrorData *edata, const char *statement)
 {
-	const char *statement = debug_query_string;
-	ErrorData	original = *edata;
 	bool		harmless = detail_is_harmless(edata);
 
-	if (statement != NULL && edata->elevel >= ERROR && edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
+	edata->message = redact_message(edata, statement);
+	if (edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
 		edata->detail_log = NULL;	/* shows the other process's statement */
-	edata->message = redact_message(&original, statement);
+	if (harmless && statement != NULL && edata->detail != NULL)
+		harmless = !dp_literals_leak(statement, edata->detail);
 	if (!harmless)
 	{
 		edata->detail = edata->detail || edata->detail_log ? pstrdup(WITHHELD) : NULL;
-		edata->detail_log = NULL;
-	}
-	else if (statement != NULL && edata->detail != NULL && dp_literals_leak(statement, edata->detail))
-	{
-		edata->detail = pstrdup(WITHHELD);
 		edata->detail_log = NULL;
 	}
 	if (statement != NULL && edata->hint != NULL && dp_literals_leak(statement, edata->hint))
@@ -270,32 +268,49 @@ emit_redacted(ErrorData *edata)
 	edata->context = redact_context(edata->context);
 	if (edata->internalquery != NULL)
 		edata->internalquery = redact_sql(edata->internalquery);
-	edata->output_to_client = false;
+}
+
+/* Print the redacted report, then leave the original to the client alone. */
+static void
+emit_redacted(ErrorData *edata)
+{
+	static MemoryContext context = NULL;
+	const char *statement = debug_query_string;
+	ErrorData	original = *edata;
+	MemoryContext old_context;
+
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "dataprotect log", ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(context);
+	old_context = MemoryContextSwitchTo(context);
+	redact_report(edata, statement);
 	if (statement != NULL)
 		debug_query_string = redact_sql(statement);
+	MemoryContextSwitchTo(old_context);
+	edata->output_to_client = false;
+	edata->domain = redacted_mark;
 
 	EmitErrorReport();
 
 	debug_query_string = statement;
 	*edata = original;
 	edata->output_to_server = false;
+	MemoryContextReset(context);
 }
 
 static void
 redact_log(ErrorData *edata)
 {
-	if (edata->elevel >= ERROR && !emitting)
-		dp_audit_note_error(edata->sqlerrcode);
-	if (emitting || !edata->output_to_server || edata->elevel >= PANIC ||
+	if (edata->domain == redacted_mark || !edata->output_to_server || edata->elevel >= PANIC ||
 		!dp_worker_database_known(MyDatabaseId))
 	{
 		if (previous_emit_log)
 			previous_emit_log(edata);
 		return;
 	}
-	emitting = true;
+	if (edata->elevel >= ERROR)
+		dp_audit_note_error(edata->sqlerrcode);
 	emit_redacted(edata);
-	emitting = false;
 }
 
 /* Does a query touch a table with protected columns? */

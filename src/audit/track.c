@@ -197,9 +197,12 @@ add_relation(Oid relid, const Bitmapset *selected)
 	return any;
 }
 
-/* Protected columns that a plan reads; true where there are some. */
+/*
+ * Protected columns that a plan reads; true where there are some.
+ * out_delicate: NULL, or set where it names a table with protected columns.
+ */
 static bool
-add_plan(PlannedStmt *stmt)
+add_plan(PlannedStmt *stmt, bool *out_delicate)
 {
 	List	   *perminfos = dp_plannedstmt_perminfos(stmt);
 	bool		any = false;
@@ -214,6 +217,8 @@ add_plan(PlannedStmt *stmt)
 
 		if (rte->rtekind != RTE_RELATION || rte->relkind == RELKIND_VIEW || !dp_rte_is_named(rte))
 			continue;
+		if (out_delicate != NULL && dp_audit_relation(rte->relid)->n > 0)
+			*out_delicate = true;
 		selected = dp_rte_selected_cols(rte, perminfos);
 		if (selected != NULL)
 			any |= add_relation(rte->relid, selected);
@@ -235,7 +240,7 @@ add_portal(Portal portal)
 		PlannedStmt *stmt = lfirst_node(PlannedStmt, cell);
 
 		if (stmt->commandType != CMD_UTILITY)
-			(void) add_plan(stmt);
+			(void) add_plan(stmt, NULL);
 		else if (stmt->utilityStmt != NULL && IsA(stmt->utilityStmt, FetchStmt))
 			add_portal(GetPortalByName(((FetchStmt *) stmt->utilityStmt)->portalname));
 	}
@@ -244,6 +249,8 @@ add_portal(Portal portal)
 void
 dp_audit_start_query(QueryDesc *query)
 {
+	bool		delicate = false;
+
 	if (dp_audit_depth == 0)
 	{
 		if (!current.planning || current.source != query->sourceText)
@@ -252,7 +259,8 @@ dp_audit_start_query(QueryDesc *query)
 		current.portal = ActivePortal;
 		current.query = query;
 	}
-	if (add_plan(query->plannedstmt) && dp_audit_depth == 0 && !IsParallelWorker())
+	(void) add_plan(query->plannedstmt, &delicate);
+	if (delicate && dp_audit_depth == 0 && !IsParallelWorker())
 		dp_audit_report_activity(query->sourceText);
 }
 
@@ -285,7 +293,7 @@ dp_audit_run_query(QueryDesc *query)
 		dp_audit_begin(query->sourceText, false);
 		current.query = query;
 	}
-	reads = add_plan(query->plannedstmt);
+	reads = add_plan(query->plannedstmt, NULL);
 	if (reads && query->plannedstmt->parallelModeNeeded && !IsParallelWorker())
 	{
 		if (dp_parallel_claim() && current.intent == 0)

@@ -86,6 +86,7 @@ target keywrap "$src"/crypto/*.c
 target kms_uri "$src/kms/uri.c"
 target kms_reply "$src/kms/reply.c"
 target record "$src/events/record.c"
+target literals "$src/audit/literals.c"
 
 rmdir "$here/found" 2> /dev/null || true
 if [ $count -eq 0 ]; then
