@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
+#include "utils/snapmgr.h"
 #include "utils/uuid.h"
 
 #define Anum_instance_uid			1
@@ -115,7 +116,13 @@ scan_rows(const char *table, const char *index, int n_keys, ScanKey keys,
 {
 	Relation	rel = table_open(dp_catalog_relation(table), AccessShareLock);
 	Oid			index_oid = index != NULL ? dp_catalog_relation(index) : InvalidOid;
-	SysScanDesc scan = systable_beginscan(rel, index_oid, index != NULL, NULL, n_keys, keys);
+
+	/*
+	 * The snapshot of logical decoding knows catalogs only: of our tables it
+	 * misses rows that were made in the meantime.
+	 */
+	Snapshot	snapshot = HistoricSnapshotActive() ? SnapshotSelf : NULL;
+	SysScanDesc scan = systable_beginscan(rel, index_oid, index != NULL, snapshot, n_keys, keys);
 	HeapTuple	tuple;
 	bool		found = false;
 
