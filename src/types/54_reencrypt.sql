@@ -71,8 +71,10 @@ BEGIN
     FROM dataprotect.key k WHERE k.name = $3
     ON CONFLICT ON CONSTRAINT reencrypt_state_pkey DO UPDATE
         SET key = excluded.key, target = excluded.target, version = excluded.version,
-            blocks = excluded.blocks, next_block = 0, passes = 1, values_done = 0,
-            started_at = clock_timestamp(), updated_at = clock_timestamp(), finished_at = NULL
+            blocks = excluded.blocks, next_block = 0, passes = 1,
+            values_done = CASE WHEN s.target = excluded.target THEN s.values_done ELSE 0 END,
+            started_at = CASE WHEN s.target = excluded.target THEN s.started_at ELSE clock_timestamp() END,
+            updated_at = clock_timestamp(), finished_at = NULL
         WHERE s.target <> excluded.target OR s.finished_at IS NOT NULL;
 END
 $$;
@@ -194,6 +196,8 @@ CREATE FUNCTION dataprotect._reencrypt_targets(rel regclass, col name)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    usual_rows_per_block CONSTANT float8 := 50;    -- where the table was never analyzed
 BEGIN
     IF rel IS NULL THEN
         RAISE EXCEPTION 'table must not be null' USING ERRCODE = 'null_value_not_allowed';
@@ -210,8 +214,9 @@ BEGIN
     END IF;
     RETURN QUERY
         SELECT c.oid::regclass, p.col, p.key,
-               greatest(1, (current_setting('dataprotect.retention_batch_size')::float8 * greatest(c.relpages, 1)
-                            / greatest(c.reltuples, 1))::bigint)
+               greatest(1, (current_setting('dataprotect.retention_batch_size')::float8
+                            / CASE WHEN c.relpages > 0 AND c.reltuples > 0 THEN c.reltuples / c.relpages
+                                   ELSE usual_rows_per_block END)::bigint)
         FROM dataprotect.protected_columns p
             CROSS JOIN LATERAL dataprotect._column_members(p.rel, p.col) m
             JOIN pg_class c ON c.oid = m.member AND c.relkind = 'r'

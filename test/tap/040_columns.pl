@@ -87,6 +87,49 @@ $node->stop;
 is_deeply([ files_with($node->data_dir . "/base/$oid", 'person17@mail.example') ], [], 'no e-mail in the database\'s files');
 is_deeply([ files_with($node->data_dir, 'written.afterwards') ], [], 'nothing written afterwards in the data directory');
 
+# reencrypt() that is killed goes on where it was, and two at once share the work.
+$node->start;
+$node->safe_psql('company', <<'SQL');
+CREATE TABLE company.big (id int, v encrypted_text('pii'), n int DEFAULT 0);
+INSERT INTO company.big SELECT i, 'big ' || i FROM generate_series(1, 20000) i;
+SELECT dataprotect.rotate_key('pii');
+SQL
+my $slow = "SET dataprotect.retention_batch_size = 200; SET dataprotect.retention_cost_delay = '20ms';";
+my $worker = $node->background_psql('company', on_error_stop => 0);
+$worker->query_safe($slow);
+$worker->{stdin} .= "CALL dataprotect.reencrypt('company.big');\n";
+$worker->{run}->pump_nb;
+poll_sql($node, 'company', "SELECT coalesce(max(blocks_done) > 5, false) FROM dataprotect.reencrypt_progress WHERE rel = 'company.big'::regclass");
+is($node->safe_psql('company', q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'CALL dataprotect.reencrypt%'}),
+	'1', 'terminated half-way');
+eval { $worker->quit };
+poll_sql($node, 'company', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE query LIKE 'CALL dataprotect.reencrypt%'});
+my ($done_blocks, $all_blocks, $stale) = split /\|/, $node->safe_psql('company', q{
+	SELECT blocks_done, blocks, (SELECT count(*) FROM company.big WHERE dataprotect._envelope_key_id(v) = ANY (dataprotect._stale_key_ids('pii')))
+	FROM dataprotect.reencrypt_progress WHERE rel = 'company.big'::regclass AND finished_at IS NULL});
+cmp_ok($done_blocks, '<', $all_blocks, 'it has not finished');
+cmp_ok($stale, '<', 20000, 'but what it did is kept');
+# rows move while two sessions finish the job
+my @pids = map {
+	my $n = $_;
+	my $pid = fork;
+	if ($pid == 0)
+	{
+		exec 'psql', '-X', '-q', '-d', $node->connstr('company'), '-o', '/dev/null', '-c', 'SET client_min_messages = error',
+		  '-c', 'SET dataprotect.retention_batch_size = 200', '-c',
+		  $n < 2 ? "CALL dataprotect.reencrypt('company.big')" : 'UPDATE company.big SET n = n + 1 WHERE id % 7 = 0'
+		  or exit 1;
+	}
+	$pid;
+} 0 .. 2;
+my @codes = map { waitpid $_, 0; $? } @pids;
+is_deeply(\@codes, [ 0, 0, 0 ], 'two reencrypt() and an UPDATE at once');
+is($node->safe_psql('company', q{SELECT version, "values", failures FROM dataprotect.verify('company.big')}),
+	'2|20000|0', 'every value is under the new version');
+is( $node->safe_psql('company', q{SELECT finished_at IS NOT NULL, values_done FROM dataprotect.reencrypt_progress WHERE rel = 'company.big'::regclass}),
+	't|20000', 'and was sealed anew once');
+$node->stop;
+
 # One flipped byte of one value is one failure, and told by its column and key.
 my $file = $node->data_dir . "/$heap";
 open(my $fh, '+<:raw', $file) or die "could not open \"$file\": $!";
