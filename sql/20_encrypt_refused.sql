@@ -57,7 +57,9 @@ CREATE TABLE part_expr (id int, k text, v text) PARTITION BY RANGE (lower(k));
 CREATE TYPE like_type AS (a text);
 CREATE TABLE of_type OF like_type;
 CREATE TEMP TABLE temporary (a text);
+SET client_min_messages = error;	-- wal_level, worded by version
 CREATE PUBLICATION enc_pub FOR TABLE parent (name);
+RESET client_min_messages;
 CREATE TABLE done (a encrypted_text('pii'));
 CREATE TABLE owned (a text);
 CREATE TABLE split (id int, a text) PARTITION BY LIST (id);

@@ -163,7 +163,7 @@ check_equality(Oid relid, Form_pg_attribute att)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("cannot create an index on column \"%s\" of type %s",
-						NameStr(att->attname), format_type_be(att->atttypid)),
+						NameStr(att->attname), format_type_be_qualified(att->atttypid)),
 				 errdetail("Which rows are equal would disclose a value of so few possible ones."),
 				 errhint("Filter by another column.")));
 	if (distinct > 0 && distinct < SMALL_DOMAIN)
@@ -176,7 +176,7 @@ check_equality(Oid relid, Form_pg_attribute att)
 static void
 refuse_order(Oid relid, Form_pg_attribute att, bool unique)
 {
-	char	   *type_name = format_type_be(att->atttypid);
+	char	   *type_name = format_type_be_qualified(att->atttypid);
 	const char *column = quote_identifier(NameStr(att->attname));
 
 	ereport(ERROR,
@@ -203,7 +203,7 @@ check_key_column(Oid relid, Oid am, Oid opclass, bool unique, Form_pg_attribute 
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 					 errmsg("cannot create an index on column \"%s\" of type %s",
-							NameStr(att->attname), format_type_be(att->atttypid)),
+							NameStr(att->attname), format_type_be_qualified(att->atttypid)),
 					 errdetail("The type contains protected values."),
 					 errhint("Index a column of an encrypted type.")));
 		return;
@@ -214,7 +214,7 @@ check_key_column(Oid relid, Oid am, Oid opclass, bool unique, Form_pg_attribute 
 				 errmsg("access method \"%s\" does not support protected columns",
 						get_am_name(am)),
 				 errdetail("Column \"%s\" has type %s.",
-						   NameStr(att->attname), format_type_be(att->atttypid)),
+						   NameStr(att->attname), format_type_be_qualified(att->atttypid)),
 				 errhint("Use hash, or btree with a token class.")));
 
 	modifier = dp_modifier_get(att->atttypmod);
