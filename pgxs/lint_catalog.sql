@@ -156,4 +156,16 @@ SELECT DISTINCT 'documented', 'dataprotect.' || name, 'is not in README.md'
  WHERE name !~ '^_'
    AND NOT EXISTS (SELECT FROM dp_lint_readme r WHERE r.line ~ ('\m' || name || '\M'));
 
+-- ... and the tables of functions there name none that does not exist.
+INSERT INTO dp_lint_finding
+SELECT 'documented', 'dataprotect.' || name, 'stands in README.md and does not exist'
+  FROM (SELECT DISTINCT found[1] AS name
+          FROM dp_lint_readme r, pg_catalog.regexp_matches(r.line, '`([a-z_]+)\(', 'g') AS found
+         WHERE r.line ~ '^\| `'
+           AND r.number > (SELECT min(number) FROM dp_lint_readme WHERE line LIKE '### Functions%')
+           AND r.number < (SELECT min(number) FROM dp_lint_readme WHERE line LIKE '### Views%')) AS documented
+ WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p
+                    WHERE p.proname = documented.name
+                      AND p.pronamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'dataprotect'));
+
 SELECT rule, object, problem FROM dp_lint_finding ORDER BY rule, object, problem;

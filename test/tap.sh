@@ -37,7 +37,7 @@ $as_user env -u PGPORT -u PGHOST -u PGDATABASE -u PGUSER -u PGSERVICE \
 	PG_CONFIG="$pg_config" PG_REGRESS="$pgxs_src/test/regress/pg_regress" \
 	PERL5LIB="$top/test/lib:$pgxs_src/test/perl${PERL5LIB:+:$PERL5LIB}" \
 	TESTDIR="$work" TESTDATADIR="$work/tmp_check" TESTLOGDIR="$work/tmp_check/log" \
-	top_builddir="$work" PG_TEST_PORT_DIR="${PG_TEST_PORT_DIR:-/tmp/dp-tap-ports}" TMPDIR="$work" \
+	top_builddir="$work" PG_TEST_PORT_DIR="${PG_TEST_PORT_DIR:-${TMPDIR:-/tmp}/dp-tap-ports-$user}" TMPDIR="$work" \
 	DP_PAGILA="${DP_PAGILA:-}" DP_MOTO_ROOT="${DP_MOTO_ROOT:-}" \
 	perl "$top/test/lib/run_tap.pl" "$work/logs" \
 	$(for file in "$@"; do

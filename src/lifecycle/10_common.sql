@@ -9,6 +9,8 @@ AS $$
     SELECT greatest(now(), pg_postmaster_start_time());
 $$;
 COMMENT ON FUNCTION dataprotect._now() IS 'the time that deadlines are compared with';
+REVOKE ALL ON FUNCTION dataprotect._now() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._now() TO dataprotect_admin, dataprotect_auditor;
 
 CREATE FUNCTION dataprotect._caller() RETURNS oid
     AS 'MODULE_PATHNAME', 'dp_lifecycle_caller'

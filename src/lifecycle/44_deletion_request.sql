@@ -51,6 +51,7 @@ COMMENT ON TABLE dataprotect.deletion_scrub IS 'tables that are vacuumed and re-
 
 REVOKE ALL ON dataprotect.deletion_request, dataprotect.deletion_work, dataprotect.deletion_scrub FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.deletion_request', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.deletion_request_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.deletion_work', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.deletion_scrub', '');
 
