@@ -280,7 +280,7 @@ ensure_partition(TimestampTz at)
 	{
 		run_sql(psprintf("CREATE TABLE dataprotect.%s (LIKE dataprotect.audit_record INCLUDING ALL, "
 						 "PRIMARY KEY (seq, at))", name), 0, NULL, NULL);
-		run_sql(psprintf("CREATE INDEX ON dataprotect.%s (at)", name), 0, NULL, NULL);
+		run_sql(psprintf("CREATE INDEX ON dataprotect.%s USING brin (at)", name), 0, NULL, NULL);
 		run_sql(psprintf("CREATE INDEX ON dataprotect.%s (ref_seq) WHERE kind = 'r'", name), 0, NULL, NULL);
 		run_sql(psprintf("CREATE INDEX ON dataprotect.%s (session, ref_end) WHERE kind = 'x'", name),
 				0, NULL, NULL);
