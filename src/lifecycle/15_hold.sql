@@ -16,6 +16,7 @@ COMMENT ON TABLE dataprotect.hold IS 'legal holds; see dataprotect.place_hold()'
 REVOKE ALL ON dataprotect.hold FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.hold', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.hold_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.hold_id_seq', '');
 
 CREATE VIEW dataprotect.holds AS
     SELECT id, rel, predicate, reason, until, placed_by, placed_at, released_by, released_at, release_reason,
