@@ -27,6 +27,7 @@
 #include "miscadmin.h"
 #include "types/context.h"
 #include "types/io.h"
+#include "types/opened.h"
 #include "types/types.h"
 #include "types/value.h"
 #include "utils/builtins.h"
@@ -58,6 +59,7 @@ typedef struct Operand
 	DpValue		value;			/* where encrypted */
 	Datum		plain;
 	bool		opened;			/* plain is ours to dispose of */
+	bool		remembered;		/* plain is the sort's */
 	bool		readable;
 } Operand;
 
@@ -71,6 +73,7 @@ typedef struct CallState
 /* One comparison: what, by whom, for what. */
 typedef struct Call
 {
+	DpOpened   *opened;			/* within a sort: values it has opened, or NULL */
 	const CallState *state;
 	Sides		sides;
 	Comparison	comparison;
@@ -142,11 +145,35 @@ count_comparison(const Operand *op)
 static void
 open_operand(const DpTypeInfo *info, Operand *op, DpKeyUse use)
 {
-	if (!op->encrypted)
+	if (!op->encrypted || op->remembered)
 		op->readable = true;
 	else
 		op->readable = op->opened =
 			dp_value_open(info, &op->value, use, DP_IN_COMPARATOR(), &op->plain);
+}
+
+/* The same within a sort, which keeps what it has opened for a while. */
+static void
+open_sorted(const Call *call, Operand *op, DpKeyUse use)
+{
+	MemoryContext old_context;
+
+	if (call->opened == NULL || op->remembered)
+	{
+		open_operand(call->state->info, op, use);
+		return;
+	}
+	old_context = MemoryContextSwitchTo(dp_opened_context(call->opened));
+	open_operand(call->state->info, op, use);
+	MemoryContextSwitchTo(old_context);
+}
+
+static void
+close_sorted(const Call *call, Operand *op)
+{
+	if (op->opened &&
+		!(call->opened != NULL && dp_opened_keep(call->opened, &op->value, op->plain)))
+		dp_value_dispose(call->state->info, op->plain);
 }
 
 static void
@@ -226,19 +253,28 @@ compare_stored_tokens(const Call *call, int *out)
 }
 
 static void
-fill_operand(Operand *op, bool encrypted, const CallState *state, Datum arg)
+fill_operand(Operand *op, bool encrypted, const CallState *state, DpOpened *opened, Datum arg)
 {
-	memset(op, 0, sizeof(*op));
+	struct varlena *datum;
+
 	op->encrypted = encrypted;
-	if (encrypted)
-		dp_value_parse((struct varlena *) PG_DETOAST_DATUM_PACKED(arg), DP_IN_COMPARATOR(), &op->value);
-	else
+	op->opened = op->remembered = false;
+	if (!encrypted)
+	{
 		op->plain = base_operand(state, arg);
+		return;
+	}
+	datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(arg);
+	if (opened != NULL && dp_opened_find(opened, datum, &op->value, &op->plain))
+		op->remembered = true;
+	else
+		dp_value_parse(datum, DP_IN_COMPARATOR(), &op->value);
 }
 
 static void
 fill_call(Call *call, FunctionCallInfo fcinfo, Sides sides, Comparison comparison)
 {
+	call->opened = NULL;
 	call->state = call_state(fcinfo, sides);
 	call->sides = sides;
 	call->comparison = comparison;
@@ -252,8 +288,8 @@ fill_call(Call *call, FunctionCallInfo fcinfo, Sides sides, Comparison compariso
 static void
 fill_operands(const Call *call, Operand *left, Operand *right)
 {
-	fill_operand(left, call->sides != SIDES_BE, call->state, call->left);
-	fill_operand(right, call->sides != SIDES_EB, call->state, call->right);
+	fill_operand(left, call->sides != SIDES_BE, call->state, call->opened, call->left);
+	fill_operand(right, call->sides != SIDES_EB, call->state, call->opened, call->right);
 	if (call->maintenance)
 		return;
 	check_comparison(call->flinfo, left, right, 1, call->comparison);
@@ -303,8 +339,8 @@ compare(const Call *call, int *out)
 		return true;
 	}
 	fill_operands(call, &left, &right);
-	open_operand(info, &left, use);
-	open_operand(info, &right, use);
+	open_sorted(call, &left, use);
+	open_sorted(call, &right, use);
 	if (left.readable && right.readable)
 		*out = compare_plain(info, left.plain, right.plain, call->collation, equality);
 	else
@@ -315,8 +351,8 @@ compare(const Call *call, int *out)
 		if (*out == 0 && call->maintenance && left.encrypted && right.encrypted)
 			*out = memcmp(left.value.env.nonce, right.value.env.nonce, DP_NONCE_LEN);
 	}
-	close_operand(info, &left);
-	close_operand(info, &right);
+	close_sorted(call, &left);
+	close_sorted(call, &right);
 	return known || call->comparison == CMP_ORDER;
 }
 
@@ -387,7 +423,7 @@ hash_encrypted(FunctionCallInfo fcinfo)
 	Operand		op;
 	uint64		hash = 0;
 
-	fill_operand(&op, true, state, PG_GETARG_DATUM(0));
+	fill_operand(&op, true, state, NULL, PG_GETARG_DATUM(0));
 	if (!maintenance)
 	{
 		check_comparison(NULL, &op, NULL, -1, CMP_ORDER);
@@ -590,7 +626,7 @@ sort_tokens(Datum left, Datum right, SortSupport ssup)
 	return compare_tokens(call);
 }
 
-static void
+static Call *
 prepare_sort(SortSupport ssup, const DpTypeInfo *info)
 {
 	Call	   *call = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(Call));
@@ -603,6 +639,7 @@ prepare_sort(SortSupport ssup, const DpTypeInfo *info)
 	call->maintenance = dp_context_sorts_for_index(ssup);
 	call->collation = ssup->ssup_collation;
 	ssup->ssup_extra = call;
+	return call;
 }
 
 PG_FUNCTION_INFO_V1(dp_sort_support);
@@ -612,8 +649,9 @@ Datum
 dp_sort_support(PG_FUNCTION_ARGS)
 {
 	SortSupport ssup = (SortSupport) PG_GETARG_POINTER(0);
+	const DpTypeInfo *info = dp_typeinfo_of_named(fcinfo->flinfo->fn_oid, "_sortsupport");
 
-	prepare_sort(ssup, dp_typeinfo_of_named(fcinfo->flinfo->fn_oid, "_sortsupport"));
+	prepare_sort(ssup, info)->opened = dp_opened_create(info, ssup->ssup_cxt);
 	ssup->comparator = sort_plain;
 	PG_RETURN_VOID();
 }
@@ -623,7 +661,7 @@ dp_token_sort_support(PG_FUNCTION_ARGS)
 {
 	SortSupport ssup = (SortSupport) PG_GETARG_POINTER(0);
 
-	prepare_sort(ssup, dp_typeinfo_of_named(fcinfo->flinfo->fn_oid, "_token_sortsupport"));
+	(void) prepare_sort(ssup, dp_typeinfo_of_named(fcinfo->flinfo->fn_oid, "_token_sortsupport"));
 	ssup->comparator = sort_tokens;
 	PG_RETURN_VOID();
 }
