@@ -40,6 +40,11 @@ SET enable_seqscan = off;
 SELECT id FROM i WHERE h = 'name600';
 SELECT id FROM i WHERE t = 'token600';
 SELECT id FROM i WHERE o = 600;
+-- lists: an index scan sorts them
+SELECT id FROM i WHERE t = ANY (ARRAY['token3', 'token1', NULL, 'token3']) ORDER BY id;
+SELECT id FROM i WHERE t = ANY (ARRAY['token3', 'token1']::name[]) ORDER BY id;
+SELECT id FROM i WHERE h IN ('name3', 'name1') ORDER BY id;
+SELECT id FROM i WHERE o IN (3, 1, 600) ORDER BY id;
 RESET enable_seqscan;
 RESET enable_bitmapscan;
 -- statistics know nothing of values

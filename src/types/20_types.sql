@@ -229,6 +229,8 @@ BEGIN
                 FROM (VALUES (1, '<'), (2, '<='), (3, '='), (4, '>='), (5, '>')) o(n, op), (VALUES (enc, b), (b, enc)) s(l, r);
             EXECUTE format('ALTER OPERATOR FAMILY %s_ops USING btree ADD %s, '
                            'FUNCTION 1 (%1$s, %3$s) %1$s_cmp(%1$s, %3$s), FUNCTION 1 (%3$s, %1$s) %1$s_cmp(%3$s, %1$s)', enc, v_ops, b);
+            PERFORM dataprotect._declare(format('%s_cmp(%s, %2$s)', enc, b), 'int4', 'dp_cmp_bb', 'STABLE STRICT PARALLEL SAFE', 'plaintext order of base values', false);
+            EXECUTE format('ALTER OPERATOR FAMILY %s_ops USING btree ADD FUNCTION 1 (%2$s, %2$s) %1$s_cmp(%2$s, %2$s)', enc, b);
         END LOOP;
     END IF;
 
@@ -265,6 +267,8 @@ BEGIN
         PERFORM dataprotect._declare(format('%s_token_cmp(%s, %1$s)', enc, b), 'int4', 'dp_token_cmp_be', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens', false);
         EXECUTE format('ALTER OPERATOR FAMILY %s_token_ops USING btree ADD OPERATOR 3 %3$s.= (%1$s, %2$s), OPERATOR 3 %3$s.= (%2$s, %1$s), '
                        'FUNCTION 1 (%1$s, %2$s) %1$s_token_cmp(%1$s, %2$s), FUNCTION 1 (%2$s, %1$s) %1$s_token_cmp(%2$s, %1$s)', enc, b, schema);
+        PERFORM dataprotect._declare(format('%s_token_cmp(%s, %2$s)', enc, b), 'int4', 'dp_token_cmp_bb', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens of base values', false);
+        EXECUTE format('ALTER OPERATOR FAMILY %s_token_ops USING btree ADD FUNCTION 1 (%2$s, %2$s) %1$s_token_cmp(%2$s, %2$s)', enc, b);
     END LOOP;
 END $$;
 COMMENT ON FUNCTION dataprotect._create_token_class(text, text[], text) IS 'declares the token order of an encrypted type';

@@ -569,6 +569,34 @@ DP_TOKEN_ORDERING(ee, SIDES_EE)
 DP_TOKEN_ORDERING(eb, SIDES_EB)
 DP_TOKEN_ORDERING(be, SIDES_BE)
 
+/*
+ * Two base values, which an index scan for = ANY (array) sorts: in the order of
+ * their tokens, or their own.
+ */
+PG_FUNCTION_INFO_V1(dp_token_cmp_bb);
+PG_FUNCTION_INFO_V1(dp_cmp_bb);
+
+Datum
+dp_token_cmp_bb(PG_FUNCTION_ARGS)
+{
+	const CallState *state = hash_base_state(fcinfo->flinfo->fn_oid);
+	uint8		left[DP_TOKEN_LEN];
+	uint8		right[DP_TOKEN_LEN];
+
+	dp_value_token(state->info, base_operand(state, PG_GETARG_DATUM(0)), left);
+	dp_value_token(state->info, base_operand(state, PG_GETARG_DATUM(1)), right);
+	PG_RETURN_INT32(memcmp(left, right, DP_TOKEN_LEN));
+}
+
+Datum
+dp_cmp_bb(PG_FUNCTION_ARGS)
+{
+	const CallState *state = hash_base_state(fcinfo->flinfo->fn_oid);
+
+	PG_RETURN_INT32(compare_plain(state->info, base_operand(state, PG_GETARG_DATUM(0)),
+								  base_operand(state, PG_GETARG_DATUM(1)), PG_GET_COLLATION(), false));
+}
+
 PG_FUNCTION_INFO_V1(dp_token_lt_ee);
 PG_FUNCTION_INFO_V1(dp_token_le_ee);
 PG_FUNCTION_INFO_V1(dp_token_gt_ee);
