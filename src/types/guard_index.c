@@ -135,13 +135,6 @@ dp_guard_check_ordered(Oid relid, Form_pg_attribute att)
 
 /* ---- one column of an index ---- */
 
-/* Indexes are built under PostgreSQL's own search_path (17 and newer). */
-static char *
-qualified_type(Oid typid)
-{
-	return format_type_extended(typid, -1, FORMAT_TYPE_FORCE_QUALIFY);
-}
-
 /* Distinct values that are declared or were counted; 0 where nobody knows. */
 static int
 known_distinct(Oid relid, AttrNumber attnum)
