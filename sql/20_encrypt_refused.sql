@@ -58,9 +58,7 @@ CREATE TYPE like_type AS (a text);
 CREATE TABLE of_type OF like_type;
 CREATE TEMP TABLE temporary (a text);
 SET client_min_messages = error;	-- wal_level, worded by version
-SET client_min_messages = error;
 CREATE PUBLICATION enc_pub FOR TABLE parent (name);
-RESET client_min_messages;
 RESET client_min_messages;
 CREATE TABLE done (a encrypted_text('pii'));
 CREATE TABLE owned (a text);
