@@ -141,9 +141,12 @@ clock()
 #
 printf '%sdataprotect%s: a company'"'"'s database becomes protected\n' "$bold" "$plain"
 say "Packages, a private copy of PostgreSQL, the extension ..."
-major=$("$top/pgxs/packages.sh" demo) || die "packages are missing"
+major=${PG_MAJOR:-}
+if [ -z "${DP_NO_PACKAGES:-}" ] || [ -z "$major" ]; then
+	major=$("$top/pgxs/packages.sh" demo) || die "packages are missing"
+fi
 
-work=$(mktemp -d /tmp/dp-demo.XXXXXX)
+work=$(mktemp -d "${TMPDIR:-/tmp}/dp-demo.XXXXXX")
 cleanup()
 {
 	"$top/pgxs/server.sh" stop "$work/s" immediate >/dev/null 2>&1 || :
@@ -172,7 +175,7 @@ database=postgres
 database=shop
 PGDATABASE=postgres "$top/pgxs/server.sh" psql "$work/s" -q -c "CREATE DATABASE shop"
 
-pagila=$top/../shared/data
+pagila=${DP_PAGILA:-$top/../shared/data}
 data=${DP_DEMO_DATA:-}
 if [ -z "$data" ]; then
 	if [ -r "$pagila/pagila-schema.sql" ]; then data=pagila; else data=company; fi

@@ -18,6 +18,7 @@
 #	isolation	test/isolation
 #	tap		test/tap
 #	attack		test/attack
+#	demo		the README's first command, on each of its databases
 #	fuzz		a short run of test/fuzz
 #	asan		regress under AddressSanitizer and UBSan
 #	matrix		compile and regress on the other versions of PostgreSQL
@@ -28,7 +29,7 @@
 # counted as passed, and each says why.
 set -eu
 
-all_stages="compile clang unit lint catalog regress isolation tap attack fuzz asan matrix"
+all_stages="compile clang unit lint catalog regress isolation tap attack demo fuzz asan matrix"
 stages=${*:-$all_stages}
 for stage in $stages; do
 	case " $all_stages " in
@@ -253,6 +254,24 @@ stage_tap()
 stage_attack()
 {
 	tap_files attack attack
+}
+
+stage_demo()
+{
+	for data in company pagila; do
+		if [ $data = pagila ] && [ -z "${DP_PAGILA:-}" ]; then
+			echo "SKIPPED the demonstration on Pagila: it does not lie beside the project"
+			count 0 0 1 "demo $data"
+		elif timeout "$patience" env PG_MAJOR="$major" DP_NO_PACKAGES=1 DP_DEMO_DATA=$data \
+			"$work/src/pgxs/demo.sh" >"$work/logs/demo-$data.log" 2>&1; then
+			echo "ok     the demonstration on $data runs to its end"
+			count 1 0 0 "demo $data"
+		else
+			tail -n 40 "$work/logs/demo-$data.log"
+			echo "FAILED the demonstration on $data"
+			count 0 1 0 "demo $data"
+		fi
+	done
 }
 
 stage_fuzz()
