@@ -187,7 +187,8 @@ keep_child(Child *child, int slot, int kind, const char *database)
 		return;
 	child->pause_ms = Min(Max(child->pause_ms * 2, FIRST_PAUSE_MS), LAST_PAUSE_MS);
 	start_child(child, "dp_worker_main", slot * DP_WORKER_MAX_KINDS + kind,
-				dp_worker_kinds[kind].name, database);
+				dp_worker_kinds[kind].naptime_ms > 0 ? "maintenance" : dp_worker_kinds[kind].name,
+				database);
 }
 
 static void
@@ -240,7 +241,8 @@ keep_database(Candidate *candidate, bool standby)
 	if (state != DP_DATABASE_PRESENT || standby || !is_wanted(NameStr(candidate->name)))
 		return;
 	for (int k = 0; k < dp_worker_n_kinds; k++)
-		keep_child(&children[slot * DP_WORKER_MAX_KINDS + k], slot, k, NameStr(candidate->name));
+		if (dp_worker_process_of(k) == k)
+			keep_child(&children[slot * DP_WORKER_MAX_KINDS + k], slot, k, NameStr(candidate->name));
 }
 
 /* One look at everything; returns how long to sleep. */

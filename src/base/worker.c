@@ -54,6 +54,17 @@ dp_worker_register(const char *kind, DpWorkerRound round, int naptime_ms)
 }
 
 int
+dp_worker_process_of(int kind)
+{
+	if (dp_worker_kinds[kind].naptime_ms == 0)
+		return kind;
+	for (int k = 0; k < kind; k++)
+		if (dp_worker_kinds[k].naptime_ms > 0)
+			return k;
+	return kind;
+}
+
+int
 dp_worker_find_slot(Oid database, bool create)
 {
 	int			n = dp_worker_shared->n_databases;
@@ -94,11 +105,17 @@ dp_worker_wake(Oid database, const char *kind)
 	Latch	   *latch = NULL;
 	int			slot;
 
-	LWLockAcquire(dp_worker_shared->lock, LW_SHARED);
+	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
 	slot = dp_worker_find_slot(database, false);
 	for (int k = 0; slot >= 0 && k < dp_worker_n_kinds; k++)
-		if (strcmp(dp_worker_kinds[k].name, kind) == 0)
-			latch = dp_worker_shared->database[slot].kind[k].latch;
+	{
+		DpWorkerSlot *worker = &dp_worker_shared->database[slot].kind[k];
+
+		if (strcmp(dp_worker_kinds[k].name, kind) != 0)
+			continue;
+		worker->woken = true;
+		latch = worker->latch;
+	}
 	LWLockRelease(dp_worker_shared->lock);
 	if (latch != NULL)
 		SetLatch(latch);
@@ -153,17 +170,25 @@ dp_worker_configure_session(void)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 }
 
+static bool
+is_mine(int kind)
+{
+	return dp_worker_process_of(kind) == my_kind;
+}
+
 static void
 leave_slot(int code, Datum arg)
 {
-	DpWorkerSlot *mine;
-
 	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
-	mine = &dp_worker_shared->database[my_slot].kind[my_kind];
-	if (mine->pid == MyProcPid)
+	for (int k = 0; k < dp_worker_n_kinds; k++)
 	{
-		mine->pid = 0;
-		mine->latch = NULL;
+		DpWorkerSlot *mine = &dp_worker_shared->database[my_slot].kind[k];
+
+		if (mine->pid == MyProcPid)
+		{
+			mine->pid = 0;
+			mine->latch = NULL;
+		}
 	}
 	LWLockRelease(dp_worker_shared->lock);
 }
@@ -173,17 +198,20 @@ static bool
 enter_slot(void)
 {
 	DpDatabaseSlot *database;
-	DpWorkerSlot *mine;
 	bool		taken = false;
 
 	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
 	database = &dp_worker_shared->database[my_slot];
-	mine = &database->kind[my_kind];
-	if (mine->pid == 0 && database->state == DP_DATABASE_PRESENT &&
+	if (database->kind[my_kind].pid == 0 && database->state == DP_DATABASE_PRESENT &&
 		database->vacate_until <= GetCurrentTimestamp())
 	{
-		mine->pid = MyProcPid;
-		mine->latch = MyLatch;
+		for (int k = 0; k < dp_worker_n_kinds; k++)
+		{
+			if (!is_mine(k))
+				continue;
+			database->kind[k].pid = MyProcPid;
+			database->kind[k].latch = MyLatch;
+		}
 		taken = true;
 	}
 	LWLockRelease(dp_worker_shared->lock);
@@ -214,15 +242,15 @@ handle_sigterm(SIGNAL_ARGS)
 }
 
 static bool
-run_round(MemoryContext context)
+run_round(MemoryContext context, int kind)
 {
 	volatile bool more = false;
 
-	pgstat_report_activity(STATE_RUNNING, dp_worker_kinds[my_kind].name);
+	pgstat_report_activity(STATE_RUNNING, dp_worker_kinds[kind].name);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		more = dp_worker_kinds[my_kind].round();
+		more = dp_worker_kinds[kind].round();
 	}
 	PG_CATCH();
 	{
@@ -245,7 +273,54 @@ run_round(MemoryContext context)
 	return more;
 }
 
-/* One worker of one kind in one database. */
+/* Was the kind asked for?  Forgets it. */
+static bool
+take_wake(int kind)
+{
+	DpWorkerSlot *mine = &dp_worker_shared->database[my_slot].kind[kind];
+	bool		woken;
+
+	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
+	woken = mine->woken;
+	mine->woken = false;
+	LWLockRelease(dp_worker_shared->lock);
+	return woken;
+}
+
+/* Run what is due or asked for; returns how long to sleep. */
+static long
+run_due_rounds(MemoryContext context)
+{
+	static TimestampTz due[DP_WORKER_MAX_KINDS];
+	long		nap = dp_guc_worker_naptime * 1000L;
+
+	for (int k = 0; k < dp_worker_n_kinds; k++)
+	{
+		long		naptime = dp_worker_kinds[k].naptime_ms;
+		TimestampTz now = GetCurrentTimestamp();
+		bool		more = false;
+
+		if (!is_mine(k))
+			continue;
+		if (naptime == 0)
+			naptime = dp_guc_worker_naptime * 1000L;
+
+		/* A clock that was set back must not make us sleep for long. */
+		if (take_wake(k) || now >= due[k] ||
+			due[k] > TimestampTzPlusMilliseconds(now, naptime))
+		{
+			more = run_round(context, k);
+			now = GetCurrentTimestamp();
+			due[k] = TimestampTzPlusMilliseconds(now, naptime);
+		}
+		if (more)
+			due[k] = now;
+		nap = Min(nap, TimestampDifferenceMilliseconds(now, due[k]));
+	}
+	return nap;
+}
+
+/* The process of one kind, or of several short ones, in one database. */
 void
 dp_worker_main(Datum main_arg)
 {
@@ -280,13 +355,10 @@ dp_worker_main(Datum main_arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		if (run_round(context))
-			continue;
-		nap = dp_worker_kinds[my_kind].naptime_ms;
-		if (nap == 0)
-			nap = dp_guc_worker_naptime * 1000L;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 nap, PG_WAIT_EXTENSION);
+		nap = run_due_rounds(context);
+		if (nap > 0)
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 nap, PG_WAIT_EXTENSION);
 	}
 }
 

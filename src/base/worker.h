@@ -13,7 +13,9 @@
 #include "postgres.h"
 
 /*
- * Register a kind of per-database worker; from _PG_init only.
+ * Register a kind of per-database worker; from _PG_init only.  Kinds with a
+ * naptime of their own must have short rounds: they share one process of each
+ * database.  Kinds without one may take their time, in a process of their own.
  * round: called in a worker connected to the database as the bootstrap
  * superuser, outside a transaction, in a memory context that is reset after it,
  * about every naptime seconds (0: takes

@@ -33,6 +33,7 @@ typedef struct DpWorkerSlot
 {
 	pid_t		pid;			/* 0: not running */
 	Latch	   *latch;
+	bool		woken;			/* asked for since its last round began */
 } DpWorkerSlot;
 
 typedef struct DpDatabaseSlot
@@ -62,6 +63,12 @@ typedef struct DpWorkerKind
 extern DpWorkerShared *dp_worker_shared;
 extern DpWorkerKind dp_worker_kinds[DP_WORKER_MAX_KINDS];
 extern int	dp_worker_n_kinds;
+
+/*
+ * The kind that stands for the process in which a kind runs: kinds with short
+ * rounds (a naptime of their own) share one, every other has its own.
+ */
+extern int	dp_worker_process_of(int kind);
 
 /* The slot of a database, or -1; create: make one.  Under the lock. */
 extern int	dp_worker_find_slot(Oid database, bool create);

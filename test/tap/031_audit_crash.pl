@@ -130,7 +130,7 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM (SELECT instance, ring_seq
 	'0', 'no record is stored twice');
 
 # Killing the writer and the collector alone: the server restarts by itself.
-for my $type ('dataprotect audit writer', 'dataprotect audit worker')
+for my $type ('dataprotect audit writer', 'dataprotect maintenance worker')
 {
 	my $mark = $type =~ s/ /_/gr;
 	my $pid = process_of($type);
