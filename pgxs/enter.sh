@@ -5,15 +5,26 @@
 #
 # DIR is the folder in the root to run in.  /proc and /dev are mounted in a
 # mount namespace of the command's own, so nothing stays mounted afterwards,
-# however it ends.
+# however it ends.  Exit code 3: this machine does not allow that.
 set -eu
 
 root=$1
 dir=$2
 shift 2
 
+# In a root that is no mount point (a chroot), mounts cannot be made private at
+# their top; there, none is shared either.
+if unshare --mount true 2>/dev/null; then
+	propagation=private
+elif unshare --mount --propagation unchanged true 2>/dev/null; then
+	propagation=unchanged
+else
+	echo "enter.sh: this machine allows no mount namespaces" >&2
+	exit 3
+fi
+
 # shellcheck disable=SC2016
-exec unshare --mount sh -ec '
+exec unshare --mount --propagation $propagation sh -ec '
 	root=$1
 	dir=$2
 	shift 2

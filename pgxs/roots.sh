@@ -11,7 +11,8 @@
 # the one of the machine's own package sources ($DP_DEBIAN_MIRROR overrides
 # it), else debootstrap's default.  Needs root and debootstrap.
 #
-# Exit code 3: this machine cannot make roots (no privileges, no debootstrap);
+# Exit code 3: this machine cannot make roots (no privileges, no debootstrap, no
+# mount namespaces);
 # 1: making one failed.
 set -eu
 
@@ -42,6 +43,7 @@ if [ -f "$stamp" ]; then
 fi
 [ "$(id -u)" -eq 0 ] || die "making a root needs root's rights" 3
 command -v debootstrap >/dev/null 2>&1 || [ -x "$root/usr/bin/dpkg" ] || die "debootstrap is not installed" 3
+unshare --mount --propagation unchanged true 2>/dev/null || die "this machine allows no mount namespaces" 3
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
