@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "base/secret.h"
 #include "types/opened.h"
 #include "utils/memutils.h"
