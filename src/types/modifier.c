@@ -233,10 +233,12 @@ read_modifier(int32 typmod)
 static ModifierEntry *
 lookup(int32 typmod)
 {
-	ModifierEntry *entry;
+	static ModifierEntry *last = NULL;	/* entries are never removed */
 
-	entry = modifiers != NULL ? hash_search(modifiers, &typmod, HASH_FIND, NULL) : NULL;
-	return entry != NULL ? entry : read_modifier(typmod);
+	if (likely(last != NULL && last->typmod == typmod))
+		return last;
+	last = modifiers != NULL ? hash_search(modifiers, &typmod, HASH_FIND, NULL) : NULL;
+	return last != NULL ? last : read_modifier(typmod);
 }
 
 const DpModifier *
