@@ -54,8 +54,9 @@ missing_packages()
 		postgresql-$major postgresql-server-dev-$major"
 	wanted=
 	if [ "$purpose" = test ]; then
-		needed="$needed binutils clang libipc-run-perl procps"
-		wanted="clang-tidy cppcheck debootstrap libclang-rt-dev postgresql-$major-cron"
+		needed="$needed binutils clang libipc-run-perl procps python3"
+		wanted="clang-tidy cppcheck debootstrap libclang-rt-dev postgresql-$major-cron
+			python3-psycopg2 python3-asyncpg python3-sqlalchemy libpostgresql-jdbc-java default-jdk-headless"
 	fi
 	for package in $needed; do
 		installed "$package" || echo "$package"
