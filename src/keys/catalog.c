@@ -2,7 +2,7 @@
  * catalog.c
  *	  Reading the key tables.
  *
- * Attribute numbers follow src/keys/10_keys.sql, which only ever appends.
+ * Attribute numbers follow src/keys/10_tables.sql, which only ever appends.
  */
 #include "postgres.h"
 

@@ -1,0 +1,141 @@
+--
+-- Keys: epochs (wrapped by a KMS), named keys, their versions, subjects' keys.
+-- C code reads these tables by attribute number: append columns only.
+--
+
+CREATE TABLE dataprotect.instance (
+    uid uuid NOT NULL DEFAULT gen_random_uuid(),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    lockdown_since timestamptz,
+    lockdown_reason text,
+    single bool NOT NULL DEFAULT true UNIQUE CHECK (single)
+);
+COMMENT ON TABLE dataprotect.instance IS 'identity of this database towards its KMS, and the lockdown switch; one row';
+INSERT INTO dataprotect.instance DEFAULT VALUES;
+
+-- A restored dump brings the identity that its keys are wrapped for.  It takes
+-- the place of the one that CREATE EXTENSION made, as long as no key exists.
+CREATE FUNCTION dataprotect._restore_instance() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM dataprotect.instance) THEN
+        RETURN NEW;
+    END IF;
+    IF current_setting('dataprotect.input') <> 'ciphertext' THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'this database has its identity already',
+            HINT = 'To restore a dump, set "dataprotect.input" to "ciphertext".';
+    END IF;
+    UPDATE dataprotect.instance i SET uid = NEW.uid, created_at = NEW.created_at, lockdown_since = NEW.lockdown_since,
+            lockdown_reason = NEW.lockdown_reason
+        WHERE i.uid = NEW.uid OR NOT EXISTS (SELECT FROM dataprotect.key_version);
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'these keys belong to another database',
+            DETAIL = 'Keys are wrapped for one database, and this one has keys of its own already.',
+            HINT = 'Restore into a database that has no keys.';
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION dataprotect._restore_instance() IS 'row trigger: lets a restored dump replace the identity of a database without keys';
+REVOKE ALL ON FUNCTION dataprotect._restore_instance() FROM PUBLIC;
+
+CREATE TRIGGER restore_instance BEFORE INSERT ON dataprotect.instance
+    FOR EACH ROW EXECUTE FUNCTION dataprotect._restore_instance();
+ALTER TABLE dataprotect.instance ENABLE ALWAYS TRIGGER restore_instance;
+
+CREATE TABLE dataprotect.epoch (
+    key_id int8 PRIMARY KEY,
+    epoch int4 NOT NULL UNIQUE,
+    kms_uri text[] NOT NULL,
+    wrapped bytea[] NOT NULL,
+    state "char" NOT NULL DEFAULT 'a',
+    created_at timestamptz NOT NULL DEFAULT now(),
+    destroyed_at timestamptz,
+    CHECK (cardinality(kms_uri) = cardinality(wrapped))
+);
+COMMENT ON TABLE dataprotect.epoch IS 'epoch keys: each wraps key versions and is itself wrapped under every URI of kms_uri, in that order';
+
+CREATE TABLE dataprotect.key (
+    family int4 PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    name name NOT NULL UNIQUE,
+    state "char" NOT NULL DEFAULT 'a' CHECK (state IN ('a', 's', 'd')),
+    current_key_id int8 NOT NULL DEFAULT 0,
+    mask text NOT NULL DEFAULT 'full',
+    current_version int4 NOT NULL DEFAULT 0,
+    epoch int8 NOT NULL,
+    kms_uri text[] NOT NULL,
+    rotation_period interval,
+    keep interval,
+    description text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    state_since timestamptz NOT NULL DEFAULT now(),
+    reason text
+);
+COMMENT ON TABLE dataprotect.key IS 'named keys: the unit of grants, masks and states';
+
+CREATE TABLE dataprotect.key_version (
+    key_id int8 PRIMARY KEY,
+    family int4 NOT NULL,
+    purpose int2 NOT NULL,
+    version int4 NOT NULL,
+    epoch int8 NOT NULL,
+    state "char" NOT NULL DEFAULT 'a' CHECK (state IN ('a', 'r', 's', 'd', 'p')),
+    wrapped bytea,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    state_since timestamptz NOT NULL DEFAULT now(),
+    reason text,
+    seals int8 NOT NULL DEFAULT 0,
+    CHECK ((state = 'd') = (wrapped IS NULL))
+);
+CREATE INDEX key_version_family_idx ON dataprotect.key_version (family, purpose, version);
+COMMENT ON TABLE dataprotect.key_version IS 'every key below an epoch, wrapped: versions of named keys, subjects'' keys, the system''s own (family 0)';
+
+CREATE TABLE dataprotect.subject_key (
+    family int4 NOT NULL,
+    account_type text NOT NULL,
+    subject text NOT NULL,
+    key_id int8 NOT NULL UNIQUE,
+    claimed_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (family, account_type, subject)
+);
+COMMENT ON TABLE dataprotect.subject_key IS 'which key was claimed for which account under which named key';
+
+CREATE TABLE dataprotect.tombstone (
+    account_type text NOT NULL,
+    subject text NOT NULL,
+    destroyed_at timestamptz NOT NULL DEFAULT now(),
+    reason text,
+    PRIMARY KEY (account_type, subject)
+);
+COMMENT ON TABLE dataprotect.tombstone IS 'accounts whose keys were destroyed: no key is ever minted or imported for them again';
+
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.instance', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.epoch', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.key', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.key_family_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.key_version', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.subject_key', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.tombstone', '');
+
+-- Effects of any change reach every backend after commit.
+CREATE FUNCTION dataprotect._keys_changed() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'dp_keys_changed';
+COMMENT ON FUNCTION dataprotect._keys_changed() IS 'statement trigger: makes every backend forget its keys after commit';
+REVOKE ALL ON FUNCTION dataprotect._keys_changed() FROM PUBLIC;
+
+CREATE TRIGGER keys_changed AFTER UPDATE OR DELETE OR TRUNCATE ON dataprotect.instance
+    FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed();
+CREATE TRIGGER keys_changed AFTER UPDATE OR DELETE OR TRUNCATE ON dataprotect.epoch
+    FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed();
+CREATE TRIGGER keys_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON dataprotect.key
+    FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed();
+CREATE TRIGGER keys_changed AFTER UPDATE OF key_id, family, purpose, version, epoch, state, wrapped OR DELETE OR TRUNCATE
+    ON dataprotect.key_version FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed();
+CREATE TRIGGER keys_changed AFTER UPDATE OR DELETE OR TRUNCATE ON dataprotect.subject_key
+    FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed();
+ALTER TABLE dataprotect.instance ENABLE ALWAYS TRIGGER keys_changed;
+ALTER TABLE dataprotect.epoch ENABLE ALWAYS TRIGGER keys_changed;
+ALTER TABLE dataprotect.key ENABLE ALWAYS TRIGGER keys_changed;
+ALTER TABLE dataprotect.key_version ENABLE ALWAYS TRIGGER keys_changed;
+ALTER TABLE dataprotect.subject_key ENABLE ALWAYS TRIGGER keys_changed;

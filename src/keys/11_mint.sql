@@ -1,0 +1,162 @@
+--
+-- Primitives in C.  They return wrapped keys only.
+--
+CREATE FUNCTION dataprotect._autonomous(statement text) RETURNS text
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_autonomous_sql';
+COMMENT ON FUNCTION dataprotect._autonomous(text) IS 'runs a statement in a transaction of its own, committed on return';
+REVOKE ALL ON FUNCTION dataprotect._autonomous(text) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._check_kms_uri(uri text) RETURNS void
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_check_uri_sql';
+COMMENT ON FUNCTION dataprotect._check_kms_uri(text) IS 'raises an error unless the URI is well formed and allowed by dataprotect.kms_allowed';
+REVOKE ALL ON FUNCTION dataprotect._check_kms_uri(text) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._epoch_create(kms_uri text[], epoch int4, OUT key_id int8, OUT wrapped bytea[])
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_epoch_create_sql';
+COMMENT ON FUNCTION dataprotect._epoch_create(text[], int4) IS 'lets the key agent make an epoch key; returns its id and its wrapped form under each URI';
+REVOKE ALL ON FUNCTION dataprotect._epoch_create(text[], int4) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._epoch_probe(epoch int8, ordinal int4) RETURNS text
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_epoch_probe_sql';
+COMMENT ON FUNCTION dataprotect._epoch_probe(int8, int4) IS 'opens an epoch key by one of its URIs (1-based); an empty text, or what went wrong';
+REVOKE ALL ON FUNCTION dataprotect._epoch_probe(int8, int4) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._wrap_new(epoch int8, purpose int2, version int4, OUT key_id int8, OUT wrapped bytea)
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_wrap_new_sql';
+COMMENT ON FUNCTION dataprotect._wrap_new(int8, int2, int4) IS 'makes a random key, wrapped under an epoch key';
+REVOKE ALL ON FUNCTION dataprotect._wrap_new(int8, int2, int4) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._rewrap(key_id int8, wrapped bytea, purpose int2, version int4, from_epoch int8, to_epoch int8) RETURNS bytea
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_rewrap_sql';
+COMMENT ON FUNCTION dataprotect._rewrap(int8, bytea, int2, int4, int8, int8) IS 'wraps a key under another epoch key, its id checked';
+REVOKE ALL ON FUNCTION dataprotect._rewrap(int8, bytea, int2, int4, int8, int8) FROM PUBLIC;
+
+--
+-- Minting: always called through _autonomous(), so that a key is committed
+-- before the first envelope under it exists.
+--
+CREATE FUNCTION dataprotect._mint_epoch(uris text[]) RETURNS int8
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_epoch int8;
+    v_number int4;
+    v_wrapped bytea[];
+BEGIN
+    LOCK TABLE dataprotect.epoch IN SHARE ROW EXCLUSIVE MODE;
+    SELECT e.key_id INTO v_epoch FROM dataprotect.epoch e
+        WHERE e.kms_uri = uris AND e.state = 'a' ORDER BY e.epoch DESC LIMIT 1;
+    IF v_epoch IS NULL THEN
+        SELECT coalesce(max(e.epoch), 0) + 1 INTO v_number FROM dataprotect.epoch e;
+        SELECT c.key_id, c.wrapped INTO v_epoch, v_wrapped FROM dataprotect._epoch_create(uris, v_number) c;
+        INSERT INTO dataprotect.epoch (key_id, epoch, kms_uri, wrapped) VALUES (v_epoch, v_number, uris, v_wrapped);
+    END IF;
+    RETURN v_epoch;
+END $$;
+COMMENT ON FUNCTION dataprotect._mint_epoch(text[]) IS 'id of the open epoch key under these URIs, made where there is none';
+REVOKE ALL ON FUNCTION dataprotect._mint_epoch(text[]) FROM PUBLIC;
+
+-- The system's own keys lie under the first epoch that a create_key() opens.
+CREATE FUNCTION dataprotect._mint_system(uris text[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    LOCK TABLE dataprotect.key_version IN SHARE ROW EXCLUSIVE MODE;
+    IF NOT EXISTS (SELECT FROM dataprotect.key_version WHERE family = 0) THEN
+        INSERT INTO dataprotect.key_version (key_id, family, purpose, version, epoch, wrapped)
+            SELECT w.key_id, 0, p.purpose, 1, e.key_id, w.wrapped
+            FROM (SELECT dataprotect._mint_epoch(uris)) e(key_id),
+                 generate_series(4, 8) n,
+                 LATERAL (SELECT n::int2) p(purpose),
+                 LATERAL dataprotect._wrap_new(e.key_id, p.purpose, 1) w;
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._mint_system(text[]) IS 'makes the keys for literals, search, audit and policy where there are none';
+REVOKE ALL ON FUNCTION dataprotect._mint_system(text[]) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._mint_key(key_name name, uris text[], rotation_period interval, mask text, description text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_epoch int8;
+    v_family int4;
+BEGIN
+    v_epoch := dataprotect._mint_epoch(uris);
+    INSERT INTO dataprotect.key (name, mask, epoch, kms_uri, rotation_period, description)
+        VALUES (key_name, mask, v_epoch, uris, rotation_period, description) RETURNING family INTO v_family;
+    PERFORM dataprotect._mint_version(v_family);
+END $$;
+COMMENT ON FUNCTION dataprotect._mint_key(name, text[], interval, text, text) IS 'makes a named key and its first version';
+REVOKE ALL ON FUNCTION dataprotect._mint_key(name, text[], interval, text, text) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._mint_version(key_family int4) RETURNS int4
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    k dataprotect.key;
+    v_key_id int8;
+BEGIN
+    SELECT * INTO STRICT k FROM dataprotect.key WHERE family = key_family FOR UPDATE;
+    INSERT INTO dataprotect.key_version (key_id, family, purpose, version, epoch, wrapped)
+        SELECT w.key_id, k.family, 2, k.current_version + 1, k.epoch, w.wrapped
+        FROM dataprotect._wrap_new(k.epoch, 2::int2, k.current_version + 1) w
+        RETURNING key_id INTO v_key_id;
+    UPDATE dataprotect.key_version SET state = 'r', state_since = now()
+        WHERE family = k.family AND purpose = 2 AND state = 'a' AND key_id <> v_key_id;
+    UPDATE dataprotect.key SET current_key_id = v_key_id, current_version = k.current_version + 1
+        WHERE family = k.family;
+    RETURN k.current_version + 1;
+END $$;
+COMMENT ON FUNCTION dataprotect._mint_version(int4) IS 'makes the next version of a named key and lets it seal from now on';
+REVOKE ALL ON FUNCTION dataprotect._mint_version(int4) FROM PUBLIC;
+
+-- Counts seals ahead of use; a version that is used up gets a successor.
+CREATE FUNCTION dataprotect._reserve_seals(version_key_id int8, n int4) RETURNS text
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_family int4;
+BEGIN
+    UPDATE dataprotect.key_version SET seals = seals + n
+        WHERE key_id = version_key_id AND seals + n <= (1 << 28);
+    IF FOUND THEN
+        RETURN 'reserved';
+    END IF;
+    SELECT k.family INTO v_family FROM dataprotect.key k WHERE k.current_key_id = version_key_id FOR UPDATE;
+    IF FOUND THEN
+        PERFORM dataprotect._mint_version(v_family);
+    END IF;
+    RETURN 'rotated';
+END $$;
+COMMENT ON FUNCTION dataprotect._reserve_seals(int8, int4) IS 'counts seals of a key version ahead of use; "rotated" where it is used up and has a successor';
+REVOKE ALL ON FUNCTION dataprotect._reserve_seals(int8, int4) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._rotate_due() RETURNS int
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    r record;
+    v_rotated int := 0;
+BEGIN
+    FOR r IN
+        SELECT k.family, k.name FROM dataprotect.key k JOIN dataprotect.key_version v ON v.key_id = k.current_key_id
+        WHERE k.state = 'a' AND v.created_at + k.rotation_period <= now()
+        ORDER BY k.family FOR UPDATE OF k SKIP LOCKED
+    LOOP
+        PERFORM dataprotect._mint_version(r.family);
+        PERFORM dataprotect._event('key.rotated', r.name, jsonb_build_object('by', 'rotation period'));
+        v_rotated := v_rotated + 1;
+    END LOOP;
+    RETURN v_rotated;
+END $$;
+COMMENT ON FUNCTION dataprotect._rotate_due() IS 'gives a new version to every key whose rotation period is over; how many';
+REVOKE ALL ON FUNCTION dataprotect._rotate_due() FROM PUBLIC;
+
+-- Returns the new ids as text: the caller puts them into the shared pool.  The
+-- reference to g makes the executor call _wrap_new for each row, not once.
+CREATE FUNCTION dataprotect._mint_spares(key_family int4, n int4) RETURNS text
+    LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    WITH minted AS (
+        INSERT INTO dataprotect.key_version (key_id, family, purpose, version, epoch, state, wrapped)
+        SELECT w.key_id, k.family, 3, 1, k.epoch, 'p', w.wrapped
+        FROM dataprotect.key k, generate_series(1, n) g, LATERAL dataprotect._wrap_new(k.epoch, 3::int2, 1 + 0 * g) w
+        WHERE k.family = key_family AND k.state = 'a'
+        RETURNING key_id)
+    SELECT string_agg(key_id::text, ',') FROM minted
+$$;
+COMMENT ON FUNCTION dataprotect._mint_spares(int4, int4) IS 'makes subject keys ahead of need; their ids, comma-separated';
+REVOKE ALL ON FUNCTION dataprotect._mint_spares(int4, int4) FROM PUBLIC;

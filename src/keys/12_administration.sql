@@ -1,0 +1,228 @@
+--
+-- Administration
+--
+CREATE FUNCTION dataprotect._family_of(key_name text) RETURNS int4
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_family int4;
+BEGIN
+    SELECT k.family INTO v_family FROM dataprotect.key k WHERE k.name = key_name;
+    IF v_family IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('key "%s" does not exist', key_name),
+            HINT = 'Create it with dataprotect.create_key().';
+    END IF;
+    RETURN v_family;
+END $$;
+COMMENT ON FUNCTION dataprotect._family_of(text) IS 'number of the named key, or an error';
+REVOKE ALL ON FUNCTION dataprotect._family_of(text) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._resolve_uris(kms_uri text[]) RETURNS text[]
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_uri text;
+BEGIN
+    IF kms_uri IS NULL THEN
+        IF current_setting('dataprotect.default_kms_uri') = '' THEN
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+                MESSAGE = 'no KMS URI is given and none is set',
+                HINT = 'Pass kms_uri, or set "dataprotect.default_kms_uri".';
+        END IF;
+        kms_uri := ARRAY[current_setting('dataprotect.default_kms_uri')];
+    END IF;
+    IF cardinality(kms_uri) NOT BETWEEN 1 AND 4 OR array_position(kms_uri, NULL) IS NOT NULL
+       OR (SELECT count(DISTINCT u) FROM unnest(kms_uri) u) <> cardinality(kms_uri) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'a key needs one to four different KMS URIs';
+    END IF;
+    FOREACH v_uri IN ARRAY kms_uri LOOP
+        PERFORM dataprotect._check_kms_uri(v_uri);
+    END LOOP;
+    RETURN kms_uri;
+END $$;
+COMMENT ON FUNCTION dataprotect._resolve_uris(text[]) IS 'the URIs of a new key, the default where none is given, each checked';
+REVOKE ALL ON FUNCTION dataprotect._resolve_uris(text[]) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect.create_key(name text, kms_uri text[] DEFAULT NULL, rotation_period interval DEFAULT '1 year',
+                                       keep interval DEFAULT NULL, mask text DEFAULT 'full', description text DEFAULT NULL)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    IF create_key.name IS NULL OR create_key.name !~ '^[[:alpha:]_][[:alnum:]_.-]*$' OR octet_length(create_key.name) > 63 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_name',
+            MESSAGE = 'invalid name of a key',
+            DETAIL = 'A name begins with a letter, has letters, digits, "_", "." and "-", and at most 63 bytes.';
+    END IF;
+    IF create_key.keep IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = 'expiring keys are not supported yet',
+            HINT = 'Leave "keep" out, and use a retention policy.';
+    END IF;
+    IF create_key.rotation_period <= interval '0' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the rotation period of a key must be positive';
+    END IF;
+    IF EXISTS (SELECT FROM dataprotect.key k WHERE k.name = create_key.name) THEN
+        RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
+            MESSAGE = format('key "%s" already exists', create_key.name);
+    END IF;
+    create_key.kms_uri := dataprotect._resolve_uris(create_key.kms_uri);
+    create_key.mask := dataprotect._mask_canonical(coalesce(create_key.mask, 'full'));
+
+    PERFORM dataprotect._autonomous(format('SELECT dataprotect._mint_system(%L)', create_key.kms_uri));
+    PERFORM dataprotect._event('key.created', create_key.name,
+        jsonb_build_object('kms_uri', create_key.kms_uri, 'mask', create_key.mask));
+    PERFORM dataprotect._autonomous(format('SELECT dataprotect._mint_key(%L, %L, %L, %L, %L)',
+        create_key.name, create_key.kms_uri, create_key.rotation_period, create_key.mask, create_key.description));
+END $$;
+COMMENT ON FUNCTION dataprotect.create_key(text, text[], interval, interval, text, text) IS
+    'makes a named key under one to four KMS URIs; committed at once, whatever the transaction does';
+REVOKE ALL ON FUNCTION dataprotect.create_key(text, text[], interval, interval, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.create_key(text, text[], interval, interval, text, text) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect.rotate_key(name text) RETURNS int
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_family int4 := dataprotect._family_of(rotate_key.name);
+BEGIN
+    IF (SELECT k.state FROM dataprotect.key k WHERE k.family = v_family) <> 'a' THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('key "%s" is not active', rotate_key.name);
+    END IF;
+    PERFORM dataprotect._event('key.rotated', rotate_key.name, NULL);
+    RETURN dataprotect._autonomous(format('SELECT dataprotect._mint_version(%s)', v_family))::int;
+END $$;
+COMMENT ON FUNCTION dataprotect.rotate_key(text) IS
+    'makes a new version that seals from now on; older versions go on opening; the new version''s number';
+REVOKE ALL ON FUNCTION dataprotect.rotate_key(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.rotate_key(text) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect._mint_rewrap(key_family int4, uris text[]) RETURNS int4
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_epoch int8 := dataprotect._mint_epoch(uris);
+    v_rows int4;
+BEGIN
+    -- The system's keys go with the root that they are under.
+    UPDATE dataprotect.key_version v
+        SET wrapped = dataprotect._rewrap(v.key_id, v.wrapped, v.purpose, v.version, v.epoch, v_epoch), epoch = v_epoch
+        WHERE v.family = 0 AND v.epoch <> v_epoch
+          AND v.epoch = (SELECT k.epoch FROM dataprotect.key k WHERE k.family = key_family FOR UPDATE);
+    UPDATE dataprotect.key_version v
+        SET wrapped = dataprotect._rewrap(v.key_id, v.wrapped, v.purpose, v.version, v.epoch, v_epoch), epoch = v_epoch
+        WHERE v.family = key_family AND v.wrapped IS NOT NULL AND v.epoch <> v_epoch;
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    UPDATE dataprotect.key SET epoch = v_epoch, kms_uri = uris WHERE family = key_family;
+    RETURN v_rows;
+END $$;
+COMMENT ON FUNCTION dataprotect._mint_rewrap(int4, text[]) IS 'wraps every version of a named key under the epoch of other URIs';
+REVOKE ALL ON FUNCTION dataprotect._mint_rewrap(int4, text[]) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect.rewrap_key(name text, kms_uri text[]) RETURNS int
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_family int4 := dataprotect._family_of(rewrap_key.name);
+    v_uris text[] := dataprotect._resolve_uris(rewrap_key.kms_uri);
+BEGIN
+    PERFORM dataprotect._event('key.rewrapped', rewrap_key.name, jsonb_build_object('kms_uri', v_uris));
+    RETURN dataprotect._autonomous(format('SELECT dataprotect._mint_rewrap(%s, %L)', v_family, v_uris))::int;
+END $$;
+COMMENT ON FUNCTION dataprotect.rewrap_key(text, text[]) IS
+    'moves a named key to other KMS URIs without touching data; how many versions were wrapped anew';
+REVOKE ALL ON FUNCTION dataprotect.rewrap_key(text, text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.rewrap_key(text, text[]) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect._set_key_state(key_name text, from_state "char", to_state "char", event text, why text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_family int4 := dataprotect._family_of(key_name);
+BEGIN
+    IF why IS NULL OR why = '' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a reason must be given';
+    END IF;
+    UPDATE dataprotect.key k SET state = to_state, state_since = now(), reason = why
+        WHERE k.family = v_family AND k.state = from_state;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('key "%s" is not %s', key_name,
+                CASE from_state WHEN 'a' THEN 'active' ELSE 'suspended' END);
+    END IF;
+    PERFORM dataprotect._event(event, key_name, jsonb_build_object('reason', why));
+END $$;
+COMMENT ON FUNCTION dataprotect._set_key_state(text, "char", "char", text, text) IS 'moves a named key from one state to another, with its event';
+REVOKE ALL ON FUNCTION dataprotect._set_key_state(text, "char", "char", text, text) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect.suspend_key(name text, reason text) RETURNS void
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT dataprotect._set_key_state(name, 'a', 's', 'key.suspended', reason)
+$$;
+COMMENT ON FUNCTION dataprotect.suspend_key(text, text) IS 'makes every value under the key unreadable, in every session, until it is resumed';
+REVOKE ALL ON FUNCTION dataprotect.suspend_key(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.suspend_key(text, text) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect.resume_key(name text, reason text) RETURNS void
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT dataprotect._set_key_state(name, 's', 'a', 'key.resumed', reason)
+$$;
+COMMENT ON FUNCTION dataprotect.resume_key(text, text) IS 'makes a suspended key usable again';
+REVOKE ALL ON FUNCTION dataprotect.resume_key(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.resume_key(text, text) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect.destroy_key(name text, reason text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_family int4 := dataprotect._family_of(destroy_key.name);
+BEGIN
+    PERFORM dataprotect._set_key_state(destroy_key.name, 's', 'd', 'key.destroyed', destroy_key.reason);
+    UPDATE dataprotect.key_version v SET state = 'd', wrapped = NULL, state_since = now(), reason = destroy_key.reason
+        WHERE v.family = v_family AND v.state <> 'd';
+END $$;
+COMMENT ON FUNCTION dataprotect.destroy_key(text, text) IS
+    'destroys every version of a suspended key, its subjects'' keys included: its values can never be opened again';
+REVOKE ALL ON FUNCTION dataprotect.destroy_key(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.destroy_key(text, text) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect.lockdown(reason text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF lockdown.reason IS NULL OR lockdown.reason = '' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a reason must be given';
+    END IF;
+    PERFORM dataprotect._event('lockdown.started', NULL, jsonb_build_object('reason', lockdown.reason));
+    UPDATE dataprotect.instance SET lockdown_since = coalesce(lockdown_since, now()), lockdown_reason = lockdown.reason;
+END $$;
+COMMENT ON FUNCTION dataprotect.lockdown(text) IS 'takes every privilege on every key away until lift_lockdown()';
+REVOKE ALL ON FUNCTION dataprotect.lockdown(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.lockdown(text) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect.lift_lockdown(reason text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF lift_lockdown.reason IS NULL OR lift_lockdown.reason = '' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a reason must be given';
+    END IF;
+    PERFORM dataprotect._event('lockdown.lifted', NULL, jsonb_build_object('reason', lift_lockdown.reason));
+    UPDATE dataprotect.instance SET lockdown_since = NULL, lockdown_reason = NULL;
+END $$;
+COMMENT ON FUNCTION dataprotect.lift_lockdown(text) IS 'ends a lockdown';
+REVOKE ALL ON FUNCTION dataprotect.lift_lockdown(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.lift_lockdown(text) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect.drill(OUT key name, OUT kms_uri text, OUT ok bool, OUT detail text) RETURNS SETOF record
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    FOR drill.key, drill.kms_uri, drill.detail IN
+        SELECT k.name, u.uri, dataprotect._epoch_probe(e.key_id, u.n::int4)
+        FROM dataprotect.key k JOIN dataprotect.epoch e ON e.key_id = k.epoch,
+             unnest(e.kms_uri) WITH ORDINALITY u(uri, n)
+        WHERE k.state <> 'd' ORDER BY k.name, u.n
+    LOOP
+        drill.ok := drill.detail = '';
+        drill.detail := nullif(drill.detail, '');
+        RETURN NEXT;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect.drill() IS 'opens every key from each of its KMS URIs and says which could not be opened';
+REVOKE ALL ON FUNCTION dataprotect.drill() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.drill() TO dataprotect_admin;
