@@ -81,8 +81,7 @@ forget_all(void)
 		last_family = NULL;
 	}
 	system_keys_known = false;
-	dp_prf_free(prf);
-	prf = NULL;
+	/* The search PRF stays: its key has no state, and its id is compared. */
 	dp_prf_free(chain);
 	chain = NULL;
 }
@@ -679,6 +678,9 @@ system_prf(uint64 key_id, DpPrf **cached, uint64 *cached_id)
 DpPrf *
 dp_keys_prf(void)
 {
+	/* Under a page lock nothing can be looked up, and preload saw to it. */
+	if (InterruptHoldoffCount > 0 && prf != NULL)
+		return prf;
 	need_system_keys();
 	return system_prf(system_keys.prf, &prf, &prf_key_id);
 }
@@ -792,7 +794,7 @@ dp_keys_preload_system(void)
 	DpKey		literal;
 	DpKey		audit_seal;
 
-	if (!know_system_keys() || prf != NULL)
+	if (!know_system_keys())
 		return;
 	if (!try_epoch_of(system_keys.prf))
 		return;
