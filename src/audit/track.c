@@ -62,6 +62,8 @@ typedef struct Statement
 	bool		in_worker;		/* counts go to the leader's slot */
 	const char *source;			/* compared, never read */
 	QueryDesc  *query;			/* of the executor at depth 0, while it is open */
+	const PlannedStmt *added;	/* compared, never read: its columns are noted */
+	bool		added_reads;	/* it has protected ones */
 	Portal		portal;			/* compared, never read, unless active */
 	TimestampTz started_at;
 	uint64		intent;			/* 0: has opened nothing */
@@ -146,6 +148,7 @@ dp_audit_begin(const char *source, bool planning)
 	current.planning = planning;
 	current.source = source;
 	current.query = NULL;
+	current.added = NULL;
 	current.portal = ActivePortal;
 	current.started_at = GetCurrentStatementStartTimestamp();
 	current.sqlstate = 0;
@@ -250,6 +253,7 @@ void
 dp_audit_start_query(QueryDesc *query)
 {
 	bool		delicate = false;
+	bool		reads;
 
 	if (dp_audit_depth == 0)
 	{
@@ -259,7 +263,12 @@ dp_audit_start_query(QueryDesc *query)
 		current.portal = ActivePortal;
 		current.query = query;
 	}
-	(void) add_plan(query->plannedstmt, &delicate);
+	reads = add_plan(query->plannedstmt, &delicate);
+	if (dp_audit_depth == 0)
+	{
+		current.added = query->plannedstmt;
+		current.added_reads = reads;
+	}
 	if (delicate && dp_audit_depth == 0 && !IsParallelWorker())
 		dp_audit_report_activity(query->sourceText);
 }
@@ -269,7 +278,7 @@ write_intent(void)
 {
 	static DpRecord record;
 
-	memset(&record, 0, sizeof(record));
+	memset(&record, 0, offsetof(DpRecord, columns));
 	record.kind = DP_RECORD_INTENT;
 	record.outcome = DP_OUTCOME_STARTED;
 	record.event = DP_EVENT_VALUE_REVEALED;
@@ -293,7 +302,10 @@ dp_audit_run_query(QueryDesc *query)
 		dp_audit_begin(query->sourceText, false);
 		current.query = query;
 	}
-	reads = add_plan(query->plannedstmt, NULL);
+	if (dp_audit_depth == 0 && current.added == query->plannedstmt)
+		reads = current.added_reads;
+	else
+		reads = add_plan(query->plannedstmt, NULL);
 	if (reads && query->plannedstmt->parallelModeNeeded && !IsParallelWorker())
 	{
 		if (dp_parallel_claim() && current.intent == 0)

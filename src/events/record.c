@@ -58,11 +58,16 @@ typedef struct Writer
 	bool		failed;
 } Writer;
 
-static void
+/* Little endian; written so that compilers make one store of it. */
+static inline void
 put_int(uint8_t *out, uint64_t value, int bytes)
 {
-	for (int i = 0; i < bytes; i++)
-		out[i] = (uint8_t) (value >> (8 * i));
+	const uint8_t all[8] = {
+		(uint8_t) value, (uint8_t) (value >> 8), (uint8_t) (value >> 16), (uint8_t) (value >> 24),
+		(uint8_t) (value >> 32), (uint8_t) (value >> 40), (uint8_t) (value >> 48), (uint8_t) (value >> 56)
+	};
+
+	memcpy(out, all, (size_t) bytes);
 }
 
 static uint64_t
