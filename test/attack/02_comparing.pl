@@ -166,6 +166,20 @@ for my $role (attackers())
 		'equality with a parameter');
 }
 
+# The order in which rows come, without asking for one.
+for my $role (attackers(), 'searcher')
+{
+	for my $setting ('', 'SET enable_seqscan = off;', 'SET enable_seqscan = off; SET enable_bitmapscan = off;')
+	{
+		for my $query ('SELECT id FROM victim', 'SELECT id FROM victim WHERE id > 0', 'SELECT id FROM victim WHERE ord IS NOT NULL',
+			'SELECT id FROM victim WHERE tok IS NOT NULL', 'SELECT a.id FROM victim a, LATERAL (SELECT id FROM victim b WHERE b.id = a.id) x')
+		{
+			my ($out) = as($node, $role, "$setting $query");
+			is($out =~ s/\n/,/gr, '1,2,3,4,5', "$role: rows in no telling order: $setting $query");
+		}
+	}
+}
+
 # Comparisons of bytes, which PostgreSQL has for any type, say nothing: equal
 # values are anywhere among copies of themselves, tokens or not.
 for my $column (qw(email tok))
