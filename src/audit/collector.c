@@ -504,7 +504,7 @@ collect_instance(MemoryContext context, List *segments, const uint8 *instance, u
 	DpBatch    *batch = dp_batch_create(context, instance);
 	Progress	next;
 	uint64		cursor;
-	DpChainPoint head;
+	DpChainPoint head = {0};
 	bool		at_end;
 	bool		stored = false;
 	uint64		name = 0;
