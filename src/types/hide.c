@@ -115,6 +115,7 @@ restrict_to_lookups(IndexOptInfo *index)
 {
 	index->sortopfamily = NULL;
 	index->amoptionalkey = false;
+	index->amsearchnulls = false;
 }
 
 static void
