@@ -16,6 +16,8 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#define BATCH_KEPT	(4 * 1024 * 1024)
+
 typedef struct IntentRef
 {
 	uint64		ring_seq;		/* hash key */
@@ -34,11 +36,18 @@ static int	n_rows = 0;
 PG_FUNCTION_INFO_V1(dp_audit_batch);
 
 DpBatch *
-dp_batch_create(MemoryContext parent, const uint8 *instance)
+dp_batch_create(const uint8 *instance)
 {
-	MemoryContext context = AllocSetContextCreate(parent, "audit batch", ALLOCSET_DEFAULT_SIZES);
-	DpBatch    *batch = MemoryContextAllocZero(context, sizeof(DpBatch));
+	static MemoryContext context = NULL;
+	DpBatch    *batch;
 	HASHCTL		control;
+
+	/* One for the process's life: pages given back each round would fault again. */
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "audit batch", BATCH_KEPT,
+										ALLOCSET_DEFAULT_INITSIZE, ALLOCSET_DEFAULT_MAXSIZE);
+	MemoryContextReset(context);
+	batch = MemoryContextAllocZero(context, sizeof(DpBatch));
 
 	batch->context = context;
 	memcpy(batch->instance, instance, DP_RING_INSTANCE_LEN);

@@ -38,7 +38,8 @@ typedef struct DpBatch
 	HTAB	   *by_seq;			/* intents of the batch */
 } DpBatch;
 
-extern DpBatch *dp_batch_create(MemoryContext parent, const uint8 *instance);
+/* Valid until the next call: one batch at a time. */
+extern DpBatch *dp_batch_create(const uint8 *instance);
 
 /* False where the batch is full.  Malformed records are reported and skipped. */
 extern bool dp_batch_add(DpBatch *batch, const DpFrame *frame, const void *payload);

@@ -497,11 +497,11 @@ store_batch(DpBatch *batch, const Progress *next, uint64 old_cursor, DpChainPoin
  * flushed: the ring was in segments up to here when the list was made.
  */
 static bool
-collect_instance(MemoryContext context, List *segments, const uint8 *instance, uint64 flushed)
+collect_instance(List *segments, const uint8 *instance, uint64 flushed)
 {
 	bool		own = memcmp(instance, dp_ring_instance(), DP_RING_INSTANCE_LEN) == 0;
 	Progress   *progress = find_progress(instance);
-	DpBatch    *batch = dp_batch_create(context, instance);
+	DpBatch    *batch = dp_batch_create(instance);
 	Progress	next;
 	uint64		cursor;
 	DpChainPoint head = {0};
@@ -591,7 +591,7 @@ dp_audit_collect(void)
 			continue;
 		last = segment->instance;
 		own_done |= memcmp(last, dp_ring_instance(), DP_RING_INSTANCE_LEN) == 0;
-		more |= collect_instance(context, segments, last, flushed);
+		more |= collect_instance(segments, last, flushed);
 		MemoryContextSwitchTo(context);
 	}
 	if (!own_done)
