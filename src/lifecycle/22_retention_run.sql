@@ -61,20 +61,6 @@ $$;
 COMMENT ON FUNCTION dataprotect._retention_of_run(bigint) IS 'the policy that a run belongs to';
 REVOKE ALL ON FUNCTION dataprotect._retention_of_run(bigint) FROM PUBLIC;
 
--- Changes whenever the statements of a run must be made anew: a hold came or
--- went (or ran out), the policy was paused.  Read under a SHARE lock on holds.
-CREATE FUNCTION dataprotect._retention_state(run bigint) RETURNS text
-    LANGUAGE sql VOLATILE STRICT
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT (SELECT p.state FROM dataprotect.retention_policy p
-              JOIN dataprotect.retention_run r ON r.policy = p.id WHERE r.id = run)
-        || '/' || (SELECT coalesce(string_agg(h.id::text, ',' ORDER BY h.id), '') FROM dataprotect.hold h
-                    WHERE h.released_at IS NULL AND (h.until IS NULL OR h.until > dataprotect._now()));
-$$;
-COMMENT ON FUNCTION dataprotect._retention_state(bigint) IS 'whether a policy is active, and the holds in force';
-REVOKE ALL ON FUNCTION dataprotect._retention_state(bigint) FROM PUBLIC;
-
 -- The two statements of a batch on one table.  choose_sql: parameter $1 text, the
 -- age to begin at; returns the rows' tids and the age of the youngest.  It runs
 -- under the strict search path.  apply_sql: parameter $1 tid[].  It runs under

@@ -32,6 +32,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -56,10 +57,24 @@ typedef struct RetentionRun
 	bool		has_children;
 	SPIPlanPtr	choose;
 	SPIPlanPtr	apply;
+	SPIPlanPtr	look;			/* state_sql */
+	SPIPlanPtr	count;			/* count_sql */
 	char	   *lower;			/* age at which the next batch begins */
 	bool		immediate;		/* constraints may be deferred: see apply_batch */
 	MemoryContext context;		/* outlives the batches */
 } RetentionRun;
+
+/*
+ * Changes whenever the statements of a run must be made anew: a hold came or
+ * went (or ran out), the policy was paused.
+ */
+static const char *const state_sql =
+"SELECT p.state || '/' || coalesce((SELECT string_agg(h.id::text, ',' ORDER BY h.id) FROM dataprotect.hold h"
+" WHERE h.released_at IS NULL AND (h.until IS NULL OR h.until > dataprotect._now())), '')"
+" FROM dataprotect.retention_run r JOIN dataprotect.retention_policy p ON p.id = r.policy WHERE r.id = $1";
+
+static const char *const count_sql =
+"UPDATE dataprotect.retention_run r SET rows_done = r.rows_done + $2 WHERE r.id = $1";
 
 /* A row of text columns from one of our functions, in the current context. */
 static char **
@@ -104,25 +119,85 @@ forget_statements(RetentionRun *run)
 }
 
 /*
+ * Execute a statement that is planned once and kept.  Plans are made here,
+ * under the role and path of their execution.
+ */
+static void
+execute_kept(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values)
+{
+	if (*plan == NULL)
+	{
+		*plan = SPI_prepare(sql, nargs, types);
+		if (*plan == NULL)
+			elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+		SPI_keepplan(*plan);
+	}
+	if (SPI_execute_plan(*plan, values, NULL, false, 0) < 0)
+		elog(ERROR, "could not execute \"%s\"", sql);
+}
+
+/* Whether the policy is active, and the holds in force. */
+static char *
+look_at_state(RetentionRun *run)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			types[1] = {INT8OID};
+	Datum		values[1];
+	char	   *state = NULL;
+	DpRunAs		saved;
+
+	values[0] = Int64GetDatum(run->id);
+	dp_runas_system(&saved);
+	execute_kept(&run->look, state_sql, 1, types, values);
+	if (SPI_processed > 0)
+		state = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	dp_runas_end(&saved);
+	SPI_freetuptable(SPI_tuptable);
+	return state;
+}
+
+static void
+add_to_count(RetentionRun *run, int64 rows)
+{
+	Oid			types[2] = {INT8OID, INT8OID};
+	Datum		values[2];
+	DpRunAs		saved;
+
+	values[0] = Int64GetDatum(run->id);
+	values[1] = Int64GetDatum(rows);
+	dp_runas_system(&saved);
+	execute_kept(&run->count, count_sql, 2, types, values);
+	dp_runas_end(&saved);
+}
+
+/* Holds placed from now on wait for this transaction; earlier ones are seen. */
+static void
+lock_holds(void)
+{
+	LockRelationOid(get_relname_relid("hold", get_namespace_oid("dataprotect", false)), ShareLock);
+}
+
+/*
  * Make the statements for the table at hand, unless nothing changed since they
  * were made.  False where the policy is not active any more.
  */
 static bool
 prepare_statements(RetentionRun *run)
 {
-	char	  **row = query_row("SELECT dataprotect._retention_state($1), $2, $3", run->id, run->leaf, 1);
+	char	   *state = look_at_state(run);
+	char	  **row;
 	char	   *lower;
 	MemoryContext saved;
 
-	if (row[0] == NULL || strncmp(row[0], "active/", 7) != 0)
+	if (state == NULL || strncmp(state, "active/", 7) != 0)
 		return false;
-	if (run->state != NULL && strcmp(run->state, row[0]) == 0)
+	if (run->state != NULL && strcmp(run->state, state) == 0)
 		return true;
 
 	lower = run->lower ? pstrdup(run->lower) : NULL;
 	forget_statements(run);
 	saved = MemoryContextSwitchTo(run->context);
-	run->state = pstrdup(row[0]);
+	run->state = pstrdup(state);
 	run->lower = lower ? pstrdup(lower) : pstrdup("-infinity");
 	row = query_row("SELECT choose_sql, apply_sql, has_children"
 					"  FROM dataprotect._retention_statements($1, $2, $3)", run->id, run->leaf, 3);
@@ -131,24 +206,6 @@ prepare_statements(RetentionRun *run)
 	run->has_children = row[2] != NULL && row[2][0] == 't';
 	MemoryContextSwitchTo(saved);
 	return true;
-}
-
-/*
- * Execute one of the run's two statements, planned once and kept.  Plans are
- * made here, under the role and path of their execution.
- */
-static void
-execute_kept(SPIPlanPtr *plan, const char *sql, Oid type, Datum value)
-{
-	if (*plan == NULL)
-	{
-		*plan = SPI_prepare(sql, 1, &type);
-		if (*plan == NULL)
-			elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
-		SPI_keepplan(*plan);
-	}
-	if (SPI_execute_plan(*plan, &value, NULL, false, 0) < 0)
-		elog(ERROR, "could not execute \"%s\"", sql);
 }
 
 /*
@@ -161,12 +218,15 @@ choose_batch(RetentionRun *run, Oid owner, bool *out_moved)
 	MemoryContext context = CurrentMemoryContext;
 	ArrayType  *tids = NULL;
 	DpRunAs		saved;
+	Oid			type = TEXTOID;
+	Datum		lower;
 	bool		isnull;
 	Datum		array;
 
 	*out_moved = false;
 	dp_runas_begin(&saved, owner, DP_RUNAS_STRICT_PATH);
-	execute_kept(&run->choose, run->choose_sql, TEXTOID, CStringGetTextDatum(run->lower));
+	lower = CStringGetTextDatum(run->lower);
+	execute_kept(&run->choose, run->choose_sql, 1, &type, &lower);
 	array = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	if (!isnull)
 	{
@@ -187,6 +247,8 @@ choose_batch(RetentionRun *run, Oid owner, bool *out_moved)
 static int64
 apply_batch(RetentionRun *run, Oid owner, ArrayType *tids)
 {
+	Oid			type = TIDARRAYOID;
+	Datum		chosen = PointerGetDatum(tids);
 	int64		rows;
 	DpRunAs		saved;
 
@@ -204,7 +266,7 @@ apply_batch(RetentionRun *run, Oid owner, ArrayType *tids)
 		dp_transact_query("SELECT dataprotect._retention_clear_children($1, $2, $3)", 3, types, values);
 	}
 	dp_runas_begin(&saved, owner, dp_runas_trigger_path(run->leaf));
-	execute_kept(&run->apply, run->apply_sql, TIDARRAYOID, PointerGetDatum(tids));
+	execute_kept(&run->apply, run->apply_sql, 1, &type, &chosen);
 	rows = (int64) SPI_processed;
 	dp_runas_end(&saved);
 	return rows;
@@ -215,15 +277,12 @@ static void
 batch_step(void *arg)
 {
 	RetentionRun *run = arg;
-	Oid			types[2] = {INT8OID, INT8OID};
-	Datum		values[2];
 	ArrayType  *tids = NULL;
 	bool		moved = false;
 	int64		rows = 0;
 
 	run->more = false;
-	/* holds placed from now on wait for this batch; earlier ones are seen */
-	dp_transact_query("LOCK TABLE dataprotect.hold IN SHARE MODE", 0, NULL, NULL);
+	lock_holds();
 	if (!prepare_statements(run))
 		return;
 	{
@@ -238,10 +297,7 @@ batch_step(void *arg)
 	}
 	if (tids == NULL)
 		return;
-	values[0] = Int64GetDatum(run->id);
-	values[1] = Int64GetDatum(rows);
-	dp_transact_query("UPDATE dataprotect.retention_run r SET rows_done = r.rows_done + $2 WHERE r.id = $1",
-					  2, types, values);
+	add_to_count(run, rows);
 	/* rows that a trigger kept must not be tried for ever */
 	run->more = rows > 0 || moved;
 }
@@ -256,7 +312,7 @@ drop_step(void *arg)
 	char	   *more;
 
 	values[0] = Int64GetDatum(run->id);
-	dp_transact_query("LOCK TABLE dataprotect.hold IN SHARE MODE", 0, NULL, NULL);
+	lock_holds();
 	more = dp_transact_query("SELECT dataprotect._retention_drop_next($1)"
 							 " FROM dataprotect.retention_run r JOIN dataprotect.retention_policy p ON p.id = r.policy"
 							 " WHERE r.id = $1 AND p.state = 'active'", 1, types, values);
@@ -391,6 +447,10 @@ run_policy(const char *name, int32 policy)
 	run.context = AllocSetContextCreate(PortalContext, "retention run", ALLOCSET_DEFAULT_SIZES);
 	failure = do_run(&run);
 	MemoryContextDelete(run.context);
+	if (run.look != NULL)
+		SPI_freeplan(run.look);
+	if (run.count != NULL)
+		SPI_freeplan(run.count);
 
 	values[0] = CStringGetTextDatum(psprintf(INT64_FORMAT, run.id));
 	values[1] = CStringGetTextDatum(failure ? "error" : "ok");
