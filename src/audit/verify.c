@@ -133,6 +133,14 @@ check_end(Verdict *verdict)
 				   "the newest records are missing: the ring file remembers a later one");
 }
 
+/* Is there anything that only a chained log leaves behind? */
+static bool
+log_has_traces(void)
+{
+	return SPI_execute("SELECT FROM dataprotect.audit_head UNION ALL SELECT FROM dataprotect.audit_record LIMIT 1",
+					   true, 1) == SPI_OK_SELECT && SPI_processed > 0;
+}
+
 Datum
 dp_audit_verify(PG_FUNCTION_ARGS)
 {
@@ -153,6 +161,8 @@ dp_audit_verify(PG_FUNCTION_ARGS)
 		check_rows(&verdict);
 		check_end(&verdict);
 	}
+	else if (log_has_traces())
+		find_fault(&verdict, 1, "the key of the log's chain is missing");
 	SPI_finish();
 	MemoryContextSwitchTo(caller);
 	values[0] = BoolGetDatum(verdict.first_bad == 0);

@@ -154,6 +154,7 @@ dp_worker_configure_session(void)
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
 		{"session_replication_role", "origin"},
+		{"synchronous_commit", "local"},
 		{"statement_timeout", "0"},
 		{"lock_timeout", "10s"},
 		{"idle_in_transaction_session_timeout", "0"},

@@ -101,6 +101,15 @@ CREATE TABLE dataprotect.subject_key (
 );
 COMMENT ON TABLE dataprotect.subject_key IS 'which key was claimed for which account under which named key';
 
+CREATE TABLE dataprotect.suspended_subject (
+    account_type text NOT NULL,
+    subject text NOT NULL,
+    suspended_at timestamptz NOT NULL DEFAULT now(),
+    reason text,
+    PRIMARY KEY (account_type, subject)
+);
+COMMENT ON TABLE dataprotect.suspended_subject IS 'accounts whose keys are suspended: no key is claimed for them meanwhile';
+
 CREATE TABLE dataprotect.tombstone (
     account_type text NOT NULL,
     subject text NOT NULL,
@@ -116,6 +125,7 @@ SELECT pg_catalog.pg_extension_config_dump('dataprotect.key', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.key_family_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.key_version', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.subject_key', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.suspended_subject', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.tombstone', '');
 
 -- Effects of any change reach every backend after commit.

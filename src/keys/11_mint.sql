@@ -155,6 +155,7 @@ CREATE FUNCTION dataprotect._mint_spares(key_family int4, n int4) RETURNS text
         SELECT w.key_id, k.family, 3, 1, k.epoch, 'p', w.wrapped
         FROM dataprotect.key k, generate_series(1, n) g, LATERAL dataprotect._wrap_new(k.epoch, 3::int2, 1 + 0 * g) w
         WHERE k.family = key_family AND k.state = 'a'
+        FOR SHARE OF k
         RETURNING key_id)
     SELECT string_agg(key_id::text, ',') FROM minted
 $$;

@@ -103,12 +103,14 @@ CREATE FUNCTION dataprotect._mint_rewrap(key_family int4, uris text[]) RETURNS i
 DECLARE
     v_epoch int8 := dataprotect._mint_epoch(uris);
     v_rows int4;
+    v_from int8;
 BEGIN
+    -- Nothing is minted for the key meanwhile.
+    SELECT k.epoch INTO STRICT v_from FROM dataprotect.key k WHERE k.family = key_family FOR UPDATE;
     -- The system's keys go with the root that they are under.
     UPDATE dataprotect.key_version v
         SET wrapped = dataprotect._rewrap(v.key_id, v.wrapped, v.purpose, v.version, v.epoch, v_epoch), epoch = v_epoch
-        WHERE v.family = 0 AND v.epoch <> v_epoch
-          AND v.epoch = (SELECT k.epoch FROM dataprotect.key k WHERE k.family = key_family FOR UPDATE);
+        WHERE v.family = 0 AND v.epoch <> v_epoch AND v.epoch = v_from;
     UPDATE dataprotect.key_version v
         SET wrapped = dataprotect._rewrap(v.key_id, v.wrapped, v.purpose, v.version, v.epoch, v_epoch), epoch = v_epoch
         WHERE v.family = key_family AND v.wrapped IS NOT NULL AND v.epoch <> v_epoch;
@@ -213,16 +215,19 @@ CREATE FUNCTION dataprotect.drill(OUT key name, OUT kms_uri text, OUT ok bool, O
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     FOR drill.key, drill.kms_uri, drill.detail IN
-        SELECT k.name, u.uri, dataprotect._epoch_probe(e.key_id, u.n::int4)
-        FROM dataprotect.key k JOIN dataprotect.epoch e ON e.key_id = k.epoch,
+        SELECT used.name, u.uri, dataprotect._epoch_probe(e.key_id, u.n::int4)
+        FROM (SELECT DISTINCT coalesce(k.name, 'system') AS name, v.epoch
+              FROM dataprotect.key_version v LEFT JOIN dataprotect.key k ON k.family = v.family
+              WHERE v.wrapped IS NOT NULL) used
+             JOIN dataprotect.epoch e ON e.key_id = used.epoch,
              unnest(e.kms_uri) WITH ORDINALITY u(uri, n)
-        WHERE k.state <> 'd' ORDER BY k.name, u.n
+        ORDER BY used.name, e.epoch, u.n
     LOOP
         drill.ok := drill.detail = '';
         drill.detail := nullif(drill.detail, '');
         RETURN NEXT;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION dataprotect.drill() IS 'opens every key from each of its KMS URIs and says which could not be opened';
+COMMENT ON FUNCTION dataprotect.drill() IS 'opens, from each of its KMS URIs, every epoch key that a key (the system''s own included) is wrapped under';
 REVOKE ALL ON FUNCTION dataprotect.drill() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dataprotect.drill() TO dataprotect_admin;

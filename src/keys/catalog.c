@@ -55,8 +55,8 @@
 #define Anum_subject_subject		3
 #define Anum_subject_key_id			4
 
-#define Anum_tombstone_account_type 1
-#define Anum_tombstone_subject		2
+#define Anum_account_type			1
+#define Anum_account_subject		2
 
 /* Called for each row found; returns whether to go on. */
 typedef bool (*RowReader) (TupleDesc desc, HeapTuple tuple, void *out);
@@ -346,18 +346,31 @@ read_nothing(TupleDesc desc, HeapTuple tuple, void *arg)
 	return false;
 }
 
-bool
-dp_catalog_has_tombstone(const char *account_type, const char *subject)
+/* Both tables begin with the account's type and id, their primary key. */
+static bool
+has_account_row(const char *table, const char *index, const char *account_type, const char *subject)
 {
 	ScanKeyData key[2];
 
-	ScanKeyInit(&key[0], Anum_tombstone_account_type, BTEqualStrategyNumber, F_TEXTEQ,
+	ScanKeyInit(&key[0], Anum_account_type, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(account_type));
-	ScanKeyInit(&key[1], Anum_tombstone_subject, BTEqualStrategyNumber, F_TEXTEQ,
+	ScanKeyInit(&key[1], Anum_account_subject, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(subject));
 	key[0].sk_collation = DEFAULT_COLLATION_OID;
 	key[1].sk_collation = DEFAULT_COLLATION_OID;
-	return scan_rows("tombstone", "tombstone_pkey", 2, key, read_nothing, NULL);
+	return scan_rows(table, index, 2, key, read_nothing, NULL);
+}
+
+bool
+dp_catalog_has_tombstone(const char *account_type, const char *subject)
+{
+	return has_account_row("tombstone", "tombstone_pkey", account_type, subject);
+}
+
+bool
+dp_catalog_is_suspended(const char *account_type, const char *subject)
+{
+	return has_account_row("suspended_subject", "suspended_subject_pkey", account_type, subject);
 }
 
 static bool

@@ -44,6 +44,7 @@ extern bool dp_catalog_read_system(DpSystemKeys *out);
 extern bool dp_catalog_read_subject(int32 family, const char *account_type, const char *subject,
 									uint64 *out_key_id);
 extern bool dp_catalog_has_tombstone(const char *account_type, const char *subject);
+extern bool dp_catalog_is_suspended(const char *account_type, const char *subject);
 extern bool dp_catalog_in_lockdown(void);
 extern void dp_catalog_database_uid(uint8 out[16]);
 

@@ -192,8 +192,20 @@ insert_claim(int32 family, const char *account_type, const char *subject, uint64
 }
 
 static void
-refuse_tombstone(const char *account_type, const char *subject)
+report_suspended(void)
 {
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the keys of this account are suspended or destroyed"),
+			 errdetail("Nothing can be written for an account that asked for its deletion."),
+			 errhint("Cancel the deletion first: see dataprotect.deletion_requests.")));
+}
+
+static void
+refuse_closed(const char *account_type, const char *subject)
+{
+	if (dp_catalog_is_suspended(account_type, subject))
+		report_suspended();
 	if (dp_catalog_has_tombstone(account_type, subject))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -203,9 +215,9 @@ refuse_tombstone(const char *account_type, const char *subject)
 }
 
 /*
- * Claims of an account and its destruction exclude each other until the end of
- * the transaction: the destroyer (_subject_destroy, exclusive) sees every claim
- * or the claimer (shared) sees the tombstone.  The lock is by one of 64 hash
+ * Claims of an account and its suspension or destruction exclude each other until
+ * the end of the transaction: _subject_suspend and _subject_destroy (exclusive)
+ * see every claim, or the claimer (shared) sees that the account is closed.  The lock is by one of 64 hash
  * classes of accounts, so that a load of many new accounts takes few locks.
  */
 static void
@@ -220,10 +232,10 @@ claim(const DpFamily *family, const char *account_type, const char *subject)
 {
 	uint64		key_id;
 
-	refuse_tombstone(account_type, subject);
+	refuse_closed(account_type, subject);
 	key_id = take_spare(family->family);
 	lock_subject(account_type, subject);
-	refuse_tombstone(account_type, subject);
+	refuse_closed(account_type, subject);
 	if (insert_claim(family->family, account_type, subject, key_id))
 		return key_id;
 	/* Somebody else's claim committed while we waited for it. */
@@ -268,9 +280,5 @@ dp_keys_for_subject(const DpFamily *family, const char *account_type, const char
 	if (fresh)
 		key_id = claim(&copy, account_type, subject);
 	if (dp_keys_get(key_id, DP_USE_READ, false, out) != DP_KEY_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the account's key under \"%s\" is suspended or destroyed", NameStr(copy.name)),
-				 errdetail("Nothing can be written for an account that asked for its deletion."),
-				 errhint("Cancel the deletion first: see dataprotect.deletion_requests.")));
+		report_suspended();
 }

@@ -54,18 +54,29 @@ PG_FUNCTION_INFO_V1(dp_concat_eb);
 PG_FUNCTION_INFO_V1(dp_concat_be);
 
 #define UNREADABLE_TEXT "****"
+#define WARNED_MAX 64			/* keys named by the warnings of one statement */
 
 void
 dp_io_warn_unreadable(int32 family)
 {
-	static TimestampTz last_statement = 0;
-	static int32 last_family = 0;
-	TimestampTz statement = GetCurrentStatementStartTimestamp();
+	static TimestampTz warned_statement = 0;
+	static int32 warned[WARNED_MAX];
+	static int	n_warned = 0;
+	int			i;
 
-	if (statement == last_statement && family == last_family)
+	if (warned_statement != GetCurrentStatementStartTimestamp())
+	{
+		warned_statement = GetCurrentStatementStartTimestamp();
+		n_warned = 0;
+	}
+	for (i = 0; i < n_warned; i++)
+	{
+		if (warned[i] == family)
+			return;
+	}
+	if (n_warned == WARNED_MAX)
 		return;
-	last_statement = statement;
-	last_family = family;
+	warned[n_warned++] = family;
 	ereport(WARNING,
 			(errcode(ERRCODE_WARNING),
 			 errmsg("values under key \"%s\" are unreadable",
@@ -278,33 +289,30 @@ family_mask(int32 family)
 	return &mask;
 }
 
-static inline void
-count_opening(const DpValue *value)
-{
-	if (!value->literal)
-		dp_audit_opening(value->family, NameStr(dp_keys_family(value->family)->name));
-}
-
 /*
- * Open for showing: counts in the audit log, except literals.  False where the
- * key is unreadable.
+ * Count an opening in the audit log, except of literals.  False where the key is
+ * unreadable.  The key comes first: where its KMS is away, the error names this
+ * key and not that of the audit log, and what cannot be read is not counted.
  */
-static bool
-open_to_show(const DpTypeInfo *info, const DpValue *value, Datum *out)
+static inline bool
+count_opening(const DpValue *value)
 {
 	DpKey		key;
 
-	/*
-	 * The key first: where its KMS is away, the error names this key and not
-	 * that of the audit log, and what cannot be read is not counted as read.
-	 */
-	if (!value->literal)
-	{
-		if (dp_keys_get(value->env.key_id, DP_USE_READ, DP_IN_COMPARATOR(), &key) != DP_KEY_OK)
-			return false;
-		dp_audit_opening(value->family, NameStr(dp_keys_family(value->family)->name));
-	}
-	return dp_value_open(info, value, DP_USE_READ, DP_IN_COMPARATOR(), out);
+	if (value->literal)
+		return true;
+	if (dp_keys_get(value->env.key_id, DP_USE_READ, DP_IN_COMPARATOR(), &key) != DP_KEY_OK)
+		return false;
+	dp_audit_opening(value->family, NameStr(dp_keys_family(value->family)->name));
+	return true;
+}
+
+/* Open for showing; false where the key is unreadable. */
+static bool
+open_to_show(const DpTypeInfo *info, const DpValue *value, Datum *out)
+{
+	return count_opening(value) &&
+		dp_value_open(info, value, DP_USE_READ, DP_IN_COMPARATOR(), out);
 }
 
 static void
@@ -400,10 +408,8 @@ show_as_text(const DpTypeInfo *info, const DpValue *value)
 			break;
 	}
 	if (info->encoding == DP_ENC_TEXT)
-	{
-		count_opening(value);
-		readable = dp_value_open_text(info, value, DP_USE_READ, DP_IN_COMPARATOR(), &result);
-	}
+		readable = count_opening(value) &&
+			dp_value_open_text(info, value, DP_USE_READ, DP_IN_COMPARATOR(), &result);
 	else if ((readable = open_to_show(info, value, &plain)))
 	{
 		result = OutputFunctionCall(unconstify(FmgrInfo *, &info->base_out), plain);
@@ -502,11 +508,20 @@ dp_coerce(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(result);
 }
 
-/* Detoasted base value; *copied: the caller disposes of it. */
+/* A base value that is not compressed or stored out of line. */
 static Datum
 detoast_base(const DpTypeInfo *info, Datum value)
 {
 	return info->base_len == -1 ? PointerGetDatum(PG_DETOAST_DATUM_PACKED(value)) : value;
+}
+
+static bool
+is_armored_text(const void *datum)
+{
+	Size		prefix = strlen(DP_ARMOR_PREFIX);
+
+	return VARSIZE_ANY_EXHDR(datum) >= prefix &&
+		memcmp(VARDATA_ANY(datum), DP_ARMOR_PREFIX, prefix) == 0;
 }
 
 /* Cast (base or a type that casts to it, typmod, explicit) -> encrypted. */
@@ -525,6 +540,13 @@ dp_from_base(PG_FUNCTION_ARGS)
 	info = fcinfo->flinfo->fn_extra;
 	plain = dp_io_convert(argtype, info->base_oid, plain, PG_GET_COLLATION());
 	plain = detoast_base(info, plain);
+	if (info->encoding == DP_ENC_TEXT && is_armored_text(DatumGetPointer(plain)))
+	{
+		/* Parameters of drivers come this way, declared as text or varchar. */
+		if (dp_guc_input != DP_INPUT_CIPHERTEXT)
+			refuse_ciphertext();
+		PG_RETURN_POINTER(accept_ciphertext(text_to_cstring((text *) DatumGetPointer(plain)), info));
+	}
 	plain = apply_base_modifier(info, plain, typmod, PG_GETARG_BOOL(2));
 	PG_RETURN_POINTER(seal_for(info, plain, typmod));
 }

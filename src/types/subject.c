@@ -111,11 +111,14 @@ seal_column(TriggerData *trigger, Form_pg_attribute att, const char *account_typ
 	/* The row's own values move with it when its account id changes. */
 	if (purpose == DP_PURPOSE_SUBJECT && !(old->datum != NULL && same_envelope(&value, old->datum)))
 		report_paste(RelationGetRelationName(trigger->tg_relation), NameStr(att->attname));
-	if (!dp_value_open(info, &value, DP_USE_MAINTAIN, false, &plain))
+	/* Moving to another account must not bring an unreadable value back. */
+	if (!dp_value_open(info, &value,
+					   purpose == DP_PURPOSE_SUBJECT ? DP_USE_READ : DP_USE_MAINTAIN, false, &plain))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a value of column \"%s\" cannot be sealed for its account because its key is destroyed",
-						NameStr(att->attname))));
+				 errmsg("a value of column \"%s\" cannot be sealed for its account because its key is suspended or destroyed",
+						NameStr(att->attname)),
+				 errhint("An account that asked for its deletion keeps its rows: see dataprotect.deletion_requests.")));
 	/* Which envelope it got would tell a writer whether he guessed right. */
 	if (old->datum != NULL && subject_key != 0 && old->value.env.key_id == subject_key &&
 		dp_access_privilege(family) >= DP_PRIV_SEARCH &&
