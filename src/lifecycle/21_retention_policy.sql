@@ -211,6 +211,37 @@ COMMENT ON FUNCTION dataprotect._retention_check_options(interval, text, jsonb) 
     'how often a policy runs, or an error where its action and options do not fit';
 REVOKE ALL ON FUNCTION dataprotect._retention_check_options(interval, text, jsonb) FROM PUBLIC;
 
+-- The relation that has the age column: rel itself, or the only view of the same
+-- owner that shows rel's rows with such a column.
+CREATE FUNCTION dataprotect._retention_age_source(rel regclass, age_column name) RETURNS regclass
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    views regclass[];
+BEGIN
+    IF EXISTS (SELECT 1 FROM pg_attribute a
+                WHERE a.attrelid = rel AND a.attname = age_column AND a.attnum > 0 AND NOT a.attisdropped) THEN
+        RETURN rel;
+    END IF;
+    SELECT array_agg(DISTINCT v.oid::regclass) INTO views
+      FROM pg_depend d
+      JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+      JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
+      JOIN pg_class t ON t.oid = rel AND t.relowner = v.relowner
+      JOIN pg_attribute a ON a.attrelid = v.oid AND a.attname = age_column
+     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = rel
+       AND pg_relation_is_updatable(v.oid, false) & 16 <> 0;    -- rows can be deleted through it
+    IF cardinality(views) = 1 AND (dataprotect._age_expression(views[1], age_column)).base = rel THEN
+        RAISE NOTICE USING MESSAGE = format('age column "%s" of relation "%s" is that of view "%s"', age_column, rel, views[1]);
+        RETURN views[1];
+    END IF;
+    RETURN rel;
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_age_source(regclass, name) IS
+    'the table, or the one view over it, that has an age column';
+REVOKE ALL ON FUNCTION dataprotect._retention_age_source(regclass, name) FROM PUBLIC;
+
 CREATE FUNCTION dataprotect.create_retention_policy(name text, rel regclass, age_column name, keep interval,
         action text, options jsonb = '{}') RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -229,8 +260,9 @@ BEGIN
             MESSAGE = 'a retention policy needs a name, a table, an age column, a time to keep and an action';
     END IF;
     schedule := dataprotect._retention_check_options(keep, action, options);
-    age := dataprotect._age_expression(rel, age_column);
     PERFORM dataprotect._check_table_right(rel);
+    rel := dataprotect._retention_age_source(rel, age_column);
+    age := dataprotect._age_expression(rel, age_column);
     PERFORM dataprotect._check_table_right(age.base);
     expression := age.expression;
     IF age.type IN (SELECT r.rngtypid FROM pg_range r

@@ -39,7 +39,12 @@ sql('CREATE INDEX ON public.payment (rental_id)');
 psql_fails($node, 'pagila', "$new('rental', 'legacy.rental', 'rental_date', '$keep', 'delete')",
 	qr/does not say what happens to rows of "public.payment".*payment_p2007_0\d_rental_id_fkey/s,
 	'a foreign key of single partitions restricts');
-sql("$new('rental', 'legacy.rental', 'rental_date', '$keep', 'delete', '$rule')");
+sql("$new('by range', 'public.rental', 'rental_period', '$keep', 'delete', '$rule')");
+sql("$new('by view', 'legacy.rental', 'rental_date', '$keep', 'delete', '$rule')");
+sql("$new('rental', 'rental', 'rental_date', '$keep', 'delete', '$rule')");
+is(sql('SELECT count(DISTINCT rows_due) FROM dataprotect.retention_policies'), '1',
+	'the range, the view, and the table by the column of its view are the same policy');
+sql("DELETE FROM dataprotect.retention_policy WHERE name LIKE 'by %'");
 my ($rentals, $due) = split /\|/, sql("SELECT (SELECT count(*) FROM public.rental), rows_due FROM dataprotect.retention_policies");
 cmp_ok($due, '>', 5000, 'half of the rentals are due');
 is(sql("SELECT rel, rows > 0 FROM dataprotect.preview_retention('rental') WHERE rel::text ~ 'payment'"), 'payment|t',
