@@ -36,6 +36,7 @@ my @rules = (
 	[ 'banned-call', \&check_banned_call, 'no unsafe, shelling-out or predictable function' ],
 	[ 'secret-compare', \&check_secret_compare, 'secrets are compared in constant time' ],
 	[ 'version-test', \&check_version_test, 'only base/compat.h tests the version of PostgreSQL' ],
+	[ 'moved-macros', \&check_moved_macros, 'what moved between versions comes by base/compat.h' ],
 	[ 'guc-order', \&check_guc_order, 'settings are defined in base/guc.c, sorted, with the prefix reserved' ],
 	[ 'guc-documented', \&check_guc_documented, 'every setting is explained in README.md' ],
 	[ 'message-style', \&check_message_style, 'messages follow PostgreSQL\'s style, with an SQLSTATE' ],
@@ -305,6 +306,35 @@ sub check_version_test
 	for my $file (grep { $_ ne 'src/base/compat.h' } c_files())
 	{
 		push @findings, "$file:$_->[0]: tests $_->[1]" for occurrences($file, qr/\b(PG_VERSION_NUM|PG_MAJORVERSION\w*)\b/);
+	}
+	return @findings;
+}
+
+# Files of ours that a file includes, itself included, all the way down.
+sub included_files
+{
+	my ($file, $seen) = @_;
+	return if $seen->{$file}++;
+	for my $use (occurrences($file, qr/^[ \t]*#[ \t]*include[ \t]*"([^"]+)"/m, 1))
+	{
+		included_files("src/$use->[1]", $seen) if -f "src/$use->[1]";
+	}
+	return;
+}
+
+# The macros of varlena values were part of postgres.h up to 15, where a
+# missing include goes unnoticed.
+sub check_moved_macros
+{
+	my @findings;
+	for my $file (files(qr/\.c$/, 'src'))
+	{
+		my ($use) = occurrences($file, qr/\b((?:SET_)?VAR(?:SIZE|DATA|ATT|TAG)(?:_\w+)?)\s*\(/);
+		next if !$use;
+		my %seen;
+		included_files($file, \%seen);
+		push @findings, "$file:$use->[0]: uses $use->[1]() and does not include base/compat.h"
+		  if !$seen{'src/base/compat.h'};
 	}
 	return @findings;
 }

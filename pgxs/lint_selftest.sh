@@ -146,6 +146,9 @@ sees secret-compare "memcmp of a tag"
 printf '#if PG_VERSION_NUM >= 160000\n#endif\n' | append src/keys/high.c
 sees version-test "a version test outside compat.h"
 
+printf '#define VARSIZE(p) 0\nint\tdp_size = VARSIZE(0);\n' | append src/keys/high.c
+sees moved-macros "a varlena macro without base/compat.h"
+
 sed -i 's/a_first/c_third/' "$tree/src/base/guc.c"
 sees guc-order "settings out of order"
 

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "audit/batch.h"
+#include "base/compat.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "audit/chain.h"
+#include "base/compat.h"
 #include "catalog/pg_type.h"
 #include "events/ring.h"
 #include "port/pg_bswap.h"

@@ -20,6 +20,7 @@
 #include "audit/batch.h"
 #include "audit/collector.h"
 #include "audit/segment.h"
+#include "base/compat.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"

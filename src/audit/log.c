@@ -8,6 +8,7 @@
 #include "access/htup_details.h"
 #include "audit/audit_workers.h"
 #include "audit/collector.h"
+#include "base/compat.h"
 #include "base/worker.h"
 #include "catalog/pg_type.h"
 #include "events/event.h"

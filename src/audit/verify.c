@@ -12,6 +12,7 @@
 
 #include "access/htup_details.h"
 #include "audit/collector.h"
+#include "base/compat.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "base/compat.h"
 #include "base/secret.h"
 #include "base/worker.h"
 #include "catalog/pg_type.h"

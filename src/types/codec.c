@@ -6,6 +6,7 @@
 
 #include <math.h>
 
+#include "base/compat.h"
 #include "base/secret.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
