@@ -1,12 +1,12 @@
 /*
  * compare.c
- *	  Comparison, ordering and hashing of encrypted values.
+ *	  Comparison and ordering of encrypted values.
  *
  * Operators exist for encrypted against encrypted (ee), encrypted against base
  * (eb) and base against encrypted (be); the base side may also be char(n) or
- * name where the base type is text (varchar comes as text).  Every call checks the current role's
- * privilege on the key of every value it would open, except calls by index
- * maintenance (context.c):
+ * name where the base type is text (varchar comes as text).  Every call checks
+ * the current role's privilege on the key of every value it would open, except
+ * calls by index maintenance (context.c):
  *
  *	=  with a constant or parameter that
  *	   is no stored value itself			search
@@ -23,60 +23,23 @@
 #include "base/compat.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "types/context.h"
 #include "types/io.h"
 #include "types/opened.h"
+#include "types/operand.h"
 #include "types/types.h"
 #include "types/value.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
-typedef enum Comparison
-{
-	CMP_EQ,
-	CMP_NE,
-	CMP_LT,
-	CMP_LE,
-	CMP_GT,
-	CMP_GE,
-	CMP_ORDER					/* three-way */
-} Comparison;
-
-/* Which arguments are encrypted. */
-typedef enum Sides
-{
-	SIDES_EE,
-	SIDES_EB,
-	SIDES_BE
-} Sides;
-
-/* One operand on its way to a plaintext. */
-typedef struct Operand
-{
-	bool		encrypted;
-	DpValue		value;			/* where encrypted */
-	Datum		plain;
-	bool		opened;			/* plain is ours to dispose of */
-	bool		remembered;		/* plain is the sort's */
-	bool		readable;
-} Operand;
-
-/* What fn_extra holds here. */
-typedef struct CallState
-{
-	const DpTypeInfo *info;
-	Oid			base_arg;		/* declared type of the base side, or invalid */
-} CallState;
-
 /* One comparison: what, by whom, for what. */
 typedef struct Call
 {
 	DpOpened   *opened;			/* within a sort: values it has opened, or NULL */
-	const CallState *state;
-	Sides		sides;
-	Comparison	comparison;
+	const DpCallState *state;
+	DpSides		sides;
+	DpComparison	comparison;
 	bool		maintenance;
 	FmgrInfo   *flinfo;			/* NULL within a sort */
 	Oid			collation;
@@ -84,103 +47,28 @@ typedef struct Call
 	Datum		right;
 } Call;
 
-static CallState *
-call_state(FunctionCallInfo fcinfo, Sides sides)
-{
-	CallState  *state = fcinfo->flinfo->fn_extra;
-	DpSignature signature;
-
-	if (state != NULL)
-		return state;
-	signature = *dp_typeinfo_signature(fcinfo->flinfo->fn_oid);
-	state = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(CallState));
-	state->info = dp_typeinfo_get(signature.argtypes[sides == SIDES_BE ? 1 : 0]);
-	if (sides != SIDES_EE)
-		state->base_arg = signature.argtypes[sides == SIDES_BE ? 0 : 1];
-	fcinfo->flinfo->fn_extra = state;
-	return state;
-}
-
-static Datum
-base_operand(const CallState *state, Datum value)
-{
-	/* char(n) loses its trailing blanks, as its own comparison with text does. */
-	if (state->base_arg == BPCHAROID)
-		return DirectFunctionCall1(rtrim1, value);
-	if (state->base_arg == NAMEOID)
-		return DirectFunctionCall1(name_text, value);
-	if (state->info->base_len == -1)
-		return PointerGetDatum(PG_DETOAST_DATUM_PACKED(value));
-	return value;
-}
-
-/*
- * May the current role compare this value here?  Reports denial by an error,
- * which names the key only.
- */
-static void
-check_comparison(FmgrInfo *flinfo, const Operand *op, const Operand *other, int other_arg,
-				 Comparison comparison)
-{
-	DpPrivilege privilege;
-
-	if (!op->encrypted || op->value.literal)
-		return;
-	privilege = dp_access_privilege(op->value.family);
-	if (privilege == DP_PRIV_REVEAL)
-		return;
-	if (privilege == DP_PRIV_SEARCH && comparison == CMP_EQ && other != NULL &&
-		(!other->encrypted || other->value.literal) && flinfo != NULL && flinfo->fn_expr != NULL && get_fn_expr_arg_stable(flinfo, other_arg))
-		return;
-	dp_access_denied(op->value.family, comparison == CMP_EQ ? "search" : "reveal");
-}
-
-static void
-count_comparison(const Operand *op)
-{
-	if (op->encrypted && !op->value.literal)
-		dp_audit_comparing(op->value.family, NameStr(dp_keys_family(op->value.family)->name));
-}
-
-static void
-open_operand(const DpTypeInfo *info, Operand *op, DpKeyUse use)
-{
-	if (!op->encrypted || op->remembered)
-		op->readable = true;
-	else
-		op->readable = op->opened =
-			dp_value_open(info, &op->value, use, DP_IN_COMPARATOR(), &op->plain);
-}
-
 /* The same within a sort, which keeps what it has opened for a while. */
 static void
-open_sorted(const Call *call, Operand *op, DpKeyUse use)
+open_sorted(const Call *call, DpOperand *op, DpKeyUse use)
 {
 	MemoryContext old_context;
 
 	if (call->opened == NULL || op->remembered)
 	{
-		open_operand(call->state->info, op, use);
+		dp_operand_open(call->state->info, op, use);
 		return;
 	}
 	old_context = MemoryContextSwitchTo(dp_opened_context(call->opened));
-	open_operand(call->state->info, op, use);
+	dp_operand_open(call->state->info, op, use);
 	MemoryContextSwitchTo(old_context);
 }
 
 static void
-close_sorted(const Call *call, Operand *op)
+close_sorted(const Call *call, DpOperand *op)
 {
 	if (op->opened &&
 		!(call->opened != NULL && dp_opened_keep(call->opened, &op->value, op->plain)))
 		dp_value_dispose(call->state->info, op->plain);
-}
-
-static void
-close_operand(const DpTypeInfo *info, Operand *op)
-{
-	if (op->opened)
-		dp_value_dispose(info, op->plain);
 }
 
 /* Order of two readable plaintexts; equality where only that is asked for. */
@@ -215,14 +103,14 @@ literal_token(const DpTypeInfo *info, const struct varlena *datum, uint8 out[DP_
 
 /* Token of a stored value, a literal or a base value; false where there is none. */
 static bool
-stored_token(const CallState *state, bool encrypted, Datum arg, uint8 out[DP_TOKEN_LEN])
+stored_token(const DpCallState *state, bool encrypted, Datum arg, uint8 out[DP_TOKEN_LEN])
 {
 	struct varlena *v;
 	DpEnvelope	env;
 
 	if (!encrypted)
 	{
-		dp_value_token(state->info, base_operand(state, arg), out);
+		dp_value_token(state->info, dp_operand_base(state, arg), out);
 		return true;
 	}
 	v = (struct varlena *) PG_DETOAST_DATUM_PACKED(arg);
@@ -253,29 +141,10 @@ compare_stored_tokens(const Call *call, int *out)
 }
 
 static void
-fill_operand(Operand *op, bool encrypted, const CallState *state, DpOpened *opened, Datum arg)
-{
-	struct varlena *datum;
-
-	op->encrypted = encrypted;
-	op->opened = op->remembered = false;
-	if (!encrypted)
-	{
-		op->plain = base_operand(state, arg);
-		return;
-	}
-	datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(arg);
-	if (opened != NULL && dp_opened_find(opened, datum, &op->value, &op->plain))
-		op->remembered = true;
-	else
-		dp_value_parse(datum, DP_IN_COMPARATOR(), &op->value);
-}
-
-static void
-fill_call(Call *call, FunctionCallInfo fcinfo, Sides sides, Comparison comparison)
+fill_call(Call *call, FunctionCallInfo fcinfo, DpSides sides, DpComparison comparison)
 {
 	call->opened = NULL;
-	call->state = call_state(fcinfo, sides);
+	call->state = dp_operand_call_state(fcinfo, sides);
 	call->sides = sides;
 	call->comparison = comparison;
 	call->maintenance = dp_context_is_maintenance(fcinfo);
@@ -286,16 +155,16 @@ fill_call(Call *call, FunctionCallInfo fcinfo, Sides sides, Comparison compariso
 }
 
 static void
-fill_operands(const Call *call, Operand *left, Operand *right)
+fill_operands(const Call *call, DpOperand *left, DpOperand *right)
 {
-	fill_operand(left, call->sides != SIDES_BE, call->state, call->opened, call->left);
-	fill_operand(right, call->sides != SIDES_EB, call->state, call->opened, call->right);
+	dp_operand_fill(left, call->sides != SIDES_BE, call->state, call->opened, call->left);
+	dp_operand_fill(right, call->sides != SIDES_EB, call->state, call->opened, call->right);
 	if (call->maintenance)
 		return;
-	check_comparison(call->flinfo, left, right, 1, call->comparison);
-	check_comparison(call->flinfo, right, left, 0, call->comparison);
-	count_comparison(left);
-	count_comparison(right);
+	dp_operand_check(call->flinfo, left, right, 1, call->comparison);
+	dp_operand_check(call->flinfo, right, left, 0, call->comparison);
+	dp_operand_count(left);
+	dp_operand_count(right);
 }
 
 /*
@@ -327,8 +196,8 @@ compare(const Call *call, int *out)
 	const DpTypeInfo *info = call->state->info;
 	bool		equality = call->comparison == CMP_EQ || call->comparison == CMP_NE;
 	DpKeyUse	use = call->maintenance ? DP_USE_MAINTAIN : DP_USE_READ;
-	Operand		left;
-	Operand		right;
+	DpOperand		left;
+	DpOperand		right;
 	bool		known = true;
 
 	if (equality && call->maintenance && compare_stored_tokens(call, out))
@@ -357,7 +226,7 @@ compare(const Call *call, int *out)
 }
 
 static Datum
-compare_bool(FunctionCallInfo fcinfo, Sides sides, Comparison comparison)
+compare_bool(FunctionCallInfo fcinfo, DpSides sides, DpComparison comparison)
 {
 	Call		call;
 	int			order = 0;
@@ -412,116 +281,21 @@ DP_ORDERING(ee, SIDES_EE)
 DP_ORDERING(eb, SIDES_EB)
 DP_ORDERING(be, SIDES_BE)
 
-/* --- hashing --- */
-
-/* Hash of an encrypted value; unreadable ones share one. */
-static uint64
-hash_encrypted(FunctionCallInfo fcinfo)
-{
-	CallState  *state = call_state(fcinfo, SIDES_EE);
-	bool		maintenance = dp_context_is_maintenance(fcinfo);
-	Operand		op;
-	uint64		hash = 0;
-
-	fill_operand(&op, true, state, NULL, PG_GETARG_DATUM(0));
-	if (!maintenance)
-	{
-		check_comparison(NULL, &op, NULL, -1, CMP_ORDER);
-		count_comparison(&op);
-	}
-	open_operand(state->info, &op, maintenance ? DP_USE_MAINTAIN : DP_USE_READ);
-	if (op.readable)
-		hash = dp_value_hash(state->info, op.plain);
-	close_operand(state->info, &op);
-	return hash;
-}
-
-/*
- * Hash of a base value, for a scan of an index by one and for joins: the family
- * is found by the function's name's type, an argument of the wanted encrypted
- * type being impossible here.
- *
- * A scan of a hash index calls this with a new FmgrInfo each time: what the
- * function's arguments are is remembered for the function called last.
- */
-static const CallState *
-hash_base_state(Oid funcid)
-{
-	static CallState last;
-	static Oid	last_funcid = InvalidOid;
-	Oid			argtype;
-
-	if (likely(funcid == last_funcid))
-		return &last;
-	argtype = dp_typeinfo_signature(funcid)->argtypes[0];
-	last_funcid = InvalidOid;
-	last.base_arg = argtype;
-	if (argtype == VARCHAROID || argtype == BPCHAROID)
-		argtype = TEXTOID;
-	last.info = dp_typeinfo_get(dp_typeinfo_encrypted_over(argtype));
-	last_funcid = funcid;
-	return &last;
-}
-
-static uint64
-hash_base(FunctionCallInfo fcinfo)
-{
-	const CallState *state = hash_base_state(fcinfo->flinfo->fn_oid);
-
-	return dp_value_hash(state->info, base_operand(state, PG_GETARG_DATUM(0)));
-}
-
-static uint64
-with_seed(uint64 hash, int64 seed)
-{
-	return seed == 0 ? hash : hash_combine64(hash, (uint64) seed);
-}
-
-PG_FUNCTION_INFO_V1(dp_hash_e);
-PG_FUNCTION_INFO_V1(dp_hash_b);
-PG_FUNCTION_INFO_V1(dp_hash_extended_e);
-PG_FUNCTION_INFO_V1(dp_hash_extended_b);
-
-/* The 32-bit hash is the low half of the 64-bit one with seed 0. */
-Datum
-dp_hash_e(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_UINT32((uint32) hash_encrypted(fcinfo));
-}
-
-Datum
-dp_hash_b(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_UINT32((uint32) hash_base(fcinfo));
-}
-
-Datum
-dp_hash_extended_e(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_UINT64(with_seed(hash_encrypted(fcinfo), PG_GETARG_INT64(1)));
-}
-
-Datum
-dp_hash_extended_b(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_UINT64(with_seed(hash_base(fcinfo), PG_GETARG_INT64(1)));
-}
-
 /* --- the token order, of searchable values --- */
 
 /* Token of an operand: stored, or computed of a base value or a tokenless one. */
 static bool
-operand_token(const DpTypeInfo *info, Operand *op, DpKeyUse use, uint8 out[DP_TOKEN_LEN])
+operand_token(const DpTypeInfo *info, DpOperand *op, DpKeyUse use, uint8 out[DP_TOKEN_LEN])
 {
 	if (op->encrypted && op->value.env.token != NULL)
 	{
 		memcpy(out, op->value.env.token, DP_TOKEN_LEN);
 		return true;
 	}
-	open_operand(info, op, use);
+	dp_operand_open(info, op, use);
 	if (op->readable)
 		dp_value_token(info, op->plain, out);
-	close_operand(info, op);
+	dp_operand_close(info, op);
 	op->opened = false;
 	return op->readable;
 }
@@ -531,8 +305,8 @@ compare_tokens(const Call *call)
 {
 	const DpTypeInfo *info = call->state->info;
 	DpKeyUse	use = call->maintenance ? DP_USE_MAINTAIN : DP_USE_READ;
-	Operand		left;
-	Operand		right;
+	DpOperand		left;
+	DpOperand		right;
 	uint8		left_token[DP_TOKEN_LEN] = {0};
 	uint8		right_token[DP_TOKEN_LEN] = {0};
 	bool		left_known;
@@ -550,7 +324,7 @@ compare_tokens(const Call *call)
 }
 
 static int
-compare_token_arguments(FunctionCallInfo fcinfo, Sides sides)
+compare_token_arguments(FunctionCallInfo fcinfo, DpSides sides)
 {
 	Call		call;
 
@@ -579,22 +353,22 @@ PG_FUNCTION_INFO_V1(dp_cmp_bb);
 Datum
 dp_token_cmp_bb(PG_FUNCTION_ARGS)
 {
-	const CallState *state = hash_base_state(fcinfo->flinfo->fn_oid);
+	const DpCallState *state = dp_operand_base_state(fcinfo->flinfo->fn_oid);
 	uint8		left[DP_TOKEN_LEN];
 	uint8		right[DP_TOKEN_LEN];
 
-	dp_value_token(state->info, base_operand(state, PG_GETARG_DATUM(0)), left);
-	dp_value_token(state->info, base_operand(state, PG_GETARG_DATUM(1)), right);
+	dp_value_token(state->info, dp_operand_base(state, PG_GETARG_DATUM(0)), left);
+	dp_value_token(state->info, dp_operand_base(state, PG_GETARG_DATUM(1)), right);
 	PG_RETURN_INT32(memcmp(left, right, DP_TOKEN_LEN));
 }
 
 Datum
 dp_cmp_bb(PG_FUNCTION_ARGS)
 {
-	const CallState *state = hash_base_state(fcinfo->flinfo->fn_oid);
+	const DpCallState *state = dp_operand_base_state(fcinfo->flinfo->fn_oid);
 
-	PG_RETURN_INT32(compare_plain(state->info, base_operand(state, PG_GETARG_DATUM(0)),
-								  base_operand(state, PG_GETARG_DATUM(1)), PG_GET_COLLATION(), false));
+	PG_RETURN_INT32(compare_plain(state->info, dp_operand_base(state, PG_GETARG_DATUM(0)),
+								  dp_operand_base(state, PG_GETARG_DATUM(1)), PG_GET_COLLATION(), false));
 }
 
 PG_FUNCTION_INFO_V1(dp_token_lt_ee);
@@ -658,7 +432,7 @@ static Call *
 prepare_sort(SortSupport ssup, const DpTypeInfo *info)
 {
 	Call	   *call = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(Call));
-	CallState  *state = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(CallState));
+	DpCallState  *state = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(DpCallState));
 
 	state->info = info;
 	call->state = state;

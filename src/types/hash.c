@@ -1,0 +1,79 @@
+/*
+ * hash.c
+ *	  Hashes of encrypted values and of base values: for hash indexes, joins and
+ *	  groups.  A hash is a keyed PRF of the plaintext, the same for both.
+ */
+#include "postgres.h"
+
+#include "base/compat.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "types/context.h"
+#include "types/operand.h"
+#include "types/typeinfo.h"
+
+/* Hash of an encrypted value; unreadable ones share one. */
+static uint64
+hash_encrypted(FunctionCallInfo fcinfo)
+{
+	DpCallState  *state = dp_operand_call_state(fcinfo, SIDES_EE);
+	bool		maintenance = dp_context_is_maintenance(fcinfo);
+	DpOperand		op;
+	uint64		hash = 0;
+
+	dp_operand_fill(&op, true, state, NULL, PG_GETARG_DATUM(0));
+	if (!maintenance)
+	{
+		dp_operand_check(NULL, &op, NULL, -1, CMP_ORDER);
+		dp_operand_count(&op);
+	}
+	dp_operand_open(state->info, &op, maintenance ? DP_USE_MAINTAIN : DP_USE_READ);
+	if (op.readable)
+		hash = dp_value_hash(state->info, op.plain);
+	dp_operand_close(state->info, &op);
+	return hash;
+}
+
+static uint64
+hash_base(FunctionCallInfo fcinfo)
+{
+	const DpCallState *state = dp_operand_base_state(fcinfo->flinfo->fn_oid);
+
+	return dp_value_hash(state->info, dp_operand_base(state, PG_GETARG_DATUM(0)));
+}
+
+static uint64
+with_seed(uint64 hash, int64 seed)
+{
+	return seed == 0 ? hash : hash_combine64(hash, (uint64) seed);
+}
+
+PG_FUNCTION_INFO_V1(dp_hash_e);
+PG_FUNCTION_INFO_V1(dp_hash_b);
+PG_FUNCTION_INFO_V1(dp_hash_extended_e);
+PG_FUNCTION_INFO_V1(dp_hash_extended_b);
+
+/* The 32-bit hash is the low half of the 64-bit one with seed 0. */
+Datum
+dp_hash_e(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_UINT32((uint32) hash_encrypted(fcinfo));
+}
+
+Datum
+dp_hash_b(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_UINT32((uint32) hash_base(fcinfo));
+}
+
+Datum
+dp_hash_extended_e(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_UINT64(with_seed(hash_encrypted(fcinfo), PG_GETARG_INT64(1)));
+}
+
+Datum
+dp_hash_extended_b(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_UINT64(with_seed(hash_base(fcinfo), PG_GETARG_INT64(1)));
+}

@@ -1,0 +1,129 @@
+/*
+ * operand.c
+ *	  The operands of a comparison or a hash, on their way to a plaintext.
+ */
+#include "postgres.h"
+
+#include "access/access.h"
+#include "audit/track.h"
+#include "base/compat.h"
+#include "catalog/pg_type.h"
+#include "keys/keys.h"
+#include "miscadmin.h"
+#include "types/context.h"
+#include "types/operand.h"
+#include "utils/builtins.h"
+
+DpCallState *
+dp_operand_call_state(FunctionCallInfo fcinfo, DpSides sides)
+{
+	DpCallState  *state = fcinfo->flinfo->fn_extra;
+	DpSignature signature;
+
+	if (state != NULL)
+		return state;
+	signature = *dp_typeinfo_signature(fcinfo->flinfo->fn_oid);
+	state = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(DpCallState));
+	state->info = dp_typeinfo_get(signature.argtypes[sides == SIDES_BE ? 1 : 0]);
+	if (sides != SIDES_EE)
+		state->base_arg = signature.argtypes[sides == SIDES_BE ? 0 : 1];
+	fcinfo->flinfo->fn_extra = state;
+	return state;
+}
+
+Datum
+dp_operand_base(const DpCallState *state, Datum value)
+{
+	/* char(n) loses its trailing blanks, as its own comparison with text does. */
+	if (state->base_arg == BPCHAROID)
+		return DirectFunctionCall1(rtrim1, value);
+	if (state->base_arg == NAMEOID)
+		return DirectFunctionCall1(name_text, value);
+	if (state->info->base_len == -1)
+		return PointerGetDatum(PG_DETOAST_DATUM_PACKED(value));
+	return value;
+}
+
+void
+dp_operand_check(FmgrInfo *flinfo, const DpOperand *op, const DpOperand *other, int other_arg,
+				 DpComparison comparison)
+{
+	DpPrivilege privilege;
+
+	if (!op->encrypted || op->value.literal)
+		return;
+	privilege = dp_access_privilege(op->value.family);
+	if (privilege == DP_PRIV_REVEAL)
+		return;
+	if (privilege == DP_PRIV_SEARCH && comparison == CMP_EQ && other != NULL &&
+		(!other->encrypted || other->value.literal) && flinfo != NULL &&
+		flinfo->fn_expr != NULL && get_fn_expr_arg_stable(flinfo, other_arg))
+		return;
+	dp_access_denied(op->value.family, comparison == CMP_EQ ? "search" : "reveal");
+}
+
+void
+dp_operand_count(const DpOperand *op)
+{
+	if (op->encrypted && !op->value.literal)
+		dp_audit_comparing(op->value.family, NameStr(dp_keys_family(op->value.family)->name));
+}
+
+void
+dp_operand_open(const DpTypeInfo *info, DpOperand *op, DpKeyUse use)
+{
+	if (!op->encrypted || op->remembered)
+		op->readable = true;
+	else
+		op->readable = op->opened =
+			dp_value_open(info, &op->value, use, DP_IN_COMPARATOR(), &op->plain);
+}
+
+void
+dp_operand_close(const DpTypeInfo *info, DpOperand *op)
+{
+	if (op->opened)
+		dp_value_dispose(info, op->plain);
+}
+
+void
+dp_operand_fill(DpOperand *op, bool encrypted, const DpCallState *state, DpOpened *opened, Datum arg)
+{
+	struct varlena *datum;
+
+	op->encrypted = encrypted;
+	op->opened = op->remembered = false;
+	if (!encrypted)
+	{
+		op->plain = dp_operand_base(state, arg);
+		return;
+	}
+	datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(arg);
+	if (opened != NULL && dp_opened_find(opened, datum, &op->value, &op->plain))
+		op->remembered = true;
+	else
+		dp_value_parse(datum, DP_IN_COMPARATOR(), &op->value);
+}
+
+/*
+ * A scan of a hash index calls with a new FmgrInfo each time: what the function's
+ * argument is is remembered for the function called last.
+ */
+const DpCallState *
+dp_operand_base_state(Oid funcid)
+{
+	static DpCallState last;
+	static Oid	last_funcid = InvalidOid;
+	Oid			argtype;
+
+	if (likely(funcid == last_funcid))
+		return &last;
+	argtype = dp_typeinfo_signature(funcid)->argtypes[0];
+	last_funcid = InvalidOid;
+	last.base_arg = argtype;
+	if (argtype == VARCHAROID || argtype == BPCHAROID)
+		argtype = TEXTOID;
+	last.info = dp_typeinfo_get(dp_typeinfo_encrypted_over(argtype));
+	last_funcid = funcid;
+	return &last;
+}

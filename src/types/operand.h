@@ -1,0 +1,82 @@
+/*
+ * operand.h
+ *	  The operands of a comparison or a hash, on their way to a plaintext.
+ *
+ * The order of calls is fill, check and count (except for index maintenance),
+ * open, use, close.
+ */
+#ifndef DP_TYPES_OPERAND_H
+#define DP_TYPES_OPERAND_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "types/opened.h"
+#include "types/value.h"
+
+typedef enum DpComparison
+{
+	CMP_EQ,
+	CMP_NE,
+	CMP_LT,
+	CMP_LE,
+	CMP_GT,
+	CMP_GE,
+	CMP_ORDER					/* three-way */
+} DpComparison;
+
+/* Which arguments are encrypted. */
+typedef enum DpSides
+{
+	SIDES_EE,
+	SIDES_EB,
+	SIDES_BE
+} DpSides;
+
+/* One operand on its way to a plaintext. */
+typedef struct DpOperand
+{
+	bool		encrypted;
+	DpValue		value;			/* where encrypted */
+	Datum		plain;
+	bool		opened;			/* plain is ours to dispose of */
+	bool		remembered;		/* plain is the sort's */
+	bool		readable;
+} DpOperand;
+
+/* What fn_extra holds here. */
+typedef struct DpCallState
+{
+	const DpTypeInfo *info;
+	Oid			base_arg;		/* declared type of the base side, or invalid */
+} DpCallState;
+
+/* What is known of a call site, kept in fn_extra. */
+extern DpCallState *dp_operand_call_state(FunctionCallInfo fcinfo, DpSides sides);
+
+/*
+ * The same for a function over base values alone, which names the encrypted type
+ * nowhere: it is the one over the argument's type.  Valid until the next call.
+ */
+extern const DpCallState *dp_operand_base_state(Oid funcid);
+
+/* Detoasted value of the base side, as the base type compares it. */
+extern Datum dp_operand_base(const DpCallState *state, Datum value);
+
+/* opened: what the sort around it has opened, or NULL. */
+extern void dp_operand_fill(DpOperand *op, bool encrypted, const DpCallState *state, DpOpened *opened, Datum arg);
+
+/*
+ * May the current role compare this value here?  Reports denial by an error,
+ * which names the key only.  other: the other operand, argument other_arg of
+ * the call; NULL where there is none.
+ */
+extern void dp_operand_check(FmgrInfo *flinfo, const DpOperand *op, const DpOperand *other, int other_arg,
+							  DpComparison comparison);
+extern void dp_operand_count(const DpOperand *op);
+
+/* Sets plain and readable; close wipes what was opened. */
+extern void dp_operand_open(const DpTypeInfo *info, DpOperand *op, DpKeyUse use);
+extern void dp_operand_close(const DpTypeInfo *info, DpOperand *op);
+
+#endif							/* DP_TYPES_OPERAND_H */
