@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "base/secret.h"
 #include "keys/arena.h"
 #include "keys/catalog.h"
