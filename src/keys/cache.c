@@ -75,15 +75,20 @@ forget_all(void)
 	dp_keys_system_forget();
 }
 
+/*
+ * Start afresh where keys changed.  Under a page lock the statement goes on with
+ * what it has: nothing could be looked up, and comparisons show nothing.
+ */
 void
 dp_keys_follow_generation(void)
 {
 	uint64		generation = dp_arena_key_generation();
 
-	if (unlikely(generation != local_generation))
+	if (unlikely(generation != local_generation) && InterruptHoldoffCount == 0)
 	{
 		forget_all();
 		local_generation = generation;
+		dp_keys_reload_pinned();
 	}
 }
 
@@ -261,11 +266,10 @@ try_load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz no
 static LocalSlot *
 load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz now)
 {
-	while (!try_load_slot(slot, key_id, in_comparator, now))
+	/* Under a page lock once is enough: see dp_keys_follow_generation(). */
+	while (!try_load_slot(slot, key_id, in_comparator, now) && InterruptHoldoffCount == 0)
 	{
 		local_generation = 0;
-		if (in_comparator)
-			dp_keys_report_retry();
 		CHECK_FOR_INTERRUPTS();
 		dp_keys_follow_generation();
 	}
@@ -431,7 +435,7 @@ dp_keys_for_seal(const DpFamily *family, DpKey *out)
 	DpFamily	copy = *family;
 	int			attempt;
 
-	for (attempt = 0; attempt < 3; attempt++)
+	for (attempt = 0; attempt < 20; attempt++)
 	{
 		LocalSlot  *slot;
 		uint32		taken;

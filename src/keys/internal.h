@@ -32,6 +32,9 @@ extern void dp_keys_report_retry(void);
 extern void dp_keys_follow_generation(void);
 extern void dp_keys_system_forget(void);
 
+/* Bring back the keys of ordered indexes after that. */
+extern void dp_keys_reload_pinned(void);
+
 /* Start of the statement: what caches compare with, without a system call. */
 extern TimestampTz dp_keys_statement_now(void);
 

@@ -7,8 +7,10 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "base/compat.h"
 #include "base/secret.h"
+#include "catalog/namespace.h"
 #include "keys/arena.h"
 #include "keys/catalog.h"
 #include "keys/internal.h"
@@ -23,6 +25,15 @@ static DpPrf *prf = NULL;
 static uint64 prf_key_id = 0;
 static DpPrf *chain = NULL;
 static uint64 chain_key_id = 0;
+
+/*
+ * Named keys that ordered indexes were opened for.  A change of any key empties
+ * slots and arena, in the middle of a statement too; the first call outside a
+ * page lock brings these back.
+ */
+#define MAX_PINNED 16
+static int32 pinned[MAX_PINNED];
+static int	n_pinned = 0;
 
 void
 dp_keys_system_forget(void)
@@ -189,29 +200,73 @@ try_epoch_of(uint64 key_id)
 	return known;
 }
 
-void
-dp_keys_preload(int32 family)
+/*
+ * Into the arena and, as far as they fit, this backend's slots.  Nothing is
+ * raised where the KMS is away: a statement that does not use the index must
+ * run.  One that does meets the miss there.
+ */
+static void
+load_versions(int32 family)
 {
 	uint64	   *ids;
 	int			n = dp_catalog_list_versions(family, &ids);
 	int			i;
+	DpKey		key;
 
-	for (i = 0; i < n; i++)
-	{
-		DpArenaEntry entry;
-
-		/*
-		 * Nothing is raised where the KMS is away: a statement that does not
-		 * use the index must run.  One that does meets the miss there.
-		 */
-		if (!dp_arena_get(MyDatabaseId, ids[i], dp_keys_statement_now(), &entry) &&
-			try_epoch_of(ids[i]))
-			dp_keys_load_row(ids[i], &entry);
-		dp_secret_wipe(&entry, sizeof(entry));
-	}
 	if (n > 0)
 		(void) dp_keys_family(family);
+	for (i = 0; i < n; i++)
+	{
+		if (try_epoch_of(ids[i]))
+			(void) dp_keys_get(ids[i], DP_USE_MAINTAIN, false, &key);
+	}
 	pfree(ids);
+}
+
+void
+dp_keys_reload_pinned(void)
+{
+	static bool reloading = false;
+	int			i;
+
+	if (n_pinned == 0 || reloading || !IsTransactionState())
+		return;
+	if (!OidIsValid(get_namespace_oid("dataprotect", true)))
+		n_pinned = 0;			/* the extension was dropped */
+	reloading = true;
+	PG_TRY();
+	{
+		for (i = 0; i < n_pinned; i++)
+			load_versions(pinned[i]);
+	}
+	PG_FINALLY();
+	{
+		reloading = false;
+	}
+	PG_END_TRY();
+}
+
+void
+dp_keys_preload(int32 family)
+{
+	uint64		generation;
+	int			i;
+
+	/* A change in the middle of it took away what was loaded first. */
+	do
+	{
+		generation = dp_arena_key_generation();
+		load_versions(family);
+		CHECK_FOR_INTERRUPTS();
+	} while (generation != dp_arena_key_generation());
+
+	for (i = 0; i < n_pinned; i++)
+	{
+		if (pinned[i] == family)
+			return;
+	}
+	if (n_pinned < MAX_PINNED)
+		pinned[n_pinned++] = family;
 }
 
 /*

@@ -72,15 +72,8 @@ $admin->finish;
 is($admin_err =~ /(ERROR.*)/ ? $1 : '', '', 'nor does who rotates, grants and vacuums');
 unlike(slurp_file($node->logfile), qr/deadlock detected/, 'no deadlock');
 
-# The key of an ordered index that changes while a page is locked makes a
-# statement retryable; nothing else is.
-my $log = slurp_file($node->logfile);
-my $retries = () = $log =~ /ERROR:  a key needed by an index/g;
-my $errors = () = $log =~ /(?:ERROR|PANIC|FATAL):/g;
-note("$retries statements were told to retry");
-is($errors - $retries, 0, 'no other error in the server log');
-unlike($log, qr/a key needed by an index.*\n.*\n.*STATEMENT:  (?:DELETE|SELECT count)/, 'lookups by hash and token never need a retry');
-cmp_ok($retries, '<', 100, 'and few do');
+my @errors = slurp_file($node->logfile) =~ /((?:ERROR|PANIC|FATAL):.*)/g;
+is(join("\n", @errors), '', 'no error in the server log, and no statement told to retry because keys changed');
 
 cmp_ok($node->safe_psql('postgres', "SELECT current_version FROM dataprotect.keys WHERE name = 'pii'"), '>', 3, 'the key was rotated meanwhile');
 is($node->safe_psql('postgres', 'SELECT sum(failures) FROM dataprotect.verify()'), '0', 'every value authenticates');
