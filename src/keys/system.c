@@ -227,6 +227,7 @@ void
 dp_keys_reload_pinned(void)
 {
 	static bool reloading = false;
+	uint64		generation;
 	int			i;
 
 	if (n_pinned == 0 || reloading || !IsTransactionState())
@@ -236,8 +237,13 @@ dp_keys_reload_pinned(void)
 	reloading = true;
 	PG_TRY();
 	{
-		for (i = 0; i < n_pinned; i++)
-			load_versions(pinned[i]);
+		do
+		{
+			generation = dp_arena_key_generation();
+			for (i = 0; i < n_pinned; i++)
+				load_versions(pinned[i]);
+			CHECK_FOR_INTERRUPTS();
+		} while (generation != dp_arena_key_generation());
 	}
 	PG_FINALLY();
 	{
