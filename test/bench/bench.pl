@@ -2,11 +2,11 @@
 #
 # The measurements of run.sh inside a server.
 #
-#	bench.pl SERVER_SH WORKDIR ROWS ROUNDS SECONDS
+#	bench.pl SERVER_SH WORKDIR ROWS ROUNDS SECONDS [SECTION...]
 use strict;
 use warnings;
 
-my ($server_sh, $work, $rows, $rounds, $seconds) = @ARGV;
+my ($server_sh, $work, $rows, $rounds, $seconds, @wanted) = @ARGV;
 die "bench.pl is started by run.sh\n" if !$seconds;
 my $server = "$work/s";
 my $few = int($rows / 20) || 1;	# for what is too slow for all rows
@@ -268,10 +268,21 @@ SQL
 	return;
 }
 
+my @sections = (
+	[ scans => \&scans ],
+	[ inserts => \&inserts ],
+	[ indexes => \&indexes ],
+	[ lookups => \&lookups ],
+	[ retention => \&retention ],
+	[ sizes => \&sizes ]);
+
+for my $name (@wanted)
+{
+	die "bench.pl: no section \"$name\"\n" if !grep { $_->[0] eq $name } @sections;
+}
 setup();
-scans();
-inserts();
-indexes();
-lookups();
-retention();
-sizes();
+for my $section (@sections)
+{
+	my ($name, $measure) = @$section;
+	$measure->() if !@wanted || grep { $_ eq $name } @wanted;
+}

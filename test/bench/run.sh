@@ -2,11 +2,12 @@
 # What protection costs, as ratios within this one run: to plaintext, and to
 # pgcrypto doing the same.
 #
-#	PG_CONFIG=... test/bench/run.sh [ROWS [ROUNDS [SECONDS]]]
+#	PG_CONFIG=... test/bench/run.sh [ROWS [ROUNDS [SECONDS [SECTION...]]]]
 #
 # PG_CONFIG must be a private copy that the extension was installed into
 # (pgxs/prefix.sh).  ROWS per table (100000), ROUNDS of each measurement (5), and
-# SECONDS of each pgbench round (4).  Variants alternate within a round, and the
+# SECONDS of each pgbench round (4); SECTIONs: scans, inserts, indexes, lookups,
+# retention, sizes (all).  Variants alternate within a round, and the
 # medians of the rounds are compared, so that a busy machine slows all alike.
 # The marks are printed beside the ratios; missing one does not fail anything.
 set -eu
@@ -38,4 +39,8 @@ END
 "$top/pgxs/server.sh" start "$work/s" "$work/conf"
 echo
 echo "in the server, $(PGDATABASE=postgres "$top/pgxs/server.sh" psql "$work/s" -A -t -c 'SHOW server_version'), audit on"
-perl "$top/test/bench/bench.pl" "$top/pgxs/server.sh" "$work" "${1:-100000}" "${2:-5}" "${3:-4}"
+rows=${1:-100000}
+rounds=${2:-5}
+seconds=${3:-4}
+shift $(($# < 3 ? $# : 3))
+perl "$top/test/bench/bench.pl" "$top/pgxs/server.sh" "$work" "$rows" "$rounds" "$seconds" "$@"
