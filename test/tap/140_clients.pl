@@ -92,11 +92,11 @@ for my $format ('text', 'csv', 'binary')
 		  . "SELECT count(*), count(DISTINCT email::text), sum(n4), min(born::date), min(doc::text) FROM person; ROLLBACK"),
 		'50|50|' . (42 + 2 + 48 * 41 + (50 * 51 / 2 - 3)) . '|1815-12-10|{"a": 1}', "COPY FROM, $format");
 	like(as('support', "\\copy person TO '$file.masked' WITH (FORMAT $format)"), qr/mask/i, "COPY TO of masked values is refused, $format");
-	unlike(slurp_file("$file.masked"), qr/ada|example/, 'and wrote nothing of them') if -e "$file.masked";
+	unlike(slurp_file("$file.masked"), qr/ada\@|example/, 'and wrote nothing of them') if -e "$file.masked";
 	if ($format eq 'binary')
 	{
 		as('nobody', "\\copy person (id, email) TO '$file.cipher' WITH (FORMAT binary)");
-		unlike(slurp_file("$file.cipher"), qr/ada/, 'binary COPY without a grant is ciphertext');
+		unlike(slurp_file("$file.cipher"), qr/ada\@example/, 'binary COPY without a grant is ciphertext');
 		next;
 	}
 	is(as('nobody', "\\copy person (id, email) TO '$file.cipher' WITH (FORMAT $format)"), '', "without a grant COPY TO works, $format");
