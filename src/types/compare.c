@@ -25,7 +25,6 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "types/context.h"
-#include "types/io.h"
 #include "types/opened.h"
 #include "types/operand.h"
 #include "types/types.h"

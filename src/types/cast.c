@@ -1,0 +1,213 @@
+/*
+ * cast.c
+ *	  Casts to and from encrypted types, length coercion, concatenation.
+ */
+#include "postgres.h"
+
+#include "base/compat.h"
+#include "base/guc.h"
+#include "catalog/pg_type.h"
+#include "keys/keys.h"
+#include "miscadmin.h"
+#include "parser/parse_coerce.h"
+#include "types/seal.h"
+#include "types/show.h"
+#include "types/types.h"
+#include "types/value.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+PG_FUNCTION_INFO_V1(dp_coerce);
+PG_FUNCTION_INFO_V1(dp_from_base);
+PG_FUNCTION_INFO_V1(dp_to_base);
+PG_FUNCTION_INFO_V1(dp_to_other);
+PG_FUNCTION_INFO_V1(dp_concat_ee);
+PG_FUNCTION_INFO_V1(dp_concat_eb);
+PG_FUNCTION_INFO_V1(dp_concat_be);
+
+/* Value of one type as another, by the cast that pg_cast has between them. */
+static Datum
+convert(Oid from, Oid to, Datum value, Oid collation)
+{
+	CoercionPathType path;
+	Oid			func;
+
+	if (from == to)
+		return value;
+	path = find_coercion_pathway(to, from, COERCION_EXPLICIT, &func);
+	if (path == COERCION_PATH_RELABELTYPE)
+		return value;
+	if (path != COERCION_PATH_FUNC)
+		ereport(ERROR,
+				(errcode(ERRCODE_CANNOT_COERCE),
+				 errmsg("cannot cast type %s to %s", format_type_be(from), format_type_be(to))));
+	switch (get_func_nargs(func))
+	{
+		case 1:
+			return OidFunctionCall1Coll(func, collation, value);
+		case 2:
+			return OidFunctionCall2Coll(func, collation, value, Int32GetDatum(-1));
+		default:
+			return OidFunctionCall3Coll(func, collation, value, Int32GetDatum(-1), BoolGetDatum(true));
+	}
+}
+
+/*
+ * Length coercion (encrypted, typmod, explicit): seals literals, and values of
+ * another column, for the column they go to.  A value that fits the column as
+ * it is stays what it is; opening another key's value needs its reveal.
+ */
+Datum
+dp_coerce(PG_FUNCTION_ARGS)
+{
+	const DpTypeInfo *info = dp_typeinfo_of_call(fcinfo);
+	struct varlena *datum = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0));
+	int32		typmod = PG_GETARG_INT32(1);
+	const DpModifier *modifier;
+	DpValue		value;
+	Datum		plain;
+	struct varlena *result;
+
+	if (typmod < 0)
+		PG_RETURN_POINTER(datum);
+	dp_value_parse(datum, false, &value);
+	if (!value.literal)
+	{
+		modifier = dp_modifier_get(typmod);
+		if (modifier->base_typmod < 0 && modifier->searchable == (value.env.token != NULL) &&
+			dp_keys_family_by_name(NameStr(modifier->key))->family == value.family)
+			PG_RETURN_POINTER(datum);
+		if (dp_access_privilege(value.family) < DP_PRIV_REVEAL)
+			dp_access_denied(value.family, "reveal");
+	}
+	if (!dp_show_open(info, &value, &plain))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a value whose key is suspended or destroyed cannot be moved to another column")));
+	plain = dp_seal_apply_modifier(info, plain, typmod, PG_GETARG_BOOL(2));
+	result = dp_seal_for(info, plain, typmod);
+	dp_value_dispose(info, plain);
+	PG_RETURN_POINTER(result);
+}
+
+/* A base value that is not compressed or stored out of line. */
+static Datum
+detoast_base(const DpTypeInfo *info, Datum value)
+{
+	return info->base_len == -1 ? PointerGetDatum(PG_DETOAST_DATUM_PACKED(value)) : value;
+}
+
+static bool
+is_armored_text(const void *datum)
+{
+	Size		prefix = strlen(DP_ARMOR_PREFIX);
+
+	return VARSIZE_ANY_EXHDR(datum) >= prefix &&
+		memcmp(VARDATA_ANY(datum), DP_ARMOR_PREFIX, prefix) == 0;
+}
+
+/* Cast (base or a type that casts to it, typmod, explicit) -> encrypted. */
+Datum
+dp_from_base(PG_FUNCTION_ARGS)
+{
+	const DpSignature *signature = dp_typeinfo_signature(fcinfo->flinfo->fn_oid);
+	Oid			argtype = signature->argtypes[0];
+	const DpTypeInfo *info;
+	int32		typmod = PG_GETARG_INT32(1);
+	Datum		plain = PG_GETARG_DATUM(0);
+
+	if (fcinfo->flinfo->fn_extra == NULL)
+		fcinfo->flinfo->fn_extra =
+			unconstify(DpTypeInfo *, dp_typeinfo_get(signature->rettype));
+	info = fcinfo->flinfo->fn_extra;
+	plain = convert(argtype, info->base_oid, plain, PG_GET_COLLATION());
+	plain = detoast_base(info, plain);
+	if (info->encoding == DP_ENC_TEXT && is_armored_text(DatumGetPointer(plain)))
+	{
+		/* Parameters of drivers come this way, declared as text or varchar. */
+		if (dp_guc_input != DP_INPUT_CIPHERTEXT)
+			dp_seal_refuse_ciphertext();
+		PG_RETURN_POINTER(dp_seal_accept_ciphertext(text_to_cstring((text *) DatumGetPointer(plain)), info));
+	}
+	plain = dp_seal_apply_modifier(info, plain, typmod, PG_GETARG_BOOL(2));
+	PG_RETURN_POINTER(dp_seal_for(info, plain, typmod));
+}
+
+static bool
+open_for_cast(const DpTypeInfo *info, struct varlena *datum, Datum *out)
+{
+	DpValue		value;
+
+	dp_value_parse(datum, false, &value);
+	switch (dp_show_privilege(&value))
+	{
+		case DP_PRIV_NONE:
+			dp_access_denied(value.family, "reveal");
+		case DP_PRIV_MASK:
+		case DP_PRIV_SEARCH:
+			return dp_show_mask(info, &value, out);
+		case DP_PRIV_REVEAL:
+			break;
+	}
+	if (dp_show_open(info, &value, out))
+		return true;
+	dp_show_warn_unreadable(value.family);
+	return false;
+}
+
+Datum
+dp_to_base(PG_FUNCTION_ARGS)
+{
+	const DpTypeInfo *info = dp_typeinfo_of_call(fcinfo);
+	Datum		plain;
+
+	if (!open_for_cast(info, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0)), &plain))
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(plain);
+}
+
+/* Cast to another type that the base type casts to. */
+Datum
+dp_to_other(PG_FUNCTION_ARGS)
+{
+	const DpTypeInfo *info = dp_typeinfo_of_call(fcinfo);
+	Datum		plain;
+
+	if (!open_for_cast(info, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0)), &plain))
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(convert(info->base_oid, get_func_rettype(fcinfo->flinfo->fn_oid), plain,
+								  PG_GET_COLLATION()));
+}
+
+/* || with a text result; NULL where a value is masked to NULL or unreadable. */
+static Datum
+concat(FunctionCallInfo fcinfo, bool left_encrypted, bool right_encrypted)
+{
+	const DpTypeInfo *info = dp_typeinfo_of_call(fcinfo);
+	Datum		left = PG_GETARG_DATUM(0);
+	Datum		right = PG_GETARG_DATUM(1);
+
+	if (left_encrypted && !open_for_cast(info, PG_DETOAST_DATUM_PACKED(left), &left))
+		PG_RETURN_NULL();
+	if (right_encrypted && !open_for_cast(info, PG_DETOAST_DATUM_PACKED(right), &right))
+		PG_RETURN_NULL();
+	return DirectFunctionCall2(textcat, left, right);
+}
+
+Datum
+dp_concat_ee(PG_FUNCTION_ARGS)
+{
+	return concat(fcinfo, true, true);
+}
+
+Datum
+dp_concat_eb(PG_FUNCTION_ARGS)
+{
+	return concat(fcinfo, true, false);
+}
+
+Datum
+dp_concat_be(PG_FUNCTION_ARGS)
+{
+	return concat(fcinfo, false, true);
+}

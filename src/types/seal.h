@@ -1,0 +1,30 @@
+/*
+ * seal.h
+ *	  Sealing what a user writes.
+ */
+#ifndef DP_TYPES_SEAL_H
+#define DP_TYPES_SEAL_H
+
+#include "postgres.h"
+
+#include "types/typeinfo.h"
+
+/* Seal for a column of that modifier, or, with -1, as a literal. */
+extern struct varlena *dp_seal_for(const DpTypeInfo *info, Datum plain, int32 typmod);
+
+/*
+ * Run a function of the base type whose errors would quote the plaintext: they
+ * are raised again without it.
+ */
+typedef Datum (*DpBaseCall) (const DpTypeInfo *info, void *arg);
+extern Datum dp_seal_quietly(const DpTypeInfo *info, DpBaseCall call, void *arg);
+
+/* Apply the base type's own modifier, as an assignment to such a column would. */
+extern Datum dp_seal_apply_modifier(const DpTypeInfo *info, Datum plain, int32 typmod,
+									bool is_explicit);
+
+/* The text form enc:v1: from an administrator; an error for anybody else. */
+extern struct varlena *dp_seal_accept_ciphertext(const char *armor, const DpTypeInfo *info);
+extern void dp_seal_refuse_ciphertext(void);
+
+#endif							/* DP_TYPES_SEAL_H */

@@ -1,0 +1,215 @@
+/*
+ * show.c
+ *	  What the current role may be shown of a value: plaintext, a mask, ciphertext.
+ */
+#include "postgres.h"
+
+#include "access/access.h"
+#include "access/mask.h"
+#include "access/xact.h"
+#include "audit/track.h"
+#include "base/compat.h"
+#include "base/guc.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "types/context.h"
+#include "types/show.h"
+#include "types/value.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define UNREADABLE_TEXT "****"
+#define WARNED_MAX 64			/* keys named by the warnings of one statement */
+
+void
+dp_show_warn_unreadable(int32 family)
+{
+	static TimestampTz warned_statement = 0;
+	static int32 warned[WARNED_MAX];
+	static int	n_warned = 0;
+	int			i;
+
+	if (warned_statement != GetCurrentStatementStartTimestamp())
+	{
+		warned_statement = GetCurrentStatementStartTimestamp();
+		n_warned = 0;
+	}
+	for (i = 0; i < n_warned; i++)
+	{
+		if (warned[i] == family)
+			return;
+	}
+	if (n_warned == WARNED_MAX)
+		return;
+	warned[n_warned++] = family;
+	ereport(WARNING,
+			(errcode(ERRCODE_WARNING),
+			 errmsg("values under key \"%s\" are unreadable",
+					NameStr(dp_keys_family(family)->name)),
+			 errdetail("Their key is suspended, expired or destroyed.")));
+}
+
+/* What the current role may be shown of a value. */
+DpPrivilege
+dp_show_privilege(const DpValue *value)
+{
+	DpPrivilege privilege;
+
+	if (value->literal)
+		return DP_PRIV_REVEAL;
+	if (dp_guc_output == DP_OUTPUT_CIPHERTEXT || HistoricSnapshotActive())
+		return DP_PRIV_NONE;
+	privilege = dp_access_privilege(value->family);
+	if (dp_guc_output == DP_OUTPUT_MASK)
+		privilege = Min(privilege, DP_PRIV_MASK);
+	return privilege == DP_PRIV_SEARCH ? DP_PRIV_MASK : privilege;
+}
+
+static const DpMask *
+family_mask(int32 family)
+{
+	static DpMask mask;
+	static char spec[64];
+	const DpFamily *row = dp_keys_family(family);
+
+	if (spec[0] == '\0' || strcmp(spec, row->mask) != 0)
+	{
+		dp_mask_parse_strict(row->mask, &mask);
+		strlcpy(spec, row->mask, sizeof(spec));
+	}
+	return &mask;
+}
+
+/*
+ * Count an opening in the audit log, except of literals.  False where the key is
+ * unreadable.  The key comes first: where its KMS is away, the error names this
+ * key and not that of the audit log, and what cannot be read is not counted.
+ */
+static inline bool
+count_opening(const DpValue *value)
+{
+	DpKey		key;
+
+	if (value->literal)
+		return true;
+	if (dp_keys_get(value->env.key_id, DP_USE_READ, DP_IN_COMPARATOR(), &key) != DP_KEY_OK)
+		return false;
+	dp_audit_opening(value->family, NameStr(dp_keys_family(value->family)->name));
+	return true;
+}
+
+/* Open for showing; false where the key is unreadable. */
+bool
+dp_show_open(const DpTypeInfo *info, const DpValue *value, Datum *out)
+{
+	return count_opening(value) &&
+		dp_value_open(info, value, DP_USE_READ, DP_IN_COMPARATOR(), out);
+}
+
+static void
+mask_pseudonym(const DpTypeInfo *info, const DpMask *mask, Datum plain, uint8 out[DP_MASK_TOKEN_LEN])
+{
+	if (mask->kind == DP_MASK_TOKEN)
+		dp_value_pseudonym(info, plain, GetUserNameFromId(GetUserId(), false), out);
+}
+
+/*
+ * The mask as text; NULL for SQL NULL.  Masks that say nothing of the value are
+ * made without opening it.
+ */
+static char *
+mask_as_text(const DpTypeInfo *info, const DpValue *value)
+{
+	const DpMask mask = *family_mask(value->family);
+	uint8		token[DP_MASK_TOKEN_LEN];
+	Datum		plain;
+	Datum		masked;
+	char	   *result;
+
+	if (mask.kind == DP_MASK_FULL || mask.kind == DP_MASK_NULL)
+		return dp_mask_opaque_text(&mask, NULL);
+	if (!dp_show_open(info, value, &plain))
+		return pstrdup(UNREADABLE_TEXT);
+	mask_pseudonym(info, &mask, plain, token);
+	if (info->base_oid == TEXTOID)
+		result = dp_mask_text(&mask, VARDATA_ANY(DatumGetPointer(plain)),
+							  VARSIZE_ANY_EXHDR(DatumGetPointer(plain)), token);
+	else if (dp_mask_datum(&mask, info->base_oid, plain, &masked))
+		result = OutputFunctionCall(unconstify(FmgrInfo *, &info->base_out), masked);
+	else
+		result = dp_mask_opaque_text(&mask, token);
+	dp_value_dispose(info, plain);
+	return result;
+}
+
+/* The mask in the base type; false for SQL NULL. */
+bool
+dp_show_mask(const DpTypeInfo *info, const DpValue *value, Datum *out)
+{
+	const DpMask mask = *family_mask(value->family);
+	char	   *text;
+	Datum		plain;
+	bool		has_form;
+
+	if (info->base_oid == TEXTOID)
+	{
+		text = mask_as_text(info, value);
+		if (text != NULL)
+			*out = PointerGetDatum(cstring_to_text(text));
+		return text != NULL;
+	}
+	if (mask.kind != DP_MASK_YEAR)
+		return false;
+	if (!dp_show_open(info, value, &plain))
+		return false;
+	has_form = dp_mask_datum(&mask, info->base_oid, plain, out);
+	dp_value_dispose(info, plain);
+	return has_form;
+}
+
+void
+dp_show_refuse_copy(void)
+{
+	if (dp_audit_in_copy_to())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot COPY masked values"),
+				 errdetail("A copy of masks would look like data when it is loaded again."),
+				 errhint("Leave protected columns out, or set \"dataprotect.output\" to \"ciphertext\".")));
+}
+
+/* Text of a value for the current role. */
+char *
+dp_show_text(const DpTypeInfo *info, const DpValue *value)
+{
+	Datum		plain;
+	char	   *result;
+	bool		readable;
+
+	switch (dp_show_privilege(value))
+	{
+		case DP_PRIV_NONE:
+			return dp_value_to_armor(value->datum);
+		case DP_PRIV_MASK:
+		case DP_PRIV_SEARCH:
+			dp_show_refuse_copy();
+			result = mask_as_text(info, value);
+			return result != NULL ? result : pstrdup("");
+		case DP_PRIV_REVEAL:
+			break;
+	}
+	if (info->encoding == DP_ENC_TEXT)
+		readable = count_opening(value) &&
+			dp_value_open_text(info, value, DP_USE_READ, DP_IN_COMPARATOR(), &result);
+	else if ((readable = dp_show_open(info, value, &plain)))
+	{
+		result = OutputFunctionCall(unconstify(FmgrInfo *, &info->base_out), plain);
+		dp_value_dispose(info, plain);
+	}
+	if (readable)
+		return result;
+	dp_show_refuse_copy();
+	dp_show_warn_unreadable(value->family);
+	return pstrdup(UNREADABLE_TEXT);
+}
