@@ -30,7 +30,7 @@
 #define EXCHANGE_MAGIC	0x64704175
 #define REPLY_MAX		65536
 #define ERROR_TEXT_MAX	4096
-#define REGISTER_TRIES	50		/* 100 ms apart */
+#define REGISTER_TRIES	100		/* a tenth of a second apart: parallel queries come and go */
 
 typedef enum ExchangeState
 {
