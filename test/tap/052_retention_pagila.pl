@@ -69,11 +69,14 @@ else
 	sql("SELECT dataprotect.activate_retention('rental')");
 	ok(poll_sql($node, 'pagila', "SELECT count(*) > 0 FROM dataprotect.retention_runs WHERE outcome = 'ok'"), 'the worker ran');
 }
-is(sql("SELECT rows_done FROM dataprotect.retention_runs ORDER BY started_at LIMIT 1"), $due - $held, 'what was due is done');
-is(sql('SELECT count(*) FROM public.rental'), $rentals - $due + $held, 'what was not due is there');
+# The cut-off moves on while the test runs: a few more rentals may have fallen due.
+my $done = sql("SELECT rows_done FROM dataprotect.retention_runs ORDER BY started_at LIMIT 1");
+ok($done >= $due - $held && $done <= $due - $held + 20, 'what was due is done');
+is(sql('SELECT count(*) FROM public.rental'), $rentals - $done, 'what was not due is there');
 is(sql('SELECT count(*) FROM public.payment p WHERE NOT EXISTS (SELECT 1 FROM public.rental r WHERE r.rental_id = p.rental_id)'),
 	'0', 'no payment without its rental');
-is(sql("SELECT count(*) FROM public.rental WHERE lower(rental_period) < now()::timestamp - '$keep'::interval AND customer_id <> 148"), '0',
+is(sql("SELECT count(*) FROM public.rental WHERE customer_id <> 148 AND lower(rental_period)
+	< (SELECT min(started_at) FROM dataprotect.retention_runs)::timestamp - '$keep'::interval"), '0',
 	'nothing old is left but what is held');
 
 # Partitions of payment.
