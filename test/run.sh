@@ -244,7 +244,7 @@ stage_tap()
 {
 	# moto, for the tests of aws-kms://, comes from the root of PostgreSQL 17
 	# where the machine has none.
-	if [ -z "${DP_MOTO_ROOT:-}" ] && ! command -v moto_server >/dev/null 2>&1; then
+	if [ -z "${DP_MOTO_ROOT:-}" ] && [ ! -x /usr/bin/moto_server ]; then
 		DP_MOTO_ROOT=$("$work/src/pgxs/roots.sh" 17) || DP_MOTO_ROOT=
 		export DP_MOTO_ROOT
 	fi

@@ -97,7 +97,7 @@ is((read_as_app('person'))[1], 'person 1', 'a value under an AWS key is read');
 is($node->safe_psql('postgres', "SELECT provider, failures, circuit FROM dataprotect.kms_status WHERE kms_uri = '$uri'"),
 	'aws-kms|0|closed', 'kms_status knows the URI');
 is($node->safe_psql('postgres', "SELECT bool_and(ok), count(*), count(*) FILTER (WHERE key = 'pii' AND kms_uri = '$uri') FROM dataprotect.drill()"),
-	't|3|1', 'drill opens each key from each KMS');
+	't|5|1', 'drill opens each key from each KMS');
 
 # Refused creation, and nothing left of it
 for my $case (
