@@ -19,6 +19,13 @@ COMMENT ON FUNCTION dataprotect._caller() IS
     'the role that the session acts as, looking through SECURITY DEFINER functions';
 REVOKE ALL ON FUNCTION dataprotect._caller() FROM PUBLIC;
 
+CREATE FUNCTION dataprotect._entered_by() RETURNS oid
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_entered_by'
+    LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION dataprotect._entered_by() IS
+    'the immediate caller of the public function that is running, or NULL';
+REVOKE ALL ON FUNCTION dataprotect._entered_by() FROM PUBLIC;
+
 CREATE FUNCTION dataprotect._tids_as(rel regclass, sql text, tids tid[] = NULL) RETURNS tid[]
     AS 'MODULE_PATHNAME', 'dp_lifecycle_tids_as'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
@@ -81,14 +88,15 @@ BEGIN
     IF owner IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_table', MESSAGE = 'relation does not exist';
     END IF;
-    IF NOT pg_catalog.pg_has_role(dataprotect._caller(), owner, 'USAGE') THEN
+    IF NOT pg_catalog.pg_has_role(dataprotect._caller(), owner, 'USAGE')
+       OR NOT pg_catalog.pg_has_role(coalesce(dataprotect._entered_by(), dataprotect._caller()), owner, 'USAGE') THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
             MESSAGE = pg_catalog.format('must be owner of relation %s', rel),
             DETAIL = 'Retention, holds and deletion act with the rights of a table''s owner.';
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._check_table_right(regclass) IS
-    'error unless the caller is a superuser or has the rights of the table''s owner';
+    'error unless the session''s role and the immediate caller both have the rights of the table''s owner';
 REVOKE ALL ON FUNCTION dataprotect._check_table_right(regclass) FROM PUBLIC;
 
 -- The topmost partitioned table above a relation, or the relation itself.
@@ -128,29 +136,70 @@ REVOKE ALL ON FUNCTION dataprotect._leaves(regclass) FROM PUBLIC;
 -- Foreign keys that reference a table, one row an edge.  Keys of single
 -- partitions count for the whole partitioned table, on either side: the rows of
 -- the partitions without one belong to the same person all the same.
+--
+-- A foreign key whose columns are not of its operators' own types compares
+-- through an implicit cast, and a cast may be anybody's function.  Such a key has
+-- "casts" set, and whatever is built from its operators is an error.
+CREATE FUNCTION dataprotect._binary_coercible(source oid, target oid) RETURNS bool
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_binary_coercible'
+    LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION dataprotect._binary_coercible(oid, oid) IS
+    'whether a value of one type is one of another as it is, without a function';
+REVOKE ALL ON FUNCTION dataprotect._binary_coercible(oid, oid) FROM PUBLIC;
+
+-- By name and not by format_type(): "character" would cut the value.
+CREATE FUNCTION dataprotect._operand_cast(type oid) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN t.typtype = 'p' THEN ''
+           ELSE replace(format('::%I.%I', n.nspname, t.typname), '%', '%%') END
+      FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = type;
+$$;
+COMMENT ON FUNCTION dataprotect._operand_cast(oid) IS 'text that makes a column an operand of that type';
+REVOKE ALL ON FUNCTION dataprotect._operand_cast(oid) FROM PUBLIC;
+
+-- An operator's comparison of the columns %1$s and %2$s, each as the operator's
+-- own type: no other operator of that name fits as well.
+CREATE FUNCTION dataprotect._operator_template(op oid) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('%%1$s%s OPERATOR(%s.%s) %%2$s%s', dataprotect._operand_cast(o.oprleft),
+                  replace(quote_ident(n.nspname), '%', '%%'), replace(o.oprname, '%', '%%'),
+                  dataprotect._operand_cast(o.oprright))
+      FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace WHERE o.oid = op;
+$$;
+COMMENT ON FUNCTION dataprotect._operator_template(oid) IS 'format string of a comparison by exactly this operator';
+REVOKE ALL ON FUNCTION dataprotect._operator_template(oid) FROM PUBLIC;
+
 CREATE FUNCTION dataprotect._referencing(rel regclass,
         OUT child regclass, OUT child_columns name[], OUT parent_columns name[], OUT operators text[],
-        OUT restricts bool, OUT cascades bool, OUT sets_null bool, OUT constraint_name name) RETURNS SETOF record
+        OUT restricts bool, OUT cascades bool, OUT sets_null bool, OUT constraint_name name, OUT casts bool)
+    RETURNS SETOF record
     LANGUAGE sql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT e.child, e.child_columns, e.parent_columns, min(e.operators),
            bool_or(e.confdeltype IN ('a', 'r')), bool_or(e.confdeltype = 'c'),
-           bool_and(e.confdeltype IN ('n', 'd')), min(e.conname)::pg_catalog.name
+           bool_and(e.confdeltype IN ('n', 'd')), min(e.conname)::pg_catalog.name, bool_or(e.casts)
       FROM (SELECT dataprotect._top(c.conrelid) AS child,
                    array_agg(ca.attname ORDER BY k.ord) AS child_columns,
                    array_agg(pa.attname ORDER BY k.ord) AS parent_columns,
-                   array_agg(format('OPERATOR(%I.%s)', n.nspname, o.oprname) ORDER BY k.ord) AS operators,
-                   c.confdeltype, c.conname::text AS conname
+                   array_agg(CASE WHEN s.safe THEN dataprotect._operator_template(k.op)
+                                  ELSE '%2$s."foreign key compares by a cast"' END ORDER BY k.ord) AS operators,
+                   c.confdeltype, c.conname::text AS conname, NOT bool_and(s.safe) AS casts
               FROM pg_catalog.pg_constraint c,
                    unnest(c.conkey, c.confkey, c.conpfeqop) WITH ORDINALITY AS k(child, parent, op, ord),
                    pg_catalog.pg_attribute ca, pg_catalog.pg_attribute pa,
-                   pg_catalog.pg_operator o, pg_catalog.pg_namespace n
+                   pg_catalog.pg_operator o, pg_catalog.pg_proc f, pg_catalog.pg_roles r,
+                   LATERAL (SELECT r.rolsuper AND dataprotect._binary_coercible(pa.atttypid, o.oprleft)
+                                   AND dataprotect._binary_coercible(ca.atttypid, o.oprright) AS safe) s
              WHERE c.contype = 'f' AND c.conparentid = 0
                AND c.confrelid IN (SELECT dataprotect._below(dataprotect._top(rel)))
                AND ca.attrelid = c.conrelid AND ca.attnum = k.child
                AND pa.attrelid = c.confrelid AND pa.attnum = k.parent
-               AND o.oid = k.op AND n.oid = o.oprnamespace
+               AND o.oid = k.op AND f.oid = o.oprcode AND r.oid = f.proowner
              GROUP BY c.oid, c.conrelid, c.confdeltype, c.conname) e
      GROUP BY e.child, e.child_columns, e.parent_columns
      ORDER BY e.child::text, e.child_columns::text;
@@ -165,7 +214,8 @@ CREATE FUNCTION dataprotect._join_condition(parent_alias text, parent_columns na
     LANGUAGE sql IMMUTABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT string_agg(format('%I.%I %s %I.%I', parent_alias, k.p, k.op, child_alias, k.c), ' AND ' ORDER BY k.ord)
+    SELECT string_agg(format(k.op, format('%I.%I', parent_alias, k.p), format('%I.%I', child_alias, k.c)),
+                      ' AND ' ORDER BY k.ord)
       FROM unnest(parent_columns, operators, child_columns) WITH ORDINALITY AS k(p, op, c, ord);
 $$;
 COMMENT ON FUNCTION dataprotect._join_condition(text, name[], text, name[], text[]) IS
@@ -192,6 +242,41 @@ $$;
 COMMENT ON FUNCTION dataprotect._unindexed(regclass, name[]) IS
     'a table whose foreign key over these columns no index supports, or NULL';
 REVOKE ALL ON FUNCTION dataprotect._unindexed(regclass, name[]) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._bears(type oid) RETURNS bool
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_bears'
+    LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION dataprotect._bears(oid) IS 'whether values of a type contain encrypted values, at any depth';
+REVOKE ALL ON FUNCTION dataprotect._bears(oid) FROM PUBLIC;
+
+-- A column that carries encrypted values otherwise than as they are (in arrays,
+-- composites, domains): they cannot be sealed for an account.
+CREATE FUNCTION dataprotect._unbindable(rel regclass) RETURNS name
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT a.attname FROM pg_catalog.pg_attribute a
+     WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+       AND dataprotect._bears(a.atttypid) AND dataprotect._base_type(a.atttypid) IS NULL
+     ORDER BY a.attnum LIMIT 1;
+$$;
+COMMENT ON FUNCTION dataprotect._unbindable(regclass) IS
+    'a column whose encrypted values cannot be sealed for an account, or NULL';
+REVOKE ALL ON FUNCTION dataprotect._unbindable(regclass) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._undomained(type oid) RETURNS oid
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE under(oid, typtype, typbasetype) AS (
+        SELECT t.oid, t.typtype, t.typbasetype FROM pg_catalog.pg_type t WHERE t.oid = type
+        UNION ALL
+        SELECT t.oid, t.typtype, t.typbasetype FROM pg_catalog.pg_type t JOIN under u ON t.oid = u.typbasetype
+         WHERE u.typtype = 'd')
+    SELECT u.oid FROM under u WHERE u.typtype <> 'd';
+$$;
+COMMENT ON FUNCTION dataprotect._undomained(oid) IS 'the type below a domain, or the type itself';
+REVOKE ALL ON FUNCTION dataprotect._undomained(oid) FROM PUBLIC;
 
 -- Columns of an encrypted type, or of a domain over one.
 CREATE FUNCTION dataprotect._protected_attributes(rel regclass) RETURNS SETOF name
@@ -222,7 +307,8 @@ CREATE FUNCTION dataprotect._fk_tree(rel regclass, source text, alias text, up t
         rules jsonb, descend text[],
         OUT depth int, OUT parent regclass, OUT child regclass, OUT child_columns name[], OUT parent_columns name[],
         OUT operators text[], OUT restricts bool, OUT cascades bool, OUT sets_null bool, OUT constraint_name name,
-        OUT action text, OUT basis text, OUT loops bool, OUT child_alias text, OUT child_open text, OUT child_up text)
+        OUT action text, OUT basis text, OUT loops bool, OUT child_alias text, OUT child_open text, OUT child_up text,
+        OUT casts bool, OUT above regclass[])
     RETURNS SETOF record
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -254,6 +340,8 @@ BEGIN
         action := edge.rule ->> 'action';
         basis := edge.rule ->> 'basis';
         loops := child = ANY (trail);
+        casts := edge.casts;
+        above := trail;
         child_alias := 'c' || depth;
         joined := dataprotect._join_condition(alias, parent_columns, child_alias, child_columns, operators);
         child_open := format('%sEXISTS (SELECT 1 FROM %s %s WHERE %s AND ', open, child, child_alias, joined);

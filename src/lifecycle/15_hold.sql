@@ -16,7 +16,6 @@ COMMENT ON TABLE dataprotect.hold IS 'legal holds; see dataprotect.place_hold()'
 REVOKE ALL ON dataprotect.hold FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.hold', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.hold_id_seq', '');
-SELECT pg_catalog.pg_extension_config_dump('dataprotect.hold_id_seq', '');
 
 CREATE VIEW dataprotect.holds AS
     SELECT id, rel, predicate, reason, until, placed_by, placed_at, released_by, released_at, release_reason,
@@ -29,9 +28,8 @@ GRANT SELECT ON dataprotect.holds TO dataprotect_admin, dataprotect_auditor;
 -- Holds are read under a SHARE lock by whoever is about to remove rows, and
 -- placing one needs ROW EXCLUSIVE: a hold takes effect between two batches, and
 -- no batch that has not seen it is under way when place_hold() has committed.
-CREATE FUNCTION dataprotect.place_hold(rel regclass, predicate text, reason text, until timestamptz = NULL)
-    RETURNS bigint
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION dataprotect._do_place_hold(rel regclass, predicate text, reason text, until timestamptz) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -63,42 +61,54 @@ BEGIN
         'hold', hold_id, 'rel', rel::text, 'predicate', canonical, 'reason', reason, 'until', until));
     RETURN hold_id;
 END $$;
+COMMENT ON FUNCTION dataprotect._do_place_hold(regclass, text, text, timestamptz) IS 'body of dataprotect.place_hold(); see enter.c';
+REVOKE ALL ON FUNCTION dataprotect._do_place_hold(regclass, text, text, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect.place_hold(rel regclass, predicate text, reason text, until timestamptz = NULL) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_enter'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.place_hold(regclass, text, text, timestamptz) IS
     'keep the rows that satisfy a condition from retention and deletion';
 REVOKE ALL ON FUNCTION dataprotect.place_hold(regclass, text, text, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dataprotect.place_hold(regclass, text, text, timestamptz) TO dataprotect_admin;
 
-CREATE FUNCTION dataprotect.release_hold(id bigint, reason text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION dataprotect._do_release_hold(id bigint, reason text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
     held dataprotect.hold;
 BEGIN
-    IF coalesce(release_hold.reason, '') = '' THEN
+    IF coalesce(_do_release_hold.reason, '') = '' THEN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'releasing a hold needs a reason';
     END IF;
-    SELECT * INTO held FROM dataprotect.hold h WHERE h.id = release_hold.id FOR UPDATE;
+    SELECT * INTO held FROM dataprotect.hold h WHERE h.id = _do_release_hold.id FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-            MESSAGE = pg_catalog.format('hold %s does not exist', release_hold.id);
+            MESSAGE = pg_catalog.format('hold %s does not exist', _do_release_hold.id);
     END IF;
     IF held.released_at IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = pg_catalog.format('hold %s is released already', release_hold.id);
+            MESSAGE = pg_catalog.format('hold %s is released already', _do_release_hold.id);
     END IF;
     IF EXISTS (SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid = held.rel) THEN
         PERFORM dataprotect._check_table_right(held.rel);
     END IF;
     UPDATE dataprotect.hold h
-       SET released_at = dataprotect._now(), release_reason = release_hold.reason,
+       SET released_at = dataprotect._now(), release_reason = _do_release_hold.reason,
            released_by = pg_catalog.pg_get_userbyid(dataprotect._caller())
-     WHERE h.id = release_hold.id;
+     WHERE h.id = _do_release_hold.id;
     PERFORM dataprotect._event('hold.released', NULL, pg_catalog.jsonb_build_object(
-        'hold', release_hold.id, 'rel', held.rel::text, 'reason', release_hold.reason));
+        'hold', _do_release_hold.id, 'rel', held.rel::text, 'reason', _do_release_hold.reason));
     PERFORM dataprotect._wake_maintenance();
 END $$;
+COMMENT ON FUNCTION dataprotect._do_release_hold(bigint, text) IS 'body of dataprotect.release_hold(); see enter.c';
+REVOKE ALL ON FUNCTION dataprotect._do_release_hold(bigint, text) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect.release_hold(id bigint, reason text) RETURNS void
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_enter'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.release_hold(bigint, text) IS 'end a legal hold';
 REVOKE ALL ON FUNCTION dataprotect.release_hold(bigint, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dataprotect.release_hold(bigint, text) TO dataprotect_admin;

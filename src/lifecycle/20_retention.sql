@@ -46,10 +46,8 @@ COMMENT ON TABLE dataprotect.retention_run IS 'runs of retention policies, writt
 REVOKE ALL ON dataprotect.retention_policy, dataprotect.retention_child, dataprotect.retention_run FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_policy', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_policy_id_seq', '');
-SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_policy_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_child', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_run', '');
-SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_run_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_run_id_seq', '');
 
 CREATE FUNCTION dataprotect._find_retention_policy(name text) RETURNS dataprotect.retention_policy

@@ -13,6 +13,11 @@ BEGIN
         SELECT * FROM dataprotect._fk_tree(policy.base, policy.base::text, 't', 'true', '', ARRAY[policy.base],
                                            dataprotect._retention_rules(policy.id), ARRAY['delete', 'cascade'])
     LOOP
+        IF node.casts THEN
+            RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+                MESSAGE = format('foreign key "%s" of table "%s" compares by a cast', node.constraint_name, node.child),
+                HINT = 'Give its columns the type of the columns that they reference.';
+        END IF;
         bare := dataprotect._unindexed(node.child, node.child_columns);
         IF bare IS NOT NULL THEN
             RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -242,9 +247,9 @@ COMMENT ON FUNCTION dataprotect._retention_age_source(regclass, name) IS
     'the table, or the one view over it, that has an age column';
 REVOKE ALL ON FUNCTION dataprotect._retention_age_source(regclass, name) FROM PUBLIC;
 
-CREATE FUNCTION dataprotect.create_retention_policy(name text, rel regclass, age_column name, keep interval,
-        action text, options jsonb = '{}') RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION dataprotect._do_create_retention_policy(name text, rel regclass, age_column name, keep interval,
+        action text, options jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -304,6 +309,13 @@ BEGIN
     PERFORM dataprotect._event('retention.created', NULL, jsonb_build_object('policy', name, 'rel', rel::text,
         'age_column', age_column, 'keep', keep, 'action', action, 'options', options));
 END $$;
+COMMENT ON FUNCTION dataprotect._do_create_retention_policy(text, regclass, name, interval, text, jsonb) IS 'body of dataprotect.create_retention_policy(); see enter.c';
+REVOKE ALL ON FUNCTION dataprotect._do_create_retention_policy(text, regclass, name, interval, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect.create_retention_policy(name text, rel regclass, age_column name, keep interval,
+        action text, options jsonb = '{}') RETURNS void
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_enter'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.create_retention_policy(text, regclass, name, interval, text, jsonb) IS
     'say how long rows of a table are kept, and what happens then; the policy is created paused';
 REVOKE ALL ON FUNCTION dataprotect.create_retention_policy(text, regclass, name, interval, text, jsonb) FROM PUBLIC;
@@ -337,22 +349,34 @@ END $$;
 COMMENT ON FUNCTION dataprotect._retention_switch(text, text) IS 'activate or pause a policy';
 REVOKE ALL ON FUNCTION dataprotect._retention_switch(text, text) FROM PUBLIC;
 
-CREATE FUNCTION dataprotect.activate_retention(name text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION dataprotect._do_activate_retention(name text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM dataprotect._retention_switch(name, 'active');
 END $$;
+COMMENT ON FUNCTION dataprotect._do_activate_retention(text) IS 'body of dataprotect.activate_retention(); see enter.c';
+REVOKE ALL ON FUNCTION dataprotect._do_activate_retention(text) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect.activate_retention(name text) RETURNS void
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_enter'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.activate_retention(text) IS 'let a retention policy run';
 
-CREATE FUNCTION dataprotect.pause_retention(name text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION dataprotect._do_pause_retention(name text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM dataprotect._retention_switch(name, 'paused');
 END $$;
+COMMENT ON FUNCTION dataprotect._do_pause_retention(text) IS 'body of dataprotect.pause_retention(); see enter.c';
+REVOKE ALL ON FUNCTION dataprotect._do_pause_retention(text) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect.pause_retention(name text) RETURNS void
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_enter'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.pause_retention(text) IS
     'stop a retention policy, at the end of the batch it is at';
 REVOKE ALL ON FUNCTION dataprotect.activate_retention(text), dataprotect.pause_retention(text) FROM PUBLIC;
@@ -362,10 +386,9 @@ GRANT EXECUTE ON FUNCTION dataprotect.activate_retention(text), dataprotect.paus
 -- go with it ("delete", "nullify", "cascade" of referencing tables) and what
 -- stays although it is old enough: "held", "referenced", or "out of reach" (in a
 -- partition that is not wholly old).
-CREATE FUNCTION dataprotect.preview_retention(name text,
-        OUT action text, OUT rel regclass, OUT rows bigint, OUT oldest timestamptz, OUT newest timestamptz)
-    RETURNS SETOF record
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION dataprotect._do_preview_retention(name text,
+        OUT action text, OUT rel regclass, OUT rows bigint, OUT oldest timestamptz, OUT newest timestamptz) RETURNS SETOF record
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -395,6 +418,13 @@ BEGIN
     RETURN QUERY SELECT * FROM dataprotect._retention_preview_children(policy, due);
     RETURN QUERY SELECT * FROM dataprotect._retention_preview_spared(policy, cutoff);
 END $$;
+COMMENT ON FUNCTION dataprotect._do_preview_retention(text) IS 'body of dataprotect.preview_retention(); see enter.c';
+REVOKE ALL ON FUNCTION dataprotect._do_preview_retention(text) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect.preview_retention(name text,
+        OUT action text, OUT rel regclass, OUT rows bigint, OUT oldest timestamptz, OUT newest timestamptz) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_enter'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.preview_retention(text) IS 'what a retention policy would do if it ran now';
 REVOKE ALL ON FUNCTION dataprotect.preview_retention(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dataprotect.preview_retention(text) TO dataprotect_admin;

@@ -45,8 +45,8 @@ GRANT EXECUTE ON FUNCTION dataprotect._bind_drop(regclass) TO dataprotect_admin;
 -- Bring a bound table's trigger, constraint and rows in line with its protected
 -- columns.  Called by bind_subject(), and whenever a column becomes protected.
 -- Rows are re-sealed without the table's own triggers: nothing about them changes.
-CREATE FUNCTION dataprotect._bind_refresh(rel regclass) RETURNS void
-    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
+CREATE FUNCTION dataprotect._do_bind_refresh(rel regclass) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -54,11 +54,16 @@ DECLARE
     sealed text;
     part regclass;
 BEGIN
-    SELECT * INTO binding FROM dataprotect.subject_binding b WHERE b.rel = dataprotect._top(_bind_refresh.rel);
+    SELECT * INTO binding FROM dataprotect.subject_binding b WHERE b.rel = dataprotect._top(_do_bind_refresh.rel);
     IF NOT FOUND THEN
         RETURN;
     END IF;
     PERFORM dataprotect._check_table_right(binding.rel);
+    IF dataprotect._unbindable(binding.rel) IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = format('column "%s" of table "%s" cannot be sealed for an account',
+                             dataprotect._unbindable(binding.rel), binding.rel);
+    END IF;
     PERFORM dataprotect._bind_drop(binding.rel);
     sealed := dataprotect._sealed_condition(binding);
     IF sealed IS NULL THEN
@@ -80,6 +85,12 @@ BEGIN
     END LOOP;
     EXECUTE format('ALTER TABLE %s ADD CONSTRAINT dataprotect_subject_check CHECK (%s)', binding.rel, sealed);
 END $$;
+COMMENT ON FUNCTION dataprotect._do_bind_refresh(regclass) IS 'body of dataprotect._bind_refresh(); see enter.c';
+REVOKE ALL ON FUNCTION dataprotect._do_bind_refresh(regclass) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._bind_refresh(rel regclass) RETURNS void
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_enter'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect._bind_refresh(regclass) IS
     'bring trigger, constraint and rows of a bound table in line with its protected columns';
 REVOKE ALL ON FUNCTION dataprotect._bind_refresh(regclass) FROM PUBLIC;

@@ -95,9 +95,9 @@ END $$;
 COMMENT ON FUNCTION dataprotect._id_type(regclass, name) IS 'type in which an account id is compared';
 REVOKE ALL ON FUNCTION dataprotect._id_type(regclass, name) FROM PUBLIC;
 
-CREATE FUNCTION dataprotect.create_account_type(name text, root regclass, id_column name,
-        grace interval = '30 days', deadline interval = '90 days') RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION dataprotect._do_create_account_type(name text, root regclass, id_column name,
+        grace interval, deadline interval) RETURNS void
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -130,6 +130,13 @@ BEGIN
     PERFORM dataprotect._event('account_type.created', NULL, jsonb_build_object('account_type', name,
         'root', root::text, 'id_column', id_column, 'grace', grace, 'deadline', deadline));
 END $$;
+COMMENT ON FUNCTION dataprotect._do_create_account_type(text, regclass, name, interval, interval) IS 'body of dataprotect.create_account_type(); see enter.c';
+REVOKE ALL ON FUNCTION dataprotect._do_create_account_type(text, regclass, name, interval, interval) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect.create_account_type(name text, root regclass, id_column name,
+        grace interval = '30 days', deadline interval = '90 days') RETURNS void
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_enter'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.create_account_type(text, regclass, name, interval, interval) IS
     'say which table''s rows are accounts, how long a deletion can be taken back and when it must be done';
 REVOKE ALL ON FUNCTION dataprotect.create_account_type(text, regclass, name, interval, interval) FROM PUBLIC;
@@ -139,11 +146,11 @@ GRANT EXECUTE ON FUNCTION dataprotect.create_account_type(text, regclass, name, 
 -- partitioned table.
 CREATE FUNCTION dataprotect._referenced_by(rel regclass,
         OUT columns name[], OUT target regclass, OUT target_columns name[], OUT operators text[],
-        OUT constraint_name name) RETURNS SETOF record
+        OUT constraint_name name, OUT casts bool) RETURNS SETOF record
     LANGUAGE sql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT r.child_columns, t.target, r.parent_columns, r.operators, r.constraint_name
+    SELECT r.child_columns, t.target, r.parent_columns, r.operators, r.constraint_name, r.casts
       FROM (SELECT DISTINCT dataprotect._top(c.confrelid) AS target FROM pg_catalog.pg_constraint c
              WHERE c.contype = 'f' AND c.conparentid = 0
                AND c.conrelid IN (SELECT dataprotect._below(dataprotect._top($1)))) t,
@@ -153,54 +160,61 @@ $$;
 COMMENT ON FUNCTION dataprotect._referenced_by(regclass) IS 'foreign keys that lead away from a table';
 REVOKE ALL ON FUNCTION dataprotect._referenced_by(regclass) FROM PUBLIC;
 
-CREATE FUNCTION dataprotect.annotate_account(name text, rel regclass, columns name[], action text,
-        legal_basis text = NULL) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION dataprotect._do_annotate_account(name text, rel regclass, columns name[], action text,
+        legal_basis text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    account dataprotect.account_type := dataprotect._find_account_type(annotate_account.name);
-    top regclass := dataprotect._top(annotate_account.rel);
+    account dataprotect.account_type := dataprotect._find_account_type(_do_annotate_account.name);
+    top regclass := dataprotect._top(_do_annotate_account.rel);
     away record;
 BEGIN
-    IF annotate_account.action IS NULL OR annotate_account.action NOT IN ('delete', 'nullify', 'anonymise', 'keep') THEN
+    IF _do_annotate_account.action IS NULL OR _do_annotate_account.action NOT IN ('delete', 'nullify', 'anonymise', 'keep') THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = format('unknown account action "%s"', annotate_account.action),
+            MESSAGE = format('unknown account action "%s"', _do_annotate_account.action),
             HINT = 'Actions are delete, nullify, anonymise and keep.';
     END IF;
-    IF annotate_account.action = 'keep' AND coalesce(annotate_account.legal_basis, '') = '' THEN
+    IF _do_annotate_account.action = 'keep' AND coalesce(_do_annotate_account.legal_basis, '') = '' THEN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'action "keep" needs a legal basis';
     END IF;
     PERFORM dataprotect._check_table_right(top);
-    PERFORM dataprotect._check_columns(top, annotate_account.columns);
-    IF top = account.root AND annotate_account.columns = ARRAY[account.id_column]
-       AND annotate_account.action NOT IN ('delete', 'anonymise') THEN
+    PERFORM dataprotect._check_columns(top, _do_annotate_account.columns);
+    IF top = account.root AND _do_annotate_account.columns = ARRAY[account.id_column]
+       AND _do_annotate_account.action NOT IN ('delete', 'anonymise') THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the row of an account itself can be deleted or anonymised';
     END IF;
-    SELECT * INTO away FROM dataprotect._referenced_by(top) r WHERE r.columns = annotate_account.columns LIMIT 1;
+    SELECT * INTO away FROM dataprotect._referenced_by(top) r WHERE r.columns = _do_annotate_account.columns LIMIT 1;
     IF FOUND THEN
         -- rows of the table at the other end may go as well
-        IF annotate_account.action IN ('delete', 'anonymise') THEN
+        IF _do_annotate_account.action IN ('delete', 'anonymise') THEN
             PERFORM dataprotect._check_table_right(away.target);
         END IF;
-    ELSIF annotate_account.action = 'delete'
-          AND NOT (top = account.root AND annotate_account.columns = ARRAY[account.id_column]) THEN
+    ELSIF _do_annotate_account.action = 'delete'
+          AND NOT (top = account.root AND _do_annotate_account.columns = ARRAY[account.id_column]) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = format('columns %s of relation "%s" are not a foreign key', annotate_account.columns, top),
+            MESSAGE = format('columns %s of relation "%s" are not a foreign key', _do_annotate_account.columns, top),
             HINT = 'Rows are deleted along foreign keys; other columns can be anonymised, nullified or kept.';
     END IF;
     INSERT INTO dataprotect.account_rule (account_type, rel, columns, action, legal_basis, annotated_by)
-        VALUES (annotate_account.name, top, annotate_account.columns, annotate_account.action,
-                annotate_account.legal_basis, pg_get_userbyid(dataprotect._caller()))
+        VALUES (_do_annotate_account.name, top, _do_annotate_account.columns, _do_annotate_account.action,
+                _do_annotate_account.legal_basis, pg_get_userbyid(dataprotect._caller()))
         ON CONFLICT (account_type, rel, columns) DO UPDATE
            SET action = excluded.action, legal_basis = excluded.legal_basis,
                annotated_by = excluded.annotated_by, annotated_at = dataprotect._now();
-    PERFORM dataprotect._event('account_type.annotated', NULL, jsonb_build_object('account_type', annotate_account.name,
-        'rel', top::text, 'columns', annotate_account.columns, 'action', annotate_account.action,
-        'legal_basis', annotate_account.legal_basis));
+    PERFORM dataprotect._event('account_type.annotated', NULL, jsonb_build_object('account_type', _do_annotate_account.name,
+        'rel', top::text, 'columns', _do_annotate_account.columns, 'action', _do_annotate_account.action,
+        'legal_basis', _do_annotate_account.legal_basis));
 END $$;
+COMMENT ON FUNCTION dataprotect._do_annotate_account(text, regclass, name[], text, text) IS 'body of dataprotect.annotate_account(); see enter.c';
+REVOKE ALL ON FUNCTION dataprotect._do_annotate_account(text, regclass, name[], text, text) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect.annotate_account(name text, rel regclass, columns name[], action text,
+        legal_basis text = NULL) RETURNS void
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_enter'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.annotate_account(text, regclass, name[], text, text) IS
     'say what becomes of the rows, or of the columns, that belong to an account when it is deleted';
 REVOKE ALL ON FUNCTION dataprotect.annotate_account(text, regclass, name[], text, text) FROM PUBLIC;
@@ -244,12 +258,12 @@ REVOKE ALL ON FUNCTION dataprotect._account_own_row(dataprotect.account_type, te
 CREATE FUNCTION dataprotect._account_tree(account dataprotect.account_type, id text,
         OUT ord bigint, OUT depth int, OUT parent regclass, OUT child regclass, OUT child_columns name[],
         OUT parent_columns name[], OUT sets_null bool, OUT constraint_name name, OUT action text, OUT basis text,
-        OUT loops bool, OUT alias text, OUT up text) RETURNS SETOF record
+        OUT loops bool, OUT alias text, OUT up text, OUT casts bool, OUT above regclass[]) RETURNS SETOF record
     LANGUAGE sql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT t.ordinality, t.depth, t.parent, t.child, t.child_columns, t.parent_columns, t.sets_null, t.constraint_name,
-           t.action, t.basis, t.loops, t.child_alias, t.child_up
+           t.action, t.basis, t.loops, t.child_alias, t.child_up, t.casts, t.above
       FROM dataprotect._fk_tree(account.root, account.root::text, 't', dataprotect._account_own_row(account, id), '',
                ARRAY[account.root], dataprotect._account_rules(account.name), ARRAY['delete', 'anonymise', 'keep'])
            WITH ORDINALITY t;

@@ -14,9 +14,36 @@ COMMENT ON FUNCTION dataprotect._account_row_actions(dataprotect.account_type, r
     'what becomes of the rows of a table that belong to an account';
 REVOKE ALL ON FUNCTION dataprotect._account_row_actions(dataprotect.account_type, regclass) FROM PUBLIC;
 
+-- Rows of a table are looked for as its owner, who must be able to read the
+-- tables on the way to it; a superuser reads no table of an ordinary role.
+CREATE FUNCTION dataprotect._account_reading_problem(rel regclass, others regclass[]) RETURNS text
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    owner pg_roles := (SELECT o FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner WHERE c.oid = rel);
+    other record;
+BEGIN
+    FOR other IN SELECT c.oid::regclass AS rel, o.rolsuper FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner
+                  WHERE c.oid = ANY (others) ORDER BY c.oid::regclass::text
+    LOOP
+        IF owner.rolsuper AND NOT other.rolsuper THEN
+            RETURN format('it belongs to a superuser and "%s" to an ordinary role', other.rel);
+        END IF;
+        IF NOT has_table_privilege(owner.oid, other.rel, 'SELECT') THEN
+            RETURN format('its owner may not read "%s"', other.rel);
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION dataprotect._account_reading_problem(regclass, regclass[]) IS
+    'why the owner of a table cannot look for rows in it by way of other tables, or NULL';
+REVOKE ALL ON FUNCTION dataprotect._account_reading_problem(regclass, regclass[]) FROM PUBLIC;
+
 -- What is wrong with one edge, or NULL.
 CREATE FUNCTION dataprotect._account_edge_problem(account dataprotect.account_type, child regclass, child_columns name[],
-        parent regclass, action text, loops bool, sets_null bool, constraint_name name) RETURNS text
+        parent regclass, action text, loops bool, sets_null bool, constraint_name name, casts bool, above regclass[])
+    RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -26,6 +53,12 @@ DECLARE
 BEGIN
     IF action IS NULL THEN
         RETURN format('foreign key "%s" to "%s" is not annotated', constraint_name, parent);
+    END IF;
+    IF casts THEN
+        RETURN format('foreign key "%s" to "%s" compares by a cast', constraint_name, parent);
+    END IF;
+    IF NOT loops AND dataprotect._account_reading_problem(child, above) IS NOT NULL THEN
+        RETURN dataprotect._account_reading_problem(child, above);
     END IF;
     SELECT a.attname INTO fixed FROM pg_attribute a
      WHERE a.attrelid = child AND a.attname = ANY (child_columns) AND a.attnotnull LIMIT 1;
@@ -44,9 +77,9 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION dataprotect._account_edge_problem(dataprotect.account_type, regclass, name[], regclass, text, bool, bool, name) IS
+COMMENT ON FUNCTION dataprotect._account_edge_problem(dataprotect.account_type, regclass, name[], regclass, text, bool, bool, name, bool, regclass[]) IS
     'why an annotated foreign key cannot be followed, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._account_edge_problem(dataprotect.account_type, regclass, name[], regclass, text, bool, bool, name)
+REVOKE ALL ON FUNCTION dataprotect._account_edge_problem(dataprotect.account_type, regclass, name[], regclass, text, bool, bool, name, bool, regclass[])
     FROM PUBLIC;
 
 -- What is wrong with what happens to a table's rows, or NULL.
@@ -60,6 +93,15 @@ DECLARE
                            WHERE b.rel = _account_table_problem.rel AND b.account_type = account.name);
     bad name;
 BEGIN
+    SELECT c.relname INTO bad FROM dataprotect._below(rel) b JOIN pg_class c ON c.oid = b
+     WHERE c.relkind NOT IN ('r', 'p') LIMIT 1;
+    IF FOUND THEN
+        RETURN format('"%s" is not an ordinary table', bad);
+    END IF;
+    IF bound AND dataprotect._unbindable(rel) IS NOT NULL THEN
+        RETURN format('column "%s" contains encrypted values that cannot be sealed under the account''s own key',
+                      dataprotect._unbindable(rel));
+    END IF;
     IF cardinality(actions) > 1 THEN
         RETURN format('annotations contradict each other: %s', array_to_string(actions, ', '));
     END IF;
@@ -86,6 +128,20 @@ COMMENT ON FUNCTION dataprotect._account_table_problem(dataprotect.account_type,
     'why a table''s rows cannot be dealt with as annotated, or NULL';
 REVOKE ALL ON FUNCTION dataprotect._account_table_problem(dataprotect.account_type, regclass) FROM PUBLIC;
 
+-- Rows at the other end go where nobody else references them: whoever does is read.
+CREATE FUNCTION dataprotect._account_away_problem(rel regclass, target regclass) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce((SELECT format('foreign key "%s" to "%s" compares by a cast', r.constraint_name, target)
+                       FROM dataprotect._referencing(target) r WHERE r.casts LIMIT 1),
+                    'what it references: ' || dataprotect._account_reading_problem(target, ARRAY(
+                        SELECT r.child FROM dataprotect._referencing(target) r) || rel));
+$$;
+COMMENT ON FUNCTION dataprotect._account_away_problem(regclass, regclass) IS
+    'why rows that a table''s rows reference cannot go with them, or NULL';
+REVOKE ALL ON FUNCTION dataprotect._account_away_problem(regclass, regclass) FROM PUBLIC;
+
 CREATE FUNCTION dataprotect._account_check(account dataprotect.account_type,
         OUT rel regclass, OUT columns name[], OUT action text, OUT problem text) RETURNS SETOF record
     LANGUAGE plpgsql STABLE STRICT
@@ -111,7 +167,8 @@ BEGIN
     LOOP
         RETURN QUERY SELECT item.child, item.child_columns, item.action,
             coalesce(dataprotect._account_edge_problem(account, item.child, item.child_columns, item.parent, item.action,
-                                                       item.loops, item.sets_null, item.constraint_name),
+                                                       item.loops, item.sets_null, item.constraint_name, item.casts,
+                                                       item.above),
                      CASE WHEN item.action IN ('delete', 'anonymise', 'keep') AND NOT item.loops
                           THEN dataprotect._account_table_problem(account, item.child) END);
     END LOOP;
@@ -119,7 +176,8 @@ BEGIN
     RETURN QUERY
         SELECT t.rel, r.columns, a.action,
                CASE WHEN a.action = 'delete' AND dataprotect._account_row_actions(account, t.rel) <> '{delete}'
-                    THEN format('its rows stay, and what they reference in "%s" with them', r.target) END
+                    THEN format('its rows stay, and what they reference in "%s" with them', r.target)
+                    WHEN a.action IN ('delete', 'anonymise') THEN dataprotect._account_away_problem(t.rel, r.target) END
           FROM unnest(reached) AS t(rel) CROSS JOIN LATERAL dataprotect._referenced_by(t.rel) r
           LEFT JOIN dataprotect.account_rule a
                  ON a.account_type = account.name AND a.rel = t.rel AND a.columns = r.columns

@@ -74,8 +74,8 @@ DECLARE
     spelled text;
 BEGIN
     BEGIN
-        EXECUTE format('SELECT t.%I::pg_catalog.text FROM %s t WHERE %s', account.id_column, account.root,
-                       dataprotect._account_own_row(account, id)) INTO spelled;
+        spelled := dataprotect._value_as(account.root, format('SELECT t.%I::pg_catalog.text FROM %s t WHERE %s',
+            account.id_column, account.root, dataprotect._account_own_row(account, id)));
     EXCEPTION WHEN data_exception THEN
         spelled := NULL;
     END;

@@ -1,7 +1,8 @@
 -- Removing an account's rows, a batch at a time
 --
--- Rows are chosen by us along foreign keys, with their own operators: no code of
--- an ordinary role runs.  They are changed as their table's owner.
+-- Rows are chosen along foreign keys, with the keys' own operators, and changed,
+-- both as their table's owner: reading a table of an ordinary role may run that
+-- role's code (an index's expression, when the query is planned).
 
 -- The tree of an account with its own row as node 0.
 CREATE FUNCTION dataprotect._account_nodes(account dataprotect.account_type, id text,
@@ -24,12 +25,10 @@ CREATE FUNCTION dataprotect._locked_tids(leaf regclass, alias text, condition te
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    tids tid[];
 BEGIN
-    EXECUTE format('SELECT array_agg(x.c) FROM (SELECT %1$I.ctid AS c FROM ONLY %2$s %1$I WHERE %3$s%4$s FOR UPDATE OF %1$I) x',
-                   alias, leaf, condition, ' LIMIT ' || max_rows) INTO tids;
-    RETURN tids;
+    RETURN dataprotect._tids_as(leaf, format(
+        'SELECT array_agg(x.c) FROM (SELECT %1$I.ctid AS c FROM ONLY %2$s %1$I WHERE %3$s%4$s FOR UPDATE OF %1$I) x',
+        alias, leaf, condition, ' LIMIT ' || max_rows));
 END $$;
 COMMENT ON FUNCTION dataprotect._locked_tids(regclass, text, text, int) IS 'rows of a table that satisfy a condition, locked';
 REVOKE ALL ON FUNCTION dataprotect._locked_tids(regclass, text, text, int) FROM PUBLIC;
@@ -68,7 +67,8 @@ BEGIN
     FOR node IN SELECT * FROM dataprotect._account_nodes(account, id) n WHERE n.action <> 'keep' LOOP
         FOR leaf IN SELECT * FROM dataprotect._leaves(node.child) LOOP
             CONTINUE WHEN dataprotect._held_condition(leaf, 't') IS NULL;
-            EXECUTE format('SELECT array_agg(%1$I.ctid) FROM ONLY %2$s %1$I WHERE %3$s', node.alias, leaf, node.up) INTO tids;
+            tids := dataprotect._tids_as(leaf, format('SELECT array_agg(%1$I.ctid) FROM ONLY %2$s %1$I WHERE %3$s',
+                                                      node.alias, leaf, node.up));
             IF dataprotect._rows_held(leaf, tids) THEN
                 RETURN leaf::text;
             END IF;
@@ -76,9 +76,10 @@ BEGIN
         FOR away IN SELECT * FROM dataprotect._account_away(account, node.child) LOOP
             FOR leaf IN SELECT * FROM dataprotect._leaves(away.target) LOOP
                 CONTINUE WHEN dataprotect._held_condition(leaf, 't') IS NULL;
-                EXECUTE format('SELECT array_agg(x.ctid) FROM ONLY %1$s x WHERE EXISTS (SELECT 1 FROM %2$s %3$I WHERE %4$s AND %5$s)',
-                               leaf, node.child, node.alias, node.up, dataprotect._join_condition('x', away.target_columns,
-                               node.alias, away.columns, away.operators)) INTO tids;
+                tids := dataprotect._tids_as(leaf, format(
+                    'SELECT array_agg(x.ctid) FROM ONLY %1$s x WHERE EXISTS (SELECT 1 FROM %2$s %3$I WHERE %4$s AND %5$s)',
+                    leaf, node.child, node.alias, node.up,
+                    dataprotect._join_condition('x', away.target_columns, node.alias, away.columns, away.operators)));
                 IF dataprotect._rows_held(leaf, tids) THEN
                     RETURN leaf::text;
                 END IF;
@@ -156,21 +157,24 @@ AS $$
 DECLARE
     away record;
     others text;
-    all_targets bigint;
+    found jsonb;
 BEGIN
     FOR away IN SELECT * FROM dataprotect._account_away(account, rel) LOOP
-        SELECT string_agg(format('NOT EXISTS (SELECT 1 FROM %s o WHERE %s AND NOT (o.tableoid = %L::pg_catalog.oid AND o.ctid = ANY ($1)))',
+        SELECT string_agg(format('NOT EXISTS (SELECT 1 FROM %s o WHERE %s AND NOT (o.tableoid OPERATOR(pg_catalog.=) %L::pg_catalog.oid '
+                                 'AND o.ctid OPERATOR(pg_catalog.=) ANY ($1)))',
                                  r.child, dataprotect._join_condition('x', r.parent_columns, 'o', r.child_columns, r.operators),
                                  leaf::oid), ' AND ')
           INTO others FROM dataprotect._referencing(away.target) r;
         action := away.action;
         FOR target IN SELECT * FROM dataprotect._leaves(away.target) LOOP
-            EXECUTE format('SELECT array_agg(y.c) FILTER (WHERE y.alone), count(*) FROM (SELECT x.ctid AS c, %4$s AS alone '
-                           'FROM ONLY %1$s x WHERE EXISTS (SELECT 1 FROM ONLY %2$s a WHERE a.ctid = ANY ($1) AND %3$s) '
-                           'FOR UPDATE OF x) y', target, leaf,
-                           dataprotect._join_condition('x', away.target_columns, 'a', away.columns, away.operators), others)
-               INTO orphans, all_targets USING tids;
-            PERFORM dataprotect._deletion_count(request, target, 'shared', all_targets - coalesce(cardinality(orphans), 0));
+            found := dataprotect._value_as(target, format(
+                'SELECT jsonb_build_object(''alone'', (array_agg(y.c) FILTER (WHERE y.alone))::text, ''all'', count(*)) '
+                'FROM (SELECT x.ctid AS c, %4$s AS alone FROM ONLY %1$s x '
+                'WHERE EXISTS (SELECT 1 FROM ONLY %2$s a WHERE a.ctid = ANY ($1) AND %3$s) FOR UPDATE OF x) y', target, leaf,
+                dataprotect._join_condition('x', away.target_columns, 'a', away.columns, away.operators), others), tids);
+            orphans := (found ->> 'alone')::tid[];
+            PERFORM dataprotect._deletion_count(request, target, 'shared',
+                                                (found ->> 'all')::bigint - coalesce(cardinality(orphans), 0));
             IF orphans IS NOT NULL THEN
                 RETURN NEXT;
             END IF;

@@ -13,6 +13,20 @@ COMMENT ON FUNCTION dataprotect._pages_with_keys(regclass, int8[]) IS
     'pages of a table, its TOAST table and their indexes on which an envelope under one of these keys is left';
 REVOKE ALL ON FUNCTION dataprotect._pages_with_keys(regclass, int8[]) FROM PUBLIC;
 
+CREATE FUNCTION dataprotect._clear_key_pages(key_ids int8[]) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_clear_key_pages'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect._clear_key_pages(int8[]) IS
+    'overwrite what removed rows left in the key table''s pages; row versions that still have one of these keys';
+REVOKE ALL ON FUNCTION dataprotect._clear_key_pages(int8[]) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._column_values_with_keys(rel regclass, attnum int2, key_ids int8[]) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_column_values_with_keys'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect._column_values_with_keys(regclass, int2, int8[]) IS
+    'values of a column that contain an envelope under one of these keys, read without a query';
+REVOKE ALL ON FUNCTION dataprotect._column_values_with_keys(regclass, int2, int8[]) FROM PUBLIC;
+
 -- True where something may be done for a request now.
 CREATE FUNCTION dataprotect._deletions_due() RETURNS text[]
     LANGUAGE sql VOLATILE
@@ -25,6 +39,23 @@ $$;
 COMMENT ON FUNCTION dataprotect._deletions_due() IS 'deletion requests for which something may be done now';
 REVOKE ALL ON FUNCTION dataprotect._deletions_due() FROM PUBLIC;
 
+-- What may still see rows that a transaction removed, in words, or NULL.
+CREATE FUNCTION dataprotect._sees_before(xid xid8) RETURNS text
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(
+        (SELECT format('a transaction of process %s', a.pid) FROM pg_catalog.pg_stat_activity a
+          WHERE age(a.backend_xmin) > age(xid::xid) AND a.pid <> pg_backend_pid() LIMIT 1),
+        (SELECT format('replication slot "%s"', l.slot_name) FROM pg_catalog.pg_replication_slots l
+          WHERE age(l.xmin) > age(xid::xid) LIMIT 1),
+        (SELECT format('prepared transaction "%s"', p.gid) FROM pg_catalog.pg_prepared_xacts p
+          WHERE age(p.transaction) > age(xid::xid) LIMIT 1),
+        CASE WHEN xid >= pg_snapshot_xmin(pg_current_snapshot()) THEN 'a transaction' END);
+$$;
+COMMENT ON FUNCTION dataprotect._sees_before(xid8) IS 'what may still see rows that a transaction removed, or NULL';
+REVOKE ALL ON FUNCTION dataprotect._sees_before(xid8) FROM PUBLIC;
+
 -- Tables whose old row versions are to be cleared now: no transaction that could
 -- still see them is left.
 CREATE FUNCTION dataprotect._scrubs_due() RETURNS text[]
@@ -35,12 +66,7 @@ AS $$
       FROM dataprotect.deletion_scrub s
       JOIN dataprotect.deletion_request r ON r.id = s.request AND r.state = 'purged'
       JOIN pg_catalog.pg_class c ON c.oid = s.rel
-     WHERE s.scrubbed_at IS NULL
-       AND r.purge_xid < pg_snapshot_xmin(pg_current_snapshot())
-       AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_stat_activity a
-                        WHERE age(a.backend_xmin) > age(r.purge_xid::xid) AND a.pid <> pg_backend_pid())
-       AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_replication_slots l WHERE age(l.xmin) > age(r.purge_xid::xid))
-       AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_prepared_xacts p WHERE age(p.transaction) > age(r.purge_xid::xid));
+     WHERE s.scrubbed_at IS NULL AND dataprotect._sees_before(r.purge_xid) IS NULL;
 $$;
 COMMENT ON FUNCTION dataprotect._scrubs_due() IS 'tables to vacuum and re-index for deletions now';
 REVOKE ALL ON FUNCTION dataprotect._scrubs_due() FROM PUBLIC;
@@ -55,9 +81,10 @@ AS $$
                    JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
                   WHERE i.indrelid = $1 AND NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$')
         || format('VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) %s', $1::regclass)
-        || format('REINDEX TABLE %s%s',
+        || CASE WHEN $1 = 'dataprotect.key_version'::regclass THEN '{}'  -- its indexes contain no key
+           ELSE ARRAY[format('REINDEX TABLE %s%s',
                   CASE WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = $1 AND i.indisexclusion)
-                       THEN '' ELSE 'CONCURRENTLY ' END, $1::regclass)
+                       THEN '' ELSE 'CONCURRENTLY ' END, $1::regclass)] END
         || format('SELECT dataprotect._scrub_done(%s)', $1);
 $$;
 COMMENT ON FUNCTION dataprotect._scrub_statements(oid) IS 'what clears old versions of a table''s rows and index entries';
@@ -89,16 +116,13 @@ BEGIN
     hits := '{}';
     SELECT count(*) INTO tables FROM pg_class c WHERE c.relkind IN ('r', 'm', 't');
     FOR item IN
-        SELECT c.oid::regclass AS rel, p AS col, a.atttypid
-          FROM pg_class c, dataprotect._protected_attributes(c.oid) p, pg_attribute a
+        SELECT c.oid::regclass AS rel, a.attname AS col, a.attnum
+          FROM pg_class c, pg_attribute a
          WHERE c.relkind IN ('r', 'm') AND NOT pg_is_other_temp_schema(c.relnamespace)
-           AND a.attrelid = c.oid AND a.attname = p
+           AND a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND dataprotect._bears(a.atttypid)
     LOOP
         columns := columns + 1;
-        EXECUTE format('SELECT count(*) FROM ONLY %s t WHERE dataprotect._envelope_key_id(t.%I%s) = ANY ($1)',
-                       item.rel, item.col,
-                       (SELECT '::' || t.typbasetype::regtype FROM pg_type t WHERE t.oid = item.atttypid AND t.typtype = 'd'))
-           INTO here USING key_ids;
+        here := dataprotect._column_values_with_keys(item.rel, item.attnum, key_ids);
         IF here > 0 THEN
             hits := hits || jsonb_build_object(format('%s.%I', item.rel, item.col), here);
         END IF;
@@ -119,8 +143,8 @@ DECLARE
     there bool;
 BEGIN
     IF dataprotect._account_root_action(account) = 'delete' THEN
-        EXECUTE format('SELECT EXISTS (SELECT 1 FROM %s t WHERE %s)', account.root,
-                       dataprotect._account_own_row(account, id)) INTO there;
+        there := dataprotect._value_as(account.root, format('SELECT EXISTS (SELECT 1 FROM %s t WHERE %s)', account.root,
+                                                            dataprotect._account_own_row(account, id)));
         IF there THEN
             RETURN format('the account''s row is in %s', account.root);
         END IF;
@@ -128,8 +152,8 @@ BEGIN
     FOR edge IN SELECT t.child, t.child_columns[1] AS col FROM dataprotect._account_tree(account, id) t
                  WHERE t.depth = 1 AND t.action IN ('delete', 'nullify') AND t.parent_columns = ARRAY[account.id_column]
     LOOP
-        EXECUTE format('SELECT EXISTS (SELECT 1 FROM %s t WHERE t.%I = %L::%s)', edge.child, edge.col, id,
-                       dataprotect._id_type(account.root, account.id_column)) INTO there;
+        there := dataprotect._value_as(edge.child, format('SELECT EXISTS (SELECT 1 FROM %s t WHERE t.%I = %L::%s)',
+            edge.child, edge.col, id, dataprotect._id_type(account.root, account.id_column)));
         IF there THEN
             RETURN format('rows that reference the account are in %s', edge.child);
         END IF;
@@ -217,6 +241,14 @@ DECLARE
     scrub record;
     scanned record;
 BEGIN
+    -- Keys claimed since the request began are the account's as well; from here to
+    -- the end of the transaction none is.
+    PERFORM dataprotect._subject_lock(request.account_type, request.account_id);
+    request.key_ids := ARRAY(SELECT unnest(request.key_ids)
+                             UNION SELECT unnest(dataprotect._subject_key_ids(request.account_type, request.account_id))
+                             ORDER BY 1);
+    UPDATE dataprotect.deletion_request r SET key_ids = request.key_ids
+     WHERE r.id = request.id AND r.key_ids IS DISTINCT FROM request.key_ids;
     IF request.destroyed_at IS NOT NULL THEN
         RETURN dataprotect._deletion_verify(request);
     END IF;
@@ -242,13 +274,40 @@ BEGIN
         END IF;
     END LOOP;
     PERFORM dataprotect._subject_destroy(request.account_type, request.account_id, format('deletion request %s', request.id));
-    UPDATE dataprotect.deletion_request r SET destroyed_at = dataprotect._now() WHERE r.id = request.id;
+    UPDATE dataprotect.deletion_request r SET destroyed_at = dataprotect._now(), purge_xid = pg_current_xact_id()
+     WHERE r.id = request.id;
+    INSERT INTO dataprotect.deletion_scrub (request, rel)
+        SELECT request.id, 'dataprotect.key_version' WHERE request.key_ids <> '{}';
     PERFORM dataprotect._deletion_note(request.id, 'purged', 'keys destroyed');
     RETURN true;
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_destroy(dataprotect.deletion_request) IS
     'destroy an account''s keys once nothing under them is left';
 REVOKE ALL ON FUNCTION dataprotect._deletion_destroy(dataprotect.deletion_request) FROM PUBLIC;
+
+-- True once the destroyed keys, wrapped as they are, are in no row version of the
+-- key table any more; otherwise the request says what keeps them there.
+CREATE FUNCTION dataprotect._deletion_keys_cleared(request dataprotect.deletion_request) RETURNS bool
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    waiting bool := EXISTS (SELECT 1 FROM dataprotect.deletion_scrub s WHERE s.request = request.id
+                                AND s.rel = 'dataprotect.key_version'::regclass AND s.scrubbed_at IS NULL);
+BEGIN
+    IF NOT waiting AND dataprotect._clear_key_pages(request.key_ids) = 0 THEN
+        RETURN true;
+    END IF;
+    UPDATE dataprotect.deletion_scrub s SET scrubbed_at = NULL
+     WHERE s.request = request.id AND s.rel = 'dataprotect.key_version'::regclass AND s.scrubbed_at IS NOT NULL;
+    PERFORM dataprotect._deletion_note(request.id, 'purged', 'waits: the destroyed keys are in old row versions of '
+        'dataprotect.key_version' || coalesce(format(', which %s may still see', dataprotect._sees_before(request.purge_xid)), ''));
+    PERFORM dataprotect._wake_maintenance();
+    RETURN false;
+END $$;
+COMMENT ON FUNCTION dataprotect._deletion_keys_cleared(dataprotect.deletion_request) IS
+    'whether the destroyed keys are gone from the key table''s pages';
+REVOKE ALL ON FUNCTION dataprotect._deletion_keys_cleared(dataprotect.deletion_request) FROM PUBLIC;
 
 -- Scan every table again.
 CREATE FUNCTION dataprotect._deletion_verify(request dataprotect.deletion_request) RETURNS bool
@@ -257,11 +316,16 @@ CREATE FUNCTION dataprotect._deletion_verify(request dataprotect.deletion_reques
 AS $$
 DECLARE
     account dataprotect.account_type := dataprotect._find_account_type(request.account_type);
-    scanned record := dataprotect._values_with_keys(request.key_ids);
-    remains text := dataprotect._account_remains(account, request.account_id);
+    scanned record;
+    remains text;
     alive int := (SELECT count(*) FROM dataprotect.key_version v
                    WHERE v.key_id = ANY (request.key_ids) AND (v.state <> 'd' OR v.wrapped IS NOT NULL));
 BEGIN
+    IF NOT dataprotect._deletion_keys_cleared(request) THEN
+        RETURN false;
+    END IF;
+    scanned := dataprotect._values_with_keys(request.key_ids);
+    remains := dataprotect._account_remains(account, request.account_id);
     IF scanned.hits <> '{}' THEN
         remains := concat_ws('; ', remains, 'values of the account are left in '
             || (SELECT string_agg(k, ', ') FROM jsonb_object_keys(scanned.hits) k));

@@ -34,8 +34,10 @@ BEGIN
         SELECT string_agg(DISTINCT u, ', ') INTO roots
           FROM dataprotect.key_version v JOIN dataprotect.epoch e ON e.key_id = v.epoch, unnest(e.kms_uri) u
          WHERE v.key_id = ANY (request.key_ids);
-        items := items || format('Backups and key exports from before %s contain the account''s keys in wrapped form: together with '
-                                 'the root key (%s) they open protected values of that time. No root key was destroyed for this request.',
+        items := items || format('Backups and key exports from before %s, and WAL from before then (segments still on the server, '
+                                 'archived ones, those of replicas), contain the account''s keys in wrapped form: rows of '
+                                 'dataprotect.key_version, which together with dataprotect.epoch and the root key (%s) open '
+                                 'protected values of that time. No root key was destroyed for this request.',
                                  to_char(request.destroyed_at, 'YYYY-MM-DD HH24:MI TZ'), roots);
         items := items || 'Search tokens and index hashes of searchable columns in old backups show which values were equal.'::text;
     ELSE
@@ -119,6 +121,22 @@ COMMENT ON FUNCTION dataprotect.deletion_certificate(bigint) IS
 REVOKE ALL ON FUNCTION dataprotect.deletion_certificate(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dataprotect.deletion_certificate(bigint) TO dataprotect_admin, dataprotect_auditor;
 
+-- A row as JSON, written by the system's own functions alone: to_jsonb() of a
+-- type that is not built in calls a cast to json that anybody may have made.
+CREATE FUNCTION dataprotect._row_as_json(rel regclass, alias text) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT string_agg(format(CASE WHEN b.oid < 16384 AND b.typtype <> 'c'
+                                  THEN 'jsonb_build_object(%1$L, to_jsonb(%2$I.%3$I))'
+                                  ELSE 'jsonb_build_object(%1$L, CASE WHEN num_nulls(%2$I.%3$I) = 0 THEN to_jsonb(concat(%2$I.%3$I)) END)'
+                             END, a.attname, alias, a.attname), ' || ' ORDER BY a.attnum)
+      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type b ON b.oid = dataprotect._undomained(a.atttypid)
+     WHERE a.attrelid = rel AND a.attnum > 0 AND NOT a.attisdropped;
+$$;
+COMMENT ON FUNCTION dataprotect._row_as_json(regclass, text) IS 'text of an expression that writes a row as JSON';
+REVOKE ALL ON FUNCTION dataprotect._row_as_json(regclass, text) FROM PUBLIC;
+
 -- Queries that return an account's rows, one a table.  Rows of other accounts
 -- that reference this one are not among them.
 CREATE FUNCTION dataprotect._export_queries(account_type text, id text, OUT rel regclass, OUT query text)
@@ -127,7 +145,8 @@ CREATE FUNCTION dataprotect._export_queries(account_type text, id text, OUT rel 
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT n.child, format('SELECT jsonb_agg(x.j) FROM (%s) x', string_agg(
-               format('SELECT %1$I.tableoid, %1$I.ctid, to_jsonb(%1$I) AS j FROM %2$s %1$I WHERE %3$s', n.alias, n.child, n.up),
+               format('SELECT %1$I.tableoid, %1$I.ctid, %4$s AS j FROM %2$s %1$I WHERE %3$s', n.alias, n.child, n.up,
+                      dataprotect._row_as_json(n.child, n.alias)),
                ' UNION ' ORDER BY n.ord))
       FROM dataprotect._account_nodes(dataprotect._find_account_type($1),
                                       dataprotect._account_id(dataprotect._find_account_type($1), $2)) n

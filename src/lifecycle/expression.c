@@ -13,10 +13,10 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "lifecycle/runas.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -30,6 +30,7 @@
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "rewrite/rewriteManip.h"
+#include "types/bearing.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -38,30 +39,8 @@
 
 PG_FUNCTION_INFO_V1(dp_lifecycle_canonical_predicate);
 PG_FUNCTION_INFO_V1(dp_lifecycle_age_expression);
-
-/* True where one function belongs to somebody who is no superuser. */
-static bool
-function_is_foreign(Oid funcid, void *context)
-{
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(funcid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", funcid);
-	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
-	ReleaseSysCache(tuple);
-	return !superuser_arg(owner);
-}
-
-static bool
-contains_foreign_function(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (check_functions_in_node(node, function_is_foreign, context))
-		return true;
-	return expression_tree_walker(node, contains_foreign_function, context);
-}
+PG_FUNCTION_INFO_V1(dp_lifecycle_bears);
+PG_FUNCTION_INFO_V1(dp_lifecycle_binary_coercible);
 
 /*
  * Holds and ages are evaluated by workers, as the owner of whatever table is
@@ -74,7 +53,7 @@ check_functions(Node *expr, const char *what)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("functions in %s must not be volatile", what)));
-	if (contains_foreign_function(expr, NULL))
+	if (dp_runas_foreign_code(expr))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("functions in %s must belong to a superuser", what),
@@ -269,4 +248,18 @@ dp_lifecycle_age_expression(PG_FUNCTION_ARGS)
 	}
 	relation_close(rel, AccessShareLock);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+}
+
+/* dataprotect._bears(type oid) returns bool */
+Datum
+dp_lifecycle_bears(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(dp_bearing_type(PG_GETARG_OID(0)));
+}
+
+/* dataprotect._binary_coercible(source oid, target oid) returns bool */
+Datum
+dp_lifecycle_binary_coercible(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(IsBinaryCoercible(PG_GETARG_OID(0), PG_GETARG_OID(1)));
 }

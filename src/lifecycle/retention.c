@@ -132,6 +132,7 @@ execute_kept(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *va
 			elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
 		SPI_keepplan(*plan);
 	}
+	dp_runas_settle(*plan);
 	if (SPI_execute_plan(*plan, values, NULL, false, 0) < 0)
 		elog(ERROR, "could not execute \"%s\"", sql);
 }
@@ -266,6 +267,7 @@ apply_batch(RetentionRun *run, Oid owner, ArrayType *tids)
 		dp_transact_query("SELECT dataprotect._retention_clear_children($1, $2, $3)", 3, types, values);
 	}
 	dp_runas_begin(&saved, owner, dp_runas_trigger_path(run->leaf));
+	dp_runas_check_triggers(run->leaf);
 	execute_kept(&run->apply, run->apply_sql, 1, &type, &chosen);
 	rows = (int64) SPI_processed;
 	dp_runas_end(&saved);

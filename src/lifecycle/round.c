@@ -69,9 +69,9 @@ query_texts(const char *sql)
 
 /*
  * Vacuum and re-index the tables that deletions went through, then let the
- * deletions go on.
+ * deletions go on.  False where there was none.
  */
-static void
+static bool
 clear_tables(void)
 {
 	List	   *tables = query_texts("SELECT dataprotect._scrubs_due()");
@@ -79,7 +79,7 @@ clear_tables(void)
 	ListCell   *statement;
 
 	if (tables == NIL)
-		return;
+		return false;
 	foreach(table, tables)
 	{
 		List	   *statements = query_texts(psprintf("SELECT dataprotect._scrub_statements(%s)",
@@ -89,6 +89,7 @@ clear_tables(void)
 			dp_toplevel_execute(lfirst(statement));
 	}
 	dp_toplevel_execute("CALL dataprotect.run_deletions()");
+	return true;
 }
 
 bool
@@ -107,7 +108,12 @@ dp_lifecycle_round(void)
 	if (query_texts("SELECT dataprotect._deletions_due()") != NIL)
 	{
 		dp_toplevel_execute("CALL dataprotect.run_deletions()");
-		clear_tables();
+		/* first the account's tables, then the table of its destroyed keys */
+		for (int i = 0; i < 2; i++)
+		{
+			if (!clear_tables())
+				break;
+		}
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

@@ -9,18 +9,20 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "lifecycle/runas.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/plancache.h"
 #include "utils/syscache.h"
 
-PG_FUNCTION_INFO_V1(dp_lifecycle_caller);
 PG_FUNCTION_INFO_V1(dp_lifecycle_tids_as);
 PG_FUNCTION_INFO_V1(dp_lifecycle_value_as);
 PG_FUNCTION_INFO_V1(dp_lifecycle_apply_as);
@@ -87,6 +89,140 @@ dp_runas_trigger_path(Oid relid)
 	return psprintf("pg_catalog, %s, pg_temp", quote_identifier(schema));
 }
 
+/* True where one function belongs to somebody who is no superuser. */
+static bool
+function_is_foreign(Oid funcid, void *context)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(funcid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", funcid);
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	return !superuser_arg(owner);
+}
+
+/* The same of a type: a domain's conditions are its owner's. */
+static bool
+type_is_foreign(Oid typid)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(typid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for type %u", typid);
+	owner = ((Form_pg_type) GETSTRUCT(tuple))->typowner;
+	ReleaseSysCache(tuple);
+	return !superuser_arg(owner);
+}
+
+static bool
+find_foreign_code(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, find_foreign_code, context, 0);
+	if (IsA(node, CoerceToDomain) && type_is_foreign(((CoerceToDomain *) node)->resulttype))
+		return true;
+	if (check_functions_in_node(node, function_is_foreign, context))
+		return true;
+	return expression_tree_walker(node, find_foreign_code, context);
+}
+
+bool
+dp_runas_foreign_code(Node *node)
+{
+	return find_foreign_code(node, NULL);
+}
+
+/* Leaves the owner of the first relation that is no superuser's in *context. */
+static bool
+find_foreign_owner(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		Oid			relid = ((RangeTblEntry *) node)->relid;
+		Oid			owner;
+
+		if (!OidIsValid(relid))
+			return false;
+		owner = dp_runas_owner(relid);
+		if (superuser_arg(owner))
+			return false;
+		*(Oid *) context = owner;
+		return true;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, find_foreign_owner, context, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, find_foreign_owner, context);
+}
+
+void
+dp_runas_settle(SPIPlanPtr plan)
+{
+	Oid			user;
+	int			context;
+	ListCell   *source;
+
+	GetUserIdAndSecContext(&user, &context);
+	if (!superuser_arg(user))
+		return;
+	foreach(source, SPI_plan_get_plan_sources(plan))
+	{
+		List	   *queries = ((CachedPlanSource *) lfirst(source))->query_list;
+		Oid			owner = InvalidOid;
+
+		if (dp_runas_foreign_code((Node *) queries))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("functions of an ordinary role cannot run with the rights of a superuser"),
+					 errhint("Give the tables of a policy or an account to an ordinary role.")));
+		if (find_foreign_owner((Node *) queries, &owner))
+		{
+			SetUserIdAndSecContext(owner, context);
+			return;
+		}
+	}
+}
+
+/*
+ * Triggers after a change that a foreign key makes in a referencing table fire
+ * with the rights of whoever changed the referenced one.
+ */
+void
+dp_runas_check_triggers(Oid relid)
+{
+	static const char *sql =
+		"WITH RECURSIVE reach(rel) AS ("
+		"  SELECT $1 UNION SELECT c.conrelid FROM pg_catalog.pg_constraint c JOIN reach ON c.confrelid = rel"
+		"   WHERE c.contype = 'f' AND (c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd')))"
+		" SELECT r.relname::pg_catalog.text FROM reach JOIN pg_catalog.pg_class r ON r.oid = rel"
+		"  WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles o WHERE o.oid = r.relowner AND o.rolsuper)"
+		"     OR EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid"
+		"                 WHERE t.tgrelid = rel AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles o"
+		"                                                        WHERE o.oid = p.proowner AND o.rolsuper))"
+		"  LIMIT 1";
+	Oid			types[1] = {OIDOID};
+	Datum		values[1];
+
+	if (!superuser_arg(GetUserId()))
+		return;
+	values[0] = ObjectIdGetDatum(relid);
+	if (SPI_execute_with_args(sql, 1, types, values, NULL, false, 1) < 0)
+		elog(ERROR, "could not look for triggers");
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("triggers of an ordinary role cannot fire with the rights of a superuser"),
+				 errdetail("Table \"%s\" belongs to a superuser, and a change of it reaches table \"%s\".",
+						   get_rel_name(relid), SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				 errhint("Give the tables of a policy or an account to an ordinary role.")));
+}
+
 /*
  * Execute sql, whose only parameter is a tid[]; the result stays in SPI.
  */
@@ -94,26 +230,18 @@ static uint64
 execute_with_tids(const char *sql, Datum tids, bool tids_null)
 {
 	Oid			types[1] = {TIDARRAYOID};
-	Datum		values[1];
 	char		nulls[1];
+	SPIPlanPtr	plan = SPI_prepare(sql, 1, types);
 	int			rc;
 
-	values[0] = tids;
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare returned %s", SPI_result_code_string(SPI_result));
+	dp_runas_settle(plan);
 	nulls[0] = tids_null ? 'n' : ' ';
-	rc = SPI_execute_with_args(sql, 1, types, values, nulls, false, 0);
+	rc = SPI_execute_plan(plan, &tids, nulls, false, 0);
 	if (rc < 0)
-		elog(ERROR, "SPI_execute_with_args returned %s", SPI_result_code_string(rc));
+		elog(ERROR, "SPI_execute_plan returned %s", SPI_result_code_string(rc));
 	return SPI_processed;
-}
-
-/*
- * dataprotect._caller() returns oid: the role that the session acts as, looking
- * through SECURITY DEFINER functions.
- */
-Datum
-dp_lifecycle_caller(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_OID(GetOuterUserId());
 }
 
 /*
@@ -206,6 +334,8 @@ dp_lifecycle_apply_as(PG_FUNCTION_ARGS)
 	dp_runas_begin(&saved, owner, dp_runas_trigger_path(relid));
 	if (silent)
 		set_local("session_replication_role", "replica");
+	else
+		dp_runas_check_triggers(relid);
 	rows = (int64) execute_with_tids(sql, PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
 									 PG_ARGISNULL(2));
 	dp_runas_end(&saved);

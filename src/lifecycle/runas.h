@@ -14,6 +14,9 @@
 
 #include "postgres.h"
 
+#include "executor/spi.h"
+#include "nodes/nodes.h"
+
 /* Only our own text and system catalogs: for everything that chooses rows. */
 #define DP_RUNAS_STRICT_PATH "pg_catalog, pg_temp"
 
@@ -37,6 +40,25 @@ extern void dp_runas_end(DpRunAs *state);
  * code may run before dp_runas_end().
  */
 extern void dp_runas_system(DpRunAs *state);
+
+/*
+ * Between dp_runas_begin() and the execution of a plan: code that hangs on a
+ * table (expressions of its indexes, its constraints) runs already when a query
+ * on it is planned, so a superuser reads no table of an ordinary role.  Where
+ * the current role is a superuser and the plan names such a table, that table's
+ * owner is the role from here on; where it calls a function of an ordinary role,
+ * that is an error.
+ */
+extern void dp_runas_settle(SPIPlanPtr plan);
+
+/*
+ * An error where the current role is a superuser and a change of the table
+ * would fire a trigger that is an ordinary role's.
+ */
+extern void dp_runas_check_triggers(Oid relid);
+
+/* Does an expression or a query call functions of somebody who is no superuser? */
+extern bool dp_runas_foreign_code(Node *node);
 
 /* Owner of a relation; an error where it is gone. */
 extern Oid	dp_runas_owner(Oid relid);
