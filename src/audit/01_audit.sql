@@ -57,11 +57,6 @@ CREATE TABLE dataprotect.audit_open (
 REVOKE ALL ON dataprotect.audit_open FROM PUBLIC;
 COMMENT ON TABLE dataprotect.audit_open IS 'records whose outcome is not known yet';
 
-CREATE FUNCTION dataprotect._audit_batch() RETURNS SETOF dataprotect.audit_record
-	LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_batch';
-REVOKE ALL ON FUNCTION dataprotect._audit_batch() FROM PUBLIC;
-COMMENT ON FUNCTION dataprotect._audit_batch() IS 'rows that the collector is about to store';
-
 CREATE FUNCTION dataprotect._audit_start() RETURNS void
 	LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_start';
 REVOKE ALL ON FUNCTION dataprotect._audit_start() FROM PUBLIC;

@@ -5,10 +5,9 @@
 #include "postgres.h"
 
 #include "audit/batch.h"
+#include "audit/store.h"
 #include "base/compat.h"
 #include "catalog/pg_type.h"
-#include "fmgr.h"
-#include "funcapi.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -17,54 +16,59 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#define BATCH_KEPT	(4 * 1024 * 1024)
-
-typedef struct IntentRef
-{
-	uint64		ring_seq;		/* hash key */
-	DpBatchEntry *entry;
-} IntentRef;
-
-typedef struct Row
-{
-	Datum		values[DP_AUDIT_N_COLUMNS];
-	bool		nulls[DP_AUDIT_N_COLUMNS];
-} Row;
-
-static Row *rows = NULL;
-static int	n_rows = 0;
-
-PG_FUNCTION_INFO_V1(dp_audit_batch);
+#define BATCH_KEPT	(8 * 1024 * 1024)
+#define RECENT		8			/* entries where an intent is looked for first */
 
 DpBatch *
 dp_batch_create(const uint8 *instance)
 {
 	static MemoryContext context = NULL;
 	DpBatch    *batch;
-	HASHCTL		control;
 
 	/* One for the process's life: pages given back each round would fault again. */
 	if (context == NULL)
 		context = AllocSetContextCreate(TopMemoryContext, "audit batch", BATCH_KEPT,
 										ALLOCSET_DEFAULT_INITSIZE, ALLOCSET_DEFAULT_MAXSIZE);
 	MemoryContextReset(context);
-	batch = MemoryContextAllocZero(context, sizeof(DpBatch));
-
+	batch = MemoryContextAlloc(context, sizeof(DpBatch));
+	memset(batch, 0, offsetof(DpBatch, entries));
 	batch->context = context;
 	memcpy(batch->instance, instance, DP_RING_INSTANCE_LEN);
-	control.keysize = sizeof(uint64);
-	control.entrysize = sizeof(IntentRef);
-	control.hcxt = context;
-	batch->by_seq = hash_create("audit intents", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	return batch;
+}
+
+static DpBatchEntry *
+find_entry(DpBatch *batch, uint64 ring_seq)
+{
+	int			low = 0;
+	int			high = batch->n_read - 1;
+
+	for (int i = high; i >= Max(low, high - RECENT); i--)
+		if (batch->entries[i]->ring_seq == ring_seq)
+			return batch->entries[i];
+	while (low <= high)
+	{
+		int			middle = (low + high) / 2;
+		uint64		seq = batch->entries[middle]->ring_seq;
+
+		if (seq == ring_seq)
+			return batch->entries[middle];
+		if (seq < ring_seq)
+			low = middle + 1;
+		else
+			high = middle - 1;
+	}
+	return NULL;
 }
 
 static DpBatchEntry *
 find_intent(DpBatch *batch, uint64 ring_seq)
 {
-	IntentRef  *ref = hash_search(batch->by_seq, &ring_seq, HASH_FIND, NULL);
+	DpBatchEntry *entry = find_entry(batch, ring_seq);
 
-	return ref ? ref->entry : NULL;
+	if (entry == NULL || (entry->kind != DP_RECORD_INTENT && entry->kind != DP_RECORD_ADMIN))
+		return NULL;
+	return entry;
 }
 
 static bool
@@ -78,15 +82,15 @@ opened_nothing(const DpRecord *record)
 
 /* True where the result found its intent here. */
 static bool
-merge_result(DpBatch *batch, DpBatchEntry *entry)
+merge_result(DpBatch *batch, DpBatchEntry *entry, const DpRecord *record)
 {
-	DpBatchEntry *intent = find_intent(batch, entry->record->ref_seq);
+	DpBatchEntry *intent = find_intent(batch, entry->ref_seq);
 
 	if (intent == NULL || intent->result != NULL)
 		return false;
-	intent->result = entry->record;
-	if (entry->record->outcome == DP_OUTCOME_OK && intent->record->kind == DP_RECORD_INTENT &&
-		opened_nothing(entry->record))
+	intent->result = entry;
+	if (entry->outcome == DP_OUTCOME_OK && intent->kind == DP_RECORD_INTENT &&
+		opened_nothing(record))
 		intent->dropped = true;
 	return true;
 }
@@ -97,24 +101,21 @@ merge_result(DpBatch *batch, DpBatchEntry *entry)
  * ended well keeps its result unless it was rolled back.
  */
 static bool
-merge_range(DpBatch *batch, DpBatchEntry *entry)
+merge_range(DpBatch *batch, const DpBatchEntry *range)
 {
-	const DpRecord *range = entry->record;
-
 	if (find_intent(batch, range->ref_seq) == NULL)
 		return false;
 	for (int i = batch->n_entries - 1; i >= 0; i--)
 	{
 		DpBatchEntry *other = batch->entries[i];
-		DpRecord   *record = other->record;
 
 		if (other->ring_seq < range->ref_seq)
 			break;
-		if (record->session != range->session || other->ring_seq > range->ref_end)
+		if (other->session != range->session || other->ring_seq > range->ref_end)
 			continue;
-		if (record->kind == DP_RECORD_ADMIN && record->outcome == DP_OUTCOME_STARTED)
-			record->outcome = range->outcome;
-		else if (record->kind == DP_RECORD_INTENT && range->scope == DP_SCOPE_ALL &&
+		if (other->kind == DP_RECORD_ADMIN && other->outcome == DP_OUTCOME_STARTED)
+			other->outcome = range->outcome;
+		else if (other->kind == DP_RECORD_INTENT && range->scope == DP_SCOPE_ALL &&
 				 range->outcome == DP_OUTCOME_ROLLED_BACK)
 		{
 			if (other->result == NULL)
@@ -130,11 +131,15 @@ static DpBatchEntry *
 new_entry(DpBatch *batch, uint64 ring_seq, const DpRecord *record)
 {
 	DpBatchEntry *entry = MemoryContextAllocZero(batch->context, sizeof(DpBatchEntry));
-	Size		len = offsetof(DpRecord, columns) + record->n_columns * sizeof(DpSlice);
 
 	entry->ring_seq = ring_seq;
-	entry->record = MemoryContextAlloc(batch->context, len);
-	memcpy(entry->record, record, len);
+	entry->session = record->session;
+	entry->ref_seq = record->ref_seq;
+	entry->ref_end = record->ref_end;
+	entry->at = record->at;
+	entry->kind = record->kind;
+	entry->outcome = record->outcome;
+	entry->scope = record->scope;
 	return entry;
 }
 
@@ -145,16 +150,12 @@ dp_batch_add(DpBatch *batch, const DpFrame *frame, const void *payload)
 	DpBatchEntry *entry;
 	uint8	   *copy;
 	bool		merged = false;
-	bool		found;
 
 	/* Bounded in rows, and in frames where most of them merge. */
 	if (batch->n_entries >= DP_BATCH_MAX || batch->n_frames >= 2 * DP_BATCH_MAX)
 		return false;
 	batch->n_frames++;
-	batch->last_seq = frame->seq;
-	copy = MemoryContextAlloc(batch->context, frame->len);
-	memcpy(copy, payload, frame->len);
-	if (!dp_record_decode(copy, frame->len, &record))
+	if (!dp_record_decode(payload, frame->len, &record))
 	{
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -162,19 +163,20 @@ dp_batch_add(DpBatch *batch, const DpFrame *frame, const void *payload)
 		return true;
 	}
 	entry = new_entry(batch, frame->seq, &record);
-	if (entry->record->kind == DP_RECORD_RESULT)
-		merged = merge_result(batch, entry);
-	else if (entry->record->kind == DP_RECORD_RANGE)
+	if (entry->kind == DP_RECORD_RESULT)
+		merged = merge_result(batch, entry, &record);
+	else if (entry->kind == DP_RECORD_RANGE)
 		merged = merge_range(batch, entry);
+	if (merged && entry->kind == DP_RECORD_RANGE)
+		return true;
+	copy = MemoryContextAlloc(batch->context, frame->len);
+	memcpy(copy, payload, frame->len);
+	entry->payload = copy;
+	entry->len = frame->len;
 	if (merged)
 		return true;
 	batch->entries[batch->n_entries++] = entry;
-	if (entry->record->kind == DP_RECORD_INTENT || entry->record->kind == DP_RECORD_ADMIN)
-	{
-		IntentRef  *ref = hash_search(batch->by_seq, &entry->ring_seq, HASH_ENTER, &found);
-
-		ref->entry = entry;
-	}
+	batch->n_read = batch->n_entries;
 	return true;
 }
 
@@ -186,182 +188,217 @@ dp_batch_add_lost(DpBatch *batch, uint64 ring_seq, uint64 session)
 
 	if (batch->n_entries >= DP_BATCH_MAX)
 		return;					/* in a later round */
-	memset(&record, 0, offsetof(DpRecord, columns));
+	memset(&record, 0, offsetof(DpRecord, keys));
 	record.kind = DP_RECORD_RESULT;
 	record.outcome = DP_OUTCOME_LOST;
 	record.at = GetCurrentTimestamp();
 	record.session = session;
 	record.ref_seq = ring_seq;
 	entry = new_entry(batch, ring_seq, &record);
-	if (!merge_result(batch, entry))
+	if (!merge_result(batch, entry, &record))
 		batch->entries[batch->n_entries++] = entry;
 }
 
-void
-dp_batch_seal(DpBatch *batch)
+bool
+dp_batch_has_rows(const DpBatch *batch)
 {
-	MemoryContext old_context = MemoryContextSwitchTo(batch->context);
-
 	for (int i = 0; i < batch->n_entries; i++)
+		if (!batch->entries[i]->dropped)
+			return true;
+	return false;
+}
+
+/* An entry's record; well-formed, for it was read before. */
+static void
+decode_entry(const DpBatchEntry *entry, DpRecord *out)
+{
+	if (entry->payload == NULL)
 	{
-		DpRecord   *record = batch->entries[i]->record;
-		bytea	   *sealed;
-
-		if (record->sealed.len == 0 || record->sealed_format != DP_SEALED_PLAIN)
-			continue;
-		if (!dp_keys_audit_seal(record->sealed.data, record->sealed.len, &sealed))
-			continue;
-		record->sealed.data = (const uint8 *) VARDATA_ANY(sealed);
-		record->sealed.len = VARSIZE_ANY_EXHDR(sealed);
-		record->sealed_format = DP_SEALED_KEY;
+		memset(out, 0, offsetof(DpRecord, keys));
+		out->kind = entry->kind;
 	}
-	MemoryContextSwitchTo(old_context);
-}
-
-static Datum
-text_datum(DpSlice slice)
-{
-	return PointerGetDatum(cstring_to_text_with_len((const char *) slice.data, slice.len));
+	else if (!dp_record_decode(entry->payload, entry->len, out))
+		elog(ERROR, "audit record " UINT64_FORMAT " changed in memory", entry->ring_seq);
 }
 
 static void
-set_text(Row *row, int column, DpSlice slice)
+set_text(TupleTableSlot *row, int column, DpSlice slice)
 {
-	row->nulls[column] = slice.len == 0;
+	row->tts_isnull[column] = slice.len == 0;
 	if (slice.len > 0)
-		row->values[column] = text_datum(slice);
+		row->tts_values[column] =
+			PointerGetDatum(cstring_to_text_with_len((const char *) slice.data, slice.len));
 }
 
-static void
-set_columns(Row *row, const DpRecord *record, const DpRecord *result)
+/* An array of one dimension without nulls, len bytes of elements. */
+static ArrayType *
+new_array(Oid element_type, int n, Size len)
 {
-	Datum		elements[DP_RECORD_MAX_COLUMNS * 2];
-	int			n = 0;
+	ArrayType  *array = palloc0(ARR_OVERHEAD_NONULLS(1) + len);
 
-	for (int i = 0; i < record->n_columns; i++)
-		elements[n++] = text_datum(record->columns[i]);
-	for (int i = 0; result != NULL && i < result->n_columns; i++)
-		elements[n++] = text_datum(result->columns[i]);
-	row->nulls[DP_AUDIT_COLUMNS] = n == 0;
-	if (n > 0)
-		row->values[DP_AUDIT_COLUMNS] =
-			PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
+	SET_VARSIZE(array, ARR_OVERHEAD_NONULLS(1) + len);
+	array->ndim = 1;
+	array->dataoffset = 0;
+	array->elemtype = element_type;
+	ARR_DIMS(array)[0] = n;
+	ARR_LBOUND(array)[0] = 1;
+	return array;
 }
 
+/* An array of texts, or NULL; made in one piece, for every row has some. */
 static void
-set_keys(Row *row, const DpRecord *record)
+set_texts(TupleTableSlot *row, int column, const DpSlice *slices, int n)
 {
-	Datum		names[DP_RECORD_MAX_KEYS];
-	Datum		opened[DP_RECORD_MAX_KEYS];
-	Datum		compared[DP_RECORD_MAX_KEYS];
-	int			n = record->n_keys;
+	ArrayType  *array;
+	char	   *element;
+	Size		len = 0;
 
-	row->nulls[DP_AUDIT_KEYS] = row->nulls[DP_AUDIT_OPENED] = row->nulls[DP_AUDIT_COMPARED] = n == 0;
+	row->tts_isnull[column] = n == 0;
 	if (n == 0)
 		return;
 	for (int i = 0; i < n; i++)
+		len += INTALIGN(VARHDRSZ + slices[i].len);
+	array = new_array(TEXTOID, n, len);
+	element = ARR_DATA_PTR(array);
+	for (int i = 0; i < n; i++)
 	{
-		names[i] = text_datum(record->keys[i].name);
-		opened[i] = Int64GetDatum(record->keys[i].opened);
-		compared[i] = Int64GetDatum(record->keys[i].compared);
+		SET_VARSIZE(element, VARHDRSZ + slices[i].len);
+		memcpy(VARDATA(element), slices[i].data, slices[i].len);
+		element += INTALIGN(VARHDRSZ + slices[i].len);
 	}
-	row->values[DP_AUDIT_KEYS] =
-		PointerGetDatum(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
-	row->values[DP_AUDIT_OPENED] =
-		PointerGetDatum(construct_array(opened, n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	row->values[DP_AUDIT_COMPARED] =
-		PointerGetDatum(construct_array(compared, n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	row->tts_values[column] = PointerGetDatum(array);
+}
+
+static void
+set_columns(TupleTableSlot *row, const DpRecord *record, const DpRecord *result)
+{
+	DpSlice		columns[DP_RECORD_MAX_COLUMNS * 2];
+	int			n = record->n_columns;
+
+	memcpy(columns, record->columns, n * sizeof(DpSlice));
+	if (result != NULL)
+	{
+		memcpy(columns + n, result->columns, result->n_columns * sizeof(DpSlice));
+		n += result->n_columns;
+	}
+	set_texts(row, DP_AUDIT_COLUMNS, columns, n);
+}
+
+static void
+set_keys(TupleTableSlot *row, const DpRecord *record)
+{
+	DpSlice		names[DP_RECORD_MAX_KEYS];
+	int			n = record->n_keys;
+	ArrayType  *opened;
+	ArrayType  *compared;
+
+	row->tts_isnull[DP_AUDIT_OPENED] = row->tts_isnull[DP_AUDIT_COMPARED] = n == 0;
+	for (int i = 0; i < n; i++)
+		names[i] = record->keys[i].name;
+	set_texts(row, DP_AUDIT_KEYS, names, n);
+	if (n == 0)
+		return;
+	opened = new_array(INT8OID, n, n * sizeof(int64));
+	compared = new_array(INT8OID, n, n * sizeof(int64));
+	for (int i = 0; i < n; i++)
+	{
+		((int64 *) ARR_DATA_PTR(opened))[i] = (int64) record->keys[i].opened;
+		((int64 *) ARR_DATA_PTR(compared))[i] = (int64) record->keys[i].compared;
+	}
+	row->tts_values[DP_AUDIT_OPENED] = PointerGetDatum(opened);
+	row->tts_values[DP_AUDIT_COMPARED] = PointerGetDatum(compared);
 }
 
 /* The sealed column: one byte form (DP_SEALED_...), then the bytes. */
 static void
-set_sealed(Row *row, const DpRecord *record)
+set_sealed(TupleTableSlot *row, const DpRecord *record)
 {
+	const uint8 *data = record->sealed.data;
+	Size		len = record->sealed.len;
+	uint8		format = record->sealed_format;
+	bytea	   *under_key;
 	bytea	   *sealed;
 
-	row->nulls[DP_AUDIT_SEALED] = record->sealed.len == 0;
-	if (record->sealed.len == 0)
+	row->tts_isnull[DP_AUDIT_SEALED] = len == 0;
+	if (len == 0)
 		return;
-	sealed = palloc(VARHDRSZ + 1 + record->sealed.len);
-	SET_VARSIZE(sealed, VARHDRSZ + 1 + record->sealed.len);
-	VARDATA(sealed)[0] = record->sealed_format;
-	memcpy(VARDATA(sealed) + 1, record->sealed.data, record->sealed.len);
-	row->values[DP_AUDIT_SEALED] = PointerGetDatum(sealed);
+	if (format == DP_SEALED_PLAIN && dp_keys_audit_seal(data, len, &under_key))
+	{
+		data = (const uint8 *) VARDATA_ANY(under_key);
+		len = VARSIZE_ANY_EXHDR(under_key);
+		format = DP_SEALED_KEY;
+	}
+	sealed = palloc(VARHDRSZ + 1 + len);
+	SET_VARSIZE(sealed, VARHDRSZ + 1 + len);
+	VARDATA(sealed)[0] = format;
+	memcpy(VARDATA(sealed) + 1, data, len);
+	row->tts_values[DP_AUDIT_SEALED] = PointerGetDatum(sealed);
 }
 
 static void
-set_row(Row *row, const DpBatch *batch, const DpBatchEntry *entry, int64 seq)
+set_row(TupleTableSlot *row, const DpBatch *batch, const DpBatchEntry *entry, int64 seq)
 {
-	const DpRecord *record = entry->record;
-	const DpRecord *result = entry->result;
-	bool		is_range = record->kind == DP_RECORD_RANGE;
-	pg_uuid_t  *instance = palloc(sizeof(pg_uuid_t));
+	static DpRecord record;
+	static DpRecord merged;
+	const DpRecord *result = NULL;
+	Datum	   *values = row->tts_values;
+	bool	   *nulls = row->tts_isnull;
 
-	memcpy(instance->data, batch->instance, UUID_LEN);
-	memset(row->nulls, 0, sizeof(row->nulls));
-	row->values[DP_AUDIT_SEQ] = Int64GetDatum(seq);
-	row->values[DP_AUDIT_AT] = TimestampTzGetDatum(record->at);
-	row->values[DP_AUDIT_KIND] = CharGetDatum(record->kind);
-	row->values[DP_AUDIT_INSTANCE] = UUIDPGetDatum(instance);
-	row->values[DP_AUDIT_RING_SEQ] = Int64GetDatum((int64) entry->ring_seq);
-	row->values[DP_AUDIT_SESSION] = Int64GetDatum((int64) record->session);
-	row->values[DP_AUDIT_EVENT] = Int16GetDatum(is_range ? record->scope : record->event);
-	row->values[DP_AUDIT_OUTCOME] = CharGetDatum(result ? result->outcome : record->outcome);
-	row->nulls[DP_AUDIT_REF_SEQ] = record->ref_seq == 0;
-	row->values[DP_AUDIT_REF_SEQ] = Int64GetDatum((int64) record->ref_seq);
-	row->nulls[DP_AUDIT_REF_END] = record->ref_end == 0;
-	row->values[DP_AUDIT_REF_END] = Int64GetDatum((int64) record->ref_end);
-	set_text(row, DP_AUDIT_SESSION_ROLE, record->session_role);
-	set_text(row, DP_AUDIT_ROLE, record->role);
-	set_columns(row, record, result);
-	set_keys(row, result != NULL && result->n_keys > 0 ? result : record);
-	set_sealed(row, record);
+	decode_entry(entry, &record);
+	if (entry->result != NULL)
+	{
+		decode_entry(entry->result, &merged);
+		result = &merged;
+	}
+	memset(nulls, 0, DP_AUDIT_N_COLUMNS * sizeof(bool));
+	values[DP_AUDIT_SEQ] = Int64GetDatum(seq);
+	values[DP_AUDIT_AT] = TimestampTzGetDatum(entry->at);
+	values[DP_AUDIT_KIND] = CharGetDatum(entry->kind);
+	values[DP_AUDIT_INSTANCE] = UUIDPGetDatum((pg_uuid_t *) batch->instance);
+	values[DP_AUDIT_RING_SEQ] = Int64GetDatum((int64) entry->ring_seq);
+	values[DP_AUDIT_SESSION] = Int64GetDatum((int64) entry->session);
+	values[DP_AUDIT_EVENT] = Int16GetDatum(entry->kind == DP_RECORD_RANGE ? entry->scope : record.event);
+	values[DP_AUDIT_OUTCOME] = CharGetDatum(entry->result ? entry->result->outcome : entry->outcome);
+	nulls[DP_AUDIT_REF_SEQ] = entry->ref_seq == 0;
+	values[DP_AUDIT_REF_SEQ] = Int64GetDatum((int64) entry->ref_seq);
+	nulls[DP_AUDIT_REF_END] = entry->ref_end == 0;
+	values[DP_AUDIT_REF_END] = Int64GetDatum((int64) entry->ref_end);
+	set_text(row, DP_AUDIT_SESSION_ROLE, record.session_role);
+	set_text(row, DP_AUDIT_ROLE, record.role);
+	set_columns(row, &record, result);
+	set_keys(row, result != NULL && result->n_keys > 0 ? result : &record);
+	set_sealed(row, &record);
 }
 
-int
-dp_batch_make_rows(DpBatch *batch, DpPrf *chain, DpChainPoint *head)
+void
+dp_batch_store_rows(DpBatch *batch, DpPrf *chain, DpChainPoint *head)
 {
-	MemoryContext old_context = MemoryContextSwitchTo(batch->context);
+	DpStore    *store = dp_store_begin();
 
-	rows = palloc(sizeof(Row) * Max(batch->n_entries, 1));
-	n_rows = 0;
 	for (int i = 0; i < batch->n_entries; i++)
 	{
-		Row		   *row = &rows[n_rows];
+		MemoryContext old_context;
+		TupleTableSlot *row;
 		bytea	   *mac;
 
 		if (batch->entries[i]->dropped)
 			continue;
+		CHECK_FOR_INTERRUPTS();
+		row = dp_store_next(store);
+		old_context = MemoryContextSwitchTo(dp_store_context(store));
 		set_row(row, batch, batch->entries[i], head->seq + 1);
 		mac = palloc(VARHDRSZ + DP_CHAIN_MAC_LEN);
 		SET_VARSIZE(mac, VARHDRSZ + DP_CHAIN_MAC_LEN);
-		if (!dp_chain_row_mac(chain, head->mac, row->values, row->nulls, (uint8 *) VARDATA(mac)))
+		if (!dp_chain_row_mac(chain, head->mac, row->tts_values, row->tts_isnull,
+							  (uint8 *) VARDATA(mac)))
 			ereport(ERROR,
 					(errcode(ERRCODE_INTERNAL_ERROR),
 					 errmsg("could not compute the MAC of an audit record")));
-		row->values[DP_AUDIT_MAC] = PointerGetDatum(mac);
+		row->tts_values[DP_AUDIT_MAC] = PointerGetDatum(mac);
 		memcpy(head->mac, VARDATA(mac), DP_CHAIN_MAC_LEN);
 		head->seq++;
-		n_rows++;
+		MemoryContextSwitchTo(old_context);
+		dp_store_put(store);
 	}
-	MemoryContextSwitchTo(old_context);
-	return n_rows;
-}
-
-void
-dp_batch_clear_rows(void)
-{
-	rows = NULL;
-	n_rows = 0;
-}
-
-Datum
-dp_audit_batch(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-
-	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; i < n_rows; i++)
-		tuplestore_putvalues(result->setResult, result->setDesc, rows[i].values, rows[i].nulls);
-	return (Datum) 0;
+	dp_store_end(store);
 }

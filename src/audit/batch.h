@@ -15,27 +15,35 @@
 #include "audit/chain.h"
 #include "events/record.h"
 #include "events/ring.h"
-#include "utils/hsearch.h"
+#include "utils/timestamp.h"
 
-#define DP_BATCH_MAX	2000
+#define DP_BATCH_MAX	8000
 
+/* A record, still encoded; what merging needs of it beside it. */
 typedef struct DpBatchEntry
 {
 	uint64		ring_seq;
+	uint64		session;
+	uint64		ref_seq;
+	uint64		ref_end;
+	TimestampTz at;
+	const uint8 *payload;		/* in the batch's context; NULL: nobody wrote it */
+	uint32		len;
+	uint8		kind;			/* DpRecordKind */
+	uint8		outcome;		/* DpOutcome; may change by merging */
+	uint8		scope;
 	bool		dropped;		/* merged elsewhere, or opened nothing */
-	DpRecord   *record;			/* its slices point into the batch's context */
-	DpRecord   *result;			/* merged into this one, or NULL */
+	struct DpBatchEntry *result;	/* merged into this one, or NULL */
 } DpBatchEntry;
 
 typedef struct DpBatch
 {
 	MemoryContext context;
 	uint8		instance[DP_RING_INSTANCE_LEN];
-	uint64		last_seq;		/* newest frame seen, merged or not */
 	int			n_frames;
+	int			n_read;			/* entries made of frames: first, ascending by ring_seq */
 	int			n_entries;
 	DpBatchEntry *entries[DP_BATCH_MAX];
-	HTAB	   *by_seq;			/* intents of the batch */
 } DpBatch;
 
 /* Valid until the next call: one batch at a time. */
@@ -47,14 +55,13 @@ extern bool dp_batch_add(DpBatch *batch, const DpFrame *frame, const void *paylo
 /* A result that nobody wrote: the backend is gone. */
 extern void dp_batch_add_lost(DpBatch *batch, uint64 ring_seq, uint64 session);
 
-/* Seal what was written before a key existed. */
-extern void dp_batch_seal(DpBatch *batch);
+/* Are there rows to store? */
+extern bool dp_batch_has_rows(const DpBatch *batch);
 
 /*
- * Rows of the batch, chained after head, which moves on.  The tuples appear in
- * dataprotect._audit_batch() of this process until dp_batch_clear_rows().
+ * Store the rows of the batch, chained after head, which moves on.  Seals what
+ * was written before a key existed.
  */
-extern int	dp_batch_make_rows(DpBatch *batch, DpPrf *chain, DpChainPoint *head);
-extern void dp_batch_clear_rows(void);
+extern void dp_batch_store_rows(DpBatch *batch, DpPrf *chain, DpChainPoint *head);
 
 #endif							/* DP_AUDIT_BATCH_H */

@@ -4,13 +4,13 @@
  */
 #include "postgres.h"
 
+#include "access/tupmacs.h"
 #include "audit/chain.h"
 #include "base/compat.h"
-#include "catalog/pg_type.h"
 #include "events/ring.h"
 #include "port/pg_bswap.h"
 #include "utils/array.h"
-#include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/uuid.h"
 
 #define DOMAIN_ROW		'c'
@@ -43,30 +43,38 @@ put_varlena(StringInfo out, Datum value)
 	put_bytes(out, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 }
 
+/* Elements one after the other, as arrays have them in memory. */
 static void
-put_array(StringInfo out, Datum value, Oid element_type)
+put_array(StringInfo out, Datum value, bool is_text)
 {
 	ArrayType  *array = DatumGetArrayTypeP(value);
-	bool		is_text = element_type == TEXTOID;
-	Datum	   *elements;
-	bool	   *nulls;
-	uint32		big;
-	int			n;
+	int			n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	const bits8 *present = ARR_NULLBITMAP(array);
+	char	   *element = ARR_DATA_PTR(array);
+	uint32		big = pg_hton32((uint32) n);
 
-	deconstruct_array(array, element_type, is_text ? -1 : 8, is_text ? false : FLOAT8PASSBYVAL,
-					  is_text ? TYPALIGN_INT : TYPALIGN_DOUBLE, &elements, &nulls, &n);
-	big = pg_hton32((uint32) n);
 	appendBinaryStringInfo(out, (const char *) &big, sizeof(big));
 	for (int i = 0; i < n; i++)
 	{
-		appendStringInfoChar(out, nulls[i] ? 0 : 1);
-		if (nulls[i])
+		bool		is_null = present != NULL && (present[i / 8] & (1 << (i % 8))) == 0;
+
+		appendStringInfoChar(out, is_null ? 0 : 1);
+		if (is_null)
 			continue;
 		if (is_text)
-			put_varlena(out, elements[i]);
+		{
+			element = (char *) att_align_pointer(element, TYPALIGN_INT, -1, element);
+			put_bytes(out, VARDATA_ANY(element), VARSIZE_ANY_EXHDR(element));
+			element += VARSIZE_ANY(element);
+		}
 		else
-			put_int64(out, DatumGetInt64(elements[i]));
+		{
+			put_int64(out, *(int64 *) element);
+			element += sizeof(int64);
+		}
 	}
+	if ((Pointer) array != DatumGetPointer(value))
+		pfree(array);
 }
 
 static void
@@ -99,11 +107,11 @@ put_column(StringInfo out, int column, Datum value)
 			break;
 		case DP_AUDIT_COLUMNS:
 		case DP_AUDIT_KEYS:
-			put_array(out, value, TEXTOID);
+			put_array(out, value, true);
 			break;
 		case DP_AUDIT_OPENED:
 		case DP_AUDIT_COMPARED:
-			put_array(out, value, INT8OID);
+			put_array(out, value, false);
 			break;
 	}
 }
@@ -112,10 +120,16 @@ bool
 dp_chain_row_mac(DpPrf *chain, const uint8 *previous, const Datum *values, const bool *nulls,
 				 uint8 *out_mac)
 {
-	StringInfoData buf;
-	bool		ok;
+	static StringInfoData buf;	/* kept: there are many rows */
 
-	initStringInfo(&buf);
+	if (buf.data == NULL)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+
+		initStringInfo(&buf);
+		MemoryContextSwitchTo(old_context);
+	}
+	resetStringInfo(&buf);
 	appendBinaryStringInfo(&buf, (const char *) previous, DP_CHAIN_MAC_LEN);
 	for (int i = 0; i < DP_AUDIT_MAC; i++)
 	{
@@ -123,9 +137,7 @@ dp_chain_row_mac(DpPrf *chain, const uint8 *previous, const Datum *values, const
 		if (!nulls[i])
 			put_column(&buf, i, values[i]);
 	}
-	ok = dp_prf(chain, DOMAIN_ROW, (const uint8 *) buf.data, buf.len, out_mac);
-	pfree(buf.data);
-	return ok;
+	return dp_prf(chain, DOMAIN_ROW, (const uint8 *) buf.data, buf.len, out_mac);
 }
 
 bool

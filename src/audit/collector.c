@@ -299,11 +299,19 @@ static void
 ensure_partitions(const DpBatch *batch)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	int64		day = now / USECS_PER_DAY;
 
 	ensure_partition(now);
 	ensure_partition(now + 7 * USECS_PER_DAY);
 	for (int i = 0; i < batch->n_entries; i++)
-		ensure_partition(batch->entries[i]->record->at);
+	{
+		TimestampTz at = batch->entries[i]->at;
+
+		if (at / USECS_PER_DAY == day)
+			continue;
+		ensure_partition(at);
+		day = at / USECS_PER_DAY;
+	}
 }
 
 static Datum
@@ -328,11 +336,11 @@ note_open_records(const DpBatch *batch)
 	{
 		const DpBatchEntry *entry = batch->entries[i];
 
-		if (entry->dropped || entry->result != NULL || entry->record->outcome != DP_OUTCOME_STARTED)
+		if (entry->dropped || entry->result != NULL || entry->outcome != DP_OUTCOME_STARTED)
 			continue;
 		seqs[n] = Int64GetDatum((int64) entry->ring_seq);
-		sessions[n] = Int64GetDatum((int64) entry->record->session);
-		kinds[n++] = CharGetDatum(entry->record->kind);
+		sessions[n] = Int64GetDatum((int64) entry->session);
+		kinds[n++] = CharGetDatum(entry->kind);
 	}
 	if (n == 0)
 		return;
@@ -357,7 +365,7 @@ forget_open_records(const DpBatch *batch)
 
 	for (int i = 0; i < batch->n_entries; i++)
 	{
-		const DpRecord *record = batch->entries[i]->record;
+		const DpBatchEntry *record = batch->entries[i];
 
 		if (record->kind == DP_RECORD_RESULT)
 			seqs[n++] = Int64GetDatum((int64) record->ref_seq);
@@ -394,9 +402,9 @@ add_lost_records(DpBatch *batch, bool own)
 	{
 		DpBatchEntry *entry = batch->entries[i];
 
-		if (entry->result == NULL && entry->record->outcome == DP_OUTCOME_STARTED &&
+		if (entry->result == NULL && entry->outcome == DP_OUTCOME_STARTED &&
 			(!own || entry->ring_seq < dp_ring_boot_seq()))
-			dp_batch_add_lost(batch, entry->ring_seq, entry->record->session);
+			dp_batch_add_lost(batch, entry->ring_seq, entry->session);
 	}
 	values[0] = instance_datum(batch->instance);
 	values[1] = Int64GetDatum(own ? (int64) dp_ring_boot_seq() : PG_INT64_MAX);
@@ -474,23 +482,17 @@ remove_stored(List *segments, const uint8 *instance, uint64 cursor)
 static void
 store_batch(DpBatch *batch, const Progress *next, uint64 old_cursor, DpChainPoint *head)
 {
-	int			n;
-
-	dp_batch_seal(batch);
 	read_chain_point(head);
-	n = dp_batch_make_rows(batch, dp_audit_require_chain(), head);
-	if (n > 0)
+	if (dp_batch_has_rows(batch))
 	{
 		ensure_partitions(batch);
-		run_sql("INSERT INTO dataprotect.audit_record (" DP_AUDIT_COLUMN_LIST ") "
-				"SELECT " DP_AUDIT_COLUMN_LIST " FROM dataprotect._audit_batch()", 0, NULL, NULL);
+		dp_batch_store_rows(batch, dp_audit_require_chain(), head);
 		note_open_records(batch);
 		forget_open_records(batch);
 		write_head(head);
 	}
 	if (next->cursor > old_cursor)
 		write_cursor(batch->instance, next->cursor);
-	dp_batch_clear_rows();
 }
 
 /*

@@ -39,6 +39,7 @@
 #define SLEEP_MS		10000
 #define BUFFER_LEN		(128 * 1024)
 #define ROUND_BYTES		(4 * 1024 * 1024)
+#define WAKE_BYTES		(3 * 1024 * 1024)	/* a collector is woken for */
 
 /* The newest segment of one database. */
 typedef struct Output
@@ -47,7 +48,7 @@ typedef struct Output
 	int			fd;				/* -1: none yet */
 	off_t		size;
 	uint64		last_seq;		/* newest frame in it, or in the buffer */
-	bool		touched;		/* in this round */
+	Size		waiting;		/* bytes since its collector was last woken */
 	bool		unsynced;
 	Size		buffered;
 	char	   *buffer;
@@ -179,7 +180,7 @@ put_frame(const DpFrame *frame, const void *payload)
 	memset(output->buffer + output->buffered + exact, 0, len - exact);
 	output->buffered += len;
 	output->last_seq = frame->seq;
-	output->touched = true;
+	output->waiting += len;
 }
 
 static void
@@ -193,6 +194,7 @@ sync_all(void)
 		sync_output(output);
 }
 
+/* A collector looks by itself every second; a batch is cheaper the larger it is. */
 static void
 wake_collectors(void)
 {
@@ -202,9 +204,10 @@ wake_collectors(void)
 	hash_seq_init(&status, outputs);
 	while ((output = hash_seq_search(&status)) != NULL)
 	{
-		if (output->touched)
-			dp_worker_wake(output->database, DP_AUDIT_WORKER_KIND);
-		output->touched = false;
+		if (output->waiting < WAKE_BYTES)
+			continue;
+		dp_worker_wake(output->database, DP_AUDIT_WORKER_KIND);
+		output->waiting = 0;
 	}
 }
 

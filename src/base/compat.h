@@ -168,4 +168,29 @@ dp_node_is_json(Node *node)
 #endif
 }
 
+#include "executor/execPartition.h"
+#include "executor/executor.h"
+
+/* Where a partition has the columns of its parent elsewhere; NULL where it has not. */
+static inline TupleConversionMap *
+dp_root_to_partition_map(ResultRelInfo *partition, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecGetRootToChildMap(partition, estate);
+#else
+	return partition->ri_RootToPartitionMap;
+#endif
+}
+
+/* Index entries of a row that was just inserted. */
+static inline List *
+dp_insert_index_tuples(ResultRelInfo *relation, TupleTableSlot *slot, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(relation, slot, estate, false, false, NULL, NIL, false);
+#else
+	return ExecInsertIndexTuples(relation, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
 #endif							/* DP_BASE_COMPAT_H */

@@ -58,7 +58,7 @@ typedef struct Writer
 	bool		failed;
 } Writer;
 
-/* Little endian; written so that compilers make one store of it. */
+/* Little endian; written so that compilers make one store or load of it. */
 static inline void
 put_int(uint8_t *out, uint64_t value, int bytes)
 {
@@ -70,14 +70,15 @@ put_int(uint8_t *out, uint64_t value, int bytes)
 	memcpy(out, all, (size_t) bytes);
 }
 
-static uint64_t
+static inline uint64_t
 get_int(const uint8_t *in, int bytes)
 {
-	uint64_t	value = 0;
+	uint8_t		all[8] = {0};
 
-	for (int i = 0; i < bytes; i++)
-		value |= (uint64_t) in[i] << (8 * i);
-	return value;
+	memcpy(all, in, (size_t) bytes);
+	return (uint64_t) all[0] | (uint64_t) all[1] << 8 | (uint64_t) all[2] << 16 |
+		(uint64_t) all[3] << 24 | (uint64_t) all[4] << 32 | (uint64_t) all[5] << 40 |
+		(uint64_t) all[6] << 48 | (uint64_t) all[7] << 56;
 }
 
 /* Room for a field of len bytes; NULL where there is none. */
@@ -228,7 +229,8 @@ dp_record_decode(const uint8_t *buf, size_t len, DpRecord *out)
 	uint8_t		tag;
 	DpSlice		field;
 
-	memset(out, 0, sizeof(*out));
+	/* Keys and columns count only as far as n_keys and n_columns say. */
+	memset(out, 0, offsetof(DpRecord, keys));
 	if (len < HEADER_LEN || len > DP_RECORD_MAX || buf[0] != VERSION ||
 		!is_one_of(buf[1], "irex") || !is_one_of(buf[2], "soebcl") ||
 		(buf[3] & 0x0f) > DP_SEALED_KEY || (buf[3] >> 4) > DP_SCOPE_ADMIN ||
