@@ -23,8 +23,10 @@ CREATE INDEX ON entry (at);
 CREATE TABLE archive (LIKE entry);
 INSERT INTO entry SELECT i, now() - i * interval '1 minute' FROM generate_series(1, 20000) i;
 SELECT dataprotect.create_retention_policy('entry', 'entry', 'at', '1000 minutes', 'archive', '{"archive": "public.archive"}');
-ALTER DATABASE logs SET dataprotect.retention_batch_size = 20;
-ALTER DATABASE logs SET dataprotect.retention_cost_delay = '2ms';
+-- not of the database: its worker is connected already
+ALTER SYSTEM SET dataprotect.retention_batch_size = 20;
+ALTER SYSTEM SET dataprotect.retention_cost_delay = '5ms';
+SELECT pg_reload_conf();
 SELECT dataprotect.activate_retention('entry');
 SQL
 
@@ -39,7 +41,8 @@ for my $round (1 .. $rounds)
 		'20000|20000', "no row is lost or doubled after SIGKILL $round");
 	sql("UPDATE dataprotect.retention_policy SET next_due = now()");
 }
-sql('ALTER DATABASE logs SET dataprotect.retention_batch_size = 2000');
+sql('ALTER SYSTEM SET dataprotect.retention_batch_size = 2000');
+sql('SELECT pg_reload_conf()');
 sql("CALL dataprotect.run_retention('entry')");
 poll_sql($node, 'logs', "SELECT count(*) FROM dataprotect.retention_runs WHERE outcome = 'running'", '0');
 is(sql("SELECT count(*) FROM entry WHERE at < now() - interval '1010 minutes'"), '0', 'the next run finished the work');
