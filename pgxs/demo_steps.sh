@@ -23,7 +23,18 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA $schema TO shop;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA $schema TO shop;
 GRANT SELECT ON ALL TABLES IN SCHEMA $schema TO support;
 GRANT CREATE ON SCHEMA $schema TO owner;
-ALTER TABLE $customer OWNER TO owner;" >/dev/null
+DO \$\$
+DECLARE
+    t regclass;
+BEGIN
+    FOR t IN SELECT c.oid FROM pg_class c
+             WHERE c.relnamespace::regnamespace::text IN ('$schema', 'legacy') AND c.relkind IN ('r', 'p', 'v', 'm') LOOP
+        EXECUTE format('ALTER TABLE %s OWNER TO owner', t);
+    END LOOP;
+    IF to_regnamespace('legacy') IS NOT NULL THEN
+        GRANT USAGE ON SCHEMA legacy TO owner;
+    END IF;
+END \$\$;" >/dev/null
 show postgres "SELECT dataprotect.grant_access('pii', 'shop', 'reveal', reason => 'order processing');
 SELECT dataprotect.grant_access('money', 'shop', 'reveal', reason => 'order processing');
 SELECT dataprotect.grant_access('pii', 'support', 'mask', reason => 'first level support');"
