@@ -36,7 +36,7 @@
  * used; 0 where the key is used up and its family has a new version now.
  */
 uint32
-dp_keys_take_seals(uint64 key_id, int32 family)
+dp_keys_take_seals(uint64 key_id)
 {
 	char	   *answer;
 

@@ -207,7 +207,7 @@ static void
 make_open_literal(DpArenaEntry *entry)
 {
 	memset(entry, 0, sizeof(*entry));
-	entry->key_id = OPEN_LITERAL_ID;
+	entry->key_id = DP_OPEN_LITERAL_ID;
 	entry->purpose = DP_PURPOSE_LITERAL;
 	entry->state = DP_KEY_ACTIVE;
 	entry->has_key = true;
@@ -236,7 +236,7 @@ try_load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz no
 	DpArenaEntry entry;
 
 	slot->key_id = 0;
-	if (key_id == OPEN_LITERAL_ID)
+	if (key_id == DP_OPEN_LITERAL_ID)
 		make_open_literal(&entry);
 	else if (!find_in_arena(key_id, in_comparator, now, &entry))
 	{
@@ -330,7 +330,7 @@ dp_keys_family_of(uint64 key_id, bool in_comparator, DpKeyPurpose *out_purpose)
 		*out_purpose = slot->purpose;
 		return slot->family;
 	}
-	if (key_id == OPEN_LITERAL_ID)
+	if (key_id == DP_OPEN_LITERAL_ID)
 	{
 		*out_purpose = DP_PURPOSE_LITERAL;
 		return 0;
@@ -449,7 +449,7 @@ dp_keys_for_seal(const DpFamily *family, DpKey *out)
 			slot->seals_left--;
 			return;
 		}
-		taken = dp_keys_take_seals(copy.current_key_id, copy.family);
+		taken = dp_keys_take_seals(copy.current_key_id);
 		if (taken == 0)
 			dp_keys_forget();	/* there is a new version */
 		else

@@ -39,7 +39,7 @@ extern void dp_keys_reload_pinned(void);
 extern TimestampTz dp_keys_statement_now(void);
 
 /* Stands for the literal key where a database has none yet; see cache.c. */
-#define OPEN_LITERAL_ID UINT64CONST(0x6f70656e6c697465)
+#define DP_OPEN_LITERAL_ID UINT64CONST(0x6f70656e6c697465)
 
 /* Forget which keys were claimed: a claim may have been rolled back. */
 extern void dp_keys_subject_forget(void);
@@ -47,7 +47,7 @@ extern void dp_keys_subject_forget(void);
 extern int32 dp_keys_subject_lock(const char *account_type, const char *subject);
 
 /* See budget.c. */
-extern uint32 dp_keys_take_seals(uint64 key_id, int32 family);
+extern uint32 dp_keys_take_seals(uint64 key_id);
 extern void dp_keys_budget_init(void);
 
 /* Watch the key tables for invalidations; before the first row is cached. */

@@ -76,7 +76,7 @@ dp_keys_literal(DpKey *out)
 {
 	bool		there = know_system_keys();
 
-	if (dp_keys_get(there ? system_keys.literal : OPEN_LITERAL_ID, DP_USE_READ, false, out) != DP_KEY_OK)
+	if (dp_keys_get(there ? system_keys.literal : DP_OPEN_LITERAL_ID, DP_USE_READ, false, out) != DP_KEY_OK)
 		dp_keys_report_missing();
 	return there;
 }
