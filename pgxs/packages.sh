@@ -10,9 +10,10 @@
 # that is set, else the newest of 15..18 that is installed with its PGXS,
 # else the newest that the machine's own package sources have.
 #
-# No server that is there is touched: no cluster is created, no service is
-# started or restarted, and a plan that would upgrade an installed PostgreSQL
-# server is refused.
+# No server that is there is touched: no cluster is created, and no service is
+# started or restarted.  Where installing would upgrade an installed PostgreSQL,
+# which may be in use, PostgreSQL's packages are only downloaded and unpacked
+# beside it, in the folder of pgxs/aside.sh; pgxs/prefix.sh copies from there.
 set -eu
 
 supported="18 17 16 15"
@@ -29,10 +30,11 @@ case $purpose in
 	*) die "usage: pgxs/packages.sh [demo|test]" ;;
 esac
 
+here=$(dirname "$0")
+
 usable()
 {
-	[ -x "/usr/lib/postgresql/$1/bin/postgres" ] &&
-		[ -f "/usr/lib/postgresql/$1/lib/pgxs/src/makefiles/pgxs.mk" ]
+	"$here/aside.sh" "$1" >/dev/null
 }
 
 installed()
@@ -50,13 +52,20 @@ has_candidate()
 # says so itself.
 missing_packages()
 {
-	needed="gcc libc6-dev make perl openssl faketime libcurl4-openssl-dev libssl-dev
-		postgresql-$major postgresql-server-dev-$major"
+	needed="gcc libc6-dev make perl openssl faketime libcurl4-openssl-dev libssl-dev"
 	wanted=
 	if [ "$purpose" = test ]; then
 		needed="$needed binutils clang libipc-run-perl procps python3"
-		wanted="clang-tidy cppcheck debootstrap libclang-rt-dev postgresql-$major-cron
+		wanted="clang-tidy cppcheck debootstrap libclang-rt-dev
 			python3-psycopg2 python3-asyncpg python3-sqlalchemy libpostgresql-jdbc-java default-jdk-headless"
+	fi
+	if [ "$unpacked" = no ]; then
+		needed="$needed postgresql-$major postgresql-server-dev-$major"
+		[ "$purpose" = demo ] || wanted="$wanted postgresql-$major-cron"
+	else
+		# What PGXS asks for besides PostgreSQL's own packages.
+		needed="$needed postgresql-common $(apt-cache depends "postgresql-server-dev-$major" |
+			sed -n 's/^ *Depends: \([a-z][^ ]*\)$/\1/p' | grep -Ev '^(postgresql|libpq)')"
 	fi
 	for package in $needed; do
 		installed "$package" || echo "$package"
@@ -71,11 +80,17 @@ command -v dpkg-query >/dev/null 2>&1 || die "this machine has no dpkg: install 
 major=${PG_MAJOR:-}
 if [ -z "$major" ]; then
 	for version in $supported; do
-		if usable "$version"; then
+		if usable "$version" || [ -x "/usr/lib/postgresql/$version/bin/postgres" ]; then
 			major=$version
 			break
 		fi
 	done
+fi
+
+# Is PostgreSQL to be had unpacked beside the installed one?
+unpacked=no
+if [ -n "$major" ] && usable "$major" && [ -n "$("$here/aside.sh" "$major")" ]; then
+	unpacked=yes
 fi
 
 # Where everything is there, nothing is asked of root or of the network.
@@ -104,13 +119,21 @@ export NEEDRESTART_SUSPEND=1	# Ubuntu's needrestart would restart services
 		[ -n "$major" ] || die "neither this machine nor its package sources have PostgreSQL 15, 16, 17 or 18"
 	fi
 
-	missing=$(missing_packages)
-	echo "packages.sh: installing for PostgreSQL $major:" $missing
+	would_upgrade()
+	{
+		apt-get -s -q install --no-install-recommends $1 |
+			sed -n 's/^Inst \(postgresql-[0-9][0-9]*\) \[.*/\1/p'
+	}
 
-	upgraded=$(apt-get -s -q install --no-install-recommends $missing |
-		sed -n 's/^Inst \(postgresql-[0-9][0-9]*\) \[.*/\1/p')
-	[ -z "$upgraded" ] ||
-		die "this would upgrade $upgraded, which may be in use: upgrade it yourself first, then run this again"
+	missing=$(missing_packages)
+	if [ "$unpacked" = no ] && [ -n "$(would_upgrade "$missing")" ]; then
+		unpacked=yes
+		missing=$(missing_packages)
+		upgraded=$(would_upgrade "$missing")
+		[ -z "$upgraded" ] ||
+			die "this would upgrade $upgraded, which may be in use: upgrade it yourself first, then run this again"
+	fi
+	echo "packages.sh: installing for PostgreSQL $major:" $missing
 
 	# No service starts, and no cluster is created, while packages are
 	# installed.  What is put in place for that is taken away again.
@@ -140,7 +163,13 @@ export NEEDRESTART_SUSPEND=1	# Ubuntu's needrestart would restart services
 		{ cat "$log"; die "could not install postgresql-common"; }
 	mkdir -p /etc/postgresql-common/createcluster.d
 	echo "create_main_cluster = false" >"$no_cluster"
-	install $missing >"$log" 2>&1 || { tail -n 60 "$log"; die "could not install the packages"; }
+	[ -z "$missing" ] || install $missing >"$log" 2>&1 ||
+		{ tail -n 60 "$log"; die "could not install the packages"; }
+	if [ "$unpacked" = yes ] && ! usable "$major"; then
+		echo "packages.sh: unpacking PostgreSQL $major beside the installed one, which stays as it is"
+		"$here/aside.sh" --unpack "$major" "$purpose" >"$log" 2>&1 ||
+			{ tail -n 60 "$log"; die "could not unpack PostgreSQL $major"; }
+	fi
 	rm -f "$log"
 	usable "$major" || die "PostgreSQL $major was installed, but its server or PGXS is not where it belongs"
 } >&2

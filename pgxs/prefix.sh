@@ -21,11 +21,9 @@ die()
 [ $# -eq 2 ] || die "usage: pgxs/prefix.sh VERSION DIR"
 version=$1
 dir=$2
-system=/usr/lib/postgresql/$version
-
-[ -x "$system/bin/postgres" ] || die "PostgreSQL $version is not installed (pgxs/packages.sh installs it)"
-[ -f "$system/lib/pgxs/src/makefiles/pgxs.mk" ] ||
-	die "PGXS for PostgreSQL $version is not installed (package postgresql-server-dev-$version)"
+origin=$("$(dirname "$0")/aside.sh" "$version") ||
+	die "PostgreSQL $version is not installed with its PGXS (pgxs/packages.sh installs it)"
+system=$origin/usr/lib/postgresql/$version
 case $dir in
 	/) die "refusing to copy onto the system itself" ;;
 	/*) ;;
@@ -53,8 +51,8 @@ rm -f "$stamp"
 rm -rf "$dir/usr/lib/postgresql/$version" "$dir/usr/share/postgresql/$version" \
 	"$dir/usr/include/postgresql/$version"
 cp -a "$system" "$dir/usr/lib/postgresql/"
-cp -a "/usr/share/postgresql/$version" "$dir/usr/share/postgresql/"
-cp -a /usr/include/postgresql "$dir/usr/include/"
+cp -a "$origin/usr/share/postgresql/$version" "$dir/usr/share/postgresql/"
+cp -a "$origin/usr/include/postgresql" "$dir/usr/include/"
 
 # An extension of the same name in the system must not be found in the copy.
 find "$dir/usr" -name 'dataprotect*' -exec rm -rf {} +

@@ -11,7 +11,8 @@ use DataProtect::Test;
 
 plan skip_all => 'Pagila is not there' if !have_pagila();
 
-my $cron = -e '/usr/share/postgresql/15/extension/pg_cron.control' ? 1 : 0;
+chomp(my $share = `$ENV{PG_CONFIG} --sharedir`);
+my $cron = -e "$share/extension/pg_cron.control" ? 1 : 0;
 my $node = new_node('pagila', conf => $cron ? <<'CONF' : '');
 shared_preload_libraries = 'dataprotect, pg_cron'
 cron.database_name = 'pagila'
