@@ -5,12 +5,43 @@ EXTVERSION  = 0.1.0
 MODULE_big  = dataprotect
 PGFILEDESC  = "dataprotect - encrypted columns, audit, retention, deletion"
 
-LAYERS = base crypto events kms keys access audit types lifecycle
-OBJS   = $(foreach layer,$(LAYERS),$(sort $(patsubst %.c,%.o,$(wildcard src/$(layer)/*.c)))) \
-         src/dataprotect.o
+OBJS = \
+       $(addprefix src/base/, autonomous.o guc.o launcher.o secret.o worker.o worker_ddl.o) \
+       $(addprefix src/crypto/, aead.o envelope.o keywrap.o prf.o random.o) \
+       $(addprefix src/events/, actor.o event.o record.o ring.o ring_file.o transaction.o) \
+       $(addprefix src/kms/, agent.o aws_credentials.o client.o drill.o http.o job.o kms_shmem.o \
+           provider_aws.o provider_file.o reply.o status.o uri.o uri_policy.o) \
+       $(addprefix src/keys/, arena.o cache.o catalog.o invalidation.o mint.o seal_budget.o \
+           subject_key.o system_keys.o unwrap_key.o) \
+       $(addprefix src/access/, access.o mask.o) \
+       $(addprefix src/audit/, audit_log.o batch.o chain.o collector.o frames.o literals.o \
+           parallel.o protected_columns.o redact.o segment.o store.o track.o verify.o writer.o) \
+       $(addprefix src/types/, analyze.o cast.o codec.o compare.o hash.o io.o maintenance.o \
+           modifier.o open_memo.o operand.o seal.o show.o stored_value.o typeinfo.o types.o \
+           value.o) \
+       $(addprefix src/columns/, bound_row.o columns.o contains_encrypted.o guard.o guard_index.o \
+           hidden_index.o preload_keys.o protect_column.o reencrypt.o) \
+       $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o run_as.o) \
+       $(addprefix src/lifecycle/, deletion.o due_work.o expression.o page_scan.o partition.o \
+           retention.o) \
+       src/dataprotect.o
 
-# Install SQL by topic: each folder's pieces, in the order of the layers.
-SQL_PARTS = $(foreach layer,$(LAYERS),$(sort $(wildcard src/$(layer)/*.sql)))
+# Install SQL, in this order.
+SQL_PARTS = \
+       $(addprefix src/base/, schema.sql) \
+       $(addprefix src/kms/, kms.sql) \
+       $(addprefix src/keys/, key_tables.sql mint.sql administration.sql subject_keys.sql \
+           key_export.sql key_views.sql) \
+       $(addprefix src/access/, mask.sql access.sql) \
+       $(addprefix src/audit/, audit.sql) \
+       $(addprefix src/types/, types.sql) \
+       $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql \
+           encrypt_column.sql reencrypt.sql verify.sql) \
+       $(addprefix src/sqlrun/, sqlrun.sql) \
+       $(addprefix src/lifecycle/, common.sql hold.sql retention.sql retention_policy.sql \
+           retention_run.sql schedule.sql subject.sql account.sql account_columns.sql \
+           account_check.sql bind_subject.sql deletion_request.sql deletion_purge.sql \
+           deletion_run.sql certificate.sql)
 
 DATA_built   = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN  = $(EXTENSION)--$(EXTVERSION).sql

@@ -9,6 +9,7 @@
 #include "base/guc.h"
 #include "base/secret.h"
 #include "base/worker.h"
+#include "columns/columns.h"
 #include "events/event.h"
 #include "fmgr.h"
 #include "keys/keys.h"
@@ -39,5 +40,6 @@ _PG_init(void)
 	dp_access_init();
 	dp_audit_init();
 	dp_types_init();
+	dp_columns_init();
 	dp_lifecycle_init();
 }

@@ -20,7 +20,7 @@
 #include "crypto/aead.h"
 #include "lib/stringinfo.h"
 
-/* Columns of dataprotect.audit_record, in order (01_audit.sql). */
+/* Columns of dataprotect.audit_record, in order (audit.sql). */
 typedef enum DpAuditColumn
 {
 	DP_AUDIT_SEQ,				/* int8 */

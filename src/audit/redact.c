@@ -19,7 +19,7 @@
 
 #include <ctype.h>
 
-#include "audit/columns.h"
+#include "audit/protected_columns.h"
 #include "audit/frames.h"
 #include "audit/literals.h"
 #include "base/worker.h"

@@ -22,7 +22,7 @@
 #include "access/sysattr.h"
 #include "access/xact.h"
 #include "audit/audit_workers.h"
-#include "audit/columns.h"
+#include "audit/protected_columns.h"
 #include "audit/frames.h"
 #include "audit/parallel.h"
 #include "audit/track.h"

@@ -5,7 +5,7 @@
  *
  * The launcher is in launcher.c, statements in a transaction of their own are
  * in autonomous.c, the hooks that notice CREATE EXTENSION and make room for
- * DROP DATABASE in worker_hooks.c.
+ * DROP DATABASE in worker_ddl.c.
  */
 #include "postgres.h"
 

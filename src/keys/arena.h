@@ -77,7 +77,7 @@ extern void dp_arena_bump_policy(void);
 extern bool dp_arena_pop_spare(Oid database, int32 family, uint64 *out_key_id);
 extern void dp_arena_push_spares(Oid database, int32 family, const uint64 *key_ids, int n);
 
-/* What is left of the block of seals reserved last for a key; see budget.c. */
+/* What is left of the block of seals reserved last for a key; see seal_budget.c. */
 extern bool dp_arena_take_seals(Oid database, uint64 key_id, uint32 n);
 extern void dp_arena_add_seals(Oid database, uint64 key_id, uint32 n);
 

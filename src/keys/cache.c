@@ -19,7 +19,7 @@
 #include "base/secret.h"
 #include "keys/arena.h"
 #include "keys/catalog.h"
-#include "keys/internal.h"
+#include "keys/keys_internal.h"
 #include "keys/keys.h"
 #include "kms/kms.h"
 #include "miscadmin.h"

@@ -2,7 +2,7 @@
  * catalog.c
  *	  Reading the key tables.
  *
- * Attribute numbers follow src/keys/10_tables.sql, which only ever appends.
+ * Attribute numbers follow src/keys/key_tables.sql, which only ever appends.
  */
 #include "postgres.h"
 
@@ -18,7 +18,7 @@
 #include "commands/extension.h"
 #include "catalog/pg_collation.h"
 #include "keys/catalog.h"
-#include "keys/internal.h"
+#include "keys/keys_internal.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"

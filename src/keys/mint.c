@@ -14,7 +14,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "keys/catalog.h"
-#include "keys/internal.h"
+#include "keys/keys_internal.h"
 #include "kms/kms.h"
 #include "miscadmin.h"
 #include "utils/array.h"

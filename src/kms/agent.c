@@ -23,7 +23,7 @@
 #include "base/guc.h"
 #include "base/secret.h"
 #include "kms/aws_credentials.h"
-#include "kms/check.h"
+#include "kms/uri_policy.h"
 #include "kms/http.h"
 #include "kms/job.h"
 #include "miscadmin.h"

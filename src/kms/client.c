@@ -11,7 +11,7 @@
 #include "postgres.h"
 
 #include "base/guc.h"
-#include "kms/shared.h"
+#include "kms/kms_shmem.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"

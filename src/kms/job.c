@@ -7,7 +7,7 @@
 #include "base/guc.h"
 #include "base/secret.h"
 #include "common/pg_prng.h"
-#include "kms/check.h"
+#include "kms/uri_policy.h"
 #include "kms/job.h"
 
 #define MAX_ATTEMPTS	3		/* at one URI */

@@ -18,7 +18,7 @@
 #define DP_KMS_JOB_H
 
 #include "kms/provider.h"
-#include "kms/shared.h"
+#include "kms/kms_shmem.h"
 
 typedef struct DpKmsJob
 {

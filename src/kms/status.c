@@ -12,7 +12,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "kms/provider.h"
-#include "kms/shared.h"
+#include "kms/kms_shmem.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"

@@ -2,10 +2,10 @@
  * deletion.c
  *	  CALL dataprotect.run_deletions(): every request as far as it goes.
  *
- * The states and what leads from one to the next are in 46_deletion_run.sql; a
+ * The states and what leads from one to the next are in deletion_run.sql; a
  * step is one call of dataprotect._deletion_step() and one commit.  VACUUM and
  * REINDEX between the purge and the destruction of the keys are the worker's
- * (round.c): they cannot run in a procedure.
+ * (due_work.c): they cannot run in a procedure.
  */
 #include "postgres.h"
 
@@ -16,8 +16,8 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "keys/keys.h"
-#include "lifecycle/runas.h"
-#include "lifecycle/transact.h"
+#include "sqlrun/run_as.h"
+#include "sqlrun/batch_commit.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -44,7 +44,7 @@ deletion_step(void *arg)
 	char	   *more;
 
 	values[0] = Int64GetDatum(step->request);
-	more = dp_transact_query("SELECT dataprotect._deletion_step($1)", 1, types, values);
+	more = dp_batch_query("SELECT dataprotect._deletion_step($1)", 1, types, values);
 	step->more = more != NULL && more[0] == 't';
 }
 
@@ -61,7 +61,7 @@ advance_request(int64 request)
 
 		MemoryContextReset(scratch);
 		step.more = false;
-		failure = dp_transact_try(deletion_step, &step);
+		failure = dp_batch_try(deletion_step, &step);
 		if (failure != NULL)
 		{
 			Oid			types[2] = {INT8OID, TEXTOID};
@@ -69,13 +69,13 @@ advance_request(int64 request)
 
 			values[0] = Int64GetDatum(request);
 			values[1] = CStringGetTextDatum(failure);
-			dp_transact_query("SELECT dataprotect._deletion_failed($1, $2)", 2, types, values);
+			dp_batch_query("SELECT dataprotect._deletion_failed($1, $2)", 2, types, values);
 			ereport(WARNING,
 					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 					 errmsg("deletion request " INT64_FORMAT " failed", request),
 					 errdetail("%s.", failure)));
 		}
-		dp_transact_commit();
+		dp_batch_commit();
 		MemoryContextSwitchTo(scratch);
 	}
 	MemoryContextSwitchTo(old);
@@ -86,7 +86,7 @@ advance_request(int64 request)
 static void
 advance_locked(Oid catalog, int64 request)
 {
-	if (!dp_transact_lock(catalog, (uint32) request, false))
+	if (!dp_batch_lock(catalog, (uint32) request, false))
 		return;
 	PG_TRY();
 	{
@@ -94,7 +94,7 @@ advance_locked(Oid catalog, int64 request)
 	}
 	PG_FINALLY();
 	{
-		dp_transact_unlock(catalog, (uint32) request);
+		dp_batch_unlock(catalog, (uint32) request);
 	}
 	PG_END_TRY();
 }
@@ -107,7 +107,7 @@ list_requests(void)
 	DpRunAs		saved;
 	MemoryContext old;
 
-	dp_runas_system(&saved);
+	dp_run_as_system(&saved);
 	if (SPI_execute("SELECT u::pg_catalog.int8 FROM pg_catalog.unnest(dataprotect._deletions_due()) WITH ORDINALITY x(u, n)"
 					" ORDER BY n", false, 0) < 0)
 		elog(ERROR, "could not list deletion requests");
@@ -121,7 +121,7 @@ list_requests(void)
 		requests = lappend(requests, request);
 	}
 	MemoryContextSwitchTo(old);
-	dp_runas_end(&saved);
+	dp_run_as_end(&saved);
 	SPI_freetuptable(SPI_tuptable);
 	return requests;
 }
@@ -133,13 +133,13 @@ dp_lifecycle_run_deletions(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 	Oid			catalog;
 
-	dp_transact_begin(fcinfo, "dataprotect.run_deletions()");
+	dp_batch_begin(fcinfo, "dataprotect.run_deletions()");
 	requests = list_requests();
 	catalog = get_relname_relid("deletion_request", get_namespace_oid("dataprotect", false));
-	dp_transact_commit();
+	dp_batch_commit();
 	foreach(lc, requests)
 		advance_locked(catalog, *(int64 *) lfirst(lc));
-	dp_transact_end();
+	dp_batch_end();
 	PG_RETURN_VOID();
 }
 

@@ -16,7 +16,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "lifecycle/runas.h"
+#include "sqlrun/run_as.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -30,7 +30,7 @@
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "rewrite/rewriteManip.h"
-#include "types/bearing.h"
+#include "columns/contains_encrypted.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -53,7 +53,7 @@ check_functions(Node *expr, const char *what)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("functions in %s must not be volatile", what)));
-	if (dp_runas_foreign_code(expr))
+	if (dp_run_as_foreign_code(expr))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("functions in %s must belong to a superuser", what),
@@ -254,7 +254,7 @@ dp_lifecycle_age_expression(PG_FUNCTION_ARGS)
 Datum
 dp_lifecycle_bears(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(dp_bearing_type(PG_GETARG_OID(0)));
+	PG_RETURN_BOOL(dp_contains_encrypted_type(PG_GETARG_OID(0)));
 }
 
 /* dataprotect._binary_coercible(source oid, target oid) returns bool */

@@ -17,7 +17,7 @@
 /* Register the worker and the transaction callback; from _PG_init only. */
 extern void dp_lifecycle_init(void);
 
-/* One round of the worker; see round.c. */
-extern bool dp_lifecycle_round(void);
+/* One round of the worker; see due_work.c. */
+extern bool dp_due_work_round(void);
 
 #endif							/* DP_LIFECYCLE_LIFECYCLE_H */

@@ -27,8 +27,8 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "lifecycle/runas.h"
-#include "lifecycle/transact.h"
+#include "sqlrun/run_as.h"
+#include "sqlrun/batch_commit.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
@@ -89,7 +89,7 @@ query_row(const char *sql, int64 run, Oid leaf, int columns)
 	values[0] = Int64GetDatum(run);
 	values[1] = ObjectIdGetDatum(leaf);
 	values[2] = Int32GetDatum(dp_guc_retention_batch_size);
-	dp_runas_system(&saved);
+	dp_run_as_system(&saved);
 	if (SPI_execute_with_args(sql, 3, types, values, NULL, false, 1) < 0)
 		elog(ERROR, "could not execute \"%s\"", sql);
 	if (SPI_processed > 0)
@@ -101,7 +101,7 @@ query_row(const char *sql, int64 run, Oid leaf, int columns)
 			result[i] = value ? MemoryContextStrdup(context, value) : NULL;
 		}
 	}
-	dp_runas_end(&saved);
+	dp_run_as_end(&saved);
 	SPI_freetuptable(SPI_tuptable);
 	return result;
 }
@@ -132,7 +132,7 @@ execute_kept(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *va
 			elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
 		SPI_keepplan(*plan);
 	}
-	dp_runas_settle(*plan);
+	dp_run_as_settle(*plan);
 	if (SPI_execute_plan(*plan, values, NULL, false, 0) < 0)
 		elog(ERROR, "could not execute \"%s\"", sql);
 }
@@ -148,11 +148,11 @@ look_at_state(RetentionRun *run)
 	DpRunAs		saved;
 
 	values[0] = Int64GetDatum(run->id);
-	dp_runas_system(&saved);
+	dp_run_as_system(&saved);
 	execute_kept(&run->look, state_sql, 1, types, values);
 	if (SPI_processed > 0)
 		state = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
-	dp_runas_end(&saved);
+	dp_run_as_end(&saved);
 	SPI_freetuptable(SPI_tuptable);
 	return state;
 }
@@ -166,9 +166,9 @@ add_to_count(RetentionRun *run, int64 rows)
 
 	values[0] = Int64GetDatum(run->id);
 	values[1] = Int64GetDatum(rows);
-	dp_runas_system(&saved);
+	dp_run_as_system(&saved);
 	execute_kept(&run->count, count_sql, 2, types, values);
-	dp_runas_end(&saved);
+	dp_run_as_end(&saved);
 }
 
 /* Holds placed from now on wait for this transaction; earlier ones are seen. */
@@ -225,7 +225,7 @@ choose_batch(RetentionRun *run, Oid owner, bool *out_moved)
 	Datum		array;
 
 	*out_moved = false;
-	dp_runas_begin(&saved, owner, DP_RUNAS_STRICT_PATH);
+	dp_run_as_begin(&saved, owner, DP_RUN_AS_STRICT_PATH);
 	lower = CStringGetTextDatum(run->lower);
 	execute_kept(&run->choose, run->choose_sql, 1, &type, &lower);
 	array = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
@@ -239,7 +239,7 @@ choose_batch(RetentionRun *run, Oid owner, bool *out_moved)
 		*out_moved = strcmp(last, run->lower) != 0;
 		run->lower = MemoryContextStrdup(run->context, last);
 	}
-	dp_runas_end(&saved);
+	dp_run_as_end(&saved);
 	SPI_freetuptable(SPI_tuptable);
 	return tids;
 }
@@ -264,13 +264,13 @@ apply_batch(RetentionRun *run, Oid owner, ArrayType *tids)
 		values[0] = Int64GetDatum(run->id);
 		values[1] = ObjectIdGetDatum(run->leaf);
 		values[2] = PointerGetDatum(tids);
-		dp_transact_query("SELECT dataprotect._retention_clear_children($1, $2, $3)", 3, types, values);
+		dp_batch_query("SELECT dataprotect._retention_clear_children($1, $2, $3)", 3, types, values);
 	}
-	dp_runas_begin(&saved, owner, dp_runas_trigger_path(run->leaf));
-	dp_runas_check_triggers(run->leaf);
+	dp_run_as_begin(&saved, owner, dp_run_as_trigger_path(run->leaf));
+	dp_run_as_check_triggers(run->leaf);
 	execute_kept(&run->apply, run->apply_sql, 1, &type, &chosen);
 	rows = (int64) SPI_processed;
-	dp_runas_end(&saved);
+	dp_run_as_end(&saved);
 	return rows;
 }
 
@@ -289,7 +289,7 @@ batch_step(void *arg)
 		return;
 	{
 		/* one snapshot over choice and change: no tid can be used anew between */
-		Oid			owner = dp_runas_owner(run->leaf);
+		Oid			owner = dp_run_as_owner(run->leaf);
 		Snapshot	pinned = RegisterSnapshot(GetTransactionSnapshot());
 
 		tids = choose_batch(run, owner, &moved);
@@ -315,7 +315,7 @@ drop_step(void *arg)
 
 	values[0] = Int64GetDatum(run->id);
 	lock_holds();
-	more = dp_transact_query("SELECT dataprotect._retention_drop_next($1)"
+	more = dp_batch_query("SELECT dataprotect._retention_drop_next($1)"
 							 " FROM dataprotect.retention_run r JOIN dataprotect.retention_policy p ON p.id = r.policy"
 							 " WHERE r.id = $1 AND p.state = 'active'", 1, types, values);
 	run->more = more != NULL && more[0] == 't';
@@ -330,7 +330,7 @@ preflight_step(void *arg)
 	Datum		values[1];
 
 	values[0] = Int64GetDatum(run->id);
-	dp_transact_query("SELECT dataprotect._retention_preflight(dataprotect._retention_of_run($1))",
+	dp_batch_query("SELECT dataprotect._retention_preflight(dataprotect._retention_of_run($1))",
 					  1, types, values);
 }
 
@@ -348,7 +348,7 @@ pause_between_batches(void)
 
 /* Steps until one finds nothing more to do; returns NULL, or how it failed. */
 static char *
-repeat_step(RetentionRun *run, DpTransactStep step)
+repeat_step(RetentionRun *run, DpBatchStep step)
 {
 	MemoryContext scratch = AllocSetContextCreate(PortalContext, "retention batch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = CurrentMemoryContext;
@@ -358,11 +358,11 @@ repeat_step(RetentionRun *run, DpTransactStep step)
 	{
 		MemoryContextReset(scratch);
 		MemoryContextSwitchTo(scratch);
-		failure = dp_transact_try(step, run);
+		failure = dp_batch_try(step, run);
 		MemoryContextSwitchTo(old);
 		if (failure != NULL)
 			failure = MemoryContextStrdup(PortalContext, failure);
-		dp_transact_commit();
+		dp_batch_commit();
 		if (run->more && failure == NULL)
 			pause_between_batches();
 	} while (run->more && failure == NULL);
@@ -381,7 +381,7 @@ list_leaves(RetentionRun *run)
 	MemoryContext old;
 
 	values[0] = Int64GetDatum(run->id);
-	dp_runas_system(&saved);
+	dp_run_as_system(&saved);
 	if (SPI_execute_with_args("SELECT l::oid FROM dataprotect._leaves((dataprotect._retention_of_run($1)).base) l",
 							  1, types, values, NULL, false, 0) < 0)
 		elog(ERROR, "could not list tables");
@@ -394,7 +394,7 @@ list_leaves(RetentionRun *run)
 																	SPI_tuptable->tupdesc, 1, &isnull)));
 	}
 	MemoryContextSwitchTo(old);
-	dp_runas_end(&saved);
+	dp_run_as_end(&saved);
 	SPI_freetuptable(SPI_tuptable);
 	return leaves;
 }
@@ -403,7 +403,7 @@ list_leaves(RetentionRun *run)
 static char *
 do_run(RetentionRun *run)
 {
-	char	   *failure = dp_transact_try(preflight_step, run);
+	char	   *failure = dp_batch_try(preflight_step, run);
 	List	   *leaves;
 	ListCell   *lc;
 
@@ -412,7 +412,7 @@ do_run(RetentionRun *run)
 	if (run->drops)
 		return repeat_step(run, drop_step);
 	leaves = list_leaves(run);
-	dp_transact_commit();
+	dp_batch_commit();
 	foreach(lc, leaves)
 	{
 		run->leaf = lfirst_oid(lc);
@@ -439,12 +439,12 @@ run_policy(const char *name, int32 policy)
 	char	   *failure;
 
 	values[0] = CStringGetTextDatum(name);
-	begun = dp_transact_query("SELECT r.run || ' ' || (r.action = 'drop_partition')::int"
+	begun = dp_batch_query("SELECT r.run || ' ' || (r.action = 'drop_partition')::int"
 							  "  FROM dataprotect._retention_begin($1) r", 1, types, values);
 	if (sscanf(begun, INT64_FORMAT " %d", &run.id, &policy) != 2)
 		elog(ERROR, "could not begin run of retention policy \"%s\"", name);
 	run.drops = policy != 0;
-	dp_transact_commit();
+	dp_batch_commit();
 
 	run.context = AllocSetContextCreate(PortalContext, "retention run", ALLOCSET_DEFAULT_SIZES);
 	failure = do_run(&run);
@@ -457,8 +457,8 @@ run_policy(const char *name, int32 policy)
 	values[0] = CStringGetTextDatum(psprintf(INT64_FORMAT, run.id));
 	values[1] = CStringGetTextDatum(failure ? "error" : "ok");
 	values[2] = CStringGetTextDatum(failure ? failure : "");
-	dp_transact_query("SELECT dataprotect._retention_finish($1::pg_catalog.int8, $2, nullif($3, ''))", 3, types, values);
-	dp_transact_commit();
+	dp_batch_query("SELECT dataprotect._retention_finish($1::pg_catalog.int8, $2, nullif($3, ''))", 3, types, values);
+	dp_batch_commit();
 	return failure;
 }
 
@@ -478,11 +478,11 @@ run_locked(const char *name, bool named)
 	int32		policy;
 
 	values[0] = CStringGetTextDatum(name);
-	found = dp_transact_query("SELECT (dataprotect._find_retention_policy($1)).id", 1, types, values);
+	found = dp_batch_query("SELECT (dataprotect._find_retention_policy($1)).id", 1, types, values);
 	policy = pg_strtoint32(found);
 	catalog = get_relname_relid("retention_policy", get_namespace_oid("dataprotect", false));
-	dp_transact_commit();
-	if (!dp_transact_lock(catalog, (uint32) policy, named))
+	dp_batch_commit();
+	if (!dp_batch_lock(catalog, (uint32) policy, named))
 		return;
 	PG_TRY();
 	{
@@ -490,7 +490,7 @@ run_locked(const char *name, bool named)
 	}
 	PG_FINALLY();
 	{
-		dp_transact_unlock(catalog, (uint32) policy);
+		dp_batch_unlock(catalog, (uint32) policy);
 	}
 	PG_END_TRY();
 	if (failure != NULL)
@@ -508,7 +508,7 @@ list_active(void)
 	DpRunAs		saved;
 	MemoryContext old;
 
-	dp_runas_system(&saved);
+	dp_run_as_system(&saved);
 	if (SPI_execute("SELECT p.name FROM dataprotect.retention_policy p WHERE p.state = 'active' ORDER BY p.id",
 					false, 0) < 0)
 		elog(ERROR, "could not list retention policies");
@@ -516,7 +516,7 @@ list_active(void)
 	for (uint64 i = 0; i < SPI_processed; i++)
 		names = lappend(names, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
 	MemoryContextSwitchTo(old);
-	dp_runas_end(&saved);
+	dp_run_as_end(&saved);
 	SPI_freetuptable(SPI_tuptable);
 	return names;
 }
@@ -528,7 +528,7 @@ dp_lifecycle_run_retention(PG_FUNCTION_ARGS)
 
 	if (!PG_ARGISNULL(0))
 		name = MemoryContextStrdup(PortalContext, text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	dp_transact_begin(fcinfo, "dataprotect.run_retention()");
+	dp_batch_begin(fcinfo, "dataprotect.run_retention()");
 	if (name != NULL)
 		run_locked(name, true);
 	else
@@ -539,6 +539,6 @@ dp_lifecycle_run_retention(PG_FUNCTION_ARGS)
 		foreach(lc, names)
 			run_locked(lfirst(lc), false);
 	}
-	dp_transact_end();
+	dp_batch_end();
 	PG_RETURN_VOID();
 }

@@ -6,7 +6,7 @@
  * (eb) and base against encrypted (be); the base side may also be char(n) or
  * name where the base type is text (varchar comes as text).  Every call checks
  * the current role's privilege on the key of every value it would open, except
- * calls by index maintenance (context.c):
+ * calls by index maintenance (maintenance.c):
  *
  *	=  with a constant or parameter that
  *	   is no stored value itself			search
@@ -24,8 +24,8 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "types/context.h"
-#include "types/opened.h"
+#include "types/maintenance.h"
+#include "types/open_memo.h"
 #include "types/operand.h"
 #include "types/types.h"
 #include "types/value.h"
@@ -35,7 +35,7 @@
 /* One comparison: what, by whom, for what. */
 typedef struct Call
 {
-	DpOpened   *opened;			/* within a sort: values it has opened, or NULL */
+	DpOpenMemo   *opened;			/* within a sort: values it has opened, or NULL */
 	const DpCallState *state;
 	DpSides		sides;
 	DpComparison	comparison;
@@ -57,7 +57,7 @@ open_sorted(const Call *call, DpOperand *op, DpKeyUse use)
 		dp_operand_open(call->state->info, op, use);
 		return;
 	}
-	old_context = MemoryContextSwitchTo(dp_opened_context(call->opened));
+	old_context = MemoryContextSwitchTo(dp_open_memo_context(call->opened));
 	dp_operand_open(call->state->info, op, use);
 	MemoryContextSwitchTo(old_context);
 }
@@ -66,7 +66,7 @@ static void
 close_sorted(const Call *call, DpOperand *op)
 {
 	if (op->opened &&
-		!(call->opened != NULL && dp_opened_keep(call->opened, &op->value, op->plain)))
+		!(call->opened != NULL && dp_open_memo_keep(call->opened, &op->value, op->plain)))
 		dp_value_dispose(call->state->info, op->plain);
 }
 
@@ -146,7 +146,7 @@ fill_call(Call *call, FunctionCallInfo fcinfo, DpSides sides, DpComparison compa
 	call->state = dp_operand_call_state(fcinfo, sides);
 	call->sides = sides;
 	call->comparison = comparison;
-	call->maintenance = dp_context_is_maintenance(fcinfo);
+	call->maintenance = dp_maintenance_calls(fcinfo);
 	call->flinfo = fcinfo->flinfo;
 	call->collation = PG_GET_COLLATION();
 	call->left = PG_GETARG_DATUM(0);
@@ -437,7 +437,7 @@ prepare_sort(SortSupport ssup, const DpTypeInfo *info)
 	call->state = state;
 	call->sides = SIDES_EE;
 	call->comparison = CMP_ORDER;
-	call->maintenance = dp_context_sorts_for_index(ssup);
+	call->maintenance = dp_maintenance_sorts(ssup);
 	call->collation = ssup->ssup_collation;
 	ssup->ssup_extra = call;
 	return call;
@@ -452,7 +452,7 @@ dp_sort_support(PG_FUNCTION_ARGS)
 	SortSupport ssup = (SortSupport) PG_GETARG_POINTER(0);
 	const DpTypeInfo *info = dp_typeinfo_of_named(fcinfo->flinfo->fn_oid, "_sortsupport");
 
-	prepare_sort(ssup, info)->opened = dp_opened_create(info, ssup->ssup_cxt);
+	prepare_sort(ssup, info)->opened = dp_open_memo_create(info, ssup->ssup_cxt);
 	ssup->comparator = sort_plain;
 	PG_RETURN_VOID();
 }

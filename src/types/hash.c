@@ -8,7 +8,7 @@
 #include "base/compat.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "types/context.h"
+#include "types/maintenance.h"
 #include "types/operand.h"
 #include "types/typeinfo.h"
 
@@ -17,7 +17,7 @@ static uint64
 hash_encrypted(FunctionCallInfo fcinfo)
 {
 	DpCallState  *state = dp_operand_call_state(fcinfo, SIDES_EE);
-	bool		maintenance = dp_context_is_maintenance(fcinfo);
+	bool		maintenance = dp_maintenance_calls(fcinfo);
 	DpOperand		op;
 	uint64		hash = 0;
 

@@ -22,7 +22,7 @@
 #include "catalog/pg_type.h"
 #include "libpq/pqformat.h"
 #include "miscadmin.h"
-#include "types/context.h"
+#include "types/maintenance.h"
 #include "types/seal.h"
 #include "types/show.h"
 #include "types/value.h"

@@ -10,7 +10,7 @@
 #include "catalog/pg_type.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
-#include "types/context.h"
+#include "types/maintenance.h"
 #include "types/operand.h"
 #include "utils/builtins.h"
 
@@ -87,7 +87,7 @@ dp_operand_close(const DpTypeInfo *info, DpOperand *op)
 }
 
 void
-dp_operand_fill(DpOperand *op, bool encrypted, const DpCallState *state, DpOpened *opened, Datum arg)
+dp_operand_fill(DpOperand *op, bool encrypted, const DpCallState *state, DpOpenMemo *opened, Datum arg)
 {
 	struct varlena *datum;
 
@@ -99,7 +99,7 @@ dp_operand_fill(DpOperand *op, bool encrypted, const DpCallState *state, DpOpene
 		return;
 	}
 	datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(arg);
-	if (opened != NULL && dp_opened_find(opened, datum, &op->value, &op->plain))
+	if (opened != NULL && dp_open_memo_find(opened, datum, &op->value, &op->plain))
 		op->remembered = true;
 	else
 		dp_value_parse(datum, DP_IN_COMPARATOR(), &op->value);

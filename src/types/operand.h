@@ -11,7 +11,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "types/opened.h"
+#include "types/open_memo.h"
 #include "types/value.h"
 
 typedef enum DpComparison
@@ -64,7 +64,7 @@ extern const DpCallState *dp_operand_base_state(Oid funcid);
 extern Datum dp_operand_base(const DpCallState *state, Datum value);
 
 /* opened: what the sort around it has opened, or NULL. */
-extern void dp_operand_fill(DpOperand *op, bool encrypted, const DpCallState *state, DpOpened *opened, Datum arg);
+extern void dp_operand_fill(DpOperand *op, bool encrypted, const DpCallState *state, DpOpenMemo *opened, Datum arg);
 
 /*
  * May the current role compare this value here?  Reports denial by an error,

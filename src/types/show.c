@@ -12,7 +12,7 @@
 #include "base/guc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "types/context.h"
+#include "types/maintenance.h"
 #include "types/show.h"
 #include "types/value.h"
 #include "utils/builtins.h"

@@ -390,3 +390,48 @@ dp_typeinfo_of_named(Oid funcid, const char *suffix)
 	}
 	return dp_typeinfo_get(typid);
 }
+
+/* --- for SQL --- */
+
+PG_FUNCTION_INFO_V1(dp_encrypted_type_sql);
+PG_FUNCTION_INFO_V1(dp_base_type_sql);
+PG_FUNCTION_INFO_V1(dp_check_base_type_sql);
+
+/* Encrypted type over a base type, or NULL. */
+Datum
+dp_encrypted_type_sql(PG_FUNCTION_ARGS)
+{
+	Oid			base = PG_GETARG_OID(0);
+	Oid			result;
+
+	if (base == VARCHAROID)
+		base = TEXTOID;
+	result = dp_typeinfo_encrypted_over(base);
+	if (!OidIsValid(result))
+		PG_RETURN_NULL();
+	PG_RETURN_OID(result);
+}
+
+/* Base type of an encrypted type, or NULL where it is none. */
+Datum
+dp_base_type_sql(PG_FUNCTION_ARGS)
+{
+	Oid			typid = PG_GETARG_OID(0);
+
+	if (!dp_type_is_encrypted(typid))
+		PG_RETURN_NULL();
+	PG_RETURN_OID(dp_typeinfo_get(typid)->base_oid);
+}
+
+Datum
+dp_check_base_type_sql(PG_FUNCTION_ARGS)
+{
+	const char *problem;
+
+	if (!dp_typeinfo_base_ok(PG_GETARG_OID(0), &problem))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("no encrypted type can be made over type %s", format_type_be(PG_GETARG_OID(0))),
+				 errdetail("%s", problem)));
+	PG_RETURN_VOID();
+}

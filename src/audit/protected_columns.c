@@ -1,0 +1,127 @@
+/*
+ * protected_columns.c
+ *	  Cache of the protected columns of each relation that a statement named.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "audit/protected_columns.h"
+#include "audit/track.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+static bool (*is_protected_type) (Oid typid) = NULL;
+static HTAB *relations = NULL;
+
+void
+dp_audit_set_protected_type(bool (*callback) (Oid typid))
+{
+	is_protected_type = callback;
+}
+
+static void
+forget_relation(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	DpAuditRelation *entry;
+
+	if (OidIsValid(relid))
+	{
+		entry = hash_search(relations, &relid, HASH_FIND, NULL);
+		if (entry != NULL)
+			entry->valid = false;
+		return;
+	}
+	hash_seq_init(&status, relations);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		entry->valid = false;
+}
+
+static bool
+is_protected(Oid typid)
+{
+	Oid			element;
+
+	if (is_protected_type == NULL)
+		return false;
+	typid = getBaseType(typid);
+	element = get_element_type(typid);
+	return is_protected_type(OidIsValid(element) ? getBaseType(element) : typid);
+}
+
+static void
+clear_entry(DpAuditRelation *entry)
+{
+	for (int i = 0; i < entry->n; i++)
+		pfree(entry->columns[i].name);
+	if (entry->columns != NULL)
+		pfree(entry->columns);
+	entry->columns = NULL;
+	entry->n = 0;
+}
+
+static void
+fill_entry(DpAuditRelation *entry)
+{
+	Relation	rel = try_relation_open(entry->relid, AccessShareLock);
+	MemoryContext old_context;
+	TupleDesc	desc;
+	char	   *schema;
+
+	if (rel == NULL)
+		return;
+	desc = RelationGetDescr(rel);
+	schema = get_namespace_name(RelationGetNamespace(rel));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || !is_protected(att->atttypid))
+			continue;
+		old_context = MemoryContextSwitchTo(TopMemoryContext);
+		if (entry->columns == NULL)
+			entry->columns = palloc(sizeof(DpAuditColumnName) * desc->natts);
+		entry->columns[entry->n].name = psprintf("%s.%s.%s", schema ? schema : "",
+												 RelationGetRelationName(rel), NameStr(att->attname));
+		entry->columns[entry->n].attnum = att->attnum;
+		entry->n++;
+		MemoryContextSwitchTo(old_context);
+	}
+	relation_close(rel, NoLock);
+}
+
+const DpAuditRelation *
+dp_audit_relation(Oid relid)
+{
+	DpAuditRelation *entry;
+	bool		found;
+
+	if (relations == NULL)
+	{
+		HASHCTL		control;
+
+		control.keysize = sizeof(Oid);
+		control.entrysize = sizeof(DpAuditRelation);
+		relations = hash_create("audit relations", 64, &control, HASH_ELEM | HASH_BLOBS);
+		CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
+	}
+	entry = hash_search(relations, &relid, HASH_ENTER, &found);
+	if (found && entry->valid)
+		return entry;
+	if (!found)
+	{
+		entry->valid = false;
+		entry->n = 0;
+		entry->columns = NULL;
+	}
+	clear_entry(entry);
+
+	/* Valid first: an invalidation while we read must not be lost. */
+	entry->valid = true;
+	fill_entry(entry);
+	return entry;
+}

@@ -1,0 +1,32 @@
+/*
+ * protected_columns.h
+ *	  Which columns of a relation are protected, by name; cached per backend.
+ */
+#ifndef DP_AUDIT_PROTECTED_COLUMNS_H
+#define DP_AUDIT_PROTECTED_COLUMNS_H
+
+#include "postgres.h"
+
+#include "access/attnum.h"
+
+typedef struct DpAuditColumnName
+{
+	AttrNumber	attnum;
+	char	   *name;			/* schema.table.column */
+} DpAuditColumnName;
+
+typedef struct DpAuditRelation
+{
+	Oid			relid;			/* hash key */
+	bool		valid;
+	int			n;				/* protected columns; 0 for most relations */
+	DpAuditColumnName *columns;
+} DpAuditRelation;
+
+/*
+ * The relation is open and locked by the caller's statement, or is named in it.
+ * Valid until the next call.  Never NULL.
+ */
+extern const DpAuditRelation *dp_audit_relation(Oid relid);
+
+#endif							/* DP_AUDIT_PROTECTED_COLUMNS_H */

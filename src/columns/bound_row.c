@@ -1,0 +1,235 @@
+/*
+ * bound_row.c
+ *	  Rows that belong to an account: sealing them for it, and checking that.
+ *
+ * dataprotect._seal_subject(account_type, id_column), a BEFORE ROW trigger,
+ * seals every protected column of the row under the account's own key.  On
+ * UPDATE by a role with "search" or "reveal", a column whose plaintext did not
+ * change keeps its old envelope, so that the update can stay on the page (HOT).  Sealing for an account is not a
+ * read and needs no grant: the values come from the writer; but a value that is
+ * sealed for another account already is refused (a paste).
+ *
+ * dataprotect._sealed_for(value, account_type, id), in a CHECK constraint,
+ * compares key ids without opening anything, and so catches what bypassed the
+ * trigger.
+ */
+#include "postgres.h"
+
+#include "access/access.h"
+#include "access/htup_details.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "types/codec.h"
+#include "types/types.h"
+#include "types/value.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(dp_seal_subject);
+PG_FUNCTION_INFO_V1(dp_sealed_for_sql);
+
+static void
+report_paste(const char *rel, const char *col)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CHECK_VIOLATION),
+			 errmsg("a value of column \"%s\" of relation \"%s\" is sealed for another account", col, rel),
+			 errhint("Write the plaintext; the value is then sealed for the row's own account.")));
+}
+
+/* Text of the row's account id, or an error. */
+static char *
+row_account(HeapTuple tuple, TupleDesc desc, const char *column)
+{
+	int			attnum = SPI_fnumber(desc, column);
+	char	   *id = attnum > 0 ? SPI_getvalue(tuple, desc, attnum) : NULL;
+
+	if (attnum <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of a subject-bound table does not exist", column)));
+	return id;
+}
+
+/* Do two plaintexts have the same bytes? */
+static bool
+same_plain(const DpTypeInfo *info, Datum left, Datum right)
+{
+	DpPlain		a;
+	DpPlain		b;
+	bool		same;
+
+	dp_codec_encode(info, left, &a);
+	dp_codec_encode(info, right, &b);
+	same = a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+	dp_plain_done(&a);
+	dp_plain_done(&b);
+	return same;
+}
+
+/* The row before the change, as far as a column of it can be kept. */
+typedef struct OldColumn
+{
+	struct varlena *datum;		/* NULL where there is none */
+	DpValue		value;
+} OldColumn;
+
+static bool
+same_envelope(const DpValue *a, const struct varlena *b)
+{
+	return VARSIZE_ANY_EXHDR(a->datum) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a->datum), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(b)) == 0;
+}
+
+/*
+ * What the row should hold in one column: the value itself where it is sealed
+ * for the account, else a new envelope, or the old one of the same plaintext.
+ */
+static struct varlena *
+seal_column(TriggerData *trigger, Form_pg_attribute att, const char *account_type,
+			const char *account, struct varlena *datum, const OldColumn *old)
+{
+	const DpTypeInfo *info = dp_typeinfo_get(att->atttypid);
+	const DpModifier *modifier = dp_modifier_get(att->atttypmod);
+	int32		family = dp_keys_family_by_name(NameStr(modifier->key))->family;
+	uint64		subject_key = dp_keys_subject_id(family, account_type, account);
+	struct varlena *result;
+	DpValue		value;
+	DpKey		key;
+	DpKeyPurpose purpose;
+	Datum		plain;
+	Datum		old_plain;
+	bool		same = false;
+
+	dp_value_parse(datum, false, &value);
+	if (subject_key != 0 && value.env.key_id == subject_key)
+		return datum;
+	(void) dp_keys_family_of(value.env.key_id, false, &purpose);
+	/* The row's own values move with it when its account id changes. */
+	if (purpose == DP_PURPOSE_SUBJECT && !(old->datum != NULL && same_envelope(&value, old->datum)))
+		report_paste(RelationGetRelationName(trigger->tg_relation), NameStr(att->attname));
+	/* Moving to another account must not bring an unreadable value back. */
+	if (!dp_value_open(info, &value,
+					   purpose == DP_PURPOSE_SUBJECT ? DP_USE_READ : DP_USE_MAINTAIN, false, &plain))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a value of column \"%s\" cannot be sealed for its account because its key is suspended or destroyed",
+						NameStr(att->attname)),
+				 errhint("An account that asked for its deletion keeps its rows: see dataprotect.deletion_requests.")));
+	/* Which envelope it got would tell a writer whether he guessed right. */
+	if (old->datum != NULL && subject_key != 0 && old->value.env.key_id == subject_key &&
+		dp_access_privilege(family) >= DP_PRIV_SEARCH &&
+		(old->value.env.token != NULL) == modifier->searchable &&
+		dp_value_open(info, &old->value, DP_USE_MAINTAIN, false, &old_plain))
+	{
+		same = same_plain(info, plain, old_plain);
+		dp_value_dispose(info, old_plain);
+	}
+	if (same)
+		result = old->datum;
+	else
+	{
+		dp_keys_for_subject(dp_keys_family(family), account_type, account, &key);
+		result = dp_value_seal(info, plain, &key, false, modifier->searchable);
+	}
+	dp_value_dispose(info, plain);
+	return result;
+}
+
+static void
+check_call(FunctionCallInfo fcinfo, TriggerData *trigger)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || TRIGGER_FIRED_BY_DELETE(trigger->tg_event) ||
+		trigger->tg_trigger->tgnargs != 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" is a BEFORE INSERT OR UPDATE row trigger with two arguments",
+						"_seal_subject"),
+				 errhint("dataprotect.bind_subject() installs it.")));
+}
+
+Datum
+dp_seal_subject(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	bool		is_update;
+	HeapTuple	tuple;
+	TupleDesc	desc;
+	char	   *account;
+	int			i;
+
+	check_call(fcinfo, trigger);
+	is_update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
+	tuple = is_update ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	desc = RelationGetDescr(trigger->tg_relation);
+	account = row_account(tuple, desc, trigger->tg_trigger->tgargs[1]);
+
+	for (i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		OldColumn	old = {NULL};
+		struct varlena *datum;
+		struct varlena *sealed;
+		Datum		raw;
+		bool		isnull;
+		int			attnum = i + 1;
+		bool		no_null = false;
+
+		if (att->attisdropped || !dp_type_is_encrypted(att->atttypid) || att->atttypmod < 0)
+			continue;
+		raw = heap_getattr(tuple, attnum, desc, &isnull);
+		if (isnull)
+			continue;
+		if (account == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("the account id of a subject-bound row must not be null"),
+					 errtablecol(trigger->tg_relation, SPI_fnumber(desc, trigger->tg_trigger->tgargs[1]))));
+		datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(raw);
+		if (is_update)
+		{
+			Datum		old_raw = heap_getattr(trigger->tg_trigtuple, attnum, desc, &isnull);
+
+			if (!isnull)
+			{
+				old.datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(old_raw);
+				dp_value_parse(old.datum, false, &old.value);
+			}
+		}
+		sealed = seal_column(trigger, att, trigger->tg_trigger->tgargs[0], account, datum, &old);
+		if (sealed != datum)
+		{
+			Datum		value = PointerGetDatum(sealed);
+
+			tuple = heap_modify_tuple_by_cols(tuple, desc, 1, &attnum, &value, &no_null);
+		}
+	}
+	return PointerGetDatum(tuple);
+}
+
+/* (value, account type, account id) -> is the value sealed for that account. */
+Datum
+dp_sealed_for_sql(PG_FUNCTION_ARGS)
+{
+	struct varlena *datum;
+	DpEnvelope	env;
+	DpKeyPurpose purpose;
+	int32		family;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_BOOL(true);
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		PG_RETURN_BOOL(false);
+	(void) dp_typeinfo_get(get_fn_expr_argtype(fcinfo->flinfo, 0));
+	datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0));
+	if (!dp_envelope_parse((uint8 *) VARDATA_ANY(datum), VARSIZE_ANY_EXHDR(datum), &env))
+		PG_RETURN_BOOL(false);
+	family = dp_keys_family_of(env.key_id, false, &purpose);
+	PG_RETURN_BOOL(purpose == DP_PURPOSE_SUBJECT &&
+				   dp_keys_subject_id(family, text_to_cstring(PG_GETARG_TEXT_PP(1)),
+									  text_to_cstring(PG_GETARG_TEXT_PP(2))) == env.key_id);
+}

@@ -1,0 +1,314 @@
+-- Statements that take the objects around a column away before its type changes
+-- and make them again afterwards: captured while the table is locked, from
+-- catalogs only, run by encrypt_column.sql.
+
+-- Views and rules.  drops are in the order to run them; so are creates.
+CREATE FUNCTION dataprotect._capture_views(rel regclass, col name, OUT drops text[], OUT creates text[])
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    views   oid[] := dataprotect._dependent_views(rel, col);
+    v       record;
+    r       record;
+BEGIN
+    drops := '{}';
+    creates := '{}';
+    PERFORM set_config('search_path', dataprotect._dependents_path(), true);
+    FOR v IN
+        SELECT c.oid, c.relowner, format('%I.%I', n.nspname, c.relname) AS name,
+               CASE WHEN c.reloptions IS NULL THEN ''
+                    ELSE format(' WITH (%s)', array_to_string(c.reloptions, ', ')) END AS options
+        FROM unnest(views) WITH ORDINALITY AS u(oid, position)
+            JOIN pg_class c ON c.oid = u.oid
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+        ORDER BY u.position
+    LOOP
+        drops := format('DROP VIEW %s', v.name) || drops;
+        creates := creates
+            || format('CREATE VIEW %s%s AS %s', v.name, v.options, pg_get_viewdef(v.oid))
+            || ARRAY(SELECT format('ALTER VIEW %s ALTER COLUMN %I SET DEFAULT %s', v.name, a.attname,
+                                   pg_get_expr(f.adbin, f.adrelid))
+                     FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+                     WHERE f.adrelid = v.oid ORDER BY f.adnum)
+            || ARRAY(SELECT format('COMMENT ON VIEW %s IS %L', v.name, x.description)
+                     FROM pg_description x
+                     WHERE x.classoid = 'pg_class'::regclass AND x.objoid = v.oid AND x.objsubid = 0)
+            || ARRAY(SELECT format('COMMENT ON COLUMN %s.%I IS %L', v.name, a.attname, x.description)
+                     FROM pg_description x JOIN pg_attribute a ON a.attrelid = v.oid AND a.attnum = x.objsubid
+                     WHERE x.classoid = 'pg_class'::regclass AND x.objoid = v.oid ORDER BY a.attnum)
+            || ARRAY(SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t
+                     WHERE t.tgrelid = v.oid AND NOT t.tgisinternal ORDER BY t.tgname)
+            || ARRAY(SELECT format('COMMENT ON TRIGGER %I ON %s IS %L', t.tgname, v.name, x.description)
+                     FROM pg_trigger t JOIN pg_description x
+                        ON x.classoid = 'pg_trigger'::regclass AND x.objoid = t.oid
+                     WHERE t.tgrelid = v.oid AND NOT t.tgisinternal)
+            || CASE WHEN pg_get_userbyid(v.relowner) = current_user THEN '{}'
+                    ELSE ARRAY[format('ALTER VIEW %s OWNER TO %I', v.name, pg_get_userbyid(v.relowner))] END
+            || ARRAY(SELECT g FROM dataprotect._grant_statements(v.oid) g);
+    END LOOP;
+    FOR r IN
+        SELECT w.oid, w.rulename, w.ev_class, w.ev_enabled, w.ev_class = ANY (views) AS of_view,
+               format('%I.%I', n.nspname, c.relname) AS relation, x.description
+        FROM dataprotect._dependent_rules(rel, col, views) AS d(oid)
+            JOIN pg_rewrite w ON w.oid = d.oid
+            JOIN pg_class c ON c.oid = w.ev_class
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+            LEFT JOIN pg_description x ON x.classoid = 'pg_rewrite'::regclass AND x.objoid = w.oid
+        ORDER BY w.oid
+    LOOP
+        IF NOT r.of_view THEN
+            drops := format('DROP RULE %I ON %s', r.rulename, r.relation) || drops;
+        END IF;
+        creates := creates || pg_get_ruledef(r.oid);
+        IF r.ev_enabled <> 'O' THEN
+            creates := creates || format('ALTER TABLE %s %s RULE %I', r.relation,
+                CASE r.ev_enabled WHEN 'D' THEN 'DISABLE' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE REPLICA' END,
+                r.rulename);
+        END IF;
+        IF r.description IS NOT NULL THEN
+            creates := creates || format('COMMENT ON RULE %I ON %s IS %L', r.rulename, r.relation, r.description);
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._capture_views(regclass, name) IS
+    'statements that drop and make again the views and rules over a column';
+REVOKE ALL ON FUNCTION dataprotect._capture_views(regclass, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._capture_views(regclass, name) TO dataprotect_admin;
+
+-- Triggers that name the column (WHEN, UPDATE OF), and its defaults.  A default
+-- stays an expression of the base type: as a literal of the encrypted type it
+-- would be one envelope, repeated in every row.
+CREATE FUNCTION dataprotect._capture_table(rel regclass, col name, base text, OUT drops text[], OUT creates text[])
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t       record;
+BEGIN
+    drops := '{}';
+    creates := '{}';
+    PERFORM set_config('search_path', dataprotect._dependents_path(), true);
+    FOR t IN
+        SELECT m.depth, format('%I.%I', n.nspname, c.relname) AS relation, pg_get_expr(f.adbin, f.adrelid) AS value
+        FROM dataprotect._column_members(rel, col) m
+            JOIN pg_attrdef f ON f.adrelid = m.member AND f.adnum = m.attnum
+            JOIN pg_class c ON c.oid = m.member
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+        ORDER BY m.depth, m.member
+    LOOP
+        drops := drops || format('ALTER TABLE ONLY %s ALTER COLUMN %I DROP DEFAULT', t.relation, col);
+        creates := creates || format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT CAST((%s) AS %s)',
+                                     t.relation, col, t.value, base);
+    END LOOP;
+    FOR t IN
+        SELECT g.oid, g.tgname, g.tgenabled, x.description, format('%I.%I', n.nspname, c.relname) AS relation
+        FROM pg_trigger g
+            JOIN pg_class c ON c.oid = g.tgrelid
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+            LEFT JOIN pg_description x ON x.classoid = 'pg_trigger'::regclass AND x.objoid = g.oid
+        WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND EXISTS (
+            SELECT FROM dataprotect._column_members(rel, col) m
+                JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.member
+                    AND d.refobjsubid = m.attnum
+            WHERE d.classid = 'pg_trigger'::regclass AND d.objid = g.oid)
+        ORDER BY g.oid
+    LOOP
+        drops := drops || format('DROP TRIGGER %I ON %s', t.tgname, t.relation);
+        creates := creates || pg_get_triggerdef(t.oid);
+        IF t.tgenabled <> 'O' THEN
+            creates := creates || format('ALTER TABLE %s %s TRIGGER %I', t.relation,
+                CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE REPLICA' END,
+                t.tgname);
+        END IF;
+        IF t.description IS NOT NULL THEN
+            creates := creates || format('COMMENT ON TRIGGER %I ON %s IS %L', t.tgname, t.relation, t.description);
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._capture_table(regclass, name, text) IS
+    'statements that drop and make again the defaults and triggers that name a column';
+REVOKE ALL ON FUNCTION dataprotect._capture_table(regclass, name, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._capture_table(regclass, name, text) TO dataprotect_admin;
+
+-- Indexes of which the column is a key, one row an index and member table.
+CREATE FUNCTION dataprotect._column_indexes(rel regclass, col name)
+    RETURNS TABLE (index_id oid, name text, depth int, method text, is_unique bool, is_primary bool, simple bool,
+                   plain_class bool, constraint_name name, attached bool)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT i.indexrelid, c.relname::text, m.depth, am.amname::text, i.indisunique, i.indisprimary,
+           i.indnatts = 1, o.opcdefault, k.conname, c.relispartition
+    FROM dataprotect._column_members($1, $2) m
+        JOIN pg_index i ON i.indrelid = m.member
+        JOIN pg_class c ON c.oid = i.indexrelid
+        JOIN pg_am am ON am.oid = c.relam
+        CROSS JOIN LATERAL (SELECT min(p) AS position FROM generate_series(0, i.indnkeyatts - 1) p
+                            WHERE i.indkey[p] = m.attnum) AS key
+        JOIN pg_opclass o ON o.oid = i.indclass[key.position]
+        LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
+$$;
+COMMENT ON FUNCTION dataprotect._column_indexes(regclass, name) IS
+    'indexes of a table and its partitions that have a column among their keys';
+REVOKE ALL ON FUNCTION dataprotect._column_indexes(regclass, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._column_indexes(regclass, name) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect._index_obstacles(rel regclass, col name, searchable bool, ordered bool)
+    RETURNS TABLE (problem text, advice text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH x AS (SELECT * FROM dataprotect._column_indexes($1, $2))
+    SELECT format('Index "%s" is over an expression that uses it.', c.relname),
+           'Drop the index; one over the column itself serves equality.'
+    FROM dataprotect._column_members($1, $2) m JOIN pg_index i ON i.indrelid = m.member
+        JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE i.indexprs IS NOT NULL AND dataprotect._computes_from(i.indexprs, m.attnum)
+    UNION ALL
+    SELECT format('The predicate of index "%s" uses its value.', c.relname), 'Drop the index.'
+    FROM dataprotect._column_members($1, $2) m JOIN pg_index i ON i.indrelid = m.member
+        JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE i.indpred IS NOT NULL AND dataprotect._computes_from(i.indpred, m.attnum)
+    UNION ALL
+    SELECT format('Index "%s" uses access method %s.', x.name, x.method), 'Drop the index.'
+    FROM x WHERE x.method NOT IN ('btree', 'hash')
+    UNION ALL
+    SELECT format('Index "%s" has an operator class that encrypted types do not have.', x.name), 'Drop the index.'
+    FROM x WHERE NOT x.plain_class AND ($4 OR x.method = 'hash')
+    UNION ALL
+    SELECT format('Index "%s" is over a column of so few possible values that equality tells them.', x.name),
+           'Drop the index.'
+    FROM x, pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = $1 AND a.attname = $2 AND (t.oid = 'bool'::regtype OR t.typtype = 'e')
+    UNION ALL
+    SELECT format('Primary key "%s" contains it.', x.constraint_name),
+           'Make another column the primary key, or pass ordered => true and accept that the order is disclosed.'
+    FROM x WHERE x.is_primary AND NOT $4 AND NOT x.attached
+    UNION ALL
+    SELECT format('Unique constraint "%s" is deferrable.', k.conname), 'Make it not deferrable.'
+    FROM x JOIN pg_constraint k ON k.conindid = x.index_id AND k.contype = 'u' AND k.condeferrable
+    WHERE NOT $4 AND NOT x.attached
+    UNION ALL
+    SELECT format('Index "%s" has more columns.', x.name),
+           'Pass searchable => true to keep it for equality, or drop it.'
+    FROM x WHERE x.method = 'btree' AND NOT x.simple AND NOT x.is_unique AND NOT $3 AND NOT $4
+        AND NOT x.attached
+    UNION ALL
+    SELECT format('Table "%s" is clustered on index "%s".', i.indrelid::regclass, x.name),
+           format('ALTER TABLE %s SET WITHOUT CLUSTER.', i.indrelid::regclass)
+    FROM x JOIN pg_index i ON i.indexrelid = x.index_id AND i.indisclustered
+    UNION ALL
+    SELECT format('Index "%s" is the replica identity of table "%s".', x.name, i.indrelid::regclass),
+           format('ALTER TABLE %s REPLICA IDENTITY with another index, DEFAULT or FULL.', i.indrelid::regclass)
+    FROM x JOIN pg_index i ON i.indexrelid = x.index_id AND i.indisreplident
+    WHERE NOT $4
+    UNION ALL
+    SELECT format('Index "%s" is not valid.', x.name), 'REINDEX or drop it.'
+    FROM x JOIN pg_index i ON i.indexrelid = x.index_id AND NOT i.indisvalid
+$$;
+COMMENT ON FUNCTION dataprotect._index_obstacles(regclass, name, bool, bool) IS
+    'indexes over a column that have no counterpart on a protected one';
+REVOKE ALL ON FUNCTION dataprotect._index_obstacles(regclass, name, bool, bool) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._index_obstacles(regclass, name, bool, bool) TO dataprotect_admin;
+
+-- CREATE INDEX for an existing index with its key over the column changed:
+-- to hash, or to the named operator class (NULL: the type's default).
+CREATE FUNCTION dataprotect._index_statement(index_id oid, col name, to_hash bool, class text) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('CREATE %sINDEX %I ON %I.%I USING %s (%s)%s%s%s%s%s',
+        CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, c.relname, n.nspname, t.relname,
+        CASE WHEN $3 THEN 'hash' ELSE am.amname END,
+        keys.list,
+        coalesce(' INCLUDE (' || keys.included || ')', ''),
+        CASE WHEN i.indnullsnotdistinct THEN ' NULLS NOT DISTINCT' ELSE '' END,
+        coalesce(' WITH (' || (SELECT string_agg(o, ', ') FROM unnest(c.reloptions) o
+                               WHERE NOT $3 OR o LIKE 'fillfactor=%') || ')', ''),
+        coalesce(' TABLESPACE ' || quote_ident(s.spcname), ''),
+        coalesce(' WHERE ' || pg_get_expr(i.indpred, i.indrelid), ''))
+    FROM pg_index i
+        JOIN pg_class c ON c.oid = i.indexrelid
+        JOIN pg_am am ON am.oid = c.relam
+        JOIN pg_class t ON t.oid = i.indrelid
+        JOIN pg_namespace n ON n.oid = t.relnamespace
+        LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
+        CROSS JOIN LATERAL (
+            SELECT string_agg(pg_get_indexdef(i.indexrelid, p, false)
+                || CASE WHEN a.attname = $2 THEN coalesce(' ' || $4, '')
+                        ELSE coalesce((SELECT format(' COLLATE %I.%I', cn.nspname, l.collname) FROM pg_collation l
+                                       JOIN pg_namespace cn ON cn.oid = l.collnamespace
+                                       WHERE l.oid = i.indcollation[p - 1]), '')
+                            || coalesce((SELECT format(' %I.%I', kn.nspname, k.opcname) FROM pg_opclass k
+                                         JOIN pg_namespace kn ON kn.oid = k.opcnamespace
+                                         WHERE k.oid = i.indclass[p - 1] AND NOT k.opcdefault), '') END
+                || CASE WHEN $3 THEN ''
+                        ELSE CASE WHEN i.indoption[p - 1] & 1 = 1 THEN ' DESC' ELSE ' ASC' END
+                            || CASE WHEN i.indoption[p - 1] & 2 = 2 THEN ' NULLS FIRST' ELSE ' NULLS LAST' END END,
+                ', ' ORDER BY p) FILTER (WHERE p <= i.indnkeyatts) AS list,
+                string_agg(pg_get_indexdef(i.indexrelid, p, false), ', ' ORDER BY p)
+                    FILTER (WHERE p > i.indnkeyatts) AS included
+            FROM generate_series(1, i.indnatts) p
+                LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p - 1]) keys
+    WHERE i.indexrelid = $1
+$$;
+COMMENT ON FUNCTION dataprotect._index_statement(oid, name, bool, text) IS
+    'statement that makes an index again with another method or operator class for one column';
+REVOKE ALL ON FUNCTION dataprotect._index_statement(oid, name, bool, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._index_statement(oid, name, bool, text) TO dataprotect_admin;
+
+-- The indexes that do not stay as they are.  token_class: what unique and
+-- multi-column ones get; NULL turns token indexes back into plain ones.
+-- Partitions' indexes come first: their parents then adopt them by name.
+CREATE FUNCTION dataprotect._capture_indexes(rel regclass, col name, token_class text,
+                                             OUT drops text[], OUT creates text[], OUT changes text[])
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    x       record;
+    hash    bool;
+BEGIN
+    drops := '{}';
+    creates := '{}';
+    changes := '{}';
+    FOR x IN
+        SELECT d.*, format('%I.%I', n.nspname, c.relname) AS index_name, n.nspname,
+               format('%I.%I', tn.nspname, t.relname) AS table_name, descr.description
+        FROM dataprotect._column_indexes(rel, col) d
+            JOIN pg_index i ON i.indexrelid = d.index_id
+            JOIN pg_class c ON c.oid = d.index_id
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+            JOIN pg_class t ON t.oid = i.indrelid
+            JOIN pg_namespace tn ON tn.oid = t.relnamespace
+            LEFT JOIN pg_description descr ON descr.classoid = 'pg_class'::regclass AND descr.objoid = d.index_id
+        WHERE d.method = 'btree' AND (token_class IS NOT NULL OR NOT d.plain_class)
+        ORDER BY d.depth DESC, d.name
+    LOOP
+        hash := token_class IS NOT NULL AND x.simple AND NOT x.is_unique;
+        IF NOT x.attached THEN
+            drops := drops || CASE WHEN x.constraint_name IS NULL THEN format('DROP INDEX %s', x.index_name)
+                ELSE format('ALTER TABLE %s DROP CONSTRAINT %I', x.table_name, x.constraint_name) END;
+        END IF;
+        creates := creates || dataprotect._index_statement(x.index_id, col, hash,
+                                                             CASE WHEN NOT hash THEN token_class END);
+        IF x.description IS NOT NULL THEN
+            creates := creates || format('COMMENT ON INDEX %s IS %L', x.index_name, x.description);
+        END IF;
+        IF token_class IS NOT NULL AND NOT x.attached THEN
+            changes := changes || CASE
+                WHEN hash THEN format('index "%s" is now a hash index', x.name)
+                WHEN x.constraint_name IS NOT NULL
+                    THEN format('unique constraint "%s" is now a unique index over tokens', x.constraint_name)
+                ELSE format('index "%s" is now over tokens', x.name) END;
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._capture_indexes(regclass, name, text) IS
+    'statements that drop and make again the indexes that change with a column';
+REVOKE ALL ON FUNCTION dataprotect._capture_indexes(regclass, name, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._capture_indexes(regclass, name, text) TO dataprotect_admin;

@@ -1,0 +1,18 @@
+/*
+ * columns.c
+ *	  Hooks and callbacks of the columns layer.
+ */
+#include "postgres.h"
+
+#include "columns/columns.h"
+#include "columns/guard.h"
+#include "columns/hidden_index.h"
+#include "columns/preload_keys.h"
+
+void
+dp_columns_init(void)
+{
+	dp_preload_keys_init();
+	dp_guard_init();
+	dp_hidden_index_init();
+}

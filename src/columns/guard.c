@@ -1,0 +1,431 @@
+/*
+ * guard.c
+ *	  DDL that would store or disclose a protected value is refused; see
+ *	  guard.h.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "catalog/catalog.h"
+#include "catalog/index.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_attrdef.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_rewrite.h"
+#include "catalog/pg_statistic_ext.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_type.h"
+#include "partitioning/partdefs.h"
+#include "tcop/utility.h"
+#include "columns/contains_encrypted.h"
+#include "columns/guard.h"
+#include "columns/guard_index.h"
+#include "types/types.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+static object_access_hook_type prev_object_access = NULL;
+static ProcessUtility_hook_type prev_process_utility = NULL;
+
+/* ---- reading catalogs that the current command has just written ---- */
+
+/*
+ * A copy of the row of a catalog whose first (and second) index column has the
+ * given value, the command's own changes included; NULL where there is none.
+ */
+HeapTuple
+dp_guard_fetch(Oid catalog, Oid index, AttrNumber key1, Oid value1,
+			   AttrNumber key2, AttrNumber value2)
+{
+	Relation	rel = table_open(catalog, AccessShareLock);
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key[0], key1, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(value1));
+	if (key2 != InvalidAttrNumber)
+		ScanKeyInit(&key[1], key2, BTEqualStrategyNumber, F_INT2EQ,
+					Int16GetDatum(value2));
+	scan = systable_beginscan(rel, index, true, SnapshotSelf,
+							  key2 != InvalidAttrNumber ? 2 : 1, key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return tuple;
+}
+
+HeapTuple
+dp_guard_fetch_attribute(Oid relid, AttrNumber attnum)
+{
+	return dp_guard_fetch(AttributeRelationId, AttributeRelidNumIndexId,
+						  Anum_pg_attribute_attrelid, relid,
+						  Anum_pg_attribute_attnum, attnum);
+}
+
+/* The expression stored in a catalog row's text column, or NULL. */
+Node *
+dp_guard_stored_node(HeapTuple tuple, AttrNumber attnum, Oid catalog)
+{
+	Relation	rel = table_open(catalog, AccessShareLock);
+	bool		isnull;
+	Datum		value;
+	Node	   *node = NULL;
+
+	value = heap_getattr(tuple, attnum, RelationGetDescr(rel), &isnull);
+	if (!isnull)
+		node = stringToNode(TextDatumGetCString(value));
+	table_close(rel, AccessShareLock);
+	return node;
+}
+
+/* ---- columns ---- */
+
+/* Only these store their columns' values. */
+static bool
+relkind_stores(char relkind)
+{
+	return relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE ||
+		relkind == RELKIND_FOREIGN_TABLE || relkind == RELKIND_MATVIEW ||
+		relkind == RELKIND_COMPOSITE_TYPE;
+}
+
+static void
+check_column(Form_pg_class class, Form_pg_attribute att)
+{
+	Oid			encrypted;
+	char	   *type_name;
+
+	if (att->attisdropped || att->attnum <= 0)
+		return;
+	if (dp_contains_encrypted_unkeyed(att->atttypid, att->atttypmod, &encrypted))
+	{
+		type_name = format_type_be(encrypted);
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("column \"%s\" of \"%s\" has type %s without a key",
+						NameStr(att->attname), NameStr(class->relname), type_name),
+				 errdetail("A stored protected value is sealed under the key that its column names."),
+				 errhint("Write the key after the type, as in %s('pii'), or cast the expression that makes the column.",
+						 type_name)));
+	}
+	if (dp_type_is_encrypted(att->atttypid) &&
+		dp_modifier_get(att->atttypmod)->ordered)
+		dp_guard_check_ordered(class->oid, att);
+}
+
+static void
+check_relation(Oid relid)
+{
+	HeapTuple	class_tuple;
+	Form_pg_class class;
+	int			i;
+
+	class_tuple = dp_guard_fetch(RelationRelationId, ClassOidIndexId,
+								 Anum_pg_class_oid, relid, InvalidAttrNumber, 0);
+	if (!HeapTupleIsValid(class_tuple))
+		return;
+	class = (Form_pg_class) GETSTRUCT(class_tuple);
+	if (class->relkind == RELKIND_INDEX || class->relkind == RELKIND_PARTITIONED_INDEX)
+		dp_guard_check_index(relid);
+	else if (relkind_stores(class->relkind))
+	{
+		for (i = 1; i <= class->relnatts; i++)
+		{
+			HeapTuple	att = dp_guard_fetch_attribute(relid, i);
+
+			if (HeapTupleIsValid(att))
+				check_column(class, (Form_pg_attribute) GETSTRUCT(att));
+		}
+	}
+	heap_freetuple(class_tuple);
+}
+
+static void
+check_one_column(Oid relid, AttrNumber attnum)
+{
+	HeapTuple	class_tuple;
+	HeapTuple	att;
+	Form_pg_class class;
+
+	class_tuple = dp_guard_fetch(RelationRelationId, ClassOidIndexId,
+								 Anum_pg_class_oid, relid, InvalidAttrNumber, 0);
+	att = dp_guard_fetch_attribute(relid, attnum);
+	if (!HeapTupleIsValid(class_tuple) || !HeapTupleIsValid(att))
+		return;
+	class = (Form_pg_class) GETSTRUCT(class_tuple);
+	if (relkind_stores(class->relkind))
+		check_column(class, (Form_pg_attribute) GETSTRUCT(att));
+}
+
+/* ---- what stores derived values ---- */
+
+/* The hook names the relation and column that the expression belongs to. */
+static void
+check_generated(Oid relid, AttrNumber attnum)
+{
+	HeapTuple	att = dp_guard_fetch_attribute(relid, attnum);
+	HeapTuple	def;
+	Node	   *expr;
+
+	if (!HeapTupleIsValid(att) ||
+		((Form_pg_attribute) GETSTRUCT(att))->attgenerated != ATTRIBUTE_GENERATED_STORED)
+		return;
+	def = dp_guard_fetch(AttrDefaultRelationId, AttrDefaultIndexId,
+						 Anum_pg_attrdef_adrelid, relid,
+						 Anum_pg_attrdef_adnum, attnum);
+	if (!HeapTupleIsValid(def))
+		return;
+	expr = dp_guard_stored_node(def, Anum_pg_attrdef_adbin, AttrDefaultRelationId);
+	if (expr != NULL && dp_contains_encrypted_expression(expr))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("generated column \"%s\" cannot use a protected column",
+						NameStr(((Form_pg_attribute) GETSTRUCT(att))->attname)),
+				 errdetail("It would store what it computes as plaintext."),
+				 errhint("Compute the value in a view.")));
+}
+
+static void
+check_statistics(Oid statoid)
+{
+	HeapTuple	tuple;
+	Form_pg_statistic_ext stat;
+	Node	   *exprs;
+	bool		bears = false;
+	int			i;
+
+	tuple = dp_guard_fetch(StatisticExtRelationId, StatisticExtOidIndexId,
+						   Anum_pg_statistic_ext_oid, statoid, InvalidAttrNumber, 0);
+	if (!HeapTupleIsValid(tuple))
+		return;
+	stat = (Form_pg_statistic_ext) GETSTRUCT(tuple);
+	for (i = 0; i < stat->stxkeys.dim1 && !bears; i++)
+	{
+		HeapTuple	att = dp_guard_fetch_attribute(stat->stxrelid, stat->stxkeys.values[i]);
+
+		bears = HeapTupleIsValid(att) &&
+			dp_contains_encrypted_type(((Form_pg_attribute) GETSTRUCT(att))->atttypid);
+	}
+	exprs = dp_guard_stored_node(tuple, Anum_pg_statistic_ext_stxexprs,
+								 StatisticExtRelationId);
+	if (bears || (exprs != NULL && dp_contains_encrypted_expression(exprs)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("statistics object \"%s\" cannot cover a protected column",
+						NameStr(stat->stxname)),
+				 errdetail("It would store values, or what follows from them, as plaintext."),
+				 errhint("Leave the column out; declare n_distinct with ALTER TABLE ... ALTER COLUMN ... SET.")));
+}
+
+static void
+refuse_matview(Oid relid)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+			 errmsg("materialized view \"%s\" cannot compute from a protected column",
+					get_rel_name(relid)),
+			 errdetail("It would store a result of a function, cast, comparison or sort as plaintext."),
+			 errhint("Hand the protected columns on as they are, or use an ordinary view.")));
+}
+
+/* The query of a materialized view, as it is stored. */
+static void
+check_rule(Oid ruleoid)
+{
+	HeapTuple	tuple;
+	Form_pg_rewrite rule;
+	List	   *actions;
+
+	tuple = dp_guard_fetch(RewriteRelationId, RewriteOidIndexId,
+						   Anum_pg_rewrite_oid, ruleoid, InvalidAttrNumber, 0);
+	if (!HeapTupleIsValid(tuple))
+		return;
+	rule = (Form_pg_rewrite) GETSTRUCT(tuple);
+	if (get_rel_relkind(rule->ev_class) != RELKIND_MATVIEW)
+		return;
+	actions = (List *) dp_guard_stored_node(tuple, Anum_pg_rewrite_ev_action,
+											RewriteRelationId);
+	if (dp_contains_encrypted_computes(linitial_node(Query, actions)))
+		refuse_matview(rule->ev_class);
+}
+
+/* ---- hooks ---- */
+
+static void
+guard_created(Oid class_id, Oid object_id, int sub_id)
+{
+	switch (class_id)
+	{
+		case RelationRelationId:
+			if (sub_id == 0)
+				check_relation(object_id);
+			else
+				check_one_column(object_id, sub_id);
+			break;
+		case AttrDefaultRelationId:
+			check_generated(object_id, sub_id);
+			break;
+		case StatisticExtRelationId:
+			check_statistics(object_id);
+			break;
+		case RewriteRelationId:
+			check_rule(object_id);
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+guard_altered(Oid class_id, Oid object_id, int sub_id)
+{
+	switch (class_id)
+	{
+		case RelationRelationId:
+			if (sub_id > 0)
+				check_one_column(object_id, sub_id);
+			break;
+		case IndexRelationId:
+			dp_guard_check_clustered(object_id);
+			break;
+		case RewriteRelationId:
+			check_rule(object_id);
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+guard_object_access(ObjectAccessType access, Oid class_id, Oid object_id,
+					int sub_id, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, class_id, object_id, sub_id, arg);
+
+	/* before bootstrap ends there is no extension, and no catalog to read */
+	if (!IsNormalProcessingMode() || object_id < FirstNormalObjectId)
+		return;
+	if (access == OAT_POST_CREATE)
+		guard_created(class_id, object_id, sub_id);
+	else if (access == OAT_POST_ALTER)
+		guard_altered(class_id, object_id, sub_id);
+}
+
+/* A range type's subtype is in no catalog when the type is announced. */
+static void
+check_range(CreateRangeStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->params)
+	{
+		DefElem    *def = lfirst_node(DefElem, lc);
+		Oid			typid;
+
+		if (strcmp(def->defname, "subtype") != 0)
+			continue;
+		typid = typenameTypeId(NULL, defGetTypeName(def));
+		if (dp_contains_encrypted_type(typid))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot create a range over type %s", format_type_be(typid)),
+					 errdetail("A range keeps its bounds in plaintext order."),
+					 errhint("Protect the two bounds as two columns.")));
+	}
+}
+
+/* Nor is a partition key when the table is. */
+static void
+check_partition_key(CreateStmt *stmt)
+{
+	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+	Relation	rel;
+	PartitionKey key;
+	int			i;
+
+	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		return;
+	rel = table_open(relid, NoLock);
+	key = RelationGetPartitionKey(rel);
+	for (i = 0; i < key->partnatts; i++)
+	{
+		if (dp_contains_encrypted_type(key->parttypid[i]) ||
+			(key->partexprs != NIL && dp_contains_encrypted_expression((Node *) key->partexprs)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+					 errmsg("cannot partition table \"%s\" by a protected column",
+							RelationGetRelationName(rel)),
+					 errdetail("The partition in which a row lies would disclose the value."),
+					 errhint("Partition by another column.")));
+	}
+	table_close(rel, NoLock);
+}
+
+/* A view below it may have been replaced since it was created. */
+static void
+check_refresh(RefreshMatViewStmt *stmt)
+{
+	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+	Relation	rel;
+	bool		computes;
+
+	if (stmt->skipData || !OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_MATVIEW)
+		return;
+	rel = table_open(relid, AccessShareLock);
+	computes = rel->rd_rules != NULL && rel->rd_rules->numLocks == 1 &&
+		dp_contains_encrypted_computes(linitial_node(Query, rel->rd_rules->rules[0]->actions));
+	table_close(rel, NoLock);
+	if (computes)
+		refuse_matview(relid);
+}
+
+static void
+guard_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+					  ProcessUtilityContext context, ParamListInfo params,
+					  QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	Node	   *stmt = pstmt->utilityStmt;
+
+	if (IsA(stmt, CreateRangeStmt))
+		check_range((CreateRangeStmt *) stmt);
+	else if (IsA(stmt, RefreshMatViewStmt))
+		check_refresh((RefreshMatViewStmt *) stmt);
+
+	if (prev_process_utility)
+		prev_process_utility(pstmt, queryString, readOnlyTree, context, params,
+							 queryEnv, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params,
+								queryEnv, dest, qc);
+
+	if (IsA(stmt, CreateStmt) && ((CreateStmt *) stmt)->partspec != NULL)
+		check_partition_key((CreateStmt *) stmt);
+}
+
+void
+dp_guard_init(void)
+{
+	prev_object_access = object_access_hook;
+	object_access_hook = guard_object_access;
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = guard_process_utility;
+}

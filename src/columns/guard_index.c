@@ -1,0 +1,332 @@
+/*
+ * guard_index.c
+ *	  Which indexes may be built over protected columns.
+ *
+ *	  index				asks of the column
+ *	  hash				any but bool and enums; a warning where few values occur
+ *	  btree, token		'searchable'; any but bool and enums
+ *	  btree, default	'ordered', which subject-bound tables and keys that
+ *						expire do not allow: comparisons open stored values
+ *	  anything else		refused
+ *	  INCLUDE (column)	nothing: only the envelope is copied
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_statistic.h"
+#include "catalog/pg_type_d.h"
+#include "commands/defrem.h"
+#include "columns/contains_encrypted.h"
+#include "columns/guard_index.h"
+#include "types/typeinfo.h"
+#include "types/types.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+/* Equality over fewer distinct values than this tells most of a value. */
+#define SMALL_DOMAIN 100
+
+/* ---- the extension's own tables ---- */
+
+/*
+ * The first row of dataprotect.<table> whose column equals the value, as a
+ * copy, or NULL.  Tables of policy are small, and may be absent while the
+ * extension's script runs.
+ */
+static HeapTuple
+find_policy_row(const char *table, const char *column, RegProcedure eq, Datum value,
+				Relation *out_rel)
+{
+	Oid			nsp = get_namespace_oid("dataprotect", true);
+	Oid			relid = OidIsValid(nsp) ? get_relname_relid(table, nsp) : InvalidOid;
+	AttrNumber	attnum = OidIsValid(relid) ? get_attnum(relid, column) : InvalidAttrNumber;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	*out_rel = NULL;
+	if (attnum == InvalidAttrNumber)
+		return NULL;
+	*out_rel = table_open(relid, AccessShareLock);
+	ScanKeyInit(&key, attnum, BTEqualStrategyNumber, eq, value);
+	scan = systable_beginscan(*out_rel, InvalidOid, false, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	table_close(*out_rel, NoLock);
+	return tuple;
+}
+
+static bool
+relation_bound(Oid relid)
+{
+	List	   *members = list_make1_oid(relid);
+	ListCell   *lc;
+	Relation	rel;
+
+	if (get_rel_relispartition(relid))
+		members = list_concat(members, get_partition_ancestors(relid));
+	foreach(lc, members)
+	{
+		if (find_policy_row("subject_binding", "rel", F_OIDEQ,
+							ObjectIdGetDatum(lfirst_oid(lc)), &rel) != NULL)
+			return true;
+	}
+	return false;
+}
+
+static bool
+key_expires(const char *name)
+{
+	Relation	rel;
+	HeapTuple	tuple;
+	NameData	wanted;
+	bool		isnull = true;
+
+	namestrcpy(&wanted, name);
+	tuple = find_policy_row("key", "name", F_NAMEEQ, NameGetDatum(&wanted), &rel);
+	if (tuple != NULL)
+		(void) heap_getattr(tuple, get_attnum(RelationGetRelid(rel), "keep"),
+							RelationGetDescr(rel), &isnull);
+	return !isnull;
+}
+
+DpOrderObstacle
+dp_guard_order_obstacle(Oid relid, const char *key)
+{
+	if (relation_bound(relid))
+		return DP_ORDER_BOUND;
+	return key_expires(key) ? DP_ORDER_EXPIRES : DP_ORDER_ALLOWED;
+}
+
+void
+dp_guard_check_ordered(Oid relid, Form_pg_attribute att)
+{
+	const char *key = NameStr(dp_modifier_get(att->atttypmod)->key);
+	DpOrderObstacle obstacle = dp_guard_order_obstacle(relid, key);
+
+	if (obstacle == DP_ORDER_BOUND)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("column \"%s\" of subject-bound table \"%s\" cannot be ordered",
+						NameStr(att->attname), get_rel_name(relid)),
+				 errdetail("An index in plaintext order fails everybody once one account's key is destroyed."),
+				 errhint("Leave out 'ordered'; a hash index or a token class serves equality.")));
+	if (obstacle == DP_ORDER_EXPIRES)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("column \"%s\" cannot be ordered under key \"%s\", which expires",
+						NameStr(att->attname), key),
+				 errdetail("An index in plaintext order fails once a version of its key is destroyed."),
+				 errhint("Leave out 'ordered', or use a key without \"keep\".")));
+}
+
+/* ---- one column of an index ---- */
+
+/* Distinct values that are declared or were counted; 0 where nobody knows. */
+static int
+known_distinct(Oid relid, AttrNumber attnum)
+{
+	HeapTuple	tuple;
+	double		distinct = 0;
+
+	tuple = SearchSysCache3(STATRELATTINH, ObjectIdGetDatum(relid),
+							Int16GetDatum(attnum), BoolGetDatum(false));
+	if (HeapTupleIsValid(tuple))
+	{
+		distinct = ((Form_pg_statistic) GETSTRUCT(tuple))->stadistinct;
+		ReleaseSysCache(tuple);
+	}
+	return distinct > 0 ? (int) distinct : 0;
+}
+
+/* An index that discloses which rows are equal. */
+static void
+check_equality(Oid relid, Form_pg_attribute att)
+{
+	Oid			base = dp_typeinfo_get(att->atttypid)->base_oid;
+	int			distinct = known_distinct(relid, att->attnum);
+
+	if (base == BOOLOID || type_is_enum(base))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("cannot create an index on column \"%s\" of type %s",
+						NameStr(att->attname), format_type_be_qualified(att->atttypid)),
+				 errdetail("Which rows are equal would disclose a value of so few possible ones."),
+				 errhint("Filter by another column.")));
+	if (distinct > 0 && distinct < SMALL_DOMAIN)
+		ereport(WARNING,
+				(errmsg("index on column \"%s\" discloses how often each of about %d values occurs",
+						NameStr(att->attname), distinct),
+				 errhint("Whoever reads the disk and knows the usual frequencies can tell the values.")));
+}
+
+static void
+refuse_order(Oid relid, Form_pg_attribute att, bool unique)
+{
+	char	   *type_name = format_type_be_qualified(att->atttypid);
+	const char *column = quote_identifier(NameStr(att->attname));
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+			 errmsg("cannot create an index in plaintext order on column \"%s\" of table \"%s\"",
+					NameStr(att->attname), get_rel_name(relid)),
+			 errdetail("Such an index discloses the order of all values, and the column is not declared 'ordered'."),
+			 unique ?
+			 errhint("Declare the column 'searchable' and use CREATE UNIQUE INDEX ... (%s %s_token_ops); for lookups only, an index USING hash (%s).",
+					 column, type_name, column) :
+			 errhint("Use an index USING hash (%s), or declare the column 'searchable' and use (%s %s_token_ops).",
+					 column, column, type_name)));
+}
+
+static void
+check_key_column(Oid relid, Oid am, Oid opclass, bool unique, Form_pg_attribute att)
+{
+	const DpModifier *modifier;
+	Oid			default_class;
+
+	if (!dp_type_is_encrypted(att->atttypid))
+	{
+		if (dp_contains_encrypted_type(att->atttypid))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+					 errmsg("cannot create an index on column \"%s\" of type %s",
+							NameStr(att->attname), format_type_be_qualified(att->atttypid)),
+					 errdetail("The type contains protected values."),
+					 errhint("Index a column of an encrypted type.")));
+		return;
+	}
+	if (am != BTREE_AM_OID && am != HASH_AM_OID)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("access method \"%s\" does not support protected columns",
+						get_am_name(am)),
+				 errdetail("Column \"%s\" has type %s.",
+						   NameStr(att->attname), format_type_be_qualified(att->atttypid)),
+				 errhint("Use hash, or btree with a token class.")));
+
+	modifier = dp_modifier_get(att->atttypmod);
+	if (am == HASH_AM_OID)
+	{
+		check_equality(relid, att);
+		return;
+	}
+	default_class = GetDefaultOpClass(att->atttypid, BTREE_AM_OID);
+	if (OidIsValid(default_class) &&
+		get_opclass_family(default_class) == get_opclass_family(opclass))
+	{
+		if (!modifier->ordered)
+			refuse_order(relid, att, unique);
+		dp_guard_check_ordered(relid, att);
+		return;
+	}
+	if (!modifier->searchable)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("cannot create a token index on column \"%s\" of table \"%s\"",
+						NameStr(att->attname), get_rel_name(relid)),
+				 errdetail("The column is not declared 'searchable': its values carry no tokens."),
+				 errhint("Declare the column 'searchable', or use an index USING hash (%s).",
+						 quote_identifier(NameStr(att->attname)))));
+	check_equality(relid, att);
+}
+
+/* ---- whole indexes ---- */
+
+static void
+refuse_expression(const char *index_name, Oid relid)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+			 errmsg("index \"%s\" cannot use an expression over a protected column of table \"%s\"",
+					index_name, get_rel_name(relid)),
+			 errdetail("It would store what the expression computes as plaintext."),
+			 errhint("Index the column itself: USING hash, or with a token class.")));
+}
+
+static HeapTuple
+fetch_index(Oid index_relid)
+{
+	return dp_guard_fetch(IndexRelationId, IndexRelidIndexId,
+						  Anum_pg_index_indexrelid, index_relid, InvalidAttrNumber, 0);
+}
+
+void
+dp_guard_check_index(Oid index_relid)
+{
+	HeapTuple	class_tuple;
+	HeapTuple	tuple = fetch_index(index_relid);
+	Form_pg_class class;
+	Form_pg_index index;
+	Node	   *exprs;
+	Node	   *predicate;
+	oidvector  *classes;
+	bool		isnull;
+	int			i;
+
+	class_tuple = dp_guard_fetch(RelationRelationId, ClassOidIndexId,
+								 Anum_pg_class_oid, index_relid, InvalidAttrNumber, 0);
+	if (!HeapTupleIsValid(tuple) || !HeapTupleIsValid(class_tuple))
+		return;
+	index = (Form_pg_index) GETSTRUCT(tuple);
+	class = (Form_pg_class) GETSTRUCT(class_tuple);
+
+	exprs = dp_guard_stored_node(tuple, Anum_pg_index_indexprs, IndexRelationId);
+	predicate = dp_guard_stored_node(tuple, Anum_pg_index_indpred, IndexRelationId);
+	if ((exprs != NULL && dp_contains_encrypted_expression(exprs)) ||
+		(predicate != NULL && dp_contains_encrypted_expression(predicate)))
+		refuse_expression(NameStr(class->relname), index->indrelid);
+
+	classes = (oidvector *) DatumGetPointer(
+											SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indclass, &isnull));
+	for (i = 0; i < index->indnkeyatts; i++)
+	{
+		AttrNumber	attnum = index->indkey.values[i];
+		HeapTuple	att = attnum > 0 ?
+			dp_guard_fetch_attribute(index->indrelid, attnum) : NULL;
+
+		if (HeapTupleIsValid(att))
+			check_key_column(index->indrelid, class->relam, classes->values[i],
+							 index->indisunique, (Form_pg_attribute) GETSTRUCT(att));
+	}
+}
+
+void
+dp_guard_check_clustered(Oid index_relid)
+{
+	HeapTuple	tuple = fetch_index(index_relid);
+	Form_pg_index index;
+	int			i;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	index = (Form_pg_index) GETSTRUCT(tuple);
+	for (i = 0; index->indisclustered && i < index->indnkeyatts; i++)
+	{
+		AttrNumber	attnum = index->indkey.values[i];
+		HeapTuple	att = attnum > 0 ?
+			dp_guard_fetch_attribute(index->indrelid, attnum) : NULL;
+
+		if (HeapTupleIsValid(att) &&
+			dp_contains_encrypted_type(((Form_pg_attribute) GETSTRUCT(att))->atttypid))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot cluster table \"%s\" on index \"%s\"",
+							get_rel_name(index->indrelid), get_rel_name(index_relid)),
+					 errdetail("The place of a row in the table would disclose its protected column \"%s\".",
+							   NameStr(((Form_pg_attribute) GETSTRUCT(att))->attname)),
+					 errhint("Cluster on an index over other columns.")));
+	}
+}

@@ -1,0 +1,289 @@
+-- Protected columns: which there are, and what stands in the way of one.
+--
+-- encrypt_column() checks everything first, from catalogs alone, then locks the
+-- table and checks again.  What is found here is refused by name; what is not
+-- found is kept, by ALTER TABLE or by dependents.sql.
+
+GRANT EXECUTE ON FUNCTION dataprotect._encrypted_type(regtype) TO dataprotect_admin;
+GRANT EXECUTE ON FUNCTION dataprotect._base_type(regtype) TO dataprotect_admin, dataprotect_auditor;
+
+CREATE FUNCTION dataprotect._computes_from(expression pg_catalog.pg_node_tree, column_number int2)
+    RETURNS bool
+    AS 'MODULE_PATHNAME', 'dp_column_computes'
+    LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION dataprotect._computes_from(pg_catalog.pg_node_tree, int2) IS
+    'whether a stored expression uses a column otherwise than by asking if it is null';
+REVOKE ALL ON FUNCTION dataprotect._computes_from(pg_catalog.pg_node_tree, int2) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._computes_from(pg_catalog.pg_node_tree, int2) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect._order_obstacle(rel regclass, key text) RETURNS text
+    AS 'MODULE_PATHNAME', 'dp_column_order_obstacle'
+    LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION dataprotect._order_obstacle(regclass, text) IS
+    'why columns of a table may not be ordered under a key, or NULL';
+REVOKE ALL ON FUNCTION dataprotect._order_obstacle(regclass, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._order_obstacle(regclass, text) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect._may_reveal(key text) RETURNS bool
+    AS 'MODULE_PATHNAME', 'dp_column_may_reveal'
+    LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION dataprotect._may_reveal(text) IS
+    'whether values under a key appear to the current role as they are';
+REVOKE ALL ON FUNCTION dataprotect._may_reveal(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._may_reveal(text) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect._column_members(rel regclass, col name)
+    RETURNS TABLE (member oid, attnum int2, depth int)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT r.oid, a.attnum, r.depth
+    FROM (SELECT $1::oid, 0
+          UNION
+          SELECT relid::oid, level FROM pg_partition_tree($1)) AS r(oid, depth)
+    JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = $2 AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION dataprotect._column_members(regclass, name) IS
+    'a table and its partitions, with the number of a column in each';
+REVOKE ALL ON FUNCTION dataprotect._column_members(regclass, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._column_members(regclass, name) TO dataprotect_admin;
+
+-- The word of a modifier for a base type's own, as '(50)'; NULL for none.
+CREATE FUNCTION dataprotect._base_modifier(base oid, typmod int4) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT substring(format_type($1, $2) FROM '\([-0-9, ]+\)') WHERE $2 >= 0
+$$;
+COMMENT ON FUNCTION dataprotect._base_modifier(oid, int4) IS
+    'the modifier of a column''s type as an encrypted type writes it';
+REVOKE ALL ON FUNCTION dataprotect._base_modifier(oid, int4) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._base_modifier(oid, int4) TO dataprotect_admin;
+
+-- What a table and a column must be, before objects around them matter.
+CREATE FUNCTION dataprotect._check_column(rel regclass, col name) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    cls     pg_class%ROWTYPE;
+    att     pg_attribute%ROWTYPE;
+    child   text;
+BEGIN
+    IF rel IS NULL OR col IS NULL THEN
+        RAISE EXCEPTION 'table and column must not be null'
+            USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    SELECT c.* INTO cls FROM pg_class c WHERE c.oid = rel;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'relation with OID % does not exist', rel::oid
+            USING ERRCODE = 'undefined_table';
+    END IF;
+    IF cls.relkind NOT IN ('r', 'p') THEN
+        RAISE EXCEPTION '"%" is not a table', cls.relname
+            USING ERRCODE = 'wrong_object_type',
+                  HINT = 'Protect the column of the table that stores the values.';
+    END IF;
+    IF cls.oid < 16384 OR cls.relnamespace IN ('pg_catalog'::regnamespace, 'dataprotect'::regnamespace,
+                                               'information_schema'::regnamespace) THEN
+        RAISE EXCEPTION 'columns of table "%" cannot be protected', cls.relname
+            USING ERRCODE = 'wrong_object_type', DETAIL = 'It belongs to the system or to dataprotect.';
+    END IF;
+    IF NOT pg_has_role(current_user, cls.relowner, 'USAGE') THEN
+        RAISE EXCEPTION 'must be owner of table %', cls.relname
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF cls.relpersistence = 't' THEN
+        RAISE EXCEPTION 'columns of temporary table "%" cannot be changed', cls.relname
+            USING ERRCODE = 'feature_not_supported',
+                  HINT = 'Create it with the type you want.';
+    END IF;
+    IF cls.relispartition THEN
+        RAISE EXCEPTION 'cannot change one partition only: "%"', cls.relname
+            USING ERRCODE = 'wrong_object_type',
+                  HINT = format('Name the partitioned table %s.', pg_partition_root(rel));
+    END IF;
+    SELECT a.* INTO att FROM pg_attribute a
+    WHERE a.attrelid = rel AND a.attname = col AND NOT a.attisdropped;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'column "%" of relation "%" does not exist', col, cls.relname
+            USING ERRCODE = 'undefined_column';
+    END IF;
+    IF att.attnum < 0 THEN
+        RAISE EXCEPTION 'system column "%" cannot be protected', col
+            USING ERRCODE = 'wrong_object_type';
+    END IF;
+    SELECT i.inhrelid::regclass::text INTO child FROM pg_inherits i
+    WHERE i.inhparent = rel AND cls.relkind = 'r' LIMIT 1;
+    IF child IS NOT NULL OR att.attinhcount > 0 THEN
+        RAISE EXCEPTION 'column "%" of table "%" is inherited', col, cls.relname
+            USING ERRCODE = 'feature_not_supported',
+                  DETAIL = coalesce('Table ' || child || ' inherits it.', 'It comes from a parent table.'),
+                  HINT = 'Only partitioned tables are protected as a whole.';
+    END IF;
+    IF cls.reloftype <> 0 THEN
+        RAISE EXCEPTION 'cannot change columns of typed table "%"', cls.relname
+            USING ERRCODE = 'feature_not_supported';
+    END IF;
+    SELECT m.member::regclass::text INTO child FROM dataprotect._column_members(rel, col) m
+    JOIN pg_class c ON c.oid = m.member AND c.relkind = 'f' LIMIT 1;
+    IF child IS NOT NULL THEN
+        RAISE EXCEPTION 'partition "%" is a foreign table', child
+            USING ERRCODE = 'feature_not_supported',
+                  HINT = 'Detach it first.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._check_column(regclass, name) IS
+    'errors unless the column is one that encrypt_column and decrypt_column can change';
+REVOKE ALL ON FUNCTION dataprotect._check_column(regclass, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._check_column(regclass, name) TO dataprotect_admin;
+
+-- Objects that store what follows from the column, or that compare it as every
+-- writer or reader of the table: kept, they would leave plaintext behind, or
+-- demand reveal of roles that only write.
+CREATE FUNCTION dataprotect._column_obstacles(rel regclass, col name)
+    RETURNS TABLE (problem text, advice text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH m AS (SELECT * FROM dataprotect._column_members($1, $2)),
+    dependent AS (
+        SELECT d.classid, d.objid, d.objsubid, d.deptype, m.member, m.attnum
+        FROM m JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass
+            AND d.refobjid = m.member AND d.refobjsubid = m.attnum
+    )
+    SELECT format('You do not own partition "%s".', c.relname), 'Let a role that owns the table and its partitions do this.'
+    FROM m JOIN pg_class c ON c.oid = m.member
+    WHERE NOT pg_has_role(current_user, c.relowner, 'USAGE')
+    UNION ALL
+    SELECT format('Generated column "%s" of table "%s" is computed from it.', g.attname, c.relname),
+           'Drop the generated column, or compute it in a view.'
+    FROM dependent d JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
+        JOIN pg_attribute g ON g.attrelid = f.adrelid AND g.attnum = f.adnum AND g.attgenerated <> ''
+        JOIN pg_class c ON c.oid = f.adrelid
+    WHERE f.adnum <> d.attnum
+    UNION ALL
+    SELECT format('Column "%s" is a generated column.', a.attname), 'Protect the columns it is computed from.'
+    FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = $2 AND a.attgenerated <> ''
+    UNION ALL
+    SELECT format('Column "%s" is an identity column.', a.attname), 'Protect other columns: identifiers are not personal data.'
+    FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = $2 AND a.attidentity <> ''
+    UNION ALL
+    SELECT format('Sequence "%s" belongs to it.', c.relname), format('ALTER SEQUENCE %s OWNED BY NONE and drop the default first.', c.oid::regclass)
+    FROM dependent d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind = 'S' AND d.deptype = 'a'
+    UNION ALL
+    SELECT format('Statistics object "%s" covers it.', s.stxname), format('DROP STATISTICS %I.%I.', n.nspname, s.stxname)
+    FROM m JOIN pg_statistic_ext s ON s.stxrelid = m.member
+        JOIN pg_namespace n ON n.oid = s.stxnamespace
+    WHERE m.attnum = ANY (s.stxkeys)
+        OR EXISTS (SELECT FROM dependent d WHERE d.classid = 'pg_statistic_ext'::regclass AND d.objid = s.oid)
+    UNION ALL
+    SELECT format('Table "%s" is partitioned by it.', c.relname), 'Partition by another column.'
+    FROM m JOIN pg_partitioned_table p ON p.partrelid = m.member JOIN pg_class c ON c.oid = m.member
+    WHERE m.attnum = ANY (p.partattrs)
+        OR (p.partexprs IS NOT NULL AND dataprotect._computes_from(p.partexprs, m.attnum))
+    UNION ALL
+    SELECT format('Check constraint "%s" of table "%s" uses its value.', k.conname, c.relname),
+           'Drop the constraint: it would ask the right to read of every role that writes.'
+    FROM m JOIN pg_constraint k ON k.conrelid = m.member AND k.contype = 'c' AND m.attnum = ANY (k.conkey)
+        JOIN pg_class c ON c.oid = m.member
+    WHERE k.coninhcount = 0 AND dataprotect._computes_from(k.conbin, m.attnum)
+        -- decrypt_column() takes it away, and what is left is bound again
+        AND NOT (k.conname = 'dataprotect_subject_check' AND dataprotect._order_obstacle($1, '') = 'bound')
+    UNION ALL
+    SELECT format('Foreign key "%s" of table "%s" compares it.', k.conname, c.relname),
+           'Drop the foreign key, or refer to an identifier instead.'
+    FROM m JOIN pg_constraint k ON k.contype = 'f' AND k.conparentid = 0
+        AND ((k.conrelid = m.member AND m.attnum = ANY (k.conkey))
+             OR (k.confrelid = m.member AND m.attnum = ANY (k.confkey)))
+        JOIN pg_class c ON c.oid = k.conrelid
+    UNION ALL
+    SELECT format('Exclusion constraint "%s" of table "%s" compares it.', k.conname, c.relname), 'Drop the constraint.'
+    FROM m JOIN pg_constraint k ON k.contype = 'x' AND k.conrelid = m.member AND k.conparentid = 0
+        AND m.attnum = ANY (k.conkey)
+        JOIN pg_class c ON c.oid = k.conrelid
+    UNION ALL
+    SELECT DISTINCT format('Policy "%s" of table "%s" uses it.', p.polname, c.relname),
+           'Drop the policy: it would ask the right to read of every role.'
+    FROM dependent d JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
+        JOIN pg_class c ON c.oid = p.polrelid
+    UNION ALL
+    SELECT DISTINCT format('Function %s has a body that depends on it.', d.objid::regprocedure),
+           'Write the body as a string: AS $_$ ... $_$.'
+    FROM dependent d WHERE d.classid = 'pg_proc'::regclass
+    UNION ALL
+    SELECT DISTINCT format('Publication "%s" names it in a column list or row filter.', p.pubname),
+           'Publish the table without naming the column.'
+    FROM dependent d JOIN pg_publication_rel r ON d.classid = 'pg_publication_rel'::regclass AND r.oid = d.objid
+        JOIN pg_publication p ON p.oid = r.prpubid
+    UNION ALL
+    SELECT format('Trigger "%s" of table "%s" fills a text-search column from it.', t.tgname, c.relname),
+           'Drop the trigger and its column: they store the words as plaintext.'
+    FROM m JOIN pg_trigger t ON t.tgrelid = m.member AND t.tgparentid = 0
+        JOIN pg_proc p ON p.oid = t.tgfoid AND p.prosrc LIKE 'tsvector\_update\_trigger%' AND p.prolang = 12
+        JOIN pg_class c ON c.oid = m.member
+    WHERE position('\x00'::bytea || convert_to($2::text, getdatabaseencoding()) || '\x00'::bytea IN t.tgargs) > 0
+    UNION ALL
+    SELECT format('Trigger "%s" is enabled differently in partition "%s".', t.tgname, c.relname),
+           'Enable or disable it in the partitioned table.'
+    FROM dependent d JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid AND t.tgparentid <> 0
+        JOIN pg_trigger parent ON parent.oid = t.tgparentid AND parent.tgenabled <> t.tgenabled
+        JOIN pg_class c ON c.oid = t.tgrelid
+    UNION ALL
+    SELECT format('Column "%s" of "%s" has its table''s row type.', a.attname, c.relname), 'Drop or change that column.'
+    FROM m JOIN pg_class t ON t.oid = m.member
+        JOIN pg_type y ON y.oid = t.reltype OR y.typelem = t.reltype
+        JOIN pg_attribute a ON a.atttypid = y.oid AND NOT a.attisdropped AND a.attnum > 0
+        JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'm', 'f')
+$$;
+COMMENT ON FUNCTION dataprotect._column_obstacles(regclass, name) IS
+    'objects around a column that cannot be kept when its type changes';
+REVOKE ALL ON FUNCTION dataprotect._column_obstacles(regclass, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._column_obstacles(regclass, name) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect._modifier_parts(typmod int4, OUT key name, OUT searchable bool, OUT ordered bool)
+    AS 'MODULE_PATHNAME', 'dp_column_modifier_parts'
+    LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION dataprotect._modifier_parts(int4) IS
+    'what the modifier of a protected column says';
+REVOKE ALL ON FUNCTION dataprotect._modifier_parts(int4) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._modifier_parts(int4) TO dataprotect_admin, dataprotect_auditor;
+
+CREATE VIEW dataprotect.protected_columns AS
+    SELECT c.oid::pg_catalog.regclass AS rel, a.attname AS col, a.atttypid::pg_catalog.regtype AS type,
+           m.key, m.searchable, m.ordered
+    FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        CROSS JOIN LATERAL dataprotect._modifier_parts(a.atttypmod) m
+    WHERE c.relkind IN ('r', 'p', 'm', 'f') AND NOT c.relispartition
+        AND a.atttypid >= 16384 AND a.atttypmod >= 0
+        AND dataprotect._base_type(a.atttypid::pg_catalog.regtype) IS NOT NULL;
+COMMENT ON VIEW dataprotect.protected_columns IS
+    'protected columns of this database; a partitioned table stands for its partitions';
+COMMENT ON COLUMN dataprotect.protected_columns.searchable IS 'values carry tokens: equality is disclosed';
+COMMENT ON COLUMN dataprotect.protected_columns.ordered IS 'indexes in plaintext order are allowed';
+REVOKE ALL ON dataprotect.protected_columns FROM PUBLIC;
+GRANT SELECT ON dataprotect.protected_columns TO dataprotect_admin, dataprotect_auditor;
+
+-- Events of this layer, for callers who may change columns but not write events
+-- of their own choice: what is recorded is read from the catalogs.
+CREATE FUNCTION dataprotect._column_event(event text, rel regclass, col name, key text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF event NOT IN ('column.encrypted', 'column.decrypted', 'column.reencrypted') THEN
+        RAISE EXCEPTION 'event "%" does not concern a column', event
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM dataprotect._event(event, key, jsonb_build_object(
+        'relation', rel::text, 'column', col,
+        'type', (SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
+                 WHERE a.attrelid = rel AND a.attname = col AND NOT a.attisdropped)));
+END
+$$;
+COMMENT ON FUNCTION dataprotect._column_event(text, regclass, name, text) IS
+    'record that a column was encrypted, decrypted or re-encrypted';
+REVOKE ALL ON FUNCTION dataprotect._column_event(text, regclass, name, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._column_event(text, regclass, name, text) TO dataprotect_admin;

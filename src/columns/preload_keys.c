@@ -1,0 +1,224 @@
+/*
+ * preload_keys.c
+ *	  Keys of ordered indexes, loaded before the index is opened.
+ *
+ * Which keys a table needs is remembered until its relcache entry is
+ * invalidated; most tables need none, and are asked once.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "executor/executor.h"
+#include "keys/catalog.h"
+#include "keys/keys.h"
+#include "miscadmin.h"
+#include "columns/preload_keys.h"
+#include "tcop/utility.h"
+#include "types/types.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+
+#define MAX_FAMILIES 16
+
+typedef struct OrderedEntry
+{
+	Oid			relid;
+	bool		is_protected;	/* false: nothing to load */
+	int			n;
+	int32		family[MAX_FAMILIES];
+	uint64		loaded;			/* key generation for which they were loaded */
+	uint64		changes;
+} OrderedEntry;
+
+static HTAB *tables = NULL;
+
+static void
+forget_relation(Datum arg, Oid relid)
+{
+	if (tables == NULL)
+		return;
+	if (OidIsValid(relid))
+		(void) hash_search(tables, &relid, HASH_REMOVE, NULL);
+	else
+	{
+		hash_destroy(tables);
+		tables = NULL;
+	}
+}
+
+static void
+add_family(OrderedEntry *entry, int32 family)
+{
+	int			i;
+
+	for (i = 0; i < entry->n; i++)
+	{
+		if (entry->family[i] == family)
+			return;
+	}
+	if (entry->n < MAX_FAMILIES)
+		entry->family[entry->n++] = family;
+}
+
+/*
+ * Families of a table's ordered columns.  False where a key does not exist: the
+ * table of a dump is restored before its keys are, and is asked again.
+ */
+static bool
+find_families(Oid relid, OrderedEntry *entry)
+{
+	Relation	rel = try_relation_open(relid, AccessShareLock);
+	TupleDesc	desc;
+	DpFamily	family;
+	bool		all_there = true;
+	int			i;
+
+	if (rel == NULL)
+		return true;
+	desc = RelationGetDescr(rel);
+	for (i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		const DpModifier *modifier;
+
+		if (att->attisdropped || att->atttypmod < 0 || !dp_type_is_encrypted(att->atttypid))
+			continue;
+		entry->is_protected = true;
+		modifier = dp_modifier_get(att->atttypmod);
+		if (!modifier->ordered)
+			continue;
+		if (dp_catalog_read_family_by_name(NameStr(modifier->key), &family))
+			add_family(entry, family.family);
+		else
+			all_there = false;
+	}
+	relation_close(rel, AccessShareLock);
+	return all_there;
+}
+
+static void
+load_keys(const OrderedEntry *entry)
+{
+	int			i;
+
+	if (entry->is_protected)
+		dp_keys_preload_system();
+	for (i = 0; i < entry->n; i++)
+		dp_keys_preload(entry->family[i]);
+}
+
+void
+dp_preload_keys_relation(Oid relid)
+{
+	OrderedEntry *entry;
+	OrderedEntry fresh;
+
+	if (relid < FirstNormalObjectId)
+		return;
+	if (tables == NULL)
+	{
+		HASHCTL		ctl = {0};
+
+		ctl.keysize = sizeof(Oid);
+		ctl.entrysize = sizeof(OrderedEntry);
+		ctl.hcxt = TopMemoryContext;
+		tables = hash_create("dataprotect ordered columns", 64, &ctl,
+							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	entry = hash_search(tables, &relid, HASH_FIND, NULL);
+	if (entry == NULL)
+	{
+		memset(&fresh, 0, sizeof(fresh));
+		fresh.relid = relid;
+		/* Opening the relation may have swept the table away. */
+		if (!find_families(relid, &fresh) || tables == NULL)
+		{
+			load_keys(&fresh);
+			return;
+		}
+		entry = hash_search(tables, &relid, HASH_ENTER, NULL);
+		*entry = fresh;
+	}
+	if (!entry->is_protected ||
+		(entry->loaded == dp_keys_generation() && entry->changes == dp_keys_local_changes()))
+		return;
+	fresh = *entry;
+	load_keys(&fresh);
+	entry = tables != NULL ? hash_search(tables, &relid, HASH_FIND, NULL) : NULL;
+	if (entry != NULL)
+	{
+		entry->loaded = dp_keys_generation();
+		entry->changes = dp_keys_local_changes();
+	}
+}
+
+static void
+preload_for_utility(Node *stmt)
+{
+	RangeVar   *rel = NULL;
+	Oid			relid;
+
+	if (IsA(stmt, CopyStmt))
+		rel = ((CopyStmt *) stmt)->relation;
+	else if (IsA(stmt, IndexStmt))
+		rel = ((IndexStmt *) stmt)->relation;
+	else if (IsA(stmt, AlterTableStmt))
+		rel = ((AlterTableStmt *) stmt)->relation;
+	else if (IsA(stmt, ReindexStmt))
+		rel = ((ReindexStmt *) stmt)->relation;
+	else if (IsA(stmt, ClusterStmt))
+		rel = ((ClusterStmt *) stmt)->relation;
+	if (rel == NULL)
+		return;
+	relid = RangeVarGetRelid(rel, NoLock, true);
+	if (OidIsValid(relid))
+		dp_preload_keys_relation(relid);
+}
+
+static ExecutorStart_hook_type prev_ExecutorStart = NULL;
+static ProcessUtility_hook_type prev_ProcessUtility = NULL;
+
+static void
+start_executor(QueryDesc *desc, int eflags)
+{
+	ListCell   *lc;
+
+	foreach(lc, desc->plannedstmt->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_RELATION)
+			dp_preload_keys_relation(rte->relid);
+	}
+	if (prev_ExecutorStart)
+		prev_ExecutorStart(desc, eflags);
+	else
+		standard_ExecutorStart(desc, eflags);
+}
+
+static void
+run_utility(PlannedStmt *stmt, const char *query, bool read_only, ProcessUtilityContext context,
+			ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
+{
+	preload_for_utility(stmt->utilityStmt);
+	if (prev_ProcessUtility)
+		prev_ProcessUtility(stmt, query, read_only, context, params, env, dest, qc);
+	else
+		standard_ProcessUtility(stmt, query, read_only, context, params, env, dest, qc);
+}
+
+void
+dp_preload_keys_init(void)
+{
+	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
+	prev_ExecutorStart = ExecutorStart_hook;
+	ExecutorStart_hook = start_executor;
+	prev_ProcessUtility = ProcessUtility_hook;
+	ProcessUtility_hook = run_utility;
+}

@@ -1,0 +1,298 @@
+-- reencrypt() brings values under the current version of their key: batch by
+-- batch, a commit each, so that it can be stopped and called again.  Several
+-- sessions may work on one table: they take turns at the next batch.
+--
+-- Only stored values under a retired version of the named key are sealed anew.
+-- Accounts' own keys do not rotate, and under an expiring key a version is a
+-- period, which a value keeps.
+
+CREATE FUNCTION dataprotect._reseal(value anyelement) RETURNS anyelement
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_reseal_sql';
+COMMENT ON FUNCTION dataprotect._reseal(anyelement) IS 'the same protected value under the current version of its named key';
+REVOKE ALL ON FUNCTION dataprotect._reseal(anyelement) FROM PUBLIC;
+
+CREATE TABLE dataprotect.reencrypt_state (
+    rel oid NOT NULL,
+    col name NOT NULL,
+    key name NOT NULL,
+    target int8 NOT NULL,
+    version int4 NOT NULL,
+    blocks bigint NOT NULL,
+    next_block bigint NOT NULL DEFAULT 0,
+    passes int NOT NULL DEFAULT 1,
+    values_done bigint NOT NULL DEFAULT 0,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz,
+    PRIMARY KEY (rel, col)
+);
+COMMENT ON TABLE dataprotect.reencrypt_state IS 'how far reencrypt() has come in each table or partition';
+COMMENT ON COLUMN dataprotect.reencrypt_state.target IS 'id of the key version to which the pass brings the values';
+REVOKE ALL ON dataprotect.reencrypt_state FROM PUBLIC;
+
+CREATE VIEW dataprotect.reencrypt_progress AS
+    SELECT s.rel::pg_catalog.regclass AS rel, s.col, s.key, s.version, s.blocks, s.next_block AS blocks_done,
+           s.passes, s.values_done, s.started_at, s.updated_at, s.finished_at
+    FROM dataprotect.reencrypt_state s
+        JOIN pg_catalog.pg_class c ON c.oid = s.rel;
+COMMENT ON VIEW dataprotect.reencrypt_progress IS 'how far reencrypt() has come in each table or partition';
+REVOKE ALL ON dataprotect.reencrypt_progress FROM PUBLIC;
+GRANT SELECT ON dataprotect.reencrypt_progress TO dataprotect_admin, dataprotect_auditor;
+
+-- Key versions whose values reencrypt() seals anew.
+CREATE FUNCTION dataprotect._stale_key_ids(key name) RETURNS int8[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(array_agg(v.key_id), '{}')
+    FROM dataprotect.key k
+        JOIN dataprotect.key_version v ON v.family = k.family AND v.purpose = 2
+    WHERE k.name = $1 AND k.keep IS NULL AND k.state = 'a'
+        AND v.key_id <> k.current_key_id AND v.state IN ('a', 'r')
+$$;
+COMMENT ON FUNCTION dataprotect._stale_key_ids(name) IS
+    'ids of the versions of a key that can be read and are not current';
+REVOKE ALL ON FUNCTION dataprotect._stale_key_ids(name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._stale_key_ids(name) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect._table_blocks(rel regclass) RETURNS bigint
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT pg_relation_size($1) / current_setting('block_size')::bigint
+$$;
+COMMENT ON FUNCTION dataprotect._table_blocks(regclass) IS 'number of blocks of a table now';
+REVOKE ALL ON FUNCTION dataprotect._table_blocks(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._table_blocks(regclass) TO dataprotect_admin;
+
+-- Start, or go on with what an interrupted call left.
+CREATE FUNCTION dataprotect._reencrypt_begin(rel regclass, col name, key name) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO dataprotect.reencrypt_state AS s (rel, col, key, target, version, blocks)
+    SELECT $1, $2, k.name, k.current_key_id, k.current_version, dataprotect._table_blocks($1)
+    FROM dataprotect.key k WHERE k.name = $3
+    ON CONFLICT ON CONSTRAINT reencrypt_state_pkey DO UPDATE
+        SET key = excluded.key, target = excluded.target, version = excluded.version,
+            blocks = excluded.blocks, next_block = 0, passes = 1,
+            values_done = CASE WHEN s.target = excluded.target THEN s.values_done ELSE 0 END,
+            started_at = CASE WHEN s.target = excluded.target THEN s.started_at ELSE clock_timestamp() END,
+            updated_at = clock_timestamp(), finished_at = NULL
+        WHERE s.target <> excluded.target OR s.finished_at IS NOT NULL;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._reencrypt_begin(regclass, name, name) IS
+    'note that a column of a table is being brought under its key''s current version';
+REVOKE ALL ON FUNCTION dataprotect._reencrypt_begin(regclass, name, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._reencrypt_begin(regclass, name, name) TO dataprotect_admin;
+
+-- The next blocks to work on, locked until commit; NULL when all are done.
+CREATE FUNCTION dataprotect._reencrypt_claim(rel regclass, col name, batch bigint) RETURNS int8range
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s       dataprotect.reencrypt_state%ROWTYPE;
+BEGIN
+    SELECT * INTO s FROM dataprotect.reencrypt_state r WHERE r.rel = $1 AND r.col = $2 FOR UPDATE;
+    IF s.finished_at IS NOT NULL OR s.next_block >= s.blocks THEN
+        RETURN NULL;
+    END IF;
+    UPDATE dataprotect.reencrypt_state r
+    SET next_block = least(s.blocks, s.next_block + batch), updated_at = clock_timestamp()
+    WHERE r.rel = $1 AND r.col = $2;
+    RETURN int8range(s.next_block, least(s.blocks, s.next_block + batch));
+END
+$$;
+COMMENT ON FUNCTION dataprotect._reencrypt_claim(regclass, name, bigint) IS
+    'the next blocks that reencrypt() works on in this transaction';
+REVOKE ALL ON FUNCTION dataprotect._reencrypt_claim(regclass, name, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._reencrypt_claim(regclass, name, bigint) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect._reencrypt_done(rel regclass, col name, done bigint) RETURNS void
+    LANGUAGE sql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE dataprotect.reencrypt_state r
+    SET values_done = r.values_done + $3, updated_at = clock_timestamp()
+    WHERE r.rel = $1 AND r.col = $2
+$$;
+COMMENT ON FUNCTION dataprotect._reencrypt_done(regclass, name, bigint) IS
+    'count the values that a batch of reencrypt() has sealed anew';
+REVOKE ALL ON FUNCTION dataprotect._reencrypt_done(regclass, name, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._reencrypt_done(regclass, name, bigint) TO dataprotect_admin;
+
+-- After a pass: finish, or start over for rows that moved behind its back.
+CREATE FUNCTION dataprotect._reencrypt_end(rel regclass, col name, remaining bigint) RETURNS bool
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    most_passes CONSTANT int := 5;
+BEGIN
+    IF remaining = 0 THEN
+        UPDATE dataprotect.reencrypt_state r SET finished_at = clock_timestamp(), updated_at = clock_timestamp()
+        WHERE r.rel = $1 AND r.col = $2 AND r.finished_at IS NULL;
+        RETURN true;
+    END IF;
+    IF (SELECT r.passes >= most_passes FROM dataprotect.reencrypt_state r WHERE r.rel = $1 AND r.col = $2) THEN
+        RAISE EXCEPTION '% values of column "%" of table "%" escaped reencrypt()', remaining, col, rel
+            USING ERRCODE = 'object_in_use',
+                  DETAIL = format('Rows moved in each of %s passes.', most_passes),
+                  HINT = 'Call it again when the table is changed less.';
+    END IF;
+    UPDATE dataprotect.reencrypt_state r
+    SET next_block = 0, passes = r.passes + 1, blocks = dataprotect._table_blocks($1), updated_at = clock_timestamp()
+    WHERE r.rel = $1 AND r.col = $2 AND r.next_block >= r.blocks;
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._reencrypt_end(regclass, name, bigint) IS
+    'note the end of a pass of reencrypt(); false where another is needed';
+REVOKE ALL ON FUNCTION dataprotect._reencrypt_end(regclass, name, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._reencrypt_end(regclass, name, bigint) TO dataprotect_admin;
+
+GRANT EXECUTE ON FUNCTION dataprotect._envelope_key_id(anyelement) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect._reseal_row(whole anyelement, col name) RETURNS anyelement
+    AS 'MODULE_PATHNAME', 'dp_column_reseal_row'
+    LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION dataprotect._reseal_row(anyelement, name) IS
+    'a row with one value under the current version of its key';
+REVOKE ALL ON FUNCTION dataprotect._reseal_row(anyelement, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._reseal_row(anyelement, name) TO dataprotect_admin;
+
+-- One batch: a range of blocks of one table or partition.  Foreign keys,
+-- replication and row triggers see an UPDATE that changes nothing; where the
+-- caller may, triggers that are not ENABLE ALWAYS do not fire for it.
+CREATE FUNCTION dataprotect._reencrypt_batch(rel regclass, col name, key name, blocks int8range) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    role_before text := current_setting('session_replication_role');
+    done        bigint;
+BEGIN
+    IF has_parameter_privilege('session_replication_role', 'SET') THEN
+        PERFORM set_config('session_replication_role', 'replica', true);
+    END IF;
+    EXECUTE format('UPDATE ONLY %s AS t SET %2$I = (dataprotect._reseal_row(t, %2$L)).%2$I '
+                   'WHERE t.ctid >= $1 AND t.ctid < $2 AND t.%2$I IS NOT NULL '
+                   'AND dataprotect._envelope_key_id(t.%2$I) = ANY ($3)', rel, col)
+    USING format('(%s,0)', lower(blocks))::tid, format('(%s,0)', upper(blocks))::tid,
+          dataprotect._stale_key_ids(key);
+    GET DIAGNOSTICS done = ROW_COUNT;
+    IF has_parameter_privilege('session_replication_role', 'SET') THEN
+        PERFORM set_config('session_replication_role', role_before, true);
+    END IF;
+    RETURN done;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._reencrypt_batch(regclass, name, name, int8range) IS
+    'seal the values of some blocks under their key''s current version; how many there were';
+REVOKE ALL ON FUNCTION dataprotect._reencrypt_batch(regclass, name, name, int8range) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._reencrypt_batch(regclass, name, name, int8range) TO dataprotect_admin;
+
+-- Tables and columns to work on, partitions one by one.
+CREATE FUNCTION dataprotect._reencrypt_targets(rel regclass, col name)
+    RETURNS TABLE (leaf regclass, leaf_col name, key name, batch bigint)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    usual_rows_per_block CONSTANT float8 := 50;    -- where the table was never analyzed
+BEGIN
+    IF rel IS NULL THEN
+        RAISE EXCEPTION 'table must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    IF NOT EXISTS (SELECT FROM dataprotect.protected_columns p
+                   WHERE p.rel = $1 AND (p.col = $2 OR $2 IS NULL)) THEN
+        RAISE EXCEPTION 'table "%" has no such protected column', (SELECT c.relname FROM pg_class c WHERE c.oid = $1)
+            USING ERRCODE = 'undefined_column',
+                  HINT = 'Name the table that was protected, not one of its partitions; see dataprotect.protected_columns.';
+    END IF;
+    IF NOT pg_has_role(current_user, (SELECT c.relowner FROM pg_class c WHERE c.oid = $1), 'USAGE') THEN
+        RAISE EXCEPTION 'must be owner of table %', (SELECT c.relname FROM pg_class c WHERE c.oid = $1)
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN QUERY
+        SELECT c.oid::regclass, p.col, p.key,
+               greatest(1, (current_setting('dataprotect.retention_batch_size')::float8
+                            / CASE WHEN c.relpages > 0 AND c.reltuples > 0 THEN c.reltuples / c.relpages
+                                   ELSE usual_rows_per_block END)::bigint)
+        FROM dataprotect.protected_columns p
+            CROSS JOIN LATERAL dataprotect._column_members(p.rel, p.col) m
+            JOIN pg_class c ON c.oid = m.member AND c.relkind = 'r'
+        WHERE p.rel = $1 AND (p.col = $2 OR $2 IS NULL)
+            AND cardinality(dataprotect._stale_key_ids(p.key)) > 0
+        ORDER BY c.oid, p.col;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._reencrypt_targets(regclass, name) IS
+    'tables and columns that reencrypt() has to work on, with the blocks of a batch';
+REVOKE ALL ON FUNCTION dataprotect._reencrypt_targets(regclass, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._reencrypt_targets(regclass, name) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect._count_stale(rel regclass, col name, key name) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    remaining   bigint;
+BEGIN
+    EXECUTE format('SELECT count(*) FROM ONLY %s WHERE %2$I IS NOT NULL '
+                   'AND dataprotect._envelope_key_id(%2$I) = ANY ($1)', rel, col)
+    INTO remaining USING dataprotect._stale_key_ids(key);
+    RETURN remaining;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._count_stale(regclass, name, name) IS
+    'values of a column that are not under their key''s current version';
+REVOKE ALL ON FUNCTION dataprotect._count_stale(regclass, name, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._count_stale(regclass, name, name) TO dataprotect_admin;
+
+-- No SET clause: it would forbid COMMIT.  The path is set for each transaction
+-- instead, before anything is looked up by name.
+CREATE PROCEDURE dataprotect.reencrypt(rel regclass, col name = NULL)
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    leaves      pg_catalog.regclass[];
+    columns     pg_catalog.name[];
+    keys        pg_catalog.name[];
+    batches     pg_catalog.int8[];
+    range       pg_catalog.int8range;
+    total       pg_catalog.int8;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    SELECT array_agg(t.leaf), array_agg(t.leaf_col), array_agg(t.key), array_agg(t.batch)
+    INTO leaves, columns, keys, batches
+    FROM dataprotect._reencrypt_targets(rel, col) t;
+    FOR i IN 1 .. coalesce(array_length(leaves, 1), 0) LOOP
+        PERFORM dataprotect._reencrypt_begin(leaves[i], columns[i], keys[i]);
+        LOOP
+            LOOP
+                COMMIT;
+                PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+                PERFORM pg_sleep(extract(epoch FROM current_setting('dataprotect.retention_cost_delay')::interval));
+                range := dataprotect._reencrypt_claim(leaves[i], columns[i], batches[i]);
+                EXIT WHEN range IS NULL;
+                total := dataprotect._reencrypt_batch(leaves[i], columns[i], keys[i], range);
+                PERFORM dataprotect._reencrypt_done(leaves[i], columns[i], total);
+            END LOOP;
+            EXIT WHEN dataprotect._reencrypt_end(leaves[i], columns[i],
+                                                 dataprotect._count_stale(leaves[i], columns[i], keys[i]));
+        END LOOP;
+        PERFORM dataprotect._column_event('column.reencrypted', leaves[i], columns[i], keys[i]);
+        COMMIT;
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    END LOOP;
+    RAISE NOTICE 'values of "%" are under the current versions of their keys', rel;
+END
+$$;
+COMMENT ON PROCEDURE dataprotect.reencrypt(regclass, name) IS
+    'bring a table''s values under their keys'' current versions, in batches with a commit each';
+REVOKE ALL ON PROCEDURE dataprotect.reencrypt(regclass, name) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE dataprotect.reencrypt(regclass, name) TO dataprotect_admin;

@@ -1,0 +1,190 @@
+/*
+ * invalidation.c
+ *	  Making a change of keys or policy take effect in every backend at once.
+ *
+ * Statement triggers on the key and grant tables note the change.  Inside the
+ * transaction a relcache invalidation of the table makes this backend forget
+ * what it cached (and, being WAL-logged with the commit, the backends of a
+ * standby).  After commit the shared generations are bumped first and the
+ * arena is purged second: whoever read a row before the bump can no longer
+ * store it, whoever stored it before the purge loses it.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "base/worker.h"
+#include "catalog/namespace.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "keys/catalog.h"
+#include "keys/keys_internal.h"
+#include "keys/keys.h"
+#include "miscadmin.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(dp_keys_changed);
+
+static bool keys_pending = false;
+static bool policy_pending = false;
+
+#define N_WATCHED 8
+static Oid	watched[N_WATCHED]; /* tables whose invalidation concerns us */
+static int	n_watched = 0;
+
+static void
+watch(Oid relid)
+{
+	int			i;
+
+	for (i = 0; i < n_watched; i++)
+	{
+		if (watched[i] == relid)
+			return;
+	}
+	if (n_watched < N_WATCHED)
+		watched[n_watched++] = relid;
+}
+
+/*
+ * Trigger, AFTER, FOR EACH STATEMENT.  Argument "policy": grants and masks
+ * only, the arena stays.
+ */
+Datum
+dp_keys_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be called as a statement trigger", "_keys_changed")));
+	policy_pending = true;
+	if (trigger->tg_trigger->tgnargs == 0)
+		keys_pending = true;
+	watch(RelationGetRelid(trigger->tg_relation));
+	CacheInvalidateRelcache(trigger->tg_relation);
+	return PointerGetDatum(NULL);
+}
+
+/* Start watching the tables before the first row of theirs is cached. */
+void
+dp_keys_watch_tables(void)
+{
+	static const char *const names[] = {"key", "key_version", "subject_key", "epoch", "instance",
+	"access_grant"};
+	Oid			schema;
+	int			i;
+
+	if (n_watched > 0)
+		return;
+	schema = get_namespace_oid("dataprotect", true);
+	for (i = 0; OidIsValid(schema) && i < lengthof(names); i++)
+	{
+		Oid			relid = get_relname_relid(names[i], schema);
+
+		if (OidIsValid(relid))
+			watch(relid);
+	}
+}
+
+static void
+relation_invalidated(Datum arg, Oid relid)
+{
+	int			i;
+
+	for (i = 0; i < n_watched; i++)
+	{
+		if (relid == watched[i] || relid == InvalidOid)
+		{
+			dp_keys_forget();
+			if (RecoveryInProgress())
+			{
+				/* No commit callback runs here: replay told us. */
+				dp_arena_bump_keys();
+				dp_arena_bump_policy();
+				dp_arena_purge(MyDatabaseId);
+			}
+			return;
+		}
+	}
+}
+
+void
+dp_keys_follow_replay(void)
+{
+	if (RecoveryInProgress() && IsTransactionState())
+		AcceptInvalidationMessages();
+}
+
+static void
+at_xact_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_PREPARE:
+			if (keys_pending || policy_pending)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot PREPARE a transaction that changed keys or grants of dataprotect")));
+			break;
+		case XACT_EVENT_COMMIT:
+			if (policy_pending)
+				dp_arena_bump_policy();
+			if (keys_pending)
+			{
+				dp_arena_bump_keys();
+				dp_arena_purge(MyDatabaseId);
+			}
+			keys_pending = policy_pending = false;
+			break;
+		case XACT_EVENT_ABORT:
+			if (keys_pending || policy_pending)
+				dp_keys_forget();
+			keys_pending = policy_pending = false;
+			dp_keys_subject_forget();
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+at_subxact_end(SubXactEvent event, SubTransactionId my_subid, SubTransactionId parent_subid,
+			   void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		dp_keys_forget();
+		dp_keys_subject_forget();
+	}
+}
+
+/* The keys of an installation that is gone, or was not there yet, are void. */
+static void
+forget_installation(void)
+{
+	DpSystemKeys none;
+
+	memset(&none, 0, sizeof(none));
+	n_watched = 0;
+	dp_arena_bump_policy();
+	dp_arena_bump_keys();
+	dp_arena_purge(MyDatabaseId);
+	dp_arena_put_system(MyDatabaseId, &none);
+}
+
+void
+dp_keys_init(void)
+{
+	dp_arena_init();
+	dp_keys_budget_init();
+	dp_kms_set_sink(dp_arena_put_epoch);
+	dp_kms_set_present(dp_arena_has_epoch);
+	RegisterXactCallback(at_xact_end, NULL);
+	dp_worker_on_extension_change(forget_installation);
+	RegisterSubXactCallback(at_subxact_end, NULL);
+	CacheRegisterRelcacheCallback(relation_invalidated, (Datum) 0);
+}

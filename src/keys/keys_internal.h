@@ -1,0 +1,56 @@
+/*
+ * keys_internal.h
+ *	  Shared between the files of this folder only.
+ */
+#ifndef DP_KEYS_KEYS_INTERNAL_H
+#define DP_KEYS_KEYS_INTERNAL_H
+
+#include "postgres.h"
+
+#include "keys/arena.h"
+
+#define DP_WRAP_CONTEXT_LEN (16 + 8 + 1 + 4)
+
+/* Authenticated data of a wrapped key; see unwrap_key.c. */
+extern void dp_keys_wrap_context(const uint8 uid[16], uint64 key_id, int purpose, int32 version,
+								 uint8 out[DP_WRAP_CONTEXT_LEN]);
+
+/* Copy out an epoch key, from the KMS if need be; errors name the family. */
+extern void dp_keys_get_epoch(uint64 epoch, int32 family, DpArenaEntry *out);
+
+/* A key from its row, put into the arena as well; errors where it has none. */
+extern void dp_keys_load_row(uint64 key_id, DpArenaEntry *entry);
+
+/* Have the epoch key of a key fetched again, without waiting. */
+extern void dp_keys_refresh_epoch(uint64 key_id);
+
+/* Errors: no such key in this database; a miss where nothing may be read. */
+extern void dp_keys_report_missing(void);
+extern void dp_keys_report_retry(void);
+
+/* Forget what is local where the shared key generation has moved. */
+extern void dp_keys_follow_generation(void);
+extern void dp_keys_system_forget(void);
+
+/* Bring back the keys of ordered indexes after that. */
+extern void dp_keys_reload_pinned(void);
+
+/* Start of the statement: what caches compare with, without a system call. */
+extern TimestampTz dp_keys_statement_now(void);
+
+/* Stands for the literal key where a database has none yet; see cache.c. */
+#define DP_OPEN_LITERAL_ID UINT64CONST(0x6f70656e6c697465)
+
+/* Forget which keys were claimed: a claim may have been rolled back. */
+extern void dp_keys_subject_forget(void);
+
+extern int32 dp_keys_subject_lock(const char *account_type, const char *subject);
+
+/* See seal_budget.c. */
+extern uint32 dp_keys_take_seals(uint64 key_id);
+extern void dp_keys_budget_init(void);
+
+/* Watch the key tables for invalidations; before the first row is cached. */
+extern void dp_keys_watch_tables(void);
+
+#endif							/* DP_KEYS_KEYS_INTERNAL_H */

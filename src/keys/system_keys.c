@@ -1,0 +1,295 @@
+/*
+ * system_keys.c
+ *	  The database's own keys: for literals, search, and the audit log.
+ *
+ * They are made with the first named key and never change; which they are is
+ * remembered in the arena beside the keys.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "base/compat.h"
+#include "base/secret.h"
+#include "catalog/namespace.h"
+#include "keys/arena.h"
+#include "keys/catalog.h"
+#include "keys/keys_internal.h"
+#include "keys/keys.h"
+#include "kms/kms.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+static DpSystemKeys system_keys;
+static bool system_keys_known = false;
+static DpPrf *prf = NULL;
+static uint64 prf_key_id = 0;
+static DpPrf *chain = NULL;
+static uint64 chain_key_id = 0;
+
+/*
+ * Named keys that ordered indexes were opened for.  A change of any key empties
+ * slots and arena, in the middle of a statement too; the first call outside a
+ * page lock brings these back.
+ */
+#define MAX_PINNED 16
+static int32 pinned[MAX_PINNED];
+static int	n_pinned = 0;
+
+void
+dp_keys_system_forget(void)
+{
+	system_keys_known = false;
+	/* The search PRF stays: its key has no state, and its id is compared. */
+	dp_prf_free(chain);
+	chain = NULL;
+}
+
+/* The ids of the system's keys; false where no key was ever created. */
+static bool
+know_system_keys(void)
+{
+	dp_keys_follow_generation();
+	if (system_keys_known)
+		return true;
+	if (!dp_arena_get_system(MyDatabaseId, &system_keys))
+	{
+		if (!dp_catalog_read_system(&system_keys))
+			return false;
+		dp_arena_put_system(MyDatabaseId, &system_keys);
+	}
+	system_keys_known = true;
+	return true;
+}
+
+static void
+need_system_keys(void)
+{
+	if (!know_system_keys())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no key was created in this database yet"),
+				 errhint("Create one with dataprotect.create_key(), or, while a dump is restored, restore the rows of schema \"%s\" first.", "dataprotect")));
+}
+
+bool
+dp_keys_literal(DpKey *out)
+{
+	bool		there = know_system_keys();
+
+	if (dp_keys_get(there ? system_keys.literal : DP_OPEN_LITERAL_ID, DP_USE_READ, false, out) != DP_KEY_OK)
+		dp_keys_report_missing();
+	return there;
+}
+
+/* A PRF context of a system key, made again when keys changed. */
+static DpPrf *
+system_prf(uint64 key_id, DpPrf **cached, uint64 *cached_id)
+{
+	DpArenaEntry entry;
+
+	if (*cached != NULL && *cached_id == key_id)
+		return *cached;
+	if (InterruptHoldoffCount > 0)
+		dp_keys_report_retry();			/* under a page lock: see preload */
+	if (!dp_arena_get(MyDatabaseId, key_id, GetCurrentTimestamp(), &entry))
+		dp_keys_load_row(key_id, &entry);
+	if (entry.has_key)
+	{
+		dp_prf_free(*cached);
+		*cached = dp_prf_new(entry.key);
+		*cached_id = key_id;
+	}
+	dp_secret_wipe(&entry, sizeof(entry));
+	if (*cached == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not prepare a MAC context")));
+	return *cached;
+}
+
+DpPrf *
+dp_keys_prf(void)
+{
+	/* Under a page lock nothing can be looked up, and preload saw to it. */
+	if (InterruptHoldoffCount > 0 && prf != NULL)
+		return prf;
+	need_system_keys();
+	return system_prf(system_keys.prf, &prf, &prf_key_id);
+}
+
+DpPrf *
+dp_keys_audit_chain(void)
+{
+	DpVersionRow row;
+
+	if (!know_system_keys())
+		return NULL;
+	/* A key row that somebody removed is for verify_audit_log() to tell. */
+	if (chain == NULL && !dp_catalog_read_version(system_keys.audit_chain, &row))
+		return NULL;
+	return system_prf(system_keys.audit_chain, &chain, &chain_key_id);
+}
+
+/*
+ * Audit fields are sealed as envelopes of their own type code, so that nothing
+ * sealed elsewhere can be passed off as one.
+ */
+#define AUDIT_TYPE_CODE 0x41554454
+
+bool
+dp_keys_audit_seal(const uint8 *in, Size len, bytea **out)
+{
+	DpKey		key;
+	Size		size = dp_envelope_size(len, 0);
+	bytea	   *result;
+
+	if (!know_system_keys())
+		return false;
+	if (dp_keys_get(system_keys.audit_seal, DP_USE_READ, false, &key) != DP_KEY_OK)
+		dp_keys_report_missing();
+	result = palloc(VARHDRSZ + size);
+	SET_VARSIZE(result, VARHDRSZ + size);
+	if (!dp_envelope_seal(key.aead, key.key_id, 0, AUDIT_TYPE_CODE, NULL, in, len,
+						  (uint8 *) VARDATA(result)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not seal an audit record")));
+	*out = result;
+	return true;
+}
+
+bool
+dp_keys_audit_open(const uint8 *in, Size len, bytea **out)
+{
+	DpKey		key;
+	DpEnvelope	env;
+	bytea	   *result;
+
+	if (!know_system_keys() || !dp_envelope_parse(in, len, &env) ||
+		env.key_id != system_keys.audit_seal ||
+		dp_keys_get(system_keys.audit_seal, DP_USE_READ, false, &key) != DP_KEY_OK)
+		return false;
+	result = palloc(VARHDRSZ + env.ciphertext_len);
+	SET_VARSIZE(result, VARHDRSZ + env.ciphertext_len);
+	if (!dp_envelope_open(key.aead, &env, AUDIT_TYPE_CODE, (uint8 *) VARDATA(result)))
+	{
+		pfree(result);
+		return false;
+	}
+	*out = result;
+	return true;
+}
+
+/* Make an epoch key known, if it can be; the KMS's errors are the reader's. */
+static bool
+try_epoch_of(uint64 key_id)
+{
+	DpVersionRow version;
+	DpEpochRow	row;
+	DpArenaEntry entry;
+	DpKmsError	error;
+	bool		known;
+
+	known = dp_arena_get(MyDatabaseId, key_id, GetCurrentTimestamp(), &entry);
+	if (!known && dp_catalog_read_version(key_id, &version))
+	{
+		known = dp_arena_get_epoch(MyDatabaseId, version.epoch, GetCurrentTimestamp(), &entry) ||
+			(dp_catalog_read_epoch(version.epoch, &row) &&
+			 dp_kms_fetch(MyDatabaseId, &row.context, (const char *const *) row.uris, row.blobs,
+						  row.n_uris, &error));
+	}
+	dp_secret_wipe(&entry, sizeof(entry));
+	return known;
+}
+
+/*
+ * Into the arena and, as far as they fit, this backend's slots.  Nothing is
+ * raised where the KMS is away: a statement that does not use the index must
+ * run.  One that does meets the miss there.
+ */
+static void
+load_versions(int32 family)
+{
+	uint64	   *ids;
+	int			n = dp_catalog_list_versions(family, &ids);
+	int			i;
+	DpKey		key;
+
+	if (n > 0)
+		(void) dp_keys_family(family);
+	for (i = 0; i < n; i++)
+	{
+		if (try_epoch_of(ids[i]))
+			(void) dp_keys_get(ids[i], DP_USE_MAINTAIN, false, &key);
+	}
+	pfree(ids);
+}
+
+void
+dp_keys_reload_pinned(void)
+{
+	static bool reloading = false;
+	uint64		generation;
+	int			i;
+
+	if (n_pinned == 0 || reloading || !IsTransactionState())
+		return;
+	if (!OidIsValid(get_namespace_oid("dataprotect", true)))
+		n_pinned = 0;			/* the extension was dropped */
+	reloading = true;
+	PG_TRY();
+	{
+		do
+		{
+			generation = dp_arena_key_generation();
+			for (i = 0; i < n_pinned; i++)
+				load_versions(pinned[i]);
+			CHECK_FOR_INTERRUPTS();
+		} while (generation != dp_arena_key_generation());
+	}
+	PG_FINALLY();
+	{
+		reloading = false;
+	}
+	PG_END_TRY();
+}
+
+void
+dp_keys_preload(int32 family)
+{
+	uint64		generation;
+	int			i;
+
+	/* A change in the middle of it took away what was loaded first. */
+	do
+	{
+		generation = dp_arena_key_generation();
+		load_versions(family);
+		CHECK_FOR_INTERRUPTS();
+	} while (generation != dp_arena_key_generation());
+
+	for (i = 0; i < n_pinned; i++)
+	{
+		if (pinned[i] == family)
+			return;
+	}
+	if (n_pinned < MAX_PINNED)
+		pinned[n_pinned++] = family;
+}
+
+/*
+ * Nothing is raised where the KMS is away: a statement over a protected table
+ * that opens nothing must run.
+ */
+void
+dp_keys_preload_system(void)
+{
+	DpKey		literal;
+	DpKey		audit_seal;
+
+	if (!know_system_keys())
+		return;
+	if (!try_epoch_of(system_keys.prf))
+		return;
+	dp_keys_literal(&literal);
+	(void) dp_keys_get(system_keys.audit_seal, DP_USE_READ, false, &audit_seal);
+	(void) dp_keys_prf();
+}

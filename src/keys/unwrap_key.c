@@ -1,0 +1,156 @@
+/*
+ * unwrap_key.c
+ *	  Keys that are not in the arena: from their rows, unwrapped under their epoch
+ *	  keys, which the key agent fetches.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "base/secret.h"
+#include "keys/arena.h"
+#include "keys/catalog.h"
+#include "keys/keys_internal.h"
+#include "keys/keys.h"
+#include "kms/kms.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+void
+dp_keys_report_missing(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("the key of a protected value does not exist in this database"),
+			 errhint("Values moved between databases need their keys moved too: see dataprotect.export_keys().")));
+}
+
+/* Name a family in an error, whatever state things are in. */
+static const char *
+family_label(int32 family)
+{
+	DpFamily	row;
+
+	if (family == 0)
+		return "system";
+	return dp_catalog_read_family(family, &row) ? pstrdup(NameStr(row.name)) : "?";
+}
+
+/* Load an epoch key into the arena through the agent, or raise an error. */
+static void
+fetch_epoch(uint64 epoch, int32 family)
+{
+	DpEpochRow	row;
+	DpKmsError	error;
+
+	if (!dp_catalog_read_epoch(epoch, &row))
+		dp_keys_report_missing();
+	if (!dp_kms_fetch(MyDatabaseId, &row.context, (const char *const *) row.uris, row.blobs,
+					  row.n_uris, &error))
+		ereport(ERROR,
+				(errcode(error.sqlstate),
+				 errmsg("could not fetch key \"%s\" from KMS", family_label(family)),
+				 errdetail("KMS \"%s\": %s", error.uri, error.detail),
+				 errhint("Unprotected tables work. Values under this key can be read again as soon as the KMS answers; no restart is needed.")));
+}
+
+/* Copy out an epoch key; the caller wipes it. */
+void
+dp_keys_get_epoch(uint64 epoch, int32 family, DpArenaEntry *out)
+{
+	int			attempt;
+
+	for (attempt = 0; attempt < 3; attempt++)
+	{
+		if (dp_arena_get_epoch(MyDatabaseId, epoch, GetCurrentTimestamp(), out))
+			return;
+		fetch_epoch(epoch, family);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("could not keep key \"%s\" in the key cache", family_label(family)),
+			 errhint("Raise \"%s\" or the hard TTL.", "dataprotect.key_cache_size")));
+}
+
+void
+dp_keys_refresh_epoch(uint64 key_id)
+{
+	DpVersionRow version;
+	DpEpochRow	row;
+
+	if (dp_catalog_read_version(key_id, &version) && dp_catalog_read_epoch(version.epoch, &row))
+		dp_kms_refresh(MyDatabaseId, &row.context, (const char *const *) row.uris, row.blobs,
+					   row.n_uris);
+}
+
+/*
+ * The bytes that authenticate a wrapped key, big endian:
+ * database uid (16) | key id (8) | purpose (1) | version (4).
+ */
+void
+dp_keys_wrap_context(const uint8 uid[16], uint64 key_id, int purpose, int32 version,
+					 uint8 out[DP_WRAP_CONTEXT_LEN])
+{
+	int			i;
+
+	memcpy(out, uid, 16);
+	for (i = 0; i < 8; i++)
+		out[16 + i] = (uint8) (key_id >> (56 - 8 * i));
+	out[24] = (uint8) purpose;
+	for (i = 0; i < 4; i++)
+		out[25 + i] = (uint8) ((uint32) version >> (24 - 8 * i));
+}
+
+/* Unwrap a row's key under its epoch key and check its id. */
+static void
+unwrap_row(const DpVersionRow *row, DpArenaEntry *entry)
+{
+	DpArenaEntry epoch;
+	uint8		uid[16];
+	uint8		context[DP_WRAP_CONTEXT_LEN];
+	uint64		key_id;
+	bool		ok;
+
+	dp_catalog_database_uid(uid);
+	dp_keys_get_epoch(row->epoch, row->family, &epoch);
+	dp_keys_wrap_context(uid, row->key_id, row->purpose, row->version, context);
+	ok = dp_key_unwrap(epoch.key, context, sizeof(context), row->wrapped, DP_WRAPPED_LEN, entry->key) &&
+		dp_key_id(entry->key, (DpKeyPurpose) row->purpose, &key_id) && key_id == row->key_id;
+	entry->refresh_at = epoch.refresh_at;
+	entry->expires_at = epoch.expires_at;
+	dp_secret_wipe(&epoch, sizeof(epoch));
+	if (!ok)
+	{
+		dp_secret_wipe(entry->key, DP_KEY_LEN);
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("a wrapped key of \"%s\" does not open", family_label(row->family)),
+				 errhint("The key tables were altered or belong to another database.")));
+	}
+}
+
+/*
+ * Key from its row, put into the arena as well.  A change that commits while
+ * we read keeps the arena free of what we read: the generation says so.
+ */
+void
+dp_keys_load_row(uint64 key_id, DpArenaEntry *entry)
+{
+	uint64		generation = dp_arena_key_generation();
+	DpVersionRow row;
+
+	if (!dp_catalog_read_version(key_id, &row))
+		dp_keys_report_missing();
+	memset(entry, 0, sizeof(*entry));
+	entry->key_id = key_id;
+	entry->database = MyDatabaseId;
+	entry->family = row.family;
+	entry->purpose = (uint8) row.purpose;
+	entry->state = row.state;
+	entry->has_key = row.state != DP_KEY_DESTROYED && row.has_wrapped;
+	if (entry->has_key)
+		unwrap_row(&row, entry);
+	else
+		entry->refresh_at = entry->expires_at = DT_NOEND;
+	if (row.purpose != DP_PURPOSE_SUBJECT || !RecoveryInProgress())
+		dp_arena_put(entry, generation);
+}

@@ -1,0 +1,98 @@
+/*
+ * kms_shmem.c
+ *	  Shared memory of the kms layer, and the table of fresh keys.
+ */
+#include "postgres.h"
+
+#include "kms/kms_shmem.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+
+#define TRANCHE_NAME	"dataprotect_kms"
+#define FRESH_PROBES	8
+
+DpKmsShared *dp_kms_shared = NULL;
+LWLock	   *dp_kms_lock = NULL;
+
+static shmem_request_hook_type previous_request_hook = NULL;
+static shmem_startup_hook_type previous_startup_hook = NULL;
+
+static void
+request_shmem(void)
+{
+	if (previous_request_hook)
+		previous_request_hook();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(DpKmsShared)));
+	RequestNamedLWLockTranche(TRANCHE_NAME, 1);
+}
+
+static void
+startup_shmem(void)
+{
+	bool		found;
+
+	if (previous_startup_hook)
+		previous_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	dp_kms_shared = ShmemInitStruct("dataprotect kms", sizeof(DpKmsShared), &found);
+	if (!found)
+	{
+		memset(dp_kms_shared, 0, sizeof(DpKmsShared));
+		ConditionVariableInit(&dp_kms_shared->slot_freed);
+		for (int i = 0; i < DP_KMS_SLOTS; i++)
+			ConditionVariableInit(&dp_kms_shared->slots[i].done);
+	}
+	dp_kms_lock = &GetNamedLWLockTranche(TRANCHE_NAME)->lock;
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+dp_kms_shared_init(void)
+{
+	previous_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shmem;
+	previous_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup_shmem;
+}
+
+/*
+ * Key ids are uniformly distributed already; a key may be in any of the
+ * FRESH_PROBES entries from its home.  A full neighbourhood forgets the key that
+ * is due first, which costs an early refresh and nothing else.
+ */
+static DpKmsFresh *
+fresh_find(Oid database, uint64 key_id, bool for_update)
+{
+	DpKmsFresh *victim = NULL;
+
+	for (int i = 0; i < FRESH_PROBES; i++)
+	{
+		DpKmsFresh *entry = &dp_kms_shared->fresh[(key_id + i) % DP_KMS_FRESH];
+
+		if (entry->database == database && entry->key_id == key_id)
+			return entry;
+		if (victim == NULL || entry->until < victim->until)
+			victim = entry;
+	}
+	return for_update ? victim : NULL;
+}
+
+void
+dp_kms_fresh_set(Oid database, uint64 key_id, int64 until)
+{
+	DpKmsFresh *entry = fresh_find(database, key_id, true);
+
+	entry->database = database;
+	entry->key_id = key_id;
+	entry->until = until;
+}
+
+int64
+dp_kms_fresh_get(Oid database, uint64 key_id)
+{
+	DpKmsFresh *entry = fresh_find(database, key_id, false);
+
+	return entry ? entry->until : 0;
+}

@@ -1,0 +1,144 @@
+/*
+ * due_work.c
+ *	  The worker's round: start what is due.
+ *
+ * The worker runs the same procedures that an administrator may call, each as
+ * a statement of its own through a portal, as if a client had sent it: they
+ * commit between their batches.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "base/compat.h"
+#include "base/worker.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "lifecycle/lifecycle.h"
+#include "sqlrun/client_statement.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(dp_lifecycle_wake);
+
+/* Wake the worker when this transaction commits; it does not wake itself. */
+static bool wake_wanted = false;
+static bool am_worker = false;
+
+/*
+ * Elements of a text[] that a query returns, in the caller's context; NIL
+ * where it returns NULL.
+ */
+static List *
+query_texts(const char *sql)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *result = NIL;
+	bool		isnull;
+	Datum		array;
+
+	SetCurrentStatementStartTimestamp();	/* what now() returns */
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	if (SPI_execute(sql, false, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not execute \"%s\"", sql);
+	array = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	if (!isnull)
+	{
+		Datum	   *values;
+		int			count;
+		MemoryContext old;
+
+		deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT,
+						  &values, NULL, &count);
+		old = MemoryContextSwitchTo(context);
+		for (int i = 0; i < count; i++)
+			result = lappend(result, text_to_cstring(DatumGetTextPP(values[i])));
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return result;
+}
+
+/*
+ * Vacuum and re-index the tables that deletions went through, then let the
+ * deletions go on.  False where there was none.
+ */
+static bool
+clear_tables(void)
+{
+	List	   *tables = query_texts("SELECT dataprotect._scrubs_due()");
+	ListCell   *table;
+	ListCell   *statement;
+
+	if (tables == NIL)
+		return false;
+	foreach(table, tables)
+	{
+		List	   *statements = query_texts(psprintf("SELECT dataprotect._scrub_statements(%s)",
+													  (char *) lfirst(table)));
+
+		foreach(statement, statements)
+			dp_client_statement_execute(lfirst(statement));
+	}
+	dp_client_statement_execute("CALL dataprotect.run_deletions()");
+	return true;
+}
+
+bool
+dp_due_work_round(void)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "dataprotect lifecycle round",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	List	   *due = query_texts("SELECT dataprotect._retention_due_names()");
+	ListCell   *lc;
+
+	am_worker = true;
+	foreach(lc, due)
+		dp_client_statement_execute(psprintf("CALL dataprotect.run_retention(%s)",
+									 quote_literal_cstr((char *) lfirst(lc))));
+	if (query_texts("SELECT dataprotect._deletions_due()") != NIL)
+	{
+		dp_client_statement_execute("CALL dataprotect.run_deletions()");
+		/* first the account's tables, then the table of its destroyed keys */
+		for (int i = 0; i < 2; i++)
+		{
+			if (!clear_tables())
+				break;
+		}
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return false;
+}
+
+static void
+wake_after_commit(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && wake_wanted)
+		dp_worker_wake(MyDatabaseId, DP_LIFECYCLE_WORKER);
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+		wake_wanted = false;
+}
+
+Datum
+dp_lifecycle_wake(PG_FUNCTION_ARGS)
+{
+	wake_wanted = !am_worker;
+	PG_RETURN_VOID();
+}
+
+void
+dp_lifecycle_init(void)
+{
+	RegisterXactCallback(wake_after_commit, NULL);
+	dp_worker_register(DP_LIFECYCLE_WORKER, dp_due_work_round, 0);
+}

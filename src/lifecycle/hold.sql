@@ -1,0 +1,135 @@
+-- Legal holds: rows that neither retention nor a deletion may touch
+
+CREATE TABLE dataprotect.hold (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    rel regclass NOT NULL,
+    predicate text NOT NULL,
+    reason text NOT NULL,
+    until timestamptz,
+    placed_by name NOT NULL,
+    placed_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    released_by name,
+    released_at timestamptz,
+    release_reason text
+);
+COMMENT ON TABLE dataprotect.hold IS 'legal holds; see dataprotect.place_hold()';
+REVOKE ALL ON dataprotect.hold FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.hold', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.hold_id_seq', '');
+
+CREATE VIEW dataprotect.holds AS
+    SELECT id, rel, predicate, reason, until, placed_by, placed_at, released_by, released_at, release_reason,
+           released_at IS NULL AND (until IS NULL OR until > dataprotect._now()) AS active
+      FROM dataprotect.hold;
+COMMENT ON VIEW dataprotect.holds IS 'legal holds, also those that ended';
+REVOKE ALL ON dataprotect.holds FROM PUBLIC;
+GRANT SELECT ON dataprotect.holds TO dataprotect_admin, dataprotect_auditor;
+
+-- Holds are read under a SHARE lock by whoever is about to remove rows, and
+-- placing one needs ROW EXCLUSIVE: a hold takes effect between two batches, and
+-- no batch that has not seen it is under way when place_hold() has committed.
+CREATE FUNCTION dataprotect._do_place_hold(rel regclass, predicate text, reason text, until timestamptz) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    canonical text;
+    hold_id bigint;
+BEGIN
+    PERFORM dataprotect._check_table_right(rel);
+    IF coalesce(reason, '') = '' THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a hold needs a reason';
+    END IF;
+    IF predicate IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a hold needs a predicate',
+            HINT = 'The predicate "true" holds every row.';
+    END IF;
+    IF until <= dataprotect._now() THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the end of the hold lies in the past';
+    END IF;
+    IF (SELECT c.relkind NOT IN ('r', 'p') FROM pg_catalog.pg_class c WHERE c.oid = rel) THEN
+        RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
+            MESSAGE = pg_catalog.format('"%s" is not a table', rel);
+    END IF;
+    canonical := dataprotect._canonical_predicate(rel, predicate);
+    -- What cannot be evaluated now would stop retention later.
+    PERFORM dataprotect._value_as(rel, pg_catalog.format('SELECT count(*) FROM %s t WHERE (%s)', rel, canonical));
+    INSERT INTO dataprotect.hold (rel, predicate, reason, until, placed_by)
+        VALUES (rel, canonical, reason, until, pg_catalog.pg_get_userbyid(dataprotect._caller()))
+        RETURNING id INTO hold_id;
+    PERFORM dataprotect._event('hold.placed', NULL, pg_catalog.jsonb_build_object(
+        'hold', hold_id, 'rel', rel::text, 'predicate', canonical, 'reason', reason, 'until', until));
+    RETURN hold_id;
+END $$;
+COMMENT ON FUNCTION dataprotect._do_place_hold(regclass, text, text, timestamptz) IS 'body of dataprotect.place_hold(); see definer.c';
+REVOKE ALL ON FUNCTION dataprotect._do_place_hold(regclass, text, text, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect.place_hold(rel regclass, predicate text, reason text, until timestamptz = NULL) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'dp_definer_enter'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect.place_hold(regclass, text, text, timestamptz) IS
+    'keep the rows that satisfy a condition from retention and deletion';
+REVOKE ALL ON FUNCTION dataprotect.place_hold(regclass, text, text, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.place_hold(regclass, text, text, timestamptz) TO dataprotect_admin;
+
+CREATE FUNCTION dataprotect._do_release_hold(id bigint, reason text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    held dataprotect.hold;
+BEGIN
+    IF coalesce(_do_release_hold.reason, '') = '' THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'releasing a hold needs a reason';
+    END IF;
+    SELECT * INTO held FROM dataprotect.hold h WHERE h.id = _do_release_hold.id FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = pg_catalog.format('hold %s does not exist', _do_release_hold.id);
+    END IF;
+    IF held.released_at IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = pg_catalog.format('hold %s is released already', _do_release_hold.id);
+    END IF;
+    IF EXISTS (SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid = held.rel) THEN
+        PERFORM dataprotect._check_table_right(held.rel);
+    END IF;
+    UPDATE dataprotect.hold h
+       SET released_at = dataprotect._now(), release_reason = _do_release_hold.reason,
+           released_by = pg_catalog.pg_get_userbyid(dataprotect._caller())
+     WHERE h.id = _do_release_hold.id;
+    PERFORM dataprotect._event('hold.released', NULL, pg_catalog.jsonb_build_object(
+        'hold', _do_release_hold.id, 'rel', held.rel::text, 'reason', _do_release_hold.reason));
+    PERFORM dataprotect._wake_maintenance();
+END $$;
+COMMENT ON FUNCTION dataprotect._do_release_hold(bigint, text) IS 'body of dataprotect.release_hold(); see definer.c';
+REVOKE ALL ON FUNCTION dataprotect._do_release_hold(bigint, text) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect.release_hold(id bigint, reason text) RETURNS void
+    AS 'MODULE_PATHNAME', 'dp_definer_enter'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect.release_hold(bigint, text) IS 'end a legal hold';
+REVOKE ALL ON FUNCTION dataprotect.release_hold(bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect.release_hold(bigint, text) TO dataprotect_admin;
+
+-- Condition under which a row of rel (alias given) is held, or NULL where
+-- nothing holds any.  A hold covers the partitions below its table; seen from
+-- above, it covers the rows that lie in them.
+CREATE FUNCTION dataprotect._held_condition(rel regclass, alias text) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT string_agg(
+        CASE WHEN $1 IN (SELECT dataprotect._below(h.rel))
+             THEN format('(%s) IS TRUE', h.predicate)
+             ELSE format('(%I.tableoid OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.oid[]) AND (%s) IS TRUE)', alias,
+                         (SELECT array_agg(b::pg_catalog.oid) FROM dataprotect._below(h.rel) b)::text, h.predicate)
+        END, ' OR ' ORDER BY h.id)
+      FROM dataprotect.hold h
+     WHERE h.released_at IS NULL AND (h.until IS NULL OR h.until > dataprotect._now())
+       AND ($1 IN (SELECT dataprotect._below(h.rel)) OR h.rel IN (SELECT dataprotect._below($1)));
+$$;
+COMMENT ON FUNCTION dataprotect._held_condition(regclass, text) IS
+    'condition under which a row is under a legal hold, or NULL';
+REVOKE ALL ON FUNCTION dataprotect._held_condition(regclass, text) FROM PUBLIC;

@@ -1,0 +1,97 @@
+-- Rows that belong to an account: sealed under a key of the account's own
+
+CREATE TABLE dataprotect.subject_binding (
+    rel regclass PRIMARY KEY,
+    account_type text NOT NULL,
+    id_column name NOT NULL,
+    bound_by name NOT NULL,
+    bound_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE dataprotect.subject_binding IS 'tables whose rows are sealed for an account; see dataprotect.bind_subject()';
+REVOKE ALL ON dataprotect.subject_binding FROM PUBLIC;
+GRANT SELECT ON dataprotect.subject_binding TO dataprotect_admin, dataprotect_auditor;
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.subject_binding', '');
+
+-- 'dataprotect._sealed_for(col, type, id) AND ..', or NULL without protected columns.
+CREATE FUNCTION dataprotect._sealed_condition(binding dataprotect.subject_binding) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT string_agg(format('dataprotect._sealed_for(%I, %L::pg_catalog.text, %I::pg_catalog.text)', p,
+                             binding.account_type, binding.id_column), ' AND ')
+      FROM dataprotect._protected_attributes(binding.rel) p;
+$$;
+COMMENT ON FUNCTION dataprotect._sealed_condition(dataprotect.subject_binding) IS
+    'condition that a row of a bound table is sealed for its account';
+REVOKE ALL ON FUNCTION dataprotect._sealed_condition(dataprotect.subject_binding) FROM PUBLIC;
+
+-- Take the trigger and the constraint off; the rows stay as they are.
+CREATE FUNCTION dataprotect._bind_drop(rel regclass) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM pg_constraint c WHERE c.conrelid = rel AND c.conname = 'dataprotect_subject_check') THEN
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT dataprotect_subject_check', rel);
+    END IF;
+    IF EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = rel AND t.tgname = 'zz_dataprotect_subject') THEN
+        EXECUTE format('DROP TRIGGER zz_dataprotect_subject ON %s', rel);
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._bind_drop(regclass) IS 'take the trigger and the constraint of a bound table away';
+REVOKE ALL ON FUNCTION dataprotect._bind_drop(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._bind_drop(regclass) TO dataprotect_admin;
+
+-- Bring a bound table's trigger, constraint and rows in line with its protected
+-- columns.  Called by bind_subject(), and whenever a column becomes protected.
+-- Rows are re-sealed without the table's own triggers: nothing about them changes.
+CREATE FUNCTION dataprotect._do_bind_refresh(rel regclass) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    binding dataprotect.subject_binding;
+    sealed text;
+    part regclass;
+BEGIN
+    SELECT * INTO binding FROM dataprotect.subject_binding b WHERE b.rel = dataprotect._top(_do_bind_refresh.rel);
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    PERFORM dataprotect._check_table_right(binding.rel);
+    IF dataprotect._unbindable(binding.rel) IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = format('column "%s" of table "%s" cannot be sealed for an account',
+                             dataprotect._unbindable(binding.rel), binding.rel);
+    END IF;
+    PERFORM dataprotect._bind_drop(binding.rel);
+    sealed := dataprotect._sealed_condition(binding);
+    IF sealed IS NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format('CREATE TRIGGER zz_dataprotect_subject BEFORE INSERT OR UPDATE ON %s '
+                   'FOR EACH ROW EXECUTE FUNCTION dataprotect._seal_subject(%L, %L)',
+                   binding.rel, binding.account_type, binding.id_column);
+    FOR part IN SELECT b FROM dataprotect._below(binding.rel) b JOIN pg_class c ON c.oid = b AND c.relkind IN ('r', 'p')
+                 WHERE EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = b AND t.tgname = 'zz_dataprotect_subject'
+                                                            AND t.tgenabled <> 'A')
+    LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zz_dataprotect_subject', part);
+    END LOOP;
+    FOR part IN SELECT * FROM dataprotect._leaves(binding.rel) LOOP
+        PERFORM dataprotect._apply_as(part, format('UPDATE ONLY %s SET %s WHERE NOT (%s)', part,
+            (SELECT string_agg(format('%I = %1$I', p), ', ') FROM dataprotect._protected_attributes(binding.rel) p),
+            sealed), NULL, true);
+    END LOOP;
+    EXECUTE format('ALTER TABLE %s ADD CONSTRAINT dataprotect_subject_check CHECK (%s)', binding.rel, sealed);
+END $$;
+COMMENT ON FUNCTION dataprotect._do_bind_refresh(regclass) IS 'body of dataprotect._bind_refresh(); see definer.c';
+REVOKE ALL ON FUNCTION dataprotect._do_bind_refresh(regclass) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._bind_refresh(rel regclass) RETURNS void
+    AS 'MODULE_PATHNAME', 'dp_definer_enter'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect._bind_refresh(regclass) IS
+    'bring trigger, constraint and rows of a bound table in line with its protected columns';
+REVOKE ALL ON FUNCTION dataprotect._bind_refresh(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dataprotect._bind_refresh(regclass) TO dataprotect_admin;

@@ -1,0 +1,147 @@
+/*
+ * batch_commit.c
+ *	  Work in many transactions from a procedure; see batch_commit.h.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "sqlrun/run_as.h"
+#include "sqlrun/batch_commit.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "storage/lock.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+void
+dp_batch_begin(FunctionCallInfo fcinfo, const char *procedure)
+{
+	bool		atomic = true;
+
+	if (fcinfo->context != NULL && IsA(fcinfo->context, CallContext))
+		atomic = ((CallContext *) fcinfo->context)->atomic;
+	if (atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("procedure %s cannot run inside a transaction", procedure),
+				 errhint("It commits after every batch: call it on its own.")));
+	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	/* the statement's own transaction may be read only or REPEATABLE READ */
+	dp_batch_commit();
+}
+
+void
+dp_batch_end(void)
+{
+	SPI_finish();
+}
+
+void
+dp_batch_commit(void)
+{
+	SPI_commit();
+	CHECK_FOR_INTERRUPTS();
+	XactIsoLevel = XACT_READ_COMMITTED;
+}
+
+/* What an error says about itself without quoting a row. */
+static char *
+describe_error(const ErrorData *error)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "SQLSTATE %s", unpack_sql_state(error->sqlerrcode));
+	if (error->table_name != NULL)
+		appendStringInfo(&text, ", table \"%s.%s\"",
+						 error->schema_name ? error->schema_name : "", error->table_name);
+	if (error->constraint_name != NULL)
+		appendStringInfo(&text, ", constraint \"%s\"", error->constraint_name);
+	return text.data;
+}
+
+char *
+dp_batch_try(DpBatchStep step, void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	char	   *volatile failure = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		step(arg);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		failure = describe_error(error);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	return failure;
+}
+
+static void
+set_lock_tag(LOCKTAG *tag, Oid catalog, uint32 object)
+{
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, catalog, object, 1);
+}
+
+bool
+dp_batch_lock(Oid catalog, uint32 object, bool wait)
+{
+	LOCKTAG		tag;
+
+	set_lock_tag(&tag, catalog, object);
+	return LockAcquire(&tag, ExclusiveLock, true, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+dp_batch_unlock(Oid catalog, uint32 object)
+{
+	LOCKTAG		tag;
+
+	set_lock_tag(&tag, catalog, object);
+	LockRelease(&tag, ExclusiveLock, true);
+}
+
+char *
+dp_batch_query(const char *sql, int nargs, Oid *types, Datum *values)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *result = NULL;
+	DpRunAs		saved;
+	int			rc;
+
+	dp_run_as_system(&saved);
+	rc = SPI_execute_with_args(sql, nargs, types, values, NULL, false, 1);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_with_args returned %s", SPI_result_code_string(rc));
+	if (SPI_processed > 0 && SPI_tuptable != NULL)
+	{
+		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		if (value != NULL)
+			result = MemoryContextStrdup(context, value);
+	}
+	dp_run_as_end(&saved);
+	SPI_freetuptable(SPI_tuptable);
+	return result;
+}

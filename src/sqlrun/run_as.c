@@ -1,0 +1,344 @@
+/*
+ * run_as.c
+ *	  Run statements with another role's rights; see run_as.h.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "base/compat.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "sqlrun/run_as.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/plancache.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(dp_run_as_tids);
+PG_FUNCTION_INFO_V1(dp_run_as_value);
+PG_FUNCTION_INFO_V1(dp_run_as_apply);
+
+static void
+set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+dp_run_as_begin(DpRunAs *state, Oid role, const char *search_path)
+{
+	GetUserIdAndSecContext(&state->saved_user, &state->saved_context);
+	state->guc_level = NewGUCNestLevel();
+	set_local("search_path", search_path);
+	set_local("row_security", "off");
+	SetUserIdAndSecContext(role, state->saved_context | SECURITY_RESTRICTED_OPERATION);
+}
+
+void
+dp_run_as_system(DpRunAs *state)
+{
+	GetUserIdAndSecContext(&state->saved_user, &state->saved_context);
+	state->guc_level = NewGUCNestLevel();
+	set_local("search_path", DP_RUN_AS_STRICT_PATH);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
+						   state->saved_context | SECURITY_LOCAL_USERID_CHANGE);
+}
+
+void
+dp_run_as_end(DpRunAs *state)
+{
+	/* false: what the code in between has SET is taken back as well */
+	AtEOXact_GUC(false, state->guc_level);
+	SetUserIdAndSecContext(state->saved_user, state->saved_context);
+}
+
+Oid
+dp_run_as_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+char *
+dp_run_as_trigger_path(Oid relid)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(relid));
+
+	if (schema == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	return psprintf("pg_catalog, %s, pg_temp", quote_identifier(schema));
+}
+
+/* True where one function belongs to somebody who is no superuser. */
+static bool
+function_is_foreign(Oid funcid, void *context)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(funcid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", funcid);
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	return !superuser_arg(owner);
+}
+
+/* The same of a type: a domain's conditions are its owner's. */
+static bool
+type_is_foreign(Oid typid)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(typid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for type %u", typid);
+	owner = ((Form_pg_type) GETSTRUCT(tuple))->typowner;
+	ReleaseSysCache(tuple);
+	return !superuser_arg(owner);
+}
+
+static bool
+find_foreign_code(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, find_foreign_code, context, 0);
+	if (IsA(node, CoerceToDomain) && type_is_foreign(((CoerceToDomain *) node)->resulttype))
+		return true;
+	if (check_functions_in_node(node, function_is_foreign, context))
+		return true;
+	return expression_tree_walker(node, find_foreign_code, context);
+}
+
+bool
+dp_run_as_foreign_code(Node *node)
+{
+	return find_foreign_code(node, NULL);
+}
+
+/* Leaves the owner of the first relation that is no superuser's in *context. */
+static bool
+find_foreign_owner(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		Oid			relid = ((RangeTblEntry *) node)->relid;
+		Oid			owner;
+
+		if (!OidIsValid(relid))
+			return false;
+		owner = dp_run_as_owner(relid);
+		if (superuser_arg(owner))
+			return false;
+		*(Oid *) context = owner;
+		return true;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, find_foreign_owner, context, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, find_foreign_owner, context);
+}
+
+void
+dp_run_as_settle(SPIPlanPtr plan)
+{
+	Oid			user;
+	int			context;
+	ListCell   *source;
+
+	GetUserIdAndSecContext(&user, &context);
+	if (!superuser_arg(user))
+		return;
+	foreach(source, SPI_plan_get_plan_sources(plan))
+	{
+		List	   *queries = ((CachedPlanSource *) lfirst(source))->query_list;
+		Oid			owner = InvalidOid;
+
+		if (dp_run_as_foreign_code((Node *) queries))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("functions of an ordinary role cannot run with the rights of a superuser"),
+					 errhint("Give the tables of a policy or an account to an ordinary role.")));
+		if (find_foreign_owner((Node *) queries, &owner))
+		{
+			SetUserIdAndSecContext(owner, context);
+			return;
+		}
+	}
+}
+
+/*
+ * Triggers after a change that a foreign key makes in a referencing table fire
+ * with the rights of whoever changed the referenced one.
+ */
+void
+dp_run_as_check_triggers(Oid relid)
+{
+	static const char *sql =
+		"WITH RECURSIVE reach(rel) AS ("
+		"  SELECT $1 UNION SELECT c.conrelid FROM pg_catalog.pg_constraint c JOIN reach ON c.confrelid = rel"
+		"   WHERE c.contype = 'f' AND (c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd')))"
+		" SELECT r.relname::pg_catalog.text FROM reach JOIN pg_catalog.pg_class r ON r.oid = rel"
+		"  WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles o WHERE o.oid = r.relowner AND o.rolsuper)"
+		"     OR EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid"
+		"                 WHERE t.tgrelid = rel AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles o"
+		"                                                        WHERE o.oid = p.proowner AND o.rolsuper))"
+		"  LIMIT 1";
+	Oid			types[1] = {OIDOID};
+	Datum		values[1];
+
+	if (!superuser_arg(GetUserId()))
+		return;
+	values[0] = ObjectIdGetDatum(relid);
+	if (SPI_execute_with_args(sql, 1, types, values, NULL, false, 1) < 0)
+		elog(ERROR, "could not look for triggers");
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("triggers of an ordinary role cannot fire with the rights of a superuser"),
+				 errdetail("Table \"%s\" belongs to a superuser, and a change of it reaches table \"%s\".",
+						   get_rel_name(relid), SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				 errhint("Give the tables of a policy or an account to an ordinary role.")));
+}
+
+/*
+ * Execute sql, whose only parameter is a tid[]; the result stays in SPI.
+ */
+static uint64
+execute_with_tids(const char *sql, Datum tids, bool tids_null)
+{
+	Oid			types[1] = {TIDARRAYOID};
+	char		nulls[1];
+	SPIPlanPtr	plan = SPI_prepare(sql, 1, types);
+	int			rc;
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare returned %s", SPI_result_code_string(SPI_result));
+	dp_run_as_settle(plan);
+	nulls[0] = tids_null ? 'n' : ' ';
+	rc = SPI_execute_plan(plan, &tids, nulls, false, 0);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan returned %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/*
+ * dataprotect._tids_as(rel regclass, sql text, tids tid[]) returns tid[]: the
+ * first column of the first row of sql, run as rel's owner under the strict
+ * search path.
+ */
+Datum
+dp_run_as_tids(PG_FUNCTION_ARGS)
+{
+	Oid			owner = dp_run_as_owner(PG_GETARG_OID(0));
+	char	   *sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Datum		result = (Datum) 0;
+	bool		isnull = true;
+	DpRunAs		saved;
+
+	SPI_connect();
+	dp_run_as_begin(&saved, owner, DP_RUN_AS_STRICT_PATH);
+	if (execute_with_tids(sql, PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
+						  PG_ARGISNULL(2)) > 0)
+	{
+		if (SPI_gettypeid(SPI_tuptable->tupdesc, 1) != TIDARRAYOID)
+			elog(ERROR, "statement does not return tid[]");
+		result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		if (!isnull)
+			result = SPI_datumTransfer(result, false, -1);
+	}
+	dp_run_as_end(&saved);
+	SPI_finish();
+	if (isnull)
+		PG_RETURN_NULL();
+	return result;
+}
+
+/*
+ * dataprotect._value_as(rel regclass, sql text, tids tid[]) returns text: the
+ * same for any first column, as text.
+ */
+Datum
+dp_run_as_value(PG_FUNCTION_ARGS)
+{
+	Oid			owner = dp_run_as_owner(PG_GETARG_OID(0));
+	char	   *sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	text	   *result = NULL;
+	DpRunAs		saved;
+
+	SPI_connect();
+	dp_run_as_begin(&saved, owner, DP_RUN_AS_STRICT_PATH);
+	if (execute_with_tids(sql, PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
+						  PG_ARGISNULL(2)) > 0)
+	{
+		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		if (value != NULL)
+		{
+			Size		len = VARHDRSZ + strlen(value);
+
+			result = (text *) SPI_palloc(len);
+			SET_VARSIZE(result, len);
+			memcpy(VARDATA(result), value, len - VARHDRSZ);
+		}
+	}
+	dp_run_as_end(&saved);
+	SPI_finish();
+	if (result == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(result);
+}
+
+/*
+ * dataprotect._apply_as(rel regclass, sql text, tids tid[], silent bool)
+ * returns bigint: run a changing statement as rel's owner under the search
+ * path of rel's triggers; the number of rows that it changed.  silent: only
+ * triggers that are enabled ALWAYS or for replicas fire.
+ */
+Datum
+dp_run_as_apply(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	Oid			owner = dp_run_as_owner(relid);
+	char	   *sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	bool		silent = PG_GETARG_BOOL(3);
+	int64		rows;
+	DpRunAs		saved;
+
+	SPI_connect();
+	/* a deferred trigger would fire at commit, with the rights of who commits */
+	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) < 0)
+		elog(ERROR, "could not make constraints immediate");
+	dp_run_as_begin(&saved, owner, dp_run_as_trigger_path(relid));
+	if (silent)
+		set_local("session_replication_role", "replica");
+	else
+		dp_run_as_check_triggers(relid);
+	rows = (int64) execute_with_tids(sql, PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
+									 PG_ARGISNULL(2));
+	dp_run_as_end(&saved);
+	SPI_finish();
+	PG_RETURN_INT64(rows);
+}

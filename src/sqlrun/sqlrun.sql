@@ -1,0 +1,58 @@
+-- Running statements with the rights of a table's owner, for a caller who has them.
+
+CREATE FUNCTION dataprotect._caller() RETURNS oid
+    AS 'MODULE_PATHNAME', 'dp_definer_caller'
+    LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION dataprotect._caller() IS
+    'the role that the session acts as, looking through SECURITY DEFINER functions';
+REVOKE ALL ON FUNCTION dataprotect._caller() FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._entered_by() RETURNS oid
+    AS 'MODULE_PATHNAME', 'dp_definer_entered_by'
+    LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION dataprotect._entered_by() IS
+    'the immediate caller of the public function that is running, or NULL';
+REVOKE ALL ON FUNCTION dataprotect._entered_by() FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._tids_as(rel regclass, sql text, tids tid[] = NULL) RETURNS tid[]
+    AS 'MODULE_PATHNAME', 'dp_run_as_tids'
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect._tids_as(regclass, text, tid[]) IS
+    'choose rows of a table with the rights of its owner';
+REVOKE ALL ON FUNCTION dataprotect._tids_as(regclass, text, tid[]) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._value_as(rel regclass, sql text, tids tid[] = NULL) RETURNS text
+    AS 'MODULE_PATHNAME', 'dp_run_as_value'
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect._value_as(regclass, text, tid[]) IS
+    'one value of a query run with the rights of a table''s owner';
+REVOKE ALL ON FUNCTION dataprotect._value_as(regclass, text, tid[]) FROM PUBLIC;
+
+CREATE FUNCTION dataprotect._apply_as(rel regclass, sql text, tids tid[] = NULL, silent bool = false) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'dp_run_as_apply'
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect._apply_as(regclass, text, tid[], bool) IS
+    'change rows of a table with the rights of its owner, whose triggers then gain nothing';
+REVOKE ALL ON FUNCTION dataprotect._apply_as(regclass, text, tid[], bool) FROM PUBLIC;
+
+-- Whoever makes a rule about a table could have changed its rows anyway.
+CREATE FUNCTION dataprotect._check_table_right(rel regclass) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    owner oid := (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = rel);
+BEGIN
+    IF owner IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_table', MESSAGE = 'relation does not exist';
+    END IF;
+    IF NOT pg_catalog.pg_has_role(dataprotect._caller(), owner, 'USAGE')
+       OR NOT pg_catalog.pg_has_role(coalesce(dataprotect._entered_by(), dataprotect._caller()), owner, 'USAGE') THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = pg_catalog.format('must be owner of relation %s', rel),
+            DETAIL = 'Retention, holds and deletion act with the rights of a table''s owner.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._check_table_right(regclass) IS
+    'error unless the session''s role and the immediate caller both have the rights of the table''s owner';
+REVOKE ALL ON FUNCTION dataprotect._check_table_right(regclass) FROM PUBLIC;
