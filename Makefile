@@ -8,19 +8,19 @@ PGFILEDESC  = "dataprotect - encrypted columns, audit, retention, deletion"
 OBJS = \
        $(addprefix src/base/, autonomous.o guc.o launcher.o secret.o worker.o worker_ddl.o) \
        $(addprefix src/crypto/, aead.o envelope.o keywrap.o prf.o random.o) \
-       $(addprefix src/events/, actor.o event.o record.o ring.o ring_file.o transaction.o) \
-       $(addprefix src/kms/, agent.o aws_credentials.o client.o drill.o http.o job.o kms_shmem.o \
+       $(addprefix src/events/, actor.o event.o frame.o record.o ring.o ring_file.o transaction.o) \
+       $(addprefix src/kms/, agent.o aws_credentials.o call.o client.o drill.o http.o job.o kms_shmem.o \
            provider_aws.o provider_file.o reply.o status.o uri.o uri_policy.o) \
-       $(addprefix src/keys/, arena.o cache.o catalog.o invalidation.o mint.o seal_budget.o \
-           subject_key.o system_keys.o unwrap_key.o) \
+       $(addprefix src/keys/, arena.o cache.o catalog.o family.o generation.o invalidation.o key_errors.o \
+           keys.o mint.o pinned_keys.o seal_budget.o subject_key.o system_keys.o unwrap_key.o) \
        $(addprefix src/access/, access.o mask.o) \
        $(addprefix src/audit/, audit_log.o batch.o chain.o collector.o frames.o literals.o \
            parallel.o protected_columns.o redact.o segment.o store.o track.o verify.o writer.o) \
        $(addprefix src/types/, analyze.o cast.o codec.o compare.o hash.o io.o maintenance.o \
            modifier.o open_memo.o operand.o seal.o show.o stored_value.o typeinfo.o types.o \
            value.o) \
-       $(addprefix src/columns/, bound_row.o columns.o contains_encrypted.o guard.o guard_index.o \
-           hidden_index.o preload_keys.o protect_column.o reencrypt.o) \
+       $(addprefix src/columns/, bound_row.o columns.o contains_encrypted.o guard.o guard_catalog.o \
+           guard_index.o hidden_index.o preload_keys.o protect_column.o reencrypt.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o run_as.o) \
        $(addprefix src/lifecycle/, deletion.o due_work.o expression.o page_scan.o partition.o \
            retention.o) \
@@ -36,7 +36,7 @@ SQL_PARTS = \
        $(addprefix src/audit/, audit.sql) \
        $(addprefix src/types/, types.sql) \
        $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql \
-           encrypt_column.sql reencrypt.sql verify.sql) \
+           encrypt_column.sql reencrypt.sql verify_values.sql) \
        $(addprefix src/sqlrun/, sqlrun.sql) \
        $(addprefix src/lifecycle/, common.sql hold.sql retention.sql retention_policy.sql \
            retention_run.sql schedule.sql subject.sql account.sql account_columns.sql \

@@ -22,6 +22,11 @@ my @layers = qw(base crypto events kms keys access audit types columns sqlrun li
 my %rank = map { $layers[$_] => $_ } 0 .. $#layers;
 my $wiring = scalar @layers;	# src/dataprotect.c sees everything
 
+# Circles that could not be opened yet: the files, sorted, and why.
+my %known_circles = (
+	'src/audit/frames.c src/audit/redact.c src/audit/track.c' => 'hooks and tracker call each other until base has the frames',
+	'src/base/worker.c src/base/worker_ddl.c' => 'its parts share one table of workers');
+
 my $max_file_lines = 600;
 my $max_function_lines = 70;
 
@@ -32,6 +37,9 @@ chdir $tree or die "lint.pl: could not enter \"$tree\": $!\n";
 my @rules = (
 	[ 'layer-include', \&check_layer_include, 'a file includes only from its own layer and lower ones' ],
 	[ 'layer-call', \&check_layer_call, 'no object calls into a higher layer' ],
+	[ 'circles', \&check_circles, 'no files of one folder call each other in a circle' ],
+	[ 'same-name', \&check_same_name, 'a name under src/ stands for one room' ],
+	[ 'object-lists', \&check_object_lists, 'the Makefile names every source and every piece of install SQL once' ],
 	[ 'foreign-library', \&check_foreign_library, 'OpenSSL only in crypto, libcurl only in kms and the sinks' ],
 	[ 'banned-call', \&check_banned_call, 'no unsafe, shelling-out or predictable function' ],
 	[ 'secret-compare', \&check_secret_compare, 'secrets are compared in constant time' ],
@@ -232,6 +240,131 @@ sub check_layer_call
 		push @findings, "$object:1: layer " . layer_name(layer_rank($object)) . " uses $name of layer "
 		  . layer_name($defined_in{$name})
 		  if $defined_in{$name} > layer_rank($object);
+	}
+	return @findings;
+}
+
+# Strongly connected components of two nodes or more of a graph (node =>
+# { successor => 1 }), each as a sorted list: Tarjan's algorithm.
+sub components
+{
+	my ($graph) = @_;
+	my (%index, %low, %on_stack, @stack, @found);
+	my $next = 0;
+	my $visit;
+	$visit = sub {
+		my ($node) = @_;
+		$index{$node} = $low{$node} = $next++;
+		push @stack, $node;
+		$on_stack{$node} = 1;
+		for my $other (sort keys %{ $graph->{$node} })
+		{
+			if (!exists $index{$other})
+			{
+				$visit->($other);
+				$low{$node} = $low{$other} if $low{$other} < $low{$node};
+			}
+			elsif ($on_stack{$other} && $index{$other} < $low{$node})
+			{
+				$low{$node} = $index{$other};
+			}
+		}
+		return if $low{$node} != $index{$node};
+		my @component;
+		do
+		{
+			push @component, pop @stack;
+			$on_stack{ $component[-1] } = 0;
+		} while ($component[-1] ne $node);
+		push @found, [ sort @component ] if @component > 1;
+	};
+	for my $node (sort keys %$graph)
+	{
+		$visit->($node) if !exists $index{$node};
+	}
+	return @found;
+}
+
+sub check_circles
+{
+	my @findings = missing_objects();
+	my (%defined_in, %uses, %graph, %seen);
+	for my $symbol (object_symbols())
+	{
+		my ($object, $letter, $name) = @$symbol;
+		$defined_in{$name} = $object if $letter ne 'U';
+	}
+	for my $symbol (object_symbols())
+	{
+		my ($object, $letter, $name) = @$symbol;
+		my $home = $letter eq 'U' ? $defined_in{$name} : undef;
+		next if !defined $home || $home eq $object;
+		next if ($home =~ s{/[^/]*$}{}r) ne ($object =~ s{/[^/]*$}{}r);
+		push @{ $uses{$object}{$home} }, $name;
+		$graph{$object}{$home} = 1;
+	}
+	for my $circle (components(\%graph))
+	{
+		my %member = map { $_ => 1 } @$circle;
+		my $names = join ' ', map { s/\.o$/.c/r } @$circle;
+		$seen{$names} = 1;
+		next if exists $known_circles{$names};
+		push @findings, "$circle->[0]:1: is in a circle: $names";
+		for my $from (@$circle)
+		{
+			push @findings, "$from:1: calls $_: @{ $uses{$from}{$_} }" for grep { $member{$_} } sort keys %{ $uses{$from} };
+		}
+	}
+	push @findings, "pgxs/lint.pl:1: there is no circle of $_ any more" for grep { !$seen{$_} && !grep { !-f } split } sort keys %known_circles;
+	return @findings;
+}
+
+# Whoever looks for a file by its name, or reads an error's location, finds one.
+sub check_same_name
+{
+	my %folders;
+	for my $file (files(qr/\.(?:[ch]|sql)$/, 'src'))
+	{
+		my ($folder, $name) = $file =~ m{^(.*)/([^/]+)\.\w+$};
+		$folders{$name}{$folder} = $file;
+	}
+	my @findings;
+	for my $name (sort keys %folders)
+	{
+		my ($first, @more) = map { $folders{$name}{$_} } sort keys %{ $folders{$name} };
+		push @findings, map { "$_:1: bears the name of $first" } @more;
+	}
+	return @findings;
+}
+
+# What a list of the Makefile names, $(addprefix DIR,NAMES) expanded.
+sub makefile_list
+{
+	my ($makefile, $name) = @_;
+	my ($text) = $makefile =~ /^\Q$name\E\s*:?=\s*((?:[^\n]*\\\n)*[^\n]*)$/m;
+	return if !defined $text;
+	$text =~ s/\\\n/ /g;
+	$text =~ s{\$\(addprefix\s+([^,\s]+),([^()]*)\)}{ join ' ', map { "$1$_" } split ' ', $2 }ge;
+	return split ' ', $text;
+}
+
+sub check_object_lists
+{
+	my $makefile = slurp('Makefile');
+	my @findings;
+	for my $list ([ 'OBJS', qr/\.c$/, '.o' ], [ 'SQL_PARTS', qr/\.sql$/, '.sql' ])
+	{
+		my ($name, $pattern, $suffix) = @$list;
+		my %times;
+		$times{$_}++ for makefile_list($makefile, $name);
+		for my $file (grep { !m{^src/upgrade/} } files($pattern, 'src'))
+		{
+			my $entry = $file =~ s/\.\w+$/$suffix/r;
+			my $count = delete $times{$entry} || 0;
+			push @findings, "$file:1: is not in $name of the Makefile" if $count == 0;
+			push @findings, "$file:1: stands in $name of the Makefile $count times" if $count > 1;
+		}
+		push @findings, "Makefile:1: $name names $_, which has no source" for sort keys %times;
 	}
 	return @findings;
 }

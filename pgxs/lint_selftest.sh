@@ -56,7 +56,14 @@ END
 	echo 'SELECT 1;' >"$tree/sql/one.sql"
 	echo 'SELECT 1;' >"$tree/expected/one.out"
 	echo "default_version = '0.2.0'" >"$tree/dataprotect.control"
-	echo 'EXTVERSION = 0.2.0' >"$tree/Makefile"
+	cat >"$tree/Makefile" <<'END'
+EXTVERSION = 0.2.0
+OBJS = \
+       $(addprefix src/base/, guc.o) \
+       $(addprefix src/crypto/, low.o) src/keys/high.o
+SQL_PARTS = $(addprefix src/keys/, \
+	10_thing.sql)
+END
 	printf '## [0.2.0] - unreleased\n' >"$tree/CHANGELOG.md"
 	echo '{"version": "0.2.0", "provides": {"dataprotect": {"version": "0.2.0"}}}' >"$tree/META.json"
 	# shellcheck disable=SC2016
@@ -128,6 +135,42 @@ else
 	passed=$((passed + 1))
 fi
 clean_tree
+
+cat >"$tree/src/crypto/other.c" <<'END'
+extern int dp_low(int x);
+extern int dp_other(int x);
+
+int
+dp_other(int x)
+{
+	return dp_low(x);
+}
+END
+printf 'extern int dp_other(int x);\nint\ndp_round(int x)\n{\n\treturn dp_other(x);\n}\n' | append src/crypto/low.c
+sees circles "two files of a folder that call each other"
+
+for i in 1 2 3; do
+	printf 'extern int dp_ring%s(void);\nint\ndp_ring%s(void)\n{\n\treturn dp_ring%s();\n}\n' \
+		"$((i % 3 + 1))" "$i" "$((i % 3 + 1))" >"$tree/src/keys/ring$i.c"
+done
+sees circles "three files of a folder in a ring"
+
+mkdir "$tree/src/access"
+echo 'extern int dp_again;' >"$tree/src/access/low.h"
+sees same-name "a file with the name of another folder's"
+
+echo 'int dp_unlisted;' >"$tree/src/keys/unlisted.c"
+sees object-lists "a source that no list names"
+
+echo 'SELECT 1;' >"$tree/src/keys/20_unlisted.sql"
+sees object-lists "a piece of install SQL that no list names"
+
+echo 'OBJS = src/keys/high.o src/base/guc.o src/crypto/low.o src/keys/high.o' >>"$tree/Makefile"
+sed -i '/^OBJS = \\$/,/high.o$/d' "$tree/Makefile"
+sees object-lists "an object that stands in the list twice"
+
+sed -i 's/low.o/low.o gone.o/' "$tree/Makefile"
+sees object-lists "an object without a source"
 
 printf 'extern int RAND_bytes(void *b, int n);\nextern int dp_r(void);\nint\ndp_r(void)\n{\n\treturn RAND_bytes(0, 0);\n}\n' | append src/keys/high.c
 sees foreign-library "an OpenSSL call outside crypto"

@@ -5,7 +5,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
@@ -29,6 +28,7 @@
 #include "tcop/utility.h"
 #include "columns/contains_encrypted.h"
 #include "columns/guard.h"
+#include "columns/guard_catalog.h"
 #include "columns/guard_index.h"
 #include "types/types.h"
 #include "utils/builtins.h"
@@ -41,60 +41,6 @@
 
 static object_access_hook_type prev_object_access = NULL;
 static ProcessUtility_hook_type prev_process_utility = NULL;
-
-/* ---- reading catalogs that the current command has just written ---- */
-
-/*
- * A copy of the row of a catalog whose first (and second) index column has the
- * given value, the command's own changes included; NULL where there is none.
- */
-HeapTuple
-dp_guard_fetch(Oid catalog, Oid index, AttrNumber key1, Oid value1,
-			   AttrNumber key2, AttrNumber value2)
-{
-	Relation	rel = table_open(catalog, AccessShareLock);
-	ScanKeyData key[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key[0], key1, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(value1));
-	if (key2 != InvalidAttrNumber)
-		ScanKeyInit(&key[1], key2, BTEqualStrategyNumber, F_INT2EQ,
-					Int16GetDatum(value2));
-	scan = systable_beginscan(rel, index, true, SnapshotSelf,
-							  key2 != InvalidAttrNumber ? 2 : 1, key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		tuple = heap_copytuple(tuple);
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return tuple;
-}
-
-HeapTuple
-dp_guard_fetch_attribute(Oid relid, AttrNumber attnum)
-{
-	return dp_guard_fetch(AttributeRelationId, AttributeRelidNumIndexId,
-						  Anum_pg_attribute_attrelid, relid,
-						  Anum_pg_attribute_attnum, attnum);
-}
-
-/* The expression stored in a catalog row's text column, or NULL. */
-Node *
-dp_guard_stored_node(HeapTuple tuple, AttrNumber attnum, Oid catalog)
-{
-	Relation	rel = table_open(catalog, AccessShareLock);
-	bool		isnull;
-	Datum		value;
-	Node	   *node = NULL;
-
-	value = heap_getattr(tuple, attnum, RelationGetDescr(rel), &isnull);
-	if (!isnull)
-		node = stringToNode(TextDatumGetCString(value));
-	table_close(rel, AccessShareLock);
-	return node;
-}
 
 /* ---- columns ---- */
 

@@ -25,6 +25,7 @@
 #include "catalog/pg_type_d.h"
 #include "commands/defrem.h"
 #include "columns/contains_encrypted.h"
+#include "columns/guard_catalog.h"
 #include "columns/guard_index.h"
 #include "types/typeinfo.h"
 #include "types/types.h"

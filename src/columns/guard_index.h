@@ -1,16 +1,13 @@
 /*
  * guard_index.h
- *	  The part of the DDL guard that concerns indexes, and what the guard's
- *	  files share.
+ *	  The part of the DDL guard that concerns indexes.
  */
 #ifndef DP_COLUMNS_GUARD_INDEX_H
 #define DP_COLUMNS_GUARD_INDEX_H
 
 #include "postgres.h"
 
-#include "access/htup.h"
 #include "catalog/pg_attribute.h"
-#include "nodes/nodes.h"
 
 /* Errors where the new index discloses more than its columns allow. */
 extern void dp_guard_check_index(Oid index_relid);
@@ -30,11 +27,5 @@ extern DpOrderObstacle dp_guard_order_obstacle(Oid relid, const char *key);
 
 /* Errors where the column of relid must not be 'ordered'. */
 extern void dp_guard_check_ordered(Oid relid, Form_pg_attribute att);
-
-/* Shared, guard.c: rows that the current command has just written. */
-extern HeapTuple dp_guard_fetch(Oid catalog, Oid index, AttrNumber key1, Oid value1,
-								AttrNumber key2, AttrNumber value2);
-extern HeapTuple dp_guard_fetch_attribute(Oid relid, AttrNumber attnum);
-extern Node *dp_guard_stored_node(HeapTuple tuple, AttrNumber attnum, Oid catalog);
 
 #endif							/* DP_COLUMNS_GUARD_INDEX_H */

@@ -57,31 +57,6 @@ header(void)
 	return (DpRingHeader *) base;
 }
 
-static uint32
-frame_crc(const DpFrame *frame, const void *payload)
-{
-	pg_crc32c	crc;
-
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, payload, frame->len);
-	COMP_CRC32C(crc, &frame->len, sizeof(DpFrame) - offsetof(DpFrame, len));
-	FIN_CRC32C(crc);
-	return crc;
-}
-
-void
-dp_frame_seal(DpFrame *frame, const void *payload)
-{
-	frame->magic = DP_FRAME_MAGIC;
-	frame->crc = frame_crc(frame, payload);
-}
-
-bool
-dp_frame_check(const DpFrame *frame, const void *payload)
-{
-	return frame->magic == DP_FRAME_MAGIC && frame->crc == frame_crc(frame, payload);
-}
-
 static uint64
 free_room(void)
 {

@@ -19,13 +19,11 @@
 #include "base/secret.h"
 #include "keys/arena.h"
 #include "keys/catalog.h"
+#include "keys/generation.h"
 #include "keys/keys_internal.h"
 #include "keys/keys.h"
 #include "kms/kms.h"
 #include "miscadmin.h"
-#include "utils/hsearch.h"
-#include "utils/inval.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #define N_SLOTS 128				/* a power of two */
@@ -45,13 +43,9 @@ typedef struct LocalSlot
 } LocalSlot;
 
 static LocalSlot slots[N_SLOTS];
-static uint64 local_generation = 0;
-static uint64 local_changes = 0;	/* calls of dp_keys_forget() */
-static HTAB *families = NULL;	/* int32 -> DpFamily */
-static const DpFamily *last_family = NULL;	/* found last; in families */
 
 static void
-forget_all(void)
+forget_slots(void)
 {
 	int			i;
 
@@ -66,44 +60,6 @@ forget_all(void)
 		slot->keyed = false;
 		slot->key_id = 0;
 	}
-	if (families != NULL)
-	{
-		hash_destroy(families);
-		families = NULL;
-		last_family = NULL;
-	}
-	dp_keys_system_forget();
-}
-
-/*
- * Start afresh where keys changed.  Under a page lock the statement goes on with
- * what it has: nothing could be looked up, and comparisons show nothing.
- */
-void
-dp_keys_follow_generation(void)
-{
-	uint64		generation = dp_arena_key_generation();
-
-	if (unlikely(generation != local_generation) && InterruptHoldoffCount == 0)
-	{
-		forget_all();
-		local_generation = generation;
-		dp_keys_reload_pinned();
-	}
-}
-
-/* Rows changed in this transaction, or, on a standby, by replay. */
-void
-dp_keys_forget(void)
-{
-	local_generation = 0;
-	local_changes++;
-}
-
-uint64
-dp_keys_local_changes(void)
-{
-	return local_changes;
 }
 
 TimestampTz
@@ -112,16 +68,6 @@ dp_keys_statement_now(void)
 	TimestampTz now = GetCurrentStatementStartTimestamp();
 
 	return now != 0 ? now : GetCurrentTimestamp();
-}
-
-/* Under a page lock nothing may be read from a table. */
-void
-dp_keys_report_retry(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("a key needed by an index was not in the key cache"),
-			 errhint("Retry the statement.")));
 }
 
 static bool
@@ -179,13 +125,6 @@ fill_slot(LocalSlot *slot, const DpArenaEntry *entry)
 	slot->key_id = entry->key_id;
 }
 
-static bool
-family_is_cached(int32 family)
-{
-	return family == 0 ||
-		(families != NULL && hash_search(families, &family, HASH_FIND, NULL) != NULL);
-}
-
 /*
  * A key found in the arena past its soft TTL: have its epoch key refreshed, and
  * let nobody else ask for this one until the next soft TTL.
@@ -232,7 +171,7 @@ find_in_arena(uint64 key_id, bool in_comparator, TimestampTz now, DpArenaEntry *
 static bool
 try_load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz now)
 {
-	uint64		generation = local_generation;
+	uint64		generation = dp_keys_cached_generation;
 	DpArenaEntry entry;
 
 	slot->key_id = 0;
@@ -244,7 +183,7 @@ try_load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz no
 			dp_keys_report_retry();
 		dp_keys_load_row(key_id, &entry);
 	}
-	else if (in_comparator && !family_is_cached(entry.family))
+	else if (in_comparator && !dp_keys_family_is_cached(entry.family))
 	{
 		dp_secret_wipe(&entry, sizeof(entry));
 		dp_keys_report_retry();
@@ -269,7 +208,7 @@ load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz now)
 	/* Under a page lock once is enough: see dp_keys_follow_generation(). */
 	while (!try_load_slot(slot, key_id, in_comparator, now) && InterruptHoldoffCount == 0)
 	{
-		local_generation = 0;
+		dp_keys_cached_generation = 0;
 		CHECK_FOR_INTERRUPTS();
 		dp_keys_follow_generation();
 	}
@@ -341,83 +280,6 @@ dp_keys_family_of(uint64 key_id, bool in_comparator, DpKeyPurpose *out_purpose)
 	return row.family;
 }
 
-static const DpFamily *
-remember_family(const DpFamily *row)
-{
-	DpFamily   *entry;
-
-	if (families == NULL)
-	{
-		HASHCTL		ctl = {0};
-
-		ctl.keysize = sizeof(int32);
-		ctl.entrysize = sizeof(DpFamily);
-		ctl.hcxt = TopMemoryContext;
-		families = hash_create("dataprotect families", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	entry = hash_search(families, &row->family, HASH_ENTER, NULL);
-	*entry = *row;
-	return entry;
-}
-
-const DpFamily *
-dp_keys_family(int32 family)
-{
-	const DpFamily *entry;
-	DpFamily	row;
-
-	dp_keys_follow_generation();
-	if (likely(last_family != NULL && last_family->family == family))
-		return last_family;
-	entry = families != NULL ? hash_search(families, &family, HASH_FIND, NULL) : NULL;
-	if (entry != NULL)
-		return last_family = entry;
-	if (InterruptHoldoffCount > 0)
-		dp_keys_report_retry();			/* keys changed under a page lock */
-	if (!dp_catalog_read_family(family, &row))
-		dp_keys_report_missing();
-	return remember_family(&row);
-}
-
-const DpFamily *
-dp_keys_family_find(const char *name)
-{
-	DpFamily	row;
-
-	dp_keys_follow_generation();
-	if (likely(last_family != NULL && strcmp(NameStr(last_family->name), name) == 0))
-		return last_family;
-	if (families != NULL)
-	{
-		HASH_SEQ_STATUS seq;
-		DpFamily   *entry;
-
-		hash_seq_init(&seq, families);
-		while ((entry = hash_seq_search(&seq)) != NULL)
-		{
-			if (strcmp(NameStr(entry->name), name) == 0)
-			{
-				hash_seq_term(&seq);
-				return last_family = entry;
-			}
-		}
-	}
-	return dp_catalog_read_family_by_name(name, &row) ? remember_family(&row) : NULL;
-}
-
-const DpFamily *
-dp_keys_family_by_name(const char *name)
-{
-	const DpFamily *family = dp_keys_family_find(name);
-
-	if (family == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("key \"%s\" does not exist", name),
-				 errhint("Create it with dataprotect.create_key().")));
-	return family;
-}
-
 static void
 report_unsealable(const DpFamily *family)
 {
@@ -466,14 +328,8 @@ dp_keys_for_seal(const DpFamily *family, DpKey *out)
 			 errhint("Retry the statement.")));
 }
 
-uint64
-dp_keys_generation(void)
+void
+dp_keys_cache_init(void)
 {
-	return dp_arena_key_generation();
-}
-
-uint64
-dp_policy_generation(void)
-{
-	return dp_arena_policy_generation();
+	dp_keys_on_forget(forget_slots);
 }

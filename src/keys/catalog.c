@@ -119,8 +119,8 @@ scan_rows(const char *table, const char *index, int n_keys, ScanKey keys,
 	Oid			index_oid = index != NULL ? dp_catalog_relation(index) : InvalidOid;
 
 	/*
-	 * The snapshot of logical decoding knows catalogs only: of our tables it
-	 * misses rows that were made in the meantime.
+	 * The snapshot of logical decoding knows catalogs only: of our tables it misses rows that
+	 * were made in the meantime.
 	 */
 	Snapshot	snapshot = HistoricSnapshotActive() ? SnapshotSelf : NULL;
 	SysScanDesc scan = systable_beginscan(rel, index_oid, index != NULL, snapshot, n_keys, keys);

@@ -17,7 +17,7 @@
 #include "catalog/namespace.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
-#include "keys/catalog.h"
+#include "keys/generation.h"
 #include "keys/keys_internal.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
@@ -144,7 +144,7 @@ at_xact_end(XactEvent event, void *arg)
 			if (keys_pending || policy_pending)
 				dp_keys_forget();
 			keys_pending = policy_pending = false;
-			dp_keys_subject_forget();
+			dp_keys_rolled_back();
 			break;
 		default:
 			break;
@@ -158,7 +158,7 @@ at_subxact_end(SubXactEvent event, SubTransactionId my_subid, SubTransactionId p
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
 		dp_keys_forget();
-		dp_keys_subject_forget();
+		dp_keys_rolled_back();
 	}
 }
 
@@ -177,12 +177,8 @@ forget_installation(void)
 }
 
 void
-dp_keys_init(void)
+dp_keys_invalidation_init(void)
 {
-	dp_arena_init();
-	dp_keys_budget_init();
-	dp_kms_set_sink(dp_arena_put_epoch);
-	dp_kms_set_present(dp_arena_has_epoch);
 	RegisterXactCallback(at_xact_end, NULL);
 	dp_worker_on_extension_change(forget_installation);
 	RegisterSubXactCallback(at_subxact_end, NULL);

@@ -21,6 +21,9 @@ extern void dp_keys_get_epoch(uint64 epoch, int32 family, DpArenaEntry *out);
 /* A key from its row, put into the arena as well; errors where it has none. */
 extern void dp_keys_load_row(uint64 key_id, DpArenaEntry *entry);
 
+/* Make the epoch key of a key known, if it can be; raises nothing for a KMS. */
+extern bool dp_keys_try_epoch_of(uint64 key_id);
+
 /* Have the epoch key of a key fetched again, without waiting. */
 extern void dp_keys_refresh_epoch(uint64 key_id);
 
@@ -28,12 +31,8 @@ extern void dp_keys_refresh_epoch(uint64 key_id);
 extern void dp_keys_report_missing(void);
 extern void dp_keys_report_retry(void);
 
-/* Forget what is local where the shared key generation has moved. */
-extern void dp_keys_follow_generation(void);
-extern void dp_keys_system_forget(void);
-
-/* Bring back the keys of ordered indexes after that. */
-extern void dp_keys_reload_pinned(void);
+/* Whether dp_keys_family() would read no table; true for system keys. */
+extern bool dp_keys_family_is_cached(int32 family);
 
 /* Start of the statement: what caches compare with, without a system call. */
 extern TimestampTz dp_keys_statement_now(void);
@@ -41,16 +40,21 @@ extern TimestampTz dp_keys_statement_now(void);
 /* Stands for the literal key where a database has none yet; see cache.c. */
 #define DP_OPEN_LITERAL_ID UINT64CONST(0x6f70656e6c697465)
 
-/* Forget which keys were claimed: a claim may have been rolled back. */
-extern void dp_keys_subject_forget(void);
-
 extern int32 dp_keys_subject_lock(const char *account_type, const char *subject);
 
 /* See seal_budget.c. */
 extern uint32 dp_keys_take_seals(uint64 key_id);
-extern void dp_keys_budget_init(void);
 
 /* Watch the key tables for invalidations; before the first row is cached. */
 extern void dp_keys_watch_tables(void);
+
+/* Called by dp_keys_init(), in this order. */
+extern void dp_keys_invalidation_init(void);
+extern void dp_keys_family_init(void);
+extern void dp_keys_budget_init(void);
+extern void dp_keys_cache_init(void);
+extern void dp_keys_system_init(void);
+extern void dp_keys_pinned_init(void);
+extern void dp_keys_subject_init(void);
 
 #endif							/* DP_KEYS_KEYS_INTERNAL_H */

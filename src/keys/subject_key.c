@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "keys/catalog.h"
+#include "keys/generation.h"
 #include "keys/keys_internal.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
@@ -78,8 +79,8 @@ dp_keys_subject_lock_sql(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-void
-dp_keys_subject_forget(void)
+static void
+forget_subjects(void)
 {
 	if (subjects != NULL)
 		hash_destroy(subjects);
@@ -92,7 +93,7 @@ recall(const uint8 digest[16])
 	SubjectEntry *entry;
 
 	if (subjects_generation != dp_arena_key_generation())
-		dp_keys_subject_forget();
+		forget_subjects();
 	if (subjects == NULL)
 		return 0;
 	entry = hash_search(subjects, digest, HASH_FIND, NULL);
@@ -105,7 +106,7 @@ remember(const uint8 digest[16], uint64 key_id, uint64 generation)
 	SubjectEntry *entry;
 
 	if (subjects != NULL && hash_get_num_entries(subjects) >= CACHE_MAX)
-		dp_keys_subject_forget();
+		forget_subjects();
 	if (subjects == NULL)
 	{
 		HASHCTL		ctl = {0};
@@ -281,4 +282,11 @@ dp_keys_for_subject(const DpFamily *family, const char *account_type, const char
 		key_id = claim(&copy, account_type, subject);
 	if (dp_keys_get(key_id, DP_USE_READ, false, out) != DP_KEY_OK)
 		report_suspended();
+}
+
+/* A claim may have been rolled back. */
+void
+dp_keys_subject_init(void)
+{
+	dp_keys_on_rollback(forget_subjects);
 }

@@ -7,15 +7,13 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "base/compat.h"
 #include "base/secret.h"
-#include "catalog/namespace.h"
 #include "keys/arena.h"
 #include "keys/catalog.h"
+#include "keys/generation.h"
 #include "keys/keys_internal.h"
 #include "keys/keys.h"
-#include "kms/kms.h"
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
@@ -26,17 +24,8 @@ static uint64 prf_key_id = 0;
 static DpPrf *chain = NULL;
 static uint64 chain_key_id = 0;
 
-/*
- * Named keys that ordered indexes were opened for.  A change of any key empties
- * slots and arena, in the middle of a statement too; the first call outside a
- * page lock brings these back.
- */
-#define MAX_PINNED 16
-static int32 pinned[MAX_PINNED];
-static int	n_pinned = 0;
-
-void
-dp_keys_system_forget(void)
+static void
+forget_system_keys(void)
 {
 	system_keys_known = false;
 	/* The search PRF stays: its key has no state, and its id is compared. */
@@ -87,10 +76,10 @@ system_prf(uint64 key_id, DpPrf **cached, uint64 *cached_id)
 {
 	DpArenaEntry entry;
 
-	if (*cached != NULL && *cached_id == key_id)
+	if (*cached !=NULL && *cached_id == key_id)
 		return *cached;
 	if (InterruptHoldoffCount > 0)
-		dp_keys_report_retry();			/* under a page lock: see preload */
+		dp_keys_report_retry(); /* under a page lock: see preload */
 	if (!dp_arena_get(MyDatabaseId, key_id, GetCurrentTimestamp(), &entry))
 		dp_keys_load_row(key_id, &entry);
 	if (entry.has_key)
@@ -178,103 +167,6 @@ dp_keys_audit_open(const uint8 *in, Size len, bytea **out)
 	return true;
 }
 
-/* Make an epoch key known, if it can be; the KMS's errors are the reader's. */
-static bool
-try_epoch_of(uint64 key_id)
-{
-	DpVersionRow version;
-	DpEpochRow	row;
-	DpArenaEntry entry;
-	DpKmsError	error;
-	bool		known;
-
-	known = dp_arena_get(MyDatabaseId, key_id, GetCurrentTimestamp(), &entry);
-	if (!known && dp_catalog_read_version(key_id, &version))
-	{
-		known = dp_arena_get_epoch(MyDatabaseId, version.epoch, GetCurrentTimestamp(), &entry) ||
-			(dp_catalog_read_epoch(version.epoch, &row) &&
-			 dp_kms_fetch(MyDatabaseId, &row.context, (const char *const *) row.uris, row.blobs,
-						  row.n_uris, &error));
-	}
-	dp_secret_wipe(&entry, sizeof(entry));
-	return known;
-}
-
-/*
- * Into the arena and, as far as they fit, this backend's slots.  Nothing is
- * raised where the KMS is away: a statement that does not use the index must
- * run.  One that does meets the miss there.
- */
-static void
-load_versions(int32 family)
-{
-	uint64	   *ids;
-	int			n = dp_catalog_list_versions(family, &ids);
-	int			i;
-	DpKey		key;
-
-	if (n > 0)
-		(void) dp_keys_family(family);
-	for (i = 0; i < n; i++)
-	{
-		if (try_epoch_of(ids[i]))
-			(void) dp_keys_get(ids[i], DP_USE_MAINTAIN, false, &key);
-	}
-	pfree(ids);
-}
-
-void
-dp_keys_reload_pinned(void)
-{
-	static bool reloading = false;
-	uint64		generation;
-	int			i;
-
-	if (n_pinned == 0 || reloading || !IsTransactionState())
-		return;
-	if (!OidIsValid(get_namespace_oid("dataprotect", true)))
-		n_pinned = 0;			/* the extension was dropped */
-	reloading = true;
-	PG_TRY();
-	{
-		do
-		{
-			generation = dp_arena_key_generation();
-			for (i = 0; i < n_pinned; i++)
-				load_versions(pinned[i]);
-			CHECK_FOR_INTERRUPTS();
-		} while (generation != dp_arena_key_generation());
-	}
-	PG_FINALLY();
-	{
-		reloading = false;
-	}
-	PG_END_TRY();
-}
-
-void
-dp_keys_preload(int32 family)
-{
-	uint64		generation;
-	int			i;
-
-	/* A change in the middle of it took away what was loaded first. */
-	do
-	{
-		generation = dp_arena_key_generation();
-		load_versions(family);
-		CHECK_FOR_INTERRUPTS();
-	} while (generation != dp_arena_key_generation());
-
-	for (i = 0; i < n_pinned; i++)
-	{
-		if (pinned[i] == family)
-			return;
-	}
-	if (n_pinned < MAX_PINNED)
-		pinned[n_pinned++] = family;
-}
-
 /*
  * Nothing is raised where the KMS is away: a statement over a protected table
  * that opens nothing must run.
@@ -287,9 +179,15 @@ dp_keys_preload_system(void)
 
 	if (!know_system_keys())
 		return;
-	if (!try_epoch_of(system_keys.prf))
+	if (!dp_keys_try_epoch_of(system_keys.prf))
 		return;
 	dp_keys_literal(&literal);
 	(void) dp_keys_get(system_keys.audit_seal, DP_USE_READ, false, &audit_seal);
 	(void) dp_keys_prf();
+}
+
+void
+dp_keys_system_init(void)
+{
+	dp_keys_on_forget(forget_system_keys);
 }

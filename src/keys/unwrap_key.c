@@ -15,15 +15,6 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
-void
-dp_keys_report_missing(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("the key of a protected value does not exist in this database"),
-			 errhint("Values moved between databases need their keys moved too: see dataprotect.export_keys().")));
-}
-
 /* Name a family in an error, whatever state things are in. */
 static const char *
 family_label(int32 family)
@@ -153,4 +144,26 @@ dp_keys_load_row(uint64 key_id, DpArenaEntry *entry)
 		entry->refresh_at = entry->expires_at = DT_NOEND;
 	if (row.purpose != DP_PURPOSE_SUBJECT || !RecoveryInProgress())
 		dp_arena_put(entry, generation);
+}
+
+/* Make an epoch key known, if it can be; the KMS's errors are the reader's. */
+bool
+dp_keys_try_epoch_of(uint64 key_id)
+{
+	DpVersionRow version;
+	DpEpochRow	row;
+	DpArenaEntry entry;
+	DpKmsError	error;
+	bool		known;
+
+	known = dp_arena_get(MyDatabaseId, key_id, GetCurrentTimestamp(), &entry);
+	if (!known && dp_catalog_read_version(key_id, &version))
+	{
+		known = dp_arena_get_epoch(MyDatabaseId, version.epoch, GetCurrentTimestamp(), &entry) ||
+			(dp_catalog_read_epoch(version.epoch, &row) &&
+			 dp_kms_fetch(MyDatabaseId, &row.context, (const char *const *) row.uris, row.blobs,
+						  row.n_uris, &error));
+	}
+	dp_secret_wipe(&entry, sizeof(entry));
+	return known;
 }

@@ -14,19 +14,6 @@
 #define PAUSE_MS		50		/* before the second attempt, doubled for each more */
 #define PROBE_PAUSE_MS	20		/* between looks at another job's probe */
 
-void
-dp_kms_call_fail(DpKmsCall *call, DpKmsCallStatus status, int sqlstate,
-				 const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	vsnprintf(call->detail, sizeof(call->detail), format, args);
-	va_end(args);
-	call->sqlstate = sqlstate;
-	call->status = status;
-}
-
 static const char *
 current_uri(const DpKmsJob *job)
 {

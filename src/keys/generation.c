@@ -1,0 +1,98 @@
+/*
+ * generation.c
+ *	  When what this backend knows of the keys is void; see generation.h.
+ */
+#include "postgres.h"
+
+#include "keys/generation.h"
+#include "keys/keys.h"
+
+#define MAX_SUBSCRIBERS 8
+
+typedef struct Subscribers
+{
+	int			n;
+	DpKeysCallback callback[MAX_SUBSCRIBERS];
+} Subscribers;
+
+uint64		dp_keys_cached_generation = 0;
+
+static uint64 local_changes = 0;	/* calls of dp_keys_forget() */
+static Subscribers forgetting;
+static Subscribers renewing;
+static Subscribers rolling_back;
+
+static void
+subscribe(Subscribers *list, DpKeysCallback callback)
+{
+	if (list->n == MAX_SUBSCRIBERS)
+		elog(ERROR, "too many subscribers to changes of keys");
+	list->callback[list->n++] = callback;
+}
+
+static void
+tell(const Subscribers *list)
+{
+	for (int i = 0; i < list->n; i++)
+		list->callback[i] ();
+}
+
+void
+dp_keys_on_forget(DpKeysCallback callback)
+{
+	subscribe(&forgetting, callback);
+}
+
+void
+dp_keys_on_renew(DpKeysCallback callback)
+{
+	subscribe(&renewing, callback);
+}
+
+void
+dp_keys_on_rollback(DpKeysCallback callback)
+{
+	subscribe(&rolling_back, callback);
+}
+
+void
+dp_keys_start_afresh(void)
+{
+	uint64		generation = dp_arena_key_generation();
+
+	tell(&forgetting);
+	dp_keys_cached_generation = generation;
+	tell(&renewing);
+}
+
+void
+dp_keys_rolled_back(void)
+{
+	tell(&rolling_back);
+}
+
+/* Rows changed in this transaction, or, on a standby, by replay. */
+void
+dp_keys_forget(void)
+{
+	dp_keys_cached_generation = 0;
+	local_changes++;
+}
+
+uint64
+dp_keys_local_changes(void)
+{
+	return local_changes;
+}
+
+uint64
+dp_keys_generation(void)
+{
+	return dp_arena_key_generation();
+}
+
+uint64
+dp_policy_generation(void)
+{
+	return dp_arena_policy_generation();
+}

@@ -1,0 +1,48 @@
+/*
+ * generation.h
+ *	  When what this backend knows of the keys is void; for keys/ only.
+ *
+ * The lowest file of keys/ that has state in the backend.  Whoever caches
+ * something read from the key tables subscribes here instead of being called
+ * by the files below it.  Callbacks take no lock, read no table and raise no
+ * error, unless said otherwise.
+ *
+ *	forget		the shared generation moved, or dp_keys_forget() was called:
+ *				run before the next look at a cache, never under a page lock
+ *	renew		after all have forgotten; may read tables and raise errors
+ *	rolled back	a subtransaction or transaction ended without being committed
+ *				by this backend: run at once
+ */
+#ifndef DP_KEYS_GENERATION_H
+#define DP_KEYS_GENERATION_H
+
+#include "postgres.h"
+
+#include "keys/arena.h"
+#include "miscadmin.h"
+
+typedef void (*DpKeysCallback) (void);
+
+extern void dp_keys_on_forget(DpKeysCallback callback);
+extern void dp_keys_on_renew(DpKeysCallback callback);
+extern void dp_keys_on_rollback(DpKeysCallback callback);
+
+/* The generation that this backend's caches belong to; 0: none. */
+extern uint64 dp_keys_cached_generation;
+
+extern void dp_keys_start_afresh(void);
+extern void dp_keys_rolled_back(void);
+
+/*
+ * Start afresh where keys changed.  Under a page lock the statement goes on with
+ * what it has: nothing could be looked up, and comparisons show nothing.
+ */
+static inline void
+dp_keys_follow_generation(void)
+{
+	if (unlikely(dp_arena_key_generation() != dp_keys_cached_generation) &&
+		InterruptHoldoffCount == 0)
+		dp_keys_start_afresh();
+}
+
+#endif							/* DP_KEYS_GENERATION_H */

@@ -1,0 +1,104 @@
+/*
+ * pinned_keys.c
+ *	  Keys that ordered indexes need, loaded before such an index opens and
+ *	  brought back when keys changed.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "keys/catalog.h"
+#include "keys/generation.h"
+#include "keys/keys_internal.h"
+#include "keys/keys.h"
+#include "miscadmin.h"
+
+/*
+ * Named keys that ordered indexes were opened for.  A change of any key empties
+ * slots and arena, in the middle of a statement too; the first call outside a
+ * page lock brings these back.
+ */
+#define MAX_PINNED 16
+static int32 pinned[MAX_PINNED];
+static int	n_pinned = 0;
+
+/*
+ * Into the arena and, as far as they fit, this backend's slots.  Nothing is
+ * raised where the KMS is away: a statement that does not use the index must
+ * run.  One that does meets the miss there.
+ */
+static void
+load_versions(int32 family)
+{
+	uint64	   *ids;
+	int			n = dp_catalog_list_versions(family, &ids);
+	int			i;
+	DpKey		key;
+
+	if (n > 0)
+		(void) dp_keys_family(family);
+	for (i = 0; i < n; i++)
+	{
+		if (dp_keys_try_epoch_of(ids[i]))
+			(void) dp_keys_get(ids[i], DP_USE_MAINTAIN, false, &key);
+	}
+	pfree(ids);
+}
+
+static void
+reload_pinned(void)
+{
+	static bool reloading = false;
+	uint64		generation;
+	int			i;
+
+	if (n_pinned == 0 || reloading || !IsTransactionState())
+		return;
+	if (!OidIsValid(get_namespace_oid("dataprotect", true)))
+		n_pinned = 0;			/* the extension was dropped */
+	reloading = true;
+	PG_TRY();
+	{
+		do
+		{
+			generation = dp_arena_key_generation();
+			for (i = 0; i < n_pinned; i++)
+				load_versions(pinned[i]);
+			CHECK_FOR_INTERRUPTS();
+		} while (generation != dp_arena_key_generation());
+	}
+	PG_FINALLY();
+	{
+		reloading = false;
+	}
+	PG_END_TRY();
+}
+
+void
+dp_keys_preload(int32 family)
+{
+	uint64		generation;
+	int			i;
+
+	/* A change in the middle of it took away what was loaded first. */
+	do
+	{
+		generation = dp_arena_key_generation();
+		load_versions(family);
+		CHECK_FOR_INTERRUPTS();
+	} while (generation != dp_arena_key_generation());
+
+	for (i = 0; i < n_pinned; i++)
+	{
+		if (pinned[i] == family)
+			return;
+	}
+	if (n_pinned < MAX_PINNED)
+		pinned[n_pinned++] = family;
+}
+
+void
+dp_keys_pinned_init(void)
+{
+	dp_keys_on_renew(reload_pinned);
+}
