@@ -28,7 +28,7 @@ OBJS = \
 
 # Install SQL, in this order.
 SQL_PARTS = \
-       $(addprefix src/base/, schema.sql) \
+       $(addprefix src/base/, schema.sql acl.sql) \
        $(addprefix src/kms/, kms.sql) \
        $(addprefix src/keys/, key_tables.sql mint.sql administration.sql subject_keys.sql \
            key_export.sql key_views.sql) \
@@ -41,7 +41,8 @@ SQL_PARTS = \
        $(addprefix src/lifecycle/, common.sql hold.sql retention.sql retention_policy.sql \
            retention_run.sql schedule.sql subject.sql account.sql account_columns.sql \
            account_check.sql bind_subject.sql deletion_request.sql deletion_purge.sql \
-           deletion_run.sql certificate.sql)
+           deletion_run.sql certificate.sql) \
+       src/privileges.sql
 
 DATA_built   = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN  = $(EXTENSION)--$(EXTVERSION).sql

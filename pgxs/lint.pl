@@ -571,9 +571,13 @@ sub sql_code
 sub check_install_sql
 {
 	my @findings;
-	for my $file (files(qr/\.sql$/, map { "src/$_" } @layers))
+	for my $file (files(qr/\.sql$/, map { "src/$_" } @layers), grep { -f } 'src/privileges.sql')
 	{
 		my $text = sql_code(slurp($file));
+		while ($text =~ /^(GRANT|REVOKE)\b/gm)
+		{
+			push @findings, "$file:" . line_of($text, $-[0]) . ": $1 stands beside src/privileges.sql, which takes it back: say it there";
+		}
 		while ($text =~ /\bCREATE\s+OR\s+REPLACE\b/gi)
 		{
 			push @findings, "$file:" . line_of($text, $-[0]) . ': CREATE OR REPLACE could take over an object planted before the installation';

@@ -15,7 +15,7 @@ passed=0
 failed=0
 readme=$work/README.md
 cp "$top/README.md" "$readme"
-rules="installed comment public search-path volatility dump documented"
+rules="installed comment privileges search-path volatility dump documented"
 
 cleanup()
 {
@@ -26,28 +26,76 @@ trap cleanup EXIT
 trap 'exit 1' HUP INT TERM
 chmod 755 "$work"
 
-# findings: the catalog's findings in database postgres, one a line.
+# sql ARGS...: psql that stops at the first error.
+sql()
+{
+	"$pgxs/server.sh" psql "$work/s" -q -v ON_ERROR_STOP=1 "$@"
+}
+
+# findings [DATABASE]: the catalog's findings there, one a line.
 findings()
 {
 	{
-		echo "CREATE TEMP TABLE dp_lint_allowed (kind text, name text);"
-		sed -n "s/^\([a-z][a-z]*\) \([A-Za-z0-9_.]*\)$/INSERT INTO dp_lint_allowed VALUES ('\1', '\2');/p" \
-			"$pgxs/lint_public.txt"
+		echo "CREATE TEMP TABLE dp_lint_undumped (name text);"
+		sed -n "s/^\([A-Za-z0-9_.][A-Za-z0-9_.]*\)$/INSERT INTO dp_lint_undumped VALUES ('\1');/p" \
+			"$pgxs/lint_undumped.txt"
 		echo "CREATE TEMP TABLE dp_lint_readme (line text, number serial);"
 		[ ! -f "$readme" ] ||
 			sed "s/'/''/g; s/.*/INSERT INTO dp_lint_readme (line) VALUES ('&');/" "$readme"
 		cat "$pgxs/lint_catalog.sql"
-	} | "$pgxs/server.sh" psql "$work/s" -q -A -t -F ': ' -v ON_ERROR_STOP=1 -f - || echo "broken: the rules did not run"
+	} | sql -A -t -F ': ' -d "${1:-postgres}" -f - || echo "broken: the rules did not run"
 }
 
-"$pgxs/server.sh" start "$work/s"
-"$pgxs/server.sh" psql "$work/s" -q -v ON_ERROR_STOP=1 -c "CREATE EXTENSION dataprotect"
+# report RULE WHERE: ok where file "found" has nothing of the rule.
+report()
+{
+	if grep -q "^$1: " "$work/found"; then
+		echo "FAILED lint catalog $1$2"
+		grep "^$1: " "$work/found" | sed 's/^/       /' | head -n 40
+		failed=$((failed + 1))
+	elif grep -q "^broken: " "$work/found"; then
+		echo "FAILED lint catalog $1$2: the rules did not run"
+		failed=$((failed + 1))
+	else
+		echo "ok     lint catalog $1$2"
+		passed=$((passed + 1))
+	fi
+}
+
+# hostile_defaults [IN SCHEMA ...]: everything that is made from now on belongs
+# to everybody, and to a role that may hand it on.
+hostile_defaults()
+{
+	for kind in TABLES SEQUENCES ROUTINES TYPES $([ -n "${1:-}" ] || echo SCHEMAS); do
+		echo "ALTER DEFAULT PRIVILEGES ${1:-} GRANT ALL ON $kind TO PUBLIC;"
+		echo "ALTER DEFAULT PRIVILEGES ${1:-} GRANT ALL ON $kind TO lint_stranger WITH GRANT OPTION;"
+	done
+}
+
+# make_hostile: database "hostile" with the extension, a key, the audit log's
+# partition of this month and one more encrypted type.
+make_hostile()
+{
+	sql -c "CREATE ROLE lint_stranger" -c "CREATE DATABASE hostile"
+	{
+		hostile_defaults
+		echo "CREATE EXTENSION dataprotect;"
+		hostile_defaults "IN SCHEMA dataprotect"
+		echo "CREATE TYPE lint_mood AS ENUM ('good', 'bad');"
+		echo "SELECT dataprotect.create_key('lint'), dataprotect.create_encrypted_type('lint_mood'), dataprotect.flush_audit_log('60 s');"
+		echo "SELECT 1 / count(*) FROM pg_inherits WHERE inhparent = 'dataprotect.audit_record'::regclass;"
+	} | sql -o /dev/null -d hostile -f -
+}
+
+echo "max_worker_processes = 16" >"$work/conf"
+"$pgxs/server.sh" start "$work/s" "$work/conf"
+sql -c "CREATE EXTENSION dataprotect"
 
 if [ "${1:-}" = --selftest ]; then
 	# sees RULE WHAT SQL UNDO: the rules run between the violation and its undoing.
 	sees()
 	{
-		"$pgxs/server.sh" psql "$work/s" -q -v ON_ERROR_STOP=1 -c "$3" >"$work/log" 2>&1 || {
+		sql -c "$3" >"$work/log" 2>&1 || {
 			sed 's/^/       /' "$work/log"
 			echo "FAILED lint selftest $1: could not make $2"
 			failed=$((failed + 1))
@@ -61,7 +109,7 @@ if [ "${1:-}" = --selftest ]; then
 			echo "FAILED lint selftest $1: does not see $2"
 			failed=$((failed + 1))
 		fi
-		"$pgxs/server.sh" psql "$work/s" -q -v ON_ERROR_STOP=1 -c "$4" >/dev/null
+		sql -c "$4" >/dev/null
 	}
 	function_sql="CREATE FUNCTION dataprotect.lintprobe() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
 		ALTER EXTENSION dataprotect ADD FUNCTION dataprotect.lintprobe();"
@@ -70,8 +118,17 @@ if [ "${1:-}" = --selftest ]; then
 	drop_table="ALTER EXTENSION dataprotect DROP TABLE dataprotect.lintprobe; DROP TABLE dataprotect.lintprobe"
 	sees comment "a function without a comment" "$function_sql" "$drop_function"
 	sees comment "a table without a comment" "$table_sql" "$drop_table"
-	sees public "a function open to everybody" "$function_sql" "$drop_function"
-	sees public "a table open to everybody" "$table_sql GRANT INSERT ON dataprotect.lintprobe TO PUBLIC" "$drop_table"
+	sees privileges "a function open to everybody" "$function_sql" "$drop_function"
+	sees privileges "a public function that nobody may call" \
+		"$function_sql REVOKE ALL ON FUNCTION dataprotect.lintprobe() FROM PUBLIC" "$drop_function"
+	sees privileges "a table open to everybody" "$table_sql GRANT INSERT ON dataprotect.lintprobe TO PUBLIC" "$drop_table"
+	sees privileges "a column open to everybody" "$table_sql GRANT SELECT (i) ON dataprotect.lintprobe TO PUBLIC" "$drop_table"
+	sees privileges "a privilege that may be handed on" \
+		"CREATE ROLE lintprobe; GRANT SELECT ON dataprotect.keys TO lintprobe WITH GRANT OPTION" "DROP OWNED BY lintprobe; DROP ROLE lintprobe"
+	sees privileges "a privilege that is missing" \
+		"CREATE ROLE lintprobe; CREATE OR REPLACE FUNCTION dataprotect._privileges(OUT kind text, OUT name text, OUT grantees text)
+			RETURNS SETOF record LANGUAGE sql AS 'VALUES (''TABLE'', ''dataprotect.keys'', ''lintprobe'')'" \
+		"DROP ROLE lintprobe; DROP EXTENSION dataprotect; CREATE EXTENSION dataprotect"
 	sees search-path "PL/pgSQL without a search path" "$function_sql" "$drop_function"
 	sees search-path "SECURITY DEFINER with a search path of somebody's choice" \
 		"$function_sql ALTER FUNCTION dataprotect.lintprobe() SECURITY DEFINER SET search_path = public, pg_catalog" \
@@ -88,18 +145,11 @@ if [ "${1:-}" = --selftest ]; then
 else
 	findings >"$work/found"
 	for rule in $rules; do
-		if grep -q "^$rule: " "$work/found"; then
-			echo "FAILED lint catalog $rule"
-			grep "^$rule: " "$work/found" | sed 's/^/       /' | head -n 40
-			failed=$((failed + 1))
-		elif grep -q "^broken: " "$work/found"; then
-			echo "FAILED lint catalog $rule: the rules did not run"
-			failed=$((failed + 1))
-		else
-			echo "ok     lint catalog $rule"
-			passed=$((passed + 1))
-		fi
+		report "$rule" ""
 	done
+	make_hostile
+	findings hostile >"$work/found"
+	report privileges " where default privileges are hostile"
 fi
 
 echo "$passed passed, $failed failed, 0 skipped"

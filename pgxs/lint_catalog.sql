@@ -1,6 +1,6 @@
 -- Rules about what the extension puts into a live database.  Run by
--- lint_catalog.sh in a database that has the extension; dp_lint.allowed holds
--- pgxs/lint_public.txt.  One row a finding: rule, object, what is wrong.
+-- lint_catalog.sh in a database that has the extension; dp_lint_undumped holds
+-- pgxs/lint_undumped.txt.  One row a finding: rule, object, what is wrong.
 
 CREATE TEMP TABLE dp_lint_member AS
 SELECT d.classid, d.objid,
@@ -62,45 +62,71 @@ SELECT 'comment', 'role ' || name, CASE WHEN r.oid IS NULL THEN 'does not exist'
   LEFT JOIN pg_catalog.pg_roles r ON r.rolname = wanted.name
  WHERE pg_catalog.shobj_description(r.oid, 'pg_authid') IS NULL;
 
--- public: nothing is open to everybody but what lint_public.txt names.
-INSERT INTO dp_lint_finding
-SELECT 'public', m.description, 'EXECUTE is granted to PUBLIC'
-  FROM dp_lint_member m
-  JOIN pg_catalog.pg_proc p ON m.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = m.objid,
-       pg_catalog.aclexplode(COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner))) AS a
- WHERE a.grantee = 0
-   AND p.oid NOT IN (SELECT oid FROM dp_lint_plumbing)
-   AND NOT EXISTS (SELECT FROM dp_lint_allowed l
-                    WHERE l.kind = 'function'
-                      AND l.name = p.pronamespace::regnamespace::text || '.' || p.proname);
+-- privileges: on everything that the extension made, then or later, exactly what
+-- dataprotect._privileges() says, and what encrypted types need.
+CREATE TEMP TABLE dp_lint_object AS
+SELECT classid AS class, objid AS object FROM dp_lint_member
+ UNION
+SELECT 'pg_catalog.pg_class'::regclass, oid FROM pg_catalog.pg_class
+ WHERE relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'dataprotect')
+ UNION
+SELECT 'pg_catalog.pg_proc'::regclass, oid FROM pg_catalog.pg_proc
+ WHERE pronamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'dataprotect')
+    OR probin = dataprotect._library()
+ UNION
+SELECT 'pg_catalog.pg_type'::regclass, oid FROM pg_catalog.pg_type
+ WHERE dataprotect._base_type(oid) IS NOT NULL;
+
+CREATE TEMP TABLE dp_lint_wanted AS
+SELECT CASE l.kind WHEN 'SCHEMA' THEN 'pg_catalog.pg_namespace'::regclass
+                   WHEN 'ROUTINE' THEN 'pg_catalog.pg_proc'::regclass
+                   ELSE 'pg_catalog.pg_class'::regclass END::oid AS class,
+       CASE l.kind WHEN 'SCHEMA' THEN pg_catalog.to_regnamespace(l.name)::oid
+                   WHEN 'ROUTINE' THEN pg_catalog.to_regproc(l.name)::oid
+                   ELSE pg_catalog.to_regclass(l.name)::oid END AS object,
+       grantee, l.name,
+       CASE l.kind WHEN 'SCHEMA' THEN 'USAGE' WHEN 'ROUTINE' THEN 'EXECUTE' ELSE 'SELECT' END AS privilege
+  FROM dataprotect._privileges() l, pg_catalog.regexp_split_to_table(l.grantees, ', ') AS grantee
+ UNION ALL
+SELECT class, object, 'PUBLIC', object::regtype::text, 'USAGE' FROM dp_lint_object
+ WHERE class = 'pg_catalog.pg_type'::regclass AND dataprotect._base_type(object) IS NOT NULL
+ UNION
+SELECT 'pg_catalog.pg_proc'::regclass, routine::oid, 'PUBLIC', routine::text, 'EXECUTE'
+  FROM dp_lint_object, dataprotect._type_routines(object) AS routine
+ WHERE class = 'pg_catalog.pg_type'::regclass AND dataprotect._base_type(object) IS NOT NULL;
+
+CREATE TEMP TABLE dp_lint_actual AS
+SELECT o.class, o.object, g.kind || ' ' || g.name AS name, a.privilege_type AS privilege, a.is_grantable,
+       CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee
+  FROM dp_lint_object o, dataprotect._grantable(o.class, o.object) g, pg_catalog.aclexplode(g.acl) a
+ WHERE a.grantee <> g.owner;
 
 INSERT INTO dp_lint_finding
-SELECT 'public', m.description, a.privilege_type || ' is granted to PUBLIC'
-  FROM dp_lint_member m
-  JOIN pg_catalog.pg_class c ON m.classid = 'pg_catalog.pg_class'::regclass AND c.oid = m.objid,
-       pg_catalog.aclexplode(c.relacl) AS a
- WHERE a.grantee = 0
-   AND NOT (a.privilege_type = 'SELECT'
-            AND EXISTS (SELECT FROM dp_lint_allowed l
-                         WHERE l.kind = 'relation'
-                           AND l.name = c.relnamespace::regnamespace::text || '.' || c.relname));
+SELECT 'privileges', a.name, a.privilege || ' is granted to ' || a.grantee || CASE WHEN a.is_grantable THEN ' with grant option' ELSE '' END
+  FROM dp_lint_actual a
+ WHERE a.is_grantable
+    OR NOT EXISTS (SELECT FROM dp_lint_wanted w
+                    WHERE (w.class, w.object, w.grantee, w.privilege) = (a.class, a.object, a.grantee, a.privilege));
 
 INSERT INTO dp_lint_finding
-SELECT 'public', 'schema ' || n.nspname, a.privilege_type || ' is granted to PUBLIC'
-  FROM pg_catalog.pg_namespace n,
-       pg_catalog.aclexplode(n.nspacl) AS a
- WHERE n.nspname = 'dataprotect' AND a.grantee = 0
-   AND NOT (a.privilege_type = 'USAGE'
-            AND EXISTS (SELECT FROM dp_lint_allowed l WHERE l.kind = 'schema' AND l.name = n.nspname));
+SELECT 'privileges', w.name, w.privilege || ' is not granted to ' || w.grantee
+  FROM dp_lint_wanted w
+ WHERE NOT EXISTS (SELECT FROM dp_lint_actual a
+                    WHERE (w.class, w.object, w.grantee, w.privilege) = (a.class, a.object, a.grantee, a.privilege));
 
+-- ... and what is meant for somebody is said there: a name without "_" in front.
 INSERT INTO dp_lint_finding
-SELECT 'public', l.kind || ' ' || l.name, 'stands in lint_public.txt and does not exist'
-  FROM dp_lint_allowed l
- WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p
-                    WHERE l.kind = 'function' AND l.name = p.pronamespace::regnamespace::text || '.' || p.proname)
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c
-                    WHERE l.kind IN ('relation', 'undumped') AND l.name = c.relnamespace::regnamespace::text || '.' || c.relname)
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE l.kind = 'schema' AND l.name = n.nspname);
+SELECT 'privileges', public.kind || ' dataprotect.' || public.name, 'stands in no line of dataprotect._privileges()'
+  FROM (SELECT 'ROUTINE', p.oid, p.proname FROM pg_catalog.pg_proc p
+          JOIN dp_lint_object o ON o.class = 'pg_catalog.pg_proc'::regclass AND o.object = p.oid
+         WHERE p.pronamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'dataprotect')
+           AND p.prorettype NOT IN ('pg_catalog.trigger'::regtype, 'pg_catalog.event_trigger'::regtype)
+         UNION ALL
+        SELECT 'TABLE', c.oid, c.relname FROM pg_catalog.pg_class c
+          JOIN dp_lint_object o ON o.class = 'pg_catalog.pg_class'::regclass AND o.object = c.oid
+         WHERE c.relkind = 'v') AS public (kind, oid, name)
+ WHERE public.name !~ '^_'
+   AND NOT EXISTS (SELECT FROM dp_lint_wanted w WHERE w.object = public.oid);
 
 -- search-path: nobody's schema comes between a function and pg_catalog.  A
 -- procedure that commits cannot carry a SET clause; it sets the path itself.
@@ -128,8 +154,8 @@ SELECT 'volatility', m.description, 'is IMMUTABLE and handles an encrypted type'
         OR EXISTS (SELECT FROM pg_catalog.unnest(p.proargtypes) AS argument
                     WHERE argument IN (SELECT oid FROM dp_lint_type)));
 
--- dump: a table whose rows pg_dump would leave behind is named here, or in
--- lint_public.txt as one that is made anew.
+-- dump: a table whose rows pg_dump would leave behind is named to it, or in
+-- lint_undumped.txt as one that is made anew.
 INSERT INTO dp_lint_finding
 SELECT 'dump', m.description, 'its rows are not dumped (pg_extension_config_dump)'
   FROM dp_lint_member m
@@ -137,9 +163,12 @@ SELECT 'dump', m.description, 'its rows are not dumped (pg_extension_config_dump
  WHERE c.relkind IN ('r', 'S')
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension e
                     WHERE e.extname = 'dataprotect' AND c.oid = ANY (e.extconfig))
-   AND NOT EXISTS (SELECT FROM dp_lint_allowed l
-                    WHERE l.kind = 'undumped'
-                      AND l.name = c.relnamespace::regnamespace::text || '.' || c.relname);
+   AND NOT EXISTS (SELECT FROM dp_lint_undumped u
+                    WHERE u.name = c.relnamespace::regnamespace::text || '.' || c.relname);
+
+INSERT INTO dp_lint_finding
+SELECT 'dump', u.name, 'stands in lint_undumped.txt and does not exist'
+  FROM dp_lint_undumped u WHERE pg_catalog.to_regclass(u.name) IS NULL;
 
 -- documented: every public function, procedure and view stands in README.md.
 INSERT INTO dp_lint_finding

@@ -225,6 +225,9 @@ sees install-sql "a table without its schema"
 echo 'CREATE TABLE IF NOT EXISTS dataprotect.t (id int);' | append src/keys/10_thing.sql
 sees install-sql "IF NOT EXISTS"
 
+echo 'GRANT SELECT ON dataprotect.t TO PUBLIC;' | append src/keys/10_thing.sql
+sees install-sql "a privilege given beside the list"
+
 echo 'EXTVERSION = 0.1.0' >"$tree/Makefile"
 sees versions-agree "a Makefile of another version"
 

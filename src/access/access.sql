@@ -66,8 +66,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.grant_access(text, regrole, text, text, text, timestamptz, bool, bool) IS
     'lets a role see masks of ("mask"), look up ("search") or read ("reveal") values under a key; the grant''s id';
-REVOKE ALL ON FUNCTION dataprotect.grant_access(text, regrole, text, text, text, timestamptz, bool, bool) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.grant_access(text, regrole, text, text, text, timestamptz, bool, bool) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect.revoke_access(key text, grantee regrole, privilege text DEFAULT NULL, reason text DEFAULT NULL)
     RETURNS int
@@ -87,8 +85,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.revoke_access(text, regrole, text, text) IS
     'takes a role''s grants on a key away, in every session at once after commit; how many';
-REVOKE ALL ON FUNCTION dataprotect.revoke_access(text, regrole, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.revoke_access(text, regrole, text, text) TO dataprotect_admin;
 
 CREATE VIEW dataprotect.grants AS
     SELECT g.id, k.name AS key, g.grantee::text AS grantee, g.privilege, g.purpose, g.reason, g.valid_from, g.valid_until,
@@ -96,7 +92,6 @@ CREATE VIEW dataprotect.grants AS
            g.revoked_at IS NULL AND g.valid_from <= now() AND (g.valid_until IS NULL OR g.valid_until > now()) AS in_force
     FROM dataprotect.access_grant g JOIN dataprotect.key k ON k.family = g.family;
 COMMENT ON VIEW dataprotect.grants IS 'privileges on keys, past ones included';
-GRANT SELECT ON dataprotect.grants TO dataprotect_admin, dataprotect_auditor;
 
 CREATE VIEW dataprotect.access_review AS
     SELECT k.name AS key, r.rolname AS role, r.rolsuper AS superuser, r.rolcanlogin AS can_login,
@@ -110,4 +105,3 @@ CREATE VIEW dataprotect.access_review AS
     GROUP BY k.name, r.rolname, r.rolsuper, r.rolcanlogin;
 COMMENT ON VIEW dataprotect.access_review IS
     'every role that may see something of a key now, inherited grants resolved; level 1 mask, 2 search, 3 reveal';
-GRANT SELECT ON dataprotect.access_review TO dataprotect_admin, dataprotect_auditor;

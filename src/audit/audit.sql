@@ -26,7 +26,6 @@ CREATE TABLE dataprotect.audit_record (
 	sealed bytea,
 	mac bytea NOT NULL
 ) PARTITION BY RANGE (at);
-REVOKE ALL ON dataprotect.audit_record FROM PUBLIC;
 COMMENT ON TABLE dataprotect.audit_record IS 'raw audit records, one per intent, result, administrative act and end of a transaction; partitioned by month, chained by mac';
 
 CREATE TABLE dataprotect.audit_head (
@@ -35,7 +34,6 @@ CREATE TABLE dataprotect.audit_head (
 	mac bytea NOT NULL,
 	sig bytea NOT NULL
 );
-REVOKE ALL ON dataprotect.audit_head FROM PUBLIC;
 COMMENT ON TABLE dataprotect.audit_head IS 'newest row of the audit chain, signed with the chain key';
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.audit_head', '');
 
@@ -44,7 +42,6 @@ CREATE TABLE dataprotect.audit_cursor (
 	ring_seq bigint NOT NULL,
 	sig bytea NOT NULL
 );
-REVOKE ALL ON dataprotect.audit_cursor FROM PUBLIC;
 COMMENT ON TABLE dataprotect.audit_cursor IS 'how far the segments of each instance are in audit_record, signed with the chain key';
 
 CREATE TABLE dataprotect.audit_open (
@@ -54,44 +51,33 @@ CREATE TABLE dataprotect.audit_open (
 	kind "char" NOT NULL,
 	PRIMARY KEY (instance, ring_seq)
 );
-REVOKE ALL ON dataprotect.audit_open FROM PUBLIC;
 COMMENT ON TABLE dataprotect.audit_open IS 'records whose outcome is not known yet';
 
 CREATE FUNCTION dataprotect._audit_start() RETURNS void
 	LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_start';
-REVOKE ALL ON FUNCTION dataprotect._audit_start() FROM PUBLIC;
 COMMENT ON FUNCTION dataprotect._audit_start() IS 'makes the log of this installation begin now';
 SELECT dataprotect._audit_start();
 
 CREATE FUNCTION dataprotect._audit_unseal(sealed bytea,
 	OUT actor text, OUT client text, OUT application text, OUT purpose text, OUT detail jsonb) RETURNS record
 	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'dp_audit_unseal';
-REVOKE ALL ON FUNCTION dataprotect._audit_unseal(bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._audit_unseal(bytea) TO dataprotect_auditor;
 COMMENT ON FUNCTION dataprotect._audit_unseal(bytea) IS 'opens the personal fields of an audit record for members of dataprotect_auditor';
 
 CREATE FUNCTION dataprotect._event_name(event int2) RETURNS text
 	LANGUAGE c STRICT IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_audit_event_name';
-REVOKE ALL ON FUNCTION dataprotect._event_name(int2) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._event_name(int2) TO dataprotect_auditor;
 COMMENT ON FUNCTION dataprotect._event_name(int2) IS 'name of an event of the catalogue';
 
 CREATE FUNCTION dataprotect._event(event text, key text, detail jsonb) RETURNS void
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_event';
-REVOKE ALL ON FUNCTION dataprotect._event(text, text, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION dataprotect._event(text, text, jsonb) IS 'records an administrative act; refuses events that are not in the catalogue';
 
 CREATE FUNCTION dataprotect.flush_audit_log(timeout interval DEFAULT '10 seconds') RETURNS bool
 	LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_flush';
-REVOKE ALL ON FUNCTION dataprotect.flush_audit_log(interval) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.flush_audit_log(interval) TO dataprotect_auditor, dataprotect_admin;
 COMMENT ON FUNCTION dataprotect.flush_audit_log(interval) IS 'waits until everything recorded so far is in audit_log; false where the time did not suffice';
 
 CREATE FUNCTION dataprotect.verify_audit_log(OUT ok bool, OUT checked bigint, OUT first_bad bigint, OUT detail text)
 	RETURNS record LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'dp_audit_verify';
-REVOKE ALL ON FUNCTION dataprotect.verify_audit_log() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.verify_audit_log() TO dataprotect_auditor, dataprotect_admin;
 COMMENT ON FUNCTION dataprotect.verify_audit_log() IS 'checks the chain over every row of the audit log, and that none is missing at its end';
 
 CREATE VIEW dataprotect.audit_log WITH (security_barrier) AS
@@ -137,6 +123,4 @@ FROM dataprotect.audit_record AS i
 WHERE i.kind IN ('i', 'e')
 	AND NOT (i.kind = 'i' AND known.outcome = 'o'
 		AND 0 = ALL (coalesce(result.opened, i.opened, '{}')) AND 0 = ALL (coalesce(result.compared, i.compared, '{}')));
-REVOKE ALL ON dataprotect.audit_log FROM PUBLIC;
-GRANT SELECT ON dataprotect.audit_log TO dataprotect_auditor;
 COMMENT ON VIEW dataprotect.audit_log IS 'who did what: one row for each statement that opened protected values and each administrative act';

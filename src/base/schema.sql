@@ -4,7 +4,6 @@
 --
 CREATE SCHEMA dataprotect;
 COMMENT ON SCHEMA dataprotect IS 'dataprotect: keys, grants, audit, retention and deletion';
-GRANT USAGE ON SCHEMA dataprotect TO PUBLIC;
 
 DO $$
 BEGIN

@@ -3,7 +3,6 @@
 CREATE FUNCTION dataprotect._seal_subject() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'dp_seal_subject';
 COMMENT ON FUNCTION dataprotect._seal_subject() IS 'row trigger of subject-bound tables: seals protected columns under the account''s own key';
-REVOKE ALL ON FUNCTION dataprotect._seal_subject() FROM PUBLIC;
 
 -- Evaluated in CHECK constraints by whoever writes the row, so open to all; it
 -- tells only whether a value that the caller has is sealed for an account.

@@ -74,8 +74,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._capture_views(regclass, name) IS
     'statements that drop and make again the views and rules over a column';
-REVOKE ALL ON FUNCTION dataprotect._capture_views(regclass, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._capture_views(regclass, name) TO dataprotect_admin;
 
 -- Triggers that name the column (WHEN, UPDATE OF), and its defaults.  A default
 -- stays an expression of the base type: as a literal of the encrypted type it
@@ -130,8 +128,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._capture_table(regclass, name, text) IS
     'statements that drop and make again the defaults and triggers that name a column';
-REVOKE ALL ON FUNCTION dataprotect._capture_table(regclass, name, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._capture_table(regclass, name, text) TO dataprotect_admin;
 
 -- Indexes of which the column is a key, one row an index and member table.
 CREATE FUNCTION dataprotect._column_indexes(rel regclass, col name)
@@ -153,8 +149,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._column_indexes(regclass, name) IS
     'indexes of a table and its partitions that have a column among their keys';
-REVOKE ALL ON FUNCTION dataprotect._column_indexes(regclass, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._column_indexes(regclass, name) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._index_obstacles(rel regclass, col name, searchable bool, ordered bool)
     RETURNS TABLE (problem text, advice text)
@@ -211,8 +205,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._index_obstacles(regclass, name, bool, bool) IS
     'indexes over a column that have no counterpart on a protected one';
-REVOKE ALL ON FUNCTION dataprotect._index_obstacles(regclass, name, bool, bool) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._index_obstacles(regclass, name, bool, bool) TO dataprotect_admin;
 
 -- CREATE INDEX for an existing index with its key over the column changed:
 -- to hash, or to the named operator class (NULL: the type's default).
@@ -257,8 +249,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._index_statement(oid, name, bool, text) IS
     'statement that makes an index again with another method or operator class for one column';
-REVOKE ALL ON FUNCTION dataprotect._index_statement(oid, name, bool, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._index_statement(oid, name, bool, text) TO dataprotect_admin;
 
 -- The indexes that do not stay as they are.  token_class: what unique and
 -- multi-column ones get; NULL turns token indexes back into plain ones.
@@ -310,5 +300,3 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._capture_indexes(regclass, name, text) IS
     'statements that drop and make again the indexes that change with a column';
-REVOKE ALL ON FUNCTION dataprotect._capture_indexes(regclass, name, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._capture_indexes(regclass, name, text) TO dataprotect_admin;

@@ -16,8 +16,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._dependents_path() IS
     'search_path under which definitions around a column are written out and read back';
-REVOKE ALL ON FUNCTION dataprotect._dependents_path() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._dependents_path() TO dataprotect_admin;
 
 -- Every view over the column, the ones that others are built on first.
 CREATE FUNCTION dataprotect._dependent_views(rel regclass, col name) RETURNS oid[]
@@ -72,8 +70,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._dependent_views(regclass, name) IS
     'views over a column, recursively, in the order in which they can be created';
-REVOKE ALL ON FUNCTION dataprotect._dependent_views(regclass, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._dependent_views(regclass, name) TO dataprotect_admin;
 
 -- Rules, other than views' own queries, that mention the column or such a view.
 CREATE FUNCTION dataprotect._dependent_rules(rel regclass, col name, views oid[]) RETURNS SETOF oid
@@ -99,8 +95,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._dependent_rules(regclass, name, oid[]) IS
     'rewrite rules that mention a column or a view over it';
-REVOKE ALL ON FUNCTION dataprotect._dependent_rules(regclass, name, oid[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._dependent_rules(regclass, name, oid[]) TO dataprotect_admin;
 
 -- What cannot be made again with the views and rules.
 CREATE FUNCTION dataprotect._dependent_obstacles(rel regclass, col name)
@@ -177,8 +171,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._dependent_obstacles(regclass, name) IS
     'objects above a column''s views that cannot be made again';
-REVOKE ALL ON FUNCTION dataprotect._dependent_obstacles(regclass, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._dependent_obstacles(regclass, name) TO dataprotect_admin;
 
 -- A new view starts with what ALTER DEFAULT PRIVILEGES gave; take it away.
 CREATE FUNCTION dataprotect._reset_privileges(view regclass, of_owner bool) RETURNS void
@@ -199,8 +191,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._reset_privileges(regclass, bool) IS
     'take every privilege on a view away, the owner''s own if told so';
-REVOKE ALL ON FUNCTION dataprotect._reset_privileges(regclass, bool) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._reset_privileges(regclass, bool) TO dataprotect_admin;
 
 -- Statements that give a relation the privileges it has now.  All are granted
 -- by the owner: whoever passed a grant option on does not reappear as grantor.
@@ -234,5 +224,3 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._grant_statements(regclass) IS
     'statements that give a view made again the privileges it has now';
-REVOKE ALL ON FUNCTION dataprotect._grant_statements(regclass) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._grant_statements(regclass) TO dataprotect_admin;

@@ -9,8 +9,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._key_state(text) IS
     'state of a key: a active, s suspended, d destroyed; NULL where there is none';
-REVOKE ALL ON FUNCTION dataprotect._key_state(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._key_state(text) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._refuse_obstacles(verb text, rel regclass, col name, problems text[], advice text[])
     RETURNS void
@@ -30,8 +28,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._refuse_obstacles(text, regclass, name, text[], text[]) IS
     'errors with every object that stands in the way, if there is one';
-REVOKE ALL ON FUNCTION dataprotect._refuse_obstacles(text, regclass, name, text[], text[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._refuse_obstacles(text, regclass, name, text[], text[]) TO dataprotect_admin;
 
 -- Everything that can be known before the table is locked.
 CREATE FUNCTION dataprotect._check_encrypt(rel regclass, col name, key text, searchable bool, ordered bool)
@@ -100,8 +96,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._check_encrypt(regclass, name, text, bool, bool) IS
     'errors unless encrypt_column can do what it is asked to';
-REVOKE ALL ON FUNCTION dataprotect._check_encrypt(regclass, name, text, bool, bool) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._check_encrypt(regclass, name, text, bool, bool) TO dataprotect_admin;
 
 -- Change a column's type with all around it; the table is locked already.
 CREATE FUNCTION dataprotect._change_column(rel regclass, col name, target text, base text, token_class text)
@@ -141,8 +135,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._change_column(regclass, name, text, text, text) IS
     'change a column''s type and make again what depends on it; returns what became of indexes';
-REVOKE ALL ON FUNCTION dataprotect._change_column(regclass, name, text, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._change_column(regclass, name, text, text, text) TO dataprotect_admin;
 
 -- Subject binding follows the set of a table's protected columns: loosened, its
 -- trigger and constraint are away; else they are made for the columns there are.
@@ -159,8 +151,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._refresh_binding(regclass, bool) IS
     'loosen a subject-bound table, or bind its new set of protected columns';
-REVOKE ALL ON FUNCTION dataprotect._refresh_binding(regclass, bool) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._refresh_binding(regclass, bool) TO dataprotect_admin;
 
 -- Bodies written as strings depend on nothing in the catalogs; their text may tell.
 CREATE FUNCTION dataprotect._mentioning_functions(rel regclass, col name) RETURNS text
@@ -176,8 +166,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._mentioning_functions(regclass, name) IS
     'functions whose text names a table and one of its columns';
-REVOKE ALL ON FUNCTION dataprotect._mentioning_functions(regclass, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._mentioning_functions(regclass, name) TO dataprotect_admin;
 
 CREATE PROCEDURE dataprotect.encrypt_column(rel regclass, col name, key text,
                                             searchable bool = false, ordered bool = false)
@@ -239,8 +227,6 @@ END
 $$;
 COMMENT ON PROCEDURE dataprotect.encrypt_column(regclass, name, text, bool, bool) IS
     'protect a column under a key, keeping views, rules, triggers, defaults, privileges and indexes around it';
-REVOKE ALL ON PROCEDURE dataprotect.encrypt_column(regclass, name, text, bool, bool) FROM PUBLIC;
-GRANT EXECUTE ON PROCEDURE dataprotect.encrypt_column(regclass, name, text, bool, bool) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._check_decrypt(rel regclass, col name) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -273,8 +259,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._check_decrypt(regclass, name) IS
     'errors unless decrypt_column can do what it is asked to';
-REVOKE ALL ON FUNCTION dataprotect._check_decrypt(regclass, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._check_decrypt(regclass, name) TO dataprotect_admin;
 
 CREATE PROCEDURE dataprotect.decrypt_column(rel regclass, col name)
     LANGUAGE plpgsql
@@ -322,5 +306,3 @@ END
 $$;
 COMMENT ON PROCEDURE dataprotect.decrypt_column(regclass, name) IS
     'turn a protected column back into plaintext; the caller needs reveal on its key';
-REVOKE ALL ON PROCEDURE dataprotect.decrypt_column(regclass, name) FROM PUBLIC;
-GRANT EXECUTE ON PROCEDURE dataprotect.decrypt_column(regclass, name) TO dataprotect_admin;

@@ -4,33 +4,24 @@
 -- table and checks again.  What is found here is refused by name; what is not
 -- found is kept, by ALTER TABLE or by dependents.sql.
 
-GRANT EXECUTE ON FUNCTION dataprotect._encrypted_type(regtype) TO dataprotect_admin;
-GRANT EXECUTE ON FUNCTION dataprotect._base_type(regtype) TO dataprotect_admin, dataprotect_auditor;
-
 CREATE FUNCTION dataprotect._computes_from(expression pg_catalog.pg_node_tree, column_number int2)
     RETURNS bool
     AS 'MODULE_PATHNAME', 'dp_column_computes'
     LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION dataprotect._computes_from(pg_catalog.pg_node_tree, int2) IS
     'whether a stored expression uses a column otherwise than by asking if it is null';
-REVOKE ALL ON FUNCTION dataprotect._computes_from(pg_catalog.pg_node_tree, int2) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._computes_from(pg_catalog.pg_node_tree, int2) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._order_obstacle(rel regclass, key text) RETURNS text
     AS 'MODULE_PATHNAME', 'dp_column_order_obstacle'
     LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION dataprotect._order_obstacle(regclass, text) IS
     'why columns of a table may not be ordered under a key, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._order_obstacle(regclass, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._order_obstacle(regclass, text) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._may_reveal(key text) RETURNS bool
     AS 'MODULE_PATHNAME', 'dp_column_may_reveal'
     LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION dataprotect._may_reveal(text) IS
     'whether values under a key appear to the current role as they are';
-REVOKE ALL ON FUNCTION dataprotect._may_reveal(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._may_reveal(text) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._column_members(rel regclass, col name)
     RETURNS TABLE (member oid, attnum int2, depth int)
@@ -45,8 +36,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._column_members(regclass, name) IS
     'a table and its partitions, with the number of a column in each';
-REVOKE ALL ON FUNCTION dataprotect._column_members(regclass, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._column_members(regclass, name) TO dataprotect_admin;
 
 -- The word of a modifier for a base type's own, as '(50)'; NULL for none.
 CREATE FUNCTION dataprotect._base_modifier(base oid, typmod int4) RETURNS text
@@ -57,8 +46,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._base_modifier(oid, int4) IS
     'the modifier of a column''s type as an encrypted type writes it';
-REVOKE ALL ON FUNCTION dataprotect._base_modifier(oid, int4) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._base_modifier(oid, int4) TO dataprotect_admin;
 
 -- What a table and a column must be, before objects around them matter.
 CREATE FUNCTION dataprotect._check_column(rel regclass, col name) RETURNS void
@@ -136,8 +123,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._check_column(regclass, name) IS
     'errors unless the column is one that encrypt_column and decrypt_column can change';
-REVOKE ALL ON FUNCTION dataprotect._check_column(regclass, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._check_column(regclass, name) TO dataprotect_admin;
 
 -- Objects that store what follows from the column, or that compare it as every
 -- writer or reader of the table: kept, they would leave plaintext behind, or
@@ -239,16 +224,12 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._column_obstacles(regclass, name) IS
     'objects around a column that cannot be kept when its type changes';
-REVOKE ALL ON FUNCTION dataprotect._column_obstacles(regclass, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._column_obstacles(regclass, name) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._modifier_parts(typmod int4, OUT key name, OUT searchable bool, OUT ordered bool)
     AS 'MODULE_PATHNAME', 'dp_column_modifier_parts'
     LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION dataprotect._modifier_parts(int4) IS
     'what the modifier of a protected column says';
-REVOKE ALL ON FUNCTION dataprotect._modifier_parts(int4) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._modifier_parts(int4) TO dataprotect_admin, dataprotect_auditor;
 
 CREATE VIEW dataprotect.protected_columns AS
     SELECT c.oid::pg_catalog.regclass AS rel, a.attname AS col, a.atttypid::pg_catalog.regtype AS type,
@@ -263,8 +244,6 @@ COMMENT ON VIEW dataprotect.protected_columns IS
     'protected columns of this database; a partitioned table stands for its partitions';
 COMMENT ON COLUMN dataprotect.protected_columns.searchable IS 'values carry tokens: equality is disclosed';
 COMMENT ON COLUMN dataprotect.protected_columns.ordered IS 'indexes in plaintext order are allowed';
-REVOKE ALL ON dataprotect.protected_columns FROM PUBLIC;
-GRANT SELECT ON dataprotect.protected_columns TO dataprotect_admin, dataprotect_auditor;
 
 -- Events of this layer, for callers who may change columns but not write events
 -- of their own choice: what is recorded is read from the catalogs.
@@ -285,5 +264,3 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._column_event(text, regclass, name, text) IS
     'record that a column was encrypted, decrypted or re-encrypted';
-REVOKE ALL ON FUNCTION dataprotect._column_event(text, regclass, name, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._column_event(text, regclass, name, text) TO dataprotect_admin;

@@ -9,7 +9,6 @@
 CREATE FUNCTION dataprotect._reseal(value anyelement) RETURNS anyelement
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_reseal_sql';
 COMMENT ON FUNCTION dataprotect._reseal(anyelement) IS 'the same protected value under the current version of its named key';
-REVOKE ALL ON FUNCTION dataprotect._reseal(anyelement) FROM PUBLIC;
 
 CREATE TABLE dataprotect.reencrypt_state (
     rel oid NOT NULL,
@@ -28,7 +27,6 @@ CREATE TABLE dataprotect.reencrypt_state (
 );
 COMMENT ON TABLE dataprotect.reencrypt_state IS 'how far reencrypt() has come in each table or partition';
 COMMENT ON COLUMN dataprotect.reencrypt_state.target IS 'id of the key version to which the pass brings the values';
-REVOKE ALL ON dataprotect.reencrypt_state FROM PUBLIC;
 
 CREATE VIEW dataprotect.reencrypt_progress AS
     SELECT s.rel::pg_catalog.regclass AS rel, s.col, s.key, s.version, s.blocks, s.next_block AS blocks_done,
@@ -36,8 +34,6 @@ CREATE VIEW dataprotect.reencrypt_progress AS
     FROM dataprotect.reencrypt_state s
         JOIN pg_catalog.pg_class c ON c.oid = s.rel;
 COMMENT ON VIEW dataprotect.reencrypt_progress IS 'how far reencrypt() has come in each table or partition';
-REVOKE ALL ON dataprotect.reencrypt_progress FROM PUBLIC;
-GRANT SELECT ON dataprotect.reencrypt_progress TO dataprotect_admin, dataprotect_auditor;
 
 -- Key versions whose values reencrypt() seals anew.
 CREATE FUNCTION dataprotect._stale_key_ids(key name) RETURNS int8[]
@@ -52,8 +48,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._stale_key_ids(name) IS
     'ids of the versions of a key that can be read and are not current';
-REVOKE ALL ON FUNCTION dataprotect._stale_key_ids(name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._stale_key_ids(name) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._table_blocks(rel regclass) RETURNS bigint
     LANGUAGE sql VOLATILE
@@ -62,8 +56,6 @@ AS $$
     SELECT pg_relation_size($1) / current_setting('block_size')::bigint
 $$;
 COMMENT ON FUNCTION dataprotect._table_blocks(regclass) IS 'number of blocks of a table now';
-REVOKE ALL ON FUNCTION dataprotect._table_blocks(regclass) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._table_blocks(regclass) TO dataprotect_admin;
 
 -- Start, or go on with what an interrupted call left.
 CREATE FUNCTION dataprotect._reencrypt_begin(rel regclass, col name, key name) RETURNS void
@@ -85,8 +77,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._reencrypt_begin(regclass, name, name) IS
     'note that a column of a table is being brought under its key''s current version';
-REVOKE ALL ON FUNCTION dataprotect._reencrypt_begin(regclass, name, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._reencrypt_begin(regclass, name, name) TO dataprotect_admin;
 
 -- The next blocks to work on, locked until commit; NULL when all are done.
 CREATE FUNCTION dataprotect._reencrypt_claim(rel regclass, col name, batch bigint) RETURNS int8range
@@ -108,8 +98,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._reencrypt_claim(regclass, name, bigint) IS
     'the next blocks that reencrypt() works on in this transaction';
-REVOKE ALL ON FUNCTION dataprotect._reencrypt_claim(regclass, name, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._reencrypt_claim(regclass, name, bigint) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._reencrypt_done(rel regclass, col name, done bigint) RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER
@@ -121,8 +109,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._reencrypt_done(regclass, name, bigint) IS
     'count the values that a batch of reencrypt() has sealed anew';
-REVOKE ALL ON FUNCTION dataprotect._reencrypt_done(regclass, name, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._reencrypt_done(regclass, name, bigint) TO dataprotect_admin;
 
 -- After a pass: finish, or start over for rows that moved behind its back.
 CREATE FUNCTION dataprotect._reencrypt_end(rel regclass, col name, remaining bigint) RETURNS bool
@@ -151,18 +137,12 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._reencrypt_end(regclass, name, bigint) IS
     'note the end of a pass of reencrypt(); false where another is needed';
-REVOKE ALL ON FUNCTION dataprotect._reencrypt_end(regclass, name, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._reencrypt_end(regclass, name, bigint) TO dataprotect_admin;
-
-GRANT EXECUTE ON FUNCTION dataprotect._envelope_key_id(anyelement) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._reseal_row(whole anyelement, col name) RETURNS anyelement
     AS 'MODULE_PATHNAME', 'dp_column_reseal_row'
     LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION dataprotect._reseal_row(anyelement, name) IS
     'a row with one value under the current version of its key';
-REVOKE ALL ON FUNCTION dataprotect._reseal_row(anyelement, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._reseal_row(anyelement, name) TO dataprotect_admin;
 
 -- One batch: a range of blocks of one table or partition.  Foreign keys,
 -- replication and row triggers see an UPDATE that changes nothing; where the
@@ -192,8 +172,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._reencrypt_batch(regclass, name, name, int8range) IS
     'seal the values of some blocks under their key''s current version; how many there were';
-REVOKE ALL ON FUNCTION dataprotect._reencrypt_batch(regclass, name, name, int8range) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._reencrypt_batch(regclass, name, name, int8range) TO dataprotect_admin;
 
 -- Tables and columns to work on, partitions one by one.
 CREATE FUNCTION dataprotect._reencrypt_targets(rel regclass, col name)
@@ -232,8 +210,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._reencrypt_targets(regclass, name) IS
     'tables and columns that reencrypt() has to work on, with the blocks of a batch';
-REVOKE ALL ON FUNCTION dataprotect._reencrypt_targets(regclass, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._reencrypt_targets(regclass, name) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._count_stale(rel regclass, col name, key name) RETURNS bigint
     LANGUAGE plpgsql STABLE
@@ -250,8 +226,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._count_stale(regclass, name, name) IS
     'values of a column that are not under their key''s current version';
-REVOKE ALL ON FUNCTION dataprotect._count_stale(regclass, name, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._count_stale(regclass, name, name) TO dataprotect_admin;
 
 -- No SET clause: it would forbid COMMIT.  The path is set for each transaction
 -- instead, before anything is looked up by name.
@@ -294,5 +268,3 @@ END
 $$;
 COMMENT ON PROCEDURE dataprotect.reencrypt(regclass, name) IS
     'bring a table''s values under their keys'' current versions, in batches with a commit each';
-REVOKE ALL ON PROCEDURE dataprotect.reencrypt(regclass, name) FROM PUBLIC;
-GRANT EXECUTE ON PROCEDURE dataprotect.reencrypt(regclass, name) TO dataprotect_admin;

@@ -17,7 +17,6 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._verify_column(regclass, name, float8) IS
     'stored values of a column by key id, and how many do not authenticate';
-REVOKE ALL ON FUNCTION dataprotect._verify_column(regclass, name, float8) FROM PUBLIC;
 
 CREATE TYPE dataprotect.column_check AS (
     rel regclass,
@@ -55,5 +54,3 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect.verify(regclass, float8) IS
     'for each protected column and key version: how many values are stored, and how many do not authenticate; key null: no such key';
-REVOKE ALL ON FUNCTION dataprotect.verify(regclass, float8) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.verify(regclass, float8) TO dataprotect_admin, dataprotect_auditor;

@@ -15,7 +15,6 @@ BEGIN
     RETURN v_family;
 END $$;
 COMMENT ON FUNCTION dataprotect._family_of(text) IS 'number of the named key, or an error';
-REVOKE ALL ON FUNCTION dataprotect._family_of(text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._resolve_uris(kms_uri text[]) RETURNS text[]
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -41,7 +40,6 @@ BEGIN
     RETURN kms_uri;
 END $$;
 COMMENT ON FUNCTION dataprotect._resolve_uris(text[]) IS 'the URIs of a new key, the default where none is given, each checked';
-REVOKE ALL ON FUNCTION dataprotect._resolve_uris(text[]) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect.create_key(name text, kms_uri text[] DEFAULT NULL, rotation_period interval DEFAULT '1 year',
                                        keep interval DEFAULT NULL, mask text DEFAULT 'full', description text DEFAULT NULL)
@@ -78,8 +76,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.create_key(text, text[], interval, interval, text, text) IS
     'makes a named key under one to four KMS URIs; committed at once, whatever the transaction does';
-REVOKE ALL ON FUNCTION dataprotect.create_key(text, text[], interval, interval, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.create_key(text, text[], interval, interval, text, text) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect.rotate_key(name text) RETURNS int
     LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -95,8 +91,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.rotate_key(text) IS
     'makes a new version that seals from now on; older versions go on opening; the new version''s number';
-REVOKE ALL ON FUNCTION dataprotect.rotate_key(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.rotate_key(text) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._mint_rewrap(key_family int4, uris text[]) RETURNS int4
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
@@ -119,7 +113,6 @@ BEGIN
     RETURN v_rows;
 END $$;
 COMMENT ON FUNCTION dataprotect._mint_rewrap(int4, text[]) IS 'wraps every version of a named key under the epoch of other URIs';
-REVOKE ALL ON FUNCTION dataprotect._mint_rewrap(int4, text[]) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect.rewrap_key(name text, kms_uri text[]) RETURNS int
     LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -132,8 +125,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.rewrap_key(text, text[]) IS
     'moves a named key to other KMS URIs without touching data; how many versions were wrapped anew';
-REVOKE ALL ON FUNCTION dataprotect.rewrap_key(text, text[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.rewrap_key(text, text[]) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._set_key_state(key_name text, from_state "char", to_state "char", event text, why text) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -153,23 +144,18 @@ BEGIN
     PERFORM dataprotect._event(event, key_name, jsonb_build_object('reason', why));
 END $$;
 COMMENT ON FUNCTION dataprotect._set_key_state(text, "char", "char", text, text) IS 'moves a named key from one state to another, with its event';
-REVOKE ALL ON FUNCTION dataprotect._set_key_state(text, "char", "char", text, text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect.suspend_key(name text, reason text) RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT dataprotect._set_key_state(name, 'a', 's', 'key.suspended', reason)
 $$;
 COMMENT ON FUNCTION dataprotect.suspend_key(text, text) IS 'makes every value under the key unreadable, in every session, until it is resumed';
-REVOKE ALL ON FUNCTION dataprotect.suspend_key(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.suspend_key(text, text) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect.resume_key(name text, reason text) RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT dataprotect._set_key_state(name, 's', 'a', 'key.resumed', reason)
 $$;
 COMMENT ON FUNCTION dataprotect.resume_key(text, text) IS 'makes a suspended key usable again';
-REVOKE ALL ON FUNCTION dataprotect.resume_key(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.resume_key(text, text) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect.destroy_key(name text, reason text) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -182,8 +168,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.destroy_key(text, text) IS
     'destroys every version of a suspended key, its subjects'' keys included: its values can never be opened again';
-REVOKE ALL ON FUNCTION dataprotect.destroy_key(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.destroy_key(text, text) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect.lockdown(reason text) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -195,8 +179,6 @@ BEGIN
     UPDATE dataprotect.instance SET lockdown_since = coalesce(lockdown_since, now()), lockdown_reason = lockdown.reason;
 END $$;
 COMMENT ON FUNCTION dataprotect.lockdown(text) IS 'takes every privilege on every key away until lift_lockdown()';
-REVOKE ALL ON FUNCTION dataprotect.lockdown(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.lockdown(text) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect.lift_lockdown(reason text) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -208,8 +190,6 @@ BEGIN
     UPDATE dataprotect.instance SET lockdown_since = NULL, lockdown_reason = NULL;
 END $$;
 COMMENT ON FUNCTION dataprotect.lift_lockdown(text) IS 'ends a lockdown';
-REVOKE ALL ON FUNCTION dataprotect.lift_lockdown(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.lift_lockdown(text) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect.drill(OUT key name, OUT kms_uri text, OUT ok bool, OUT detail text) RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -229,5 +209,3 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION dataprotect.drill() IS 'opens, from each of its KMS URIs, every epoch key that a key (the system''s own included) is wrapped under';
-REVOKE ALL ON FUNCTION dataprotect.drill() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.drill() TO dataprotect_admin;

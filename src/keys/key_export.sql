@@ -18,8 +18,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.export_keys() IS
     'every key that is not destroyed, wrapped under the KMS, as JSON to be kept beside the backups';
-REVOKE ALL ON FUNCTION dataprotect.export_keys() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.export_keys() TO dataprotect_admin;
 
 -- What is there already stays; what was destroyed here or there stays destroyed.
 CREATE FUNCTION dataprotect.import_keys(exported jsonb) RETURNS int
@@ -62,5 +60,3 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.import_keys(jsonb) IS
     'puts exported keys back; what exists stays, and no key of a tombstoned account comes back; how many keys came';
-REVOKE ALL ON FUNCTION dataprotect.import_keys(jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.import_keys(jsonb) TO dataprotect_admin;

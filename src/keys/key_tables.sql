@@ -38,7 +38,6 @@ BEGIN
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION dataprotect._restore_instance() IS 'row trigger: lets a restored dump replace the identity of a database without keys';
-REVOKE ALL ON FUNCTION dataprotect._restore_instance() FROM PUBLIC;
 
 CREATE TRIGGER restore_instance BEFORE INSERT ON dataprotect.instance
     FOR EACH ROW EXECUTE FUNCTION dataprotect._restore_instance();
@@ -132,7 +131,6 @@ SELECT pg_catalog.pg_extension_config_dump('dataprotect.tombstone', '');
 CREATE FUNCTION dataprotect._keys_changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'dp_keys_changed';
 COMMENT ON FUNCTION dataprotect._keys_changed() IS 'statement trigger: makes every backend forget its keys after commit';
-REVOKE ALL ON FUNCTION dataprotect._keys_changed() FROM PUBLIC;
 
 CREATE TRIGGER keys_changed AFTER UPDATE OR DELETE OR TRUNCATE ON dataprotect.instance
     FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed();

@@ -7,7 +7,6 @@ CREATE VIEW dataprotect.keys AS
            k.kms_uri, k.current_version, k.rotation_period, k.keep, k.mask, k.description, k.created_at, k.state_since, k.reason
     FROM dataprotect.key k;
 COMMENT ON VIEW dataprotect.keys IS 'the named keys';
-GRANT SELECT ON dataprotect.keys TO dataprotect_admin, dataprotect_auditor;
 
 CREATE VIEW dataprotect.key_versions AS
     SELECT coalesce(k.name, 'system') AS name, v.version,
@@ -21,4 +20,3 @@ CREATE VIEW dataprotect.key_versions AS
          LEFT JOIN dataprotect.epoch e ON e.key_id = v.epoch
          LEFT JOIN dataprotect.subject_key s ON s.key_id = v.key_id;
 COMMENT ON VIEW dataprotect.key_versions IS 'every key below the epochs: versions, subjects'' keys, the system''s own';
-GRANT SELECT ON dataprotect.key_versions TO dataprotect_admin, dataprotect_auditor;

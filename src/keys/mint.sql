@@ -4,32 +4,26 @@
 CREATE FUNCTION dataprotect._autonomous(statement text) RETURNS text
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_autonomous_sql';
 COMMENT ON FUNCTION dataprotect._autonomous(text) IS 'runs a statement in a transaction of its own, committed on return';
-REVOKE ALL ON FUNCTION dataprotect._autonomous(text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._check_kms_uri(uri text) RETURNS void
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_check_uri_sql';
 COMMENT ON FUNCTION dataprotect._check_kms_uri(text) IS 'raises an error unless the URI is well formed and allowed by dataprotect.kms_allowed';
-REVOKE ALL ON FUNCTION dataprotect._check_kms_uri(text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._epoch_create(kms_uri text[], epoch int4, OUT key_id int8, OUT wrapped bytea[])
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_epoch_create_sql';
 COMMENT ON FUNCTION dataprotect._epoch_create(text[], int4) IS 'lets the key agent make an epoch key; returns its id and its wrapped form under each URI';
-REVOKE ALL ON FUNCTION dataprotect._epoch_create(text[], int4) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._epoch_probe(epoch int8, ordinal int4) RETURNS text
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_epoch_probe_sql';
 COMMENT ON FUNCTION dataprotect._epoch_probe(int8, int4) IS 'opens an epoch key by one of its URIs (1-based); an empty text, or what went wrong';
-REVOKE ALL ON FUNCTION dataprotect._epoch_probe(int8, int4) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._wrap_new(epoch int8, purpose int2, version int4, OUT key_id int8, OUT wrapped bytea)
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_wrap_new_sql';
 COMMENT ON FUNCTION dataprotect._wrap_new(int8, int2, int4) IS 'makes a random key, wrapped under an epoch key';
-REVOKE ALL ON FUNCTION dataprotect._wrap_new(int8, int2, int4) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._rewrap(key_id int8, wrapped bytea, purpose int2, version int4, from_epoch int8, to_epoch int8) RETURNS bytea
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_rewrap_sql';
 COMMENT ON FUNCTION dataprotect._rewrap(int8, bytea, int2, int4, int8, int8) IS 'wraps a key under another epoch key, its id checked';
-REVOKE ALL ON FUNCTION dataprotect._rewrap(int8, bytea, int2, int4, int8, int8) FROM PUBLIC;
 
 --
 -- Minting: always called through _autonomous(), so that a key is committed
@@ -53,7 +47,6 @@ BEGIN
     RETURN v_epoch;
 END $$;
 COMMENT ON FUNCTION dataprotect._mint_epoch(text[]) IS 'id of the open epoch key under these URIs, made where there is none';
-REVOKE ALL ON FUNCTION dataprotect._mint_epoch(text[]) FROM PUBLIC;
 
 -- The system's own keys lie under the first epoch that a create_key() opens.
 CREATE FUNCTION dataprotect._mint_system(uris text[]) RETURNS void
@@ -70,7 +63,6 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._mint_system(text[]) IS 'makes the keys for literals, search, audit and policy where there are none';
-REVOKE ALL ON FUNCTION dataprotect._mint_system(text[]) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._mint_key(key_name name, uris text[], rotation_period interval, mask text, description text) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -84,7 +76,6 @@ BEGIN
     PERFORM dataprotect._mint_version(v_family);
 END $$;
 COMMENT ON FUNCTION dataprotect._mint_key(name, text[], interval, text, text) IS 'makes a named key and its first version';
-REVOKE ALL ON FUNCTION dataprotect._mint_key(name, text[], interval, text, text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._mint_version(key_family int4) RETURNS int4
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
@@ -104,7 +95,6 @@ BEGIN
     RETURN k.current_version + 1;
 END $$;
 COMMENT ON FUNCTION dataprotect._mint_version(int4) IS 'makes the next version of a named key and lets it seal from now on';
-REVOKE ALL ON FUNCTION dataprotect._mint_version(int4) FROM PUBLIC;
 
 -- Counts seals ahead of use; a version that is used up gets a successor.
 CREATE FUNCTION dataprotect._reserve_seals(version_key_id int8, n int4) RETURNS text
@@ -124,7 +114,6 @@ BEGIN
     RETURN 'rotated';
 END $$;
 COMMENT ON FUNCTION dataprotect._reserve_seals(int8, int4) IS 'counts seals of a key version ahead of use; "rotated" where it is used up and has a successor';
-REVOKE ALL ON FUNCTION dataprotect._reserve_seals(int8, int4) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._rotate_due() RETURNS int
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -144,7 +133,6 @@ BEGIN
     RETURN v_rotated;
 END $$;
 COMMENT ON FUNCTION dataprotect._rotate_due() IS 'gives a new version to every key whose rotation period is over; how many';
-REVOKE ALL ON FUNCTION dataprotect._rotate_due() FROM PUBLIC;
 
 -- Returns the new ids as text: the caller puts them into the shared pool.  The
 -- reference to g makes the executor call _wrap_new for each row, not once.
@@ -160,4 +148,3 @@ CREATE FUNCTION dataprotect._mint_spares(key_family int4, n int4) RETURNS text
     SELECT string_agg(key_id::text, ',') FROM minted
 $$;
 COMMENT ON FUNCTION dataprotect._mint_spares(int4, int4) IS 'makes subject keys ahead of need; their ids, comma-separated';
-REVOKE ALL ON FUNCTION dataprotect._mint_spares(int4, int4) FROM PUBLIC;

@@ -7,7 +7,6 @@ CREATE FUNCTION dataprotect._subject_key_ids(account_type text, subject text) RE
     WHERE s.account_type = $1 AND s.subject = $2
 $$;
 COMMENT ON FUNCTION dataprotect._subject_key_ids(text, text) IS 'ids of the keys claimed for an account';
-REVOKE ALL ON FUNCTION dataprotect._subject_key_ids(text, text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._subject_set_state(account_type text, subject text, from_states "char"[], to_state "char", why text, event text) RETURNS int
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -24,13 +23,11 @@ BEGIN
     RETURN v_rows;
 END $$;
 COMMENT ON FUNCTION dataprotect._subject_set_state(text, text, "char"[], "char", text, text) IS 'moves an account''s keys to another state; how many moved';
-REVOKE ALL ON FUNCTION dataprotect._subject_set_state(text, text, "char"[], "char", text, text) FROM PUBLIC;
 
 -- Waits for claims of the account's keys under way, and holds new ones back.
 CREATE FUNCTION dataprotect._subject_lock(account_type text, subject text) RETURNS void
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_subject_lock_sql';
 COMMENT ON FUNCTION dataprotect._subject_lock(text, text) IS 'excludes claims of an account''s keys until the end of the transaction';
-REVOKE ALL ON FUNCTION dataprotect._subject_lock(text, text) FROM PUBLIC;
 
 -- The lock first: a claim under way is waited for, and a later one finds the account closed.
 CREATE FUNCTION dataprotect._subject_suspend(account_type text, subject text, reason text) RETURNS int
@@ -41,7 +38,6 @@ BEGIN
     RETURN dataprotect._subject_set_state($1, $2, '{a,p}', 's', $3, 'subject.suspended');
 END $$;
 COMMENT ON FUNCTION dataprotect._subject_suspend(text, text, text) IS 'makes an account''s values unreadable until resumed, and claims no key for it; how many keys';
-REVOKE ALL ON FUNCTION dataprotect._subject_suspend(text, text, text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._subject_resume(account_type text, subject text, reason text) RETURNS int
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -51,7 +47,6 @@ BEGIN
     RETURN dataprotect._subject_set_state($1, $2, '{s}', 'a', $3, 'subject.resumed');
 END $$;
 COMMENT ON FUNCTION dataprotect._subject_resume(text, text, text) IS 'makes a suspended account''s values readable again; how many keys';
-REVOKE ALL ON FUNCTION dataprotect._subject_resume(text, text, text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._subject_destroy(account_type text, subject text, reason text) RETURNS int
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -62,4 +57,3 @@ BEGIN
     RETURN dataprotect._subject_set_state($1, $2, '{a,p,r,s}', 'd', $3, 'subject.destroyed');
 END $$;
 COMMENT ON FUNCTION dataprotect._subject_destroy(text, text, text) IS 'destroys an account''s keys and forbids minting for it again; how many keys';
-REVOKE ALL ON FUNCTION dataprotect._subject_destroy(text, text, text) FROM PUBLIC;

@@ -7,15 +7,11 @@ RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'dp_kms_status';
 COMMENT ON FUNCTION dataprotect._kms_status() IS 'calls, failures and circuit of each KMS URI since the server started';
-REVOKE ALL ON FUNCTION dataprotect._kms_status() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._kms_status() TO dataprotect_admin, dataprotect_auditor;
 
 CREATE VIEW dataprotect.kms_status AS
 	SELECT kms_uri, provider, calls, failures, last_success, last_failure, last_error, circuit
 	FROM dataprotect._kms_status();
 COMMENT ON VIEW dataprotect.kms_status IS 'health of each KMS key that the key agent was asked to use since the server started, all databases together';
-REVOKE ALL ON dataprotect.kms_status FROM PUBLIC;
-GRANT SELECT ON dataprotect.kms_status TO dataprotect_admin, dataprotect_auditor;
 
 -- Whether one KMS URI opens a wrapped epoch key now; the key goes nowhere.
 CREATE FUNCTION dataprotect._kms_drill(
@@ -25,4 +21,3 @@ RETURNS record
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'dp_kms_drill_sql';
 COMMENT ON FUNCTION dataprotect._kms_drill(uuid, bigint, integer, text, bytea) IS 'asks one KMS URI to open a wrapped epoch key and says whether it did';
-REVOKE ALL ON FUNCTION dataprotect._kms_drill(uuid, bigint, integer, text, bytea) FROM PUBLIC;

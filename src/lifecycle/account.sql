@@ -25,8 +25,6 @@ CREATE TABLE dataprotect.account_rule (
     PRIMARY KEY (account_type, rel, columns)
 );
 COMMENT ON TABLE dataprotect.account_rule IS 'annotations of account types; see dataprotect.annotate_account()';
-REVOKE ALL ON dataprotect.account_type, dataprotect.account_rule FROM PUBLIC;
-GRANT SELECT ON dataprotect.account_type, dataprotect.account_rule TO dataprotect_admin, dataprotect_auditor;
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.account_type', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.account_rule', '');
 
@@ -46,7 +44,6 @@ BEGIN
     RETURN found_type;
 END $$;
 COMMENT ON FUNCTION dataprotect._find_account_type(text) IS 'the account type of that name, or an error';
-REVOKE ALL ON FUNCTION dataprotect._find_account_type(text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._check_columns(rel regclass, columns name[]) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -67,7 +64,6 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._check_columns(regclass, name[]) IS 'error where a table lacks one of these columns';
-REVOKE ALL ON FUNCTION dataprotect._check_columns(regclass, name[]) FROM PUBLIC;
 
 -- Type in which an account id is compared; error where it cannot be one.
 CREATE FUNCTION dataprotect._id_type(rel regclass, id_column name) RETURNS text
@@ -93,7 +89,6 @@ BEGIN
     RETURN format('pg_catalog.%I', id_type);
 END $$;
 COMMENT ON FUNCTION dataprotect._id_type(regclass, name) IS 'type in which an account id is compared';
-REVOKE ALL ON FUNCTION dataprotect._id_type(regclass, name) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._do_create_account_type(name text, root regclass, id_column name,
         grace interval, deadline interval) RETURNS void
@@ -131,7 +126,6 @@ BEGIN
         'root', root::text, 'id_column', id_column, 'grace', grace, 'deadline', deadline));
 END $$;
 COMMENT ON FUNCTION dataprotect._do_create_account_type(text, regclass, name, interval, interval) IS 'body of dataprotect.create_account_type(); see definer.c';
-REVOKE ALL ON FUNCTION dataprotect._do_create_account_type(text, regclass, name, interval, interval) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect.create_account_type(name text, root regclass, id_column name,
         grace interval = '30 days', deadline interval = '90 days') RETURNS void
@@ -139,8 +133,6 @@ CREATE FUNCTION dataprotect.create_account_type(name text, root regclass, id_col
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.create_account_type(text, regclass, name, interval, interval) IS
     'say which table''s rows are accounts, how long a deletion can be taken back and when it must be done';
-REVOKE ALL ON FUNCTION dataprotect.create_account_type(text, regclass, name, interval, interval) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.create_account_type(text, regclass, name, interval, interval) TO dataprotect_admin;
 
 -- Foreign keys that lead away from a table, those of partitions counted for the
 -- partitioned table.
@@ -158,7 +150,6 @@ AS $$
      WHERE r.child = dataprotect._top($1);
 $$;
 COMMENT ON FUNCTION dataprotect._referenced_by(regclass) IS 'foreign keys that lead away from a table';
-REVOKE ALL ON FUNCTION dataprotect._referenced_by(regclass) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._do_annotate_account(name text, rel regclass, columns name[], action text,
         legal_basis text) RETURNS void
@@ -209,7 +200,6 @@ BEGIN
         'legal_basis', _do_annotate_account.legal_basis));
 END $$;
 COMMENT ON FUNCTION dataprotect._do_annotate_account(text, regclass, name[], text, text) IS 'body of dataprotect.annotate_account(); see definer.c';
-REVOKE ALL ON FUNCTION dataprotect._do_annotate_account(text, regclass, name[], text, text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect.annotate_account(name text, rel regclass, columns name[], action text,
         legal_basis text = NULL) RETURNS void
@@ -217,8 +207,6 @@ CREATE FUNCTION dataprotect.annotate_account(name text, rel regclass, columns na
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.annotate_account(text, regclass, name[], text, text) IS
     'say what becomes of the rows, or of the columns, that belong to an account when it is deleted';
-REVOKE ALL ON FUNCTION dataprotect.annotate_account(text, regclass, name[], text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.annotate_account(text, regclass, name[], text, text) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._account_rules(account_type text) RETURNS jsonb
     LANGUAGE sql STABLE STRICT
@@ -229,7 +217,6 @@ AS $$
       FROM dataprotect.account_rule r WHERE r.account_type = $1;
 $$;
 COMMENT ON FUNCTION dataprotect._account_rules(text) IS 'annotations of an account type';
-REVOKE ALL ON FUNCTION dataprotect._account_rules(text) FROM PUBLIC;
 
 -- What becomes of the account's own row.
 CREATE FUNCTION dataprotect._account_root_action(account dataprotect.account_type) RETURNS text
@@ -241,7 +228,6 @@ AS $$
                         AND r.columns = ARRAY[account.id_column]), 'delete');
 $$;
 COMMENT ON FUNCTION dataprotect._account_root_action(dataprotect.account_type) IS 'what becomes of an account''s own row';
-REVOKE ALL ON FUNCTION dataprotect._account_root_action(dataprotect.account_type) FROM PUBLIC;
 
 -- Condition that chooses the account's own row under alias t.
 CREATE FUNCTION dataprotect._account_own_row(account dataprotect.account_type, id text) RETURNS text
@@ -252,7 +238,6 @@ AS $$
                   dataprotect._id_type(account.root, account.id_column));
 $$;
 COMMENT ON FUNCTION dataprotect._account_own_row(dataprotect.account_type, text) IS 'condition that chooses an account''s own row';
-REVOKE ALL ON FUNCTION dataprotect._account_own_row(dataprotect.account_type, text) FROM PUBLIC;
 
 -- Paths from the root to the rows of one account.
 CREATE FUNCTION dataprotect._account_tree(account dataprotect.account_type, id text,
@@ -270,4 +255,3 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._account_tree(dataprotect.account_type, text) IS
     'foreign keys that lead to the rows of an account, parents before children';
-REVOKE ALL ON FUNCTION dataprotect._account_tree(dataprotect.account_type, text) FROM PUBLIC;

@@ -12,7 +12,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._account_row_actions(dataprotect.account_type, regclass) IS
     'what becomes of the rows of a table that belong to an account';
-REVOKE ALL ON FUNCTION dataprotect._account_row_actions(dataprotect.account_type, regclass) FROM PUBLIC;
 
 -- Rows of a table are looked for as its owner, who must be able to read the
 -- tables on the way to it; a superuser reads no table of an ordinary role.
@@ -38,7 +37,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._account_reading_problem(regclass, regclass[]) IS
     'why the owner of a table cannot look for rows in it by way of other tables, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._account_reading_problem(regclass, regclass[]) FROM PUBLIC;
 
 -- What is wrong with one edge, or NULL.
 CREATE FUNCTION dataprotect._account_edge_problem(account dataprotect.account_type, child regclass, child_columns name[],
@@ -79,8 +77,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._account_edge_problem(dataprotect.account_type, regclass, name[], regclass, text, bool, bool, name, bool, regclass[]) IS
     'why an annotated foreign key cannot be followed, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._account_edge_problem(dataprotect.account_type, regclass, name[], regclass, text, bool, bool, name, bool, regclass[])
-    FROM PUBLIC;
 
 -- What is wrong with what happens to a table's rows, or NULL.
 CREATE FUNCTION dataprotect._account_table_problem(account dataprotect.account_type, rel regclass) RETURNS text
@@ -126,7 +122,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._account_table_problem(dataprotect.account_type, regclass) IS
     'why a table''s rows cannot be dealt with as annotated, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._account_table_problem(dataprotect.account_type, regclass) FROM PUBLIC;
 
 -- Rows at the other end go where nobody else references them: whoever does is read.
 CREATE FUNCTION dataprotect._account_away_problem(rel regclass, target regclass) RETURNS text
@@ -140,7 +135,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._account_away_problem(regclass, regclass) IS
     'why rows that a table''s rows reference cannot go with them, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._account_away_problem(regclass, regclass) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._account_check(account dataprotect.account_type,
         OUT rel regclass, OUT columns name[], OUT action text, OUT problem text) RETURNS SETOF record
@@ -189,7 +183,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._account_check(dataprotect.account_type) IS
     'edges and annotations of an account type, with what is wrong about them';
-REVOKE ALL ON FUNCTION dataprotect._account_check(dataprotect.account_type) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect.check_account_type(name text,
         OUT rel regclass, OUT columns name[], OUT action text, OUT problem text) RETURNS SETOF record
@@ -202,5 +195,3 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect.check_account_type(text) IS
     'foreign keys of an account type with what was decided about them; problem is NULL where nothing is wrong';
-REVOKE ALL ON FUNCTION dataprotect.check_account_type(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.check_account_type(text) TO dataprotect_admin, dataprotect_auditor;

@@ -37,7 +37,6 @@ BEGIN
     END;
 END $$;
 COMMENT ON FUNCTION dataprotect._neutral_value(oid, int, bool) IS 'SQL text of a value that says nothing about anybody';
-REVOKE ALL ON FUNCTION dataprotect._neutral_value(oid, int, bool) FROM PUBLIC;
 
 -- Columns of a table that a person's data is taken out of, with what is written
 -- (NULL where nothing fits).  Named ones, where columns of the table were
@@ -86,7 +85,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._personal_columns(text, regclass) IS
     'columns that anonymising clears, and what it writes there';
-REVOKE ALL ON FUNCTION dataprotect._personal_columns(text, regclass) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._personal_assignments(account_type text, rel regclass) RETURNS text
     LANGUAGE sql STABLE STRICT
@@ -95,4 +93,3 @@ AS $$
     SELECT string_agg(format('%I = %s', p.col, p.value), ', ') FROM dataprotect._personal_columns($1, $2) p;
 $$;
 COMMENT ON FUNCTION dataprotect._personal_assignments(text, regclass) IS 'what anonymising writes, as text of an UPDATE';
-REVOKE ALL ON FUNCTION dataprotect._personal_assignments(text, regclass) FROM PUBLIC;

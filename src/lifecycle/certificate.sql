@@ -5,7 +5,6 @@ CREATE FUNCTION dataprotect._certificate_mac(certificate text) RETURNS text
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect._certificate_mac(text) IS
     'HMAC-SHA-256 of a certificate under the audit chain''s key, or NULL where no key was ever made';
-REVOKE ALL ON FUNCTION dataprotect._certificate_mac(text) FROM PUBLIC;
 
 -- What a deletion could not reach, one sentence an item.
 CREATE FUNCTION dataprotect._deletion_residual(request dataprotect.deletion_request) RETURNS jsonb
@@ -47,7 +46,6 @@ BEGIN
     RETURN to_jsonb(items);
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_residual(dataprotect.deletion_request) IS 'what a deletion could not reach';
-REVOKE ALL ON FUNCTION dataprotect._deletion_residual(dataprotect.deletion_request) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._deletion_certify(request dataprotect.deletion_request) RETURNS bool
     LANGUAGE plpgsql VOLATILE STRICT
@@ -90,7 +88,6 @@ BEGIN
     RETURN false;
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_certify(dataprotect.deletion_request) IS 'write the certificate of a deletion';
-REVOKE ALL ON FUNCTION dataprotect._deletion_certify(dataprotect.deletion_request) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect.deletion_certificate(request bigint) RETURNS jsonb
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -118,8 +115,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.deletion_certificate(bigint) IS
     'what a deletion erased, when, how, and what it could not reach';
-REVOKE ALL ON FUNCTION dataprotect.deletion_certificate(bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.deletion_certificate(bigint) TO dataprotect_admin, dataprotect_auditor;
 
 -- A row as JSON, written by the system's own functions alone: to_jsonb() of a
 -- type that is not built in calls a cast to json that anybody may have made.
@@ -135,7 +130,6 @@ AS $$
      WHERE a.attrelid = rel AND a.attnum > 0 AND NOT a.attisdropped;
 $$;
 COMMENT ON FUNCTION dataprotect._row_as_json(regclass, text) IS 'text of an expression that writes a row as JSON';
-REVOKE ALL ON FUNCTION dataprotect._row_as_json(regclass, text) FROM PUBLIC;
 
 -- Queries that return an account's rows, one a table.  Rows of other accounts
 -- that reference this one are not among them.
@@ -154,8 +148,6 @@ AS $$
      GROUP BY n.child;
 $$;
 COMMENT ON FUNCTION dataprotect._export_queries(text, text) IS 'queries that return an account''s rows';
-REVOKE ALL ON FUNCTION dataprotect._export_queries(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._export_queries(text, text) TO dataprotect_admin;
 
 -- With the caller's rights: tables that the caller may not read are an error,
 -- and protected values appear as the caller may see them.
@@ -178,8 +170,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.export_account(text, text) IS
     'every row of an account as JSON, as far as the caller may see it';
-REVOKE ALL ON FUNCTION dataprotect.export_account(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.export_account(text, text) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._export_event(account_type text, id text) RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER
@@ -188,5 +178,3 @@ AS $$
     SELECT dataprotect._event('account.exported', NULL, jsonb_build_object('account_type', $1, 'account_id', $2));
 $$;
 COMMENT ON FUNCTION dataprotect._export_event(text, text) IS 'record that an account was exported';
-REVOKE ALL ON FUNCTION dataprotect._export_event(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._export_event(text, text) TO dataprotect_admin;

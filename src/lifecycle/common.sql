@@ -9,15 +9,12 @@ AS $$
     SELECT greatest(now(), pg_postmaster_start_time());
 $$;
 COMMENT ON FUNCTION dataprotect._now() IS 'the time that deadlines are compared with';
-REVOKE ALL ON FUNCTION dataprotect._now() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._now() TO dataprotect_admin, dataprotect_auditor;
 
 CREATE FUNCTION dataprotect._canonical_predicate(rel regclass, predicate text) RETURNS text
     AS 'MODULE_PATHNAME', 'dp_lifecycle_canonical_predicate'
     LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect._canonical_predicate(regclass, text) IS
     'a condition over one row as PostgreSQL itself writes it, or an error that says what is wrong with it';
-REVOKE ALL ON FUNCTION dataprotect._canonical_predicate(regclass, text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._age_expression(rel regclass, col name,
         OUT base regclass, OUT expression text, OUT type regtype, OUT condition text) RETURNS record
@@ -25,22 +22,18 @@ CREATE FUNCTION dataprotect._age_expression(rel regclass, col name,
     LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect._age_expression(regclass, name) IS
     'where the age of a row is found: table, expression, type, and the condition of the view it was named through';
-REVOKE ALL ON FUNCTION dataprotect._age_expression(regclass, name) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._partition_upper(rel regclass) RETURNS text
     AS 'MODULE_PATHNAME', 'dp_lifecycle_partition_upper'
     LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION dataprotect._partition_upper(regclass) IS
     'exclusive upper bound of a range partition, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._partition_upper(regclass) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._wake_maintenance() RETURNS void
     AS 'MODULE_PATHNAME', 'dp_lifecycle_wake'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect._wake_maintenance() IS
     'let the worker look for due retention and deletions once this transaction has committed';
-REVOKE ALL ON FUNCTION dataprotect._wake_maintenance() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._wake_maintenance() TO dataprotect_admin;
 
 -- The topmost partitioned table above a relation, or the relation itself.
 CREATE FUNCTION dataprotect._top(rel regclass) RETURNS regclass
@@ -50,7 +43,6 @@ AS $$
     SELECT coalesce(pg_catalog.pg_partition_root(rel), rel);
 $$;
 COMMENT ON FUNCTION dataprotect._top(regclass) IS 'the table that a partition belongs to in the end';
-REVOKE ALL ON FUNCTION dataprotect._top(regclass) FROM PUBLIC;
 
 -- A relation with everything below it, partitions and inheritance children.
 CREATE FUNCTION dataprotect._below(rel regclass) RETURNS SETOF regclass
@@ -64,7 +56,6 @@ AS $$
     SELECT tree.oid::pg_catalog.regclass FROM tree;
 $$;
 COMMENT ON FUNCTION dataprotect._below(regclass) IS 'a table with its partitions and inheritance children';
-REVOKE ALL ON FUNCTION dataprotect._below(regclass) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._leaves(rel regclass) RETURNS SETOF regclass
     LANGUAGE sql STABLE STRICT
@@ -74,7 +65,6 @@ AS $$
      WHERE c.relkind = 'r' ORDER BY c.relname, c.oid;
 $$;
 COMMENT ON FUNCTION dataprotect._leaves(regclass) IS 'the tables below a table that store rows';
-REVOKE ALL ON FUNCTION dataprotect._leaves(regclass) FROM PUBLIC;
 
 -- Foreign keys that reference a table, one row an edge.  Keys of single
 -- partitions count for the whole partitioned table, on either side: the rows of
@@ -88,7 +78,6 @@ CREATE FUNCTION dataprotect._binary_coercible(source oid, target oid) RETURNS bo
     LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION dataprotect._binary_coercible(oid, oid) IS
     'whether a value of one type is one of another as it is, without a function';
-REVOKE ALL ON FUNCTION dataprotect._binary_coercible(oid, oid) FROM PUBLIC;
 
 -- By name and not by format_type(): "character" would cut the value.
 CREATE FUNCTION dataprotect._operand_cast(type oid) RETURNS text
@@ -100,7 +89,6 @@ AS $$
       FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = type;
 $$;
 COMMENT ON FUNCTION dataprotect._operand_cast(oid) IS 'text that makes a column an operand of that type';
-REVOKE ALL ON FUNCTION dataprotect._operand_cast(oid) FROM PUBLIC;
 
 -- An operator's comparison of the columns %1$s and %2$s, each as the operator's
 -- own type: no other operator of that name fits as well.
@@ -114,7 +102,6 @@ AS $$
       FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace WHERE o.oid = op;
 $$;
 COMMENT ON FUNCTION dataprotect._operator_template(oid) IS 'format string of a comparison by exactly this operator';
-REVOKE ALL ON FUNCTION dataprotect._operator_template(oid) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._referencing(rel regclass,
         OUT child regclass, OUT child_columns name[], OUT parent_columns name[], OUT operators text[],
@@ -149,7 +136,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._referencing(regclass) IS
     'foreign keys that reference a table, those of partitions counted for the partitioned table';
-REVOKE ALL ON FUNCTION dataprotect._referencing(regclass) FROM PUBLIC;
 
 -- 'parent.pk = child.fk' under two aliases, with the foreign key's own operators.
 CREATE FUNCTION dataprotect._join_condition(parent_alias text, parent_columns name[], child_alias text,
@@ -163,7 +149,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._join_condition(text, name[], text, name[], text[]) IS
     'join condition of a foreign key';
-REVOKE ALL ON FUNCTION dataprotect._join_condition(text, name[], text, name[], text[]) FROM PUBLIC;
 
 -- A table that carries the foreign key without an index that finds its rows.
 CREATE FUNCTION dataprotect._unindexed(child regclass, child_columns name[]) RETURNS regclass
@@ -184,13 +169,11 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._unindexed(regclass, name[]) IS
     'a table whose foreign key over these columns no index supports, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._unindexed(regclass, name[]) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._bears(type oid) RETURNS bool
     AS 'MODULE_PATHNAME', 'dp_lifecycle_bears'
     LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION dataprotect._bears(oid) IS 'whether values of a type contain encrypted values, at any depth';
-REVOKE ALL ON FUNCTION dataprotect._bears(oid) FROM PUBLIC;
 
 -- A column that carries encrypted values otherwise than as they are (in arrays,
 -- composites, domains): they cannot be sealed for an account.
@@ -205,7 +188,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._unbindable(regclass) IS
     'a column whose encrypted values cannot be sealed for an account, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._unbindable(regclass) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._undomained(type oid) RETURNS oid
     LANGUAGE sql STABLE STRICT
@@ -219,7 +201,6 @@ AS $$
     SELECT u.oid FROM under u WHERE u.typtype <> 'd';
 $$;
 COMMENT ON FUNCTION dataprotect._undomained(oid) IS 'the type below a domain, or the type itself';
-REVOKE ALL ON FUNCTION dataprotect._undomained(oid) FROM PUBLIC;
 
 -- Columns of an encrypted type, or of a domain over one.
 CREATE FUNCTION dataprotect._protected_attributes(rel regclass) RETURNS SETOF name
@@ -234,7 +215,6 @@ AS $$
      ORDER BY a.attnum;
 $$;
 COMMENT ON FUNCTION dataprotect._protected_attributes(regclass) IS 'columns of a table that are of an encrypted type';
-REVOKE ALL ON FUNCTION dataprotect._protected_attributes(regclass) FROM PUBLIC;
 
 -- The foreign keys that lead to rows of a table, one row a path.  A node comes
 -- before the nodes below it, so that the reverse order is one in which RESTRICT
@@ -298,4 +278,3 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._fk_tree(regclass, text, text, text, text, regclass[], jsonb, text[]) IS
     'paths of foreign keys that lead to rows of a table';
-REVOKE ALL ON FUNCTION dataprotect._fk_tree(regclass, text, text, text, text, regclass[], jsonb, text[]) FROM PUBLIC;

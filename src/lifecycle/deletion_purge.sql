@@ -19,7 +19,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._account_nodes(dataprotect.account_type, text) IS
     'an account''s own row and the foreign keys that lead to its other rows';
-REVOKE ALL ON FUNCTION dataprotect._account_nodes(dataprotect.account_type, text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._locked_tids(leaf regclass, alias text, condition text, max_rows int) RETURNS tid[]
     LANGUAGE plpgsql VOLATILE
@@ -31,7 +30,6 @@ BEGIN
         alias, leaf, condition, ' LIMIT ' || max_rows));
 END $$;
 COMMENT ON FUNCTION dataprotect._locked_tids(regclass, text, text, int) IS 'rows of a table that satisfy a condition, locked';
-REVOKE ALL ON FUNCTION dataprotect._locked_tids(regclass, text, text, int) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._rows_held(leaf regclass, tids tid[]) RETURNS bool
     LANGUAGE plpgsql VOLATILE
@@ -47,7 +45,6 @@ BEGIN
         'WHERE t.ctid OPERATOR(pg_catalog.=) ANY ($1) AND (%s))', leaf, held), tids)::bool;
 END $$;
 COMMENT ON FUNCTION dataprotect._rows_held(regclass, tid[]) IS 'whether one of these rows is under a legal hold';
-REVOKE ALL ON FUNCTION dataprotect._rows_held(regclass, tid[]) FROM PUBLIC;
 
 -- Table in which a legal hold covers a row of the account that would be removed
 -- or changed, or NULL.
@@ -90,7 +87,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._account_held(dataprotect.account_type, text) IS
     'a table in which a legal hold covers a row of an account, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._account_held(dataprotect.account_type, text) FROM PUBLIC;
 
 -- Annotated foreign keys that lead away from a table of the account to rows that
 -- go, or are anonymised, with it.
@@ -109,7 +105,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._account_away(dataprotect.account_type, regclass) IS
     'annotated foreign keys that lead away from a table of an account';
-REVOKE ALL ON FUNCTION dataprotect._account_away(dataprotect.account_type, regclass) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._deletion_count(request bigint, leaf regclass, action text, rows bigint) RETURNS void
     LANGUAGE sql VOLATILE
@@ -123,7 +118,6 @@ AS $$
     UPDATE dataprotect.deletion_request r SET purge_xid = pg_current_xact_id() WHERE r.id = $1 AND $4 > 0;
 $$;
 COMMENT ON FUNCTION dataprotect._deletion_count(bigint, regclass, text, bigint) IS 'count rows that a deletion dealt with';
-REVOKE ALL ON FUNCTION dataprotect._deletion_count(bigint, regclass, text, bigint) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._deletion_change(request bigint, leaf regclass, tids tid[], assignments text, action text)
     RETURNS void
@@ -145,7 +139,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_change(bigint, regclass, tid[], text, text) IS
     'delete or change rows of an account and count them';
-REVOKE ALL ON FUNCTION dataprotect._deletion_change(bigint, regclass, tid[], text, text) FROM PUBLIC;
 
 -- Rows that the given rows reference and nothing else does, by table: they are
 -- looked for before the given rows go and dealt with after.
@@ -183,7 +176,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_orphans(dataprotect.account_type, bigint, regclass, regclass, tid[]) IS
     'rows that only these rows reference';
-REVOKE ALL ON FUNCTION dataprotect._deletion_orphans(dataprotect.account_type, bigint, regclass, regclass, tid[]) FROM PUBLIC;
 
 -- Deal with rows of one table and with what only they referenced.
 CREATE FUNCTION dataprotect._deletion_rows(account dataprotect.account_type, request bigint, rel regclass, leaf regclass,
@@ -213,8 +205,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_rows(dataprotect.account_type, bigint, regclass, regclass, tid[], text, text) IS
     'deal with rows of one table of an account';
-REVOKE ALL ON FUNCTION dataprotect._deletion_rows(dataprotect.account_type, bigint, regclass, regclass, tid[], text, text)
-    FROM PUBLIC;
 
 -- Phase 0: what is personal in rows that stay.  One transaction: it is not
 -- repeated, because nothing tells afterwards which rows are done.
@@ -244,7 +234,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_clear_columns(dataprotect.account_type, bigint, text) IS
     'clear what is personal in rows of an account that stay';
-REVOKE ALL ON FUNCTION dataprotect._deletion_clear_columns(dataprotect.account_type, bigint, text) FROM PUBLIC;
 
 -- Phases 1 and 2: remove or cut off rows, the farthest first; at most max_rows.
 -- True where there may be more.
@@ -285,4 +274,3 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_remove_rows(dataprotect.account_type, bigint, text, bool, int) IS
     'remove or cut off the next rows of an account';
-REVOKE ALL ON FUNCTION dataprotect._deletion_remove_rows(dataprotect.account_type, bigint, text, bool, int) FROM PUBLIC;

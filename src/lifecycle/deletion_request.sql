@@ -49,7 +49,6 @@ CREATE TABLE dataprotect.deletion_scrub (
 );
 COMMENT ON TABLE dataprotect.deletion_scrub IS 'tables that are vacuumed and re-indexed for a deletion';
 
-REVOKE ALL ON dataprotect.deletion_request, dataprotect.deletion_work, dataprotect.deletion_scrub FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.deletion_request', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.deletion_request_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.deletion_work', '');
@@ -62,8 +61,6 @@ CREATE VIEW dataprotect.deletion_requests AS
                AS overdue
       FROM dataprotect.deletion_request;
 COMMENT ON VIEW dataprotect.deletion_requests IS 'requests to delete an account and how far they are';
-REVOKE ALL ON dataprotect.deletion_requests FROM PUBLIC;
-GRANT SELECT ON dataprotect.deletion_requests TO dataprotect_admin, dataprotect_auditor;
 
 -- The id of an account as its row spells it, or an error where there is none.
 CREATE FUNCTION dataprotect._account_id(account dataprotect.account_type, id text) RETURNS text
@@ -88,7 +85,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._account_id(dataprotect.account_type, text) IS
     'the id of an account as its row spells it';
-REVOKE ALL ON FUNCTION dataprotect._account_id(dataprotect.account_type, text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._lock_deletion_request(request bigint) RETURNS dataprotect.deletion_request
     LANGUAGE plpgsql VOLATILE
@@ -105,7 +101,6 @@ BEGIN
     RETURN found_request;
 END $$;
 COMMENT ON FUNCTION dataprotect._lock_deletion_request(bigint) IS 'a deletion request, its row locked, or an error';
-REVOKE ALL ON FUNCTION dataprotect._lock_deletion_request(bigint) FROM PUBLIC;
 
 -- Every change of state is an event; so is a new reason for standing still.
 CREATE FUNCTION dataprotect._deletion_note(request bigint, state text, detail text) RETURNS void
@@ -127,7 +122,6 @@ BEGIN
         'detail', _deletion_note.detail));
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_note(bigint, text, text) IS 'write a request''s state down';
-REVOKE ALL ON FUNCTION dataprotect._deletion_note(bigint, text, text) FROM PUBLIC;
 
 -- The first thing that stands in the way of deleting such an account, or NULL.
 CREATE FUNCTION dataprotect._account_obstacle(account dataprotect.account_type) RETURNS text
@@ -140,7 +134,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._account_obstacle(dataprotect.account_type) IS
     'the first problem of an account type, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._account_obstacle(dataprotect.account_type) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect.request_deletion(account_type text, id text, reason text = NULL) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -178,8 +171,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.request_deletion(text, text, text) IS
     'ask for the deletion of an account: unreadable at once, gone after the grace period';
-REVOKE ALL ON FUNCTION dataprotect.request_deletion(text, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.request_deletion(text, text, text) TO dataprotect_admin;
 
 -- Take a request back while nothing is removed yet.
 CREATE FUNCTION dataprotect._deletion_withdraw(request bigint, state text, reason text) RETURNS void
@@ -202,7 +193,6 @@ BEGIN
                                         format('deletion request %s %s', request, _deletion_withdraw.state));
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_withdraw(bigint, text, text) IS 'end a request that has removed nothing yet';
-REVOKE ALL ON FUNCTION dataprotect._deletion_withdraw(bigint, text, text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect.cancel_deletion(request bigint, reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -214,8 +204,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.cancel_deletion(bigint, text) IS
     'take a deletion back while its grace period lasts; the account is readable again';
-REVOKE ALL ON FUNCTION dataprotect.cancel_deletion(bigint, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.cancel_deletion(bigint, text) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect.retain_account(account_type text, id text, reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -246,5 +234,3 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.retain_account(text, text, text) IS
     'write down that an account''s owner keeps it; it can be deleted at any time later';
-REVOKE ALL ON FUNCTION dataprotect.retain_account(text, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.retain_account(text, text, text) TO dataprotect_admin;

@@ -11,21 +11,18 @@ CREATE FUNCTION dataprotect._pages_with_keys(rel regclass, key_ids int8[]) RETUR
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect._pages_with_keys(regclass, int8[]) IS
     'pages of a table, its TOAST table and their indexes on which an envelope under one of these keys is left';
-REVOKE ALL ON FUNCTION dataprotect._pages_with_keys(regclass, int8[]) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._clear_key_pages(key_ids int8[]) RETURNS bigint
     AS 'MODULE_PATHNAME', 'dp_lifecycle_clear_key_pages'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect._clear_key_pages(int8[]) IS
     'overwrite what removed rows left in the key table''s pages; row versions that still have one of these keys';
-REVOKE ALL ON FUNCTION dataprotect._clear_key_pages(int8[]) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._column_values_with_keys(rel regclass, attnum int2, key_ids int8[]) RETURNS bigint
     AS 'MODULE_PATHNAME', 'dp_lifecycle_column_values_with_keys'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect._column_values_with_keys(regclass, int2, int8[]) IS
     'values of a column that contain an envelope under one of these keys, read without a query';
-REVOKE ALL ON FUNCTION dataprotect._column_values_with_keys(regclass, int2, int8[]) FROM PUBLIC;
 
 -- True where something may be done for a request now.
 CREATE FUNCTION dataprotect._deletions_due() RETURNS text[]
@@ -37,7 +34,6 @@ AS $$
         OR r.state IN ('held', 'purging', 'purged', 'shredded', 'verified');
 $$;
 COMMENT ON FUNCTION dataprotect._deletions_due() IS 'deletion requests for which something may be done now';
-REVOKE ALL ON FUNCTION dataprotect._deletions_due() FROM PUBLIC;
 
 -- What may still see rows that a transaction removed, in words, or NULL.
 CREATE FUNCTION dataprotect._sees_before(xid xid8) RETURNS text
@@ -54,7 +50,6 @@ AS $$
         CASE WHEN xid >= pg_snapshot_xmin(pg_current_snapshot()) THEN 'a transaction' END);
 $$;
 COMMENT ON FUNCTION dataprotect._sees_before(xid8) IS 'what may still see rows that a transaction removed, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._sees_before(xid8) FROM PUBLIC;
 
 -- Tables whose old row versions are to be cleared now: no transaction that could
 -- still see them is left.
@@ -69,7 +64,6 @@ AS $$
      WHERE s.scrubbed_at IS NULL AND dataprotect._sees_before(r.purge_xid) IS NULL;
 $$;
 COMMENT ON FUNCTION dataprotect._scrubs_due() IS 'tables to vacuum and re-index for deletions now';
-REVOKE ALL ON FUNCTION dataprotect._scrubs_due() FROM PUBLIC;
 
 -- Statements that clear one table, for the worker to run at the top level.  What
 -- a killed REINDEX left behind still contains the old entries.
@@ -88,7 +82,6 @@ AS $$
         || format('SELECT dataprotect._scrub_done(%s)', $1);
 $$;
 COMMENT ON FUNCTION dataprotect._scrub_statements(oid) IS 'what clears old versions of a table''s rows and index entries';
-REVOKE ALL ON FUNCTION dataprotect._scrub_statements(oid) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._scrub_done(rel oid) RETURNS void
     LANGUAGE sql VOLATILE
@@ -99,7 +92,6 @@ AS $$
        AND s.request IN (SELECT r.id FROM dataprotect.deletion_request r WHERE r.state = 'purged');
 $$;
 COMMENT ON FUNCTION dataprotect._scrub_done(oid) IS 'write down that a table was cleared';
-REVOKE ALL ON FUNCTION dataprotect._scrub_done(oid) FROM PUBLIC;
 
 -- Everywhere that a protected value can be: the number of values under these
 -- keys, by column.  Opens nothing.
@@ -129,7 +121,6 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION dataprotect._values_with_keys(int8[]) IS 'protected values that are sealed under one of these keys, by column';
-REVOKE ALL ON FUNCTION dataprotect._values_with_keys(int8[]) FROM PUBLIC;
 
 -- What of an account is still there, in words, or NULL.  The ids that reference
 -- its row are compared as well where no foreign key does it (a partition
@@ -161,7 +152,6 @@ BEGIN
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION dataprotect._account_remains(dataprotect.account_type, text) IS 'what is left of an account''s rows, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._account_remains(dataprotect.account_type, text) FROM PUBLIC;
 
 -- requested, held: begin to purge, unless something forbids it.
 CREATE FUNCTION dataprotect._deletion_start(account dataprotect.account_type, request dataprotect.deletion_request)
@@ -194,7 +184,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_start(dataprotect.account_type, dataprotect.deletion_request) IS
     'begin to purge an account, unless something forbids it';
-REVOKE ALL ON FUNCTION dataprotect._deletion_start(dataprotect.account_type, dataprotect.deletion_request) FROM PUBLIC;
 
 -- purging: the next rows.
 CREATE FUNCTION dataprotect._deletion_purge(account dataprotect.account_type, request dataprotect.deletion_request)
@@ -230,7 +219,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_purge(dataprotect.account_type, dataprotect.deletion_request) IS
     'remove the next rows of an account';
-REVOKE ALL ON FUNCTION dataprotect._deletion_purge(dataprotect.account_type, dataprotect.deletion_request) FROM PUBLIC;
 
 -- purged: once every table is cleared, destroy the keys.
 CREATE FUNCTION dataprotect._deletion_destroy(request dataprotect.deletion_request) RETURNS bool
@@ -283,7 +271,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_destroy(dataprotect.deletion_request) IS
     'destroy an account''s keys once nothing under them is left';
-REVOKE ALL ON FUNCTION dataprotect._deletion_destroy(dataprotect.deletion_request) FROM PUBLIC;
 
 -- True once the destroyed keys, wrapped as they are, are in no row version of the
 -- key table any more; otherwise the request says what keeps them there.
@@ -307,7 +294,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_keys_cleared(dataprotect.deletion_request) IS
     'whether the destroyed keys are gone from the key table''s pages';
-REVOKE ALL ON FUNCTION dataprotect._deletion_keys_cleared(dataprotect.deletion_request) FROM PUBLIC;
 
 -- Scan every table again.
 CREATE FUNCTION dataprotect._deletion_verify(request dataprotect.deletion_request) RETURNS bool
@@ -346,7 +332,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_verify(dataprotect.deletion_request) IS
     'see whether anything of an account is left anywhere';
-REVOKE ALL ON FUNCTION dataprotect._deletion_verify(dataprotect.deletion_request) FROM PUBLIC;
 
 -- One step of one request; true where the next can follow at once.  Holds are
 -- locked first: one that is placed from now on waits for this step.
@@ -370,7 +355,6 @@ BEGIN
         ELSE false END;
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_step(bigint) IS 'bring a deletion one step further';
-REVOKE ALL ON FUNCTION dataprotect._deletion_step(bigint) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._deletion_failed(id bigint, failure text) RETURNS void
     LANGUAGE sql VOLATILE STRICT
@@ -380,12 +364,9 @@ AS $$
       FROM dataprotect.deletion_request r WHERE r.id = $1;
 $$;
 COMMENT ON FUNCTION dataprotect._deletion_failed(bigint, text) IS 'write down that a step of a deletion failed';
-REVOKE ALL ON FUNCTION dataprotect._deletion_failed(bigint, text) FROM PUBLIC;
 
 CREATE PROCEDURE dataprotect.run_deletions()
     AS 'MODULE_PATHNAME', 'dp_lifecycle_run_deletions'
     LANGUAGE C;
 COMMENT ON PROCEDURE dataprotect.run_deletions() IS
     'bring every deletion that is due as far as it goes, in batches with a commit each';
-REVOKE ALL ON PROCEDURE dataprotect.run_deletions() FROM PUBLIC;
-GRANT EXECUTE ON PROCEDURE dataprotect.run_deletions() TO dataprotect_admin;

@@ -13,7 +13,6 @@ CREATE TABLE dataprotect.hold (
     release_reason text
 );
 COMMENT ON TABLE dataprotect.hold IS 'legal holds; see dataprotect.place_hold()';
-REVOKE ALL ON dataprotect.hold FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.hold', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.hold_id_seq', '');
 
@@ -22,8 +21,6 @@ CREATE VIEW dataprotect.holds AS
            released_at IS NULL AND (until IS NULL OR until > dataprotect._now()) AS active
       FROM dataprotect.hold;
 COMMENT ON VIEW dataprotect.holds IS 'legal holds, also those that ended';
-REVOKE ALL ON dataprotect.holds FROM PUBLIC;
-GRANT SELECT ON dataprotect.holds TO dataprotect_admin, dataprotect_auditor;
 
 -- Holds are read under a SHARE lock by whoever is about to remove rows, and
 -- placing one needs ROW EXCLUSIVE: a hold takes effect between two batches, and
@@ -62,15 +59,12 @@ BEGIN
     RETURN hold_id;
 END $$;
 COMMENT ON FUNCTION dataprotect._do_place_hold(regclass, text, text, timestamptz) IS 'body of dataprotect.place_hold(); see definer.c';
-REVOKE ALL ON FUNCTION dataprotect._do_place_hold(regclass, text, text, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect.place_hold(rel regclass, predicate text, reason text, until timestamptz = NULL) RETURNS bigint
     AS 'MODULE_PATHNAME', 'dp_definer_enter'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.place_hold(regclass, text, text, timestamptz) IS
     'keep the rows that satisfy a condition from retention and deletion';
-REVOKE ALL ON FUNCTION dataprotect.place_hold(regclass, text, text, timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.place_hold(regclass, text, text, timestamptz) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._do_release_hold(id bigint, reason text) RETURNS void
     LANGUAGE plpgsql VOLATILE
@@ -104,14 +98,11 @@ BEGIN
     PERFORM dataprotect._wake_maintenance();
 END $$;
 COMMENT ON FUNCTION dataprotect._do_release_hold(bigint, text) IS 'body of dataprotect.release_hold(); see definer.c';
-REVOKE ALL ON FUNCTION dataprotect._do_release_hold(bigint, text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect.release_hold(id bigint, reason text) RETURNS void
     AS 'MODULE_PATHNAME', 'dp_definer_enter'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.release_hold(bigint, text) IS 'end a legal hold';
-REVOKE ALL ON FUNCTION dataprotect.release_hold(bigint, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.release_hold(bigint, text) TO dataprotect_admin;
 
 -- Condition under which a row of rel (alias given) is held, or NULL where
 -- nothing holds any.  A hold covers the partitions below its table; seen from
@@ -132,4 +123,3 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._held_condition(regclass, text) IS
     'condition under which a row is under a legal hold, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._held_condition(regclass, text) FROM PUBLIC;

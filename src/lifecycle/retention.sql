@@ -43,7 +43,6 @@ CREATE TABLE dataprotect.retention_run (
 CREATE INDEX retention_run_policy_idx ON dataprotect.retention_run (policy, id);
 COMMENT ON TABLE dataprotect.retention_run IS 'runs of retention policies, written before the work begins';
 
-REVOKE ALL ON dataprotect.retention_policy, dataprotect.retention_child, dataprotect.retention_run FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_policy', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_policy_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.retention_child', '');
@@ -65,7 +64,6 @@ BEGIN
     RETURN policy;
 END $$;
 COMMENT ON FUNCTION dataprotect._find_retention_policy(text) IS 'the policy of that name, or an error';
-REVOKE ALL ON FUNCTION dataprotect._find_retention_policy(text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._retention_rules(policy int) RETURNS jsonb
     LANGUAGE sql STABLE STRICT
@@ -75,7 +73,6 @@ AS $$
       FROM dataprotect.retention_child c WHERE c.policy = $1;
 $$;
 COMMENT ON FUNCTION dataprotect._retention_rules(int) IS 'rules of a policy for referencing tables';
-REVOKE ALL ON FUNCTION dataprotect._retention_rules(int) FROM PUBLIC;
 
 -- Condition for rows older than a moment.
 CREATE FUNCTION dataprotect._older_than(policy dataprotect.retention_policy, cutoff timestamptz) RETURNS text
@@ -93,7 +90,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._older_than(dataprotect.retention_policy, timestamptz) IS
     'condition for rows that a policy considers older than a moment';
-REVOKE ALL ON FUNCTION dataprotect._older_than(dataprotect.retention_policy, timestamptz) FROM PUBLIC;
 
 -- What the actions nullify and anonymise write, and how they know a row that
 -- they have been at: "col = value, .." and a condition that is true of a row
@@ -169,7 +165,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_change(dataprotect.retention_policy) IS
     'what nullify and anonymise write, and the condition of rows still to be done';
-REVOKE ALL ON FUNCTION dataprotect._retention_change(dataprotect.retention_policy) FROM PUBLIC;
 
 -- Condition that spares a due row (alias given): holds on it and on whatever
 -- would go with it, and rows that still reference it.  Never NULL.
@@ -202,7 +197,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_spared(dataprotect.retention_policy, regclass, text) IS
     'condition under which a policy must leave a row alone';
-REVOKE ALL ON FUNCTION dataprotect._retention_spared(dataprotect.retention_policy, regclass, text) FROM PUBLIC;
 
 -- Condition for the rows that a policy acts on, spared ones left out.
 CREATE FUNCTION dataprotect._retention_due_condition(policy dataprotect.retention_policy, rel regclass, alias text,
@@ -218,8 +212,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._retention_due_condition(dataprotect.retention_policy, regclass, text, timestamptz) IS
     'condition for the rows that a policy acts on';
-REVOKE ALL ON FUNCTION dataprotect._retention_due_condition(dataprotect.retention_policy, regclass, text, timestamptz)
-    FROM PUBLIC;
 
 -- Partitions that can receive no row younger than the cut-off any more.
 CREATE FUNCTION dataprotect._retention_old_partitions(policy dataprotect.retention_policy, cutoff timestamptz)
@@ -248,7 +240,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_old_partitions(dataprotect.retention_policy, timestamptz) IS
     'partitions that lie wholly before a moment';
-REVOKE ALL ON FUNCTION dataprotect._retention_old_partitions(dataprotect.retention_policy, timestamptz) FROM PUBLIC;
 
 -- True where a partition must stay for now: a row of it is held or referenced.
 CREATE FUNCTION dataprotect._retention_partition_spared(policy dataprotect.retention_policy, part regclass) RETURNS bool
@@ -265,4 +256,3 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_partition_spared(dataprotect.retention_policy, regclass) IS
     'whether a partition contains a row that is held or referenced';
-REVOKE ALL ON FUNCTION dataprotect._retention_partition_spared(dataprotect.retention_policy, regclass) FROM PUBLIC;

@@ -53,7 +53,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_check_keys(dataprotect.retention_policy) IS
     'error where a foreign key stands in the way of a policy';
-REVOKE ALL ON FUNCTION dataprotect._retention_check_keys(dataprotect.retention_policy) FROM PUBLIC;
 
 -- The table below base that has no btree index led by the age, or NULL.
 CREATE FUNCTION dataprotect._retention_unindexed(base regclass, expression text) RETURNS regclass
@@ -71,7 +70,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._retention_unindexed(regclass, text) IS
     'a table that has no index by which its oldest rows are found, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._retention_unindexed(regclass, text) FROM PUBLIC;
 
 -- Everything that must be so for a policy to run; checked when it is made,
 -- activated, and at the start of every run.
@@ -124,7 +122,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_preflight(dataprotect.retention_policy) IS
     'error where a policy cannot run';
-REVOKE ALL ON FUNCTION dataprotect._retention_preflight(dataprotect.retention_policy) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._retention_check_archive(policy dataprotect.retention_policy) RETURNS void
     LANGUAGE plpgsql STABLE STRICT
@@ -156,7 +153,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_check_archive(dataprotect.retention_policy) IS
     'error where an archive table cannot take a policy''s rows';
-REVOKE ALL ON FUNCTION dataprotect._retention_check_archive(dataprotect.retention_policy) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._named_table(name text) RETURNS regclass
     LANGUAGE plpgsql STABLE STRICT
@@ -173,7 +169,6 @@ BEGIN
     RETURN found;
 END $$;
 COMMENT ON FUNCTION dataprotect._named_table(text) IS 'a table by its qualified name, or an error';
-REVOKE ALL ON FUNCTION dataprotect._named_table(text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._retention_check_options(keep interval, action text, options jsonb) RETURNS interval
     LANGUAGE plpgsql STABLE STRICT
@@ -214,7 +209,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_check_options(interval, text, jsonb) IS
     'how often a policy runs, or an error where its action and options do not fit';
-REVOKE ALL ON FUNCTION dataprotect._retention_check_options(interval, text, jsonb) FROM PUBLIC;
 
 -- The relation that has the age column: rel itself, or the only view of the same
 -- owner that shows rel's rows with such a column.
@@ -245,7 +239,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_age_source(regclass, name) IS
     'the table, or the one view over it, that has an age column';
-REVOKE ALL ON FUNCTION dataprotect._retention_age_source(regclass, name) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._do_create_retention_policy(name text, rel regclass, age_column name, keep interval,
         action text, options jsonb) RETURNS void
@@ -310,7 +303,6 @@ BEGIN
         'age_column', age_column, 'keep', keep, 'action', action, 'options', options));
 END $$;
 COMMENT ON FUNCTION dataprotect._do_create_retention_policy(text, regclass, name, interval, text, jsonb) IS 'body of dataprotect.create_retention_policy(); see definer.c';
-REVOKE ALL ON FUNCTION dataprotect._do_create_retention_policy(text, regclass, name, interval, text, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect.create_retention_policy(name text, rel regclass, age_column name, keep interval,
         action text, options jsonb = '{}') RETURNS void
@@ -318,9 +310,6 @@ CREATE FUNCTION dataprotect.create_retention_policy(name text, rel regclass, age
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.create_retention_policy(text, regclass, name, interval, text, jsonb) IS
     'say how long rows of a table are kept, and what happens then; the policy is created paused';
-REVOKE ALL ON FUNCTION dataprotect.create_retention_policy(text, regclass, name, interval, text, jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.create_retention_policy(text, regclass, name, interval, text, jsonb)
-    TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._retention_switch(name text, wanted text) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT
@@ -347,7 +336,6 @@ BEGIN
     PERFORM dataprotect._wake_maintenance();
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_switch(text, text) IS 'activate or pause a policy';
-REVOKE ALL ON FUNCTION dataprotect._retention_switch(text, text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._do_activate_retention(name text) RETURNS void
     LANGUAGE plpgsql VOLATILE
@@ -357,7 +345,6 @@ BEGIN
     PERFORM dataprotect._retention_switch(name, 'active');
 END $$;
 COMMENT ON FUNCTION dataprotect._do_activate_retention(text) IS 'body of dataprotect.activate_retention(); see definer.c';
-REVOKE ALL ON FUNCTION dataprotect._do_activate_retention(text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect.activate_retention(name text) RETURNS void
     AS 'MODULE_PATHNAME', 'dp_definer_enter'
@@ -372,15 +359,12 @@ BEGIN
     PERFORM dataprotect._retention_switch(name, 'paused');
 END $$;
 COMMENT ON FUNCTION dataprotect._do_pause_retention(text) IS 'body of dataprotect.pause_retention(); see definer.c';
-REVOKE ALL ON FUNCTION dataprotect._do_pause_retention(text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect.pause_retention(name text) RETURNS void
     AS 'MODULE_PATHNAME', 'dp_definer_enter'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.pause_retention(text) IS
     'stop a retention policy, at the end of the batch it is at';
-REVOKE ALL ON FUNCTION dataprotect.activate_retention(text), dataprotect.pause_retention(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.activate_retention(text), dataprotect.pause_retention(text) TO dataprotect_admin;
 
 -- What a policy would do now.  Besides its own action the rows show what would
 -- go with it ("delete", "nullify", "cascade" of referencing tables) and what
@@ -419,15 +403,12 @@ BEGIN
     RETURN QUERY SELECT * FROM dataprotect._retention_preview_spared(policy, cutoff);
 END $$;
 COMMENT ON FUNCTION dataprotect._do_preview_retention(text) IS 'body of dataprotect.preview_retention(); see definer.c';
-REVOKE ALL ON FUNCTION dataprotect._do_preview_retention(text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect.preview_retention(name text,
         OUT action text, OUT rel regclass, OUT rows bigint, OUT oldest timestamptz, OUT newest timestamptz) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'dp_definer_enter'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.preview_retention(text) IS 'what a retention policy would do if it ran now';
-REVOKE ALL ON FUNCTION dataprotect.preview_retention(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.preview_retention(text) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._retention_count(policy dataprotect.retention_policy, part regclass, condition text,
         OUT rows bigint, OUT oldest timestamptz, OUT newest timestamptz) RETURNS record
@@ -445,7 +426,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_count(dataprotect.retention_policy, regclass, text) IS
     'number and age of the rows of a policy''s table that satisfy a condition';
-REVOKE ALL ON FUNCTION dataprotect._retention_count(dataprotect.retention_policy, regclass, text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._retention_preview_children(policy dataprotect.retention_policy, due text,
         OUT action text, OUT rel regclass, OUT rows bigint, OUT oldest timestamptz, OUT newest timestamptz)
@@ -473,7 +453,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_preview_children(dataprotect.retention_policy, text) IS
     'rows of referencing tables that go or change with a policy''s due rows';
-REVOKE ALL ON FUNCTION dataprotect._retention_preview_children(dataprotect.retention_policy, text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._retention_preview_spared(policy dataprotect.retention_policy, cutoff timestamptz,
         OUT action text, OUT rel regclass, OUT rows bigint, OUT oldest timestamptz, OUT newest timestamptz)
@@ -498,7 +477,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_preview_spared(dataprotect.retention_policy, timestamptz) IS
     'rows that are old enough for a policy and stay all the same';
-REVOKE ALL ON FUNCTION dataprotect._retention_preview_spared(dataprotect.retention_policy, timestamptz) FROM PUBLIC;
 
 -- Rows due and the oldest of them, for the view; NULL where they cannot be
 -- counted (the run itself then says why).
@@ -531,8 +509,6 @@ EXCEPTION WHEN OTHERS THEN
     oldest_due := NULL;
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_backlog(text) IS 'rows that a policy has still to act on, and the oldest of them';
-REVOKE ALL ON FUNCTION dataprotect._retention_backlog(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._retention_backlog(text) TO dataprotect_admin, dataprotect_auditor;
 
 CREATE VIEW dataprotect.retention_policies AS
     SELECT p.name, p.rel, p.age_column, p.keep, p.action, p.state, p.next_due, b.rows_due, b.oldest_due,
@@ -545,5 +521,3 @@ CREATE VIEW dataprotect.retention_runs AS
     SELECT p.name AS policy, r.started_at, r.finished_at, r.rows_done, r.outcome, r.detail, r.cutoff
       FROM dataprotect.retention_run r JOIN dataprotect.retention_policy p ON p.id = r.policy;
 COMMENT ON VIEW dataprotect.retention_runs IS 'what retention policies have done';
-REVOKE ALL ON dataprotect.retention_policies, dataprotect.retention_runs FROM PUBLIC;
-GRANT SELECT ON dataprotect.retention_policies, dataprotect.retention_runs TO dataprotect_admin, dataprotect_auditor;

@@ -25,7 +25,6 @@ BEGIN
     action := found_policy.action;
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_begin(text) IS 'write down that a run of a policy begins';
-REVOKE ALL ON FUNCTION dataprotect._retention_begin(text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._retention_finish(run bigint, outcome text, detail text) RETURNS void
     LANGUAGE plpgsql VOLATILE
@@ -50,7 +49,6 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_finish(bigint, text, text) IS 'write down how a run ended';
-REVOKE ALL ON FUNCTION dataprotect._retention_finish(bigint, text, text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._retention_of_run(run bigint) RETURNS dataprotect.retention_policy
     LANGUAGE sql STABLE STRICT
@@ -59,7 +57,6 @@ AS $$
     SELECT p FROM dataprotect.retention_policy p JOIN dataprotect.retention_run r ON r.policy = p.id WHERE r.id = run;
 $$;
 COMMENT ON FUNCTION dataprotect._retention_of_run(bigint) IS 'the policy that a run belongs to';
-REVOKE ALL ON FUNCTION dataprotect._retention_of_run(bigint) FROM PUBLIC;
 
 -- The two statements of a batch on one table.  choose_sql: parameter $1 text, the
 -- age to begin at; returns the rows' tids and the age of the youngest.  It runs
@@ -107,7 +104,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_statements(bigint, regclass, int) IS
     'how a run chooses and changes the next rows of one table';
-REVOKE ALL ON FUNCTION dataprotect._retention_statements(bigint, regclass, int) FROM PUBLIC;
 
 -- Whatever references the chosen rows goes first, the farthest before the
 -- nearest, each with the rights of its own table's owner.
@@ -143,7 +139,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_clear_children(bigint, regclass, tid[]) IS
     'remove or detach the rows that reference rows about to be removed';
-REVOKE ALL ON FUNCTION dataprotect._retention_clear_children(bigint, regclass, tid[]) FROM PUBLIC;
 
 -- Drop the next partition that is wholly old and not spared; false where none
 -- is left.  The lock is waited for briefly: behind it every query on the table
@@ -172,12 +167,9 @@ BEGIN
     RETURN false;
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_drop_next(bigint) IS 'drop one partition whose time is over';
-REVOKE ALL ON FUNCTION dataprotect._retention_drop_next(bigint) FROM PUBLIC;
 
 CREATE PROCEDURE dataprotect.run_retention(name text = NULL)
     AS 'MODULE_PATHNAME', 'dp_lifecycle_run_retention'
     LANGUAGE C;
 COMMENT ON PROCEDURE dataprotect.run_retention(text) IS
     'carry out one retention policy, or all that are active, in batches with a commit each';
-REVOKE ALL ON PROCEDURE dataprotect.run_retention(text) FROM PUBLIC;
-GRANT EXECUTE ON PROCEDURE dataprotect.run_retention(text) TO dataprotect_admin;

@@ -9,8 +9,6 @@ BEGIN
     PERFORM dataprotect._wake_maintenance();
 END $$;
 COMMENT ON FUNCTION dataprotect._start_maintenance() IS 'make every active policy due and wake the worker; pg_cron calls it';
-REVOKE ALL ON FUNCTION dataprotect._start_maintenance() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._start_maintenance() TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect.schedule_maintenance(cron text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -38,8 +36,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.schedule_maintenance(text) IS
     'let pg_cron decide when retention runs; without a schedule the worker''s nap time does';
-REVOKE ALL ON FUNCTION dataprotect.schedule_maintenance(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.schedule_maintenance(text) TO dataprotect_admin;
 
 CREATE FUNCTION dataprotect._maintenance_scheduled() RETURNS bool
     LANGUAGE plpgsql STABLE
@@ -55,7 +51,6 @@ BEGIN
     RETURN scheduled;
 END $$;
 COMMENT ON FUNCTION dataprotect._maintenance_scheduled() IS 'whether a pg_cron job starts the runs';
-REVOKE ALL ON FUNCTION dataprotect._maintenance_scheduled() FROM PUBLIC;
 
 -- Under a schedule a finished policy has no next_due of its own; where the job
 -- was removed behind our back it is due.
@@ -68,4 +63,3 @@ AS $$
        AND (p.next_due <= dataprotect._now() OR p.next_due IS NULL AND NOT dataprotect._maintenance_scheduled());
 $$;
 COMMENT ON FUNCTION dataprotect._retention_due_names() IS 'policies that the worker has to start now';
-REVOKE ALL ON FUNCTION dataprotect._retention_due_names() FROM PUBLIC;

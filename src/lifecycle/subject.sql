@@ -8,8 +8,6 @@ CREATE TABLE dataprotect.subject_binding (
     bound_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 COMMENT ON TABLE dataprotect.subject_binding IS 'tables whose rows are sealed for an account; see dataprotect.bind_subject()';
-REVOKE ALL ON dataprotect.subject_binding FROM PUBLIC;
-GRANT SELECT ON dataprotect.subject_binding TO dataprotect_admin, dataprotect_auditor;
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.subject_binding', '');
 
 -- 'dataprotect._sealed_for(col, type, id) AND ..', or NULL without protected columns.
@@ -23,7 +21,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._sealed_condition(dataprotect.subject_binding) IS
     'condition that a row of a bound table is sealed for its account';
-REVOKE ALL ON FUNCTION dataprotect._sealed_condition(dataprotect.subject_binding) FROM PUBLIC;
 
 -- Take the trigger and the constraint off; the rows stay as they are.
 CREATE FUNCTION dataprotect._bind_drop(rel regclass) RETURNS void
@@ -39,8 +36,6 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._bind_drop(regclass) IS 'take the trigger and the constraint of a bound table away';
-REVOKE ALL ON FUNCTION dataprotect._bind_drop(regclass) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._bind_drop(regclass) TO dataprotect_admin;
 
 -- Bring a bound table's trigger, constraint and rows in line with its protected
 -- columns.  Called by bind_subject(), and whenever a column becomes protected.
@@ -86,12 +81,9 @@ BEGIN
     EXECUTE format('ALTER TABLE %s ADD CONSTRAINT dataprotect_subject_check CHECK (%s)', binding.rel, sealed);
 END $$;
 COMMENT ON FUNCTION dataprotect._do_bind_refresh(regclass) IS 'body of dataprotect._bind_refresh(); see definer.c';
-REVOKE ALL ON FUNCTION dataprotect._do_bind_refresh(regclass) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._bind_refresh(rel regclass) RETURNS void
     AS 'MODULE_PATHNAME', 'dp_definer_enter'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect._bind_refresh(regclass) IS
     'bring trigger, constraint and rows of a bound table in line with its protected columns';
-REVOKE ALL ON FUNCTION dataprotect._bind_refresh(regclass) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect._bind_refresh(regclass) TO dataprotect_admin;

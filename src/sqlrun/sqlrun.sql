@@ -5,35 +5,30 @@ CREATE FUNCTION dataprotect._caller() RETURNS oid
     LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION dataprotect._caller() IS
     'the role that the session acts as, looking through SECURITY DEFINER functions';
-REVOKE ALL ON FUNCTION dataprotect._caller() FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._entered_by() RETURNS oid
     AS 'MODULE_PATHNAME', 'dp_definer_entered_by'
     LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION dataprotect._entered_by() IS
     'the immediate caller of the public function that is running, or NULL';
-REVOKE ALL ON FUNCTION dataprotect._entered_by() FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._tids_as(rel regclass, sql text, tids tid[] = NULL) RETURNS tid[]
     AS 'MODULE_PATHNAME', 'dp_run_as_tids'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect._tids_as(regclass, text, tid[]) IS
     'choose rows of a table with the rights of its owner';
-REVOKE ALL ON FUNCTION dataprotect._tids_as(regclass, text, tid[]) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._value_as(rel regclass, sql text, tids tid[] = NULL) RETURNS text
     AS 'MODULE_PATHNAME', 'dp_run_as_value'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect._value_as(regclass, text, tid[]) IS
     'one value of a query run with the rights of a table''s owner';
-REVOKE ALL ON FUNCTION dataprotect._value_as(regclass, text, tid[]) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._apply_as(rel regclass, sql text, tids tid[] = NULL, silent bool = false) RETURNS bigint
     AS 'MODULE_PATHNAME', 'dp_run_as_apply'
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect._apply_as(regclass, text, tid[], bool) IS
     'change rows of a table with the rights of its owner, whose triggers then gain nothing';
-REVOKE ALL ON FUNCTION dataprotect._apply_as(regclass, text, tid[], bool) FROM PUBLIC;
 
 -- Whoever makes a rule about a table could have changed its rows anyway.
 CREATE FUNCTION dataprotect._check_table_right(rel regclass) RETURNS void
@@ -55,4 +50,3 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._check_table_right(regclass) IS
     'error unless the session''s role and the immediate caller both have the rights of the table''s owner';
-REVOKE ALL ON FUNCTION dataprotect._check_table_right(regclass) FROM PUBLIC;

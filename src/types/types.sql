@@ -14,52 +14,40 @@ COMMENT ON TABLE dataprotect.type_modifier IS 'modifiers of encrypted types by t
 
 CREATE VIEW dataprotect.type_modifiers AS SELECT * FROM dataprotect.type_modifier;
 COMMENT ON VIEW dataprotect.type_modifiers IS 'modifiers of encrypted types by the number that columns carry';
-GRANT SELECT ON dataprotect.type_modifiers TO dataprotect_admin, dataprotect_auditor;
 
 CREATE FUNCTION dataprotect._encrypted_type(base regtype) RETURNS regtype
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'dp_encrypted_type_sql';
 COMMENT ON FUNCTION dataprotect._encrypted_type(regtype) IS 'encrypted type over a base type (text''s for varchar), or null';
-REVOKE ALL ON FUNCTION dataprotect._encrypted_type(regtype) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._base_type(encrypted regtype) RETURNS regtype
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'dp_base_type_sql';
 COMMENT ON FUNCTION dataprotect._base_type(regtype) IS 'base type of an encrypted type, or null where it is none';
-REVOKE ALL ON FUNCTION dataprotect._base_type(regtype) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._check_base_type(base regtype) RETURNS void
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'dp_check_base_type_sql';
 COMMENT ON FUNCTION dataprotect._check_base_type(regtype) IS 'raises an error where no encrypted type can be made over a type';
-REVOKE ALL ON FUNCTION dataprotect._check_base_type(regtype) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._envelope_key_id(value anyelement) RETURNS int8
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_envelope_key_id_sql';
 COMMENT ON FUNCTION dataprotect._envelope_key_id(anyelement) IS 'id of the key that a protected value is sealed under; opens nothing';
-REVOKE ALL ON FUNCTION dataprotect._envelope_key_id(anyelement) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._check_value(value anyelement) RETURNS bool
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_check_value_sql';
 COMMENT ON FUNCTION dataprotect._check_value(anyelement) IS 'whether a protected value authenticates; null where its key is gone; shows nothing of it';
-REVOKE ALL ON FUNCTION dataprotect._check_value(anyelement) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._typanalyze(internal) RETURNS bool
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'dp_type_analyze';
 COMMENT ON FUNCTION dataprotect._typanalyze(internal) IS 'ANALYZE of encrypted types: null fraction and width only';
-REVOKE ALL ON FUNCTION dataprotect._typanalyze(internal) FROM PUBLIC;
 
--- Declares one function in C with its comment; for public ones, EXECUTE stays
--- with PUBLIC (PostgreSQL checks it for operators and casts of every user).
-CREATE FUNCTION dataprotect._declare(signature text, returns text, symbol text, properties text, remark text, for_public bool) RETURNS void
+-- Declares one function in C with its comment; _open_type() says who may call it.
+CREATE FUNCTION dataprotect._declare(signature text, returns text, symbol text, properties text, remark text) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     EXECUTE format('CREATE FUNCTION %s RETURNS %s LANGUAGE c %s AS %L, %L',
                    signature, returns, properties, dataprotect._library(), symbol);
     EXECUTE format('COMMENT ON FUNCTION %s IS %L', signature, remark);
-    IF NOT for_public THEN
-        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
-    END IF;
 END $$;
-COMMENT ON FUNCTION dataprotect._declare(text, text, text, text, text, bool) IS 'declares a C function of an encrypted type';
-REVOKE ALL ON FUNCTION dataprotect._declare(text, text, text, text, text, bool) FROM PUBLIC;
+COMMENT ON FUNCTION dataprotect._declare(text, text, text, text, text) IS 'declares a C function of an encrypted type';
 
 -- Where the module lies: as it was said for _typanalyze.
 CREATE FUNCTION dataprotect._library() RETURNS text
@@ -67,7 +55,37 @@ CREATE FUNCTION dataprotect._library() RETURNS text
     SELECT p.probin FROM pg_catalog.pg_proc p WHERE p.oid = 'dataprotect._typanalyze(internal)'::regprocedure
 $$;
 COMMENT ON FUNCTION dataprotect._library() IS 'library of the extension''s C functions';
-REVOKE ALL ON FUNCTION dataprotect._library() FROM PUBLIC;
+
+-- What PostgreSQL asks EXECUTE for of whoever uses the type, or an operator or
+-- cast of it.  These functions look at the rights on keys themselves; those
+-- that only index access methods call are not among them.
+CREATE FUNCTION dataprotect._type_routines(type regtype) RETURNS SETOF regprocedure
+    LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.oid::regprocedure
+        FROM (SELECT unnest(ARRAY[t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin, t.typmodout])
+                  FROM pg_catalog.pg_type t WHERE t.oid = $1
+              UNION SELECT c.castfunc FROM pg_catalog.pg_cast c WHERE $1 IN (c.castsource, c.casttarget)
+              UNION SELECT o.oprcode FROM pg_catalog.pg_operator o WHERE $1 IN (o.oprleft, o.oprright)) used (routine)
+            JOIN pg_catalog.pg_proc p ON p.oid = used.routine
+        WHERE p.probin = dataprotect._library()
+$$;
+COMMENT ON FUNCTION dataprotect._type_routines(regtype) IS 'functions of an encrypted type that everybody must be able to call';
+
+CREATE FUNCTION dataprotect._open_type(type regtype) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_routine regprocedure;
+BEGIN
+    PERFORM dataprotect._close('pg_type'::regclass, type);
+    PERFORM dataprotect._close('pg_proc'::regclass, p.oid)
+        FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_type t ON t.typnamespace = p.pronamespace
+        WHERE t.oid = type AND starts_with(p.proname, t.typname || '_') AND p.probin = dataprotect._library();
+    EXECUTE format('GRANT USAGE ON TYPE %s TO PUBLIC', type);
+    FOR v_routine IN SELECT dataprotect._type_routines(type) LOOP
+        EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', v_routine);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._open_type(regtype) IS 'lets everybody use an encrypted type; what a value shows depends on its key';
 
 -- The type and its input and output.
 CREATE FUNCTION dataprotect._create_type_io(enc text, base regtype) RETURNS void
@@ -78,17 +96,17 @@ BEGIN
     SELECT * INTO STRICT t FROM pg_catalog.pg_type WHERE oid = base;
     EXECUTE format('CREATE TYPE %s', enc);
     PERFORM dataprotect._declare(enc || '_in(cstring, oid, int4)', enc, 'dp_type_in', 'STABLE STRICT PARALLEL SAFE',
-        'input: seals', true);
+        'input: seals');
     PERFORM dataprotect._declare(enc || '_out(' || enc || ')', 'cstring', 'dp_type_out', 'STABLE STRICT PARALLEL SAFE',
-        'output: plaintext, mask or ciphertext, by the role''s grants', true);
+        'output: plaintext, mask or ciphertext, by the role''s grants');
     PERFORM dataprotect._declare(enc || '_recv(internal, oid, int4)', enc, 'dp_type_recv', 'STABLE STRICT PARALLEL SAFE',
-        'binary input: seals', true);
+        'binary input: seals');
     PERFORM dataprotect._declare(enc || '_send(' || enc || ')', 'bytea', 'dp_type_send', 'STABLE STRICT PARALLEL SAFE',
-        'binary output: plaintext, mask or ciphertext, by the role''s grants', true);
+        'binary output: plaintext, mask or ciphertext, by the role''s grants');
     PERFORM dataprotect._declare(enc || '_typmod_in(cstring[])', 'int4', 'dp_typmod_in', 'STABLE STRICT',
-        'modifier: key, words and base modifier to a number', true);
+        'modifier: key, words and base modifier to a number');
     PERFORM dataprotect._declare(enc || '_typmod_out(int4)', 'cstring', 'dp_typmod_out', 'STABLE STRICT',
-        'modifier: a number to key, words and base modifier', true);
+        'modifier: a number to key, words and base modifier');
     EXECUTE format('CREATE TYPE %s (INPUT = %1$s_in, OUTPUT = %1$s_out, RECEIVE = %1$s_recv, SEND = %1$s_send, '
                    'TYPMOD_IN = %1$s_typmod_in, TYPMOD_OUT = %1$s_typmod_out, ANALYZE = dataprotect._typanalyze, '
                    'STORAGE = external, CATEGORY = %2$L, COLLATABLE = %3$s)',
@@ -99,7 +117,6 @@ BEGIN
     EXECUTE format('COMMENT ON TYPE %s IS %L', enc, format('%s, always stored and moved as ciphertext', base));
 END $$;
 COMMENT ON FUNCTION dataprotect._create_type_io(text, regtype) IS 'declares an encrypted type with its input and output';
-REVOKE ALL ON FUNCTION dataprotect._create_type_io(text, regtype) FROM PUBLIC;
 
 -- Casts: to the base type implicitly; from it, and from what casts to it, on
 -- assignment; to what it casts to, as strictly as the base type does.
@@ -110,10 +127,10 @@ DECLARE
     v_function text;
 BEGIN
     PERFORM dataprotect._declare(enc || '_coerce(' || enc || ', int4, bool)', enc, 'dp_coerce', 'STABLE STRICT PARALLEL SAFE',
-        'seals a value for a column', true);
+        'seals a value for a column');
     EXECUTE format('CREATE CAST (%s AS %1$s) WITH FUNCTION %1$s_coerce(%1$s, int4, bool) AS IMPLICIT', enc);
     PERFORM dataprotect._declare(enc || '_reveal(' || enc || ')', base::text, 'dp_to_base', 'STABLE STRICT PARALLEL SAFE',
-        'opens a value: plaintext or mask, by the role''s grants', true);
+        'opens a value: plaintext or mask, by the role''s grants');
     EXECUTE format('CREATE CAST (%s AS %s) WITH FUNCTION %1$s_reveal(%1$s) AS IMPLICIT', enc, base);
 
     FOR r IN
@@ -125,7 +142,7 @@ BEGIN
           AND t.typtype IN ('b') AND t.typnamespace = 'pg_catalog'::regnamespace
     LOOP
         v_function := format('%s_seal(%s, int4, bool)', enc, r.source);
-        PERFORM dataprotect._declare(v_function, enc, 'dp_from_base', 'STABLE STRICT PARALLEL SAFE', 'seals a value', true);
+        PERFORM dataprotect._declare(v_function, enc, 'dp_from_base', 'STABLE STRICT PARALLEL SAFE', 'seals a value');
         EXECUTE format('CREATE CAST (%s AS %s) WITH FUNCTION %s AS ASSIGNMENT', r.source, enc, v_function);
     END LOOP;
 
@@ -137,7 +154,7 @@ BEGIN
     LOOP
         v_function := format('%s_to_%s(%1$s)', enc, (SELECT typname FROM pg_catalog.pg_type WHERE oid = r.target));
         PERFORM dataprotect._declare(v_function, r.target::text, 'dp_to_other', 'STABLE STRICT PARALLEL SAFE',
-            'opens a value and casts it', true);
+            'opens a value and casts it');
         -- varchar as easily as text: functions over varchar, UNION and COALESCE with varchar columns
         EXECUTE format('CREATE CAST (%s AS %s) WITH FUNCTION %s %s', enc, r.target, v_function,
                        CASE WHEN r.target = 'varchar'::regtype AND r.castcontext = 'i' THEN 'AS IMPLICIT'
@@ -145,7 +162,6 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION dataprotect._create_type_casts(text, regtype) IS 'declares the casts of an encrypted type';
-REVOKE ALL ON FUNCTION dataprotect._create_type_casts(text, regtype) FROM PUBLIC;
 
 -- The six comparison operators for one pair of argument types.
 CREATE FUNCTION dataprotect._create_operators(enc text, left_type text, right_type text, sides text, ordered bool) RETURNS void
@@ -168,7 +184,7 @@ BEGIN
     LOOP
         v_function := format('%s_%s(%s, %s)', enc, r.name, left_type, right_type);
         PERFORM dataprotect._declare(v_function, 'bool', format('dp_%s_%s', r.name, sides),
-            'STABLE STRICT PARALLEL SAFE ' || r.leak, 'comparison', true);
+            'STABLE STRICT PARALLEL SAFE ' || r.leak, 'comparison');
         EXECUTE format('CREATE OPERATOR %s.%s (FUNCTION = %s_%s, LEFTARG = %s, RIGHTARG = %s, '
                        'COMMUTATOR = OPERATOR(%1$s.%8$s), NEGATOR = OPERATOR(%1$s.%9$s), RESTRICT = %7$s, JOIN = %10$s%11$s)',
                        v_schema, r.op, enc, r.name, left_type, right_type, r.restrict, r.commutator, r.negator, r.join_sel,
@@ -176,7 +192,6 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION dataprotect._create_operators(text, text, text, text, bool) IS 'declares the comparison operators of an encrypted type against one type';
-REVOKE ALL ON FUNCTION dataprotect._create_operators(text, text, text, text, bool) FROM PUBLIC;
 
 -- Operator families: hash (equality), plaintext order (default btree), tokens.
 CREATE FUNCTION dataprotect._create_opclasses(enc text, bases text[], ordered bool, searchable bool) RETURNS void
@@ -186,34 +201,34 @@ DECLARE
     b text;
     v_ops text;
 BEGIN
-    PERFORM dataprotect._declare(format('%s_hash(%1$s)', enc), 'int4', 'dp_hash_e', 'STABLE STRICT PARALLEL SAFE', 'index hash', false);
-    PERFORM dataprotect._declare(format('%s_hash_extended(%1$s, int8)', enc), 'int8', 'dp_hash_extended_e', 'STABLE STRICT PARALLEL SAFE', 'hash with seed', false);
+    PERFORM dataprotect._declare(format('%s_hash(%1$s)', enc), 'int4', 'dp_hash_e', 'STABLE STRICT PARALLEL SAFE', 'index hash');
+    PERFORM dataprotect._declare(format('%s_hash_extended(%1$s, int8)', enc), 'int8', 'dp_hash_extended_e', 'STABLE STRICT PARALLEL SAFE', 'hash with seed');
     EXECUTE format('CREATE OPERATOR FAMILY %s_hash_ops USING hash', enc);
     EXECUTE format('CREATE OPERATOR CLASS %s_hash_ops DEFAULT FOR TYPE %1$s USING hash FAMILY %1$s_hash_ops AS '
                    'OPERATOR 1 %2$s.= (%1$s, %1$s), FUNCTION 1 %1$s_hash(%1$s), FUNCTION 2 %1$s_hash_extended(%1$s, int8)', enc, v_schema);
     FOREACH b IN ARRAY bases LOOP
-        PERFORM dataprotect._declare(format('%s_hash(%s)', enc, b), 'int4', 'dp_hash_b', 'STABLE STRICT PARALLEL SAFE', 'index hash of a base value', false);
-        PERFORM dataprotect._declare(format('%s_hash_extended(%s, int8)', enc, b), 'int8', 'dp_hash_extended_b', 'STABLE STRICT PARALLEL SAFE', 'hash of a base value with seed', false);
+        PERFORM dataprotect._declare(format('%s_hash(%s)', enc, b), 'int4', 'dp_hash_b', 'STABLE STRICT PARALLEL SAFE', 'index hash of a base value');
+        PERFORM dataprotect._declare(format('%s_hash_extended(%s, int8)', enc, b), 'int8', 'dp_hash_extended_b', 'STABLE STRICT PARALLEL SAFE', 'hash of a base value with seed');
         EXECUTE format('ALTER OPERATOR FAMILY %s_hash_ops USING hash ADD '
                        'OPERATOR 1 %3$s.= (%1$s, %2$s), OPERATOR 1 %3$s.= (%2$s, %1$s), '
                        'FUNCTION 1 (%2$s, %2$s) %1$s_hash(%2$s), FUNCTION 2 (%2$s, %2$s) %1$s_hash_extended(%2$s, int8)', enc, b, v_schema);
     END LOOP;
 
     IF ordered THEN
-        PERFORM dataprotect._declare(format('%s_cmp(%1$s, %1$s)', enc), 'int4', 'dp_cmp_ee', 'STABLE STRICT PARALLEL SAFE', 'plaintext order', false);
-        PERFORM dataprotect._declare(enc || '_sortsupport(internal)', 'void', 'dp_sort_support', 'STABLE STRICT PARALLEL SAFE', 'plaintext order', false);
+        PERFORM dataprotect._declare(format('%s_cmp(%1$s, %1$s)', enc), 'int4', 'dp_cmp_ee', 'STABLE STRICT PARALLEL SAFE', 'plaintext order');
+        PERFORM dataprotect._declare(enc || '_sortsupport(internal)', 'void', 'dp_sort_support', 'STABLE STRICT PARALLEL SAFE', 'plaintext order');
         EXECUTE format('CREATE OPERATOR FAMILY %s_ops USING btree', enc);
         EXECUTE format('CREATE OPERATOR CLASS %s_ops DEFAULT FOR TYPE %1$s USING btree FAMILY %1$s_ops AS '
                        'OPERATOR 1 %2$s.<, OPERATOR 2 %2$s.<=, OPERATOR 3 %2$s.=, OPERATOR 4 %2$s.>=, OPERATOR 5 %2$s.>, '
                        'FUNCTION 1 %1$s_cmp(%1$s, %1$s), FUNCTION 2 %1$s_sortsupport(internal)', enc, v_schema);
         FOREACH b IN ARRAY bases LOOP
-            PERFORM dataprotect._declare(format('%s_cmp(%1$s, %s)', enc, b), 'int4', 'dp_cmp_eb', 'STABLE STRICT PARALLEL SAFE', 'plaintext order', false);
-            PERFORM dataprotect._declare(format('%s_cmp(%s, %1$s)', enc, b), 'int4', 'dp_cmp_be', 'STABLE STRICT PARALLEL SAFE', 'plaintext order', false);
+            PERFORM dataprotect._declare(format('%s_cmp(%1$s, %s)', enc, b), 'int4', 'dp_cmp_eb', 'STABLE STRICT PARALLEL SAFE', 'plaintext order');
+            PERFORM dataprotect._declare(format('%s_cmp(%s, %1$s)', enc, b), 'int4', 'dp_cmp_be', 'STABLE STRICT PARALLEL SAFE', 'plaintext order');
             SELECT string_agg(format('OPERATOR %s %s.%s (%s, %s)', o.n, v_schema, o.op, s.l, s.r), ', ') INTO v_ops
                 FROM (VALUES (1, '<'), (2, '<='), (3, '='), (4, '>='), (5, '>')) o(n, op), (VALUES (enc, b), (b, enc)) s(l, r);
             EXECUTE format('ALTER OPERATOR FAMILY %s_ops USING btree ADD %s, '
                            'FUNCTION 1 (%1$s, %3$s) %1$s_cmp(%1$s, %3$s), FUNCTION 1 (%3$s, %1$s) %1$s_cmp(%3$s, %1$s)', enc, v_ops, b);
-            PERFORM dataprotect._declare(format('%s_cmp(%s, %2$s)', enc, b), 'int4', 'dp_cmp_bb', 'STABLE STRICT PARALLEL SAFE', 'plaintext order of base values', false);
+            PERFORM dataprotect._declare(format('%s_cmp(%s, %2$s)', enc, b), 'int4', 'dp_cmp_bb', 'STABLE STRICT PARALLEL SAFE', 'plaintext order of base values');
             EXECUTE format('ALTER OPERATOR FAMILY %s_ops USING btree ADD FUNCTION 1 (%2$s, %2$s) %1$s_cmp(%2$s, %2$s)', enc, b);
         END LOOP;
     END IF;
@@ -223,7 +238,6 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._create_opclasses(text, text[], bool, bool) IS 'declares the operator classes of an encrypted type';
-REVOKE ALL ON FUNCTION dataprotect._create_opclasses(text, text[], bool, bool) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._create_token_class(enc text, bases text[], schema text) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
@@ -235,28 +249,27 @@ BEGIN
                                    ('#>#', 'gt', '#<#', '#<=#'), ('#>=#', 'ge', '#<=#', '#<#')) o(op, name, commutator, negator)
     LOOP
         PERFORM dataprotect._declare(format('%s_token_%s(%1$s, %1$s)', enc, r.name), 'bool', format('dp_token_%s_ee', r.name),
-            'STABLE STRICT PARALLEL SAFE', 'comparison of search tokens', true);
+            'STABLE STRICT PARALLEL SAFE', 'comparison of search tokens');
         EXECUTE format('CREATE OPERATOR %s.%s (FUNCTION = %s_token_%s, LEFTARG = %3$s, RIGHTARG = %3$s, '
                        'COMMUTATOR = OPERATOR(%1$s.%5$s), NEGATOR = OPERATOR(%1$s.%6$s), RESTRICT = scalarltsel, JOIN = scalarltjoinsel)',
                        schema, r.op, enc, r.name, r.commutator, r.negator);
     END LOOP;
-    PERFORM dataprotect._declare(format('%s_token_cmp(%1$s, %1$s)', enc), 'int4', 'dp_token_cmp_ee', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens', false);
-    PERFORM dataprotect._declare(enc || '_token_sortsupport(internal)', 'void', 'dp_token_sort_support', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens', false);
+    PERFORM dataprotect._declare(format('%s_token_cmp(%1$s, %1$s)', enc), 'int4', 'dp_token_cmp_ee', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens');
+    PERFORM dataprotect._declare(enc || '_token_sortsupport(internal)', 'void', 'dp_token_sort_support', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens');
     EXECUTE format('CREATE OPERATOR FAMILY %s_token_ops USING btree', enc);
     EXECUTE format('CREATE OPERATOR CLASS %s_token_ops FOR TYPE %1$s USING btree FAMILY %1$s_token_ops AS '
                    'OPERATOR 1 %2$s.#<#, OPERATOR 2 %2$s.#<=#, OPERATOR 3 %2$s.=, OPERATOR 4 %2$s.#>=#, OPERATOR 5 %2$s.#>#, '
                    'FUNCTION 1 %1$s_token_cmp(%1$s, %1$s), FUNCTION 2 %1$s_token_sortsupport(internal)', enc, schema);
     FOREACH b IN ARRAY bases LOOP
-        PERFORM dataprotect._declare(format('%s_token_cmp(%1$s, %s)', enc, b), 'int4', 'dp_token_cmp_eb', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens', false);
-        PERFORM dataprotect._declare(format('%s_token_cmp(%s, %1$s)', enc, b), 'int4', 'dp_token_cmp_be', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens', false);
+        PERFORM dataprotect._declare(format('%s_token_cmp(%1$s, %s)', enc, b), 'int4', 'dp_token_cmp_eb', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens');
+        PERFORM dataprotect._declare(format('%s_token_cmp(%s, %1$s)', enc, b), 'int4', 'dp_token_cmp_be', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens');
         EXECUTE format('ALTER OPERATOR FAMILY %s_token_ops USING btree ADD OPERATOR 3 %3$s.= (%1$s, %2$s), OPERATOR 3 %3$s.= (%2$s, %1$s), '
                        'FUNCTION 1 (%1$s, %2$s) %1$s_token_cmp(%1$s, %2$s), FUNCTION 1 (%2$s, %1$s) %1$s_token_cmp(%2$s, %1$s)', enc, b, schema);
-        PERFORM dataprotect._declare(format('%s_token_cmp(%s, %2$s)', enc, b), 'int4', 'dp_token_cmp_bb', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens of base values', false);
+        PERFORM dataprotect._declare(format('%s_token_cmp(%s, %2$s)', enc, b), 'int4', 'dp_token_cmp_bb', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens of base values');
         EXECUTE format('ALTER OPERATOR FAMILY %s_token_ops USING btree ADD FUNCTION 1 (%2$s, %2$s) %1$s_token_cmp(%2$s, %2$s)', enc, b);
     END LOOP;
 END $$;
 COMMENT ON FUNCTION dataprotect._create_token_class(text, text[], text) IS 'declares the token order of an encrypted type';
-REVOKE ALL ON FUNCTION dataprotect._create_token_class(text, text[], text) FROM PUBLIC;
 
 CREATE FUNCTION dataprotect._create_encrypted_type(schema text, base regtype) RETURNS regtype
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
@@ -303,7 +316,6 @@ BEGIN
     RETURN v_enc::regtype;
 END $$;
 COMMENT ON FUNCTION dataprotect._create_encrypted_type(text, regtype) IS 'declares the encrypted type over a base type in a schema';
-REVOKE ALL ON FUNCTION dataprotect._create_encrypted_type(text, regtype) FROM PUBLIC;
 
 DO $$
 DECLARE
@@ -318,7 +330,7 @@ END $$;
 
 -- Concatenation: || of text and of anything else would be ambiguous otherwise.
 SELECT dataprotect._declare('@extschema@.encrypted_text_concat(' || s.l || ', ' || s.r || ')', 'text', 'dp_concat_' || s.sides,
-                            'STABLE STRICT PARALLEL SAFE', 'concatenation', true)
+                            'STABLE STRICT PARALLEL SAFE', 'concatenation')
 FROM (VALUES ('@extschema@.encrypted_text', '@extschema@.encrypted_text', 'ee'), ('@extschema@.encrypted_text', 'text', 'eb'),
              ('text', '@extschema@.encrypted_text', 'be')) s(l, r, sides);
 CREATE OPERATOR @extschema@.|| (FUNCTION = @extschema@.encrypted_text_concat, LEFTARG = @extschema@.encrypted_text, RIGHTARG = @extschema@.encrypted_text);
@@ -335,10 +347,9 @@ BEGIN
         FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
         WHERE t.oid = dataprotect._encrypted_type('text');
     v_type := dataprotect._create_encrypted_type(v_schema, base);
+    PERFORM dataprotect._open_type(v_type);
     PERFORM dataprotect._event('type.created', NULL, jsonb_build_object('base', base::text));
     RETURN v_type;
 END $$;
 COMMENT ON FUNCTION dataprotect.create_encrypted_type(regtype) IS
     'makes encrypted_<name> over any scalar base type, beside the extension''s own encrypted types';
-REVOKE ALL ON FUNCTION dataprotect.create_encrypted_type(regtype) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dataprotect.create_encrypted_type(regtype) TO dataprotect_admin;

@@ -1,0 +1,157 @@
+--
+-- Who may use what.  Nobody but the owner has a privilege on an object of the
+-- extension unless a line says so: for a table or view SELECT, for a function or
+-- procedure EXECUTE, for the schema USAGE.  What belongs to an encrypted type is
+-- everybody's (_type_routines in types.sql).
+--
+-- This piece is the last.  An upgrade script replaces _privileges() and calls
+-- _set_privileges() at its end, or _close() for the one object it makes.
+--
+CREATE FUNCTION dataprotect._privileges(OUT kind text, OUT name text, OUT grantees text) RETURNS SETOF record
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+VALUES
+    -- the names of what stands below; nothing by itself
+    ('SCHEMA', 'dataprotect', 'PUBLIC'),
+    -- reports, and what the administrator set up
+    ('TABLE', 'dataprotect.access_review', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.account_rule', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.account_type', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.audit_log', 'dataprotect_auditor'),
+    ('TABLE', 'dataprotect.deletion_requests', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.grants', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.holds', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.key_versions', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.keys', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.kms_status', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.protected_columns', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.reencrypt_progress', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.retention_policies', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.retention_runs', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.subject_binding', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.type_modifiers', 'dataprotect_admin, dataprotect_auditor'),
+    -- the public functions and procedures
+    ('ROUTINE', 'dataprotect.activate_retention', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.annotate_account', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.bind_subject', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.cancel_deletion', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.check_account_type', 'dataprotect_admin, dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect.create_account_type', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.create_encrypted_type', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.create_key', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.create_retention_policy', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.decrypt_column', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.deletion_certificate', 'dataprotect_admin, dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect.destroy_key', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.drill', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.encrypt_column', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.export_account', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.export_keys', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.flush_audit_log', 'dataprotect_admin, dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect.grant_access', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.import_keys', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.lift_lockdown', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.lockdown', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.pause_retention', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.place_hold', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.preview_retention', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.reencrypt', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.release_hold', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.request_deletion', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.resume_key', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.retain_account', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.revoke_access', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.rewrap_key', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.rotate_key', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.run_deletions', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.run_retention', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.schedule_maintenance', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.suspend_key', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.verify', 'dataprotect_admin, dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect.verify_audit_log', 'dataprotect_admin, dataprotect_auditor'),
+    -- evaluated by a CHECK constraint, as whoever writes the row; opens nothing
+    ('ROUTINE', 'dataprotect._sealed_for', 'PUBLIC'),
+    -- called by public procedures, views and functions with the rights of their caller
+    ('ROUTINE', 'dataprotect._audit_unseal', 'dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect._base_modifier', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._base_type', 'dataprotect_admin, dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect._bind_drop', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._bind_refresh', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._capture_indexes', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._capture_table', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._capture_views', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._change_column', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._check_column', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._check_decrypt', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._check_encrypt', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._column_event', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._column_indexes', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._column_members', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._column_obstacles', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._computes_from', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._count_stale', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._dependent_obstacles', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._dependent_rules', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._dependent_views', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._dependents_path', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._encrypted_type', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._envelope_key_id', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._event_name', 'dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect._export_event', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._export_queries', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._grant_statements', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._index_obstacles', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._index_statement', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._key_state', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._kms_status', 'dataprotect_admin, dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect._mask_apply', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._mask_canonical', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._may_reveal', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._mentioning_functions', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._modifier_parts', 'dataprotect_admin, dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect._now', 'dataprotect_admin, dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect._order_obstacle', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._reencrypt_batch', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._reencrypt_begin', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._reencrypt_claim', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._reencrypt_done', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._reencrypt_end', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._reencrypt_targets', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._refresh_binding', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._refuse_obstacles', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._reseal_row', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._reset_privileges', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._retention_backlog', 'dataprotect_admin, dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect._stale_key_ids', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._start_maintenance', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._table_blocks', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._wake_maintenance', 'dataprotect_admin')
+$$;
+COMMENT ON FUNCTION dataprotect._privileges() IS 'which roles may use which objects of the extension, beside its types';
+
+-- Its own partitions and types that were made after the installation are none
+-- of the extension's members: whoever makes them closes them.
+CREATE FUNCTION dataprotect._members(OUT class oid, OUT object oid) RETURNS SETOF record
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT d.classid, d.objid
+        FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+        WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'dataprotect'
+$$;
+COMMENT ON FUNCTION dataprotect._members() IS 'the objects of the extension';
+
+CREATE FUNCTION dataprotect._set_privileges() RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    r record;
+    v_privilege text;
+BEGIN
+    PERFORM dataprotect._close(m.class, m.object) FROM dataprotect._members() m;
+    PERFORM dataprotect._open_type(m.object) FROM dataprotect._members() m
+        WHERE m.class = 'pg_type'::regclass AND dataprotect._base_type(m.object) IS NOT NULL;
+    FOR r IN SELECT * FROM dataprotect._privileges() LOOP
+        v_privilege := CASE r.kind WHEN 'ROUTINE' THEN 'EXECUTE' WHEN 'TABLE' THEN 'SELECT' ELSE 'USAGE' END;
+        EXECUTE format('GRANT %s ON %s %s TO %s', v_privilege, r.kind, r.name, r.grantees);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._set_privileges() IS 'gives every object of the extension the privileges of _privileges(), and no other';
+
+SELECT dataprotect._set_privileges();
