@@ -6,7 +6,7 @@ MODULE_big  = dataprotect
 PGFILEDESC  = "dataprotect - encrypted columns, audit, retention, deletion"
 
 OBJS = \
-       $(addprefix src/base/, autonomous.o guc.o launcher.o secret.o worker.o worker_ddl.o) \
+       $(addprefix src/base/, autonomous.o guc.o launcher.o secret.o shmem.o statement.o worker.o worker_ddl.o) \
        $(addprefix src/crypto/, aead.o envelope.o keywrap.o prf.o random.o) \
        $(addprefix src/events/, actor.o event.o frame.o record.o ring.o ring_file.o transaction.o) \
        $(addprefix src/kms/, agent.o aws_credentials.o call.o client.o drill.o http.o job.o kms_shmem.o \
@@ -14,7 +14,7 @@ OBJS = \
        $(addprefix src/keys/, arena.o cache.o catalog.o family.o generation.o invalidation.o key_errors.o \
            keys.o mint.o pinned_keys.o seal_budget.o subject_key.o system_keys.o unwrap_key.o) \
        $(addprefix src/access/, access.o mask.o) \
-       $(addprefix src/audit/, audit_log.o batch.o chain.o collector.o frames.o literals.o \
+       $(addprefix src/audit/, audit_log.o batch.o chain.o collector.o literals.o \
            parallel.o protected_columns.o redact.o segment.o store.o track.o verify.o writer.o) \
        $(addprefix src/types/, analyze.o cast.o codec.o compare.o hash.o io.o maintenance.o \
            modifier.o open_memo.o operand.o seal.o show.o stored_value.o typeinfo.o types.o \

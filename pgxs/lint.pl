@@ -41,6 +41,7 @@ my @rules = (
 	[ 'same-name', \&check_same_name, 'a name under src/ stands for one room' ],
 	[ 'object-lists', \&check_object_lists, 'the Makefile names every source and every piece of install SQL once' ],
 	[ 'foreign-library', \&check_foreign_library, 'OpenSSL only in crypto, libcurl only in kms and the sinks' ],
+	[ 'one-door', \&check_one_door, 'each hook of PostgreSQL is installed in one file; those of statements only in base/statement.c' ],
 	[ 'banned-call', \&check_banned_call, 'no unsafe, shelling-out or predictable function' ],
 	[ 'secret-compare', \&check_secret_compare, 'secrets are compared in constant time' ],
 	[ 'version-test', \&check_version_test, 'only base/compat.h tests the version of PostgreSQL' ],
@@ -389,6 +390,31 @@ sub check_foreign_library
 			my ($object, $letter, $used) = @$entry;
 			push @findings, "$object:1: uses $used of $name"
 			  if $letter eq 'U' && $used =~ $symbol && $object !~ $allowed;
+		}
+	}
+	return @findings;
+}
+
+# Hooks that may be installed at all, and where.  A second chain, or a second
+# stack of frames, would begin with one of them.
+sub check_one_door
+{
+	my %home = (
+		(map { $_ . '_hook' => 'src/base/statement.c' }
+		  qw(post_parse_analyze planner get_relation_info ExecutorStart ExecutorRun ExecutorFinish
+		  ExecutorEnd ProcessUtility object_access fmgr needs_fmgr)),
+		(map { $_ . '_hook' => 'src/base/shmem.c' } qw(shmem_request shmem_startup)),
+		'emit_log_hook' => 'src/audit/redact.c',
+		'ClientAuthentication_hook' => 'src/keys/arena.c');
+	my @findings;
+	for my $file (c_files())
+	{
+		for my $use (occurrences($file, qr/(?<![\w.>])([A-Za-z]\w*_hook)\s*=(?!=)/))
+		{
+			my ($line, $hook) = @$use;
+			next if $hook =~ /^(?:prev|previous)_/;
+			push @findings, "$file:$line: installs $hook" . ($home{$hook} ? ", which is for $home{$hook}" : '')
+			  if !$home{$hook} || $home{$hook} ne $file;
 		}
 	}
 	return @findings;

@@ -118,6 +118,9 @@ clean_tree
 echo '#include "keys/high.h"' | append src/crypto/low.c
 sees layer-include "an include from a higher layer"
 
+printf 'typedef void (*f) (void);\nextern f planner_hook;\nvoid\ndp_install(void)\n{\n\tplanner_hook = 0;\n}\n' | append src/crypto/low.c
+sees one-door "a second chain of a hook"
+
 mkdir "$tree/src/misc"
 echo 'extern int x;' >"$tree/src/misc/x.h"
 sees layer-include "a file in no layer"

@@ -8,6 +8,8 @@
 #include "audit/track.h"
 #include "base/guc.h"
 #include "base/secret.h"
+#include "base/shmem.h"
+#include "base/statement.h"
 #include "base/worker.h"
 #include "columns/columns.h"
 #include "events/event.h"
@@ -33,6 +35,8 @@ _PG_init(void)
 
 	dp_guc_init();
 	dp_secret_init();
+	dp_shmem_init();
+	dp_statement_init();
 	dp_worker_init();
 	dp_event_init();
 	dp_kms_init();

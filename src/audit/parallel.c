@@ -7,11 +7,11 @@
 #include "postgres.h"
 
 #include "audit/parallel.h"
+#include "base/shmem.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
-#include "storage/shmem.h"
 
 #define N_SLOTS 128
 
@@ -30,9 +30,6 @@ typedef struct ParallelShared
 
 static ParallelShared *shared = NULL;
 static bool claimed = false;
-
-static shmem_request_hook_type previous_shmem_request_hook = NULL;
-static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
 
 DpAuditCount *
 dp_audit_count(DpAuditCount *counts, int *n, int32 family, const char *name)
@@ -169,36 +166,15 @@ dp_parallel_take(DpAuditCount *counts, int *n)
 }
 
 static void
-request_shmem(void)
+attach(void *area, LWLockPadded *locks, bool is_new)
 {
-	if (previous_shmem_request_hook)
-		previous_shmem_request_hook();
-	RequestAddinShmemSpace(MAXALIGN(sizeof(ParallelShared)));
-	RequestNamedLWLockTranche("dataprotect audit workers", 1);
-}
-
-static void
-startup_shmem(void)
-{
-	bool		found;
-
-	if (previous_shmem_startup_hook)
-		previous_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct("dataprotect audit workers", sizeof(ParallelShared), &found);
-	if (!found)
-	{
-		memset(shared, 0, sizeof(ParallelShared));
-		shared->lock = &GetNamedLWLockTranche("dataprotect audit workers")->lock;
-	}
-	LWLockRelease(AddinShmemInitLock);
+	shared = area;
+	if (is_new)
+		shared->lock = &locks->lock;
 }
 
 void
 dp_parallel_init(void)
 {
-	previous_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_shmem;
-	previous_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = startup_shmem;
+	dp_shmem_register("dataprotect audit workers", sizeof(ParallelShared), 1, attach);
 }

@@ -20,7 +20,8 @@
 #include <ctype.h>
 
 #include "audit/protected_columns.h"
-#include "audit/frames.h"
+#include "audit/redact.h"
+#include "base/statement.h"
 #include "audit/literals.h"
 #include "base/worker.h"
 #include "common/hashfn.h"
@@ -36,8 +37,8 @@
 #define WITHHELD "(withheld by dataprotect)"
 #define ACTIVITY_KEPT 8192	/* longer texts are cut */
 
+static void (*note_error) (int sqlstate) = NULL;
 static emit_log_hook_type previous_emit_log = NULL;
-static post_parse_analyze_hook_type previous_post_parse = NULL;
 
 /*
  * The domain of a report that is redacted already: a mark in the report itself
@@ -309,7 +310,7 @@ redact_log(ErrorData *edata)
 		return;
 	}
 	if (edata->elevel >= ERROR)
-		dp_audit_note_error(edata->sqlerrcode);
+		note_error(edata->sqlerrcode);
 	emit_redacted(edata);
 }
 
@@ -360,7 +361,7 @@ is_delicate(Query *query)
  * again.  Of its source only a digest is, which tells nothing of constants.
  */
 void
-dp_audit_report_activity(const char *source)
+dp_redact_activity(const char *source)
 {
 	static char shown[ACTIVITY_KEPT];	/* empty: the source needs no redaction */
 	static uint64 shown_digest = 0;
@@ -388,21 +389,24 @@ dp_audit_report_activity(const char *source)
 }
 
 static void
-report_after_parse(ParseState *pstate, Query *query, JumbleState *jumble)
+report_analyzed(ParseState *pstate, Query *query, JumbleState *jumble)
 {
-	if (previous_post_parse)
-		previous_post_parse(pstate, query, jumble);
-	if (dp_audit_depth == 0 && pstate->p_sourcetext != NULL &&
+	if (!DP_IN_STATEMENT() && pstate->p_sourcetext != NULL &&
 		pstate->p_sourcetext == debug_query_string &&
 		dp_worker_database_known(MyDatabaseId) && is_delicate(query))
-		dp_audit_report_activity(pstate->p_sourcetext);
+		dp_redact_activity(pstate->p_sourcetext);
 }
 
+static const DpSubscriber subscriber = {
+	.name = "log hygiene",
+	.analyzed = report_analyzed,
+};
+
 void
-dp_audit_install_redaction(void)
+dp_redact_init(void (*error_noted) (int sqlstate))
 {
+	note_error = error_noted;
 	previous_emit_log = emit_log_hook;
 	emit_log_hook = redact_log;
-	previous_post_parse = post_parse_analyze_hook;
-	post_parse_analyze_hook = report_after_parse;
+	dp_statement_subscribe(&subscriber);
 }

@@ -3,12 +3,12 @@
  *	  The statement that runs, what it has opened, its intent and its result.
  *
  * One statement of the client is current at a time.  It begins when a hook is
- * entered with nothing of ours on the stack, and is complete when the next one
+ * entered with no frame on the stack (base/statement.h), and is complete when the next one
  * begins or its transaction ends: rows of RETURNING, FETCH, a held cursor or a
  * repeated Execute go out after their executor has ended, and still count.
  * Queries inside functions and triggers belong to the statement around them.
  *
- *	begin		planner, ExecutorStart, ProcessUtility at depth 0, or a value opened
+ *	begin		planner, ExecutorStart, ProcessUtility with no frame on the stack, or a value opened
  *				for another portal than the current statement's
  *	intent		first value opened; or a parallel query on protected columns
  *	result		complete: ok; transaction or subtransaction aborted while the
@@ -23,11 +23,12 @@
 #include "access/xact.h"
 #include "audit/audit_workers.h"
 #include "audit/protected_columns.h"
-#include "audit/frames.h"
+#include "audit/redact.h"
 #include "audit/parallel.h"
 #include "audit/track.h"
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/statement.h"
 #include "base/worker.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -61,7 +62,7 @@ typedef struct Statement
 	bool		planning;		/* only planned so far */
 	bool		in_worker;		/* counts go to the leader's slot */
 	const char *source;			/* compared, never read */
-	QueryDesc  *query;			/* of the executor at depth 0, while it is open */
+	QueryDesc  *query;			/* of the outermost executor, while it is open */
 	const PlannedStmt *added;	/* compared, never read: its columns are noted */
 	bool		added_reads;	/* it has protected ones */
 	Portal		portal;			/* compared, never read, unless active */
@@ -141,8 +142,9 @@ finish(DpOutcome outcome)
 	current.intent = 0;
 }
 
-void
-dp_audit_begin(const char *source, bool planning)
+/* A new statement of the client begins; what came before is complete. */
+static void
+begin_statement(const char *source, bool planning)
 {
 	finish(DP_OUTCOME_OK);
 	current.planning = planning;
@@ -249,28 +251,28 @@ add_portal(Portal portal)
 	}
 }
 
-void
-dp_audit_start_query(QueryDesc *query)
+static void
+starting(QueryDesc *query)
 {
 	bool		delicate = false;
 	bool		reads;
 
-	if (dp_audit_depth == 0)
+	if (!DP_IN_STATEMENT())
 	{
 		if (!current.planning || current.source != query->sourceText)
-			dp_audit_begin(query->sourceText, false);
+			begin_statement(query->sourceText, false);
 		current.planning = false;
 		current.portal = ActivePortal;
 		current.query = query;
 	}
 	reads = add_plan(query->plannedstmt, &delicate);
-	if (dp_audit_depth == 0)
+	if (!DP_IN_STATEMENT())
 	{
 		current.added = query->plannedstmt;
 		current.added_reads = reads;
 	}
-	if (delicate && dp_audit_depth == 0 && !IsParallelWorker())
-		dp_audit_report_activity(query->sourceText);
+	if (delicate && !DP_IN_STATEMENT() && !IsParallelWorker())
+		dp_redact_activity(query->sourceText);
 }
 
 static void
@@ -291,18 +293,18 @@ write_intent(void)
 		dp_ring_wait_durable(current.intent);
 }
 
-void
-dp_audit_run_query(QueryDesc *query)
+static void
+running(QueryDesc *query)
 {
 	bool		reads;
 
-	if (dp_audit_depth == 0 && current.query != query)
+	if (!DP_IN_STATEMENT() && current.query != query)
 	{
 		/* Another portal goes on: a further statement, of the same text. */
-		dp_audit_begin(query->sourceText, false);
+		begin_statement(query->sourceText, false);
 		current.query = query;
 	}
-	if (dp_audit_depth == 0 && current.added == query->plannedstmt)
+	if (!DP_IN_STATEMENT() && current.added == query->plannedstmt)
 		reads = current.added_reads;
 	else
 		reads = add_plan(query->plannedstmt, NULL);
@@ -313,15 +315,16 @@ dp_audit_run_query(QueryDesc *query)
 	}
 }
 
-void
-dp_audit_end_query(QueryDesc *query)
+static void
+ending(QueryDesc *query)
 {
 	if (current.query == query)
 		current.query = NULL;
 }
 
-void
-dp_audit_utility(Node *statement)
+/* Columns that a utility statement reads by itself. */
+static void
+add_utility(Node *statement)
 {
 	if (IsA(statement, FetchStmt))
 		add_portal(GetPortalByName(((FetchStmt *) statement)->portalname));
@@ -347,8 +350,24 @@ dp_audit_utility(Node *statement)
 	}
 }
 
-void
-dp_audit_note_error(int sqlstate)
+static void
+begin_utility(const DpUtility *utility, Datum *state)
+{
+	if (!DP_IN_STATEMENT())
+		begin_statement(utility->source, false);
+	add_utility(utility->statement);
+}
+
+static void
+planning(Query *query, const char *source)
+{
+	if (!DP_IN_STATEMENT())
+		begin_statement(source, true);
+}
+
+/* To tell a cancel from a failure. */
+static void
+note_error(int sqlstate)
 {
 	current.sqlstate = sqlstate;
 }
@@ -357,7 +376,7 @@ dp_audit_note_error(int sqlstate)
 static bool
 is_current(void)
 {
-	if (dp_audit_depth > 0)
+	if (DP_IN_STATEMENT())
 		return true;
 	if (ActivePortal != current.portal)
 		return false;
@@ -372,7 +391,7 @@ find_count(int32 family, const char *key_name)
 
 	if (!is_current())
 	{
-		dp_audit_begin(NULL, false);
+		begin_statement(NULL, false);
 		add_portal(ActivePortal);
 	}
 	count = dp_audit_count(current.counts, &current.n_counts, family, key_name);
@@ -385,7 +404,7 @@ find_count(int32 family, const char *key_name)
 	}
 
 	/* Outside any portal (fast path) statements differ only by their time. */
-	hot = dp_audit_depth > 0 || ActivePortal != NULL ? count : NULL;
+	hot = DP_IN_STATEMENT() || ActivePortal != NULL ? count : NULL;
 	return count;
 }
 
@@ -393,7 +412,7 @@ static inline bool
 is_hot(int32 family)
 {
 	return likely(hot != NULL && hot->family == family &&
-				  (dp_audit_depth > 0 || ActivePortal == current.portal));
+				  (DP_IN_STATEMENT() || ActivePortal == current.portal));
 }
 
 void
@@ -415,20 +434,20 @@ dp_audit_comparing(int32 family, const char *key_name)
 bool
 dp_audit_in_copy_to(void)
 {
-	return dp_audit_copy_to_depth > 0;
+	return dp_frame->in_copy_to;
 }
 
 static bool
 is_running(void)
 {
-	return dp_audit_depth > 0;
+	return DP_IN_STATEMENT();
 }
 
 static DpOutcome
 outcome_of_abort(void)
 {
 	if (proc_exit_inprogress)
-		return dp_audit_depth > 0 || ActivePortal != NULL ? DP_OUTCOME_LOST : DP_OUTCOME_ROLLED_BACK;
+		return DP_IN_STATEMENT() || ActivePortal != NULL ? DP_OUTCOME_LOST : DP_OUTCOME_ROLLED_BACK;
 	return current.sqlstate == ERRCODE_QUERY_CANCELED ? DP_OUTCOME_CANCELLED : DP_OUTCOME_ERROR;
 }
 
@@ -438,15 +457,25 @@ end_transaction(bool committed, bool top_level)
 	uint64		intent = current.intent;
 
 	/* A procedure commits or rolls back and goes on, or a block catches an error. */
-	if (dp_audit_depth > 0 && !(proc_exit_inprogress && top_level))
+	if (DP_IN_STATEMENT() && !(proc_exit_inprogress && top_level))
 		return 0;
 	if (committed && !top_level)
 		return 0;
 	finish(committed ? DP_OUTCOME_OK : outcome_of_abort());
 	if (top_level)
-		dp_audit_begin(NULL, false);
+		begin_statement(NULL, false);
 	return committed ? 0 : intent;
 }
+
+static const DpSubscriber subscriber = {
+	.name = "audit",
+	.planning = planning,
+	.starting = starting,
+	.running = running,
+	.ending = ending,
+	.begin_utility = begin_utility,
+	.error = note_error,
+};
 
 void
 dp_audit_init(void)
@@ -456,8 +485,8 @@ dp_audit_init(void)
 	dp_actor_set_sealer(dp_keys_audit_seal);
 	dp_transaction_set_hooks(&hooks);
 	dp_parallel_init();
-	dp_audit_install_hooks();
-	dp_audit_install_redaction();
+	dp_statement_subscribe(&subscriber);
+	dp_redact_init(note_error);
 	dp_audit_writer_register();
 	dp_worker_register(DP_AUDIT_WORKER_KIND, dp_audit_collect, 1000);
 }

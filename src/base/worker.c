@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "base/guc.h"
+#include "base/shmem.h"
 #include "base/worker_shared.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
@@ -20,7 +21,6 @@
 #include "storage/ipc.h"
 #include "storage/proc.h"
 #include "storage/procsignal.h"
-#include "storage/shmem.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -31,8 +31,6 @@ DpWorkerShared *dp_worker_shared = NULL;
 DpWorkerKind dp_worker_kinds[DP_WORKER_MAX_KINDS];
 int			dp_worker_n_kinds = 0;
 
-static shmem_request_hook_type previous_shmem_request_hook = NULL;
-static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
 
 /* In a worker: what it is. */
 static int	my_slot = -1;
@@ -383,29 +381,11 @@ dp_worker_probe_main(Datum main_arg)
 }
 
 static void
-request_shmem(void)
+attach(void *area, LWLockPadded *locks, bool is_new)
 {
-	if (previous_shmem_request_hook)
-		previous_shmem_request_hook();
-	RequestAddinShmemSpace(MAXALIGN(sizeof(DpWorkerShared)));
-	RequestNamedLWLockTranche("dataprotect workers", 1);
-}
-
-static void
-startup_shmem(void)
-{
-	bool		found;
-
-	if (previous_shmem_startup_hook)
-		previous_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	dp_worker_shared = ShmemInitStruct("dataprotect workers", sizeof(DpWorkerShared), &found);
-	if (!found)
-	{
-		memset(dp_worker_shared, 0, sizeof(DpWorkerShared));
-		dp_worker_shared->lock = &GetNamedLWLockTranche("dataprotect workers")->lock;
-	}
-	LWLockRelease(AddinShmemInitLock);
+	dp_worker_shared = area;
+	if (is_new)
+		dp_worker_shared->lock = &locks->lock;
 }
 
 void
@@ -413,11 +393,8 @@ dp_worker_init(void)
 {
 	BackgroundWorker worker;
 
-	previous_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_shmem;
-	previous_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = startup_shmem;
-	dp_worker_install_hooks();
+	dp_shmem_register("dataprotect workers", sizeof(DpWorkerShared), 1, attach);
+	dp_worker_subscribe();
 
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;

@@ -6,23 +6,19 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/statement.h"
 #include "base/worker_shared.h"
-#include "catalog/objectaccess.h"
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "tcop/utility.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 /* How long a database stays closed to our workers, at most, and is waited for. */
 #define VACATE_MS		30000
 #define VACATE_WAIT_MS	4000
-
-static object_access_hook_type previous_object_access_hook = NULL;
-static ProcessUtility_hook_type previous_process_utility_hook = NULL;
 
 #define MAX_CALLBACKS	4
 
@@ -43,8 +39,6 @@ dp_worker_on_extension_change(void (*callback) (void))
 static void
 note_extension_change(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
 {
-	if (previous_object_access_hook)
-		previous_object_access_hook(access, class_id, object_id, sub_id, arg);
 	if (class_id == ExtensionRelationId && (access == OAT_POST_CREATE || access == OAT_DROP))
 		extension_changed = true;
 }
@@ -149,23 +143,16 @@ vacate_database(Oid database)
 }
 
 static void
-run_utility_vacated(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-					ProcessUtilityContext context, ParamListInfo params,
-					QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+begin_utility(const DpUtility *utility, Datum *state)
 {
-	Oid			database = database_to_vacate(pstmt->utilityStmt);
-	ProcessUtility_hook_type next = previous_process_utility_hook ?
-		previous_process_utility_hook : standard_ProcessUtility;
+	Oid			database = database_to_vacate(utility->statement);
 
+	*state = ObjectIdGetDatum(database);
 	if (!OidIsValid(database))
-	{
-		next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 		return;
-	}
 	PG_TRY();
 	{
 		vacate_database(database);
-		next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	}
 	PG_CATCH();
 	{
@@ -173,18 +160,28 @@ run_utility_vacated(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+}
+
+static void
+end_utility(const DpUtility *utility, Datum state, bool failed)
+{
+	Oid			database = DatumGetObjectId(state);
 
 	/* One that is gone stays closed: the launcher may see it until we commit. */
-	if (!IsA(pstmt->utilityStmt, DropdbStmt))
+	if (OidIsValid(database) && (failed || !IsA(utility->statement, DropdbStmt)))
 		(void) close_database(database, 0);
 }
 
+static const DpSubscriber subscriber = {
+	.name = "workers",
+	.begin_utility = begin_utility,
+	.end_utility = end_utility,
+	.object_access = note_extension_change,
+};
+
 void
-dp_worker_install_hooks(void)
+dp_worker_subscribe(void)
 {
-	previous_object_access_hook = object_access_hook;
-	object_access_hook = note_extension_change;
-	previous_process_utility_hook = ProcessUtility_hook;
-	ProcessUtility_hook = run_utility_vacated;
+	dp_statement_subscribe(&subscriber);
 	RegisterXactCallback(announce_extension_change, NULL);
 }

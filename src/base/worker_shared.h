@@ -76,7 +76,7 @@ extern int	dp_worker_find_slot(Oid database, bool create);
 /* Settings that a database's or role's own configuration must not change. */
 extern void dp_worker_configure_session(void);
 
-/* Hooks for CREATE and DROP EXTENSION and DATABASE; from dp_worker_init. */
-extern void dp_worker_install_hooks(void);
+/* To CREATE and DROP EXTENSION and DATABASE; from dp_worker_init. */
+extern void dp_worker_subscribe(void);
 
 #endif							/* DP_BASE_WORKER_SHARED_H */

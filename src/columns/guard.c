@@ -8,11 +8,11 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "base/statement.h"
 #include "catalog/catalog.h"
 #include "catalog/index.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
-#include "catalog/objectaccess.h"
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
@@ -25,7 +25,6 @@
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_type.h"
 #include "partitioning/partdefs.h"
-#include "tcop/utility.h"
 #include "columns/contains_encrypted.h"
 #include "columns/guard.h"
 #include "columns/guard_catalog.h"
@@ -38,9 +37,6 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-
-static object_access_hook_type prev_object_access = NULL;
-static ProcessUtility_hook_type prev_process_utility = NULL;
 
 /* ---- columns ---- */
 
@@ -264,9 +260,6 @@ static void
 guard_object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 					int sub_id, void *arg)
 {
-	if (prev_object_access)
-		prev_object_access(access, class_id, object_id, sub_id, arg);
-
 	/* before bootstrap ends there is no extension, and no catalog to read */
 	if (!IsNormalProcessingMode() || object_id < FirstNormalObjectId)
 		return;
@@ -345,33 +338,32 @@ check_refresh(RefreshMatViewStmt *stmt)
 }
 
 static void
-guard_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
-					  ProcessUtilityContext context, ParamListInfo params,
-					  QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+begin_utility(const DpUtility *utility, Datum *state)
 {
-	Node	   *stmt = pstmt->utilityStmt;
-
-	if (IsA(stmt, CreateRangeStmt))
-		check_range((CreateRangeStmt *) stmt);
-	else if (IsA(stmt, RefreshMatViewStmt))
-		check_refresh((RefreshMatViewStmt *) stmt);
-
-	if (prev_process_utility)
-		prev_process_utility(pstmt, queryString, readOnlyTree, context, params,
-							 queryEnv, dest, qc);
-	else
-		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params,
-								queryEnv, dest, qc);
-
-	if (IsA(stmt, CreateStmt) && ((CreateStmt *) stmt)->partspec != NULL)
-		check_partition_key((CreateStmt *) stmt);
+	if (IsA(utility->statement, CreateRangeStmt))
+		check_range((CreateRangeStmt *) utility->statement);
+	else if (IsA(utility->statement, RefreshMatViewStmt))
+		check_refresh((RefreshMatViewStmt *) utility->statement);
 }
+
+/* Nothing is committed yet: an error takes the table back. */
+static void
+end_utility(const DpUtility *utility, Datum state, bool failed)
+{
+	if (!failed && IsA(utility->statement, CreateStmt) &&
+		((CreateStmt *) utility->statement)->partspec != NULL)
+		check_partition_key((CreateStmt *) utility->statement);
+}
+
+static const DpSubscriber subscriber = {
+	.name = "guard",
+	.begin_utility = begin_utility,
+	.end_utility = end_utility,
+	.object_access = guard_object_access,
+};
 
 void
 dp_guard_init(void)
 {
-	prev_object_access = object_access_hook;
-	object_access_hook = guard_object_access;
-	prev_process_utility = ProcessUtility_hook;
-	ProcessUtility_hook = guard_process_utility;
+	dp_statement_subscribe(&subscriber);
 }

@@ -8,6 +8,7 @@
 #include "access/access.h"
 #include "access/table.h"
 #include "access/transam.h"
+#include "base/statement.h"
 #include "catalog/pg_am_d.h"
 #include "commands/defrem.h"
 #include "executor/executor.h"
@@ -15,7 +16,6 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
-#include "optimizer/plancat.h"
 #include "types/maintenance.h"
 #include "columns/hidden_index.h"
 #include "types/types.h"
@@ -23,9 +23,6 @@
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
-
-static get_relation_info_hook_type prev_get_relation_info = NULL;
-static ExecutorStart_hook_type prev_executor_start = NULL;
 
 /* What the current role may do with one index. */
 typedef enum IndexUse
@@ -119,14 +116,12 @@ restrict_to_lookups(IndexOptInfo *index)
 }
 
 static void
-hide_get_relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
+hide_indexes(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
 {
 	Relation	relation;
 	List	   *visible = NIL;
 	ListCell   *lc;
 
-	if (prev_get_relation_info)
-		prev_get_relation_info(root, relid, inhparent, rel);
 	if (rel->indexlist == NIL)
 		return;
 
@@ -298,23 +293,21 @@ check_plan_walker(PlanState *state, void *params)
 }
 
 static void
-hide_executor_start(QueryDesc *query_desc, int eflags)
+check_started(QueryDesc *query)
 {
-	if (prev_executor_start)
-		prev_executor_start(query_desc, eflags);
-	else
-		standard_ExecutorStart(query_desc, eflags);
-
-	if (query_desc->plannedstmt->dependsOnRole && query_desc->planstate != NULL &&
+	if (query->plannedstmt->dependsOnRole && query->planstate != NULL &&
 		!dp_maintenance_is_referential())
-		(void) check_plan_walker(query_desc->planstate, query_desc->params);
+		(void) check_plan_walker(query->planstate, query->params);
 }
+
+static const DpSubscriber subscriber = {
+	.name = "hidden indexes",
+	.relation_info = hide_indexes,
+	.started = check_started,
+};
 
 void
 dp_hidden_index_init(void)
 {
-	prev_get_relation_info = get_relation_info_hook;
-	get_relation_info_hook = hide_get_relation_info;
-	prev_executor_start = ExecutorStart_hook;
-	ExecutorStart_hook = hide_executor_start;
+	dp_statement_subscribe(&subscriber);
 }

@@ -9,14 +9,13 @@
 
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "base/statement.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "executor/executor.h"
 #include "keys/catalog.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
 #include "columns/preload_keys.h"
-#include "tcop/utility.h"
 #include "types/types.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -181,44 +180,35 @@ preload_for_utility(Node *stmt)
 		dp_preload_keys_relation(relid);
 }
 
-static ExecutorStart_hook_type prev_ExecutorStart = NULL;
-static ProcessUtility_hook_type prev_ProcessUtility = NULL;
-
 static void
-start_executor(QueryDesc *desc, int eflags)
+starting(QueryDesc *query)
 {
 	ListCell   *lc;
 
-	foreach(lc, desc->plannedstmt->rtable)
+	foreach(lc, query->plannedstmt->rtable)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
 		if (rte->rtekind == RTE_RELATION)
 			dp_preload_keys_relation(rte->relid);
 	}
-	if (prev_ExecutorStart)
-		prev_ExecutorStart(desc, eflags);
-	else
-		standard_ExecutorStart(desc, eflags);
 }
 
 static void
-run_utility(PlannedStmt *stmt, const char *query, bool read_only, ProcessUtilityContext context,
-			ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
+begin_utility(const DpUtility *utility, Datum *state)
 {
-	preload_for_utility(stmt->utilityStmt);
-	if (prev_ProcessUtility)
-		prev_ProcessUtility(stmt, query, read_only, context, params, env, dest, qc);
-	else
-		standard_ProcessUtility(stmt, query, read_only, context, params, env, dest, qc);
+	preload_for_utility(utility->statement);
 }
+
+static const DpSubscriber subscriber = {
+	.name = "keys of ordered indexes",
+	.starting = starting,
+	.begin_utility = begin_utility,
+};
 
 void
 dp_preload_keys_init(void)
 {
 	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
-	prev_ExecutorStart = ExecutorStart_hook;
-	ExecutorStart_hook = start_executor;
-	prev_ProcessUtility = ProcessUtility_hook;
-	ProcessUtility_hook = run_utility;
+	dp_statement_subscribe(&subscriber);
 }

@@ -14,14 +14,13 @@
 #include "postgres.h"
 
 #include "base/guc.h"
+#include "base/shmem.h"
 #include "events/ring_file.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "port/pg_crc32c.h"
 #include "storage/condition_variable.h"
-#include "storage/ipc.h"
 #include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "utils/wait_event.h"
 
 /* Longest wait where interrupts are held: a buffer may be locked meanwhile. */
@@ -47,9 +46,6 @@ typedef struct RingShared
 
 static RingShared *shared = NULL;
 static char *base = NULL;		/* mapped by the postmaster, inherited by fork */
-
-static shmem_request_hook_type previous_shmem_request_hook = NULL;
-static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
 
 static DpRingHeader *
 header(void)
@@ -384,41 +380,21 @@ dp_ring_collected(Oid database)
 }
 
 static void
-request_shmem(void)
+attach(void *area, LWLockPadded *locks, bool is_new)
 {
-	if (previous_shmem_request_hook)
-		previous_shmem_request_hook();
-	RequestAddinShmemSpace(MAXALIGN(sizeof(RingShared)));
-	RequestNamedLWLockTranche("dataprotect audit ring", 2);
-}
-
-static void
-startup_shmem(void)
-{
-	bool		found;
-
-	if (previous_shmem_startup_hook)
-		previous_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct("dataprotect audit ring", sizeof(RingShared), &found);
-	if (!found)
-	{
-		memset(shared, 0, sizeof(RingShared));
-		shared->lock = &GetNamedLWLockTranche("dataprotect audit ring")[0].lock;
-		shared->witness_lock = &GetNamedLWLockTranche("dataprotect audit ring")[1].lock;
-		pg_atomic_init_u64(&shared->reserved, 0);
-		pg_atomic_init_u32(&shared->writer_sleeping, 0);
-		ConditionVariableInit(&shared->moved);
-		base = dp_ring_file_open((Size) dp_guc_audit_ring_size * 1024);
-	}
-	LWLockRelease(AddinShmemInitLock);
+	shared = area;
+	if (!is_new)
+		return;
+	shared->lock = &locks[0].lock;
+	shared->witness_lock = &locks[1].lock;
+	pg_atomic_init_u64(&shared->reserved, 0);
+	pg_atomic_init_u32(&shared->writer_sleeping, 0);
+	ConditionVariableInit(&shared->moved);
+	base = dp_ring_file_open((Size) dp_guc_audit_ring_size * 1024);
 }
 
 void
 dp_ring_init(void)
 {
-	previous_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_shmem;
-	previous_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = startup_shmem;
+	dp_shmem_register("dataprotect audit ring", sizeof(RingShared), 2, attach);
 }

@@ -20,13 +20,12 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "base/secret.h"
+#include "base/shmem.h"
 #include "keys/arena.h"
 #include "libpq/auth.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "storage/ipc.h"
 #include "storage/lwlock.h"
-#include "storage/shmem.h"
 
 #define N_PARTITIONS	32
 #define BUCKET_WAYS		8
@@ -79,8 +78,6 @@ static DpArenaEntry *epochs = NULL; /* MAX_EPOCHS, in the secret mapping */
 static DpArenaEntry *buckets = NULL;	/* n_buckets * BUCKET_WAYS */
 static uint32 n_buckets = 0;
 
-static shmem_request_hook_type prev_shmem_request_hook = NULL;
-static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 static ClientAuthentication_hook_type prev_ClientAuthentication = NULL;
 
 static uint32
@@ -100,15 +97,6 @@ secret_size(void)
 	Size		size = sizeof(DpArenaEntry) * (MAX_EPOCHS + (Size) bucket_count() * BUCKET_WAYS);
 
 	return (size + page - 1) / page * page;
-}
-
-static void
-request_shmem(void)
-{
-	if (prev_shmem_request_hook)
-		prev_shmem_request_hook();
-	RequestAddinShmemSpace(MAXALIGN(sizeof(DpArenaShared)));
-	RequestNamedLWLockTranche("dataprotect_arena", N_PARTITIONS + 2);
 }
 
 /*
@@ -153,39 +141,27 @@ map_secret(Size size)
 }
 
 static void
-startup_shmem(void)
+attach(void *area, LWLockPadded *locks, bool is_new)
 {
-	bool		found;
+	shared = area;
+	if (!is_new)
+		return;
+	pg_atomic_init_u64(&shared->key_generation, 1);
+	pg_atomic_init_u64(&shared->policy_generation, 1);
+	pg_atomic_init_u32(&shared->clock, 1);
+	for (int i = 0; i < N_PARTITIONS; i++)
+		shared->partition[i] = &locks[i].lock;
+	shared->epoch_lock = &locks[N_PARTITIONS].lock;
+	shared->control_lock = &locks[N_PARTITIONS + 1].lock;
 
-	if (prev_shmem_startup_hook)
-		prev_shmem_startup_hook();
-
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct("dataprotect arena", sizeof(DpArenaShared), &found);
-	if (!found)
+	/* After a crash restart the postmaster has the mapping already. */
+	if (epochs == NULL)
 	{
-		LWLockPadded *locks = GetNamedLWLockTranche("dataprotect_arena");
-		int			i;
-
-		memset(shared, 0, sizeof(DpArenaShared));
-		pg_atomic_init_u64(&shared->key_generation, 1);
-		pg_atomic_init_u64(&shared->policy_generation, 1);
-		pg_atomic_init_u32(&shared->clock, 1);
-		for (i = 0; i < N_PARTITIONS; i++)
-			shared->partition[i] = &locks[i].lock;
-		shared->epoch_lock = &locks[N_PARTITIONS].lock;
-		shared->control_lock = &locks[N_PARTITIONS + 1].lock;
-
-		/* After a crash restart the postmaster has the mapping already. */
-		if (epochs == NULL)
-		{
-			epochs = map_secret(secret_size());
-			n_buckets = bucket_count();
-			buckets = epochs + MAX_EPOCHS;
-		}
-		dp_secret_wipe(epochs, secret_size());
+		epochs = map_secret(secret_size());
+		n_buckets = bucket_count();
+		buckets = epochs + MAX_EPOCHS;
 	}
-	LWLockRelease(AddinShmemInitLock);
+	dp_secret_wipe(epochs, secret_size());
 }
 
 /*
@@ -213,10 +189,7 @@ authenticate_client(Port *port, int status)
 void
 dp_arena_init(void)
 {
-	prev_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_shmem;
-	prev_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = startup_shmem;
+	dp_shmem_register("dataprotect arena", sizeof(DpArenaShared), N_PARTITIONS + 2, attach);
 
 	prev_ClientAuthentication = ClientAuthentication_hook;
 	ClientAuthentication_hook = authenticate_client;

@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "base/statement.h"
 #include "base/worker.h"
 #include "catalog/namespace.h"
 #include "commands/trigger.h"
@@ -112,12 +113,34 @@ relation_invalidated(Datum arg, Oid relid)
 	}
 }
 
-void
-dp_keys_follow_replay(void)
+/*
+ * On a standby: hear of changes that were replayed by now, as the next lock of
+ * a table would; a cursor's FETCH takes none.
+ */
+static void
+follow_replay(void)
 {
 	if (RecoveryInProgress() && IsTransactionState())
 		AcceptInvalidationMessages();
 }
+
+static void
+running(QueryDesc *query)
+{
+	follow_replay();
+}
+
+static void
+begin_utility(const DpUtility *utility, Datum *state)
+{
+	follow_replay();
+}
+
+static const DpSubscriber subscriber = {
+	.name = "keys",
+	.running = running,
+	.begin_utility = begin_utility,
+};
 
 static void
 at_xact_end(XactEvent event, void *arg)
@@ -179,6 +202,7 @@ forget_installation(void)
 void
 dp_keys_invalidation_init(void)
 {
+	dp_statement_subscribe(&subscriber);
 	RegisterXactCallback(at_xact_end, NULL);
 	dp_worker_on_extension_change(forget_installation);
 	RegisterSubXactCallback(at_subxact_end, NULL);

@@ -131,12 +131,6 @@ extern void dp_keys_forget(void);
  * grant tables starts afresh when it moves. */
 extern uint64 dp_keys_local_changes(void);
 
-/*
- * On a standby: hear of changes that were replayed by now, as the next lock of
- * a table would; a cursor's FETCH takes none.
- */
-extern void dp_keys_follow_replay(void);
-
 extern void dp_keys_init(void);
 
 #endif							/* DP_KEYS_KEYS_H */

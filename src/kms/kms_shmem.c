@@ -4,57 +4,31 @@
  */
 #include "postgres.h"
 
+#include "base/shmem.h"
 #include "kms/kms_shmem.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
-#include "storage/shmem.h"
 
-#define TRANCHE_NAME	"dataprotect_kms"
 #define FRESH_PROBES	8
 
 DpKmsShared *dp_kms_shared = NULL;
 LWLock	   *dp_kms_lock = NULL;
 
-static shmem_request_hook_type previous_request_hook = NULL;
-static shmem_startup_hook_type previous_startup_hook = NULL;
-
 static void
-request_shmem(void)
+attach(void *area, LWLockPadded *locks, bool is_new)
 {
-	if (previous_request_hook)
-		previous_request_hook();
-	RequestAddinShmemSpace(MAXALIGN(sizeof(DpKmsShared)));
-	RequestNamedLWLockTranche(TRANCHE_NAME, 1);
-}
-
-static void
-startup_shmem(void)
-{
-	bool		found;
-
-	if (previous_startup_hook)
-		previous_startup_hook();
-
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	dp_kms_shared = ShmemInitStruct("dataprotect kms", sizeof(DpKmsShared), &found);
-	if (!found)
-	{
-		memset(dp_kms_shared, 0, sizeof(DpKmsShared));
-		ConditionVariableInit(&dp_kms_shared->slot_freed);
-		for (int i = 0; i < DP_KMS_SLOTS; i++)
-			ConditionVariableInit(&dp_kms_shared->slots[i].done);
-	}
-	dp_kms_lock = &GetNamedLWLockTranche(TRANCHE_NAME)->lock;
-	LWLockRelease(AddinShmemInitLock);
+	dp_kms_shared = area;
+	dp_kms_lock = &locks->lock;
+	if (!is_new)
+		return;
+	ConditionVariableInit(&dp_kms_shared->slot_freed);
+	for (int i = 0; i < DP_KMS_SLOTS; i++)
+		ConditionVariableInit(&dp_kms_shared->slots[i].done);
 }
 
 void
 dp_kms_shared_init(void)
 {
-	previous_request_hook = shmem_request_hook;
-	shmem_request_hook = request_shmem;
-	previous_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = startup_shmem;
+	dp_shmem_register("dataprotect kms", sizeof(DpKmsShared), 1, attach);
 }
 
 /*

@@ -29,138 +29,15 @@
 
 #include "access/parallel.h"
 #include "base/compat.h"
-#include "catalog/namespace.h"
+#include "base/statement.h"
 #include "catalog/pg_type.h"
 #include "commands/copy.h"
-#include "executor/executor.h"
-#include "keys/keys.h"
 #include "miscadmin.h"
 #include "nodes/primnodes.h"
 #include "replication/logicalworker.h"
-#include "tcop/utility.h"
 #include "types/maintenance.h"
 #include "types/types.h"
 #include "types/value.h"
-
-typedef enum FrameKind
-{
-	FRAME_START,				/* ExecutorStart */
-	FRAME_EXECUTOR,				/* ExecutorRun */
-	FRAME_AFTER,				/* ExecutorFinish: AFTER triggers fire */
-	FRAME_UTILITY				/* ProcessUtility */
-} FrameKind;
-
-typedef struct Frame
-{
-	FrameKind	kind;
-	CmdType		command;
-	bool		within_ri;		/* NOFORCE_RLS when it was entered */
-	uint32		held;			/* InterruptHoldoffCount when it was entered */
-	ErrorContextCallback *error_context;	/* when it was entered */
-	struct Frame *outer;
-} Frame;
-
-static Frame *innermost = NULL;
-
-static ExecutorStart_hook_type prev_ExecutorStart = NULL;
-static ExecutorRun_hook_type prev_ExecutorRun = NULL;
-static ExecutorFinish_hook_type prev_ExecutorFinish = NULL;
-static ProcessUtility_hook_type prev_ProcessUtility = NULL;
-
-static void
-push_frame(Frame *frame, FrameKind kind, CmdType command)
-{
-	frame->kind = kind;
-	frame->command = command;
-	frame->within_ri = InNoForceRLSOperation();
-	frame->held = InterruptHoldoffCount;
-	frame->error_context = error_context_stack;
-	frame->outer = innermost;
-	innermost = frame;
-}
-
-static void
-start_executor(QueryDesc *desc, int eflags)
-{
-	Frame		frame;
-
-	push_frame(&frame, FRAME_START, desc->operation);
-	PG_TRY();
-	{
-		if (prev_ExecutorStart)
-			prev_ExecutorStart(desc, eflags);
-		else
-			standard_ExecutorStart(desc, eflags);
-	}
-	PG_FINALLY();
-	{
-		innermost = frame.outer;
-	}
-	PG_END_TRY();
-}
-
-static void
-run_executor(QueryDesc *desc, ScanDirection direction, uint64 count DP_EXECUTE_ONCE_PARAM)
-{
-	Frame		frame;
-
-	dp_keys_follow_replay();
-	push_frame(&frame, FRAME_EXECUTOR, desc->operation);
-	PG_TRY();
-	{
-		if (prev_ExecutorRun)
-			prev_ExecutorRun(desc, direction, count DP_EXECUTE_ONCE_ARG);
-		else
-			standard_ExecutorRun(desc, direction, count DP_EXECUTE_ONCE_ARG);
-	}
-	PG_FINALLY();
-	{
-		innermost = frame.outer;
-	}
-	PG_END_TRY();
-}
-
-static void
-run_utility(PlannedStmt *stmt, const char *query, bool read_only, ProcessUtilityContext context,
-			ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
-{
-	Frame		frame;
-
-	dp_keys_follow_replay();
-	push_frame(&frame, FRAME_UTILITY, CMD_UTILITY);
-	PG_TRY();
-	{
-		if (prev_ProcessUtility)
-			prev_ProcessUtility(stmt, query, read_only, context, params, env, dest, qc);
-		else
-			standard_ProcessUtility(stmt, query, read_only, context, params, env, dest, qc);
-	}
-	PG_FINALLY();
-	{
-		innermost = frame.outer;
-	}
-	PG_END_TRY();
-}
-
-static void
-finish_executor(QueryDesc *desc)
-{
-	Frame		frame;
-
-	push_frame(&frame, FRAME_AFTER, desc->operation);
-	PG_TRY();
-	{
-		if (prev_ExecutorFinish)
-			prev_ExecutorFinish(desc);
-		else
-			standard_ExecutorFinish(desc);
-	}
-	PG_FINALLY();
-	{
-		innermost = frame.outer;
-	}
-	PG_END_TRY();
-}
 
 /*
  * Has nothing that a user wrote been entered since the innermost frame began?
@@ -172,27 +49,25 @@ nothing_entered_since(void)
 {
 	ErrorContextCallback *top = error_context_stack;
 
-	if (innermost == NULL)
+	if (!DP_IN_STATEMENT())
 		return top == NULL || IsLogicalWorker();
-	if (top != innermost->error_context && top != NULL && top->callback == CopyFromErrorCallback)
+	if (top != dp_frame->error_context && top != NULL && top->callback == CopyFromErrorCallback)
 		top = top->previous;
-	return top == innermost->error_context;
+	return top == dp_frame->error_context;
 }
 
 /* Is a page locked that was not when the innermost frame began? */
 static bool
 page_locked_since(void)
 {
-	return InterruptHoldoffCount > (innermost != NULL ? innermost->held : 0);
+	return InterruptHoldoffCount > dp_frame->held;
 }
 
-/* Is the innermost thing running a referential-integrity query itself? */
+/* Is the innermost frame a referential-integrity query's own, and nothing in it? */
 static bool
 in_ri_query(void)
 {
-	return innermost != NULL && innermost->within_ri &&
-		(innermost->kind == FRAME_EXECUTOR || innermost->kind == FRAME_START) &&
-		(innermost->outer == NULL || !innermost->outer->within_ri) && nothing_entered_since();
+	return dp_frame->is_ri && nothing_entered_since();
 }
 
 /* A stored value, put into a plan in a parameter's place. */
@@ -211,7 +86,7 @@ compares_for_ri(Node *expr)
 
 	if (!IsA(expr, OpExpr))
 		return false;
-	if (innermost->command == CMD_SELECT)
+	if (dp_frame->command == CMD_SELECT)
 		return true;			/* it looks a row up and does nothing else */
 	foreach(lc, ((OpExpr *) expr)->args)
 	{
@@ -235,14 +110,15 @@ dp_maintenance_calls(FunctionCallInfo fcinfo)
 		return page_locked_since() && nothing_entered_since();
 	if (IsA(expr, Const))
 		return ((Const *) expr)->consttype == BYTEAOID;
-	return in_ri_query() && compares_for_ri(expr);
+	return in_ri_query() && (dp_frame->kind == DP_FRAME_RUN || dp_frame->kind == DP_FRAME_START) &&
+		compares_for_ri(expr);
 }
 
 bool
 dp_maintenance_is_referential(void)
 {
-	return InNoForceRLSOperation() &&
-		(innermost == NULL || !innermost->within_ri || in_ri_query());
+	/* Its planner's frame, or between its frames: the trigger is about to enter one. */
+	return InNoForceRLSOperation() && (!dp_frame->within_ri || in_ri_query());
 }
 
 bool
@@ -250,20 +126,7 @@ dp_maintenance_sorts(SortSupport ssup)
 {
 	if (ssup->ssup_attno <= 0)
 		return false;
-	if (innermost == NULL)
+	if (!DP_IN_STATEMENT())
 		return IsParallelWorker() && error_context_stack == NULL;
-	return innermost->kind == FRAME_UTILITY && error_context_stack == innermost->error_context;
-}
-
-void
-dp_maintenance_init(void)
-{
-	prev_ExecutorStart = ExecutorStart_hook;
-	ExecutorStart_hook = start_executor;
-	prev_ExecutorRun = ExecutorRun_hook;
-	ExecutorRun_hook = run_executor;
-	prev_ExecutorFinish = ExecutorFinish_hook;
-	ExecutorFinish_hook = finish_executor;
-	prev_ProcessUtility = ProcessUtility_hook;
-	ProcessUtility_hook = run_utility;
+	return dp_frame->kind == DP_FRAME_UTILITY && error_context_stack == dp_frame->error_context;
 }

@@ -25,6 +25,4 @@ extern bool dp_maintenance_is_referential(void);
 /* True where a sort that is being set up serves the build of an index. */
 extern bool dp_maintenance_sorts(SortSupport ssup);
 
-extern void dp_maintenance_init(void);
-
 #endif							/* DP_TYPES_MAINTENANCE_H */

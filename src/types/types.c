@@ -5,12 +5,10 @@
 #include "postgres.h"
 
 #include "audit/track.h"
-#include "types/maintenance.h"
 #include "types/types.h"
 
 void
 dp_types_init(void)
 {
-	dp_maintenance_init();
 	dp_audit_set_protected_type(dp_type_is_encrypted);
 }

@@ -1,0 +1,326 @@
+/*
+ * statement.c
+ *	  One chain for each of PostgreSQL's hooks, one stack of frames; see
+ *	  statement.h.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "base/compat.h"
+#include "base/statement.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "optimizer/plancat.h"
+#include "optimizer/planner.h"
+
+#define MAX_SUBSCRIBERS 16
+
+static const DpSubscriber *subscribers[MAX_SUBSCRIBERS];
+static int	n_subscribers = 0;
+static void (*release_memo) (struct DpOpenMemo *memo) = NULL;
+
+static DpStatementFrame bottom;
+DpStatementFrame    *dp_frame = &bottom;
+
+static post_parse_analyze_hook_type previous_analyze = NULL;
+static planner_hook_type previous_planner = NULL;
+static get_relation_info_hook_type previous_relation_info = NULL;
+static ExecutorStart_hook_type previous_start = NULL;
+static ExecutorRun_hook_type previous_run = NULL;
+static ExecutorFinish_hook_type previous_finish = NULL;
+static ExecutorEnd_hook_type previous_end = NULL;
+static ProcessUtility_hook_type previous_utility = NULL;
+static object_access_hook_type previous_object_access = NULL;
+
+/* Call one member of every subscriber that has it, in their order. */
+#define TELL(member, ...) \
+	do { \
+		for (int i_ = 0; i_ < n_subscribers; i_++) \
+			if (subscribers[i_]->member != NULL) \
+				subscribers[i_]->member(__VA_ARGS__); \
+	} while (0)
+
+#define TELL_BACKWARDS(member, ...) \
+	do { \
+		for (int i_ = n_subscribers - 1; i_ >= 0; i_--) \
+			if (subscribers[i_]->member != NULL) \
+				subscribers[i_]->member(__VA_ARGS__); \
+	} while (0)
+
+static void
+drop_memo(DpStatementFrame *frame)
+{
+	struct DpOpenMemo *memo = frame->memo;
+
+	frame->memo = NULL;
+	if (memo != NULL)
+		release_memo(memo);
+}
+
+static inline void
+push_frame(DpStatementFrame *frame, DpStatementFrameKind kind, CmdType command)
+{
+	DpStatementFrame    *outer = dp_frame;
+
+	frame->kind = kind;
+	frame->command = command;
+	frame->depth = outer->depth + 1;
+	frame->role = GetUserId();
+	frame->held = InterruptHoldoffCount;
+	frame->error_context = error_context_stack;
+	frame->within_ri = InNoForceRLSOperation();
+	frame->is_ri = frame->within_ri && !outer->within_ri && kind != DP_FRAME_UTILITY;
+	frame->in_copy_to = outer->in_copy_to;
+	frame->memo = NULL;
+	frame->outer = outer;
+	dp_frame = frame;
+}
+
+static inline void
+pop_frame(DpStatementFrame *frame)
+{
+	if (unlikely(frame->memo != NULL))
+		drop_memo(frame);
+	dp_frame = frame->outer;
+}
+
+static void
+leave_by_error(DpStatementFrame *frame)
+{
+	pop_frame(frame);
+	TELL(error, geterrcode());
+}
+
+/* Around the call of the next hook: a frame, taken away whatever happens. */
+#define BEGIN_FRAME(frame_kind, frame_command) \
+	push_frame(&frame, frame_kind, frame_command); \
+	PG_TRY(); \
+	{
+#define END_FRAME() \
+	} \
+	PG_CATCH(); \
+	{ \
+		leave_by_error(&frame); \
+		PG_RE_THROW(); \
+	} \
+	PG_END_TRY(); \
+	pop_frame(&frame)
+
+static void
+analyze_query(ParseState *pstate, Query *query, JumbleState *jumble)
+{
+	if (previous_analyze)
+		previous_analyze(pstate, query, jumble);
+	TELL(analyzed, pstate, query, jumble);
+}
+
+static PlannedStmt *
+plan_query(Query *query, const char *source, int options, ParamListInfo params)
+{
+	PlannedStmt *volatile result = NULL;
+	DpStatementFrame		frame;
+
+	TELL(planning, query, source);
+	BEGIN_FRAME(DP_FRAME_PLAN, query->commandType);
+	result = previous_planner ? previous_planner(query, source, options, params) :
+		standard_planner(query, source, options, params);
+	END_FRAME();
+	return result;
+}
+
+static void
+read_relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
+{
+	if (previous_relation_info)
+		previous_relation_info(root, relid, inhparent, rel);
+	TELL(relation_info, root, relid, inhparent, rel);
+}
+
+static void
+start_executor(QueryDesc *query, int flags)
+{
+	DpStatementFrame		frame;
+
+	TELL(starting, query);
+	BEGIN_FRAME(DP_FRAME_START, query->operation);
+	if (previous_start)
+		previous_start(query, flags);
+	else
+		standard_ExecutorStart(query, flags);
+	END_FRAME();
+	TELL_BACKWARDS(started, query);
+}
+
+static void
+run_executor(QueryDesc *query, ScanDirection direction, DP_EXECUTOR_RUN_PARAMS)
+{
+	DpStatementFrame		frame;
+
+	TELL(running, query);
+	BEGIN_FRAME(DP_FRAME_RUN, query->operation);
+	if (previous_run)
+		previous_run(query, direction, DP_EXECUTOR_RUN_ARGS);
+	else
+		standard_ExecutorRun(query, direction, DP_EXECUTOR_RUN_ARGS);
+	END_FRAME();
+}
+
+static void
+finish_executor(QueryDesc *query)
+{
+	DpStatementFrame		frame;
+
+	BEGIN_FRAME(DP_FRAME_FINISH, query->operation);
+	if (previous_finish)
+		previous_finish(query);
+	else
+		standard_ExecutorFinish(query);
+	END_FRAME();
+}
+
+static void
+end_executor(QueryDesc *query)
+{
+	DpStatementFrame		frame;
+
+	TELL(ending, query);
+	BEGIN_FRAME(DP_FRAME_END, query->operation);
+	if (previous_end)
+		previous_end(query);
+	else
+		standard_ExecutorEnd(query);
+	END_FRAME();
+}
+
+static bool
+is_copy_to(Node *statement)
+{
+	return IsA(statement, CopyStmt) && !((CopyStmt *) statement)->is_from;
+}
+
+/*
+ * Tell those whose begin_utility returned that it is over.  *n_begun counts down
+ * before each call, so that one that refuses the command is not called again.
+ */
+static void
+end_utility(const DpUtility *utility, const Datum *states, volatile int *n_begun, bool failed)
+{
+	while (*n_begun > 0)
+	{
+		int			i = --*n_begun;
+
+		if (subscribers[i]->end_utility != NULL)
+			subscribers[i]->end_utility(utility, states[i], failed);
+	}
+}
+
+/* Apart from run_utility(), since PG_TRY blocks must not nest in one function. */
+static void
+run_next_utility(PlannedStmt *planned, const char *source, bool read_only_tree,
+				 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+				 DestReceiver *dest, QueryCompletion *completion)
+{
+	DpStatementFrame		frame;
+
+	BEGIN_FRAME(DP_FRAME_UTILITY, CMD_UTILITY);
+	frame.in_copy_to |= is_copy_to(planned->utilityStmt);
+	if (previous_utility)
+		previous_utility(planned, source, read_only_tree, context, params, environment, dest,
+						 completion);
+	else
+		standard_ProcessUtility(planned, source, read_only_tree, context, params, environment, dest,
+								completion);
+	END_FRAME();
+}
+
+static void
+run_utility(PlannedStmt *planned, const char *source, bool read_only_tree,
+			ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+			DestReceiver *dest, QueryCompletion *completion)
+{
+	const DpUtility utility = {planned, planned->utilityStmt, source, context};
+	Datum		states[MAX_SUBSCRIBERS] = {0};
+	volatile int n_begun = 0;
+
+	PG_TRY();
+	{
+		for (; n_begun < n_subscribers; n_begun++)
+			if (subscribers[n_begun]->begin_utility != NULL)
+				subscribers[n_begun]->begin_utility(&utility, &states[n_begun]);
+		run_next_utility(planned, source, read_only_tree, context, params, environment, dest,
+						 completion);
+		end_utility(&utility, states, &n_begun, false);
+	}
+	PG_CATCH();
+	{
+		end_utility(&utility, states, &n_begun, true);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+static void
+access_object(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
+{
+	if (previous_object_access)
+		previous_object_access(access, class_id, object_id, sub_id, arg);
+	TELL(object_access, access, class_id, object_id, sub_id, arg);
+}
+
+/* What no frame owns, as in workers that apply a subscription's changes. */
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PARALLEL_ABORT:
+		case XACT_EVENT_PREPARE:
+			drop_memo(&bottom);
+			break;
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			break;
+	}
+}
+
+void
+dp_statement_subscribe(const DpSubscriber *subscriber)
+{
+	if (n_subscribers >= MAX_SUBSCRIBERS)
+		elog(ERROR, "too many subscribers of statements");
+	subscribers[n_subscribers++] = subscriber;
+}
+
+void
+dp_statement_set_memo_release(void (*release) (struct DpOpenMemo *memo))
+{
+	release_memo = release;
+}
+
+void
+dp_statement_init(void)
+{
+	previous_analyze = post_parse_analyze_hook;
+	post_parse_analyze_hook = analyze_query;
+	previous_planner = planner_hook;
+	planner_hook = plan_query;
+	previous_relation_info = get_relation_info_hook;
+	get_relation_info_hook = read_relation_info;
+	previous_start = ExecutorStart_hook;
+	ExecutorStart_hook = start_executor;
+	previous_run = ExecutorRun_hook;
+	ExecutorRun_hook = run_executor;
+	previous_finish = ExecutorFinish_hook;
+	ExecutorFinish_hook = finish_executor;
+	previous_end = ExecutorEnd_hook;
+	ExecutorEnd_hook = end_executor;
+	previous_utility = ProcessUtility_hook;
+	ProcessUtility_hook = run_utility;
+	previous_object_access = object_access_hook;
+	object_access_hook = access_object;
+	RegisterXactCallback(end_transaction, NULL);
+}

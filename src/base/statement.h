@@ -1,0 +1,124 @@
+/*
+ * statement.h
+ *	  The one door between PostgreSQL's hooks and the other layers: which
+ *	  statement runs, on what stack of planners, executors and utility commands.
+ *
+ * No other file installs one of the hooks below; who wants to hear of one
+ * subscribes (lint checks both).  Subscribers are registered at _PG_init, lowest
+ * layer first, and are called in that order before a hook's own work and in the
+ * reverse order after it.
+ *
+ * What a subscriber may do:
+ *	- before (analyzed, planning, starting, running, begin_utility): the command
+ *	  has not checked anybody's permission yet.  It may read catalogs and fill
+ *	  caches of this backend and of the key agent; it may refuse the command.  It
+ *	  does nothing that another session notices unless it has checked, itself, the
+ *	  right that the command asks for.
+ *	- after (started, end_utility): the command has succeeded, and may still be
+ *	  refused; with failed set it has raised the error that is passed on, and the
+ *	  subscriber must neither raise another nor wait.
+ *	- ending and error: nothing but its own memory.
+ *
+ * A frame is one entry into planner, executor or utility command.  Frames lie on
+ * the C stack of the hooks: a pointer to one is valid while the hook runs, and
+ * the stack is unwound by every error.  All of this is one backend's; no lock.
+ */
+#ifndef DP_BASE_STATEMENT_H
+#define DP_BASE_STATEMENT_H
+
+#include "postgres.h"
+
+#include "catalog/objectaccess.h"
+#include "executor/execdesc.h"
+#include "nodes/parsenodes.h"
+#include "nodes/pathnodes.h"
+#include "nodes/plannodes.h"
+#include "parser/analyze.h"
+#include "tcop/utility.h"
+
+typedef enum DpStatementFrameKind
+{
+	DP_FRAME_NONE,				/* between statements: the bottom of the stack */
+	DP_FRAME_PLAN,				/* planner */
+	DP_FRAME_START,				/* ExecutorStart */
+	DP_FRAME_RUN,				/* ExecutorRun */
+	DP_FRAME_FINISH,			/* ExecutorFinish: AFTER triggers fire */
+	DP_FRAME_END,				/* ExecutorEnd */
+	DP_FRAME_UTILITY			/* ProcessUtility */
+} DpStatementFrameKind;
+
+struct DpOpenMemo;				/* types/open_memo.h */
+
+typedef struct DpStatementFrame
+{
+	DpStatementFrameKind kind;
+	CmdType		command;		/* of the query; CMD_UTILITY for a command */
+	int			depth;			/* frames below this one; 0 at the bottom */
+	Oid			role;			/* current role when it was entered */
+	uint32		held;			/* InterruptHoldoffCount when it was entered */
+	ErrorContextCallback *error_context;	/* when it was entered */
+	bool		within_ri;		/* entered in the context of referential integrity */
+	bool		is_ri;			/* ... and by it: the RI trigger's own query */
+	bool		in_copy_to;		/* a COPY TO is on the stack */
+	struct DpOpenMemo *memo;	/* values opened in it; NULL: none yet */
+	struct DpStatementFrame *outer;		/* NULL at the bottom */
+} DpStatementFrame;
+
+/* The innermost frame; never NULL.  The bottom one ends with its transaction. */
+extern DpStatementFrame *dp_frame;
+
+/* True while a hook of ours is on the stack. */
+#define DP_IN_STATEMENT()	(dp_frame->depth > 0)
+
+typedef struct DpUtility
+{
+	PlannedStmt *planned;
+	Node	   *statement;		/* planned->utilityStmt; may be changed by its run */
+	const char *source;
+	ProcessUtilityContext context;
+} DpUtility;
+
+/* All members may be NULL. */
+typedef struct DpSubscriber
+{
+	const char *name;
+
+	/* A query has been analysed; it may be changed. */
+	void		(*analyzed) (ParseState *pstate, Query *query, JumbleState *jumble);
+
+	/* The planner is entered. */
+	void		(*planning) (Query *query, const char *source);
+
+	/* The planner has read what it will know of a relation. */
+	void		(*relation_info) (PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel);
+
+	/* The executor is entered; started: it was set up, and no row is read yet. */
+	void		(*starting) (QueryDesc *query);
+	void		(*started) (QueryDesc *query);
+	void		(*running) (QueryDesc *query);
+	void		(*ending) (QueryDesc *query);
+
+	/*
+	 * A utility command.  *state is the subscriber's own, from the one call to
+	 * the other; end_utility is called if and only if begin_utility returned.
+	 */
+	void		(*begin_utility) (const DpUtility *utility, Datum *state);
+	void		(*end_utility) (const DpUtility *utility, Datum state, bool failed);
+
+	/* An object is made, altered, dropped or looked up. */
+	void		(*object_access) (ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
+								  void *arg);
+
+	/* An error passes through a frame. */
+	void		(*error) (int sqlstate);
+} DpSubscriber;
+
+/* subscriber: static, in the registering file.  From _PG_init only. */
+extern void dp_statement_subscribe(const DpSubscriber *subscriber);
+
+/* Who wipes a frame's memo as the frame ends; the types layer says it. */
+extern void dp_statement_set_memo_release(void (*release) (struct DpOpenMemo *memo));
+
+extern void dp_statement_init(void);
+
+#endif							/* DP_BASE_STATEMENT_H */
