@@ -415,12 +415,14 @@ is_hot(int32 family)
 				  (DP_IN_STATEMENT() || ActivePortal == current.portal));
 }
 
-void
+bool
 dp_audit_opening(int32 family, const char *key_name)
 {
-	DpAuditCount *count = is_hot(family) ? hot : find_count(family, key_name);
+	bool		quick = is_hot(family);
+	DpAuditCount *count = quick ? hot : find_count(family, key_name);
 
 	count->opened++;
+	return quick;
 }
 
 void

@@ -25,7 +25,6 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "types/maintenance.h"
-#include "types/open_memo.h"
 #include "types/operand.h"
 #include "types/types.h"
 #include "types/value.h"
@@ -35,7 +34,6 @@
 /* One comparison: what, by whom, for what. */
 typedef struct Call
 {
-	DpOpenMemo   *opened;			/* within a sort: values it has opened, or NULL */
 	const DpCallState *state;
 	DpSides		sides;
 	DpComparison	comparison;
@@ -45,30 +43,6 @@ typedef struct Call
 	Datum		left;
 	Datum		right;
 } Call;
-
-/* The same within a sort, which keeps what it has opened for a while. */
-static void
-open_sorted(const Call *call, DpOperand *op, DpKeyUse use)
-{
-	MemoryContext old_context;
-
-	if (call->opened == NULL || op->remembered)
-	{
-		dp_operand_open(call->state->info, op, use);
-		return;
-	}
-	old_context = MemoryContextSwitchTo(dp_open_memo_context(call->opened));
-	dp_operand_open(call->state->info, op, use);
-	MemoryContextSwitchTo(old_context);
-}
-
-static void
-close_sorted(const Call *call, DpOperand *op)
-{
-	if (op->opened &&
-		!(call->opened != NULL && dp_open_memo_keep(call->opened, &op->value, op->plain)))
-		dp_value_dispose(call->state->info, op->plain);
-}
 
 /* Order of two readable plaintexts; equality where only that is asked for. */
 static int
@@ -142,7 +116,6 @@ compare_stored_tokens(const Call *call, int *out)
 static void
 fill_call(Call *call, FunctionCallInfo fcinfo, DpSides sides, DpComparison comparison)
 {
-	call->opened = NULL;
 	call->state = dp_operand_call_state(fcinfo, sides);
 	call->sides = sides;
 	call->comparison = comparison;
@@ -156,8 +129,9 @@ fill_call(Call *call, FunctionCallInfo fcinfo, DpSides sides, DpComparison compa
 static void
 fill_operands(const Call *call, DpOperand *left, DpOperand *right)
 {
-	dp_operand_fill(left, call->sides != SIDES_BE, call->state, call->opened, call->left);
-	dp_operand_fill(right, call->sides != SIDES_EB, call->state, call->opened, call->right);
+	dp_open_memo_follow();
+	dp_operand_fill(left, call->sides != SIDES_BE, call->state, call->left);
+	dp_operand_fill(right, call->sides != SIDES_EB, call->state, call->right);
 	if (call->maintenance)
 		return;
 	dp_operand_check(call->flinfo, left, right, 1, call->comparison);
@@ -186,8 +160,31 @@ is_same_envelope(const Call *call)
 	return len == VARSIZE_ANY_EXHDR(right) && memcmp(VARDATA_ANY(left), VARDATA_ANY(right), len) == 0;
 }
 
+/* The answer of a boolean comparison, of operands in that order. */
+static bool
+holds(DpComparison comparison, int order)
+{
+	switch (comparison)
+	{
+		case CMP_EQ:
+			return order == 0;
+		case CMP_NE:
+			return order != 0;
+		case CMP_LT:
+			return order < 0;
+		case CMP_LE:
+			return order <= 0;
+		case CMP_GT:
+			return order > 0;
+		default:
+			return order >= 0;
+	}
+}
+
 /*
  * Compare.  Returns false where the answer is NULL; for CMP_ORDER it never is.
+ * What the frame will meet again is remembered: values that are put in order, and
+ * those of rows that a condition holds for, which may be shown.
  */
 static bool
 compare(const Call *call, int *out)
@@ -198,6 +195,7 @@ compare(const Call *call, int *out)
 	DpOperand		left;
 	DpOperand		right;
 	bool		known = true;
+	bool		remember;
 
 	if (equality && call->maintenance && compare_stored_tokens(call, out))
 		return true;
@@ -207,8 +205,8 @@ compare(const Call *call, int *out)
 		return true;
 	}
 	fill_operands(call, &left, &right);
-	open_sorted(call, &left, use);
-	open_sorted(call, &right, use);
+	dp_operand_open(info, &left, use);
+	dp_operand_open(info, &right, use);
 	if (left.readable && right.readable)
 		*out = compare_plain(info, left.plain, right.plain, call->collation, equality);
 	else
@@ -219,8 +217,9 @@ compare(const Call *call, int *out)
 		if (*out == 0 && call->maintenance && left.encrypted && right.encrypted)
 			*out = memcmp(left.value.env.nonce, right.value.env.nonce, DP_NONCE_LEN);
 	}
-	close_sorted(call, &left);
-	close_sorted(call, &right);
+	remember = call->comparison == CMP_ORDER || (known && holds(call->comparison, *out));
+	dp_operand_close(&left, remember);
+	dp_operand_close(&right, remember);
 	return known || call->comparison == CMP_ORDER;
 }
 
@@ -233,21 +232,7 @@ compare_bool(FunctionCallInfo fcinfo, DpSides sides, DpComparison comparison)
 	fill_call(&call, fcinfo, sides, comparison);
 	if (!compare(&call, &order))
 		PG_RETURN_NULL();
-	switch (comparison)
-	{
-		case CMP_EQ:
-			PG_RETURN_BOOL(order == 0);
-		case CMP_NE:
-			PG_RETURN_BOOL(order != 0);
-		case CMP_LT:
-			PG_RETURN_BOOL(order < 0);
-		case CMP_LE:
-			PG_RETURN_BOOL(order <= 0);
-		case CMP_GT:
-			PG_RETURN_BOOL(order > 0);
-		default:
-			PG_RETURN_BOOL(order >= 0);
-	}
+	PG_RETURN_BOOL(holds(comparison, order));
 }
 
 #define DP_COMPARISON(name, comparison) \
@@ -294,8 +279,7 @@ operand_token(const DpTypeInfo *info, DpOperand *op, DpKeyUse use, uint8 out[DP_
 	dp_operand_open(info, op, use);
 	if (op->readable)
 		dp_value_token(info, op->plain, out);
-	dp_operand_close(info, op);
-	op->opened = false;
+	dp_operand_close(op, false);
 	return op->readable;
 }
 
@@ -452,7 +436,7 @@ dp_sort_support(PG_FUNCTION_ARGS)
 	SortSupport ssup = (SortSupport) PG_GETARG_POINTER(0);
 	const DpTypeInfo *info = dp_typeinfo_of_named(fcinfo->flinfo->fn_oid, "_sortsupport");
 
-	prepare_sort(ssup, info)->opened = dp_open_memo_create(info, ssup->ssup_cxt);
+	(void) prepare_sort(ssup, info);
 	ssup->comparator = sort_plain;
 	PG_RETURN_VOID();
 }

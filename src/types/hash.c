@@ -21,7 +21,8 @@ hash_encrypted(FunctionCallInfo fcinfo)
 	DpOperand		op;
 	uint64		hash = 0;
 
-	dp_operand_fill(&op, true, state, NULL, PG_GETARG_DATUM(0));
+	dp_open_memo_follow();
+	dp_operand_fill(&op, true, state, PG_GETARG_DATUM(0));
 	if (!maintenance)
 	{
 		dp_operand_check(NULL, &op, NULL, -1, CMP_ORDER);
@@ -30,7 +31,7 @@ hash_encrypted(FunctionCallInfo fcinfo)
 	dp_operand_open(state->info, &op, maintenance ? DP_USE_MAINTAIN : DP_USE_READ);
 	if (op.readable)
 		hash = dp_value_hash(state->info, op.plain);
-	dp_operand_close(state->info, &op);
+	dp_operand_close(&op, false);
 	return hash;
 }
 

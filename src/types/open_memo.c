@@ -1,163 +1,303 @@
 /*
  * open_memo.c
- *	  The values that one sort has opened last; see open_memo.h.
+ *	  The values that a statement's frame has opened; see open_memo.h.
+ *
+ * Entries lie in a table of pointers, by the first bytes of their nonce, which
+ * are random; an entry whose place is taken replaces the one that is there.  An
+ * entry that is not in the table (just opened, or replaced while held) is freed
+ * by its last holder.  Memory of a frame's memo is the memo's own context, which
+ * the next frame takes over, emptied.
  */
 #include "postgres.h"
 
 #include "base/compat.h"
 #include "base/secret.h"
+#include "base/statement.h"
+#include "miscadmin.h"
 #include "types/open_memo.h"
 #include "utils/memutils.h"
 
-#define N_FIRST			64		/* entries of a small sort; powers of two */
-#define N_MAX			4096
 #define ENVELOPE_MAX	128		/* longer values are opened each time */
+#define N_FIRST			64		/* powers of two */
+#define N_MAX			65536
+#define BYTES_AN_ENTRY	512		/* entry, plaintext and memory's overhead, at most */
+#define NONCE_AT		9		/* in an envelope: behind flags and key id */
 
-typedef struct Entry
+typedef struct DpOpenMemo
 {
-	Size		len;			/* of the envelope; 0: free */
-	int32		family;
-	bool		literal;
-	Datum		plain;
-	uint8		envelope[ENVELOPE_MAX];
-} Entry;
-
-struct DpOpenMemo
-{
-	const DpTypeInfo *info;
 	MemoryContext context;
-	MemoryContextCallback at_end;
 	uint64		generation;		/* of keys, when the entries were opened */
 	uint64		changes;
-	uint32		n_entries;		/* 0 until something is kept */
-	uint32		n_kept;			/* since they were made */
-	Entry	   *entries;
-};
+	uint32		n_slots;		/* 0 until something is remembered */
+	uint32		n_found;		/* entries in the table */
+	DpMemoEntry **slots;
+	DpMemoEntry *in_use;		/* newest first */
+	DpMemoEntry *unused;
+} DpOpenMemo;
+
+/* Emptied, for the next frame that needs one. */
+static DpOpenMemo *spare = NULL;
 
 static void
-clear_entry(const DpOpenMemo *opened, Entry *entry)
+follow_keys(DpOpenMemo *memo)
 {
-	if (entry->len == 0)
-		return;
-	dp_value_dispose(opened->info, entry->plain);
+	memo->generation = dp_keys_generation();
+	memo->changes = dp_keys_local_changes();
+}
+
+static inline bool
+keys_changed(const DpOpenMemo *memo)
+{
+	return memo->generation != dp_keys_generation() || memo->changes != dp_keys_local_changes();
+}
+
+static DpOpenMemo *
+memo_of_frame(void)
+{
+	DpOpenMemo *memo = dp_frame->memo;
+
+	if (likely(memo != NULL))
+		return memo;
+	if (spare != NULL)
+	{
+		memo = spare;
+		spare = NULL;
+	}
+	else
+	{
+		memo = MemoryContextAllocZero(TopMemoryContext, sizeof(DpOpenMemo));
+		memo->context = AllocSetContextCreate(TopMemoryContext, "dataprotect opened values",
+											  ALLOCSET_SMALL_SIZES);
+	}
+	follow_keys(memo);
+	dp_frame->memo = memo;
+	return memo;
+}
+
+/* Wipe an entry's plaintext, where it lies and in the entry. */
+static void
+wipe_entry(DpMemoEntry *entry)
+{
+	if (!entry->base_byval)
+	{
+		void	   *pointer = DatumGetPointer(entry->plain);
+
+		dp_secret_wipe(pointer,
+					   entry->base_len == -1 ? VARSIZE_ANY(pointer) : (Size) entry->base_len);
+	}
 	dp_secret_wipe(&entry->plain, sizeof(entry->plain));
-	entry->len = 0;
 }
 
 static void
-forget_all(DpOpenMemo *opened)
+free_entry(DpMemoEntry *entry)
 {
-	uint32		i;
+	DpOpenMemo *memo = entry->memo;
+	void	   *pointer = entry->base_byval ? NULL : DatumGetPointer(entry->plain);
 
-	for (i = 0; i < opened->n_entries; i++)
-		clear_entry(opened, &opened->entries[i]);
+	wipe_entry(entry);
+	if (pointer != NULL)
+		pfree(pointer);
+	if (entry->newer != NULL)
+		entry->newer->older = entry->older;
+	else
+		memo->in_use = entry->older;
+	if (entry->older != NULL)
+		entry->older->newer = entry->newer;
+	entry->older = memo->unused;
+	memo->unused = entry;
 }
 
 static void
-end_sort(void *arg)
+leave_table(DpMemoEntry *entry)
 {
-	forget_all(arg);
+	entry->is_found = false;
+	entry->memo->n_found--;
+	if (entry->holders == 0)
+		free_entry(entry);
 }
 
-DpOpenMemo *
-dp_open_memo_create(const DpTypeInfo *info, MemoryContext context)
+static void
+forget_all(DpOpenMemo *memo)
 {
-	DpOpenMemo   *opened = MemoryContextAllocZero(context, sizeof(DpOpenMemo));
+	for (uint32 i = 0; i < memo->n_slots && memo->n_found > 0; i++)
+	{
+		DpMemoEntry *entry = memo->slots[i];
 
-	opened->info = info;
-	opened->context = context;
-	opened->at_end.func = end_sort;
-	opened->at_end.arg = opened;
-	MemoryContextRegisterResetCallback(context, &opened->at_end);
-	return opened;
+		memo->slots[i] = NULL;
+		if (entry != NULL)
+			leave_table(entry);
+	}
 }
 
-MemoryContext
-dp_open_memo_context(const DpOpenMemo *opened)
+/* The frame ends: whoever held an entry is gone. */
+static void
+end_memo(DpOpenMemo *memo)
 {
-	return opened->context;
+	for (DpMemoEntry *entry = memo->in_use; entry != NULL; entry = entry->older)
+		wipe_entry(entry);
+	MemoryContextReset(memo->context);
+	if (spare != NULL)
+	{
+		MemoryContextDelete(memo->context);
+		pfree(memo);
+		return;
+	}
+	memo->n_slots = 0;
+	memo->n_found = 0;
+	memo->slots = NULL;
+	memo->in_use = NULL;
+	memo->unused = NULL;
+	spare = memo;
 }
 
-/* By the end of the envelope, its tag: as good as random. */
-static inline Entry *
-entry_for(const DpOpenMemo *opened, const uint8 *envelope, Size len)
+static inline DpMemoEntry **
+slot_for(const DpOpenMemo *memo, const uint8 *envelope)
 {
 	uint32		number;
 
-	memcpy(&number, envelope + len - sizeof(number), sizeof(number));
-	return &opened->entries[number & (opened->n_entries - 1)];
+	memcpy(&number, envelope + NONCE_AT, sizeof(number));
+	return &memo->slots[number & (memo->n_slots - 1)];
 }
 
-/* What is kept moves to its new place; by value that leaves a copy to wipe. */
+static uint32
+max_slots(void)
+{
+	uint32		n = N_FIRST;
+
+	while (n < N_MAX && (Size) n * 2 * BYTES_AN_ENTRY <= (Size) work_mem * 1024)
+		n *= 2;
+	return n;
+}
+
 static void
-make_room(DpOpenMemo *opened)
+make_room(DpOpenMemo *memo)
 {
-	Entry	   *old_entries = opened->entries;
-	uint32		n_old = opened->n_entries;
-	uint32		i;
+	DpMemoEntry **old_slots = memo->slots;
+	uint32		n_old = memo->n_slots;
 
-	opened->n_entries = n_old == 0 ? N_FIRST : n_old * 4;
-	opened->entries = MemoryContextAllocZero(opened->context, sizeof(Entry) * opened->n_entries);
-	opened->n_kept = 0;
-	for (i = 0; i < n_old; i++)
+	memo->n_slots = n_old == 0 ? N_FIRST : n_old * 2;
+	memo->slots = MemoryContextAllocZero(memo->context, sizeof(DpMemoEntry *) * memo->n_slots);
+	for (uint32 i = 0; i < n_old; i++)
 	{
-		Entry	   *from = &old_entries[i];
-
-		if (from->len > 0)
-			*entry_for(opened, from->envelope, from->len) = *from;
-		dp_secret_wipe(&from->plain, sizeof(from->plain));
+		/* Two that share a new place shared the old one. */
+		if (old_slots[i] != NULL)
+			*slot_for(memo, old_slots[i]->envelope) = old_slots[i];
 	}
-	if (old_entries != NULL)
-		pfree(old_entries);
+	if (old_slots != NULL)
+		pfree(old_slots);
 }
 
-bool
-dp_open_memo_find(DpOpenMemo *opened, const struct varlena *datum, DpValue *value, Datum *plain)
+void
+dp_open_memo_follow(void)
 {
+	DpOpenMemo *memo = dp_frame->memo;
+
+	if (memo != NULL && unlikely(keys_changed(memo)))
+	{
+		forget_all(memo);
+		follow_keys(memo);
+	}
+}
+
+DpMemoEntry *
+dp_open_memo_find(const DpTypeInfo *info, const struct varlena *datum)
+{
+	DpOpenMemo *memo = dp_frame->memo;
 	const uint8 *envelope = (const uint8 *) VARDATA_ANY(datum);
 	Size		len = VARSIZE_ANY_EXHDR(datum);
-	const Entry *entry;
+	DpMemoEntry *entry;
 
-	if (unlikely(opened->generation != dp_keys_generation() ||
-				 opened->changes != dp_keys_local_changes()))
-	{
-		forget_all(opened);
-		opened->generation = dp_keys_generation();
-		opened->changes = dp_keys_local_changes();
-	}
-	if (opened->n_entries == 0 || len < DP_ENV_OVERHEAD)
+	if (memo == NULL || memo->n_found == 0 || len > ENVELOPE_MAX || len < DP_ENV_OVERHEAD)
+		return NULL;
+	entry = *slot_for(memo, envelope);
+	if (entry == NULL || entry->len != len || entry->code != info->code ||
+		memcmp(entry->envelope, envelope, len) != 0)
+		return NULL;
+	entry->holders++;
+	return entry;
+}
+
+static DpMemoEntry *
+new_entry(DpOpenMemo *memo)
+{
+	DpMemoEntry *entry = memo->unused;
+
+	if (entry != NULL)
+		memo->unused = entry->older;
+	else
+		entry = MemoryContextAlloc(memo->context,
+								   offsetof(DpMemoEntry, envelope) + ENVELOPE_MAX);
+	entry->memo = memo;
+	entry->newer = NULL;
+	entry->older = memo->in_use;
+	if (memo->in_use != NULL)
+		memo->in_use->newer = entry;
+	memo->in_use = entry;
+	return entry;
+}
+
+DpMemoEntry *
+dp_open_memo_open(const DpTypeInfo *info, const DpValue *value, DpKeyUse use, bool in_comparator)
+{
+	DpOpenMemo *memo = memo_of_frame();
+	MemoryContext old_context;
+	DpMemoEntry *entry;
+	DpKey		key;
+	Datum		plain;
+
+	if (dp_keys_get(value->env.key_id, use, in_comparator, &key) != DP_KEY_OK)
+		return NULL;
+	old_context = MemoryContextSwitchTo(memo->context);
+	plain = dp_value_open_keyed(info, value, &key);
+	MemoryContextSwitchTo(old_context);
+	entry = new_entry(memo);
+	entry->plain = plain;
+	entry->family = value->family;
+	entry->literal = value->literal;
+	entry->base_byval = info->base_byval;
+	entry->base_len = info->base_len;
+	entry->holders = 1;
+	entry->is_found = false;
+	entry->code = info->code;
+	entry->len = VARSIZE_ANY_EXHDR(value->datum);
+	entry->datum = value->datum;
+	return entry;
+}
+
+/* Let others find an entry; false where it is not one to keep. */
+static bool
+enter_table(DpMemoEntry *entry)
+{
+	DpOpenMemo *memo = entry->memo;
+	DpMemoEntry **slot;
+
+	/* Opened before keys changed: it may not be readable any more. */
+	if (entry->len > ENVELOPE_MAX || keys_changed(memo))
 		return false;
-	entry = entry_for(opened, envelope, len);
-	if (entry->len != len || memcmp(entry->envelope, envelope, len) != 0)
-		return false;
-	value->datum = datum;
-	value->family = entry->family;
-	value->literal = entry->literal;
-	*plain = entry->plain;
+	if (memo->n_found >= memo->n_slots && memo->n_slots < max_slots())
+		make_room(memo);
+	memcpy(entry->envelope, VARDATA_ANY(entry->datum), entry->len);
+	slot = slot_for(memo, entry->envelope);
+	if (*slot != NULL)
+		leave_table(*slot);
+	*slot = entry;
+	entry->is_found = true;
+	memo->n_found++;
 	return true;
 }
 
-bool
-dp_open_memo_keep(DpOpenMemo *opened, const DpValue *value, Datum plain)
+void
+dp_open_memo_release(DpMemoEntry *entry, bool remember)
 {
-	const uint8 *envelope = value->env.header;
-	Size		len = VARSIZE_ANY_EXHDR(value->datum);
-	Entry	   *entry;
+	Assert(entry->holders > 0);
+	if (--entry->holders > 0 || entry->is_found)
+		return;
+	if (!remember || !enter_table(entry))
+		free_entry(entry);
+}
 
-	/* Opened before keys changed: it may not be readable any more. */
-	if (opened->generation != dp_keys_generation() || opened->changes != dp_keys_local_changes())
-		return false;
-	if (len > ENVELOPE_MAX)
-		return false;
-	if (opened->n_kept >= opened->n_entries && opened->n_entries < N_MAX)
-		make_room(opened);
-	entry = entry_for(opened, envelope, len);
-	clear_entry(opened, entry);
-	opened->n_kept++;
-	entry->len = len;
-	entry->family = value->family;
-	entry->literal = value->literal;
-	entry->plain = plain;
-	memcpy(entry->envelope, envelope, len);
-	return true;
+void
+dp_open_memo_init(void)
+{
+	dp_statement_set_memo_release(end_memo);
 }

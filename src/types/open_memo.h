@@ -1,12 +1,22 @@
 /*
  * open_memo.h
- *	  The values that one sort has opened last.
+ *	  The values that a statement's frame has opened: sorts, index inserts,
+ *	  rechecks and output open each of them once.
  *
- * A sort compares each value some twenty times; opening it each time costs more
- * than everything else.  A fixed number of plaintexts is kept, each beside the
- * whole envelope that it came from, and wiped when another takes its place, when
- * keys change, and when the sort's memory context goes, by an error too.
- * Whether the current role may compare is still asked at each comparison.
+ * A sort compares each value some twenty times, an insert meets the same upper
+ * pages again and again, an index's recheck opens what output shows next;
+ * opening costs more than everything else.  Each frame (base/statement.h) keeps a
+ * bounded number of short plaintexts, each beside the type and the whole envelope
+ * that it came from: work_mem bounds them.  They are wiped when another takes
+ * their place, when keys change, and when the frame ends, by an error too.
+ *
+ * An entry is held (pinned) while a caller uses its plaintext: whatever is
+ * opened, forgotten or grown meanwhile, by itself or by a comparison within a
+ * comparison, its plaintext stays.  Keys are looked at once a comparison, by
+ * dp_open_memo_follow(), before the first operand is taken.
+ *
+ * Whether the current role may compare or see is asked each time all the same,
+ * and so is whether the key may still be read.
  */
 #ifndef DP_TYPES_OPEN_MEMO_H
 #define DP_TYPES_OPEN_MEMO_H
@@ -15,21 +25,38 @@
 
 #include "types/value.h"
 
-typedef struct DpOpenMemo DpOpenMemo;
+typedef struct DpMemoEntry
+{
+	Datum		plain;			/* valid while held */
+	int32		family;
+	bool		literal;
+	/* what follows is open_memo.c's */
+	bool		base_byval;
+	int16		base_len;
+	uint16		holders;
+	bool		is_found;		/* dp_open_memo_find() may return it */
+	uint32		code;			/* of the base type */
+	Size		len;			/* of the envelope */
+	const struct varlena *datum;	/* as it was opened; valid for the opener only */
+	struct DpOpenMemo *memo;
+	struct DpMemoEntry *newer;	/* list of entries in use */
+	struct DpMemoEntry *older;	/* the same, or of free ones */
+	uint8		envelope[FLEXIBLE_ARRAY_MEMBER];
+} DpMemoEntry;
 
-extern DpOpenMemo *dp_open_memo_create(const DpTypeInfo *info, MemoryContext context);
+/* Forget everything where keys have changed since. */
+extern void dp_open_memo_follow(void);
 
-/* Where plaintexts to be kept must be palloc'd. */
-extern MemoryContext dp_open_memo_context(const DpOpenMemo *opened);
+/* The entry of that very envelope, held; NULL: there is none. */
+extern DpMemoEntry *dp_open_memo_find(const DpTypeInfo *info, const struct varlena *datum);
 
-/*
- * The plaintext of an envelope, valid until the next dp_open_memo_keep(); fills
- * only datum, family and literal of *value.
- */
-extern bool dp_open_memo_find(DpOpenMemo *opened, const struct varlena *datum, DpValue *value,
-						   Datum *plain);
+/* Open a value into a new entry, held; NULL where its key is unreadable. */
+extern DpMemoEntry *dp_open_memo_open(const DpTypeInfo *info, const DpValue *value, DpKeyUse use,
+									  bool in_comparator);
 
-/* Take a plaintext over; false where it is not kept and stays the caller's. */
-extern bool dp_open_memo_keep(DpOpenMemo *opened, const DpValue *value, Datum plain);
+/* Let go.  remember: a new entry is kept for others to find, else it is wiped. */
+extern void dp_open_memo_release(DpMemoEntry *entry, bool remember);
+
+extern void dp_open_memo_init(void);
 
 #endif							/* DP_TYPES_OPEN_MEMO_H */

@@ -72,37 +72,48 @@ dp_operand_count(const DpOperand *op)
 void
 dp_operand_open(const DpTypeInfo *info, DpOperand *op, DpKeyUse use)
 {
-	if (!op->encrypted || op->remembered)
-		op->readable = true;
-	else
-		op->readable = op->opened =
-			dp_value_open(info, &op->value, use, DP_IN_COMPARATOR(), &op->plain);
+	if (op->encrypted && op->entry == NULL)
+	{
+		op->entry = dp_open_memo_open(info, &op->value, use, DP_IN_COMPARATOR());
+		if (op->entry != NULL)
+			op->plain = op->entry->plain;
+	}
+	op->readable = !op->encrypted || op->entry != NULL;
 }
 
 void
-dp_operand_close(const DpTypeInfo *info, DpOperand *op)
+dp_operand_close(DpOperand *op, bool remember)
 {
-	if (op->opened)
-		dp_value_dispose(info, op->plain);
+	if (op->entry != NULL)
+		dp_open_memo_release(op->entry, remember || op->value.literal);
+	op->entry = NULL;
 }
 
 void
-dp_operand_fill(DpOperand *op, bool encrypted, const DpCallState *state, DpOpenMemo *opened, Datum arg)
+dp_operand_fill(DpOperand *op, bool encrypted, const DpCallState *state, Datum arg)
 {
 	struct varlena *datum;
 
 	op->encrypted = encrypted;
-	op->opened = op->remembered = false;
+	op->entry = NULL;
 	if (!encrypted)
 	{
 		op->plain = dp_operand_base(state, arg);
 		return;
 	}
 	datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(arg);
-	if (opened != NULL && dp_open_memo_find(opened, datum, &op->value, &op->plain))
-		op->remembered = true;
-	else
+	op->entry = dp_open_memo_find(state->info, datum);
+	if (op->entry == NULL ||
+		!dp_envelope_parse((const uint8 *) VARDATA_ANY(datum), VARSIZE_ANY_EXHDR(datum),
+						   &op->value.env))
+	{
 		dp_value_parse(datum, DP_IN_COMPARATOR(), &op->value);
+		return;
+	}
+	op->plain = op->entry->plain;
+	op->value.datum = datum;
+	op->value.family = op->entry->family;
+	op->value.literal = op->entry->literal;
 }
 
 /*

@@ -39,8 +39,7 @@ typedef struct DpOperand
 	bool		encrypted;
 	DpValue		value;			/* where encrypted */
 	Datum		plain;
-	bool		opened;			/* plain is ours to dispose of */
-	bool		remembered;		/* plain is the sort's */
+	DpMemoEntry *entry;			/* holds plain, where encrypted and opened */
 	bool		readable;
 } DpOperand;
 
@@ -63,8 +62,8 @@ extern const DpCallState *dp_operand_base_state(Oid funcid);
 /* Detoasted value of the base side, as the base type compares it. */
 extern Datum dp_operand_base(const DpCallState *state, Datum value);
 
-/* opened: what the sort around it has opened, or NULL. */
-extern void dp_operand_fill(DpOperand *op, bool encrypted, const DpCallState *state, DpOpenMemo *opened, Datum arg);
+/* After dp_open_memo_follow(), for all operands of a call. */
+extern void dp_operand_fill(DpOperand *op, bool encrypted, const DpCallState *state, Datum arg);
 
 /*
  * May the current role compare this value here?  Reports denial by an error,
@@ -75,8 +74,11 @@ extern void dp_operand_check(FmgrInfo *flinfo, const DpOperand *op, const DpOper
 							  DpComparison comparison);
 extern void dp_operand_count(const DpOperand *op);
 
-/* Sets plain and readable; close wipes what was opened. */
+/*
+ * Sets plain and readable; close lets go of it.  remember: the frame may meet the
+ * value again.  Literals are remembered always: they stand in every row's way.
+ */
 extern void dp_operand_open(const DpTypeInfo *info, DpOperand *op, DpKeyUse use);
-extern void dp_operand_close(const DpTypeInfo *info, DpOperand *op);
+extern void dp_operand_close(DpOperand *op, bool remember);
 
 #endif							/* DP_TYPES_OPERAND_H */

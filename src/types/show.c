@@ -13,9 +13,11 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "types/maintenance.h"
+#include "types/open_memo.h"
 #include "types/show.h"
 #include "types/value.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -82,29 +84,71 @@ family_mask(int32 family)
 }
 
 /*
- * Count an opening in the audit log, except of literals.  False where the key is
- * unreadable.  The key comes first: where its KMS is away, the error names this
- * key and not that of the audit log, and what cannot be read is not counted.
+ * The key of a value that is about to be shown, which is counted in the audit
+ * log, except of literals.  False where the key is unreadable.  The key comes
+ * first: where its KMS is away, the error names this key and not that of the
+ * audit log, and what cannot be read is not counted.
  */
 static inline bool
-count_opening(const DpValue *value)
+admit(const DpValue *value, DpKey *key)
 {
-	DpKey		key;
+	bool		in_comparator = DP_IN_COMPARATOR();
 
-	if (value->literal)
-		return true;
-	if (dp_keys_get(value->env.key_id, DP_USE_READ, DP_IN_COMPARATOR(), &key) != DP_KEY_OK)
+	if (dp_keys_get(value->env.key_id, DP_USE_READ, in_comparator, key) != DP_KEY_OK)
 		return false;
-	dp_audit_opening(value->family, NameStr(dp_keys_family(value->family)->name));
-	return true;
+	if (value->literal ||
+		dp_audit_opening(value->family, NameStr(dp_keys_family(value->family)->name)))
+		return true;
+	/* The log has looked up keys of its own. */
+	return dp_keys_get(value->env.key_id, DP_USE_READ, in_comparator, key) == DP_KEY_OK;
+}
+
+/* What the frame has opened already, held, or NULL. */
+static inline DpMemoEntry *
+find_opened(const DpTypeInfo *info, const DpValue *value)
+{
+	dp_open_memo_follow();
+	return dp_open_memo_find(info, value->datum);
 }
 
 /* Open for showing; false where the key is unreadable. */
 bool
 dp_show_open(const DpTypeInfo *info, const DpValue *value, Datum *out)
 {
-	return count_opening(value) &&
-		dp_value_open(info, value, DP_USE_READ, DP_IN_COMPARATOR(), out);
+	DpMemoEntry *entry;
+	DpKey		key;
+
+	if (!admit(value, &key))
+		return false;
+	entry = find_opened(info, value);
+	if (entry == NULL)
+	{
+		*out = dp_value_open_keyed(info, value, &key);
+		return true;
+	}
+	*out = datumCopy(entry->plain, info->base_byval, info->base_len);
+	dp_open_memo_release(entry, true);
+	return true;
+}
+
+/* The same for a value over text, as a C string. */
+static bool
+show_text(const DpTypeInfo *info, const DpValue *value, char **out)
+{
+	DpMemoEntry *entry;
+	DpKey		key;
+
+	if (!admit(value, &key))
+		return false;
+	entry = find_opened(info, value);
+	if (entry == NULL)
+	{
+		*out = dp_value_open_text(info, value, &key);
+		return true;
+	}
+	*out = text_to_cstring((text *) DatumGetPointer(entry->plain));
+	dp_open_memo_release(entry, true);
+	return true;
 }
 
 static void
@@ -200,8 +244,7 @@ dp_show_text(const DpTypeInfo *info, const DpValue *value)
 			break;
 	}
 	if (info->encoding == DP_ENC_TEXT)
-		readable = count_opening(value) &&
-			dp_value_open_text(info, value, DP_USE_READ, DP_IN_COMPARATOR(), &result);
+		readable = show_text(info, value, &result);
 	else if ((readable = dp_show_open(info, value, &plain)))
 	{
 		result = OutputFunctionCall(unconstify(FmgrInfo *, &info->base_out), plain);

@@ -5,10 +5,12 @@
 #include "postgres.h"
 
 #include "audit/track.h"
+#include "types/open_memo.h"
 #include "types/types.h"
 
 void
 dp_types_init(void)
 {
+	dp_open_memo_init();
 	dp_audit_set_protected_type(dp_type_is_encrypted);
 }

@@ -89,60 +89,63 @@ opens_in_place(const DpTypeInfo *info, const DpEnvelope *env)
 		(info->encoding == DP_ENC_TEXT && GetDatabaseEncoding() == PG_UTF8);
 }
 
-bool
-dp_value_open_text(const DpTypeInfo *info, const DpValue *value, DpKeyUse use, bool in_comparator,
-				   char **out)
+char *
+dp_value_open_text(const DpTypeInfo *info, const DpValue *value, const DpKey *key)
 {
 	const DpEnvelope *env = &value->env;
-	DpKey		key;
 	Datum		plain;
+	char	   *result;
 
 	Assert(info->encoding == DP_ENC_TEXT);
 	if (likely(opens_in_place(info, env)))
 	{
-		if (dp_keys_get(env->key_id, use, in_comparator, &key) != DP_KEY_OK)
-			return false;
-		*out = palloc(env->ciphertext_len + 1);
-		if (!dp_envelope_open(key.aead, env, info->code, (uint8 *) *out))
+		result = palloc(env->ciphertext_len + 1);
+		if (!dp_envelope_open(key->aead, env, info->code, (uint8 *) result))
 			report_corrupted();
-		(*out)[env->ciphertext_len] = '\0';
-		return true;
+		result[env->ciphertext_len] = '\0';
+		return result;
 	}
-	if (!dp_value_open(info, value, use, in_comparator, &plain))
-		return false;
-	*out = text_to_cstring((text *) DatumGetPointer(plain));
+	plain = dp_value_open_keyed(info, value, key);
+	result = text_to_cstring((text *) DatumGetPointer(plain));
 	dp_value_dispose(info, plain);
-	return true;
+	return result;
+}
+
+Datum
+dp_value_open_keyed(const DpTypeInfo *info, const DpValue *value, const DpKey *key)
+{
+	const DpEnvelope *env = &value->env;
+	uint8	   *buf;
+	Datum		result;
+
+	/* The usual case is opened where it will stay. */
+	if (opens_in_place(info, env))
+	{
+		struct varlena *opened = palloc(VARHDRSZ + env->ciphertext_len);
+
+		SET_VARSIZE(opened, VARHDRSZ + env->ciphertext_len);
+		if (!dp_envelope_open(key->aead, env, info->code, (uint8 *) VARDATA(opened)))
+			report_corrupted();
+		return PointerGetDatum(opened);
+	}
+
+	buf = dp_secret_acquire(env->ciphertext_len);
+	if (!dp_envelope_open(key->aead, env, info->code, buf))
+		report_corrupted();
+	result = decode_opened(info, env, buf, env->ciphertext_len);
+	dp_secret_release(buf);
+	return result;
 }
 
 bool
 dp_value_open(const DpTypeInfo *info, const DpValue *value, DpKeyUse use, bool in_comparator,
 			  Datum *out)
 {
-	const DpEnvelope *env = &value->env;
 	DpKey		key;
-	uint8	   *buf;
 
-	if (dp_keys_get(env->key_id, use, in_comparator, &key) != DP_KEY_OK)
+	if (dp_keys_get(value->env.key_id, use, in_comparator, &key) != DP_KEY_OK)
 		return false;
-
-	/* The usual case is opened where it will stay. */
-	if (opens_in_place(info, env))
-	{
-		struct varlena *result = palloc(VARHDRSZ + env->ciphertext_len);
-
-		SET_VARSIZE(result, VARHDRSZ + env->ciphertext_len);
-		if (!dp_envelope_open(key.aead, env, info->code, (uint8 *) VARDATA(result)))
-			report_corrupted();
-		*out = PointerGetDatum(result);
-		return true;
-	}
-
-	buf = dp_secret_acquire(env->ciphertext_len);
-	if (!dp_envelope_open(key.aead, env, info->code, buf))
-		report_corrupted();
-	*out = decode_opened(info, env, buf, env->ciphertext_len);
-	dp_secret_release(buf);
+	*out = dp_value_open_keyed(info, value, &key);
 	return true;
 }
 

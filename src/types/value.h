@@ -38,9 +38,10 @@ extern void dp_value_parse(const struct varlena *datum, bool in_comparator, DpVa
  */
 extern bool dp_value_open(const DpTypeInfo *info, const DpValue *value, DpKeyUse use,
 						  bool in_comparator, Datum *out);
-/* The same for a value over text, as a C string. */
-extern bool dp_value_open_text(const DpTypeInfo *info, const DpValue *value, DpKeyUse use,
-							   bool in_comparator, char **out);
+
+/* The same with a key that dp_keys_get() has just given; over text, as a C string. */
+extern Datum dp_value_open_keyed(const DpTypeInfo *info, const DpValue *value, const DpKey *key);
+extern char *dp_value_open_text(const DpTypeInfo *info, const DpValue *value, const DpKey *key);
 extern void dp_value_dispose(const DpTypeInfo *info, Datum plain);
 
 /* Seal under key; with_token: store a search token. */
