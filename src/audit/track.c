@@ -416,21 +416,33 @@ is_hot(int32 family)
 }
 
 bool
+dp_audit_opening_again(int32 family)
+{
+	if (!is_hot(family))
+		return false;
+	hot->opened++;
+	return true;
+}
+
+bool
+dp_audit_comparing_again(int32 family)
+{
+	if (!is_hot(family))
+		return false;
+	hot->compared++;
+	return true;
+}
+
+void
 dp_audit_opening(int32 family, const char *key_name)
 {
-	bool		quick = is_hot(family);
-	DpAuditCount *count = quick ? hot : find_count(family, key_name);
-
-	count->opened++;
-	return quick;
+	find_count(family, key_name)->opened++;
 }
 
 void
 dp_audit_comparing(int32 family, const char *key_name)
 {
-	DpAuditCount *count = is_hot(family) ? hot : find_count(family, key_name);
-
-	count->compared++;
+	find_count(family, key_name)->compared++;
 }
 
 bool

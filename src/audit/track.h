@@ -10,16 +10,20 @@
  *
  * family: number of the named key within the database; key_name: its name,
  * which is copied before anything that may process invalidations.
- * May raise errors (a cancelled wait), never after the plaintext was given.
- * dp_audit_opening() returns true where it only counted: what the caller holds of
- * the key cache is still valid.
+ * May raise errors (a cancelled wait), never after the plaintext was given.  It
+ * looks keys up: what the caller holds of the key cache is void after it.
+ *
+ * The form with "again" comes first: it counts where the statement has its intent
+ * and this key was counted last, touches nothing else, and returns whether it did.
  */
 #ifndef DP_AUDIT_TRACK_H
 #define DP_AUDIT_TRACK_H
 
 #include "postgres.h"
 
-extern bool dp_audit_opening(int32 family, const char *key_name);
+extern bool dp_audit_opening_again(int32 family);
+extern bool dp_audit_comparing_again(int32 family);
+extern void dp_audit_opening(int32 family, const char *key_name);
 extern void dp_audit_comparing(int32 family, const char *key_name);
 
 /* True while the current statement is a COPY TO: masks are errors there. */

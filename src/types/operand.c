@@ -65,7 +65,7 @@ dp_operand_check(FmgrInfo *flinfo, const DpOperand *op, const DpOperand *other, 
 void
 dp_operand_count(const DpOperand *op)
 {
-	if (op->encrypted && !op->value.literal)
+	if (op->encrypted && !op->value.literal && !dp_audit_comparing_again(op->value.family))
 		dp_audit_comparing(op->value.family, NameStr(dp_keys_family(op->value.family)->name));
 }
 

@@ -96,10 +96,9 @@ admit(const DpValue *value, DpKey *key)
 
 	if (dp_keys_get(value->env.key_id, DP_USE_READ, in_comparator, key) != DP_KEY_OK)
 		return false;
-	if (value->literal ||
-		dp_audit_opening(value->family, NameStr(dp_keys_family(value->family)->name)))
+	if (value->literal || dp_audit_opening_again(value->family))
 		return true;
-	/* The log has looked up keys of its own. */
+	dp_audit_opening(value->family, NameStr(dp_keys_family(value->family)->name));
 	return dp_keys_get(value->env.key_id, DP_USE_READ, in_comparator, key) == DP_KEY_OK;
 }
 
