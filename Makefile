@@ -9,7 +9,7 @@ OBJS = \
        $(addprefix src/base/, autonomous.o guc.o launcher.o secret.o shmem.o statement.o worker.o worker_ddl.o) \
        $(addprefix src/crypto/, aead.o envelope.o keywrap.o prf.o random.o) \
        $(addprefix src/events/, actor.o event.o frame.o record.o ring.o ring_file.o transaction.o) \
-       $(addprefix src/kms/, agent.o aws_credentials.o call.o client.o drill.o http.o job.o kms_shmem.o \
+       $(addprefix src/kms/, agent.o aws_credentials.o call.o client.o http.o job.o kms_shmem.o \
            provider_aws.o provider_file.o reply.o status.o uri.o uri_policy.o) \
        $(addprefix src/keys/, arena.o cache.o catalog.o family.o generation.o invalidation.o key_errors.o \
            keys.o mint.o pinned_keys.o seal_budget.o subject_key.o system_keys.o unwrap_key.o) \

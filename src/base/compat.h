@@ -12,6 +12,10 @@
 #if PG_VERSION_NUM < 150000
 #error "dataprotect needs PostgreSQL 15 or newer"
 #endif
+/* Key ids, counters and times are passed as Datums without a copy on the heap. */
+#if SIZEOF_VOID_P != 8 || !defined(USE_FLOAT8_BYVAL)
+#error "dataprotect needs a 64-bit PostgreSQL"
+#endif
 
 /*
  * Debian builds the server with GSSAPI and its development package does not
@@ -24,6 +28,12 @@
 #else
 #include "libpq/libpq-be.h"
 #endif
+#include "commands/vacuum.h"
+#include "common/jsonapi.h"
+#include "executor/execPartition.h"
+#include "executor/executor.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
@@ -122,8 +132,6 @@ dp_authn_id(void)
 #define DP_EXECUTOR_RUN_ARGS	count, execute_once
 #endif
 
-#include "commands/vacuum.h"
-
 static inline void
 dp_vacuum_delay_point(void)
 {
@@ -168,9 +176,6 @@ dp_node_is_json(Node *node)
 #endif
 }
 
-#include "executor/execPartition.h"
-#include "executor/executor.h"
-
 /* Where a partition has the columns of its parent elsewhere; NULL where it has not. */
 static inline TupleConversionMap *
 dp_root_to_partition_map(ResultRelInfo *partition, EState *estate)
@@ -190,6 +195,52 @@ dp_insert_index_tuples(ResultRelInfo *relation, TupleTableSlot *slot, EState *es
 	return ExecInsertIndexTuples(relation, slot, estate, false, false, NULL, NIL, false);
 #else
 	return ExecInsertIndexTuples(relation, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+/*
+ * JSON parser actions return a result from 16 on.  They end by one of these; a
+ * parse that is stopped fails.
+ */
+#if PG_VERSION_NUM >= 160000
+typedef JsonParseErrorType DpJsonResult;
+#define DP_JSON_GO_ON		return JSON_SUCCESS
+#define DP_JSON_STOP(lex)	return JSON_SEM_ACTION_FAILED
+#else
+typedef void DpJsonResult;
+#define DP_JSON_GO_ON		return
+/* Where the input ends inside an object, array or member, it is no JSON. */
+#define DP_JSON_STOP(lex)	do { (lex)->input_length = 0; return; } while (0)
+#endif
+
+/*
+ * A lexer over UTF-8 whose strval holds the unescaped string that it stands on.
+ * text[len] must be a NUL.  strval never moves, so that dp_json_end wipes it all.
+ */
+static inline JsonLexContext *
+dp_json_begin(char *text, size_t len)
+{
+	JsonLexContext *lex;
+
+#if PG_VERSION_NUM >= 170000
+	lex = makeJsonLexContextCstringLen(NULL, text, len, PG_UTF8, true);
+#else
+	lex = makeJsonLexContextCstringLen(text, (int) len, PG_UTF8, true);
+#endif
+	enlargeStringInfo(lex->strval, (int) len + 1);
+	return lex;
+}
+
+static inline void
+dp_json_end(JsonLexContext *lex)
+{
+	explicit_bzero(lex->strval->data, lex->strval->maxlen);
+#if PG_VERSION_NUM >= 170000
+	freeJsonLexContext(lex);
+#else
+	pfree(lex->strval->data);
+	pfree(lex->strval);
+	pfree(lex);
 #endif
 }
 

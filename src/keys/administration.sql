@@ -194,17 +194,16 @@ COMMENT ON FUNCTION dataprotect.lift_lockdown(text) IS 'ends a lockdown';
 CREATE FUNCTION dataprotect.drill(OUT key name, OUT kms_uri text, OUT ok bool, OUT detail text) RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    FOR drill.key, drill.kms_uri, drill.detail IN
-        SELECT used.name, u.uri, dataprotect._epoch_probe(e.key_id, u.n::int4)
+    FOR drill.key, drill.kms_uri, drill.ok, drill.detail IN
+        SELECT used.name, u.uri, p.sqlstate IS NULL, p.detail
         FROM (SELECT DISTINCT coalesce(k.name, 'system') AS name, v.epoch
               FROM dataprotect.key_version v LEFT JOIN dataprotect.key k ON k.family = v.family
               WHERE v.wrapped IS NOT NULL) used
              JOIN dataprotect.epoch e ON e.key_id = used.epoch,
-             unnest(e.kms_uri) WITH ORDINALITY u(uri, n)
+             unnest(e.kms_uri) WITH ORDINALITY u(uri, n),
+             LATERAL dataprotect._epoch_probe(e.key_id, u.n::int4) p
         ORDER BY used.name, e.epoch, u.n
     LOOP
-        drill.ok := drill.detail = '';
-        drill.detail := nullif(drill.detail, '');
         RETURN NEXT;
     END LOOP;
 END $$;

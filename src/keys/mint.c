@@ -38,16 +38,14 @@ make_bytea(const uint8 *data, Size len)
 }
 
 static Datum
-make_pair(FunctionCallInfo fcinfo, Datum first, Datum second)
+make_pair(FunctionCallInfo fcinfo, Datum first, Datum second, bool isnull)
 {
 	TupleDesc	desc;
-	Datum		values[2];
-	bool		nulls[2] = {false, false};
+	Datum		values[2] = {first, second};
+	bool		nulls[2] = {isnull, isnull};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	values[0] = first;
-	values[1] = second;
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
@@ -109,7 +107,7 @@ dp_keys_epoch_create_sql(PG_FUNCTION_ARGS)
 	for (i = 0; i < n; i++)
 		wrapped[i] = PointerGetDatum(make_bytea(blobs[i].data, blobs[i].len));
 	return make_pair(fcinfo, Int64GetDatum((int64) key_id),
-					 PointerGetDatum(construct_array(wrapped, n, BYTEAOID, -1, false, TYPALIGN_INT)));
+					 PointerGetDatum(construct_array(wrapped, n, BYTEAOID, -1, false, TYPALIGN_INT)), false);
 }
 
 Datum
@@ -124,8 +122,9 @@ dp_keys_epoch_probe_sql(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no such epoch or KMS URI")));
 	if (dp_kms_drill(MyDatabaseId, &row.context, row.uris[position - 1], &row.blobs[position - 1], &error))
-		PG_RETURN_TEXT_P(cstring_to_text(""));
-	PG_RETURN_TEXT_P(cstring_to_text(error.detail));
+		return make_pair(fcinfo, (Datum) 0, (Datum) 0, true);
+	return make_pair(fcinfo, CStringGetTextDatum(unpack_sql_state(error.sqlstate)),
+					 CStringGetTextDatum(error.detail), false);
 }
 
 Datum
@@ -155,7 +154,7 @@ dp_keys_wrap_new_sql(PG_FUNCTION_ARGS)
 	if (!ok)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not make a key")));
 	return make_pair(fcinfo, Int64GetDatum((int64) key_id),
-					 PointerGetDatum(make_bytea(wrapped, sizeof(wrapped))));
+					 PointerGetDatum(make_bytea(wrapped, sizeof(wrapped))), false);
 }
 
 Datum
@@ -182,7 +181,7 @@ dp_keys_rewrap_sql(PG_FUNCTION_ARGS)
 	if (!dp_arena_get_epoch(MyDatabaseId, (uint64) PG_GETARG_INT64(5), GetCurrentTimestamp(), &to))
 		memset(&to, 0, sizeof(to));
 	ok = to.has_key && dp_key_unwrap(from.key, context, sizeof(context), (uint8 *) VARDATA_ANY(wrapped),
-					   VARSIZE_ANY_EXHDR(wrapped), key) &&
+									 VARSIZE_ANY_EXHDR(wrapped), key) &&
 		dp_key_id(key, (DpKeyPurpose) purpose, &check) && check == key_id &&
 		dp_key_wrap(to.key, context, sizeof(context), key, out);
 	dp_secret_wipe(key, sizeof(key));

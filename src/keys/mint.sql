@@ -13,9 +13,9 @@ CREATE FUNCTION dataprotect._epoch_create(kms_uri text[], epoch int4, OUT key_id
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_epoch_create_sql';
 COMMENT ON FUNCTION dataprotect._epoch_create(text[], int4) IS 'lets the key agent make an epoch key; returns its id and its wrapped form under each URI';
 
-CREATE FUNCTION dataprotect._epoch_probe(epoch int8, ordinal int4) RETURNS text
+CREATE FUNCTION dataprotect._epoch_probe(epoch int8, ordinal int4, OUT sqlstate text, OUT detail text)
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_epoch_probe_sql';
-COMMENT ON FUNCTION dataprotect._epoch_probe(int8, int4) IS 'opens an epoch key by one of its URIs (1-based); an empty text, or what went wrong';
+COMMENT ON FUNCTION dataprotect._epoch_probe(int8, int4) IS 'opens an epoch key by one of its URIs (1-based), and nothing else: what went wrong, or nulls';
 
 CREATE FUNCTION dataprotect._wrap_new(epoch int8, purpose int2, version int4, OUT key_id int8, OUT wrapped bytea)
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_wrap_new_sql';

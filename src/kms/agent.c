@@ -26,6 +26,7 @@
 #include "kms/uri_policy.h"
 #include "kms/http.h"
 #include "kms/job.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -233,6 +234,8 @@ run_jobs(void)
 void
 dp_kms_agent_main(Datum arg)
 {
+	MemoryContext round;
+
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
@@ -242,6 +245,10 @@ dp_kms_agent_main(Datum arg)
 				(errmsg("could not make the key agent not dumpable: %m")));
 	allocate_jobs();
 	dp_aws_credentials_init();
+	/* What KMSs answer is UTF-8; a process without a database has no encoding of its own. */
+	SetDatabaseEncoding(PG_UTF8);
+	round = AllocSetContextCreate(TopMemoryContext, "dataprotect key agent round", ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(round);
 
 	before_shmem_exit(agent_exit, (Datum) 0);
 	requeue_running();
@@ -254,6 +261,7 @@ dp_kms_agent_main(Datum arg)
 	{
 		int			timeout_ms;
 
+		MemoryContextReset(round);
 		/* Reset first: a request that comes in during the round sets it again. */
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();

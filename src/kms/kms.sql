@@ -12,12 +12,3 @@ CREATE VIEW dataprotect.kms_status AS
 	SELECT kms_uri, provider, calls, failures, last_success, last_failure, last_error, circuit
 	FROM dataprotect._kms_status();
 COMMENT ON VIEW dataprotect.kms_status IS 'health of each KMS key that the key agent was asked to use since the server started, all databases together';
-
--- Whether one KMS URI opens a wrapped epoch key now; the key goes nowhere.
-CREATE FUNCTION dataprotect._kms_drill(
-	instance uuid, key_id bigint, version integer, kms_uri text, wrapped bytea,
-	OUT ok boolean, OUT sqlstate text, OUT detail text)
-RETURNS record
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'dp_kms_drill_sql';
-COMMENT ON FUNCTION dataprotect._kms_drill(uuid, bigint, integer, text, bytea) IS 'asks one KMS URI to open a wrapped epoch key and says whether it did';

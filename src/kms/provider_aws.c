@@ -18,10 +18,14 @@
 
 #include "base/guc.h"
 #include "base/secret.h"
+#include "common/base64.h"
 #include "kms/aws_credentials.h"
 #include "kms/http.h"
 #include "kms/provider.h"
 #include "kms/reply.h"
+
+/* Base64 of len bytes, and a NUL. */
+#define BASE64_ROOM(len) (((len) + 2) / 3 * 4 + 1)
 
 /* Root's name, base64 of the blob, encryption context, and room to spare. */
 #define BODY_MAX 4096
@@ -85,6 +89,16 @@ purpose_name(DpKeyPurpose purpose)
 	return "unknown";
 }
 
+/* As base64 with a NUL; out has BASE64_ROOM(len) bytes. */
+static void
+encode(const uint8 *bytes, int len, char *out, int out_size)
+{
+	/* The cast: pointers to bytes are of another type from 18 on. */
+	int			text_len = pg_b64_encode((const void *) bytes, len, out, out_size - 1);
+
+	out[Max(text_len, 0)] = '\0';
+}
+
 /*
  * Compose the request.  Nothing in it needs escaping: the root's name has passed
  * the URI parser, the rest is ours.  False where it does not fit.
@@ -95,8 +109,8 @@ build_body(AwsTransfer *transfer)
 	const DpKmsCall *call = transfer->call;
 	const DpKmsUri *uri = call->uri;
 	const uint8 *uid = call->context->database_uid;
-	char		secret[DP_KEY_LEN * 2];
-	char		blob[DP_KMS_BLOB_MAX * 2];
+	char		secret[BASE64_ROOM(DP_KEY_LEN)];
+	char		blob[BASE64_ROOM(DP_KMS_BLOB_MAX)];
 	char		context[256];
 	int			n;
 
@@ -111,8 +125,7 @@ build_body(AwsTransfer *transfer)
 
 	if (transfer->wrap)
 	{
-		StaticAssertStmt(sizeof(secret) > (DP_KEY_LEN + 2) / 3 * 4, "base64 of a key must fit");
-		dp_base64_encode(call->key, DP_KEY_LEN, secret);
+		encode(call->key, DP_KEY_LEN, secret, sizeof(secret));
 		n = snprintf(transfer->body, BODY_MAX, "{\"KeyId\":\"%s\",\"Plaintext\":\"%s\",%s}",
 					 uri->name, secret, context);
 		dp_secret_wipe(secret, sizeof(secret));
@@ -121,7 +134,7 @@ build_body(AwsTransfer *transfer)
 	{
 		if (call->blob.len <= 0 || call->blob.len > DP_KMS_BLOB_MAX)
 			return false;
-		dp_base64_encode(call->blob.data, call->blob.len, blob);
+		encode(call->blob.data, call->blob.len, blob, sizeof(blob));
 		if (uri->by_alias)
 			n = snprintf(transfer->body, BODY_MAX, "{\"CiphertextBlob\":\"%s\",%s}", blob, context);
 		else
@@ -196,22 +209,28 @@ settle_error(DpKmsCall *call, long status, const char *type)
 						 "The KMS returned HTTP status %ld, %s.", status, type);
 }
 
+/* How many bytes text holds; -1 where it is no base64, or more than fits. */
+static int
+decode(const char *text, uint8 *out, int out_size)
+{
+	if (text == NULL)
+		return -1;
+	return pg_b64_decode(text, (int) strlen(text), (void *) out, out_size);
+}
+
 static void
 settle_success(AwsTransfer *transfer, const DpKmsReply *reply)
 {
 	DpKmsCall  *call = transfer->call;
-	size_t		len = 0;
 	bool		ok;
 
 	if (transfer->wrap)
 	{
-		ok = reply->ciphertext != NULL &&
-			dp_base64_decode(reply->ciphertext, call->blob.data, DP_KMS_BLOB_MAX, &len) && len > 0;
-		call->blob.len = (int) len;
+		call->blob.len = decode(reply->ciphertext, call->blob.data, DP_KMS_BLOB_MAX);
+		ok = call->blob.len > 0;
 	}
 	else
-		ok = reply->plaintext != NULL &&
-			dp_base64_decode(reply->plaintext, call->key, DP_KEY_LEN, &len) && len == DP_KEY_LEN;
+		ok = decode(reply->plaintext, call->key, DP_KEY_LEN) == DP_KEY_LEN;
 
 	if (ok)
 		call->status = DP_KMS_OK;

@@ -15,6 +15,12 @@ src=${DP_SRC:-$here/../../src}
 seconds=${1:-20}
 [ $# -gt 0 ] && shift
 only=" $* "
+PG_CONFIG=${PG_CONFIG:-pg_config}
+# For parsers that use PostgreSQL's own functions: a server's headers, and the
+# library of what runs without a server.
+server="-D_GNU_SOURCE -Wno-unused-parameter -Wno-sign-compare -Wno-ignored-attributes -Wno-unknown-warning-option
+	-isystem $("$PG_CONFIG" --includedir-server)"
+libraries="-lcrypto -L$("$PG_CONFIG" --pkglibdir) -L$("$PG_CONFIG" --libdir) -lpgcommon -lpgport"
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 failed=0
@@ -23,6 +29,7 @@ count=0
 export ASAN_OPTIONS="abort_on_error=1:handle_abort=0:handle_segv=0:${ASAN_OPTIONS:-}"
 export UBSAN_OPTIONS="abort_on_error=1:print_stacktrace=1:${UBSAN_OPTIONS:-}"
 sanitize="-g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all"
+warnings="-std=gnu99 -Wall -Wextra -Werror"
 
 if [ -z "${DP_FUZZ_REPLAY:-}" ]; then
 	echo 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n); int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return d && n > 9999999; }' > "$build/probe.c"
@@ -48,12 +55,12 @@ target()
 	# word splitting of the flags is meant
 	# shellcheck disable=SC2086
 	if [ -n "${DP_FUZZ_REPLAY:-}" ]; then
-		set -- ${CC:-gcc} $sanitize -fsanitize=address,undefined "$here/replay.c" "$@"
+		set -- ${CC:-gcc} $sanitize -fsanitize=address,undefined $warnings "$here/replay.c" "$@"
 	else
-		set -- clang $sanitize -fsanitize=fuzzer,address,undefined "$@"
+		set -- clang $sanitize -fsanitize=fuzzer,address,undefined $warnings "$@"
 	fi
-	if ! "$@" -std=gnu99 -Wall -Wextra -Werror -I"$src" -I"$here" \
-		"$here/${name}_fuzz.c" -o "$build/$name" -lcrypto; then
+	if ! "$@" -I"$src" -I"$here" \
+		"$here/${name}_fuzz.c" -o "$build/$name" $libraries; then
 		echo "not ok $count - $name does not compile"
 		failed=1
 		return
@@ -84,7 +91,8 @@ target()
 target envelope "$src"/crypto/*.c
 target keywrap "$src"/crypto/*.c
 target kms_uri "$src/kms/uri.c"
-target kms_reply "$src/kms/reply.c"
+# shellcheck disable=SC2086
+target kms_reply "$src/kms/reply.c" $server
 target record "$src/events/record.c"
 target literals "$src/audit/literals.c"
 

@@ -12,15 +12,18 @@ use DataProtect::Test;
 my $node = new_node('kms_file');
 create_extension($node);
 my $dir = kms_dir($node);
-my $uid = '00000000-0000-0000-0000-000000000001';
 
 # What the agent says of a URI: SQLSTATE and detail.  The blob is no wrapped
 # key, so that a good key file ends in 22-something-else: XX001.
 sub drill
 {
 	my ($uri) = @_;
-	return $node->safe_psql('postgres',
-		"SELECT sqlstate || ' ' || detail FROM dataprotect._kms_drill('$uid', 1, 1, '$uri', '\\x0102')");
+	return $node->safe_psql('postgres', <<"SQL");
+BEGIN;
+INSERT INTO dataprotect.epoch (key_id, epoch, kms_uri, wrapped) VALUES (1, 1, '{$uri}', '{"\\\\x0102"}');
+SELECT sqlstate || ' ' || detail FROM dataprotect._epoch_probe(1, 1);
+ROLLBACK;
+SQL
 }
 
 like(drill("file://$dir/root.key"), qr/^XX001 The wrapped key does not open/, 'a good key file is read');
@@ -74,7 +77,7 @@ like(($node->psql('postgres', "SET ROLE nobody_special; SELECT * FROM dataprotec
 	qr/permission denied/, 'kms_status is not for everybody');
 is(($node->psql('postgres', "SET ROLE watcher; SELECT count(*) > 0 FROM dataprotect.kms_status"))[1],
 	't', 'an auditor reads kms_status');
-like(($node->psql('postgres', "SET ROLE watcher; SELECT dataprotect._kms_drill('$uid', 1, 1, 'x', '')"))[2],
+like(($node->psql('postgres', "SET ROLE watcher; SELECT dataprotect._epoch_probe(1, 1)"))[2],
 	qr/permission denied/, 'an auditor does not drill');
 
 # The agent: one, not dumpable, and back after it was ended.

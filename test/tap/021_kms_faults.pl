@@ -71,10 +71,19 @@ CONF
 $node->start;
 create_extension($node);
 
+# One key, known to be wrapped as "blob" under each URI that is asked here.
+my @uris = ($uri, $alias, 'aws-kms://alias/pii?region=cn-north-1', kms_uri($node));
+$node->safe_psql('postgres', <<"SQL");
+UPDATE dataprotect.instance SET uid = '$uid';
+INSERT INTO dataprotect.epoch (key_id, epoch, kms_uri, wrapped)
+	SELECT $key_id, 7, array_agg(u), array_agg('blob'::bytea) FROM unnest('{@{[join ',', @uris]}}'::text[]) u
+SQL
+
 sub drill_sql
 {
 	my ($of) = @_;
-	return "SELECT coalesce(sqlstate || ' ' || detail, 'ok') FROM dataprotect._kms_drill('$uid', $key_id, 7, '$of', '\\x626c6f62')";
+	return "SELECT coalesce(p.sqlstate || ' ' || p.detail, 'ok') FROM dataprotect.epoch e, "
+	  . "LATERAL dataprotect._epoch_probe(e.key_id, array_position(e.kms_uri, '$of')) p";
 }
 
 # The circuit stays open for a second after three failures: ask again until it
@@ -188,11 +197,11 @@ ok($took > 1.5 && $took < 4, "and takes the time limit ($took s)");
 my ($out, $err) = ('', '');
 my @psql = ('psql', '-XAtq', '-d', $node->connstr('postgres'));
 my $waiting = IPC::Run::start([ @psql, '-c', drill_sql($uri) ], '<', \undef, '>', \$out, '2>', \$err);
-poll_sql($node, 'postgres', "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%_kms_drill%' AND wait_event = 'Extension' AND pid <> pg_backend_pid()", '1');
+poll_sql($node, 'postgres', "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%_epoch_probe%' AND wait_event = 'Extension' AND pid <> pg_backend_pid()", '1');
 $started = time;
 like(drill(kms_uri($node)), qr/^XX001 /, 'another KMS answers while one hangs');
 ok(time - $started < 1, 'and at once');
-$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%_kms_drill%' AND pid <> pg_backend_pid()");
+$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%_epoch_probe%' AND pid <> pg_backend_pid()");
 $started = time;
 $waiting->finish;
 ok(time - $started < 1.5 && $err =~ /canceling statement due to user request/, 'a waiting session can be cancelled');
@@ -260,7 +269,7 @@ $node->stop;
 # environment names.  The double stands in for the proxy and lets nothing through.
 $node->append_conf('postgresql.conf', "dataprotect.kms_aws_endpoint = ''\n");
 $kms->mode('status:403');
-for my $case ([ $alias, 'kms.us-west-2.amazonaws.com' ], [ 'aws-kms://alias/pii?region=cn-north-1', 'kms.cn-north-1.amazonaws.com.cn' ])
+for my $case ([ $alias, 'kms.us-west-2.amazonaws.com' ], [ $uris[2], 'kms.cn-north-1.amazonaws.com.cn' ])
 {
 	local $ENV{HTTPS_PROXY} = $kms->endpoint;
 	$node->start;
