@@ -40,9 +40,7 @@
 	X(DP_EVENT_DELETION_CANCELLED,	53, "deletion.cancelled") \
 	X(DP_EVENT_DELETION_ADVANCED,	54, "deletion.advanced") \
 	X(DP_EVENT_ACCOUNT_RETAINED,	55, "account.retained") \
-	X(DP_EVENT_ACCOUNT_EXPORTED,	56, "account.exported") \
-	X(DP_EVENT_WORKER_FAILED,		60, "worker.failed") \
-	X(DP_EVENT_KMS_FAILED,			61, "kms.failed")
+	X(DP_EVENT_ACCOUNT_EXPORTED,	56, "account.exported")
 
 typedef enum DpEventCode
 {

@@ -35,8 +35,7 @@ dp_event_code(const char *name, DpEventCode *out_code)
 static bool
 is_failure(DpEventCode code)
 {
-	return code == DP_EVENT_ACCESS_DENIED || code == DP_EVENT_WORKER_FAILED ||
-		code == DP_EVENT_KMS_FAILED;
+	return code == DP_EVENT_ACCESS_DENIED;
 }
 
 void

@@ -62,8 +62,7 @@ DECLARE
         'requested_by', request.requested_by,
         'timeline', jsonb_build_object('requested', request.requested_at, 'grace_until', request.grace_until,
             'deadline', request.deadline, 'purge_started', request.purge_started_at, 'purged', request.purged_at,
-            'keys_destroyed', request.destroyed_at, 'shredded', request.shredded_at,
-            'verified', request.verified_at, 'certified', dataprotect._now()),
+            'keys_destroyed', request.destroyed_at, 'verified', request.verified_at, 'certified', dataprotect._now()),
         'within_deadline', dataprotect._now() <= request.deadline,
         'erased', (SELECT coalesce(jsonb_agg(jsonb_build_object('table', w.rel, 'action', w.action, 'rows', w.rows)
                                              ORDER BY w.rel, w.action), '[]')

@@ -19,11 +19,8 @@ CREATE TABLE dataprotect.deletion_request (
     purge_started_at timestamptz,
     purged_at timestamptz,
     destroyed_at timestamptz,           -- the account's keys
-    shredded_at timestamptz,            -- the epoch's root, reported by every KMS
     verified_at timestamptz,
     certified_at timestamptz,
-    epoch int8,                         -- the epoch that is destroyed for this request
-    kms_reports jsonb,                  -- what each KMS says about its root
     verification jsonb,
     certificate jsonb
 );

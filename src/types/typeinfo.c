@@ -318,7 +318,6 @@ dp_typeinfo_get(Oid typid)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("type %s is not an encrypted type", format_type_be(typid))));
 	info = MemoryContextAllocZero(TopMemoryContext, sizeof(DpTypeInfo));
-	info->enc_oid = typid;
 	info->base_oid = base;
 	strlcpy(info->name, format_type_be(typid), sizeof(info->name));
 	fill_base(info);

@@ -27,7 +27,6 @@ typedef enum DpEncoding
 
 typedef struct DpTypeInfo
 {
-	Oid			enc_oid;
 	Oid			base_oid;
 	uint32		code;			/* stable number of the base type, authenticated */
 	DpEncoding	encoding;
