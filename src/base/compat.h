@@ -142,15 +142,6 @@ dp_vacuum_delay_point(void)
 #endif
 }
 
-/* ExecutorRun lost its last parameter in 18. */
-#if PG_VERSION_NUM >= 180000
-#define DP_EXECUTE_ONCE_PARAM
-#define DP_EXECUTE_ONCE_ARG
-#else
-#define DP_EXECUTE_ONCE_PARAM	, bool execute_once
-#define DP_EXECUTE_ONCE_ARG		, execute_once
-#endif
-
 /* All of a portal's rows, as a top-level statement. */
 #define dp_portal_run_all(portal, receiver, completion) \
 	PortalRun(portal, FETCH_ALL, true, DP_PORTAL_RUN_ONCE receiver, receiver, completion)
