@@ -9,6 +9,7 @@
 #include "audit/audit_workers.h"
 #include "audit/collector.h"
 #include "base/compat.h"
+#include "base/text.h"
 #include "base/worker.h"
 #include "catalog/pg_type.h"
 #include "events/event.h"
@@ -52,12 +53,18 @@ require_auditor(void)
 				 errhint("Only members of role \"dataprotect_auditor\" may read it.")));
 }
 
+/* Text as this database can show it, wherever the record was made. */
 static void
 set_text(Datum *value, bool *null, DpSlice slice)
 {
+	char	   *copy;
+
 	*null = slice.len == 0;
-	if (slice.len > 0)
-		*value = PointerGetDatum(cstring_to_text_with_len((const char *) slice.data, slice.len));
+	if (slice.len == 0)
+		return;
+	copy = palloc(slice.len + 1);
+	(void) dp_text_copy(copy, slice.len + 1, pnstrdup((const char *) slice.data, slice.len));
+	*value = PointerGetDatum(cstring_to_text(copy));
 }
 
 /* The sealed column is one byte form and the bytes (batch.c). */

@@ -132,8 +132,10 @@ dp_audit_read_head(DpChainPoint *out, bool lock)
 	bool		ok;
 
 	memset(out, 0, sizeof(*out));
-	run_sql(lock ? "SELECT seq, mac, sig FROM dataprotect.audit_head FOR UPDATE" :
-			"SELECT seq, mac, sig FROM dataprotect.audit_head", 0, NULL, NULL);
+	if (lock)
+		run_sql("SELECT seq, mac, sig FROM dataprotect.audit_head FOR UPDATE", 0, NULL, NULL);
+	else if (SPI_execute("SELECT seq, mac, sig FROM dataprotect.audit_head", true, 0) < 0)
+		elog(ERROR, "could not read the head of the audit log");
 	if (SPI_processed != 1)
 		return false;
 	out->seq = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));

@@ -12,7 +12,10 @@
 /* The chain key, or an error where no key was ever created. */
 extern DpPrf *dp_audit_require_chain(void);
 
-/* The signed head; false where it is missing or its signature is wrong. */
+/*
+ * The signed head; false where it is missing or its signature is wrong.  lock:
+ * to change it; otherwise as the active snapshot has it.
+ */
 extern bool dp_audit_read_head(DpChainPoint *out, bool lock);
 
 /* The second witness in the ring file; false where there is none for this key. */

@@ -5,7 +5,9 @@
  *
  * The log hook prints the redacted report itself, by a nested EmitErrorReport,
  * and takes the server log off the original: the client still gets its own
- * text.  Nothing in here may raise an error; in doubt a text is withheld.
+ * text.  Nothing in here may raise an error; in doubt a text is withheld.  Any
+ * field of a report may be NULL, its message_id too: reports that are passed on
+ * from parallel workers have none.
  *
  *	field			shown in the log
  *	statement		with constants replaced by "?", or withheld
@@ -36,6 +38,9 @@
 
 #define WITHHELD "(withheld by dataprotect)"
 #define ACTIVITY_KEPT 8192	/* longer texts are cut */
+#define REPORT_MAX	(1024 * 1024)	/* all texts of a report; longer ones are withheld */
+#define REPORT_KEPT (32 * 1024) /* of memory, so that small reports allocate nothing */
+#define LONGEST_SEARCH	(64 * 1024 * 1024)
 
 static void (*note_error) (int sqlstate) = NULL;
 static emit_log_hook_type previous_emit_log = NULL;
@@ -45,6 +50,9 @@ static emit_log_hook_type previous_emit_log = NULL;
  * cannot be left behind by an error, as a flag beside it could.
  */
 static const char redacted_mark[] = "dataprotect-redacted";
+
+static MemoryContext report_context = NULL; /* of the report being printed */
+static int	printing = 0;		/* reports on the stack */
 
 /* palloc'd; never NULL. */
 static char *
@@ -143,6 +151,13 @@ redact_plan(const char *message)
 	return out.data;
 }
 
+/* Does the text repeat a constant of the statement?  Yes where the look would take long. */
+static bool
+repeats_constant(const char *statement, const char *text)
+{
+	return strlen(statement) * strlen(text) > LONGEST_SEARCH || dp_literals_leak(statement, text);
+}
+
 /* Does the report show a statement that runs, or its parameters? */
 static bool
 logs_statement(const ErrorData *edata)
@@ -168,17 +183,18 @@ shows_quoted_data(int sqlstate)
 static char *
 redact_message(const ErrorData *edata, const char *statement)
 {
+	const char *id = edata->message_id != NULL ? edata->message_id : "";
 	Size		prefix;
 
 	if (edata->message == NULL)
 		return NULL;
 	if (logs_statement(edata))
 	{
-		if (strstr(edata->message_id, "plan:") != NULL)
+		if (strstr(id, "plan:") != NULL)
 			return redact_plan(edata->message);
 		if (statement != NULL && ends_with(edata->message, statement, &prefix))
 			return psprintf("%.*s%s", (int) prefix, edata->message, redact_sql(statement));
-		if (strcmp(edata->message_id, "duration: %s ms") == 0)
+		if (strcmp(id, "duration: %s ms") == 0)
 			return edata->message;
 		return pstrdup(WITHHELD);
 	}
@@ -187,7 +203,7 @@ redact_message(const ErrorData *edata, const char *statement)
 	if (ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
 		return redact_quoted(edata->message, true);
 	if (statement != NULL && dp_literals_possible(statement) &&
-		dp_literals_leak(statement, edata->message))
+		repeats_constant(statement, edata->message))
 		return pstrdup("message " WITHHELD);
 	return edata->message;
 }
@@ -258,45 +274,94 @@ redact_report(ErrorData *edata, const char *statement)
 	if (edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
 		edata->detail_log = NULL;	/* shows the other process's statement */
 	if (harmless && statement != NULL && edata->detail != NULL)
-		harmless = !dp_literals_leak(statement, edata->detail);
+		harmless = !repeats_constant(statement, edata->detail);
 	if (!harmless)
 	{
 		edata->detail = edata->detail || edata->detail_log ? pstrdup(WITHHELD) : NULL;
 		edata->detail_log = NULL;
 	}
-	if (statement != NULL && edata->hint != NULL && dp_literals_leak(statement, edata->hint))
+	if (statement != NULL && edata->hint != NULL && repeats_constant(statement, edata->hint))
 		edata->hint = pstrdup(WITHHELD);
 	edata->context = redact_context(edata->context);
 	if (edata->internalquery != NULL)
 		edata->internalquery = redact_sql(edata->internalquery);
 }
 
-/* Print the redacted report, then leave the original to the client alone. */
+static Size
+length_of(const char *text)
+{
+	return text != NULL ? strlen(text) : 0;
+}
+
+/* Will redacting find memory, without an error? */
+static bool
+can_redact(const ErrorData *edata, const char *statement)
+{
+	Size		len = length_of(edata->message) + length_of(edata->detail) +
+		length_of(edata->detail_log) + length_of(edata->hint) + length_of(edata->context) +
+		length_of(edata->internalquery) + length_of(statement);
+	void	   *room;
+
+	if (printing > 0 || len > REPORT_MAX)
+		return false;
+	room = MemoryContextAllocExtended(report_context, 8 * len + 1024, MCXT_ALLOC_NO_OOM);
+	if (room == NULL)
+		return false;
+	pfree(room);
+	return true;
+}
+
+static void
+withhold_report(ErrorData *edata)
+{
+	edata->message = WITHHELD;
+	edata->detail = NULL;
+	edata->detail_log = NULL;
+	edata->hint = NULL;
+	edata->context = NULL;
+	edata->internalquery = NULL;
+	debug_query_string = WITHHELD;
+}
+
+/*
+ * Print the redacted report, then leave the original to the client alone.
+ * Printing may itself report something, which finds this report's memory in use.
+ */
 static void
 emit_redacted(ErrorData *edata)
 {
-	static MemoryContext context = NULL;
 	const char *statement = debug_query_string;
 	ErrorData	original = *edata;
-	MemoryContext old_context;
 
-	if (context == NULL)
-		context = AllocSetContextCreate(TopMemoryContext, "dataprotect log", ALLOCSET_SMALL_SIZES);
-	MemoryContextReset(context);
-	old_context = MemoryContextSwitchTo(context);
-	redact_report(edata, statement);
-	if (statement != NULL)
-		debug_query_string = redact_sql(statement);
-	MemoryContextSwitchTo(old_context);
+	if (can_redact(edata, statement))
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(report_context);
+
+		redact_report(edata, statement);
+		if (statement != NULL)
+			debug_query_string = redact_sql(statement);
+		MemoryContextSwitchTo(old_context);
+	}
+	else
+		withhold_report(edata);
 	edata->output_to_client = false;
 	edata->domain = redacted_mark;
 
-	EmitErrorReport();
-
-	debug_query_string = statement;
-	*edata = original;
-	edata->output_to_server = false;
-	MemoryContextReset(context);
+	printing++;
+	PG_TRY();
+	{
+		EmitErrorReport();
+	}
+	PG_FINALLY();
+	{
+		printing--;
+		debug_query_string = statement;
+		*edata = original;
+		edata->output_to_server = false;
+	}
+	PG_END_TRY();
+	if (printing == 0)
+		MemoryContextReset(report_context);
 }
 
 static void
@@ -406,6 +471,9 @@ void
 dp_redact_init(void (*error_noted) (int sqlstate))
 {
 	note_error = error_noted;
+	report_context = AllocSetContextCreate(TopMemoryContext, "dataprotect log", REPORT_KEPT,
+										   REPORT_KEPT, ALLOCSET_DEFAULT_MAXSIZE);
+	MemoryContextAllowInCriticalSection(report_context, true);
 	previous_emit_log = emit_log_hook;
 	emit_log_hook = redact_log;
 	dp_statement_subscribe(&subscriber);

@@ -14,6 +14,7 @@
 #include "common/file_perm.h"
 #include "port/pg_crc32c.h"
 #include "storage/fd.h"
+#include "utils/memutils.h"
 
 #define SEGMENT_MAGIC	UINT64CONST(0x6765736f72707064)
 #define SEGMENT_VERSION 1
@@ -268,4 +269,62 @@ dp_segment_close(DpSegmentScan *scan)
 {
 	CloseTransientFile(scan->fd);
 	pfree(scan);
+}
+
+static uint64
+newest_in_database(Oid database, const uint8 *instance)
+{
+	DpSegment  *newest = NULL;
+	DpSegmentScan *scan;
+	uint64		seq;
+	const DpFrame *frame;
+	const void *payload;
+	ListCell   *cell;
+
+	foreach(cell, dp_segment_list(database))
+	{
+		DpSegment  *segment = (DpSegment *) lfirst(cell);
+
+		if (memcmp(segment->instance, instance, DP_RING_INSTANCE_LEN) == 0)
+			newest = segment;
+	}
+	if (newest == NULL)
+		return 0;
+	seq = newest->first_seq;
+	scan = dp_segment_open(newest, 0);
+	if (scan == NULL)
+		return seq;
+	while (dp_segment_next(scan, &frame, &payload))
+		seq = Max(seq, frame->seq);
+	dp_segment_close(scan);
+	return seq;
+}
+
+uint64
+dp_segment_newest_seq(const uint8 *instance)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "audit segments",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+	char		top[MAXPGPATH];
+	struct dirent *entry;
+	uint64		newest = 0;
+	DIR		   *dir;
+
+	dp_segment_directory(InvalidOid, top);
+	dir = AllocateDir(top);
+	if (dir != NULL || errno != ENOENT)
+	{
+		while ((entry = ReadDir(dir, top)) != NULL)
+		{
+			Oid			database = (Oid) strtoul(entry->d_name, NULL, 10);
+
+			if (OidIsValid(database))
+				newest = Max(newest, newest_in_database(database, instance));
+		}
+		FreeDir(dir);
+	}
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(context);
+	return newest;
 }

@@ -36,6 +36,9 @@ typedef struct DpSegmentScan DpSegmentScan;
 /* Directory of a database's segments, "" and the directory of all for InvalidOid. */
 extern void dp_segment_directory(Oid database, char *out);
 
+/* The newest number of an instance in any database's segments; in the postmaster. */
+extern uint64 dp_segment_newest_seq(const uint8 *instance);
+
 /* List of DpSegment, ascending by instance and first_seq. */
 extern List *dp_segment_list(Oid database);
 

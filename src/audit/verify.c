@@ -11,8 +11,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
-#include "access/xlog.h"
 #include "audit/collector.h"
 #include "base/compat.h"
 #include "catalog/pg_type.h"
@@ -23,9 +21,9 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #define ROWS_AT_ONCE	1000
-#define UNLOCKED_TRIES	5
 
 typedef struct Verdict
 {
@@ -97,7 +95,7 @@ check_rows(Verdict *verdict)
 
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	cursor = SPI_cursor_open(NULL, plan, NULL, NULL, false);	/* a snapshot of now */
+	cursor = SPI_cursor_open(NULL, plan, NULL, NULL, true);
 	while (verdict->first_bad == 0)
 	{
 		MemoryContext old_context;
@@ -146,35 +144,26 @@ log_has_traces(void)
 }
 
 /*
- * Rows, head and witness are read one after the other, while the collector adds
- * to them: the lock on the head keeps it out.  Where nothing can be locked (on a
- * standby, in a read-only transaction) a fault must show again and again.
+ * Nothing is locked: a caller's transaction may stay open, and the collector
+ * must go on.  Rows and head are read by one snapshot, which has both of each of
+ * its batches; the witness is set after a batch was committed, so that one read
+ * before the snapshot is never newer than what the snapshot has.
  */
 static void
 check_log(Verdict *verdict)
 {
-	bool		locks = !XactReadOnly && !RecoveryInProgress();
-	int			attempt;
-
-	for (attempt = 0; attempt < UNLOCKED_TRIES; attempt++)
-	{
-		DpChainPoint head;
-
-		memset(verdict, 0, sizeof(*verdict));
-		if (dp_keys_audit_chain() == NULL)
-		{
-			if (log_has_traces())
-				find_fault(verdict, 1, "the key of the log's chain is missing");
-			return;
-		}
-		if (locks)
-			(void) dp_audit_read_head(&head, true);
+	memset(verdict, 0, sizeof(*verdict));
+	if (dp_keys_audit_chain() != NULL)
 		verdict->has_witness = dp_audit_read_witness(&verdict->witness);
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (dp_keys_audit_chain() != NULL)
+	{
 		check_rows(verdict);
 		check_end(verdict);
-		if (locks || verdict->first_bad == 0)
-			return;
 	}
+	else if (log_has_traces())
+		find_fault(verdict, 1, "the key of the log's chain is missing");
+	PopActiveSnapshot();
 }
 
 Datum

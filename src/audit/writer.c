@@ -313,6 +313,7 @@ dp_audit_writer_register(void)
 {
 	BackgroundWorker worker;
 
+	dp_ring_set_newest_stored(dp_segment_newest_seq);
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
 	worker.bgw_start_time = BgWorkerStart_PostmasterStart;

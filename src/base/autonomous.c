@@ -14,6 +14,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "base/text.h"
 #include "base/worker_shared.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -105,7 +106,7 @@ execute_statement(Exchange *exchange)
 static void
 copy_text(char *to, const char *from)
 {
-	strlcpy(to, from ? from : "", ERROR_TEXT_MAX);
+	(void) dp_text_copy(to, ERROR_TEXT_MAX, from);
 }
 
 static void

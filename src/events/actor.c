@@ -9,6 +9,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/text.h"
 #include "base/worker.h"
 #include "events/actor.h"
 #include "miscadmin.h"
@@ -19,7 +20,7 @@
 #include "utils/timestamp.h"
 
 #define MAX_PERSONAL	(DP_RECORD_MAX_SEALED - 64)	/* before sealing */
-#define MAX_FIELD		512		/* client, application, actor, purpose: cut */
+#define MAX_FIELD		512		/* client, application, actor, purpose: cut to one byte less */
 
 /* One role's name, looked up when its number changes. */
 typedef struct RoleName
@@ -74,7 +75,7 @@ look_up_name(RoleName *role, Oid oid)
 		callback_registered = true;
 	}
 	name = GetUserNameFromId(oid, true);
-	strlcpy(NameStr(role->name), name ? name : "", NAMEDATALEN);
+	(void) dp_text_copy(NameStr(role->name), NAMEDATALEN, name);
 	if (name == NULL)
 		snprintf(NameStr(role->name), NAMEDATALEN, "%u", oid);
 	role->oid = oid;
@@ -134,20 +135,30 @@ purpose_text(void)
 	return dp_guc_purpose ? dp_guc_purpose : "";
 }
 
+/* The text as a record has it; into: MAX_FIELD bytes, valid as long as the slice. */
+static DpSlice
+personal_slice(const char *text, char *into)
+{
+	DpSlice		slice = {(const uint8 *) into, dp_text_copy(into, MAX_FIELD, text)};
+
+	return slice;
+}
+
 /* Encode and seal into out; returns the length, and whether it is sealed. */
 static Size
 seal_personal(const char *detail, uint8 *out, Size out_max, bool *out_sealed)
 {
 	static uint8 plain[MAX_PERSONAL];
+	char		texts[4][MAX_FIELD];
 	DpPersonal	personal;
 	bytea	   *sealed;
 	Size		len;
 
 	memset(&personal, 0, sizeof(personal));
-	personal.actor = slice_of(dp_authn_id(), MAX_FIELD);
-	personal.client = slice_of(client_address(), MAX_FIELD);
-	personal.application = slice_of(application_name, NAMEDATALEN);
-	personal.purpose = slice_of(purpose_text(), MAX_FIELD);
+	personal.actor = personal_slice(dp_authn_id(), texts[0]);
+	personal.client = personal_slice(client_address(), texts[1]);
+	personal.application = personal_slice(application_name, texts[2]);
+	personal.purpose = personal_slice(purpose_text(), texts[3]);
 	personal.detail = slice_of(detail, DP_RECORD_MAX_SEALED);
 	len = dp_personal_encode(&personal, plain, sizeof(plain));
 	if (len == 0 && detail != NULL)

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "base/text.h"
 #include "events/actor.h"
 #include "events/event.h"
 #include "events/ring.h"
@@ -42,6 +43,7 @@ void
 dp_event_admin(DpEventCode code, const char *key_name, const char *detail_json)
 {
 	DpRecord	record;
+	char		name[NAMEDATALEN];
 
 	memset(&record, 0, sizeof(record));
 	record.kind = DP_RECORD_ADMIN;
@@ -51,8 +53,8 @@ dp_event_admin(DpEventCode code, const char *key_name, const char *detail_json)
 	if (key_name != NULL)
 	{
 		record.n_keys = 1;
-		record.keys[0].name.data = (const uint8 *) key_name;
-		record.keys[0].name.len = Min(strlen(key_name), NAMEDATALEN);
+		record.keys[0].name.data = (const uint8 *) name;
+		record.keys[0].name.len = dp_text_copy(name, NAMEDATALEN, key_name);
 	}
 	(void) dp_transaction_append(&record, 0);
 }

@@ -259,7 +259,16 @@ void
 dp_ring_consume(uint64 pos, uint64 flushed_seq)
 {
 	volatile DpRingHeader *h = header();
+	static uint64 synced_seq = 0;	/* the header on disk is at least as new */
 
+	synced_seq = Max(synced_seq, h->boot_seq);
+	if (h->next_seq > synced_seq + DP_RING_SEQ_JUMP / 4)
+	{
+		uint64		reached = h->next_seq;
+
+		dp_ring_file_sync_header(base);
+		synced_seq = reached;
+	}
 	h->flushed_seq = flushed_seq;
 	pg_write_barrier();
 	h->tail = pos;

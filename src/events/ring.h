@@ -84,6 +84,13 @@ extern void dp_ring_witness_set(const DpWitness *witness);
 extern void dp_ring_set_collected(Oid database, uint64 seq);
 extern uint64 dp_ring_collected(Oid database);
 
+/*
+ * The newest number that segments hold of an instance, 0 where there are none:
+ * asked in the postmaster before a start takes new numbers.  From _PG_init only.
+ */
+typedef uint64 (*DpRingNewestStored) (const uint8 *instance);
+extern void dp_ring_set_newest_stored(DpRingNewestStored callback);
+
 /* Shared memory and the file; from _PG_init only. */
 extern void dp_ring_init(void);
 

@@ -20,8 +20,16 @@
 #include "port/atomics.h"
 #include "port/pg_crc32c.h"
 #include "storage/fd.h"
+#include "utils/timestamp.h"
 
 static char *mapped = NULL;		/* survives a crash restart in the postmaster */
+static DpRingNewestStored newest_stored = NULL;
+
+void
+dp_ring_set_newest_stored(DpRingNewestStored callback)
+{
+	newest_stored = callback;
+}
 
 static DpRingHeader *
 header_of(const char *base)
@@ -120,6 +128,37 @@ is_whole(const char *base, uint64 pos)
 }
 
 /*
+ * A power failure may leave a header older than the frames: take what follows
+ * its head and was written later, which its number tells.  Returns how many.
+ */
+static int
+find_beyond(char *base)
+{
+	DpRingHeader *header = header_of(base);
+	int			found = 0;
+
+	for (;;)
+	{
+		uint64		pos = header->head;
+		const DpFrame *frame = (const DpFrame *) (base + DP_RING_DATA_AT + pos % header->size);
+		uint64		len = frame_length(base, pos);
+
+		if (len > 0 && (len < sizeof(DpFrame) || frame->magic == DP_FRAME_FILLER) &&
+			pos % header->size + len == header->size)
+		{
+			pos += len;			/* the rest of the ring was skipped */
+			frame = (const DpFrame *) (base + DP_RING_DATA_AT);
+		}
+		if (!is_whole(base, pos) || frame->seq < header->next_seq ||
+			pos + DP_FRAME_SIZE(frame->len) - header->tail > header->size)
+			return found;
+		header->next_seq = frame->seq + 1;
+		header->head = pos + DP_FRAME_SIZE(frame->len);
+		found++;
+	}
+}
+
+/*
  * After a crash: keep every whole frame between tail and head, turn the rest
  * into fillers.  Returns the number of frames kept.
  */
@@ -162,6 +201,7 @@ repair(char *base)
 			pos = end;
 		}
 	}
+	kept += find_beyond(base);
 	if (torn > 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -170,14 +210,34 @@ repair(char *base)
 	return kept;
 }
 
-/* Begin a new life of the backends on a repaired ring. */
+void
+dp_ring_file_sync_header(char *base)
+{
+	if (msync(base, DP_RING_DATA_AT, MS_SYNC) != 0)
+		ereport(data_sync_elevel(ERROR),
+				(errcode_for_file_access(),
+				 errmsg("could not sync file \"%s\": %m", DP_RING_FILE)));
+}
+
+/*
+ * Begin a new life of the backends on a repaired ring.  Its numbers are above
+ * all that were ever used, or its records would be taken for ones that are
+ * stored already.  Three witnesses, since each may be gone: the header, which a
+ * power failure can set back (it is on disk before the first number is used, and
+ * again before DP_RING_SEQ_JUMP are), the segments, and the clock, which counts
+ * faster than records are made.
+ */
 static void
 start_life(char *base)
 {
 	DpRingHeader *header = header_of(base);
+	uint64		stored = newest_stored != NULL ? newest_stored(header->instance) : 0;
 
 	header->next_seq += DP_RING_SEQ_JUMP;
+	header->next_seq = Max(header->next_seq, stored + 1);
+	header->next_seq = Max(header->next_seq, (uint64) Max(GetCurrentTimestamp(), 0));
 	header->boot_seq = header->next_seq;
+	dp_ring_file_sync_header(base);
 }
 
 static char *

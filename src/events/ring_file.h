@@ -22,9 +22,10 @@
 #define DP_RING_WITNESSES	128
 #define DP_RING_DATA_AT		(DP_RING_HEADER_LEN + DP_RING_WITNESSES * 64)
 
-/* A start raises the next sequence number by this much: after a power failure
- * the header may be older than the segments. */
-#define DP_RING_SEQ_JUMP	(UINT64CONST(1) << 32)
+/* A start raises the next sequence number by this much; the header goes to disk
+ * at every start and each time a quarter of it was used.  Little, or the numbers
+ * run away from the clock (ring_file.c). */
+#define DP_RING_SEQ_JUMP	(UINT64CONST(1) << 20)
 
 typedef struct DpRingWitnessSlot
 {
@@ -58,6 +59,9 @@ typedef struct DpRingHeader
  * cluster's or of another size, repair what a crash left.  In the postmaster.
  */
 extern char *dp_ring_file_open(Size size);
+
+/* Have header and witnesses on disk; raises an error where that fails. */
+extern void dp_ring_file_sync_header(char *base);
 
 /* The frame at pos of a mapped ring, or NULL at the end; skips fillers. */
 extern const DpFrame *dp_ring_file_next(const char *base, uint64 *pos);
