@@ -13,7 +13,7 @@ OBJS = \
            provider_aws.o provider_file.o reply.o status.o uri.o uri_policy.o) \
        $(addprefix src/keys/, arena.o cache.o catalog.o family.o generation.o invalidation.o key_errors.o \
            keys.o mint.o pinned_keys.o seal_budget.o subject_key.o system_keys.o unwrap_key.o) \
-       $(addprefix src/access/, access.o mask.o) \
+       $(addprefix src/access/, access.o foreign_code.o mask.o) \
        $(addprefix src/audit/, audit_log.o batch.o chain.o collector.o literals.o \
            parallel.o protected_columns.o redact.o segment.o store.o track.o verify.o writer.o) \
        $(addprefix src/types/, analyze.o cast.o codec.o compare.o hash.o io.o maintenance.o \
@@ -32,7 +32,7 @@ SQL_PARTS = \
        $(addprefix src/kms/, kms.sql) \
        $(addprefix src/keys/, key_tables.sql mint.sql administration.sql subject_keys.sql \
            key_export.sql key_views.sql) \
-       $(addprefix src/access/, mask.sql access.sql) \
+       $(addprefix src/access/, mask.sql access.sql foreign_code.sql) \
        $(addprefix src/audit/, audit.sql) \
        $(addprefix src/types/, types.sql) \
        $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql \

@@ -28,6 +28,7 @@ VALUES
     ('TABLE', 'dataprotect.retention_policies', 'dataprotect_admin, dataprotect_auditor'),
     ('TABLE', 'dataprotect.retention_runs', 'dataprotect_admin, dataprotect_auditor'),
     ('TABLE', 'dataprotect.subject_binding', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.trusted_functions', 'dataprotect_admin, dataprotect_auditor'),
     ('TABLE', 'dataprotect.type_modifiers', 'dataprotect_admin, dataprotect_auditor'),
     -- the public functions and procedures
     ('ROUTINE', 'dataprotect.activate_retention', 'dataprotect_admin'),
@@ -42,6 +43,7 @@ VALUES
     ('ROUTINE', 'dataprotect.decrypt_column', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.deletion_certificate', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.destroy_key', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.distrust_function', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.drill', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.encrypt_column', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.export_account', 'dataprotect_admin'),
@@ -66,6 +68,7 @@ VALUES
     ('ROUTINE', 'dataprotect.run_retention', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.schedule_maintenance', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.suspend_key', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.trust_function', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.verify', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.verify_audit_log', 'dataprotect_admin, dataprotect_auditor'),
     -- evaluated by a CHECK constraint, as whoever writes the row; opens nothing

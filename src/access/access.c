@@ -8,7 +8,8 @@
  * states its purpose, and the connection is encrypted where it asks for that.
  *
  * Two roles are asked: the current one, and the authenticated one where that is
- * a superuser, which could otherwise lend itself any role.
+ * a superuser, which could otherwise lend itself any role.  While foreign code
+ * runs (foreign_code.h), so are the owners of its functions: the weakest counts.
  */
 #include "postgres.h"
 
@@ -17,7 +18,9 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/access.h"
+#include "access/foreign_code.h"
 #include "base/guc.h"
+#include "base/statement.h"
 #include "events/event.h"
 #include "keys/catalog.h"
 #include "keys/keys.h"
@@ -29,6 +32,7 @@
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -208,15 +212,19 @@ still_holds(const CacheEntry *entry, TimestampTz now)
 {
 	const char *purpose = stated_purpose();
 
+	/* A grant that ends does so within a statement as well. */
+	if (entry->valid_until != DT_NOEND)
+		now = GetCurrentTimestamp();
 	/* Most sessions state none. */
 	return entry->valid_until > now &&
 		((entry->purpose[0] == '\0' && purpose[0] == '\0') || strcmp(entry->purpose, purpose) == 0);
 }
 
-DpPrivilege
-dp_access_privilege(int32 family)
+/* What a role's own grants give it now. */
+static DpPrivilege
+privilege_of(Oid role, Oid authenticated, int32 family)
 {
-	CacheKey	key = {GetUserId(), GetAuthenticatedUserId(), family};
+	CacheKey	key = {role, authenticated, family};
 	TimestampTz now = GetCurrentStatementStartTimestamp();
 	CacheEntry *entry;
 	bool		found;
@@ -254,12 +262,71 @@ dp_access_privilege(int32 family)
 	return entry->privilege;
 }
 
+DpPrivilege
+dp_access_privilege(int32 family)
+{
+	Oid			role = GetUserId();
+	DpPrivilege privilege = privilege_of(role, GetAuthenticatedUserId(), family);
+
+	for (int i = 0; unlikely(i < dp_n_code) && privilege > DP_PRIV_NONE; i++)
+	{
+		if (dp_code[i].owner != role)
+			privilege = Min(privilege, privilege_of(dp_code[i].owner, dp_code[i].owner, family));
+	}
+	return privilege;
+}
+
+static bool
+reveals_all(Oid role)
+{
+	int32	   *families;
+	int			n = dp_catalog_list_families(&families);
+	bool		all = true;
+
+	for (int i = 0; i < n && all; i++)
+		all = privilege_of(role, role, families[i]) == DP_PRIV_REVEAL;
+	pfree(families);
+	return all;
+}
+
+/* The foreign code that takes the right away, or NULL: the role has none itself. */
+static const DpCode *
+limiting_code(int32 family)
+{
+	DpPrivilege limited = dp_access_privilege(family);
+
+	if (privilege_of(GetUserId(), GetAuthenticatedUserId(), family) == limited)
+		return NULL;
+	for (int i = 0; i < dp_n_code; i++)
+	{
+		if (dp_code[i].owner != GetUserId() &&
+			privilege_of(dp_code[i].owner, dp_code[i].owner, family) == limited)
+			return &dp_code[i];
+	}
+	return NULL;
+}
+
+static void
+report_foreign_code(const char *key, const char *needed, const DpCode *limit)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for key \"%s\"", key),
+			 errdetail("Function %s is running, and its owner \"%s\" does not have privilege \"%s\" on the key.",
+					   format_procedure(limit->function), GetUserNameFromId(limit->owner, true), needed),
+			 errhint("Grant the privilege to the function's owner, or have a member of dataprotect_admin call dataprotect.trust_function().")));
+}
+
 void
 dp_access_denied(int32 family, const char *needed)
 {
 	NameData	name = dp_keys_family(family)->name;
 
+	const DpCode *limit = limiting_code(family);
+
 	dp_event_admin(DP_EVENT_ACCESS_DENIED, NameStr(name), NULL);
+	if (limit != NULL)
+		report_foreign_code(NameStr(name), needed, limit);
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for key \"%s\"", NameStr(name)),
@@ -278,6 +345,7 @@ roles_changed(Datum arg, int cacheid, uint32 hashvalue)
 void
 dp_access_init(void)
 {
+	dp_foreign_code_init(reveals_all);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, roles_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, roles_changed, (Datum) 0);
 }

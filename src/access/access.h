@@ -2,8 +2,9 @@
  * access.h
  *	  What the current role may see of values under a named key.
  *
- * The answer is for GetUserId() at the moment of the call, and also for the
- * authenticated user where that is a superuser (SET ROLE gives it nothing).
+ * The answer is for GetUserId() at the moment of the call, for the authenticated
+ * user where that is a superuser (SET ROLE gives it nothing), and for the owners of
+ * foreign functions that are running: the weakest of them.
  * Being a superuser, the table's owner or a member through superuser-ness
  * counts for nothing.  Cached by role, family and policy generation.
  */

@@ -9,9 +9,12 @@
 #include "base/compat.h"
 #include "base/statement.h"
 #include "executor/executor.h"
+#include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "optimizer/plancat.h"
 #include "optimizer/planner.h"
+#include "utils/memutils.h"
 
 #define MAX_SUBSCRIBERS 16
 
@@ -22,6 +25,13 @@ static void (*release_memo) (struct DpOpenMemo *memo) = NULL;
 static DpStatementFrame bottom;
 DpStatementFrame    *dp_frame = &bottom;
 
+int			dp_n_code = 0;
+const DpCode *dp_code = NULL;
+
+static DpCode *code = NULL;		/* what dp_code points to */
+static int	max_code = 0;
+static DpCodeJudge judge = NULL;
+
 static post_parse_analyze_hook_type previous_analyze = NULL;
 static planner_hook_type previous_planner = NULL;
 static get_relation_info_hook_type previous_relation_info = NULL;
@@ -31,6 +41,8 @@ static ExecutorFinish_hook_type previous_finish = NULL;
 static ExecutorEnd_hook_type previous_end = NULL;
 static ProcessUtility_hook_type previous_utility = NULL;
 static object_access_hook_type previous_object_access = NULL;
+static needs_fmgr_hook_type previous_needs_fmgr = NULL;
+static fmgr_hook_type previous_fmgr = NULL;
 
 /* Call one member of every subscriber that has it, in their order. */
 #define TELL(member, ...) \
@@ -71,6 +83,7 @@ push_frame(DpStatementFrame *frame, DpStatementFrameKind kind, CmdType command)
 	frame->within_ri = InNoForceRLSOperation();
 	frame->is_ri = frame->within_ri && !outer->within_ri && kind != DP_FRAME_UTILITY;
 	frame->in_copy_to = outer->in_copy_to;
+	frame->n_code = dp_n_code;
 	frame->memo = NULL;
 	frame->outer = outer;
 	dp_frame = frame;
@@ -115,15 +128,23 @@ analyze_query(ParseState *pstate, Query *query, JumbleState *jumble)
 }
 
 static PlannedStmt *
+plan_next(Query *query, const char *source, int options, ParamListInfo params)
+{
+	if (dp_n_code > 0)
+		options &= ~CURSOR_OPT_PARALLEL_OK;
+	return previous_planner ? previous_planner(query, source, options, params) :
+		standard_planner(query, source, options, params);
+}
+
+static PlannedStmt *
 plan_query(Query *query, const char *source, int options, ParamListInfo params)
 {
 	PlannedStmt *volatile result = NULL;
-	DpStatementFrame		frame;
+	DpStatementFrame frame;
 
 	TELL(planning, query, source);
 	BEGIN_FRAME(DP_FRAME_PLAN, query->commandType);
-	result = previous_planner ? previous_planner(query, source, options, params) :
-		standard_planner(query, source, options, params);
+	result = plan_next(query, source, options, params);
 	END_FRAME();
 	return result;
 }
@@ -139,7 +160,7 @@ read_relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel
 static void
 start_executor(QueryDesc *query, int flags)
 {
-	DpStatementFrame		frame;
+	DpStatementFrame frame;
 
 	TELL(starting, query);
 	BEGIN_FRAME(DP_FRAME_START, query->operation);
@@ -152,11 +173,10 @@ start_executor(QueryDesc *query, int flags)
 }
 
 static void
-run_executor(QueryDesc *query, ScanDirection direction, DP_EXECUTOR_RUN_PARAMS)
+run_next_executor(QueryDesc *query, ScanDirection direction, DP_EXECUTOR_RUN_PARAMS)
 {
-	DpStatementFrame		frame;
+	DpStatementFrame frame;
 
-	TELL(running, query);
 	BEGIN_FRAME(DP_FRAME_RUN, query->operation);
 	if (previous_run)
 		previous_run(query, direction, DP_EXECUTOR_RUN_ARGS);
@@ -166,9 +186,33 @@ run_executor(QueryDesc *query, ScanDirection direction, DP_EXECUTOR_RUN_PARAMS)
 }
 
 static void
+run_executor(QueryDesc *query, ScanDirection direction, DP_EXECUTOR_RUN_PARAMS)
+{
+	PlannedStmt *plan = query->plannedstmt;
+
+	TELL(running, query);
+	if (likely(dp_n_code == 0 || !plan->parallelModeNeeded))
+	{
+		run_next_executor(query, direction, DP_EXECUTOR_RUN_ARGS);
+		return;
+	}
+	/* Planned outside of foreign code: the leader runs all of it. */
+	plan->parallelModeNeeded = false;
+	PG_TRY();
+	{
+		run_next_executor(query, direction, DP_EXECUTOR_RUN_ARGS);
+	}
+	PG_FINALLY();
+	{
+		plan->parallelModeNeeded = true;
+	}
+	PG_END_TRY();
+}
+
+static void
 finish_executor(QueryDesc *query)
 {
-	DpStatementFrame		frame;
+	DpStatementFrame frame;
 
 	BEGIN_FRAME(DP_FRAME_FINISH, query->operation);
 	if (previous_finish)
@@ -181,7 +225,7 @@ finish_executor(QueryDesc *query)
 static void
 end_executor(QueryDesc *query)
 {
-	DpStatementFrame		frame;
+	DpStatementFrame frame;
 
 	TELL(ending, query);
 	BEGIN_FRAME(DP_FRAME_END, query->operation);
@@ -220,7 +264,7 @@ run_next_utility(PlannedStmt *planned, const char *source, bool read_only_tree,
 				 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
 				 DestReceiver *dest, QueryCompletion *completion)
 {
-	DpStatementFrame		frame;
+	DpStatementFrame frame;
 
 	BEGIN_FRAME(DP_FRAME_UTILITY, CMD_UTILITY);
 	frame.in_copy_to |= is_copy_to(planned->utilityStmt);
@@ -267,6 +311,62 @@ access_object(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 	TELL(object_access, access, class_id, object_id, sub_id, arg);
 }
 
+/* ---- foreign code ---- */
+
+/* Per call site, in the hook's private word: the chain's word, and our verdict. */
+typedef struct CallSite
+{
+	Datum		next;
+	bool		counts;
+	Oid			owner;
+} CallSite;
+
+static bool
+needs_fmgr(Oid function)
+{
+	Oid			owner;
+
+	if (previous_needs_fmgr && previous_needs_fmgr(function))
+		return true;
+	return judge != NULL && judge(function, &owner);
+}
+
+static void
+push_code(Oid function, Oid owner)
+{
+	if (dp_n_code == max_code)
+	{
+		int			new_max = Max(16, max_code * 2);
+
+		code = code == NULL ? MemoryContextAlloc(TopMemoryContext, new_max * sizeof(DpCode)) :
+			repalloc(code, new_max * sizeof(DpCode));
+		max_code = new_max;
+		dp_code = code;
+	}
+	code[dp_n_code].function = function;
+	code[dp_n_code].owner = owner;
+	dp_n_code++;
+}
+
+static void
+call_function(FmgrHookEventType event, FmgrInfo *flinfo, Datum *private)
+{
+	CallSite   *site = (CallSite *) DatumGetPointer(*private);
+
+	if (site == NULL)
+	{
+		site = MemoryContextAllocZero(flinfo->fn_mcxt, sizeof(CallSite));
+		site->counts = judge != NULL && judge(flinfo->fn_oid, &site->owner);
+		*private = PointerGetDatum(site);
+	}
+	if (event == FHET_START && site->counts)
+		push_code(flinfo->fn_oid, site->owner);
+	if (previous_fmgr)
+		previous_fmgr(event, flinfo, &site->next);
+	if (event != FHET_START && site->counts)
+		dp_n_code--;
+}
+
 /* What no frame owns, as in workers that apply a subscription's changes. */
 static void
 end_transaction(XactEvent event, void *arg)
@@ -279,6 +379,8 @@ end_transaction(XactEvent event, void *arg)
 		case XACT_EVENT_PARALLEL_ABORT:
 		case XACT_EVENT_PREPARE:
 			drop_memo(&bottom);
+			if (!DP_IN_STATEMENT())
+				dp_n_code = 0;
 			break;
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
@@ -293,6 +395,12 @@ dp_statement_subscribe(const DpSubscriber *subscriber)
 	if (n_subscribers >= MAX_SUBSCRIBERS)
 		elog(ERROR, "too many subscribers of statements");
 	subscribers[n_subscribers++] = subscriber;
+}
+
+void
+dp_statement_set_code_judge(DpCodeJudge new_judge)
+{
+	judge = new_judge;
 }
 
 void
@@ -322,5 +430,9 @@ dp_statement_init(void)
 	ProcessUtility_hook = run_utility;
 	previous_object_access = object_access_hook;
 	object_access_hook = access_object;
+	previous_needs_fmgr = needs_fmgr_hook;
+	needs_fmgr_hook = needs_fmgr;
+	previous_fmgr = fmgr_hook;
+	fmgr_hook = call_function;
 	RegisterXactCallback(end_transaction, NULL);
 }

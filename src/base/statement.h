@@ -60,6 +60,7 @@ typedef struct DpStatementFrame
 	bool		within_ri;		/* entered in the context of referential integrity */
 	bool		is_ri;			/* ... and by it: the RI trigger's own query */
 	bool		in_copy_to;		/* a COPY TO is on the stack */
+	int			n_code;			/* dp_n_code when it was entered */
 	struct DpOpenMemo *memo;	/* values opened in it; NULL: none yet */
 	struct DpStatementFrame *outer;		/* NULL at the bottom */
 } DpStatementFrame;
@@ -112,6 +113,27 @@ typedef struct DpSubscriber
 	/* An error passes through a frame. */
 	void		(*error) (int sqlstate);
 } DpSubscriber;
+
+/*
+ * Foreign code: functions that are running now and were put where they run by a
+ * role that may not be the one whose rights they run with, outermost first.
+ * Which functions count is said by a judge: it is asked when a function is looked
+ * up for a call or for inlining, and again where *its answer* may have changed;
+ * a function that counts is never inlined.  Parallel workers would not know of
+ * them: while there is foreign code, plans run without.
+ */
+typedef struct DpCode
+{
+	Oid			function;
+	Oid			owner;
+} DpCode;
+
+extern int	dp_n_code;
+extern const DpCode *dp_code;	/* dp_n_code of them */
+
+/* True where the function counts: *owner is whose code it is.  May read tables. */
+typedef bool (*DpCodeJudge) (Oid function, Oid *owner);
+extern void dp_statement_set_code_judge(DpCodeJudge judge);
 
 /* subscriber: static, in the registering file.  From _PG_init only. */
 extern void dp_statement_subscribe(const DpSubscriber *subscriber);

@@ -40,7 +40,9 @@
 	X(DP_EVENT_DELETION_CANCELLED,	53, "deletion.cancelled") \
 	X(DP_EVENT_DELETION_ADVANCED,	54, "deletion.advanced") \
 	X(DP_EVENT_ACCOUNT_RETAINED,	55, "account.retained") \
-	X(DP_EVENT_ACCOUNT_EXPORTED,	56, "account.exported")
+	X(DP_EVENT_ACCOUNT_EXPORTED,	56, "account.exported") \
+	X(DP_EVENT_FUNCTION_TRUSTED,	70, "function.trusted") \
+	X(DP_EVENT_FUNCTION_DISTRUSTED, 71, "function.distrusted")
 
 typedef enum DpEventCode
 {

@@ -442,3 +442,35 @@ dp_catalog_list_versions(int32 family, uint64 **out_key_ids)
 	*out_key_ids = list.ids;
 	return list.n;
 }
+
+typedef struct FamilyList
+{
+	int			n;
+	int			max;
+	int32	   *families;
+} FamilyList;
+
+static bool
+append_family(TupleDesc desc, HeapTuple tuple, void *arg)
+{
+	FamilyList *list = arg;
+
+	if (list->n == list->max)
+	{
+		list->max *= 2;
+		list->families = repalloc(list->families, list->max * sizeof(int32));
+	}
+	list->families[list->n++] = DatumGetInt32(row_attr(desc, tuple, Anum_key_family, NULL));
+	return true;
+}
+
+int
+dp_catalog_list_families(int32 **out_families)
+{
+	FamilyList	list = {0, 16, NULL};
+
+	list.families = palloc(list.max * sizeof(int32));
+	(void) scan_rows("key", NULL, 0, NULL, append_family, &list);
+	*out_families = list.families;
+	return list.n;
+}

@@ -51,6 +51,9 @@ extern void dp_catalog_database_uid(uint8 out[16]);
 /* Every key id of a family's named versions, palloc'd. */
 extern int	dp_catalog_list_versions(int32 family, uint64 **out_key_ids);
 
+/* Every family, palloc'd. */
+extern int	dp_catalog_list_families(int32 **out_families);
+
 /* OID of a table of schema dataprotect; error where the extension is missing. */
 extern Oid	dp_catalog_relation(const char *name);
 

@@ -119,7 +119,7 @@ fill_call(Call *call, FunctionCallInfo fcinfo, DpSides sides, DpComparison compa
 	call->state = dp_operand_call_state(fcinfo, sides);
 	call->sides = sides;
 	call->comparison = comparison;
-	call->maintenance = dp_maintenance_calls(fcinfo);
+	call->maintenance = dp_maintenance_calls(fcinfo, comparison == CMP_EQ);
 	call->flinfo = fcinfo->flinfo;
 	call->collation = PG_GET_COLLATION();
 	call->left = PG_GETARG_DATUM(0);
@@ -138,26 +138,6 @@ fill_operands(const Call *call, DpOperand *left, DpOperand *right)
 	dp_operand_check(call->flinfo, right, left, 0, call->comparison);
 	dp_operand_count(left);
 	dp_operand_count(right);
-}
-
-/*
- * One and the same envelope on both sides of an equality that no expression
- * asks for: a foreign key that an UPDATE leaves as it was.  Nothing is learnt
- * that the ciphertext does not show.
- */
-static bool
-is_same_envelope(const Call *call)
-{
-	struct varlena *left;
-	struct varlena *right;
-	Size		len;
-
-	if (call->flinfo == NULL || call->flinfo->fn_expr != NULL || call->sides != SIDES_EE)
-		return false;
-	left = (struct varlena *) PG_DETOAST_DATUM_PACKED(call->left);
-	right = (struct varlena *) PG_DETOAST_DATUM_PACKED(call->right);
-	len = VARSIZE_ANY_EXHDR(left);
-	return len == VARSIZE_ANY_EXHDR(right) && memcmp(VARDATA_ANY(left), VARDATA_ANY(right), len) == 0;
 }
 
 /* The answer of a boolean comparison, of operands in that order. */
@@ -199,11 +179,6 @@ compare(const Call *call, int *out)
 
 	if (equality && call->maintenance && compare_stored_tokens(call, out))
 		return true;
-	if (equality && is_same_envelope(call))
-	{
-		*out = 0;
-		return true;
-	}
 	fill_operands(call, &left, &right);
 	dp_operand_open(info, &left, use);
 	dp_operand_open(info, &right, use);

@@ -17,7 +17,7 @@ static uint64
 hash_encrypted(FunctionCallInfo fcinfo)
 {
 	DpCallState  *state = dp_operand_call_state(fcinfo, SIDES_EE);
-	bool		maintenance = dp_maintenance_calls(fcinfo);
+	bool		maintenance = dp_maintenance_calls(fcinfo, false);
 	DpOperand		op;
 	uint64		hash = 0;
 

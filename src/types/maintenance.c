@@ -21,9 +21,12 @@
  *
  * A referential-integrity query is recognised as the executor run that enters the
  * security context NOFORCE_RLS.  The context itself is not enough: triggers that
- * a cascade fires run within it.  Nor is the run: CHECK constraints and WHEN
- * conditions are evaluated in that of a cascade, so there only an operator with
- * the value that the RI trigger passes is exempt.
+ * a cascade fires run within it.  Nor is the run: CHECK constraints, generated
+ * columns, index expressions and WHEN conditions are evaluated in it, and functions
+ * are folded and inlined while it is planned.  What is exempt is "=", in an
+ * expression of its own plan, between a column and the value that the RI trigger
+ * passes, with nothing entered in between: no error context, no other executor or
+ * planner, no function of an ordinary role (base/statement.h).
  */
 #include "postgres.h"
 
@@ -38,6 +41,7 @@
 #include "types/maintenance.h"
 #include "types/types.h"
 #include "types/value.h"
+#include "utils/memutils.h"
 
 /*
  * Has nothing that a user wrote been entered since the innermost frame began?
@@ -49,6 +53,8 @@ nothing_entered_since(void)
 {
 	ErrorContextCallback *top = error_context_stack;
 
+	if (dp_n_code > dp_frame->n_code)
+		return false;
 	if (!DP_IN_STATEMENT())
 		return top == NULL || IsLogicalWorker();
 	if (top != dp_frame->error_context && top != NULL && top->callback == CopyFromErrorCallback)
@@ -78,39 +84,64 @@ is_stored_constant(Const *constant)
 		dp_value_is_stored(constant->constvalue);
 }
 
-/* Does an operator of an RI query compare with what the RI trigger passed? */
+/* What the RI trigger passed: its parameter, or what a custom plan made of it. */
+static bool
+is_passed(Node *arg)
+{
+	if (IsA(arg, RelabelType))
+		arg = (Node *) ((RelabelType *) arg)->arg;
+	return (IsA(arg, Param) && ((Param *) arg)->paramkind == PARAM_EXTERN) ||
+		(IsA(arg, Const) && is_stored_constant((Const *) arg));
+}
+
+static bool
+is_column(Node *arg)
+{
+	if (IsA(arg, RelabelType))
+		arg = (Node *) ((RelabelType *) arg)->arg;
+	return IsA(arg, Var);
+}
+
+/*
+ * Does an operator of an RI query compare a column with what the RI trigger
+ * passed?  Nothing else in it does: a CHECK, an index's expression or a generated
+ * column that is evaluated within has no parameter.
+ */
 static bool
 compares_for_ri(Node *expr)
 {
-	ListCell   *lc;
+	Node	   *left;
+	Node	   *right;
 
-	if (!IsA(expr, OpExpr))
+	if (!IsA(expr, OpExpr) || list_length(((OpExpr *) expr)->args) != 2)
 		return false;
-	if (dp_frame->command == CMD_SELECT)
-		return true;			/* it looks a row up and does nothing else */
-	foreach(lc, ((OpExpr *) expr)->args)
-	{
-		Node	   *arg = lfirst(lc);
+	left = linitial(((OpExpr *) expr)->args);
+	right = lsecond(((OpExpr *) expr)->args);
+	return (is_column(left) && is_passed(right)) || (is_passed(left) && is_column(right));
+}
 
-		if (IsA(arg, RelabelType))
-			arg = (Node *) ((RelabelType *) arg)->arg;
-		if ((IsA(arg, Param) && ((Param *) arg)->paramkind == PARAM_EXTERN) ||
-			(IsA(arg, Const) && is_stored_constant((Const *) arg)))
-			return true;
-	}
-	return false;
+/*
+ * Does referential integrity ask whether a row's key has changed?  It keeps the
+ * operators for that, alone among all callers, in TopMemoryContext, and calls
+ * them without an expression.
+ */
+static bool
+compares_keys_for_ri(FmgrInfo *flinfo)
+{
+	return flinfo != NULL && flinfo->fn_mcxt == TopMemoryContext && nothing_entered_since();
 }
 
 bool
-dp_maintenance_calls(FunctionCallInfo fcinfo)
+dp_maintenance_calls(FunctionCallInfo fcinfo, bool equality)
 {
 	Node	   *expr = fcinfo->flinfo != NULL ? fcinfo->flinfo->fn_expr : NULL;
 
 	if (expr == NULL)
-		return page_locked_since() && nothing_entered_since();
+		return (page_locked_since() && nothing_entered_since()) ||
+			(equality && compares_keys_for_ri(fcinfo->flinfo));
 	if (IsA(expr, Const))
 		return ((Const *) expr)->consttype == BYTEAOID;
-	return in_ri_query() && (dp_frame->kind == DP_FRAME_RUN || dp_frame->kind == DP_FRAME_START) &&
+	return equality && in_ri_query() && (dp_frame->kind == DP_FRAME_RUN || dp_frame->kind == DP_FRAME_START) &&
 		compares_for_ri(expr);
 }
 

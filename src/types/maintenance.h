@@ -15,9 +15,10 @@
 
 /*
  * True where an index access method or a referential-integrity query calls:
- * such calls compare without showing, whatever the role.
+ * such calls compare without showing, whatever the role.  equality: the call asks
+ * for "=" and nothing more, all that referential integrity ever does.
  */
-extern bool dp_maintenance_calls(FunctionCallInfo fcinfo);
+extern bool dp_maintenance_calls(FunctionCallInfo fcinfo, bool equality);
 
 /* True while a foreign key is checked or cascades; not in what that calls. */
 extern bool dp_maintenance_is_referential(void);

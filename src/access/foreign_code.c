@@ -1,0 +1,287 @@
+/*
+ * foreign_code.c
+ *	  Whose functions count; see foreign_code.h.
+ *
+ * Verdicts are cached: "does not count" allows the planner to inline a function,
+ * and a plan with it inlined to be kept.  Where such a verdict may have changed,
+ * all plans of this backend are made anew before the next statement is planned or
+ * started.
+ */
+#include "postgres.h"
+
+#include "access/foreign_code.h"
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "base/compat.h"
+#include "base/statement.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "fmgr.h"
+#include "keys/catalog.h"
+#include "keys/keys.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(dp_function_digest_sql);
+
+#define Anum_trusted_function	1
+#define Anum_trusted_digest		2
+
+typedef struct Verdict
+{
+	Oid			function;		/* hash key */
+	Oid			owner;
+	bool		counts;
+} Verdict;
+
+static HTAB *verdicts = NULL;
+static bool (*reveals_all) (Oid role) = NULL;
+static bool plans_rely = false; /* a verdict that a function does not count was given */
+static uint64 known_policy = 0;
+static uint64 known_changes = 0;
+
+static void
+add_text(pg_cryptohash_ctx *context, const char *text)
+{
+	/* Each part with its end: two parts cannot be told otherwise. */
+	if (pg_cryptohash_update(context, (const uint8 *) text, strlen(text) + 1) < 0)
+		elog(ERROR, "could not compute the digest of a function");
+}
+
+static void
+add_attribute(pg_cryptohash_ctx *context, HeapTuple tuple, AttrNumber attnum)
+{
+	bool		isnull;
+	Datum		value = SysCacheGetAttr(PROCOID, tuple, attnum, &isnull);
+	Oid			output;
+	bool		is_varlena;
+
+	if (isnull)
+		add_text(context, "");
+	else
+	{
+		getTypeOutputInfo(attnum == Anum_pg_proc_proconfig ? TEXTARRAYOID :
+						  attnum == Anum_pg_proc_prosqlbody ? PG_NODE_TREEOID : TEXTOID,
+						  &output, &is_varlena);
+		add_text(context, OidOutputFunctionCall(output, value));
+	}
+}
+
+/*
+ * SHA-256 of what a function does and whose it is: owner and language by name,
+ * so that a dump keeps it, SECURITY DEFINER, settings, source.  A body in SQL
+ * standard form is a parse tree with OIDs: after a restore it is another.
+ */
+static void
+digest_function(HeapTuple tuple, uint8 out[PG_SHA256_DIGEST_LENGTH])
+{
+	Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
+
+	if (context == NULL || pg_cryptohash_init(context) < 0)
+		elog(ERROR, "could not compute the digest of a function");
+	add_text(context, GetUserNameFromId(form->proowner, false));
+	add_text(context, get_language_name(form->prolang, false));
+	add_text(context, form->prosecdef ? "definer" : "invoker");
+	add_attribute(context, tuple, Anum_pg_proc_prosrc);
+	add_attribute(context, tuple, Anum_pg_proc_probin);
+	add_attribute(context, tuple, Anum_pg_proc_prosqlbody);
+	add_attribute(context, tuple, Anum_pg_proc_proconfig);
+	if (pg_cryptohash_final(context, out, PG_SHA256_DIGEST_LENGTH) < 0)
+		elog(ERROR, "could not compute the digest of a function");
+	pg_cryptohash_free(context);
+}
+
+/* dataprotect._function_digest(regprocedure) returns bytea, NULL where it is gone */
+Datum
+dp_function_digest_sql(PG_FUNCTION_ARGS)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(PG_GETARG_OID(0)));
+	bytea	   *result;
+
+	if (!HeapTupleIsValid(tuple))
+		PG_RETURN_NULL();
+	result = palloc(VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
+	SET_VARSIZE(result, VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
+	digest_function(tuple, (uint8 *) VARDATA(result));
+	ReleaseSysCache(tuple);
+	PG_RETURN_BYTEA_P(result);
+}
+
+/* Has an administrator said that he trusts this function, as it is now? */
+static bool
+is_trusted(HeapTuple function)
+{
+	Relation	rel = table_open(dp_catalog_relation("trusted_function"), AccessShareLock);
+	ScanKeyData key[1];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		trusted = false;
+
+	ScanKeyInit(&key[0], Anum_trusted_function, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(((Form_pg_proc) GETSTRUCT(function))->oid));
+	scan = systable_beginscan(rel, dp_catalog_relation("trusted_function_pkey"), true, NULL, 1, key);
+	while (!trusted && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		uint8		digest[PG_SHA256_DIGEST_LENGTH];
+		bool		isnull;
+		bytea	   *stored = (bytea *) PG_DETOAST_DATUM_PACKED(heap_getattr(tuple, Anum_trusted_digest,
+																			RelationGetDescr(rel), &isnull));
+
+		digest_function(function, digest);
+		trusted = !isnull && VARSIZE_ANY_EXHDR(stored) == sizeof(digest) &&
+			memcmp(VARDATA_ANY(stored), digest, sizeof(digest)) == 0;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return trusted;
+}
+
+static HTAB *
+make_verdicts(void)
+{
+	HASHCTL		ctl = {0};
+
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(Verdict);
+	ctl.hcxt = TopMemoryContext;
+	return hash_create("dataprotect foreign code", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static void
+remember(Oid function, Oid owner, bool counts)
+{
+	Verdict    *verdict;
+
+	if (verdicts == NULL)
+		verdicts = make_verdicts();
+	verdict = hash_search(verdicts, &function, HASH_ENTER, NULL);
+	verdict->owner = owner;
+	verdict->counts = counts;
+	plans_rely |= !counts;
+}
+
+void
+dp_foreign_code_forget(void)
+{
+	if (verdicts != NULL)
+		hash_destroy(verdicts);
+	verdicts = NULL;
+}
+
+static inline void
+follow_policy(void)
+{
+	if (unlikely(known_policy != dp_policy_generation() || known_changes != dp_keys_local_changes()))
+	{
+		dp_foreign_code_forget();
+		known_policy = dp_policy_generation();
+		known_changes = dp_keys_local_changes();
+	}
+}
+
+/*
+ * Under a page lock or outside a transaction no table can be read: a function of
+ * an ordinary role counts then.
+ */
+static bool
+judge_function(Oid function, Oid *owner)
+{
+	HeapTuple	tuple;
+	Verdict    *verdict;
+	uint64		policy;
+	bool		counts;
+
+	if (!IsTransactionState() || !OidIsValid(get_namespace_oid("dataprotect", true)))
+		return false;
+	follow_policy();
+	verdict = verdicts != NULL ? hash_search(verdicts, &function, HASH_FIND, NULL) : NULL;
+	if (verdict != NULL)
+	{
+		*owner = verdict->owner;
+		return verdict->counts;
+	}
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		return false;			/* whoever asked will say so */
+	*owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	counts = !superuser_arg(*owner);
+	if (counts && InterruptHoldoffCount > 0)
+	{
+		ReleaseSysCache(tuple);
+		return true;
+	}
+	policy = known_policy;
+	if (counts)
+		counts = !reveals_all(*owner) && !is_trusted(tuple);
+	ReleaseSysCache(tuple);
+	follow_policy();
+	if (policy == known_policy)
+		remember(function, *owner, counts);
+	return counts;
+}
+
+/* Plans with a function inlined that may count by now are made anew. */
+static void
+refresh_plans(void)
+{
+	uint64		policy = known_policy;
+	uint64		changes = known_changes;
+
+	if (likely(policy == dp_policy_generation() && changes == dp_keys_local_changes()))
+		return;
+	follow_policy();
+	if (plans_rely)
+	{
+		plans_rely = false;
+		ResetPlanCache();
+	}
+}
+
+static void
+planning(Query *query, const char *source)
+{
+	refresh_plans();
+}
+
+static void
+starting(QueryDesc *query)
+{
+	refresh_plans();
+}
+
+static const DpSubscriber subscriber = {
+	.name = "foreign code",
+	.planning = planning,
+	.starting = starting,
+};
+
+/* A function's definition, or who is a superuser, changed. */
+static void
+catalogs_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	dp_foreign_code_forget();
+}
+
+void
+dp_foreign_code_init(bool (*reveals) (Oid role))
+{
+	reveals_all = reveals;
+	dp_statement_set_code_judge(judge_function);
+	dp_statement_subscribe(&subscriber);
+	CacheRegisterSyscacheCallback(PROCOID, catalogs_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, catalogs_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, catalogs_changed, (Datum) 0);
+}

@@ -1,0 +1,26 @@
+/*
+ * foreign_code.h
+ *	  Whose functions count for what may be seen while they run.
+ *
+ * A function of an ordinary role that runs in somebody else's statement (called
+ * in a view, policy, rule, trigger, CHECK, default, operator or cast, or by the
+ * statement itself) sees of a value what its owner may see as well as the
+ * current role: dp_access_privilege() gives the weaker of the two.  Functions of
+ * superusers, of owners who may reveal every key, and those that an administrator
+ * trusts are as good as the caller's own code; the others are not inlined, and
+ * base/statement.h keeps the stack of them.
+ */
+#ifndef DP_ACCESS_FOREIGN_CODE_H
+#define DP_ACCESS_FOREIGN_CODE_H
+
+#include "postgres.h"
+
+#include "access/access.h"
+
+/* Forget verdicts (a change of this transaction, or a rollback of one). */
+extern void dp_foreign_code_forget(void);
+
+/* reveals: whether a role, by its own grants, may reveal values of every key. */
+extern void dp_foreign_code_init(bool (*reveals) (Oid role));
+
+#endif							/* DP_ACCESS_FOREIGN_CODE_H */

@@ -1,0 +1,193 @@
+# A reader's statement runs functions that others put in its way.  If this fails,
+# their authors read what the reader may read.  Cases:
+# owners-functions-run-as-reader, grant-that-has-ended.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use DataProtect::Attack;
+use DataProtect::Test;
+
+my $node = attack_node('foreign', conf => "log_statement = none\n");
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE author LOGIN;
+CREATE ROLE checker LOGIN IN ROLE dataprotect_auditor;
+ALTER TABLE victim OWNER TO author;
+GRANT ALL ON victim TO PUBLIC;
+SQL
+
+# The author's functions: each tries to carry off what it is handed or can read.
+my ($out, $err, $state) = as($node, 'author', <<'SQL');
+CREATE TABLE loot (how text, t text);
+GRANT ALL ON loot TO PUBLIC;
+CREATE FUNCTION steal(how text) RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO public.loot SELECT how, email::text FROM public.victim;
+	RETURN true;
+EXCEPTION WHEN OTHERS THEN
+	INSERT INTO public.loot VALUES (how, SQLSTATE);
+	RETURN true;
+END $$;
+CREATE FUNCTION steal_arg(how text, v encrypted_text) RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO public.loot VALUES (how, v::text);
+	RETURN true;
+EXCEPTION WHEN OTHERS THEN
+	INSERT INTO public.loot VALUES (how, SQLSTATE);
+	RETURN true;
+END $$;
+CREATE FUNCTION steal_by_guess(how text, v encrypted_text) RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO public.loot VALUES (how, 'ORACLE ' || (v < 'm')::text);
+	RETURN true;
+EXCEPTION WHEN OTHERS THEN
+	INSERT INTO public.loot VALUES (how, SQLSTATE);
+	RETURN true;
+END $$;
+CREATE FUNCTION steal_sql(how text, v encrypted_text) RETURNS bool LANGUAGE sql AS $$
+	INSERT INTO public.loot VALUES (how, v::text) RETURNING true
+$$;
+CREATE FUNCTION as_text(encrypted_text) RETURNS text LANGUAGE sql STABLE AS 'SELECT $1::text';
+CREATE FUNCTION as_text_parallel() RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE n bigint;
+BEGIN
+	SELECT count(*) INTO n FROM public.big WHERE email::text LIKE '%example%';
+	RETURN n;
+END $$;
+CREATE FUNCTION steal_row() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM public.steal('trigger'), public.steal_arg('trigger, new', NEW.email), public.steal_by_guess('trigger, guess', NEW.email);
+	RETURN NEW;
+END $$;
+CREATE OPERATOR === (FUNCTION = steal_arg, LEFTARG = text, RIGHTARG = encrypted_text);
+CREATE TRIGGER t BEFORE UPDATE ON victim FOR EACH ROW EXECUTE FUNCTION steal_row();
+CREATE VIEW stealing AS SELECT id, email, steal('view'), steal_arg('view, column', email), steal_by_guess('view, guess', email), 'operator' === email AS op FROM victim;
+GRANT SELECT ON stealing TO PUBLIC;
+CREATE TABLE big AS SELECT g AS id, v.email FROM victim v, generate_series(1, 4000) g WHERE v.id = 2;
+GRANT ALL ON big TO PUBLIC;
+SQL
+is($state, '00000', 'the author has made everything') or diag($err);
+is($node->safe_psql('postgres', 'ALTER TABLE big SET (parallel_workers = 2); SELECT count(*) FROM big'), '4000', 'a table for parallel plans');
+
+sub loot
+{
+	my ($name) = @_;
+	my ($rows) = as($node, 'author', 'SELECT how, t FROM loot');
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	unlike($rows, qr/Zq9x|ORACLE/, "$name: nothing was carried off") or diag($rows);
+	isnt($rows, '', "$name: and it was tried");
+	as($node, 'author', 'TRUNCATE loot');
+	return;
+}
+
+my $emails = $node->safe_psql('postgres', 'SELECT string_agg(email, \',\' ORDER BY id) FROM victim', extra_params => [ '-U', 'reader' ]);
+like($emails, qr/Zq9x/, 'the reader reads');
+allowed($node, 'reader', 'UPDATE victim SET id = id', 'updates rows with the author\'s trigger');
+loot('a trigger');
+is((as($node, 'reader', 'SELECT string_agg(email, \',\' ORDER BY id) FROM stealing'))[0], $emails, 'a view over the author\'s functions shows the reader the same');
+loot('a view');
+allowed($node, 'reader', "SELECT steal('called'), steal_arg('called', email), steal_by_guess('called', email) FROM victim", 'calls them itself');
+loot('a call');
+refused($node, 'reader', "SELECT steal_sql('called', email) FROM victim", 'an SQL function', qr/^42501$/);
+denied($node, 'reader', 'SELECT as_text(email) FROM victim', 'an SQL function that could be inlined');
+denied($node, 'reader', 'SELECT as_text_parallel()', 'a function whose query could run in parallel workers');
+is((as($node, 'reader', "SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SELECT count(*) FROM big WHERE email::text LIKE '%Zq9x%'"))[0], '4000', 'the reader\'s own parallel query');
+
+as($node, 'author', <<'SQL');
+DROP TRIGGER t ON victim;
+ALTER TABLE victim ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON victim USING (CASE WHEN current_setting('x.in', true) IS DISTINCT FROM '1'
+	THEN set_config('x.in', '1', true) = '1' AND steal('policy') AND steal_arg('policy, column', email) AND set_config('x.in', '', true) = '' ELSE true END);
+SQL
+is((as($node, 'reader', 'SELECT string_agg(email, \',\' ORDER BY id) FROM victim'))[0], $emails, 'a policy that calls them leaves the reader\'s result');
+loot('a policy');
+as($node, 'author', 'DROP POLICY p ON victim; ALTER TABLE victim DISABLE ROW LEVEL SECURITY');
+
+# The error says what is in the way, and who can help.
+like((as($node, 'reader', 'SELECT as_text(email) FROM victim'))[1], qr/Function as_text\(encrypted_text\) is running, and its owner "author" does not have privilege "reveal".*trust_function/s, 'the error names the function and its owner');
+
+# Trust: by an administrator, of the function as it is, until it changes.
+refused($node, 'reader', "SELECT dataprotect.trust_function('as_text(encrypted_text)', 'x')", 'trusts no function itself', qr/^42501$/);
+refused($node, 'author', "SELECT dataprotect.trust_function('as_text(encrypted_text)', 'x')", 'nor does its author', qr/^42501$/);
+refused($node, 'admin', "SELECT dataprotect.trust_function('as_text(encrypted_text)', '')", 'a reason is asked for', qr/^22023$/);
+refused($node, 'admin', "SELECT dataprotect.trust_function(0::oid::regprocedure, 'x')", 'a function that is not there', qr/^42883$/);
+allowed($node, 'admin', "SELECT dataprotect.trust_function('as_text(encrypted_text)', 'reviewed')", 'an administrator trusts it');
+is((as($node, 'reader', 'SELECT string_agg(as_text(email), \',\' ORDER BY id) FROM victim'))[0], $emails, 'a trusted function works');
+denied($node, 'nobody', 'SELECT as_text(email) FROM victim', 'and gives nobody a right');
+
+# One session of the reader's with a prepared statement; between its executions
+# somebody else acts.  What it showed: S, hidden or refused: -.
+sub session_shows
+{
+	my (@acts) = @_;
+	my $psql = sprintf 'psql -X -q -h %s -p %s -d postgres', $node->host, $node->port;
+	my $execute = "\\echo =\nEXECUTE q;\n";
+	my $sql = "\\set ON_ERROR_STOP off\nPREPARE q AS SELECT as_text(email) FROM victim WHERE id = 2;\n" . $execute x 7;
+	for my $act (@acts)
+	{
+		my ($role, $statement) = @$act;
+		my $file = $node->basedir . '/act' . ++$node->{dp_acts} . '.sql';
+		append_to_file($file, "$statement;\n");
+		$sql .= "\\! $psql -U $role -f $file >/dev/null\n$execute";
+	}
+	my ($shown) = as($node, 'reader', $sql);
+	my @parts = split /^=$/m, $shown, -1;
+	shift @parts;
+	return join '', map { /zq9x/i ? 'S' : '-' } @parts[ 6 .. $#parts ];
+}
+my $su = $node->safe_psql('postgres', 'SELECT current_user');
+is(session_shows([ 'author', q{CREATE OR REPLACE FUNCTION as_text(encrypted_text) RETURNS text LANGUAGE sql STABLE AS 'SELECT lower($1::text)'} ],
+		[ 'admin', "SELECT dataprotect.trust_function('as_text(encrypted_text)', 'reviewed again')" ],
+		[ 'admin', "SELECT dataprotect.distrust_function('as_text(encrypted_text)', 'no more')" ],
+		[ $su, "SELECT dataprotect.grant_access('pii', 'author', 'reveal')" ],
+		[ $su, "SELECT dataprotect.revoke_access('pii', 'author')" ],
+		[ $su, 'ALTER FUNCTION as_text(encrypted_text) OWNER TO CURRENT_USER' ],
+		[ $su, 'ALTER FUNCTION as_text(encrypted_text) OWNER TO author' ]),
+	'S-S-S-S-', 'trusted; changed; trusted again; distrusted; its owner may read; may not; a superuser owns it; the author again: at once, in a prepared statement');
+refused($node, 'admin', "SELECT dataprotect.distrust_function('as_text(encrypted_text)', 'twice')", 'distrusting twice', qr/^42704$/);
+is($node->safe_psql('postgres', 'SELECT count(*) FROM dataprotect.trusted_functions'), '0', 'nothing is trusted any more');
+
+# A body that an administrator's function runs is its own; an author who becomes
+# superuser for a moment gains nothing for later.
+$node->safe_psql('postgres', 'CREATE FUNCTION own_text(encrypted_text) RETURNS text LANGUAGE sql STABLE AS $$ SELECT $1::text $$');
+like((as($node, 'reader', 'SELECT own_text(email) FROM victim WHERE id = 2'))[0], qr/Zq9x/, 'a superuser\'s function is no foreign code');
+$node->safe_psql('postgres', 'ALTER FUNCTION own_text(encrypted_text) OWNER TO author');
+denied($node, 'reader', 'SELECT own_text(email) FROM victim WHERE id = 2', 'once it is the author\'s, it is');
+
+# The log says so.
+is((as($node, 'checker', 'SELECT dataprotect.flush_audit_log()'))[0], 't', 'everything is logged');
+is((as($node, 'checker', "SELECT string_agg(event || ':' || outcome, ',' ORDER BY seq) FROM dataprotect.audit_log WHERE event LIKE 'function.%' AND session_role = 'admin' AND outcome = 'ok'"))[0],
+	'function.trusted:ok,function.trusted:ok,function.distrusted:ok', 'trust is in the audit log');
+
+# A grant ends within a statement that began before.
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE brief LOGIN;
+SELECT dataprotect.grant_access('pii', 'brief', 'reveal', valid_until => clock_timestamp() + interval '2 seconds');
+SQL
+($out, $err) = as($node, 'brief', <<'SQL');
+DO $$
+DECLARE r text; ended bool := false;
+BEGIN
+	FOR i IN 1 .. 2000 LOOP
+		ended := clock_timestamp() > (SELECT max(v) FROM (SELECT transaction_timestamp() + interval '2.5 seconds') t(v));
+		BEGIN
+			SELECT email::text INTO r FROM victim WHERE id = 2;
+			RAISE NOTICE '% %', CASE WHEN ended THEN 'after' ELSE 'before' END, CASE WHEN r LIKE '%Zq9x%' THEN 'shown' ELSE 'hidden' END;
+		EXCEPTION WHEN insufficient_privilege THEN
+			RAISE NOTICE '% denied', CASE WHEN ended THEN 'after' ELSE 'before' END;
+			EXIT WHEN ended;
+		END;
+		EXIT WHEN ended;
+		PERFORM pg_sleep(0.05);
+	END LOOP;
+END $$;
+SQL
+like($err, qr/before shown/, 'a grant for two seconds holds');
+unlike($err, qr/after shown/, 'and ends, in the middle of a statement');
+like($err, qr/after (?:hidden|denied)/, 'which was seen');
+
+log_conceals($node);
+$node->stop;
+done_testing();
