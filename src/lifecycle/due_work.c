@@ -21,8 +21,11 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(dp_lifecycle_wake);
+
+#define COLLECT_EVERY_MS	(10 * 60 * 1000)
 
 /* Wake the worker when this transaction commits; it does not wake itself. */
 static bool wake_wanted = false;
@@ -92,6 +95,19 @@ clear_tables(void)
 	return true;
 }
 
+/* Now and then: what columns were under leaves its modifiers behind. */
+static void
+collect_modifiers(void)
+{
+	static TimestampTz next = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now < next)
+		return;
+	next = TimestampTzPlusMilliseconds(now, COLLECT_EVERY_MS);
+	dp_client_statement_execute("SELECT dataprotect._collect_modifiers()");
+}
+
 bool
 dp_due_work_round(void)
 {
@@ -115,6 +131,7 @@ dp_due_work_round(void)
 				break;
 		}
 	}
+	collect_modifiers();
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	return false;

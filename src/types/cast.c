@@ -73,8 +73,10 @@ dp_coerce(PG_FUNCTION_ARGS)
 	dp_value_parse(datum, false, &value);
 	if (!value.literal)
 	{
-		modifier = dp_modifier_get(typmod);
-		if (modifier->base_typmod < 0 && modifier->searchable == (value.env.token != NULL) &&
+		modifier = dp_modifier_of(info->enc_oid, typmod);
+		/* a restore's values were fitted to the base type's modifier when they were written */
+		if ((modifier->base_typmod < 0 || dp_seal_takes_ciphertext()) &&
+			modifier->searchable == (value.env.token != NULL) &&
 			dp_keys_family_by_name(NameStr(modifier->key))->family == value.family)
 			PG_RETURN_POINTER(datum);
 		if (dp_access_privilege(value.family) < DP_PRIV_REVEAL)

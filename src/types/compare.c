@@ -409,7 +409,7 @@ Datum
 dp_sort_support(PG_FUNCTION_ARGS)
 {
 	SortSupport ssup = (SortSupport) PG_GETARG_POINTER(0);
-	const DpTypeInfo *info = dp_typeinfo_of_named(fcinfo->flinfo->fn_oid, "_sortsupport");
+	const DpTypeInfo *info = dp_typeinfo_served(fcinfo->flinfo->fn_oid);
 
 	(void) prepare_sort(ssup, info);
 	ssup->comparator = sort_plain;
@@ -421,7 +421,7 @@ dp_token_sort_support(PG_FUNCTION_ARGS)
 {
 	SortSupport ssup = (SortSupport) PG_GETARG_POINTER(0);
 
-	(void) prepare_sort(ssup, dp_typeinfo_of_named(fcinfo->flinfo->fn_oid, "_token_sortsupport"));
+	(void) prepare_sort(ssup, dp_typeinfo_served(fcinfo->flinfo->fn_oid));
 	ssup->comparator = sort_tokens;
 	PG_RETURN_VOID();
 }

@@ -29,7 +29,7 @@ dp_seal_for(const DpTypeInfo *info, Datum plain, int32 typmod)
 
 		return dp_value_seal(info, plain, &key, true, has_prf && info->can_token);
 	}
-	modifier = dp_modifier_get(typmod);
+	modifier = dp_modifier_of(info->enc_oid, typmod);
 	dp_keys_for_seal(dp_keys_family_by_name(NameStr(modifier->key)), &key);
 	return dp_value_seal(info, plain, &key, false, modifier->searchable);
 }
@@ -90,7 +90,7 @@ dp_seal_apply_modifier(const DpTypeInfo *info, Datum plain, int32 typmod, bool i
 
 	if (typmod < 0)
 		return plain;
-	arg.typmod = dp_modifier_get(typmod)->base_typmod;
+	arg.typmod = dp_modifier_of(info->enc_oid, typmod)->base_typmod;
 	if (arg.typmod < 0 || !OidIsValid(info->base_coercion))
 		return plain;
 	arg.plain = plain;
@@ -98,10 +98,22 @@ dp_seal_apply_modifier(const DpTypeInfo *info, Datum plain, int32 typmod, bool i
 	return dp_seal_quietly(info, call_coercion, &arg);
 }
 
+static bool
+may_restore(void)
+{
+	return superuser() || has_privs_of_role(GetUserId(), get_role_oid("dataprotect_admin", false));
+}
+
+bool
+dp_seal_takes_ciphertext(void)
+{
+	return dp_guc_input == DP_INPUT_CIPHERTEXT && may_restore();
+}
+
 struct varlena *
 dp_seal_accept_ciphertext(const char *armor, const DpTypeInfo *info)
 {
-	if (!superuser() && !has_privs_of_role(GetUserId(), get_role_oid("dataprotect_admin", false)))
+	if (!may_restore())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to write ciphertext"),

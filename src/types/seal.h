@@ -24,6 +24,7 @@ extern Datum dp_seal_apply_modifier(const DpTypeInfo *info, Datum plain, int32 t
 									bool is_explicit);
 
 /* The text form enc:v1: from an administrator; an error for anybody else. */
+extern bool dp_seal_takes_ciphertext(void);
 extern struct varlena *dp_seal_accept_ciphertext(const char *armor, const DpTypeInfo *info);
 extern void dp_seal_refuse_ciphertext(void);
 

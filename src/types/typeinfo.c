@@ -9,12 +9,19 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_amproc.h"
 #include "catalog/pg_cast.h"
+#include "catalog/pg_depend.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "crypto/aead.h"
+#include "funcapi.h"
 #include "types/types.h"
 #include "types/typeinfo.h"
 #include "utils/builtins.h"
@@ -56,6 +63,9 @@ static const struct
 };
 
 #define SIGNATURES_KEPT 64
+
+/* See recorded_code(). */
+#define CODE_PREFIX "base_"
 
 typedef struct KindEntry
 {
@@ -153,6 +163,21 @@ dp_type_is_encrypted(Oid typid)
 	return encrypted;
 }
 
+/* The cast function between two types, or InvalidOid. */
+static Oid
+get_cast_function(Oid source, Oid target)
+{
+	HeapTuple	tuple = SearchSysCache2(CASTSOURCETARGET, ObjectIdGetDatum(source), ObjectIdGetDatum(target));
+	Oid			result = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		result = ((Form_pg_cast) GETSTRUCT(tuple))->castfunc;
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
 static Oid
 find_base(Oid typid)
 {
@@ -195,25 +220,60 @@ dp_typeinfo_encrypted_over(Oid base_oid)
 	return result;
 }
 
-uint32
-dp_typeinfo_code(Oid base_oid)
+/*
+ * The number that a base type without one of our own gets when its encrypted
+ * type is made: a digest of the qualified name, in the upper half.
+ */
+static uint32
+new_code(Oid base_oid)
 {
-	char	   *name;
+	char	   *name = format_type_extended(base_oid, -1, FORMAT_TYPE_FORCE_QUALIFY);
 	uint8		digest[32];
-	int			i;
 
-	for (i = 0; i < lengthof(known_bases); i++)
-	{
-		if (known_bases[i].oid == base_oid)
-			return known_bases[i].code;
-	}
-	/* Others: a digest of the qualified name, in the upper half. */
-	name = format_type_extended(base_oid, -1, FORMAT_TYPE_FORCE_QUALIFY);
 	if (!dp_sha256((uint8 *) name, strlen(name), digest))
 		elog(ERROR, "could not compute a digest");
 	pfree(name);
 	return 0x80000000 | ((uint32) digest[0] << 24) | ((uint32) digest[1] << 16) |
 		((uint32) digest[2] << 8) | digest[3];
+}
+
+static char *
+first_argument_name(Oid funcid)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(funcid));
+	bool		isnull;
+	Datum		names;
+	char	  **list;
+	char	   *result = NULL;
+
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	names = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_proargnames, &isnull);
+	if (!isnull && get_func_input_arg_names(names, PointerGetDatum(NULL), &list) > 0)
+		result = list[0];
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * The number stands in the catalogs, as the name of the argument of the cast to
+ * the base type: the base type's own name may change, and with it a digest of it
+ * would.
+ */
+static uint32
+recorded_code(Oid typid, Oid base_oid)
+{
+	char	   *name = first_argument_name(get_cast_function(typid, base_oid));
+	unsigned int code;
+	int			len = 0;
+
+	if (name == NULL || sscanf(name, CODE_PREFIX "%8x%n", &code, &len) != 1 ||
+		name[len] != '\0' || len != strlen(CODE_PREFIX) + 8)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the number of the base type of %s is not recorded", format_type_be(typid)),
+				 errhint("Make the type with dataprotect.create_encrypted_type().")));
+	return code;
 }
 
 bool
@@ -256,15 +316,18 @@ fill_base(DpTypeInfo *info)
 	int			i;
 
 	info->encoding = DP_ENC_OUTPUT;
+	info->code = 0;
 	for (i = 0; i < lengthof(known_bases); i++)
 	{
 		if (known_bases[i].oid == info->base_oid)
 		{
+			info->code = known_bases[i].code;
 			info->encoding = known_bases[i].encoding;
 			info->can_token = known_bases[i].can_token;
 		}
 	}
-	info->code = dp_typeinfo_code(info->base_oid);
+	if (info->code == 0)
+		info->code = recorded_code(info->enc_oid, info->base_oid);
 	get_typlenbyvalalign(info->base_oid, &info->base_len, &info->base_byval, &info->base_align);
 
 	getTypeInputInfo(info->base_oid, &func, &info->base_ioparam);
@@ -286,15 +349,7 @@ fill_base(DpTypeInfo *info)
 		info->base_coercion = F_VARCHAR_VARCHAR_INT4_BOOL;
 	}
 	else if (OidIsValid(info->base_typmodin))
-	{
-		tuple = SearchSysCache2(CASTSOURCETARGET, ObjectIdGetDatum(info->base_oid),
-								ObjectIdGetDatum(info->base_oid));
-		if (HeapTupleIsValid(tuple))
-		{
-			info->base_coercion = ((Form_pg_cast) GETSTRUCT(tuple))->castfunc;
-			ReleaseSysCache(tuple);
-		}
-	}
+		info->base_coercion = get_cast_function(info->base_oid, info->base_oid);
 
 	cache = lookup_type_cache(info->base_oid,
 							  TYPECACHE_EQ_OPR_FINFO | TYPECACHE_CMP_PROC_FINFO | TYPECACHE_HASH_PROC_FINFO);
@@ -318,6 +373,7 @@ dp_typeinfo_get(Oid typid)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("type %s is not an encrypted type", format_type_be(typid))));
 	info = MemoryContextAllocZero(TopMemoryContext, sizeof(DpTypeInfo));
+	info->enc_oid = typid;
 	info->base_oid = base;
 	strlcpy(info->name, format_type_be(typid), sizeof(info->name));
 	fill_base(info);
@@ -373,21 +429,83 @@ dp_typeinfo_of_call(FunctionCallInfo fcinfo)
 	return flinfo->fn_extra;
 }
 
-const DpTypeInfo *
-dp_typeinfo_of_named(Oid funcid, const char *suffix)
+/* The encrypted type whose modifier, or one of whose operator classes, a catalog row is about. */
+static Oid
+type_of_dependent(Oid class_id, Oid object_id, Oid funcid)
 {
-	char	   *name = get_func_name(funcid);
-	Size		suffix_len = strlen(suffix);
-	Size		len = name != NULL ? strlen(name) : 0;
-	Oid			typid = InvalidOid;
+	Oid			result = InvalidOid;
+	HeapTuple	tuple;
 
-	if (len > suffix_len && strcmp(name + len - suffix_len, suffix) == 0)
+	if (class_id == TypeRelationId)
 	{
-		name[len - suffix_len] = '\0';
-		typid = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(name),
-								ObjectIdGetDatum(get_func_namespace(funcid)));
+		tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(object_id));
+		if (HeapTupleIsValid(tuple))
+		{
+			if (((Form_pg_type) GETSTRUCT(tuple))->typmodin == funcid)
+				result = object_id;
+			ReleaseSysCache(tuple);
+		}
 	}
-	return dp_typeinfo_get(typid);
+	else if (class_id == AccessMethodProcedureRelationId)
+	{
+		Relation	rel = table_open(AccessMethodProcedureRelationId, AccessShareLock);
+		ScanKeyData key[1];
+		SysScanDesc scan;
+
+		ScanKeyInit(&key[0], Anum_pg_amproc_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(object_id));
+		scan = systable_beginscan(rel, AccessMethodProcedureOidIndexId, true, NULL, 1, key);
+		tuple = systable_getnext(scan);
+		if (HeapTupleIsValid(tuple))
+			result = ((Form_pg_amproc) GETSTRUCT(tuple))->amproclefttype;
+		systable_endscan(scan);
+		table_close(rel, AccessShareLock);
+	}
+	/* arrays borrow their elements' modifier functions */
+	return dp_type_is_encrypted(result) ? result : InvalidOid;
+}
+
+static Oid
+find_served(Oid funcid)
+{
+	Relation	rel = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			result = InvalidOid;
+
+	ScanKeyInit(&key[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(ProcedureRelationId));
+	ScanKeyInit(&key[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(funcid));
+	scan = systable_beginscan(rel, DependReferenceIndexId, true, NULL, 2, key);
+	while (!OidIsValid(result) && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+
+		result = type_of_dependent(form->classid, form->objid, funcid);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+const DpTypeInfo *
+dp_typeinfo_served(Oid funcid)
+{
+	static struct
+	{
+		Oid			funcid;
+		Oid			typid;
+	}			known[SIGNATURES_KEPT];
+	int			i = funcid % SIGNATURES_KEPT;
+
+	if (known[i].funcid != funcid)
+	{
+		Oid			typid = find_served(funcid);
+
+		known[i].funcid = OidIsValid(typid) ? funcid : InvalidOid;
+		known[i].typid = typid;
+	}
+	return dp_typeinfo_get(known[i].typid);
 }
 
 /* --- for SQL --- */
@@ -395,6 +513,8 @@ dp_typeinfo_of_named(Oid funcid, const char *suffix)
 PG_FUNCTION_INFO_V1(dp_encrypted_type_sql);
 PG_FUNCTION_INFO_V1(dp_base_type_sql);
 PG_FUNCTION_INFO_V1(dp_check_base_type_sql);
+PG_FUNCTION_INFO_V1(dp_base_code_sql);
+PG_FUNCTION_INFO_V1(dp_belong_to_type_sql);
 
 /* Encrypted type over a base type, or NULL. */
 Datum
@@ -432,5 +552,37 @@ dp_check_base_type_sql(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("no encrypted type can be made over type %s", format_type_be(PG_GETARG_OID(0))),
 				 errdetail("%s", problem)));
+	PG_RETURN_VOID();
+}
+
+/*
+ * dataprotect._base_code(base regtype) returns text
+ * How the number of a base type is written down; NULL for those of our own.
+ */
+Datum
+dp_base_code_sql(PG_FUNCTION_ARGS)
+{
+	Oid			base_oid = PG_GETARG_OID(0);
+
+	for (int i = 0; i < lengthof(known_bases); i++)
+		if (known_bases[i].oid == base_oid)
+			PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf(CODE_PREFIX "%08x", new_code(base_oid))));
+}
+
+/*
+ * dataprotect._belong_to_type(class regclass, object oid, type regtype)
+ *		returns void
+ * The object goes when the type goes.
+ */
+Datum
+dp_belong_to_type_sql(PG_FUNCTION_ARGS)
+{
+	ObjectAddress object;
+	ObjectAddress type;
+
+	ObjectAddressSet(object, PG_GETARG_OID(0), PG_GETARG_OID(1));
+	ObjectAddressSet(type, TypeRelationId, PG_GETARG_OID(2));
+	recordDependencyOn(&object, &type, DEPENDENCY_AUTO);
 	PG_RETURN_VOID();
 }

@@ -27,6 +27,7 @@ typedef enum DpEncoding
 
 typedef struct DpTypeInfo
 {
+	Oid			enc_oid;
 	Oid			base_oid;
 	uint32		code;			/* stable number of the base type, authenticated */
 	DpEncoding	encoding;
@@ -72,13 +73,10 @@ extern const DpTypeInfo *dp_typeinfo_of_call(FunctionCallInfo fcinfo);
 
 /*
  * The encrypted type that a function serves whose declared types do not say it
- * (cstring[], internal): such a function is named after the type, with a suffix,
- * in the type's schema.
+ * (cstring[], internal): the one that has it for its modifier or in an operator
+ * class, whatever either is called.
  */
-extern const DpTypeInfo *dp_typeinfo_of_named(Oid funcid, const char *suffix);
-
-/* Stable number of a base type. */
-extern uint32 dp_typeinfo_code(Oid base_oid);
+extern const DpTypeInfo *dp_typeinfo_served(Oid funcid);
 
 /* True where base_oid can be the base of an encrypted type; *problem says why not. */
 extern bool dp_typeinfo_base_ok(Oid base_oid, const char **problem);

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "audit/track.h"
+#include "types/modifier_ddl.h"
 #include "types/open_memo.h"
 #include "types/types.h"
 
@@ -12,5 +13,6 @@ void
 dp_types_init(void)
 {
 	dp_open_memo_init();
+	dp_modifier_ddl_init();
 	dp_audit_set_protected_type(dp_type_is_encrypted);
 }

@@ -10,18 +10,25 @@
 /* True where typid is an encrypted type (not an array or domain of one). */
 extern bool dp_type_is_encrypted(Oid typid);
 
-/* Parsed modifier of a protected column; see modifier.c. */
+/* What a modifier says; see modifier_words.h. */
 typedef struct DpModifier
 {
 	int32		typmod;
+	Oid			type;			/* the encrypted type */
 	NameData	key;
 	bool		searchable;
 	bool		ordered;
-	int32		base_typmod;	/* -1: none; for text as varchar's */
+	int32		base_typmod;	/* -1: none; for text as varchar's, of the type above only */
 } DpModifier;
 
-/* The modifier registered under typmod; error where it is unknown. */
+/*
+ * What the number stands for; error where nobody knows.  Valid until the next
+ * type name with a modifier is read.
+ */
 extern const DpModifier *dp_modifier_get(int32 typmod);
+
+/* The same, and an error where it is another type's. */
+extern const DpModifier *dp_modifier_of(Oid type, int32 typmod);
 
 extern void dp_types_init(void);
 

@@ -95,6 +95,7 @@ target kms_uri "$src/kms/uri.c"
 target kms_reply "$src/kms/reply.c" $server
 target record "$src/events/record.c"
 target literals "$src/audit/literals.c"
+target modifier_words "$src/types/modifier_words.c"
 
 rmdir "$here/found" 2> /dev/null || true
 if [ $count -eq 0 ]; then
