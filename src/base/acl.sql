@@ -23,6 +23,7 @@ CREATE FUNCTION dataprotect._grantable(class oid, object oid, OUT kind text, OUT
     UNION ALL
     SELECT 'TYPE', t.oid::pg_catalog.regtype::text, t.typowner, coalesce(t.typacl, pg_catalog.acldefault('T', t.typowner))
         FROM pg_catalog.pg_type t WHERE t.oid = $2 AND $1 = 'pg_catalog.pg_type'::pg_catalog.regclass
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = t.oid) -- its element's count
 $$;
 COMMENT ON FUNCTION dataprotect._grantable(oid, oid) IS 'kind, name, owner and privileges of an object that has privileges';
 
