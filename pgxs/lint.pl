@@ -40,6 +40,7 @@ my @rules = (
 	[ 'circles', \&check_circles, 'no files of one folder call each other in a circle' ],
 	[ 'same-name', \&check_same_name, 'a name under src/ stands for one room' ],
 	[ 'object-lists', \&check_object_lists, 'the Makefile names every source and every piece of install SQL once' ],
+	[ 'xact-events', \&check_xact_events, 'a transaction callback says what it does at each event, PREPARE included' ],
 	[ 'foreign-library', \&check_foreign_library, 'OpenSSL only in crypto, libcurl only in kms and the sinks' ],
 	[ 'one-door', \&check_one_door, 'each hook of PostgreSQL is installed in one file; those of statements only in base/statement.c' ],
 	[ 'banned-call', \&check_banned_call, 'no unsafe, shelling-out or predictable function' ],
@@ -366,6 +367,31 @@ sub check_object_lists
 			push @findings, "$file:1: stands in $name of the Makefile $count times" if $count > 1;
 		}
 		push @findings, "Makefile:1: $name names $_, which has no source" for sort keys %times;
+	}
+	return @findings;
+}
+
+# The compiler misses no event of a switch without default (-Wswitch).
+sub check_xact_events
+{
+	my @findings;
+	for my $file (files(qr/\.c$/, 'src'))
+	{
+		my $text = code(slurp($file));
+		while ($text =~ /\bRegister(?:Sub)?XactCallback\s*\(\s*(\w+)/g)
+		{
+			my ($callback, $line) = ($1, line_of($text, $-[0]));
+			my ($body) = $text =~ /^\Q$callback\E\s*\([^{;]*\)\s*^\{(.*?)^\}/ms;
+			if (!defined $body)
+			{
+				push @findings, "$file:$line: registers $callback of another file";
+				next;
+			}
+			my ($event) = $text =~ /^\Q$callback\E\s*\(\s*(?:Sub)?XactEvent\s+(\w+)/m;
+			push @findings, "$file:$line: $callback has no switch over its event"
+			  if !defined $event || $body !~ /\bswitch\s*\(\s*\Q$event\E\s*\)/;
+			push @findings, "$file:$line: $callback has a default for events that it does not name" if $body =~ /\bdefault\s*:/;
+		}
 	}
 	return @findings;
 }

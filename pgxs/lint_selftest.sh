@@ -175,6 +175,39 @@ sees object-lists "an object that stands in the list twice"
 sed -i 's/low.o/low.o gone.o/' "$tree/Makefile"
 sees object-lists "an object without a source"
 
+xact_callback()
+{
+	cat <<END
+typedef enum { AT_COMMIT, AT_PREPARE } XactEvent;
+extern void RegisterXactCallback(void (*callback) (XactEvent event));
+static void
+at_end(XactEvent event)
+{
+$1
+}
+void		dp_xact_init(void);
+
+void
+dp_xact_init(void)
+{
+	RegisterXactCallback(at_end);
+}
+END
+}
+
+xact_callback '	switch (event)
+	{
+		case AT_COMMIT:
+			break;
+		default:
+			break;
+	}' | append src/keys/high.c
+sees xact-events "a transaction callback that passes over events"
+
+xact_callback '	if (event != AT_COMMIT)
+		return;' | append src/keys/high.c
+sees xact-events "a transaction callback without a switch"
+
 printf 'extern int RAND_bytes(void *b, int n);\nextern int dp_r(void);\nint\ndp_r(void)\n{\n\treturn RAND_bytes(0, 0);\n}\n' | append src/keys/high.c
 sees foreign-library "an OpenSSL call outside crypto"
 

@@ -120,43 +120,79 @@ dp_secret_wipe(void *buf, Size len)
 	explicit_bzero(buf, len);
 }
 
+/* Buffers of a subtransaction become its parent's or, where that is 0, are wiped. */
 static void
-end_subxact(SubXactEvent event, SubTransactionId subid, SubTransactionId parent_subid, void *arg)
+leave_subxact(SubTransactionId subid, SubTransactionId heir)
 {
 	dlist_mutable_iter it;
 
-	if (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB)
-		return;
 	dlist_foreach_modify(it, &live)
 	{
 		SecretHeader *header = dlist_container(SecretHeader, node, it.cur);
 
 		if (header->subid != subid)
 			continue;
-		if (event == SUBXACT_EVENT_COMMIT_SUB)
-			header->subid = parent_subid;
+		if (heir != InvalidSubTransactionId)
+			header->subid = heir;
 		else
 			dp_secret_release(SECRET_BYTES(header));
 	}
 }
 
 static void
-end_xact(XactEvent event, void *arg)
+end_subxact(SubXactEvent event, SubTransactionId subid, SubTransactionId parent_subid, void *arg)
 {
-	bool		aborted = event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT;
-	int			leaked = 0;
+	switch (event)
+	{
+		case SUBXACT_EVENT_COMMIT_SUB:
+			leave_subxact(subid, parent_subid);
+			break;
+		case SUBXACT_EVENT_ABORT_SUB:
+			leave_subxact(subid, InvalidSubTransactionId);
+			break;
+		case SUBXACT_EVENT_START_SUB:
+		case SUBXACT_EVENT_PRE_COMMIT_SUB:
+			break;
+	}
+}
 
-	if (!aborted && event != XACT_EVENT_COMMIT && event != XACT_EVENT_PARALLEL_COMMIT &&
-		event != XACT_EVENT_PREPARE)
-		return;
+static int
+release_all(void)
+{
+	int			released = 0;
+
 	while (!dlist_is_empty(&live))
 	{
 		dp_secret_release(SECRET_BYTES(dlist_head_element(SecretHeader, node, &live)));
-		leaked++;
+		released++;
 	}
-	/* as for other resources: an error explains what is left, a commit does not */
-	if (leaked > 0 && !aborted)
-		elog(WARNING, "secret buffer leak: %d buffers were still in use", leaked);
+	return released;
+}
+
+static void
+end_xact(XactEvent event, void *arg)
+{
+	int			leaked;
+
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PREPARE:
+			leaked = release_all();
+			if (leaked > 0)
+				elog(WARNING, "secret buffer leak: %d buffers were still in use", leaked);
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PARALLEL_ABORT:
+			/* as for other resources: an error explains what is left */
+			(void) release_all();
+			break;
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			break;
+	}
 }
 
 void

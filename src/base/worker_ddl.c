@@ -50,21 +50,29 @@ announce_extension_change(XactEvent event, void *arg)
 		return;
 	switch (event)
 	{
-		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
+			/* the session that ends it would have to tell, and does not know */
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot PREPARE a transaction that created, altered or dropped extension \"%s\"",
+							"dataprotect")));
+			break;
+		case XACT_EVENT_PRE_COMMIT:
 			extension_present = OidIsValid(get_extension_oid("dataprotect", true));
 			break;
 		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_PREPARE:
 			extension_changed = false;
 			for (int i = 0; i < n_callbacks; i++)
 				callbacks[i] ();
 			dp_worker_announce(extension_present);
 			break;
 		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
 			extension_changed = false;
 			break;
-		default:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PARALLEL_ABORT:
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
 			break;
 	}
 }

@@ -98,17 +98,29 @@ write_range(const Level *level, DpOutcome outcome, int scope)
 	(void) dp_ring_append_reserved(MyDatabaseId, buf, len, RANGE_RESERVE);
 }
 
+/*
+ * Whether an act took place is known to the session that ends a prepared
+ * transaction, and that one writes no record of ours.
+ */
 static void
-end_transaction(XactEvent event, void *arg)
+refuse_to_prepare(void)
 {
-	bool		committed = event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE ||
-		event == XACT_EVENT_PARALLEL_COMMIT;
-	uint64		resolved = 0;
+	for (int i = 0; i < n_levels; i++)
+	{
+		if (levels[i].admin)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot PREPARE a transaction with an administrative act of dataprotect"),
+					 errdetail("The audit log could not tell whether the act took place."),
+					 errhint("Use COMMIT.")));
+	}
+}
 
-	if (!committed && event != XACT_EVENT_ABORT && event != XACT_EVENT_PARALLEL_ABORT)
-		return;
-	if (hooks != NULL)
-		resolved = hooks->ended(committed, true);
+static void
+end_levels(bool committed)
+{
+	uint64		resolved = hooks != NULL ? hooks->ended(committed, true) : 0;
+
 	while (n_levels > 0)
 	{
 		Level	   *level = &levels[--n_levels];
@@ -119,6 +131,30 @@ end_transaction(XactEvent event, void *arg)
 			write_range(level, DP_OUTCOME_ROLLED_BACK, DP_SCOPE_ALL);
 		else
 			dp_ring_unreserve(RANGE_RESERVE);
+	}
+}
+
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_PREPARE:
+			refuse_to_prepare();
+			break;
+		case XACT_EVENT_PREPARE:
+			/* only statements: what they read was read, whatever becomes of it */
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+			end_levels(true);
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PARALLEL_ABORT:
+			end_levels(false);
+			break;
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+			break;
 	}
 }
 
@@ -142,20 +178,16 @@ merge_level(void)
 }
 
 static void
-end_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+end_level(bool committed)
 {
 	bool		inside = hooks != NULL && hooks->running();
-	uint64		resolved = 0;
+	uint64		resolved = hooks != NULL ? hooks->ended(committed, false) : 0;
 	Level	   *level;
 
-	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
-		return;
-	if (hooks != NULL)
-		resolved = hooks->ended(event == SUBXACT_EVENT_COMMIT_SUB, false);
 	if (n_levels == 0 || levels[n_levels - 1].nest != GetCurrentTransactionNestLevel())
 		return;
 	level = &levels[n_levels - 1];
-	if (event == SUBXACT_EVENT_COMMIT_SUB)
+	if (committed)
 		merge_level();
 	else if (inside && level->reads)
 	{
@@ -181,6 +213,23 @@ end_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId p
 	{
 		write_range(level, DP_OUTCOME_ROLLED_BACK, DP_SCOPE_ALL);
 		n_levels--;
+	}
+}
+
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	switch (event)
+	{
+		case SUBXACT_EVENT_COMMIT_SUB:
+			end_level(true);
+			break;
+		case SUBXACT_EVENT_ABORT_SUB:
+			end_level(false);
+			break;
+		case SUBXACT_EVENT_START_SUB:
+		case SUBXACT_EVENT_PRE_COMMIT_SUB:
+			break;
 	}
 }
 

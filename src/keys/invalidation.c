@@ -153,6 +153,10 @@ at_xact_end(XactEvent event, void *arg)
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						 errmsg("cannot PREPARE a transaction that changed keys or grants of dataprotect")));
 			break;
+		case XACT_EVENT_PREPARE:
+			/* What it claimed is for whoever ends it: no longer ours to trust. */
+			dp_keys_rolled_back();
+			break;
 		case XACT_EVENT_COMMIT:
 			if (policy_pending)
 				dp_arena_bump_policy();
@@ -169,19 +173,31 @@ at_xact_end(XactEvent event, void *arg)
 			keys_pending = policy_pending = false;
 			dp_keys_rolled_back();
 			break;
-		default:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PARALLEL_ABORT:
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+			/* a parallel worker changes no table, and ends with its transaction */
 			break;
 	}
 }
 
+/* Rows of ours that it changed sent an invalidation, which comes back as well. */
 static void
 at_subxact_end(SubXactEvent event, SubTransactionId my_subid, SubTransactionId parent_subid,
 			   void *arg)
 {
-	if (event == SUBXACT_EVENT_ABORT_SUB)
+	switch (event)
 	{
-		dp_keys_forget();
-		dp_keys_rolled_back();
+		case SUBXACT_EVENT_ABORT_SUB:
+			if (keys_pending || policy_pending)
+				dp_keys_forget();
+			dp_keys_rolled_back();
+			break;
+		case SUBXACT_EVENT_START_SUB:
+		case SUBXACT_EVENT_PRE_COMMIT_SUB:
+		case SUBXACT_EVENT_COMMIT_SUB:
+			break;
 	}
 }
 

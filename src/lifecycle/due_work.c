@@ -137,13 +137,31 @@ dp_due_work_round(void)
 	return false;
 }
 
+/*
+ * What a prepared transaction asked for waits for the next round: whoever ends
+ * it does not know that it asked.
+ */
 static void
 wake_after_commit(XactEvent event, void *arg)
 {
-	if (event == XACT_EVENT_COMMIT && wake_wanted)
-		dp_worker_wake(MyDatabaseId, DP_LIFECYCLE_WORKER);
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
-		wake_wanted = false;
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			if (wake_wanted)
+				dp_worker_wake(MyDatabaseId, DP_LIFECYCLE_WORKER);
+			wake_wanted = false;
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			wake_wanted = false;
+			break;
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PARALLEL_ABORT:
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			break;
+	}
 }
 
 Datum
