@@ -476,17 +476,19 @@ find_budget(Oid database, uint64 key_id)
 	return NULL;
 }
 
-bool
-dp_arena_take_seals(Oid database, uint64 key_id, uint32 n)
+uint32
+dp_arena_take_seals(Oid database, uint64 key_id, uint32 max)
 {
 	SealBudget *budget;
-	bool		taken;
+	uint32		taken = 0;
 
 	LWLockAcquire(shared->control_lock, LW_EXCLUSIVE);
 	budget = find_budget(database, key_id);
-	taken = budget != NULL && budget->left >= n;
-	if (taken)
-		budget->left -= n;
+	if (budget != NULL)
+	{
+		taken = Min(budget->left, max);
+		budget->left -= taken;
+	}
 	LWLockRelease(shared->control_lock);
 	return taken;
 }

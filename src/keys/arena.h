@@ -73,12 +73,14 @@ extern void dp_arena_bump_policy(void);
 /*
  * Spare subject keys: minted and committed, not claimed yet.  A key id taken is
  * never given back: a rolled-back claim's envelopes may still lie in an index.
+ * Who takes one owns the row of spare_key only once it is locked: see
+ * subject_key.c.
  */
 extern bool dp_arena_pop_spare(Oid database, int32 family, uint64 *out_key_id);
 extern void dp_arena_push_spares(Oid database, int32 family, const uint64 *key_ids, int n);
 
 /* What is left of the block of seals reserved last for a key; see seal_budget.c. */
-extern bool dp_arena_take_seals(Oid database, uint64 key_id, uint32 n);
+extern uint32 dp_arena_take_seals(Oid database, uint64 key_id, uint32 max);
 extern void dp_arena_add_seals(Oid database, uint64 key_id, uint32 n);
 
 #endif							/* DP_KEYS_ARENA_H */

@@ -36,7 +36,6 @@ typedef struct LocalSlot
 	bool		readable;		/* for DP_USE_READ */
 	bool		maintainable;	/* for DP_USE_MAINTAIN */
 	bool		keyed;
-	uint32		seals_left;		/* of this backend's allowance */
 	TimestampTz refresh_at;
 	TimestampTz expires_at;
 	DpAead	   *aead;			/* kept over uses, re-keyed; NULL until first */
@@ -107,7 +106,6 @@ fill_slot(LocalSlot *slot, const DpArenaEntry *entry)
 	slot->refresh_at = entry->refresh_at;
 	slot->expires_at = entry->expires_at;
 	slot->keyed = false;
-	slot->seals_left = 0;
 	if (!gone)
 	{
 		if (slot->aead == NULL)
@@ -299,27 +297,13 @@ dp_keys_for_seal(const DpFamily *family, DpKey *out)
 
 	for (attempt = 0; attempt < 20; attempt++)
 	{
-		LocalSlot  *slot;
-		uint32		taken;
-
 		if (copy.state != DP_KEY_ACTIVE || copy.current_key_id == 0 ||
 			dp_keys_get(copy.current_key_id, DP_USE_READ, false, out) != DP_KEY_OK)
 			report_unsealable(&copy);
-		slot = &slots[copy.current_key_id & (N_SLOTS - 1)];
-		if (likely(slot->seals_left > 0))
-		{
-			slot->seals_left--;
+		if (likely(dp_keys_take_seal(copy.current_key_id)))
 			return;
-		}
-		taken = dp_keys_take_seals(copy.current_key_id);
-		if (taken == 0)
+		if (!dp_keys_refill_seals(copy.current_key_id))
 			dp_keys_forget();	/* there is a new version */
-		else
-		{
-			/* Taking may have waited: see whether the slot is still this key's. */
-			(void) dp_keys_get(copy.current_key_id, DP_USE_READ, false, out);
-			slot->seals_left = taken;
-		}
 		copy = *dp_keys_family(copy.family);
 	}
 	ereport(ERROR,

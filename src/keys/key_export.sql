@@ -11,7 +11,8 @@ BEGIN
         'epochs', (SELECT coalesce(jsonb_agg(to_jsonb(e) ORDER BY e.epoch), '[]') FROM dataprotect.epoch e WHERE e.state <> 'd'),
         'keys', (SELECT coalesce(jsonb_agg(to_jsonb(k) ORDER BY k.family), '[]') FROM dataprotect.key k),
         'versions', (SELECT coalesce(jsonb_agg(to_jsonb(v) ORDER BY v.key_id), '[]')
-                     FROM dataprotect.key_version v WHERE v.wrapped IS NOT NULL),
+                     FROM dataprotect.key_version v WHERE v.wrapped IS NOT NULL
+                       AND NOT EXISTS (SELECT FROM dataprotect.spare_key s WHERE s.key_id = v.key_id)),
         'subjects', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.key_id), '[]')
                      FROM dataprotect.subject_key s JOIN dataprotect.key_version v USING (key_id) WHERE v.wrapped IS NOT NULL),
         'tombstones', (SELECT coalesce(jsonb_agg(to_jsonb(t)), '[]') FROM dataprotect.tombstone t));

@@ -100,6 +100,13 @@ CREATE TABLE dataprotect.subject_key (
 );
 COMMENT ON TABLE dataprotect.subject_key IS 'which key was claimed for which account under which named key';
 
+-- A claim deletes its key's row; what rolls the claim back brings it back.
+CREATE TABLE dataprotect.spare_key (
+    key_id int8 PRIMARY KEY,
+    family int4 NOT NULL
+);
+COMMENT ON TABLE dataprotect.spare_key IS 'subjects'' keys that no account has claimed; destroyed once a transaction that used one was rolled back';
+
 CREATE TABLE dataprotect.suspended_subject (
     account_type text NOT NULL,
     subject text NOT NULL,
@@ -122,7 +129,8 @@ SELECT pg_catalog.pg_extension_config_dump('dataprotect.instance', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.epoch', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.key', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.key_family_seq', '');
-SELECT pg_catalog.pg_extension_config_dump('dataprotect.key_version', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.key_version',
+    'WHERE NOT EXISTS (SELECT FROM dataprotect.spare_key s WHERE s.key_id = key_version.key_id)');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.subject_key', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.suspended_subject', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.tombstone', '');

@@ -40,10 +40,13 @@ extern TimestampTz dp_keys_statement_now(void);
 /* Stands for the literal key where a database has none yet; see cache.c. */
 #define DP_OPEN_LITERAL_ID UINT64CONST(0x6f70656e6c697465)
 
-extern int32 dp_keys_subject_lock(const char *account_type, const char *subject);
-
-/* See seal_budget.c. */
-extern uint32 dp_keys_take_seals(uint64 key_id);
+/*
+ * Count one seal of a key.  False where this backend has none left: then refill,
+ * which may wait and so voids contexts, and look again; refill returns false
+ * where the key is used up and its family has a new version.
+ */
+extern bool dp_keys_take_seal(uint64 key_id);
+extern bool dp_keys_refill_seals(uint64 key_id);
 
 /* Watch the key tables for invalidations; before the first row is cached. */
 extern void dp_keys_watch_tables(void);

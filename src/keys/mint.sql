@@ -96,21 +96,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._mint_version(int4) IS 'makes the next version of a named key and lets it seal from now on';
 
--- Counts seals ahead of use; a version that is used up gets a successor.
+-- Counts seals ahead of use; a version that is used up is due for rotation.
 CREATE FUNCTION dataprotect._reserve_seals(version_key_id int8, n int4) RETURNS text
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_family int4;
 BEGIN
     UPDATE dataprotect.key_version SET seals = seals + n
         WHERE key_id = version_key_id AND seals + n <= (1 << 28);
     IF FOUND THEN
         RETURN 'reserved';
     END IF;
-    SELECT k.family INTO v_family FROM dataprotect.key k WHERE k.current_key_id = version_key_id FOR UPDATE;
-    IF FOUND THEN
-        PERFORM dataprotect._mint_version(v_family);
-    END IF;
+    PERFORM dataprotect._rotate_due();
     RETURN 'rotated';
 END $$;
 COMMENT ON FUNCTION dataprotect._reserve_seals(int8, int4) IS 'counts seals of a key version ahead of use; "rotated" where it is used up and has a successor';
@@ -122,29 +117,51 @@ DECLARE
     v_rotated int := 0;
 BEGIN
     FOR r IN
-        SELECT k.family, k.name FROM dataprotect.key k JOIN dataprotect.key_version v ON v.key_id = k.current_key_id
-        WHERE k.state = 'a' AND v.created_at + k.rotation_period <= now()
+        SELECT k.family, k.name, v.seals >= 3 * (1 << 26) AS used_up
+        FROM dataprotect.key k JOIN dataprotect.key_version v ON v.key_id = k.current_key_id
+        WHERE k.state = 'a' AND (v.created_at + k.rotation_period <= now() OR v.seals >= 3 * (1 << 26))
         ORDER BY k.family FOR UPDATE OF k SKIP LOCKED
     LOOP
         PERFORM dataprotect._mint_version(r.family);
-        PERFORM dataprotect._event('key.rotated', r.name, jsonb_build_object('by', 'rotation period'));
+        PERFORM dataprotect._event('key.rotated', r.name, jsonb_build_object('by',
+            CASE WHEN r.used_up THEN 'number of seals' ELSE 'rotation period' END));
         v_rotated := v_rotated + 1;
     END LOOP;
     RETURN v_rotated;
 END $$;
-COMMENT ON FUNCTION dataprotect._rotate_due() IS 'gives a new version to every key whose rotation period is over; how many';
+COMMENT ON FUNCTION dataprotect._rotate_due() IS 'gives a new version to every key whose rotation period is over or that sealed three quarters of what one may; how many';
 
--- Returns the new ids as text: the caller puts them into the shared pool.  The
--- reference to g makes the executor call _wrap_new for each row, not once.
+-- Called where the pool is empty: a spare that is still listed was given to a
+-- transaction that runs (and holds its row), that is prepared (likewise), or that
+-- was rolled back.  The last are destroyed here, and with them what they sealed:
+-- another account must not get a key that opens them.  Returns the new ids as
+-- text: the caller puts them into the shared pool.  The reference to g makes the
+-- executor call _wrap_new for each row, not once.
 CREATE FUNCTION dataprotect._mint_spares(key_family int4, n int4) RETURNS text
-    LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_orphans int8[];
+    v_minted text;
+BEGIN
+    WITH orphan AS (
+        DELETE FROM dataprotect.spare_key WHERE key_id IN
+            (SELECT s.key_id FROM dataprotect.spare_key s WHERE s.family = key_family FOR UPDATE SKIP LOCKED)
+        RETURNING key_id)
+    SELECT array_agg(key_id) INTO v_orphans FROM orphan;
+    IF v_orphans IS NOT NULL THEN
+        DELETE FROM dataprotect.key_version WHERE key_id = ANY (v_orphans);
+    END IF;
     WITH minted AS (
         INSERT INTO dataprotect.key_version (key_id, family, purpose, version, epoch, state, wrapped)
         SELECT w.key_id, k.family, 3, 1, k.epoch, 'p', w.wrapped
         FROM dataprotect.key k, generate_series(1, n) g, LATERAL dataprotect._wrap_new(k.epoch, 3::int2, 1 + 0 * g) w
         WHERE k.family = key_family AND k.state = 'a'
         FOR SHARE OF k
+        RETURNING key_id),
+    listed AS (
+        INSERT INTO dataprotect.spare_key (key_id, family) SELECT m.key_id, key_family FROM minted m
         RETURNING key_id)
-    SELECT string_agg(key_id::text, ',') FROM minted
-$$;
-COMMENT ON FUNCTION dataprotect._mint_spares(int4, int4) IS 'makes subject keys ahead of need; their ids, comma-separated';
+    SELECT string_agg(key_id::text, ',') INTO v_minted FROM listed;
+    RETURN v_minted;
+END $$;
+COMMENT ON FUNCTION dataprotect._mint_spares(int4, int4) IS 'destroys subject keys whose claims were rolled back and makes new ones ahead of need; their ids, comma-separated';

@@ -2,31 +2,28 @@
  * subject_key.c
  *	  One key for each account under each named key.
  *
- * Keys are minted in committed blocks ahead of need and kept as key ids in a
- * shared pool; a transaction that first seals for an account takes one out of
- * the pool for good and claims it by an ordinary row of subject_key, unique per
- * named key and account.  The claim rolls back with the transaction; the key
- * does not, and nobody else ever gets it: envelopes under it may be left in an
- * index page.
+ * A transaction that first seals for an account takes a spare key and claims it
+ * by an ordinary row of subject_key, unique per named key and account.  The claim
+ * rolls back with the transaction; the key does not, and nobody else ever gets
+ * it: envelopes under it may be left in an index page (spare_key.h).
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "base/worker.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "keys/catalog.h"
 #include "keys/generation.h"
 #include "keys/keys_internal.h"
 #include "keys/keys.h"
+#include "keys/spare_key.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-#define DP_SUBJECT_LOCK_CLASS 1685089657	/* of advisory locks */
-#define SPARE_BLOCK		256
+#define SUBJECT_LOCKS	64		/* a power of two */
 #define CACHE_MAX		4096
 
 /* Backend-local: which key an account has.  Keyed by a digest of its name. */
@@ -56,14 +53,20 @@ subject_digest(int32 family, const char *account_type, const char *subject, uint
 	pfree(buf.data);
 }
 
-/* Which of the 64 locks stands for an account. */
-int32
-dp_keys_subject_lock(const char *account_type, const char *subject)
+/*
+ * Claims of an account and its suspension or destruction exclude each other until
+ * the end of the transaction: _subject_suspend and _subject_destroy (exclusive)
+ * see every claim, or the claimer (shared) sees that the account is closed.  The
+ * lock is by one of 64 hash classes of accounts, so that a load of many new
+ * accounts takes few locks; it is one that no SQL function takes for a stranger.
+ */
+static void
+lock_subject(const char *account_type, const char *subject, LOCKMODE mode)
 {
 	uint8		digest[16];
 
 	subject_digest(0, account_type, subject, digest);
-	return digest[0] & 63;
+	LockDatabaseObject(dp_catalog_relation("subject_key"), digest[0] & (SUBJECT_LOCKS - 1), 0, mode);
 }
 
 PG_FUNCTION_INFO_V1(dp_keys_subject_lock_sql);
@@ -71,11 +74,8 @@ PG_FUNCTION_INFO_V1(dp_keys_subject_lock_sql);
 Datum
 dp_keys_subject_lock_sql(PG_FUNCTION_ARGS)
 {
-	char	   *account_type = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char	   *subject = text_to_cstring(PG_GETARG_TEXT_PP(1));
-
-	DirectFunctionCall2(pg_advisory_xact_lock_int4, Int32GetDatum(DP_SUBJECT_LOCK_CLASS),
-						Int32GetDatum(dp_keys_subject_lock(account_type, subject)));
+	lock_subject(text_to_cstring(PG_GETARG_TEXT_PP(0)), text_to_cstring(PG_GETARG_TEXT_PP(1)),
+				 ExclusiveLock);
 	PG_RETURN_VOID();
 }
 
@@ -120,39 +120,6 @@ remember(const uint8 digest[16], uint64 key_id, uint64 generation)
 	}
 	entry = hash_search(subjects, digest, HASH_ENTER, NULL);
 	entry->key_id = key_id;
-}
-
-/* Take a spare key id; makes and commits a block of them where none is left. */
-static uint64
-take_spare(int32 family)
-{
-	uint64		key_id;
-	int			attempt;
-
-	for (attempt = 0; attempt < 10; attempt++)
-	{
-		uint64		ids[SPARE_BLOCK];
-		int			n = 0;
-		char	   *list;
-		char	   *p;
-
-		if (dp_arena_pop_spare(MyDatabaseId, family, &key_id))
-			return key_id;
-		list = dp_worker_autonomous(psprintf("SELECT dataprotect._mint_spares(%d, %d)",
-											 family, SPARE_BLOCK));
-		for (p = list; p != NULL && *p != '\0' && n < SPARE_BLOCK;)
-		{
-			ids[n++] = (uint64) strtoll(p, &p, 10);
-			if (*p == ',')
-				p++;
-		}
-		dp_arena_push_spares(MyDatabaseId, family, ids, n);
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-			 errmsg("could not make keys for accounts under key \"%s\"",
-					NameStr(dp_keys_family(family)->name)),
-			 errhint("See that the key is active.")));
 }
 
 /* Claim key_id unless a concurrent transaction claimed another one first. */
@@ -215,30 +182,21 @@ refuse_closed(const char *account_type, const char *subject)
 				 errhint("Use a new account id.")));
 }
 
-/*
- * Claims of an account and its suspension or destruction exclude each other until
- * the end of the transaction: _subject_suspend and _subject_destroy (exclusive)
- * see every claim, or the claimer (shared) sees that the account is closed.  The lock is by one of 64 hash
- * classes of accounts, so that a load of many new accounts takes few locks.
- */
-static void
-lock_subject(const char *account_type, const char *subject)
-{
-	DirectFunctionCall2(pg_advisory_xact_lock_shared_int4, Int32GetDatum(DP_SUBJECT_LOCK_CLASS),
-						Int32GetDatum(dp_keys_subject_lock(account_type, subject)));
-}
-
 static uint64
 claim(const DpFamily *family, const char *account_type, const char *subject)
 {
+	DpSpareKey	spare;
 	uint64		key_id;
 
 	refuse_closed(account_type, subject);
-	key_id = take_spare(family->family);
-	lock_subject(account_type, subject);
+	dp_spare_take(family->family, &spare);
+	lock_subject(account_type, subject, ShareLock);
 	refuse_closed(account_type, subject);
-	if (insert_claim(family->family, account_type, subject, key_id))
-		return key_id;
+	if (insert_claim(family->family, account_type, subject, spare.key_id))
+	{
+		dp_spare_claimed(&spare);
+		return spare.key_id;
+	}
 	/* Somebody else's claim committed while we waited for it. */
 	if (!dp_catalog_read_subject(family->family, account_type, subject, &key_id))
 		ereport(ERROR,
