@@ -20,7 +20,7 @@ OBJS = \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_table.o \
            modifier_words.o open_memo.o operand.o seal.o show.o stored_value.o typeinfo.o types.o \
            value.o) \
-       $(addprefix src/columns/, bound_row.o columns.o contains_encrypted.o guard.o guard_catalog.o \
+       $(addprefix src/columns/, bound_row.o columns.o contains_encrypted.o foreign_expression.o guard.o guard_catalog.o \
            guard_index.o hidden_index.o preload_keys.o protect_column.o reencrypt.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o run_as.o) \
        $(addprefix src/lifecycle/, deletion.o due_work.o expression.o page_scan.o partition.o \

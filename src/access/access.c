@@ -21,6 +21,7 @@
 #include "access/foreign_code.h"
 #include "base/guc.h"
 #include "base/statement.h"
+#include "catalog/namespace.h"
 #include "events/event.h"
 #include "keys/catalog.h"
 #include "keys/keys.h"
@@ -287,6 +288,22 @@ reveals_all(Oid role)
 		all = privilege_of(role, role, families[i]) == DP_PRIV_REVEAL;
 	pfree(families);
 	return all;
+}
+
+bool
+dp_access_exceeds(Oid role, Oid other)
+{
+	int32	   *families;
+	bool		exceeds = false;
+	int			n;
+
+	if (!OidIsValid(get_namespace_oid("dataprotect", true)))
+		return false;
+	n = dp_catalog_list_families(&families);
+	for (int i = 0; i < n && !exceeds; i++)
+		exceeds = privilege_of(role, role, families[i]) > privilege_of(other, other, families[i]);
+	pfree(families);
+	return exceeds;
 }
 
 /* The foreign code that takes the right away, or NULL: the role has none itself. */

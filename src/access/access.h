@@ -25,6 +25,9 @@ typedef enum DpPrivilege
 
 extern DpPrivilege dp_access_privilege(int32 family);
 
+/* Has one role more of some key than another, by their own grants? */
+extern bool dp_access_exceeds(Oid role, Oid other);
+
 /* Raise ERRCODE_INSUFFICIENT_PRIVILEGE naming the key and what is needed. */
 pg_noreturn extern void dp_access_denied(int32 family, const char *needed);
 

@@ -62,6 +62,19 @@ dp_rte_selected_cols(RangeTblEntry *rte, List *perminfos)
 #endif
 }
 
+/* The role whose privileges on an entry's relation are checked; invalid: the current one. */
+static inline Oid
+dp_rte_check_as_user(RangeTblEntry *rte, List *perminfos)
+{
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex == 0 || perminfos == NIL)
+		return InvalidOid;
+	return ((RTEPermissionInfo *) list_nth(perminfos, rte->perminfoindex - 1))->checkAsUser;
+#else
+	return rte->checkAsUser;
+#endif
+}
+
 static inline List *
 dp_plannedstmt_perminfos(PlannedStmt *stmt)
 {

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "columns/columns.h"
+#include "columns/foreign_expression.h"
 #include "columns/guard.h"
 #include "columns/hidden_index.h"
 #include "columns/preload_keys.h"
@@ -15,4 +16,5 @@ dp_columns_init(void)
 	dp_preload_keys_init();
 	dp_guard_init();
 	dp_hidden_index_init();
+	dp_foreign_expression_init();
 }

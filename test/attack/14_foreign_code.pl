@@ -156,6 +156,54 @@ like((as($node, 'reader', 'SELECT own_text(email) FROM victim WHERE id = 2'))[0]
 $node->safe_psql('postgres', 'ALTER FUNCTION own_text(encrypted_text) OWNER TO author');
 denied($node, 'reader', 'SELECT own_text(email) FROM victim WHERE id = 2', 'once it is the author\'s, it is');
 
+# Without a function of the author's: volatile built-in functions in views and
+# policies, and what a rule stores.  Other built-in functions go on.
+($out, $err, $state) = as($node, 'author', <<'SQL');
+CREATE VIEW plain AS SELECT id, lower(email) AS low, length(email) AS len, email || '!' AS loud, now() AS at, random() < 2 AS r FROM victim;
+CREATE VIEW notifying AS SELECT id, pg_notify('loot', email::text) IS NULL AS n FROM victim;
+CREATE VIEW inner_text AS SELECT id, email::text AS t FROM victim;
+CREATE VIEW outer_setting AS SELECT set_config('loot.t', t, false) FROM inner_text;
+CREATE VIEW sub_notify AS SELECT (SELECT pg_notify('loot', v.email::text)::text FROM (SELECT 1) s) FROM victim v;
+CREATE TABLE ruled (id int, email encrypted_text('pii'));
+INSERT INTO ruled SELECT id, email FROM victim;
+CREATE RULE r AS ON UPDATE TO ruled DO ALSO INSERT INTO loot VALUES ('rule', OLD.email::text);
+CREATE TABLE ruled2 (id int, email encrypted_text('pii'));
+INSERT INTO ruled2 SELECT id, email FROM victim;
+CREATE RULE r AS ON UPDATE TO ruled2 WHERE OLD.email < 'm' DO ALSO INSERT INTO loot VALUES ('rule', 'ORACLE');
+CREATE TABLE ruled3 (id int, email encrypted_text('pii'));
+INSERT INTO ruled3 SELECT id, email FROM victim;
+CREATE RULE r AS ON UPDATE TO ruled3 DO ALSO INSERT INTO loot VALUES ('rule', OLD.id::text);
+GRANT ALL ON plain, notifying, inner_text, outer_setting, sub_notify, ruled, ruled2, ruled3 TO PUBLIC;
+SQL
+is($state, '00000', 'views and rules are made') or diag($err);
+as($node, 'author', 'TRUNCATE loot');
+allowed($node, 'reader', 'SELECT * FROM plain', 'a view with ordinary functions');
+like((as($node, 'reader', 'SELECT low, loud FROM plain WHERE id = 2'))[0], qr/zq9x.*Zq9x.*!/, 'shows the reader what it computes');
+allowed($node, 'reader', 'SELECT t FROM inner_text', 'a view with a cast');
+denied($node, 'reader', 'SELECT * FROM notifying', 'pg_notify() in a view');
+denied($node, 'reader', 'SELECT * FROM outer_setting', 'set_config() in a view over a view');
+denied($node, 'reader', 'SELECT * FROM sub_notify', 'pg_notify() in a subquery of a view');
+denied($node, 'reader', 'SELECT (SELECT count(*) FROM notifying)', 'in a subquery');
+denied($node, 'reader', 'WITH x AS (SELECT * FROM notifying) SELECT * FROM x', 'in a CTE');
+denied($node, 'reader', 'UPDATE ruled SET id = id', 'a rule that stores a cast');
+denied($node, 'reader', 'UPDATE ruled2 SET id = id', 'a rule with a condition over the value');
+allowed($node, 'reader', 'UPDATE ruled3 SET id = id', 'a rule over other columns');
+unlike((as($node, 'author', 'SELECT how, t FROM loot'))[0], qr/Zq9x|ORACLE/, 'nothing was carried off');
+allowed($node, 'nobody', 'SELECT id FROM plain', 'who may see nothing either is not kept from a view');
+as($node, 'author', <<'SQL');
+ALTER TABLE victim ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON victim USING (pg_notify('loot', email::text) IS NOT NULL);
+SQL
+denied($node, 'reader', 'SELECT * FROM victim', 'pg_notify() in a policy');
+as($node, 'author', 'DROP POLICY p ON victim; CREATE POLICY p ON victim USING (email <> current_user::text)');
+allowed($node, 'reader', 'SELECT * FROM victim', 'an ordinary policy');
+as($node, 'author', 'DROP POLICY p ON victim; ALTER TABLE victim DISABLE ROW LEVEL SECURITY');
+$node->safe_psql('postgres', "SELECT dataprotect.grant_access('pii', 'author', 'reveal')");
+allowed($node, 'reader', 'SELECT * FROM notifying', 'where its owner may read as well');
+$node->safe_psql('postgres', "SELECT dataprotect.revoke_access('pii', 'author')");
+$node->safe_psql('postgres', 'CREATE DATABASE plain');
+is($node->safe_psql('plain', 'CREATE ROLE x; CREATE TABLE t (a int); CREATE VIEW v AS SELECT set_config(\'x.y\', a::text, false) FROM t; ALTER VIEW v OWNER TO x; GRANT SELECT ON t TO x; SELECT count(*) FROM v'), '0', 'a database without the extension');
+
 # The log says so.
 is((as($node, 'checker', 'SELECT dataprotect.flush_audit_log()'))[0], 't', 'everything is logged');
 is((as($node, 'checker', "SELECT string_agg(event || ':' || outcome, ',' ORDER BY seq) FROM dataprotect.audit_log WHERE event LIKE 'function.%' AND session_role = 'admin' AND outcome = 'ok'"))[0],

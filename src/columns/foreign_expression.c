@@ -1,0 +1,239 @@
+/*
+ * foreign_expression.c
+ *	  Expressions that others put into a reader's query; see
+ *	  foreign_expression.h.
+ */
+#include "postgres.h"
+
+#include "access/access.h"
+#include "access/htup_details.h"
+#include "base/compat.h"
+#include "base/statement.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "columns/contains_encrypted.h"
+#include "columns/foreign_expression.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+/* ---- whose ---- */
+
+static Oid
+relation_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+/* Could somebody learn what he may not see from what the current role sees? */
+static bool
+is_foreign(Oid owner)
+{
+	return OidIsValid(owner) && owner != GetUserId() && !superuser_arg(owner) &&
+		dp_access_exceeds(GetUserId(), owner);
+}
+
+/* ---- what a view or a policy does ---- */
+
+static bool
+has_variable(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var) || IsA(node, SubLink) ||
+		(IsA(node, Param) && ((Param *) node)->paramkind != PARAM_EXTERN))
+		return true;
+	return expression_tree_walker(node, has_variable, context);
+}
+
+/* Those of ordinary roles are foreign code, and get masks. */
+static bool
+is_volatile(Oid function, void *context)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return true;
+	result = ((Form_pg_proc) GETSTRUCT(tuple))->provolatile == PROVOLATILE_VOLATILE &&
+		superuser_arg(((Form_pg_proc) GETSTRUCT(tuple))->proowner);
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* A volatile function that is handed more than constants: context is a Query's own level. */
+static bool
+hands_off_walker(Node *node, void *context)
+{
+	if (node == NULL || IsA(node, Query))
+		return false;			/* each query is looked at with its own owner */
+	if (check_functions_in_node(node, is_volatile, NULL) &&
+		expression_tree_walker(node, has_variable, NULL))
+		return true;
+	if (IsA(node, SubLink))
+		return hands_off_walker(((SubLink *) node)->testexpr, context) ||
+			query_tree_walker((Query *) ((SubLink *) node)->subselect, hands_off_walker, context, 0);
+	return expression_tree_walker(node, hands_off_walker, context);
+}
+
+/* Does a query read a protected column anywhere below? */
+static bool
+reads_protected(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+		return dp_contains_encrypted_type(((Var *) node)->vartype);
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, reads_protected, context, 0);
+	return expression_tree_walker(node, reads_protected, context);
+}
+
+pg_noreturn static void
+refuse(const char *what, Oid relid, Oid owner)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("%s \"%s\" could pass protected values on", what, get_rel_name(relid)),
+			 errdetail("Role \"%s\", which owns it, has fewer privileges on their keys than the current role.",
+					   GetUserNameFromId(owner, true)),
+			 errhint("Leave volatile functions, and what a rule computes, out of it; or have its owner granted the privilege.")));
+}
+
+/* The view that a subquery was made of, or InvalidOid. */
+static Oid
+view_of(RangeTblEntry *rte)
+{
+	RangeTblEntry *old;
+
+	if (rte->rtekind != RTE_SUBQUERY)
+		return InvalidOid;
+	if (OidIsValid(rte->relid))
+		return rte->relid;
+	if (rte->subquery->rtable == NIL)
+		return InvalidOid;
+	/* The rule's placeholder for OLD still names it. */
+	old = linitial_node(RangeTblEntry, rte->subquery->rtable);
+	return old->rtekind == RTE_RELATION && old->relkind == RELKIND_VIEW && !old->inFromCl ?
+		old->relid : InvalidOid;
+}
+
+static void
+check_view(RangeTblEntry *rte, Oid view)
+{
+	Oid			owner = relation_owner(view);
+
+	if (is_foreign(owner) &&
+		query_tree_walker(rte->subquery, hands_off_walker, NULL, QTW_IGNORE_RT_SUBQUERIES) &&
+		reads_protected((Node *) rte->subquery, NULL))
+		refuse("view", view, owner);
+}
+
+static bool
+relation_is_protected(Oid relid)
+{
+	Oid			row_type = get_rel_type_id(relid);
+
+	return OidIsValid(row_type) && dp_contains_encrypted_type(row_type);
+}
+
+static void
+check_policies(Query *query, RangeTblEntry *rte)
+{
+	Oid			owner = relation_owner(rte->relid);
+
+	if (is_foreign(owner) &&
+		(hands_off_walker((Node *) rte->securityQuals, NULL) ||
+		 hands_off_walker((Node *) query->withCheckOptions, NULL)) &&
+		relation_is_protected(rte->relid))
+		refuse("a policy of table", rte->relid, owner);
+}
+
+/* Whom the relations of a rule's action are checked for: the rule's owner. */
+static void
+check_rule_action(Query *query)
+{
+	ListCell   *cell;
+
+	foreach(cell, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+		Oid			owner = dp_rte_check_as_user(rte, dp_query_perminfos(query));
+
+		if (rte->rtekind == RTE_RELATION && is_foreign(owner) &&
+			dp_contains_encrypted_computes(query))
+			refuse("a rule's action over", rte->relid, owner);
+	}
+}
+
+static bool
+check_walker(Node *node, void *context)
+{
+	Query	   *query = (Query *) node;
+	ListCell   *cell;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, check_walker, context);
+	check_stack_depth();
+	if (query->querySource == QSRC_INSTEAD_RULE || query->querySource == QSRC_QUAL_INSTEAD_RULE ||
+		query->querySource == QSRC_NON_INSTEAD_RULE)
+		check_rule_action(query);
+	foreach(cell, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+		Oid			view = view_of(rte);
+
+		if (OidIsValid(view))
+			check_view(rte, view);
+		else if (rte->rtekind == RTE_RELATION &&
+				 (rte->securityQuals != NIL || query->withCheckOptions != NIL))
+			check_policies(query, rte);
+	}
+	return query_tree_walker(query, check_walker, context, 0);
+}
+
+/* Most queries have neither: they are not walked. */
+static bool
+may_be_foreign(Query *query)
+{
+	ListCell   *cell;
+
+	if (query->hasSubLinks || query->hasRowSecurity || query->cteList != NIL ||
+		query->querySource != QSRC_ORIGINAL)
+		return true;
+	foreach(cell, query->rtable)
+	{
+		if (lfirst_node(RangeTblEntry, cell)->rtekind == RTE_SUBQUERY)
+			return true;
+	}
+	return false;
+}
+
+static void
+planning(Query *query, const char *source)
+{
+	if (query->commandType != CMD_UTILITY && may_be_foreign(query))
+		(void) check_walker((Node *) query, NULL);
+}
+
+static const DpSubscriber subscriber = {
+	.name = "foreign expressions",
+	.planning = planning,
+};
+
+void
+dp_foreign_expression_init(void)
+{
+	dp_statement_subscribe(&subscriber);
+}

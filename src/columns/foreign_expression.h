@@ -1,0 +1,24 @@
+/*
+ * foreign_expression.h
+ *	  Expressions that others put into a reader's query.
+ *
+ * Functions of ordinary roles are foreign code wherever they run
+ * (access/foreign_code.h).  An expression of a view, a policy or a rule may do
+ * without one: a volatile function of PostgreSQL's own (pg_notify(),
+ * set_config(), lo_put()) carries a value off just as well, and so does a rule's
+ * action by an assignment.  Where the owner of such an expression may see less
+ * of some key than the current role, planning is refused
+ *	- of a view or policy that hands anything but constants to a volatile
+ *	  function, over tables with protected columns
+ *	- of a rule's action that computes anything from a protected column
+ * Views and policies with other built-in functions and operators go on.
+ */
+#ifndef DP_COLUMNS_FOREIGN_EXPRESSION_H
+#define DP_COLUMNS_FOREIGN_EXPRESSION_H
+
+#include "postgres.h"
+
+/* Subscribe; from _PG_init only. */
+extern void dp_foreign_expression_init(void);
+
+#endif							/* DP_COLUMNS_FOREIGN_EXPRESSION_H */
