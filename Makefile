@@ -11,7 +11,7 @@ OBJS = \
        $(addprefix src/events/, actor.o event.o frame.o record.o ring.o ring_file.o transaction.o) \
        $(addprefix src/kms/, agent.o aws_credentials.o call.o client.o http.o job.o kms_shmem.o \
            provider_aws.o provider_file.o reply.o status.o uri.o uri_policy.o) \
-       $(addprefix src/keys/, arena.o cache.o catalog.o family.o generation.o invalidation.o key_errors.o \
+       $(addprefix src/keys/, arena.o cache.o catalog.o family.o generation.o invalidation.o key_errors.o key_export.o \
            keys.o mint.o pinned_keys.o seal_budget.o spare_key.o subject_key.o system_keys.o unwrap_key.o) \
        $(addprefix src/access/, access.o foreign_code.o mask.o) \
        $(addprefix src/audit/, audit_log.o batch.o chain.o collector.o literals.o \

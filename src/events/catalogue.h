@@ -23,6 +23,8 @@
 	X(DP_EVENT_ACCESS_REVOKED,		21, "access.revoked") \
 	X(DP_EVENT_KEY_REWRAPPED,		22, "key.rewrapped") \
 	X(DP_EVENT_KEY_IMPORTED,		23, "key.imported") \
+	X(DP_EVENT_KEYS_EXPORTED,		24, "keys.exported") \
+	X(DP_EVENT_KEYS_DRILLED,		25, "keys.drilled") \
 	X(DP_EVENT_COLUMN_ENCRYPTED,	30, "column.encrypted") \
 	X(DP_EVENT_COLUMN_DECRYPTED,	31, "column.decrypted") \
 	X(DP_EVENT_COLUMN_REENCRYPTED,	32, "column.reencrypted") \

@@ -193,6 +193,10 @@ COMMENT ON FUNCTION dataprotect.lift_lockdown(text) IS 'ends a lockdown';
 
 CREATE FUNCTION dataprotect.drill(OUT key name, OUT kms_uri text, OUT ok bool, OUT detail text) RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_results jsonb := '[]';
+    v_opened int := 0;
+    v_failed int := 0;
 BEGIN
     FOR drill.key, drill.kms_uri, drill.ok, drill.detail IN
         SELECT used.name, u.uri, p.sqlstate IS NULL, p.detail
@@ -204,7 +208,19 @@ BEGIN
              LATERAL dataprotect._epoch_probe(e.key_id, u.n::int4) p
         ORDER BY used.name, e.epoch, u.n
     LOOP
+        v_opened := v_opened + drill.ok::int;
+        v_failed := v_failed + (NOT drill.ok)::int;
+        IF length(v_results::text) < 2500 THEN  -- of what fits into a record
+            v_results := v_results || jsonb_build_object('key', drill.key, 'kms_uri', drill.kms_uri, 'ok', drill.ok);
+        END IF;
         RETURN NEXT;
     END LOOP;
+    PERFORM dataprotect._event('keys.drilled', NULL,
+        jsonb_build_object('opened', v_opened, 'failed', v_failed, 'results', v_results));
+EXCEPTION WHEN OTHERS OR query_canceled THEN
+    -- A drill that breaks off is on record with what it found.
+    PERFORM dataprotect._event('keys.drilled', NULL,
+        jsonb_build_object('opened', v_opened, 'failed', v_failed, 'results', v_results, 'broken_off', true));
+    RAISE;
 END $$;
 COMMENT ON FUNCTION dataprotect.drill() IS 'opens, from each of its KMS URIs, every epoch key that a key (the system''s own included) is wrapped under';

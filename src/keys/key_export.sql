@@ -1,11 +1,18 @@
 --
--- Keys beside the backups: wrapped, so useless without the KMS
+-- Keys beside the backups: wrapped, so useless without the KMS, and under a code
+-- of the database's own policy key, so that nobody else writes or changes one.
 --
-CREATE FUNCTION dataprotect.export_keys() RETURNS jsonb
-    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RETURN jsonb_build_object(
-        'format', 'dataprotect keys 1',
+CREATE FUNCTION dataprotect._export_mac(uid uuid, epoch_key_id int8, epoch int4, kms_uri text[], epoch_wrapped bytea[],
+                                        policy_key_id int8, policy_version int4, policy_wrapped bytea, document bytea)
+    RETURNS bytea LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_export_mac_sql';
+COMMENT ON FUNCTION dataprotect._export_mac(uuid, int8, int4, text[], bytea[], int8, int4, bytea, bytea) IS
+    'HMAC of a document under a policy key, which its epoch key opens, which the KMS opens';
+
+-- The members that are lists, and what each is made from.
+CREATE FUNCTION dataprotect._export_document() RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'format', 'dataprotect keys 2',
         'database_uid', (SELECT i.uid FROM dataprotect.instance i),
         'exported_at', now(),
         'epochs', (SELECT coalesce(jsonb_agg(to_jsonb(e) ORDER BY e.epoch), '[]') FROM dataprotect.epoch e WHERE e.state <> 'd'),
@@ -15,48 +22,178 @@ BEGIN
                        AND NOT EXISTS (SELECT FROM dataprotect.spare_key s WHERE s.key_id = v.key_id)),
         'subjects', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.key_id), '[]')
                      FROM dataprotect.subject_key s JOIN dataprotect.key_version v USING (key_id) WHERE v.wrapped IS NOT NULL),
-        'tombstones', (SELECT coalesce(jsonb_agg(to_jsonb(t)), '[]') FROM dataprotect.tombstone t));
+        'tombstones', (SELECT coalesce(jsonb_agg(to_jsonb(t)), '[]') FROM dataprotect.tombstone t))
+$$;
+COMMENT ON FUNCTION dataprotect._export_document() IS 'an export of keys before its authentication code';
+
+CREATE FUNCTION dataprotect.export_keys() RETURNS jsonb
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_document jsonb := dataprotect._export_document();
+    v_mac bytea;
+BEGIN
+    PERFORM dataprotect._event('keys.exported', NULL, jsonb_build_object(
+        'keys', jsonb_array_length(v_document -> 'keys'), 'names', jsonb_path_query_array(v_document, '$.keys[0 to 24].name'), 'versions', jsonb_array_length(v_document -> 'versions'),
+        'accounts', jsonb_array_length(v_document -> 'subjects')));
+    SELECT v_document || jsonb_build_object('mac_key', v.key_id) INTO v_document
+        FROM dataprotect.key_version v WHERE v.family = 0 AND v.purpose = 8 AND v.state = 'a';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'there are no keys to export',
+            HINT = 'Create a key with dataprotect.create_key().';
+    END IF;
+    SELECT dataprotect._export_mac(i.uid, e.key_id, e.epoch, e.kms_uri, e.wrapped, v.key_id, v.version, v.wrapped,
+                                   convert_to(v_document::text, 'UTF8')) INTO STRICT v_mac
+        FROM dataprotect.instance i, dataprotect.key_version v JOIN dataprotect.epoch e ON e.key_id = v.epoch
+        WHERE v.family = 0 AND v.purpose = 8 AND v.state = 'a';
+    RETURN v_document || jsonb_build_object('mac', encode(v_mac, 'hex'));
 END $$;
 COMMENT ON FUNCTION dataprotect.export_keys() IS
     'every key that is not destroyed, wrapped under the KMS, as JSON to be kept beside the backups';
 
+-- Raises an error unless the document is what export_keys() of this database made
+-- or, where this database has no keys yet, of the database that it names.
+CREATE FUNCTION dataprotect._check_export(exported jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_list text;
+    v_mac bytea;
+BEGIN
+    IF exported ->> 'format' IS DISTINCT FROM 'dataprotect keys 2' OR jsonb_typeof(exported -> 'database_uid') IS DISTINCT FROM 'string' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'this is no export of dataprotect keys',
+            HINT = 'Pass what dataprotect.export_keys() returned, unchanged.';
+    END IF;
+    FOREACH v_list IN ARRAY '{epochs,keys,versions,subjects,tombstones}'::text[] LOOP
+        IF jsonb_typeof(exported -> v_list) IS DISTINCT FROM 'array' THEN
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+                MESSAGE = 'this is no export of dataprotect keys',
+                DETAIL = format('Member "%s" is not an array.', v_list),
+                HINT = 'Pass what dataprotect.export_keys() returned, unchanged.';
+        END IF;
+    END LOOP;
+    BEGIN
+        IF EXISTS (SELECT FROM dataprotect.key_version) THEN
+            SELECT dataprotect._export_mac(i.uid, e.key_id, e.epoch, e.kms_uri, e.wrapped, v.key_id, v.version, v.wrapped,
+                                           convert_to((exported - 'mac')::text, 'UTF8')) INTO v_mac
+                FROM dataprotect.instance i, dataprotect.key_version v JOIN dataprotect.epoch e ON e.key_id = v.epoch
+                WHERE v.family = 0 AND v.purpose = 8 AND v.wrapped IS NOT NULL AND v.key_id::text = exported ->> 'mac_key';
+        ELSE
+            SELECT dataprotect._export_mac((exported ->> 'database_uid')::uuid, e.key_id, e.epoch, e.kms_uri, e.wrapped,
+                                           v.key_id, v.version, v.wrapped, convert_to((exported - 'mac')::text, 'UTF8')) INTO v_mac
+                FROM jsonb_populate_recordset(NULL::dataprotect.key_version, exported -> 'versions') v
+                     JOIN jsonb_populate_recordset(NULL::dataprotect.epoch, exported -> 'epochs') e ON e.key_id = v.epoch
+                WHERE v.family = 0 AND v.purpose = 8 AND v.key_id::text = exported ->> 'mac_key';
+        END IF;
+    EXCEPTION WHEN data_exception OR data_corrupted OR object_not_in_prerequisite_state THEN
+        v_mac := NULL;
+    END;
+    -- Hashed, so that the time it takes to compare tells nothing of the code.
+    IF sha256(convert_to(encode(v_mac, 'hex'), 'UTF8')) = sha256(convert_to(exported ->> 'mac', 'UTF8')) THEN
+        RETURN;
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+        MESSAGE = 'this export of keys is not authentic',
+        DETAIL = 'Its authentication code does not fit: it was changed, cut, or not made by the database that it names.',
+        HINT = 'Pass what dataprotect.export_keys() returned, unchanged.';
+END $$;
+COMMENT ON FUNCTION dataprotect._check_export(jsonb) IS 'raises an error unless an export of keys is authentic';
+
+-- Numbers of keys differ between copies of a database that went on separately;
+-- a key is the same where its uid is.  Makes those that are not here.
+CREATE FUNCTION dataprotect._import_families(keys jsonb, OUT exported_family int4, OUT family int4, OUT came bool)
+    RETURNS SETOF record LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    k dataprotect.key;
+BEGIN
+    FOR k IN SELECT r.* FROM jsonb_populate_recordset(NULL::dataprotect.key, keys) r LOOP
+        _import_families.exported_family := k.family;
+        SELECT h.family INTO _import_families.family FROM dataprotect.key h WHERE h.uid = k.uid;
+        _import_families.came := NOT FOUND;
+        IF _import_families.came THEN
+            IF EXISTS (SELECT FROM dataprotect.key h WHERE h.name = k.name) THEN
+                RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
+                    MESSAGE = format('key "%s" already exists', k.name),
+                    DETAIL = 'It has the name of a key of the export, and is another key.',
+                    HINT = 'Import into a database that has no key of this name.';
+            END IF;
+            IF EXISTS (SELECT FROM dataprotect.key h WHERE h.family = k.family) THEN
+                SELECT max(h.family) + 1 INTO k.family FROM dataprotect.key h;
+            END IF;
+            INSERT INTO dataprotect.key OVERRIDING SYSTEM VALUE SELECT k.*;
+            _import_families.family := k.family;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+    PERFORM setval(pg_get_serial_sequence('dataprotect.key', 'family'), greatest((SELECT max(h.family) FROM dataprotect.key h), 1));
+END $$;
+COMMENT ON FUNCTION dataprotect._import_families(jsonb) IS 'which key here each key of an export is, made where there is none';
+
 -- What is there already stays; what was destroyed here or there stays destroyed.
 CREATE FUNCTION dataprotect.import_keys(exported jsonb) RETURNS int
-    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    v_families jsonb;
     v_rows int;
 BEGIN
-    IF exported ->> 'format' IS DISTINCT FROM 'dataprotect keys 1' THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'this is no export of dataprotect keys';
+    -- Whoever tries is on record, whatever comes of it.
+    PERFORM dataprotect._event('key.imported', NULL, jsonb_build_object('database_uid', left(exported ->> 'database_uid', 64),
+        'exported_at', left(exported ->> 'exported_at', 64), 'mac', left(exported ->> 'mac', 64)));
+    LOCK TABLE dataprotect.epoch, dataprotect.key, dataprotect.key_version IN SHARE ROW EXCLUSIVE MODE;
+    IF exported ->> 'database_uid' <> (SELECT i.uid::text FROM dataprotect.instance i)
+       AND exported ->> 'database_uid' ~ '^[0-9a-f-]{36}$' AND EXISTS (SELECT FROM dataprotect.key_version) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'these keys belong to another database',
+            DETAIL = 'Keys are wrapped for one database, and this one has keys of its own already.',
+            HINT = 'Import them into a database that has no keys.';
     END IF;
-    IF (exported ->> 'database_uid')::uuid <> (SELECT i.uid FROM dataprotect.instance i) THEN
-        IF EXISTS (SELECT FROM dataprotect.key_version) THEN
-            RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-                MESSAGE = 'these keys belong to another database',
-                DETAIL = 'Keys are wrapped for one database, and this one has keys of its own already.',
-                HINT = 'Import them into a database that has no keys.';
-        END IF;
-        UPDATE dataprotect.instance SET uid = (exported ->> 'database_uid')::uuid;
-    END IF;
-    PERFORM dataprotect._event('key.imported', NULL, jsonb_build_object('exported_at', exported ->> 'exported_at'));
+    PERFORM dataprotect._check_export(exported);
+
+    UPDATE dataprotect.instance SET uid = (exported ->> 'database_uid')::uuid WHERE uid::text <> exported ->> 'database_uid';
     INSERT INTO dataprotect.tombstone
         SELECT t.* FROM jsonb_populate_recordset(NULL::dataprotect.tombstone, exported -> 'tombstones') t ON CONFLICT DO NOTHING;
     INSERT INTO dataprotect.epoch
-        SELECT e.* FROM jsonb_populate_recordset(NULL::dataprotect.epoch, exported -> 'epochs') e ON CONFLICT DO NOTHING;
-    INSERT INTO dataprotect.key OVERRIDING SYSTEM VALUE
-        SELECT k.* FROM jsonb_populate_recordset(NULL::dataprotect.key, exported -> 'keys') k ON CONFLICT DO NOTHING;
-    PERFORM setval(pg_get_serial_sequence('dataprotect.key', 'family'), greatest((SELECT max(family) FROM dataprotect.key), 1));
-    INSERT INTO dataprotect.key_version
-        SELECT v.* FROM jsonb_populate_recordset(NULL::dataprotect.key_version, exported -> 'versions') v
-        WHERE NOT EXISTS (SELECT FROM jsonb_populate_recordset(NULL::dataprotect.subject_key, exported -> 'subjects') s
-                          JOIN dataprotect.tombstone t ON t.account_type = s.account_type AND t.subject = s.subject
-                          WHERE s.key_id = v.key_id)
-        ON CONFLICT DO NOTHING;
-    GET DIAGNOSTICS v_rows = ROW_COUNT;
-    INSERT INTO dataprotect.subject_key
-        SELECT s.* FROM jsonb_populate_recordset(NULL::dataprotect.subject_key, exported -> 'subjects') s
-        JOIN dataprotect.key_version v ON v.key_id = s.key_id ON CONFLICT DO NOTHING;
+        SELECT e.* FROM jsonb_populate_recordset(NULL::dataprotect.epoch, exported -> 'epochs') e ON CONFLICT (key_id) DO NOTHING;
+    SELECT coalesce(jsonb_agg(to_jsonb(f)), '[]') INTO v_families FROM dataprotect._import_families(exported -> 'keys') f;
+
+    -- An account's key comes with its account, and only where the account lives
+    -- and has no other key here; a version of a key that is here already does not
+    -- seal.  The system's own keys are of the first import.
+    WITH family AS (
+        SELECT f.exported_family, f.family, f.came, k.state
+            FROM jsonb_to_recordset(v_families) f(exported_family int4, family int4, came bool) JOIN dataprotect.key k ON k.family = f.family
+    ), claim AS (
+        SELECT s.key_id, f.family, s.account_type, s.subject, s.claimed_at
+            FROM jsonb_populate_recordset(NULL::dataprotect.subject_key, exported -> 'subjects') s
+                 JOIN family f ON f.exported_family = s.family
+            WHERE NOT EXISTS (SELECT FROM dataprotect.tombstone t WHERE t.account_type = s.account_type AND t.subject = s.subject)
+              AND NOT EXISTS (SELECT FROM dataprotect.subject_key h
+                              WHERE h.family = f.family AND h.account_type = s.account_type AND h.subject = s.subject AND h.key_id <> s.key_id)
+    ), version AS (
+        INSERT INTO dataprotect.key_version (key_id, family, purpose, version, epoch, state, wrapped, created_at, state_since, reason, seals)
+        SELECT v.key_id, coalesce(f.family, 0), v.purpose, v.version, v.epoch,
+               CASE WHEN v.purpose = 2 AND NOT f.came AND v.state = 'a' THEN 'r' ELSE v.state END,
+               v.wrapped, v.created_at, v.state_since, v.reason, v.seals
+            FROM jsonb_populate_recordset(NULL::dataprotect.key_version, exported -> 'versions') v
+                 LEFT JOIN family f ON f.exported_family = v.family
+            WHERE CASE v.purpose WHEN 2 THEN f.state <> 'd'
+                    WHEN 3 THEN f.state <> 'd' AND EXISTS (SELECT FROM claim c WHERE c.key_id = v.key_id AND c.family = f.family)
+                    ELSE v.family = 0 AND NOT EXISTS (SELECT FROM dataprotect.key_version h WHERE h.family = 0 AND h.purpose = v.purpose)
+                  END
+            ON CONFLICT (key_id) DO NOTHING
+            RETURNING key_id
+    ), claimed AS (
+        INSERT INTO dataprotect.subject_key (family, account_type, subject, key_id, claimed_at)
+        SELECT c.family, c.account_type, c.subject, c.key_id, c.claimed_at FROM claim c
+            WHERE c.key_id IN (SELECT n.key_id FROM version n)
+               OR EXISTS (SELECT FROM dataprotect.key_version h
+                          WHERE h.key_id = c.key_id AND h.family = c.family AND h.purpose = 3 AND h.wrapped IS NOT NULL)
+            ON CONFLICT DO NOTHING
+    )
+    SELECT count(*) INTO v_rows FROM version;
+    -- What a copy gave to an account is nobody's spare here.
+    DELETE FROM dataprotect.spare_key p USING dataprotect.subject_key s WHERE s.key_id = p.key_id;
     RETURN v_rows;
 END $$;
 COMMENT ON FUNCTION dataprotect.import_keys(jsonb) IS

@@ -45,7 +45,7 @@ ALTER TABLE dataprotect.instance ENABLE ALWAYS TRIGGER restore_instance;
 
 CREATE TABLE dataprotect.epoch (
     key_id int8 PRIMARY KEY,
-    epoch int4 NOT NULL UNIQUE,
+    epoch int4 NOT NULL,                -- of the KMS's context; copies of a database may give the same
     kms_uri text[] NOT NULL,
     wrapped bytea[] NOT NULL,
     state "char" NOT NULL DEFAULT 'a',
@@ -69,9 +69,11 @@ CREATE TABLE dataprotect.key (
     description text,
     created_at timestamptz NOT NULL DEFAULT now(),
     state_since timestamptz NOT NULL DEFAULT now(),
-    reason text
+    reason text,
+    uid uuid NOT NULL UNIQUE DEFAULT gen_random_uuid()
 );
 COMMENT ON TABLE dataprotect.key IS 'named keys: the unit of grants, masks and states';
+COMMENT ON COLUMN dataprotect.key.uid IS 'identity of the key beyond this database: copies that go on separately give the same family to different keys';
 
 CREATE TABLE dataprotect.key_version (
     key_id int8 PRIMARY KEY,
