@@ -1,6 +1,10 @@
 /*
  * protected_columns.c
  *	  Cache of the protected columns of each relation that a statement named.
+ *
+ * An invalidation only marks an entry, since somebody may hold it: what is void
+ * is taken out at a later call, and all of it where a session names more
+ * relations than are worth remembering.
  */
 #include "postgres.h"
 
@@ -14,8 +18,12 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#define SWEEP_RELATIONS	128		/* entries at which to look for void ones */
+#define MAX_RELATIONS	1024
+
 static bool (*is_protected_type) (Oid typid) = NULL;
 static HTAB *relations = NULL;
+static long sweep_at = SWEEP_RELATIONS;
 
 void
 dp_audit_set_protected_type(bool (*callback) (Oid typid))
@@ -94,6 +102,24 @@ fill_entry(DpAuditRelation *entry)
 	relation_close(rel, NoLock);
 }
 
+static void
+make_room(void)
+{
+	bool		all = hash_get_num_entries(relations) >= MAX_RELATIONS;
+	HASH_SEQ_STATUS status;
+	DpAuditRelation *entry;
+
+	hash_seq_init(&status, relations);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->valid && !all)
+			continue;
+		clear_entry(entry);
+		(void) hash_search(relations, &entry->relid, HASH_REMOVE, NULL);
+	}
+	sweep_at = Min(MAX_RELATIONS, Max(SWEEP_RELATIONS, 2 * hash_get_num_entries(relations)));
+}
+
 const DpAuditRelation *
 dp_audit_relation(Oid relid)
 {
@@ -109,6 +135,8 @@ dp_audit_relation(Oid relid)
 		relations = hash_create("audit relations", 64, &control, HASH_ELEM | HASH_BLOBS);
 		CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
 	}
+	if (unlikely(hash_get_num_entries(relations) >= sweep_at))
+		make_room();
 	entry = hash_search(relations, &relid, HASH_ENTER, &found);
 	if (found && entry->valid)
 		return entry;

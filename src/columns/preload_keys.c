@@ -24,6 +24,7 @@
 #include "utils/relcache.h"
 
 #define MAX_FAMILIES 16
+#define MAX_TABLES 512			/* remembered; beyond that all are asked anew */
 
 typedef struct OrderedEntry
 {
@@ -120,6 +121,12 @@ dp_preload_keys_relation(Oid relid)
 
 	if (relid < FirstNormalObjectId)
 		return;
+	if (tables != NULL && hash_get_num_entries(tables) >= MAX_TABLES &&
+		hash_search(tables, &relid, HASH_FIND, NULL) == NULL)
+	{
+		hash_destroy(tables);
+		tables = NULL;
+	}
 	if (tables == NULL)
 	{
 		HASHCTL		ctl = {0};
