@@ -6,7 +6,7 @@ MODULE_big  = dataprotect
 PGFILEDESC  = "dataprotect - encrypted columns, audit, retention, deletion"
 
 OBJS = \
-       $(addprefix src/base/, autonomous.o guc.o launcher.o secret.o shmem.o statement.o text.o worker.o worker_ddl.o) \
+       $(addprefix src/base/, autonomous.o guc.o launcher.o pinned_settings.o secret.o shmem.o statement.o text.o worker.o worker_ddl.o) \
        $(addprefix src/crypto/, aead.o envelope.o keywrap.o prf.o random.o) \
        $(addprefix src/events/, actor.o event.o frame.o record.o ring.o ring_file.o transaction.o) \
        $(addprefix src/kms/, agent.o aws_credentials.o call.o client.o http.o job.o kms_shmem.o \
@@ -29,7 +29,7 @@ OBJS = \
 
 # Install SQL, in this order.
 SQL_PARTS = \
-       $(addprefix src/base/, schema.sql acl.sql) \
+       $(addprefix src/base/, schema.sql acl.sql pinned_settings.sql) \
        $(addprefix src/kms/, kms.sql) \
        $(addprefix src/keys/, key_tables.sql mint.sql administration.sql subject_keys.sql \
            key_export.sql key_views.sql) \
@@ -43,7 +43,7 @@ SQL_PARTS = \
            retention_run.sql schedule.sql subject.sql account.sql account_columns.sql \
            account_check.sql bind_subject.sql deletion_request.sql deletion_purge.sql \
            deletion_run.sql certificate.sql) \
-       src/privileges.sql
+       src/privileges.sql src/pinned_routines.sql
 
 DATA_built   = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN  = $(EXTENSION)--$(EXTVERSION).sql

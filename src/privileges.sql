@@ -4,7 +4,7 @@
 -- procedure EXECUTE, for the schema USAGE.  What belongs to an encrypted type is
 -- everybody's (_type_routines in types.sql).
 --
--- This piece is the last.  An upgrade script replaces _privileges() and calls
+-- An upgrade script replaces _privileges() and calls
 -- _set_privileges() at its end, or _close() for the one object it makes.
 --
 CREATE FUNCTION dataprotect._privileges(OUT kind text, OUT name text, OUT grantees text) RETURNS SETOF record

@@ -6,6 +6,7 @@
 
 #include "access/htup_details.h"
 #include "base/compat.h"
+#include "base/pinned_settings.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
@@ -39,6 +40,7 @@ dp_run_as_begin(DpRunAs *state, Oid role, const char *search_path)
 {
 	GetUserIdAndSecContext(&state->saved_user, &state->saved_context);
 	state->guc_level = NewGUCNestLevel();
+	dp_pinned_settings_set();
 	set_local("search_path", search_path);
 	set_local("row_security", "off");
 	SetUserIdAndSecContext(role, state->saved_context | SECURITY_RESTRICTED_OPERATION);
@@ -49,6 +51,7 @@ dp_run_as_system(DpRunAs *state)
 {
 	GetUserIdAndSecContext(&state->saved_user, &state->saved_context);
 	state->guc_level = NewGUCNestLevel();
+	dp_pinned_settings_set();
 	set_local("search_path", DP_RUN_AS_STRICT_PATH);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
 						   state->saved_context | SECURITY_LOCAL_USERID_CHANGE);

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "base/compat.h"
+#include "base/pinned_settings.h"
 #include "base/secret.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
@@ -104,11 +105,7 @@ fix_settings(void)
 {
 	int			level = NewGUCNestLevel();
 
-	(void) set_config_option("datestyle", "ISO, YMD", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("intervalstyle", "postgres", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("extra_float_digits", "3", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("bytea_output", "hex", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("timezone", "UTC", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	dp_pinned_settings_set_text_form();
 	return level;
 }
 

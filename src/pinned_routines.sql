@@ -1,0 +1,2 @@
+-- After every routine is made.
+SELECT dataprotect._pin_routines();
