@@ -430,6 +430,7 @@ sub check_one_door
 		  qw(post_parse_analyze planner get_relation_info ExecutorStart ExecutorRun ExecutorFinish
 		  ExecutorEnd ProcessUtility object_access fmgr needs_fmgr)),
 		(map { $_ . '_hook' => 'src/base/shmem.c' } qw(shmem_request shmem_startup)),
+		'ExecutorCheckPerms_hook' => 'src/sqlrun/own_tables.c',
 		'emit_log_hook' => 'src/audit/redact.c',
 		'ClientAuthentication_hook' => 'src/keys/arena.c');
 	my @findings;

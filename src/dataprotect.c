@@ -18,6 +18,7 @@
 #include "kms/kms.h"
 #include "lifecycle/lifecycle.h"
 #include "miscadmin.h"
+#include "sqlrun/own_tables.h"
 #include "types/types.h"
 
 PG_MODULE_MAGIC;
@@ -45,5 +46,6 @@ _PG_init(void)
 	dp_audit_init();
 	dp_types_init();
 	dp_columns_init();
+	dp_own_tables_init();
 	dp_lifecycle_init();
 }

@@ -95,6 +95,50 @@ dp_query_perminfos(Query *query)
 #endif
 }
 
+/* ExecutorCheckPerms_hook's arguments, and one permission that a statement needs. */
+#if PG_VERSION_NUM >= 160000
+#define DP_CHECK_PERMS_PARAMS	List *rtable, List *perminfos, bool ereport_on_violation
+#define DP_CHECK_PERMS_ARGS	rtable, perminfos, ereport_on_violation
+#define DP_CHECK_PERMS_INFOS	perminfos
+#else
+#define DP_CHECK_PERMS_PARAMS	List *rtable, bool ereport_on_violation
+#define DP_CHECK_PERMS_ARGS	rtable, ereport_on_violation
+#define DP_CHECK_PERMS_INFOS	NIL
+#endif
+
+typedef struct DpPermission
+{
+	Oid			relid;
+	AclMode		required;
+	Oid			role;			/* InvalidOid: the current one */
+} DpPermission;
+
+/* The next from position *i on; false where there is none. */
+static inline bool
+dp_next_permission(List *rtable, List *perminfos, int *i, DpPermission *permission)
+{
+#if PG_VERSION_NUM >= 160000
+	if (*i < list_length(perminfos))
+	{
+		RTEPermissionInfo *info = (RTEPermissionInfo *) list_nth(perminfos, (*i)++);
+
+		*permission = (DpPermission) {info->relid, info->requiredPerms, info->checkAsUser};
+		return true;
+	}
+#else
+	while (*i < list_length(rtable))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) list_nth(rtable, (*i)++);
+
+		if (rte->rtekind != RTE_RELATION)
+			continue;
+		*permission = (DpPermission) {rte->relid, rte->requiredPerms, rte->checkAsUser};
+		return true;
+	}
+#endif
+	return false;
+}
+
 /* Before a declaration; 18 brought it in place of pg_attribute_noreturn(). */
 #ifndef pg_noreturn
 #define pg_noreturn pg_attribute_noreturn()

@@ -1,0 +1,18 @@
+/*
+ * own_tables.h
+ *	  Our tables are written by our functions.
+ *
+ * What stands in them decides whose rows go and who may read.  A role that is no
+ * superuser changes or locks no row of a table of the extension, whatever it
+ * was granted: pg_write_all_data, privileges on the table, default privileges.
+ * Our own functions write as the extension's owner, a superuser.
+ */
+#ifndef DP_SQLRUN_OWN_TABLES_H
+#define DP_SQLRUN_OWN_TABLES_H
+
+#include "postgres.h"
+
+/* Register the check of every statement's permissions; from _PG_init only. */
+extern void dp_own_tables_init(void);
+
+#endif							/* DP_SQLRUN_OWN_TABLES_H */
