@@ -23,7 +23,7 @@ OBJS = \
        $(addprefix src/columns/, bound_row.o columns.o contains_encrypted.o foreign_expression.o guard.o guard_catalog.o \
            guard_index.o hidden_index.o preload_keys.o protect_column.o reencrypt.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o own_tables.o run_as.o) \
-       $(addprefix src/lifecycle/, deletion.o due_work.o expression.o page_scan.o partition.o \
+       $(addprefix src/lifecycle/, deletion.o due_work.o export.o expression.o page_scan.o partition.o \
            retention.o) \
        src/dataprotect.o
 

@@ -20,6 +20,7 @@ CREATE TABLE dataprotect.account_rule (
     columns name[] NOT NULL,
     action text NOT NULL CHECK (action IN ('delete', 'nullify', 'anonymise', 'keep')),
     legal_basis text CHECK (action <> 'keep' OR legal_basis <> ''),
+    targets regclass[] NOT NULL,        -- what foreign keys over the columns led to when it was decided
     annotated_by name NOT NULL,
     annotated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     PRIMARY KEY (account_type, rel, columns)
@@ -160,7 +161,7 @@ AS $$
 DECLARE
     account dataprotect.account_type := dataprotect._find_account_type(_do_annotate_account.name);
     top regclass := dataprotect._top(_do_annotate_account.rel);
-    away record;
+    targets regclass[];
 BEGIN
     IF _do_annotate_account.action IS NULL OR _do_annotate_account.action NOT IN ('delete', 'nullify', 'anonymise', 'keep') THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
@@ -177,11 +178,13 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the row of an account itself can be deleted or anonymised';
     END IF;
-    SELECT * INTO away FROM dataprotect._referenced_by(top) r WHERE r.columns = _do_annotate_account.columns LIMIT 1;
-    IF FOUND THEN
+    -- An edge that comes later is another, whatever its columns.
+    targets := ARRAY(SELECT DISTINCT r.target FROM dataprotect._referenced_by(top) r
+                      WHERE r.columns = _do_annotate_account.columns ORDER BY 1);
+    IF targets <> '{}' THEN
         -- rows of the table at the other end may go as well
         IF _do_annotate_account.action IN ('delete', 'anonymise') THEN
-            PERFORM dataprotect._check_table_right(away.target);
+            PERFORM dataprotect._check_table_right(t) FROM unnest(targets) t;
         END IF;
     ELSIF _do_annotate_account.action = 'delete'
           AND NOT (top = account.root AND _do_annotate_account.columns = ARRAY[account.id_column]) THEN
@@ -189,11 +192,11 @@ BEGIN
             MESSAGE = format('columns %s of relation "%s" are not a foreign key', _do_annotate_account.columns, top),
             HINT = 'Rows are deleted along foreign keys; other columns can be anonymised, nullified or kept.';
     END IF;
-    INSERT INTO dataprotect.account_rule (account_type, rel, columns, action, legal_basis, annotated_by)
+    INSERT INTO dataprotect.account_rule (account_type, rel, columns, action, legal_basis, targets, annotated_by)
         VALUES (_do_annotate_account.name, top, _do_annotate_account.columns, _do_annotate_account.action,
-                _do_annotate_account.legal_basis, pg_get_userbyid(dataprotect._caller()))
+                _do_annotate_account.legal_basis, targets, pg_get_userbyid(dataprotect._caller()))
         ON CONFLICT (account_type, rel, columns) DO UPDATE
-           SET action = excluded.action, legal_basis = excluded.legal_basis,
+           SET action = excluded.action, legal_basis = excluded.legal_basis, targets = excluded.targets,
                annotated_by = excluded.annotated_by, annotated_at = dataprotect._now();
     PERFORM dataprotect._event('account_type.annotated', NULL, jsonb_build_object('account_type', _do_annotate_account.name,
         'rel', top::text, 'columns', _do_annotate_account.columns, 'action', _do_annotate_account.action,
@@ -213,7 +216,7 @@ CREATE FUNCTION dataprotect._account_rules(account_type text) RETURNS jsonb
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(jsonb_agg(jsonb_build_object('rel', r.rel::oid, 'columns', r.columns, 'action', r.action,
-                                                 'basis', r.legal_basis)), '[]')
+                                                 'targets', r.targets::oid[], 'basis', r.legal_basis)), '[]')
       FROM dataprotect.account_rule r WHERE r.account_type = $1;
 $$;
 COMMENT ON FUNCTION dataprotect._account_rules(text) IS 'annotations of an account type';

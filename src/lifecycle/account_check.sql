@@ -23,7 +23,7 @@ DECLARE
     owner pg_roles := (SELECT o FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner WHERE c.oid = rel);
     other record;
 BEGIN
-    FOR other IN SELECT c.oid::regclass AS rel, o.rolsuper FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner
+    FOR other IN SELECT c.oid::regclass AS rel, c.relowner, o.rolsuper FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner
                   WHERE c.oid = ANY (others) ORDER BY c.oid::regclass::text
     LOOP
         IF owner.rolsuper AND NOT other.rolsuper THEN
@@ -31,6 +31,10 @@ BEGIN
         END IF;
         IF NOT has_table_privilege(owner.oid, other.rel, 'SELECT') THEN
             RETURN format('its owner may not read "%s"', other.rel);
+        END IF;
+        IF NOT pg_has_role(other.relowner, owner.oid, 'USAGE') THEN
+            RETURN format('it belongs to "%s"; code of "%s" of "%s" would run with these rights',
+                          owner.rolname, other.rel, pg_get_userbyid(other.relowner));
         END IF;
     END LOOP;
     RETURN NULL;
@@ -136,6 +140,30 @@ $$;
 COMMENT ON FUNCTION dataprotect._account_away_problem(regclass, regclass) IS
     'why rows that a table''s rows reference cannot go with them, or NULL';
 
+-- Whoever decided what happens to rows could have changed them himself; that is
+-- asked again whenever the decision is used.
+CREATE FUNCTION dataprotect._account_rights_problem(decided_by name, tables regclass[]) RETURNS text
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    role oid := (SELECT r.oid FROM pg_roles r WHERE r.rolname = decided_by);
+    strange regclass;
+BEGIN
+    IF role IS NULL THEN
+        RETURN format('role "%s", who decided it, does not exist any more', decided_by);
+    END IF;
+    SELECT c.oid::regclass INTO strange FROM pg_class c
+     WHERE c.oid = ANY (tables) AND NOT pg_has_role(role, c.relowner, 'USAGE')
+     ORDER BY array_position(tables, c.oid::regclass) LIMIT 1;
+    IF FOUND THEN
+        RETURN format('role "%s", who decided it, has not the rights of the owner of "%s"', decided_by, strange);
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION dataprotect._account_rights_problem(name, regclass[]) IS
+    'why a decision about tables is none any more, or NULL';
+
 CREATE FUNCTION dataprotect._account_check(account dataprotect.account_type,
         OUT rel regclass, OUT columns name[], OUT action text, OUT problem text) RETURNS SETOF record
     LANGUAGE plpgsql STABLE STRICT
@@ -153,7 +181,15 @@ BEGIN
     reached := ARRAY(SELECT t.child FROM dataprotect._account_tree(account, '0') t WHERE t.action IS NOT NULL
                       UNION SELECT account.root);
     RETURN QUERY SELECT account.root, ARRAY[account.id_column], dataprotect._account_root_action(account),
-                        dataprotect._account_table_problem(account, account.root);
+                        coalesce(dataprotect._account_rights_problem(account.created_by, ARRAY[account.root]),
+                                 dataprotect._account_table_problem(account, account.root));
+    -- who decided
+    RETURN QUERY
+        SELECT p.* FROM (
+            SELECT a.rel, a.columns, a.action, dataprotect._account_rights_problem(a.annotated_by, a.rel ||
+                       CASE WHEN a.action IN ('delete', 'anonymise') THEN a.targets END) AS problem
+              FROM dataprotect.account_rule a WHERE a.account_type = account.name) p
+         WHERE p.problem IS NOT NULL;
     -- edges that lead to the account's rows
     FOR item IN SELECT DISTINCT ON (t.child, t.child_columns, t.parent) t.*
                   FROM dataprotect._account_tree(account, '0') t
@@ -169,7 +205,9 @@ BEGIN
     -- edges that lead away from them
     RETURN QUERY
         SELECT t.rel, r.columns, a.action,
-               CASE WHEN a.action = 'delete' AND dataprotect._account_row_actions(account, t.rel) <> '{delete}'
+               CASE WHEN r.target <> ALL (a.targets)
+                    THEN format('foreign key "%s" to "%s" is not annotated', r.constraint_name, r.target)
+                    WHEN a.action = 'delete' AND dataprotect._account_row_actions(account, t.rel) <> '{delete}'
                     THEN format('its rows stay, and what they reference in "%s" with them', r.target)
                     WHEN a.action IN ('delete', 'anonymise') THEN dataprotect._account_away_problem(t.rel, r.target) END
           FROM unnest(reached) AS t(rel) CROSS JOIN LATERAL dataprotect._referenced_by(t.rel) r

@@ -115,38 +115,37 @@ END $$;
 COMMENT ON FUNCTION dataprotect.deletion_certificate(bigint) IS
     'what a deletion erased, when, how, and what it could not reach';
 
--- A row as JSON, written by the system's own functions alone: to_jsonb() of a
--- type that is not built in calls a cast to json that anybody may have made.
-CREATE FUNCTION dataprotect._row_as_json(rel regclass, alias text) RETURNS text
-    LANGUAGE sql STABLE STRICT
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT string_agg(format(CASE WHEN b.oid < 16384 AND b.typtype <> 'c'
-                                  THEN 'jsonb_build_object(%1$L, to_jsonb(%2$I.%3$I))'
-                                  ELSE 'jsonb_build_object(%1$L, CASE WHEN num_nulls(%2$I.%3$I) = 0 THEN to_jsonb(concat(%2$I.%3$I)) END)'
-                             END, a.attname, alias, a.attname), ' || ' ORDER BY a.attnum)
-      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type b ON b.oid = dataprotect._undomained(a.atttypid)
-     WHERE a.attrelid = rel AND a.attnum > 0 AND NOT a.attisdropped;
-$$;
-COMMENT ON FUNCTION dataprotect._row_as_json(regclass, text) IS 'text of an expression that writes a row as JSON';
+CREATE FUNCTION dataprotect._rows_as_json(named regclass, leaf regclass, tids tid[]) RETURNS SETOF jsonb
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_rows_as_json'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect._rows_as_json(regclass, regclass, tid[]) IS
+    'rows of a table that the caller may read as JSON, read without a query on the table';
 
--- Queries that return an account's rows, one a table.  Rows of other accounts
--- that reference this one are not among them.
-CREATE FUNCTION dataprotect._export_queries(account_type text, id text, OUT rel regclass, OUT query text)
+-- Where an account's rows are, chosen as their tables' owners.  Rows of other
+-- accounts that reference this one are not among them.
+CREATE FUNCTION dataprotect._export_rows(account_type text, id text, OUT rel regclass, OUT leaf regclass, OUT tids tid[])
     RETURNS SETOF record
-    LANGUAGE sql VOLATILE SECURITY DEFINER
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT n.child, format('SELECT jsonb_agg(x.j) FROM (%s) x', string_agg(
-               format('SELECT %1$I.tableoid, %1$I.ctid, %4$s AS j FROM %2$s %1$I WHERE %3$s', n.alias, n.child, n.up,
-                      dataprotect._row_as_json(n.child, n.alias)),
-               ' UNION ' ORDER BY n.ord))
-      FROM dataprotect._account_nodes(dataprotect._find_account_type($1),
-                                      dataprotect._account_id(dataprotect._find_account_type($1), $2)) n
-     WHERE NOT n.loops
-     GROUP BY n.child;
-$$;
-COMMENT ON FUNCTION dataprotect._export_queries(text, text) IS 'queries that return an account''s rows';
+DECLARE
+    account dataprotect.account_type := dataprotect._find_account_type(account_type);
+    spelled text := dataprotect._account_id(account, id);
+    found record;
+BEGIN
+    FOR found IN SELECT n.child, l AS leaf, array_agg(n.alias ORDER BY n.ord) AS aliases, array_agg(n.up ORDER BY n.ord) AS ups
+                   FROM dataprotect._account_nodes(account, spelled) n CROSS JOIN LATERAL dataprotect._leaves(n.child) l
+                  WHERE NOT n.loops GROUP BY n.child, l ORDER BY n.child::text, l::text
+    LOOP
+        rel := found.child;
+        leaf := found.leaf;
+        tids := dataprotect._tids_as(found.leaf, format('SELECT array_agg(x.c) FROM (%s) x',
+            (SELECT string_agg(format('SELECT %1$I.ctid AS c FROM ONLY %2$s %1$I WHERE %3$s', a, found.leaf, u), ' UNION ')
+               FROM unnest(found.aliases, found.ups) AS n(a, u))));
+        RETURN NEXT;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._export_rows(text, text) IS 'where an account''s rows are';
 
 -- With the caller's rights: tables that the caller may not read are an error,
 -- and protected values appear as the caller may see them.
@@ -160,9 +159,9 @@ DECLARE
     rows jsonb;
     tables jsonb := '{}';
 BEGIN
-    FOR item IN SELECT * FROM dataprotect._export_queries(account_type, id) LOOP
-        EXECUTE item.query INTO rows;
-        tables := tables || jsonb_build_object(item.rel::text, coalesce(rows, '[]'));
+    FOR item IN SELECT * FROM dataprotect._export_rows(account_type, id) LOOP
+        SELECT coalesce(jsonb_agg(j), '[]') INTO rows FROM dataprotect._rows_as_json(item.rel, item.leaf, coalesce(item.tids, '{}')) j;
+        tables := jsonb_set(tables, ARRAY[item.rel::text], coalesce(tables -> item.rel::text, '[]') || rows);
     END LOOP;
     PERFORM dataprotect._export_event(account_type, id);
     RETURN jsonb_build_object('account_type', account_type, 'account_id', id, 'exported_at', dataprotect._now(), 'tables', tables);

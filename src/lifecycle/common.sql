@@ -16,6 +16,12 @@ CREATE FUNCTION dataprotect._canonical_predicate(rel regclass, predicate text) R
 COMMENT ON FUNCTION dataprotect._canonical_predicate(regclass, text) IS
     'a condition over one row as PostgreSQL itself writes it, or an error that says what is wrong with it';
 
+CREATE FUNCTION dataprotect._stored_predicate(hold bigint, rel regclass, predicate text, alias name) RETURNS text
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_stored_predicate'
+    LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect._stored_predicate(bigint, regclass, text, name) IS
+    'a stored condition, parsed and checked again, over a row under an alias; an error where it is another''s work';
+
 CREATE FUNCTION dataprotect._age_expression(rel regclass, col name,
         OUT base regclass, OUT expression text, OUT type regtype, OUT condition text) RETURNS record
     AS 'MODULE_PATHNAME', 'dp_lifecycle_age_expression'
@@ -221,7 +227,8 @@ COMMENT ON FUNCTION dataprotect._protected_attributes(regclass) IS 'columns of a
 -- lets rows go.
 --   source, alias, up: the FROM item of the rows at the root, its alias, and the
 --     condition that chooses them
---   rules: [{"rel": oid, "columns": [..] or null, "action": .., "basis": ..}]
+--   rules: [{"rel": oid, "columns": [..] or null, "targets": [oid, ..], "action": .., "basis": ..}];
+--     with columns a rule is of the foreign keys over them to one of the targets
 --   descend: actions whose rows have children of interest
 -- up (in the result): condition over alias that chooses the child's rows.
 -- open: text that, closed by as many brackets as depth, says of a root row that
@@ -247,7 +254,7 @@ BEGIN
                SELECT e AS rule FROM jsonb_array_elements(rules) e
                 WHERE (e ->> 'rel')::oid = r.child
                   AND (jsonb_typeof(e -> 'columns') IS DISTINCT FROM 'array'
-                       OR e -> 'columns' = to_jsonb(r.child_columns))
+                       OR e -> 'columns' = to_jsonb(r.child_columns) AND e -> 'targets' @> to_jsonb(rel::oid))
                 ORDER BY jsonb_typeof(e -> 'columns') = 'array' DESC NULLS LAST LIMIT 1) j ON true
     LOOP
         depth := cardinality(trail);

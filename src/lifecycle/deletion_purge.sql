@@ -99,7 +99,7 @@ AS $$
     SELECT r.columns, r.target, r.target_columns, r.operators, a.action
       FROM dataprotect._referenced_by($2) r
       JOIN dataprotect.account_rule a ON a.account_type = account.name AND a.rel = $2 AND a.columns = r.columns
-     WHERE a.action IN ('delete', 'anonymise')
+     WHERE a.action IN ('delete', 'anonymise') AND r.target = ANY (a.targets)
        AND r.target <> ALL (ARRAY(SELECT t.child FROM dataprotect._account_tree(account, '0') t
                                    WHERE t.action IS NOT NULL) || account.root);
 $$;

@@ -3,16 +3,23 @@
  *	  Expressions over one row of a table: hold predicates and ages.
  *
  * Both are stored as text that PostgreSQL itself deparsed under the strict
- * search path, never as the caller wrote them: a parse tree of one boolean
- * expression cannot close a bracket, start a second statement or mean another
- * function tomorrow.
+ * search path, never as the caller wrote them.  What is stored is parsed and
+ * checked anew at each use, must print as it stands there, and only what was
+ * printed becomes part of a statement: whoever writes a row into our tables
+ * closes no bracket, starts no second statement and calls nothing.
+ *
+ * Such an expression reads its own row and nothing else, so that it tells the
+ * same whoever evaluates it, and it is parsed with the rights of its table's
+ * owner: the input function of a literal may run the check of a domain.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -32,23 +39,171 @@
 #include "rewrite/rewriteManip.h"
 #include "columns/contains_encrypted.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(dp_lifecycle_canonical_predicate);
+PG_FUNCTION_INFO_V1(dp_lifecycle_stored_predicate);
 PG_FUNCTION_INFO_V1(dp_lifecycle_age_expression);
 PG_FUNCTION_INFO_V1(dp_lifecycle_bears);
 PG_FUNCTION_INFO_V1(dp_lifecycle_binary_coercible);
 
+/* Types of arguments of functions of time, which are stable for the time zone. */
+static bool
+is_time_type(Oid type)
+{
+	return type == DATEOID || type == TIMEOID || type == TIMETZOID || type == TIMESTAMPOID ||
+		type == TIMESTAMPTZOID || type == INTERVALOID;
+}
+
+static bool
+is_plain_type(Oid type)
+{
+	return is_time_type(type) || type == BOOLOID || type == INT4OID || type == INT8OID || type == FLOAT8OID ||
+		type == NUMERICOID || type == TEXTOID || type == CSTRINGOID;
+}
+
+/*
+ * May a function look at more than its arguments?  An immutable one says that it
+ * does not.  Stable ones may read tables, catalogs and settings: let in are
+ * those of PostgreSQL whose arguments are times, for which alone the time zone
+ * makes them stable; a few by name; and those of encrypted types, which read
+ * keys.
+ */
+static bool
+stable_function_is_harmless(Oid funcid, Form_pg_proc form)
+{
+	bool		time_argument = false;
+	Oid			input = form->pronargs > 0 ? form->proargtypes.values[0] : InvalidOid;
+
+	switch (funcid)
+	{
+		case F_NOW:
+		case F_TRANSACTION_TIMESTAMP:
+		case F_STATEMENT_TIMESTAMP:
+		case F_TO_DATE:
+		case F_TO_TIMESTAMP_TEXT_TEXT:
+		case F_TO_CHAR_INT4_TEXT:
+		case F_TO_CHAR_INT8_TEXT:
+		case F_TO_CHAR_NUMERIC_TEXT:
+		case F_TO_CHAR_FLOAT4_TEXT:
+		case F_TO_CHAR_FLOAT8_TEXT:
+		case F_CASH_IN:
+		case F_ENUM_IN:
+		case F_ENUM_OUT:
+			return true;
+	}
+	if (dp_contains_encrypted_type(form->prorettype))
+		return true;
+	for (int i = 0; i < form->pronargs; i++)
+	{
+		if (dp_contains_encrypted_type(form->proargtypes.values[i]))
+			return true;
+	}
+	if (funcid >= FirstGenbkiObjectId || form->proretset || !is_plain_type(form->prorettype))
+		return false;
+	if (input == CSTRINGOID)
+		return is_time_type(form->prorettype);	/* an input function */
+	for (int i = 0; i < form->pronargs; i++)
+	{
+		if (!is_plain_type(form->proargtypes.values[i]))
+			return false;
+		time_argument |= is_time_type(form->proargtypes.values[i]);
+	}
+	return time_argument;
+}
+
+static bool
+function_reads_more(Oid funcid, void *context)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(funcid));
+	Form_pg_proc form;
+	bool		harmless;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", funcid);
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	harmless = form->provolatile == PROVOLATILE_IMMUTABLE || stable_function_is_harmless(funcid, form);
+	ReleaseSysCache(tuple);
+	if (!harmless)
+		*(char **) context = format_procedure(funcid);
+	return !harmless;
+}
+
+/*
+ * A literal is read by its type's input function wherever the printed expression
+ * is parsed: those of domains and composite types run code, those of names of
+ * objects look them up.
+ */
+static bool
+literal_reads_more(Oid type, void *context)
+{
+	Oid			element = get_element_type(type);
+	Oid			input;
+	Oid			parameter;
+
+	if (OidIsValid(element))
+		return literal_reads_more(element, context);
+	if (type < FirstNormalObjectId && (type_is_range(type) || type_is_multirange(type)))
+		return false;
+	getTypeInputInfo(type, &input, &parameter);
+	return function_reads_more(input, context);
+}
+
+/* True where an expression reads more than its row; *context then says by what. */
+static bool
+reads_more(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_SQLValueFunction:
+			if (((SQLValueFunction *) node)->op > SVFOP_LOCALTIMESTAMP_N)
+			{
+				*(char **) context = "a function of the session";
+				return true;
+			}
+			break;
+		case T_Const:
+			if (literal_reads_more(((Const *) node)->consttype, context))
+			{
+				*(char **) context = psprintf("type %s", format_type_be(((Const *) node)->consttype));
+				return true;
+			}
+			break;
+		case T_CoerceToDomain:
+			*(char **) context = psprintf("type %s", format_type_be(((CoerceToDomain *) node)->resulttype));
+			return true;
+		case T_Query:
+		case T_SubLink:
+		case T_SubPlan:
+		case T_Param:
+			*(char **) context = "a subquery";
+			return true;
+		default:
+			break;
+	}
+	if (check_functions_in_node(node, function_reads_more, context))
+		return true;
+	return expression_tree_walker(node, reads_more, context);
+}
+
 /*
  * Holds and ages are evaluated by workers, as the owner of whatever table is
- * cleared: code of other roles has no place in them.
+ * cleared: code of other roles has no place in them, and nothing that reads more
+ * than the row.
  */
 static void
-check_functions(Node *expr, const char *what)
+check_expression(Node *expr, const char *what)
 {
+	char	   *by = NULL;
+
 	if (contain_volatile_functions(expr))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
@@ -58,6 +213,11 @@ check_functions(Node *expr, const char *what)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("functions in %s must belong to a superuser", what),
 				 errdetail("It is evaluated with the rights of other roles.")));
+	if (reads_more(expr, &by))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("%s cannot be part of %s", by, what),
+				 errdetail("It could depend on more than the row.")));
 }
 
 /*
@@ -96,35 +256,69 @@ parse_one_expression(const char *text)
 }
 
 /*
- * dataprotect._canonical_predicate(rel regclass, predicate text) returns text
+ * Parse and check a predicate with the rights of the table's owner; *canonical
+ * is how PostgreSQL writes it.
  *
- * Rules of a CHECK constraint (no subqueries, aggregates, parameters), and no
- * volatile functions or functions of ordinary roles.
+ * Rules of a CHECK constraint (no subqueries, aggregates, parameters), and those
+ * of check_expression().
  */
-Datum
-dp_lifecycle_canonical_predicate(PG_FUNCTION_ARGS)
+static Node *
+parse_predicate(Oid relid, const char *predicate, char **canonical)
 {
-	Oid			relid = PG_GETARG_OID(0);
-	char	   *predicate = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	Relation	rel = table_open(relid, AccessShareLock);
 	ParseState *pstate = make_parsestate(NULL);
 	ParseNamespaceItem *nsitem;
 	Node	   *expr;
-	char	   *result;
+	DpRunAs		saved;
 
+	dp_run_as_begin(&saved, rel->rd_rel->relowner, DP_RUN_AS_STRICT_PATH);
 	nsitem = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, NULL, false, true);
 	addNSItemToQuery(pstate, nsitem, true, true, true);
 	expr = transformExpr(pstate, parse_one_expression(predicate), EXPR_KIND_CHECK_CONSTRAINT);
 	expr = coerce_to_boolean(pstate, expr, "a hold");
 	assign_expr_collations(pstate, expr);
-	check_functions(expr, "the predicate of a hold");
-
-	result = deparse_expression(expr,
-								deparse_context_for(RelationGetRelationName(rel), relid),
-								false, false);
+	check_expression(expr, "the predicate of a hold");
+	*canonical = deparse_expression(expr, deparse_context_for(RelationGetRelationName(rel), relid), false, false);
+	dp_run_as_end(&saved);
 	free_parsestate(pstate);
 	table_close(rel, AccessShareLock);
-	PG_RETURN_TEXT_P(cstring_to_text(result));
+	return expr;
+}
+
+/* dataprotect._canonical_predicate(rel regclass, predicate text) returns text */
+Datum
+dp_lifecycle_canonical_predicate(PG_FUNCTION_ARGS)
+{
+	char	   *canonical;
+
+	(void) parse_predicate(PG_GETARG_OID(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), &canonical);
+	PG_RETURN_TEXT_P(cstring_to_text(canonical));
+}
+
+/*
+ * dataprotect._stored_predicate(hold bigint, rel regclass, predicate text, alias name)
+ *   returns text
+ *
+ * What a stored predicate says of a row under that alias, or an error where it
+ * is not what _canonical_predicate() once returned.
+ */
+Datum
+dp_lifecycle_stored_predicate(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(1);
+	char	   *predicate = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	char	   *canonical;
+	Node	   *expr = parse_predicate(relid, predicate, &canonical);
+
+	if (strcmp(predicate, canonical) != 0)
+		ereport_domain(ERROR, DP_MESSAGE_DOMAIN,
+					   (errcode(ERRCODE_DATA_CORRUPTED),
+						errmsg("hold " INT64_FORMAT " was not made by place_hold()", PG_GETARG_INT64(0)),
+						errdetail("Its predicate is not written as PostgreSQL writes it."),
+						errhint("Release it and place another.")));
+	PG_RETURN_TEXT_P(cstring_to_text(deparse_expression(expr,
+														deparse_context_for(NameStr(*PG_GETARG_NAME(3)), relid),
+														true, false)));
 }
 
 /*
@@ -225,7 +419,7 @@ dp_lifecycle_age_expression(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("column \"%s\" of relation \"%s\" does not exist",
 						column, RelationGetRelationName(rel))));
-	check_functions(expr, "an age column");
+	check_expression(expr, "an age column");
 	if (quals != NULL)
 	{
 		if (contain_subplans(quals))
@@ -234,7 +428,7 @@ dp_lifecycle_age_expression(PG_FUNCTION_ARGS)
 					 errmsg("view \"%s\" has a subquery in its condition",
 							RelationGetRelationName(rel)),
 					 errhint("Name the table itself.")));
-		check_functions(quals, "the view's condition");
+		check_expression(quals, "the view's condition");
 	}
 
 	context = deparse_context_for(get_rel_name(base), base);

@@ -112,12 +112,13 @@ CREATE FUNCTION dataprotect._held_condition(rel regclass, alias text) RETURNS te
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT string_agg(
-        CASE WHEN $1 IN (SELECT dataprotect._below(h.rel))
-             THEN format('(%s) IS TRUE', h.predicate)
+        CASE WHEN $1 IN (SELECT dataprotect._below(h.rel)) THEN format('(%s) IS TRUE', p.predicate)
              ELSE format('(%I.tableoid OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.oid[]) AND (%s) IS TRUE)', alias,
-                         (SELECT array_agg(b::pg_catalog.oid) FROM dataprotect._below(h.rel) b)::text, h.predicate)
+                         (SELECT array_agg(b::pg_catalog.oid) FROM dataprotect._below(h.rel) b)::text, p.predicate)
         END, ' OR ' ORDER BY h.id)
       FROM dataprotect.hold h
+      JOIN pg_catalog.pg_class c ON c.oid = h.rel,
+           LATERAL (SELECT dataprotect._stored_predicate(h.id, h.rel, h.predicate, alias::name) AS predicate) p
      WHERE h.released_at IS NULL AND (h.until IS NULL OR h.until > dataprotect._now())
        AND ($1 IN (SELECT dataprotect._below(h.rel)) OR h.rel IN (SELECT dataprotect._below($1)));
 $$;

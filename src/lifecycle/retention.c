@@ -267,7 +267,7 @@ apply_batch(RetentionRun *run, Oid owner, ArrayType *tids)
 		dp_batch_query("SELECT dataprotect._retention_clear_children($1, $2, $3)", 3, types, values);
 	}
 	dp_run_as_begin(&saved, owner, dp_run_as_trigger_path(run->leaf));
-	dp_run_as_check_triggers(run->leaf);
+	dp_run_as_check_triggers(run->leaf, false);
 	execute_kept(&run->apply, run->apply_sql, 1, &type, &chosen);
 	rows = (int64) SPI_processed;
 	dp_run_as_end(&saved);

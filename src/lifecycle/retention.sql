@@ -65,6 +65,70 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._find_retention_policy(text) IS 'the policy of that name, or an error';
 
+-- The age of a row as an expression of one of three types; of a range its lower
+-- bound.
+CREATE FUNCTION dataprotect._retention_age(rel regclass, age_column name,
+        OUT base regclass, OUT expression text, OUT type regtype, OUT condition text) RETURNS record
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    age record := dataprotect._age_expression(rel, age_column);
+BEGIN
+    base := age.base;
+    expression := age.expression;
+    type := age.type;
+    condition := age.condition;
+    IF type IN (SELECT r.rngtypid FROM pg_range r
+                 WHERE r.rngsubtype IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)) THEN
+        type := (SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = age.type);
+        expression := format('lower(%s)', expression);
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_age(regclass, name) IS
+    'where the age of a row is found, as what a policy remembers of it';
+
+-- The policy as it may be used: what is stored of its expressions is no text to
+-- be run unless it is what its table or view says now, and whoever made it still
+-- has the rights of the tables' owners.
+CREATE FUNCTION dataprotect._retention_usable(policy dataprotect.retention_policy) RETURNS dataprotect.retention_policy
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    age record;
+    creator oid := (SELECT r.oid FROM pg_roles r WHERE r.rolname = policy.created_by);
+    other record;
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = policy.rel)
+       OR NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = policy.base) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_table',
+            MESSAGE = format('the table of retention policy "%s" does not exist any more', policy.name);
+    END IF;
+    age := dataprotect._retention_age(policy.rel, policy.age_column);
+    IF age.base <> policy.base OR age.expression <> policy.age_expression OR age.type <> policy.age_type
+       OR age.condition IS DISTINCT FROM policy.condition THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('the age of rows of "%s" is not what retention policy "%s" was made for', policy.rel, policy.name),
+            DETAIL = format('It was "%s" and is "%s".', policy.age_column, age.expression),
+            HINT = 'Make the policy anew.';
+    END IF;
+    FOR other IN SELECT c.oid::regclass AS rel, c.relowner FROM pg_class c
+                  WHERE c.oid = policy.base OR c.oid = policy.archive
+                     OR c.oid IN (SELECT k.rel FROM dataprotect.retention_child k WHERE k.policy = policy.id)
+    LOOP
+        IF creator IS NULL OR NOT pg_has_role(creator, other.relowner, 'USAGE') THEN
+            RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+                MESSAGE = format('role "%s", who made retention policy "%s", has not the rights of the owner of "%s"',
+                                 policy.created_by, policy.name, other.rel),
+                HINT = 'Make the policy anew as a role that has them.';
+        END IF;
+    END LOOP;
+    RETURN policy;
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_usable(dataprotect.retention_policy) IS
+    'the policy, or an error where what it remembers is not so any more';
+
 CREATE FUNCTION dataprotect._retention_rules(policy int) RETURNS jsonb
     LANGUAGE sql STABLE STRICT
     SET search_path = pg_catalog, pg_temp

@@ -81,10 +81,7 @@ DECLARE
     bare regclass;
     unready text;
 BEGIN
-    IF NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = policy.base) THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_table',
-            MESSAGE = format('the table of retention policy "%s" does not exist any more', policy.name);
-    END IF;
+    PERFORM dataprotect._retention_usable(policy);
     SELECT c.relname INTO unready FROM dataprotect._below(policy.base) b JOIN pg_class c ON c.oid = b
      WHERE c.relkind NOT IN ('r', 'p') LIMIT 1;
     IF FOUND THEN
@@ -248,7 +245,6 @@ AS $$
 DECLARE
     age record;
     policy dataprotect.retention_policy;
-    expression text;
     child record;
     schedule interval;
     archive regclass;
@@ -260,14 +256,8 @@ BEGIN
     schedule := dataprotect._retention_check_options(keep, action, options);
     PERFORM dataprotect._check_table_right(rel);
     rel := dataprotect._retention_age_source(rel, age_column);
-    age := dataprotect._age_expression(rel, age_column);
+    age := dataprotect._retention_age(rel, age_column);
     PERFORM dataprotect._check_table_right(age.base);
-    expression := age.expression;
-    IF age.type IN (SELECT r.rngtypid FROM pg_range r
-                     WHERE r.rngsubtype IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)) THEN
-        age.type := (SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = age.type);
-        expression := format('lower(%s)', expression);
-    END IF;
     IF age.type NOT IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) THEN
         RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
             MESSAGE = format('age column "%s" is of type %s', age_column, age.type),
@@ -281,7 +271,7 @@ BEGIN
     BEGIN
         INSERT INTO dataprotect.retention_policy (name, rel, base, age_column, age_expression, age_type, condition,
                                                   keep, action, options, archive, every, created_by)
-            VALUES (name, rel, age.base, age_column, expression, age.type, age.condition,
+            VALUES (name, rel, age.base, age_column, age.expression, age.type, age.condition,
                     keep, action, options, archive, schedule, pg_get_userbyid(dataprotect._caller()))
             RETURNING * INTO policy;
     EXCEPTION WHEN unique_violation THEN
@@ -491,6 +481,7 @@ DECLARE
     part regclass;
     counted record;
 BEGIN
+    PERFORM dataprotect._retention_usable(policy);
     IF policy.action <> 'drop_partition' THEN
         SELECT c.rows, c.oldest INTO rows_due, oldest_due
           FROM dataprotect._retention_count(policy, policy.base,

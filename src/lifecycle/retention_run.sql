@@ -54,9 +54,10 @@ CREATE FUNCTION dataprotect._retention_of_run(run bigint) RETURNS dataprotect.re
     LANGUAGE sql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT p FROM dataprotect.retention_policy p JOIN dataprotect.retention_run r ON r.policy = p.id WHERE r.id = run;
+    SELECT dataprotect._retention_usable(p)
+      FROM dataprotect.retention_policy p JOIN dataprotect.retention_run r ON r.policy = p.id WHERE r.id = run;
 $$;
-COMMENT ON FUNCTION dataprotect._retention_of_run(bigint) IS 'the policy that a run belongs to';
+COMMENT ON FUNCTION dataprotect._retention_of_run(bigint) IS 'the policy that a run belongs to, or an error where it cannot be used';
 
 -- The two statements of a batch on one table.  choose_sql: parameter $1 text, the
 -- age to begin at; returns the rows' tids and the age of the youngest.  It runs

@@ -46,7 +46,10 @@ dp_batch_commit(void)
 	XactIsoLevel = XACT_READ_COMMITTED;
 }
 
-/* What an error says about itself without quoting a row. */
+/*
+ * What an error says about itself without quoting a row: its message where that
+ * is one of ours that names no value.
+ */
 static char *
 describe_error(const ErrorData *error)
 {
@@ -54,6 +57,11 @@ describe_error(const ErrorData *error)
 
 	initStringInfo(&text);
 	appendStringInfo(&text, "SQLSTATE %s", unpack_sql_state(error->sqlerrcode));
+	if (error->domain != NULL && strcmp(error->domain, DP_MESSAGE_DOMAIN) == 0)
+	{
+		appendStringInfo(&text, ": %s", error->message);
+		return text.data;
+	}
 	if (error->table_name != NULL)
 		appendStringInfo(&text, ", table \"%s.%s\"",
 						 error->schema_name ? error->schema_name : "", error->table_name);

@@ -5,11 +5,13 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "base/compat.h"
 #include "base/pinned_settings.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -17,11 +19,14 @@
 #include "sqlrun/run_as.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(dp_run_as_tids);
@@ -164,6 +169,59 @@ find_foreign_owner(Node *node, void *context)
 	return expression_tree_walker(node, find_foreign_owner, context);
 }
 
+/* The error for a table whose owner would get the rights of a role. */
+pg_noreturn static void
+report_owner(Oid relid, Oid owner, Oid role, const char *code)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(relid));
+	char	   *name = get_rel_name(relid);
+
+	ereport_domain(ERROR, DP_MESSAGE_DOMAIN,
+				   (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					errmsg("%s of table \"%s.%s\" of role \"%s\" cannot run with the rights of role \"%s\"",
+						   code, schema, name, GetUserNameFromId(owner, true), GetUserNameFromId(role, true)),
+					errhint("Give the tables of a policy or an account to one role."),
+					err_generic_string(PG_DIAG_SCHEMA_NAME, schema),
+					err_generic_string(PG_DIAG_TABLE_NAME, name)));
+}
+
+static void
+check_owner(Oid relid, Oid role)
+{
+	Oid			owner = dp_run_as_owner(relid);
+
+	/* true of superusers */
+	if (!has_privs_of_role(owner, role))
+		report_owner(relid, owner, role, "code");
+}
+
+/* Checks the owner of every table that a query names; *context is the role. */
+static bool
+check_owners(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (!OidIsValid(rte->relid))
+			return false;
+		check_owner(rte->relid, *(Oid *) context);
+		if (rte->inh && has_subclass(rte->relid))
+		{
+			ListCell   *child;
+
+			foreach(child, find_all_inheritors(rte->relid, AccessShareLock, NULL))
+				check_owner(lfirst_oid(child), *(Oid *) context);
+		}
+		return false;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, check_owners, context, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, check_owners, context);
+}
+
 void
 dp_run_as_settle(SPIPlanPtr plan)
 {
@@ -172,58 +230,110 @@ dp_run_as_settle(SPIPlanPtr plan)
 	ListCell   *source;
 
 	GetUserIdAndSecContext(&user, &context);
-	if (!superuser_arg(user))
-		return;
 	foreach(source, SPI_plan_get_plan_sources(plan))
 	{
 		List	   *queries = ((CachedPlanSource *) lfirst(source))->query_list;
 		Oid			owner = InvalidOid;
 
-		if (dp_run_as_foreign_code((Node *) queries))
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("functions of an ordinary role cannot run with the rights of a superuser"),
-					 errhint("Give the tables of a policy or an account to an ordinary role.")));
-		if (find_foreign_owner((Node *) queries, &owner))
+		if (superuser_arg(user))
 		{
-			SetUserIdAndSecContext(owner, context);
-			return;
+			if (dp_run_as_foreign_code((Node *) queries))
+				ereport_domain(ERROR, DP_MESSAGE_DOMAIN,
+							   (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+								errmsg("functions of an ordinary role cannot run with the rights of a superuser"),
+								errhint("Give the tables of a policy or an account to an ordinary role.")));
+			if (find_foreign_owner((Node *) queries, &owner))
+			{
+				user = owner;
+				SetUserIdAndSecContext(user, context);
+			}
 		}
+		(void) check_owners((Node *) queries, &user);
 	}
 }
 
 /*
- * Triggers after a change that a foreign key makes in a referencing table fire
- * with the rights of whoever changed the referenced one.
+ * Tables that a change of table $1 changes by foreign keys, itself included,
+ * partitions and inheritance children as well.
  */
-void
-dp_run_as_check_triggers(Oid relid)
+#define REACH_SQL \
+	"WITH RECURSIVE reach(rel) AS (" \
+	"  SELECT $1 UNION SELECT x.oid FROM reach, LATERAL (" \
+	"    SELECT c.conrelid AS oid FROM pg_catalog.pg_constraint c WHERE c.contype = 'f' AND c.confrelid = rel" \
+	"       AND (c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd'))" \
+	"    UNION ALL SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = rel AND rel <> $1) x)"
+
+/* Lock them, until no other is found; what is locked gets no foreign key or trigger. */
+static void
+lock_reached(Oid relid)
 {
-	static const char *sql =
-		"WITH RECURSIVE reach(rel) AS ("
-		"  SELECT $1 UNION SELECT c.conrelid FROM pg_catalog.pg_constraint c JOIN reach ON c.confrelid = rel"
-		"   WHERE c.contype = 'f' AND (c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd')))"
-		" SELECT r.relname::pg_catalog.text FROM reach JOIN pg_catalog.pg_class r ON r.oid = rel"
-		"  WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles o WHERE o.oid = r.relowner AND o.rolsuper)"
-		"     OR EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid"
-		"                 WHERE t.tgrelid = rel AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles o"
-		"                                                        WHERE o.oid = p.proowner AND o.rolsuper))"
-		"  LIMIT 1";
 	Oid			types[1] = {OIDOID};
 	Datum		values[1];
+	uint64		before;
+	uint64		found = 0;
 
-	if (!superuser_arg(GetUserId()))
-		return;
 	values[0] = ObjectIdGetDatum(relid);
-	if (SPI_execute_with_args(sql, 1, types, values, NULL, false, 1) < 0)
+	do
+	{
+		before = found;
+		if (SPI_execute_with_args(REACH_SQL " SELECT rel FROM reach", 1, types, values, NULL, false, 0) < 0)
+			elog(ERROR, "could not look for foreign keys");
+		found = SPI_processed;
+		for (uint64 i = 0; i < found; i++)
+		{
+			bool		isnull;
+
+			LockRelationOid(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)),
+							RowExclusiveLock);
+		}
+		SPI_freetuptable(SPI_tuptable);
+	} while (found != before);
+}
+
+/*
+ * Triggers of referential integrity itself count for none: what they execute
+ * runs as the referencing table's owner.
+ */
+static const char *const triggers_sql =
+REACH_SQL
+" SELECT rel, p.proowner FROM reach JOIN pg_catalog.pg_class r ON r.oid = rel"
+"   JOIN pg_catalog.pg_trigger t ON t.tgrelid = rel JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid"
+"  WHERE t.tgenabled <> 'D' AND NOT (t.tgisinternal AND p.proname LIKE 'RI\\_FKey\\_%')"
+"    AND (NOT $2 OR rel = $1 AND t.tgenabled IN ('A', 'R'))"
+"    AND (NOT p.prosecdef AND NOT pg_catalog.pg_has_role(p.proowner, $3, 'USAGE')"
+"         OR rel <> $1 AND t.tgtype & 66 = 0 AND NOT pg_catalog.pg_has_role(r.relowner, $3, 'USAGE'))"
+"  LIMIT 1";
+
+void
+dp_run_as_check_triggers(Oid relid, bool silent)
+{
+	Relation	rel = table_open(relid, RowExclusiveLock);
+	bool		fires = rel->trigdesc != NULL;
+	Oid			types[3] = {OIDOID, BOOLOID, OIDOID};
+	Datum		values[3];
+
+	table_close(rel, NoLock);
+	/* a table that a foreign key references has triggers as well */
+	if (!fires)
+		return;
+	if (!silent)
+		lock_reached(relid);
+	values[0] = ObjectIdGetDatum(relid);
+	values[1] = BoolGetDatum(silent);
+	values[2] = ObjectIdGetDatum(GetUserId());
+	if (SPI_execute_with_args(triggers_sql, 3, types, values, NULL, false, 1) < 0)
 		elog(ERROR, "could not look for triggers");
 	if (SPI_processed > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("triggers of an ordinary role cannot fire with the rights of a superuser"),
-				 errdetail("Table \"%s\" belongs to a superuser, and a change of it reaches table \"%s\".",
-						   get_rel_name(relid), SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
-				 errhint("Give the tables of a policy or an account to an ordinary role.")));
+	{
+		bool		isnull;
+		Oid			reached = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		Oid			owner = dp_run_as_owner(reached);
+
+		if (has_privs_of_role(owner, GetUserId()))
+			owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+		report_owner(reached, owner, GetUserId(), "a trigger");
+	}
+	SPI_freetuptable(SPI_tuptable);
 }
 
 /*
@@ -335,10 +445,9 @@ dp_run_as_apply(PG_FUNCTION_ARGS)
 	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) < 0)
 		elog(ERROR, "could not make constraints immediate");
 	dp_run_as_begin(&saved, owner, dp_run_as_trigger_path(relid));
+	dp_run_as_check_triggers(relid, silent);
 	if (silent)
 		set_local("session_replication_role", "replica");
-	else
-		dp_run_as_check_triggers(relid);
 	rows = (int64) execute_with_tids(sql, PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
 									 PG_ARGISNULL(2));
 	dp_run_as_end(&saved);

@@ -42,20 +42,39 @@ extern void dp_run_as_end(DpRunAs *state);
 extern void dp_run_as_system(DpRunAs *state);
 
 /*
+ * Domain of messages that name objects and roles and never a value: they are
+ * kept whole where an error is written down (batch_commit.h).
+ */
+#define DP_MESSAGE_DOMAIN "dataprotect"
+
+/*
  * Between dp_run_as_begin() and the execution of a plan: code that hangs on a
  * table (expressions of its indexes, its constraints) runs already when a query
- * on it is planned, so a superuser reads no table of an ordinary role.  Where
- * the current role is a superuser and the plan names such a table, that table's
- * owner is the role from here on; where it calls a function of an ordinary role,
- * that is an error.
+ * on it is planned.  So a plan names only tables whose owners have the rights of
+ * the current role anyway; any other, partitions and children included, is an
+ * error that names the table and its owner.
+ *
+ * Where the current role is a superuser and the plan names a table of an
+ * ordinary role, that role is the current one from here on; where it calls a
+ * function of an ordinary role, that is an error.
  */
 extern void dp_run_as_settle(SPIPlanPtr plan);
 
 /*
- * An error where the current role is a superuser and a change of the table
- * would fire a trigger that is an ordinary role's.
+ * Before the current role changes rows of a table: an error where that would
+ * run code of a role that has not the current role's rights with these rights.
+ *
+ *	- a trigger of the table whose function is such a role's (whoever has the
+ *	  TRIGGER privilege puts triggers on another's table)
+ *	- a trigger after the change of a table that a foreign key of it changes in
+ *	  its turn: what referential integrity executes runs as the owner of the
+ *	  referencing table, but triggers after it as whoever made the first change
+ *
+ * The tables that are reached stay locked against new triggers and foreign keys
+ * to the end of the transaction.  silent: only triggers that fire in replicas
+ * count, and no foreign key does.
  */
-extern void dp_run_as_check_triggers(Oid relid);
+extern void dp_run_as_check_triggers(Oid relid, bool silent);
 
 /* Does an expression or a query call functions of somebody who is no superuser? */
 extern bool dp_run_as_foreign_code(Node *node);
