@@ -15,6 +15,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/parallel.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/access.h"
@@ -124,9 +125,20 @@ parse_privilege(const char *text)
 	return DP_PRIV_NONE;
 }
 
+/* A parallel worker has no connection: its leader's counts. */
 static bool
 connection_is_encrypted(void)
 {
+	if (IsParallelWorker())
+	{
+		static bool known = false;
+		static bool encrypted = false;
+
+		if (!known)
+			encrypted = dp_leader_is_encrypted();
+		known = true;
+		return encrypted;
+	}
 	return MyProcPort != NULL && MyProcPort->ssl_in_use;
 }
 
@@ -363,6 +375,7 @@ void
 dp_access_init(void)
 {
 	dp_foreign_code_init(reveals_all);
+	dp_role_drop_init();
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, roles_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, roles_changed, (Datum) 0);
 }

@@ -36,4 +36,7 @@ extern void dp_access_forget(void);
 
 extern void dp_access_init(void);
 
+/* role_drop.c; from dp_access_init. */
+extern void dp_role_drop_init(void);
+
 #endif							/* DP_ACCESS_ACCESS_H */

@@ -86,6 +86,37 @@ END $$;
 COMMENT ON FUNCTION dataprotect.revoke_access(text, regrole, text, text) IS
     'takes a role''s grants on a key away, in every session at once after commit; how many';
 
+-- A grant ends with its role.  Roles that are dropped from another database are
+-- found by the worker's round, long before their number can be another role's.
+CREATE FUNCTION dataprotect._end_grants_of(role oid, why text) RETURNS int
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_rows int := 0;
+    r record;
+BEGIN
+    FOR r IN
+        UPDATE dataprotect.access_grant g
+           SET revoked_at = now(), revoked_by = session_user, revoke_reason = why
+         WHERE g.grantee = _end_grants_of.role AND g.revoked_at IS NULL
+        RETURNING g.family, g.privilege, g.grantee::text AS grantee
+    LOOP
+        PERFORM dataprotect._event('access.revoked', (SELECT k.name FROM dataprotect.key k WHERE k.family = r.family),
+            jsonb_build_object('grantee', r.grantee, 'privilege', r.privilege, 'reason', why));
+        v_rows := v_rows + 1;
+    END LOOP;
+    RETURN v_rows;
+END $$;
+COMMENT ON FUNCTION dataprotect._end_grants_of(oid, text) IS 'ends the grants of a role that goes; how many';
+
+CREATE FUNCTION dataprotect._end_orphaned_grants() RETURNS int
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(sum(dataprotect._end_grants_of(g.grantee, 'its role does not exist any more')), 0)::int
+      FROM (SELECT DISTINCT a.grantee::oid AS grantee FROM dataprotect.access_grant a
+             WHERE a.revoked_at IS NULL
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_authid r WHERE r.oid = a.grantee)) g
+$$;
+COMMENT ON FUNCTION dataprotect._end_orphaned_grants() IS 'ends the grants of roles that were dropped from another database; how many';
+
 CREATE VIEW dataprotect.grants AS
     SELECT g.id, k.name AS key, g.grantee::text AS grantee, g.privilege, g.purpose, g.reason, g.valid_from, g.valid_until,
            g.require_mfa, g.require_tls, g.granted_by, g.granted_at, g.revoked_at, g.revoked_by, g.revoke_reason,

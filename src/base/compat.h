@@ -180,6 +180,29 @@ dp_authn_id(void)
 #endif
 }
 
+#include "pgstat.h"
+#include "storage/proc.h"
+#include "utils/backend_status.h"
+
+/* Whether the connection of a parallel worker's leader is encrypted by TLS. */
+static inline bool
+dp_leader_is_encrypted(void)
+{
+	PGPROC	   *leader = MyProc->lockGroupLeader;
+	PgBackendStatus *status;
+
+	if (leader == NULL)
+		return false;
+#if PG_VERSION_NUM >= 170000
+	status = pgstat_get_beentry_by_proc_number(GetNumberFromPGProc(leader));
+#elif PG_VERSION_NUM >= 160000
+	status = pgstat_get_beentry_by_backend_id(leader->backendId);
+#else
+	status = pgstat_fetch_stat_beentry(leader->backendId);
+#endif
+	return status != NULL && status->st_procpid == leader->pid && status->st_ssl;
+}
+
 /* ExecutorRun's arguments after the direction. */
 #if PG_VERSION_NUM >= 180000
 #define DP_EXECUTOR_RUN_PARAMS	uint64 count

@@ -31,7 +31,7 @@ PG_FUNCTION_INFO_V1(dp_keys_changed);
 static bool keys_pending = false;
 static bool policy_pending = false;
 
-#define N_WATCHED 8
+#define N_WATCHED 16
 static Oid	watched[N_WATCHED]; /* tables whose invalidation concerns us */
 static int	n_watched = 0;
 
@@ -45,8 +45,9 @@ watch(Oid relid)
 		if (watched[i] == relid)
 			return;
 	}
-	if (n_watched < N_WATCHED)
-		watched[n_watched++] = relid;
+	if (n_watched >= N_WATCHED)
+		elog(ERROR, "too many tables of keys and policy to watch");
+	watched[n_watched++] = relid;
 }
 
 /*
@@ -75,7 +76,7 @@ void
 dp_keys_watch_tables(void)
 {
 	static const char *const names[] = {"key", "key_version", "subject_key", "epoch", "instance",
-	"access_grant"};
+	"access_grant", "trusted_function"};
 	Oid			schema;
 	int			i;
 

@@ -118,6 +118,7 @@ dp_due_work_round(void)
 	ListCell   *lc;
 
 	am_worker = true;
+	dp_client_statement_execute("SELECT dataprotect._end_orphaned_grants()");
 	foreach(lc, due)
 		dp_client_statement_execute(psprintf("CALL dataprotect.run_retention(%s)",
 									 quote_literal_cstr((char *) lfirst(lc))));

@@ -1,0 +1,77 @@
+# If this fails, a grant outlives its role, or depends on which process of a
+# session asks.  Cases: grant-outlives-its-role, require-tls-and-parallel-plans.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use DataProtect::Test;
+
+my $node = new_node('grants', start => 0);
+my $dir = $node->basedir . '/tls';
+mkdir $dir;
+system_or_bail('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=localhost',
+	'-keyout', "$dir/server.key", '-out', "$dir/server.crt");
+chmod 0600, "$dir/server.key";
+$node->append_conf('postgresql.conf', "ssl = on\nssl_cert_file = '$dir/server.crt'\nssl_key_file = '$dir/server.key'\nlisten_addresses = '127.0.0.1'\nfsync = off\n");
+$node->append_conf('pg_hba.conf', "host all all 127.0.0.1/32 trust\n");
+$node->start;
+create_extension($node);
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+# --- roles that go
+sql("SELECT dataprotect.create_key('pii'), dataprotect.create_key('more')");
+sql('CREATE ROLE doctor; CREATE ROLE nurse; CREATE ROLE clerk');
+sql("SELECT dataprotect.grant_access(k, r::regrole, 'reveal') FROM unnest(ARRAY['pii', 'more']) k, unnest(ARRAY['doctor', 'nurse', 'clerk']) r");
+sql('BEGIN; DROP ROLE doctor; ROLLBACK');
+is(sql("SELECT count(*) FROM dataprotect.grants WHERE in_force AND grantee = 'doctor'"), '2', 'a DROP ROLE that is rolled back ends nothing');
+sql('DROP ROLE doctor');
+is(sql('SELECT string_agg(DISTINCT grantee, \',\') FROM dataprotect.grants WHERE in_force'), 'clerk,nurse', 'DROP ROLE ends the grants of the role, in its transaction');
+is(sql("SELECT string_agg(DISTINCT revoke_reason, ',') FROM dataprotect.grants WHERE NOT in_force"), 'its role was dropped', 'with the reason');
+$node->safe_psql('other', 'DROP ROLE nurse');
+ok(poll_sql($node, 'postgres', 'SELECT count(*) = 4 FROM dataprotect.grants WHERE NOT in_force'), 'a role dropped in a database without the extension: the worker ends its grants');
+sql('CREATE ROLE auditor LOGIN IN ROLE dataprotect_auditor');
+sub log_has { return $node->safe_psql('postgres', $_[0], extra_params => [ '-U', 'auditor' ]); }
+is(log_has('SELECT dataprotect.flush_audit_log()'), 't', 'everything is logged');
+is(log_has("SELECT count(*) FROM dataprotect.audit_log WHERE event = 'access.revoked' AND outcome = 'ok'"), '4', 'each is an event');
+sql('DROP ROLE clerk; CREATE ROLE clerk');
+is(sql('SELECT count(*) FROM dataprotect.grants WHERE in_force'), '0', 'a role of the same name made again has none of them');
+is(sql('CREATE ROLE alone; DROP ROLE alone; SELECT 1'), '1', 'roles without grants come and go');
+
+# --- a parallel worker has its leader's connection
+sql(<<'SQL');
+CREATE ROLE app LOGIN;
+SELECT dataprotect.grant_access('pii', 'app', 'reveal', require_tls => true);
+CREATE TABLE big (e encrypted_text('pii'));
+INSERT INTO big SELECT 'v1' || g FROM generate_series(1, 5000) g;
+ALTER TABLE big SET (parallel_workers = 2);
+ANALYZE big;
+GRANT SELECT ON big TO app;
+SQL
+my $parallel = 'SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 2; SET parallel_leader_participation = off;';
+my $query = q{SELECT count(*) FROM big WHERE e::text LIKE 'v1%'};
+for my $mode ('require', 'disable')
+{
+	my @as = (extra_params => [ '-d', 'host=127.0.0.1 user=app dbname=postgres port=' . $node->port . " sslmode=$mode" ]);
+	for my $plan ('', $parallel)
+	{
+		my ($rc, $out, $err) = $node->psql('postgres', "$plan $query", @as);
+		my $name = ($plan ? 'a parallel plan' : 'a serial plan') . " over a connection with sslmode=$mode";
+		if ($mode eq 'require')
+		{
+			is($out, '5000', "$name reads") or diag($err);
+		}
+		else
+		{
+			like($err, qr/permission denied for key/, "$name is denied");
+		}
+	}
+}
+like($node->safe_psql('postgres', "$parallel EXPLAIN $query"), qr/Workers Planned: 2/, 'the plan was parallel');
+
+$node->stop;
+done_testing();
