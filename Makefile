@@ -20,8 +20,9 @@ OBJS = \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_table.o \
            modifier_words.o open_memo.o operand.o seal.o show.o stored_value.o typeinfo.o types.o \
            value.o) \
-       $(addprefix src/columns/, bound_row.o columns.o contains_encrypted.o foreign_expression.o guard.o guard_catalog.o \
-           guard_index.o hidden_index.o preload_keys.o protect_column.o reencrypt.o) \
+       $(addprefix src/columns/, bound_row.o columns.o contains_encrypted.o foreign_expression.o guard.o \
+           guard_catalog.o guard_index.o guard_object.o guard_type.o hidden_index.o preload_keys.o \
+           protect_column.o reencrypt.o stored_scan.o verify_values.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o own_tables.o run_as.o) \
        $(addprefix src/lifecycle/, deletion.o due_work.o export.o expression.o page_scan.o partition.o \
            retention.o) \
@@ -43,7 +44,7 @@ SQL_PARTS = \
            retention_run.sql schedule.sql subject.sql account.sql account_columns.sql \
            account_check.sql bind_subject.sql deletion_request.sql deletion_purge.sql \
            deletion_run.sql certificate.sql) \
-       src/privileges.sql src/pinned_routines.sql
+       src/statistics.sql src/privileges.sql src/pinned_routines.sql
 
 DATA_built   = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN  = $(EXTENSION)--$(EXTVERSION).sql

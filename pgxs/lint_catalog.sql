@@ -154,6 +154,17 @@ SELECT 'volatility', m.description, 'is IMMUTABLE and handles an encrypted type'
         OR EXISTS (SELECT FROM pg_catalog.unnest(p.proargtypes) AS argument
                     WHERE argument IN (SELECT oid FROM dp_lint_type)));
 
+-- statistics: ANALYZE copies no secret of ours into pg_statistic, where it would
+-- outlive its row.
+INSERT INTO dp_lint_finding
+SELECT 'statistics', c.oid::regclass || '.' || a.attname, 'ANALYZE copies its values (dataprotect._keep_no_statistics)'
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+ WHERE c.relnamespace = 'dataprotect'::regnamespace AND c.relkind IN ('r', 'p', 'm')
+   AND (a.atttypid IN ('pg_catalog.bytea'::regtype, 'pg_catalog.bytea[]'::regtype)
+        OR a.attname IN ('subject', 'account_id'))
+   AND a.attstattarget IS DISTINCT FROM 0;
+
 -- dump: a table whose rows pg_dump would leave behind is named to it, or in
 -- lint_undumped.txt as one that is made anew.
 INSERT INTO dp_lint_finding

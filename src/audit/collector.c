@@ -291,6 +291,8 @@ ensure_partition(TimestampTz at)
 				0, NULL, NULL);
 		run_sql(psprintf("SELECT dataprotect._close('pg_catalog.pg_class'::pg_catalog.regclass, "
 						 "'dataprotect.%s'::pg_catalog.regclass)", name), 0, NULL, NULL);
+		run_sql(psprintf("SELECT dataprotect._keep_no_statistics('dataprotect.%s')", name),
+				0, NULL, NULL);
 		run_sql(psprintf("ALTER TABLE dataprotect.audit_record ATTACH PARTITION dataprotect.%s "
 						 "FOR VALUES FROM ('%04d-%02d-01 00:00:00+00') TO ('%04d-%02d-01 00:00:00+00')",
 						 name, tm.tm_year, tm.tm_mon, next_year, next_month), 0, NULL, NULL);

@@ -315,4 +315,38 @@ dp_json_end(JsonLexContext *lex)
 #endif
 }
 
+/*
+ * The range table of an executor state with one relation in it, whose one
+ * column (number offset as in a bitmapset of columns) is updated.
+ */
+static inline void
+dp_init_range_table(EState *estate, RangeTblEntry *rte, int updated_column)
+{
+#if PG_VERSION_NUM >= 160000
+	List	   *perminfos = NIL;
+	RTEPermissionInfo *perminfo = addRTEPermissionInfo(&perminfos, rte);
+
+	perminfo->updatedCols = bms_make_singleton(updated_column);
+#if PG_VERSION_NUM >= 180000
+	ExecInitRangeTable(estate, list_make1(rte), perminfos, bms_make_singleton(1));
+#else
+	ExecInitRangeTable(estate, list_make1(rte), perminfos);
+#endif
+#else
+	rte->updatedCols = bms_make_singleton(updated_column);
+	ExecInitRangeTable(estate, list_make1(rte));
+#endif
+}
+
+/* State for re-checking rows that changed meanwhile, for one relation without a plan. */
+static inline void
+dp_init_eval_plan_qual(EPQState *epq, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	EvalPlanQualInit(epq, estate, NULL, NIL, -1, NIL);
+#else
+	EvalPlanQualInit(epq, estate, NULL, NIL, -1);
+#endif
+}
+
 #endif							/* DP_BASE_COMPAT_H */

@@ -14,6 +14,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
 #include "columns/contains_encrypted.h"
 #include "types/types.h"
 #include "utils/lsyscache.h"
@@ -54,6 +55,8 @@ find_encrypted(Oid typid, int32 typmod, bool unkeyed, Oid *out_type)
 		case TYPTYPE_MULTIRANGE:
 			return find_encrypted(get_multirange_range(typid), -1, unkeyed, out_type);
 		case TYPTYPE_COMPOSITE:
+			/* An ALTER of the type and who builds upon it wait for each other. */
+			LockRelationOid(get_typ_typrelid(typid), AccessShareLock);
 			desc = lookup_rowtype_tupdesc(typid, -1);
 			for (i = 0; i < desc->natts && !found; i++)
 			{
@@ -87,27 +90,54 @@ dp_contains_encrypted_unkeyed(Oid typid, int32 typmod, Oid *out_type)
 
 /* ---- expressions ---- */
 
+/* The type of a node that brings a stored value in, or InvalidOid. */
+static Oid
+source_type(Node *node)
+{
+	if (IsA(node, Var))
+		return ((Var *) node)->vartype;
+	if (IsA(node, CoerceToDomainValue))
+		return ((CoerceToDomainValue *) node)->typeId;
+	return InvalidOid;
+}
+
+/* context: the types that count, or NIL for all that bear encrypted values. */
 static bool
 mentions_walker(Node *node, void *context)
 {
+	List	   *types = context;
+	Oid			source;
+
 	if (node == NULL)
 		return false;
-	if (IsA(node, NullTest))
+	if (IsA(node, NullTest) && IsA(((NullTest *) node)->arg, Var))
+		return false;
+	/* One field of a row: what the others hold does not come through. */
+	if (IsA(node, FieldSelect) && !dp_contains_encrypted_type(((FieldSelect *) node)->resulttype))
 	{
-		NullTest   *test = (NullTest *) node;
+		Node	   *arg = (Node *) ((FieldSelect *) node)->arg;
 
-		if (IsA(test->arg, Var) && !test->argisrow)
+		while (IsA(arg, FieldSelect))
+			arg = (Node *) ((FieldSelect *) arg)->arg;
+		if (OidIsValid(source_type(arg)))
 			return false;
 	}
-	if (IsA(node, Var))
-		return dp_contains_encrypted_type(((Var *) node)->vartype);
+	source = source_type(node);
+	if (OidIsValid(source))
+		return types != NIL ? list_member_oid(types, source) : dp_contains_encrypted_type(source);
 	return expression_tree_walker(node, mentions_walker, context);
 }
 
 bool
 dp_contains_encrypted_expression(Node *expr)
 {
-	return mentions_walker(expr, NULL);
+	return mentions_walker(expr, NIL);
+}
+
+bool
+dp_contains_encrypted_mention(Node *expr, List *types)
+{
+	return mentions_walker(expr, types);
 }
 
 /* ---- queries ---- */

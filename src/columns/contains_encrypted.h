@@ -12,6 +12,10 @@
 
 #include "nodes/parsenodes.h"
 
+/*
+ * Locks the composite types inside (ACCESS SHARE, to the end of the
+ * transaction): what was found stays true for whoever makes an object upon it.
+ */
 extern bool dp_contains_encrypted_type(Oid typid);
 
 /*
@@ -22,9 +26,13 @@ extern bool dp_contains_encrypted_unkeyed(Oid typid, int32 typmod, Oid *out_type
 
 /*
  * True where an expression mentions a value that bears encrypted ones,
- * otherwise than by asking whether a column is null.
+ * otherwise than by asking whether a column is null or by taking a field that
+ * bears none.
  */
 extern bool dp_contains_encrypted_expression(Node *expr);
+
+/* The same for values of certain types (a list of OIDs, not empty). */
+extern bool dp_contains_encrypted_mention(Node *expr, List *types);
 
 /*
  * True where a query computes, compares or sorts by anything from an encrypted

@@ -228,6 +228,14 @@ $$;
 COMMENT ON PROCEDURE dataprotect.encrypt_column(regclass, name, text, bool, bool) IS
     'protect a column under a key, keeping views, rules, triggers, defaults, privileges and indexes around it';
 
+-- A scan without a query (stored_scan.h), by the states of keys: opens nothing.
+CREATE FUNCTION dataprotect._unreadable_values(rel regclass, col name)
+    RETURNS TABLE (key_id int8, "values" bigint, failures bigint)
+    LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', 'dp_verify_unreadable';
+COMMENT ON FUNCTION dataprotect._unreadable_values(regclass, name) IS
+    'stored values of a column by key id, and how many of them cannot be read';
+
 CREATE FUNCTION dataprotect._check_decrypt(rel regclass, col name) RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -282,13 +290,15 @@ BEGIN
     base := dataprotect._base_type(encrypted::regtype);
 
     -- a value whose key is suspended or destroyed reads as NULL; it must not become one
-    EXECUTE format('SELECT count(*) FROM %s WHERE %I IS NOT NULL AND CAST(%2$I AS %s) IS NULL',
-                   rel, col, format_type(base, NULL)) INTO unreadable;
+    SELECT sum(x.failures) INTO unreadable
+    FROM dataprotect._column_members(rel, col) m
+        CROSS JOIN LATERAL dataprotect._unreadable_values(m.member, col) x;
     IF unreadable > 0 THEN
         RAISE EXCEPTION 'cannot decrypt column "%" of table "%"', col,
                 (SELECT c.relname FROM pg_class c WHERE c.oid = rel)
             USING ERRCODE = 'object_not_in_prerequisite_state',
-                  DETAIL = format('%s values cannot be read: their keys are suspended, expired or destroyed.', unreadable),
+                  DETAIL = format('%s values under key "%s" cannot be read: their keys are suspended, expired or destroyed.',
+                                  unreadable, key_name),
                   HINT = 'Resume the keys, or remove the values.';
     END IF;
     PERFORM dataprotect._refresh_binding(rel, true);

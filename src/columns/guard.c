@@ -17,6 +17,7 @@
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_statistic_ext.h"
 #include "catalog/pg_type.h"
@@ -29,6 +30,9 @@
 #include "columns/guard.h"
 #include "columns/guard_catalog.h"
 #include "columns/guard_index.h"
+#include "columns/guard_object.h"
+#include "columns/guard_type.h"
+#include "types/show.h"
 #include "types/types.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -56,6 +60,9 @@ check_column(Form_pg_class class, Form_pg_attribute att)
 	char	   *type_name;
 
 	if (att->attisdropped || att->attnum <= 0)
+		return;
+	dp_guard_note_column(class->oid, att->atttypid);
+	if (!relkind_stores(class->relkind))
 		return;
 	if (dp_contains_encrypted_unkeyed(att->atttypid, att->atttypmod, &encrypted))
 	{
@@ -87,7 +94,7 @@ check_relation(Oid relid)
 	class = (Form_pg_class) GETSTRUCT(class_tuple);
 	if (class->relkind == RELKIND_INDEX || class->relkind == RELKIND_PARTITIONED_INDEX)
 		dp_guard_check_index(relid);
-	else if (relkind_stores(class->relkind))
+	else if (class->relkind != RELKIND_SEQUENCE && class->relkind != RELKIND_TOASTVALUE)
 	{
 		for (i = 1; i <= class->relnatts; i++)
 		{
@@ -113,8 +120,7 @@ check_one_column(Oid relid, AttrNumber attnum)
 	if (!HeapTupleIsValid(class_tuple) || !HeapTupleIsValid(att))
 		return;
 	class = (Form_pg_class) GETSTRUCT(class_tuple);
-	if (relkind_stores(class->relkind))
-		check_column(class, (Form_pg_attribute) GETSTRUCT(att));
+	check_column(class, (Form_pg_attribute) GETSTRUCT(att));
 }
 
 /* ---- what stores derived values ---- */
@@ -149,32 +155,17 @@ static void
 check_statistics(Oid statoid)
 {
 	HeapTuple	tuple;
-	Form_pg_statistic_ext stat;
-	Node	   *exprs;
-	bool		bears = false;
-	int			i;
 
+	if (!dp_guard_statistics_bear(statoid))
+		return;
 	tuple = dp_guard_fetch(StatisticExtRelationId, StatisticExtOidIndexId,
 						   Anum_pg_statistic_ext_oid, statoid, InvalidAttrNumber, 0);
-	if (!HeapTupleIsValid(tuple))
-		return;
-	stat = (Form_pg_statistic_ext) GETSTRUCT(tuple);
-	for (i = 0; i < stat->stxkeys.dim1 && !bears; i++)
-	{
-		HeapTuple	att = dp_guard_fetch_attribute(stat->stxrelid, stat->stxkeys.values[i]);
-
-		bears = HeapTupleIsValid(att) &&
-			dp_contains_encrypted_type(((Form_pg_attribute) GETSTRUCT(att))->atttypid);
-	}
-	exprs = dp_guard_stored_node(tuple, Anum_pg_statistic_ext_stxexprs,
-								 StatisticExtRelationId);
-	if (bears || (exprs != NULL && dp_contains_encrypted_expression(exprs)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("statistics object \"%s\" cannot cover a protected column",
-						NameStr(stat->stxname)),
-				 errdetail("It would store values, or what follows from them, as plaintext."),
-				 errhint("Leave the column out; declare n_distinct with ALTER TABLE ... ALTER COLUMN ... SET.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+			 errmsg("statistics object \"%s\" cannot cover a protected column",
+					NameStr(((Form_pg_statistic_ext) GETSTRUCT(tuple))->stxname)),
+			 errdetail("It would store values, or what follows from them, as plaintext."),
+			 errhint("Leave the column out; declare n_distinct with ALTER TABLE ... ALTER COLUMN ... SET.")));
 }
 
 static void
@@ -188,25 +179,13 @@ refuse_matview(Oid relid)
 			 errhint("Hand the protected columns on as they are, or use an ordinary view.")));
 }
 
-/* The query of a materialized view, as it is stored. */
 static void
 check_rule(Oid ruleoid)
 {
-	HeapTuple	tuple;
-	Form_pg_rewrite rule;
-	List	   *actions;
+	Oid			relid;
 
-	tuple = dp_guard_fetch(RewriteRelationId, RewriteOidIndexId,
-						   Anum_pg_rewrite_oid, ruleoid, InvalidAttrNumber, 0);
-	if (!HeapTupleIsValid(tuple))
-		return;
-	rule = (Form_pg_rewrite) GETSTRUCT(tuple);
-	if (get_rel_relkind(rule->ev_class) != RELKIND_MATVIEW)
-		return;
-	actions = (List *) dp_guard_stored_node(tuple, Anum_pg_rewrite_ev_action,
-											RewriteRelationId);
-	if (dp_contains_encrypted_computes(linitial_node(Query, actions)))
-		refuse_matview(rule->ev_class);
+	if (dp_guard_rule_computes(ruleoid, &relid))
+		refuse_matview(relid);
 }
 
 /* ---- hooks ---- */
@@ -263,7 +242,9 @@ guard_object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 	/* before bootstrap ends there is no extension, and no catalog to read */
 	if (!IsNormalProcessingMode() || object_id < FirstNormalObjectId)
 		return;
-	if (access == OAT_POST_CREATE)
+	if (access == OAT_DROP && class_id == ProcedureRelationId)
+		dp_guard_function_dropped(object_id);
+	else if (access == OAT_POST_CREATE)
 		guard_created(class_id, object_id, sub_id);
 	else if (access == OAT_POST_ALTER)
 		guard_altered(class_id, object_id, sub_id);
@@ -297,26 +278,14 @@ static void
 check_partition_key(CreateStmt *stmt)
 {
 	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
-	Relation	rel;
-	PartitionKey key;
-	int			i;
 
-	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
-		return;
-	rel = table_open(relid, NoLock);
-	key = RelationGetPartitionKey(rel);
-	for (i = 0; i < key->partnatts; i++)
-	{
-		if (dp_contains_encrypted_type(key->parttypid[i]) ||
-			(key->partexprs != NIL && dp_contains_encrypted_expression((Node *) key->partexprs)))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-					 errmsg("cannot partition table \"%s\" by a protected column",
-							RelationGetRelationName(rel)),
-					 errdetail("The partition in which a row lies would disclose the value."),
-					 errhint("Partition by another column.")));
-	}
-	table_close(rel, NoLock);
+	if (OidIsValid(relid) && dp_guard_partition_key_bears(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("cannot partition table \"%s\" by a protected column",
+						get_rel_name(relid)),
+				 errdetail("The partition in which a row lies would disclose the value."),
+				 errhint("Partition by another column.")));
 }
 
 /* A view below it may have been replaced since it was created. */
@@ -337,9 +306,31 @@ check_refresh(RefreshMatViewStmt *stmt)
 		refuse_matview(relid);
 }
 
+/* An ALTER TABLE that may store what casts give. */
+static bool
+changes_types(Node *statement)
+{
+	ListCell   *lc;
+
+	if (!IsA(statement, AlterTableStmt))
+		return false;
+	foreach(lc, ((AlterTableStmt *) statement)->cmds)
+	{
+		if (lfirst_node(AlterTableCmd, lc)->subtype == AT_AlterColumnType)
+			return true;
+	}
+	return false;
+}
+
 static void
 begin_utility(const DpUtility *utility, Datum *state)
 {
+	*state = BoolGetDatum(false);
+	if (changes_types(utility->statement))
+	{
+		dp_show_begin_strict();
+		*state = BoolGetDatum(true);
+	}
 	if (IsA(utility->statement, CreateRangeStmt))
 		check_range((CreateRangeStmt *) utility->statement);
 	else if (IsA(utility->statement, RefreshMatViewStmt))
@@ -350,9 +341,14 @@ begin_utility(const DpUtility *utility, Datum *state)
 static void
 end_utility(const DpUtility *utility, Datum state, bool failed)
 {
-	if (!failed && IsA(utility->statement, CreateStmt) &&
+	if (DatumGetBool(state))
+		dp_show_end_strict();
+	if (failed)
+		return;
+	if (IsA(utility->statement, CreateStmt) &&
 		((CreateStmt *) utility->statement)->partspec != NULL)
 		check_partition_key((CreateStmt *) utility->statement);
+	dp_guard_judge_types();
 }
 
 static const DpSubscriber subscriber = {

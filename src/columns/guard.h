@@ -14,6 +14,8 @@
  *	  columns and statistics objects, whatever their functions' volatility
  *	- partitioning by, ranges over, and CLUSTER by an encrypted value
  *	- materialized views that compute anything from an encrypted value
+ *	- an encrypted attribute or column in a type over which one of these was
+ *	  made before (guard_type.h)
  *
  * The checks run as the object is made, before a row is read or written; they
  * read the catalogs with SnapshotSelf because the object's rows are not

@@ -264,6 +264,54 @@ fetch_index(Oid index_relid)
 						  Anum_pg_index_indexrelid, index_relid, InvalidAttrNumber, 0);
 }
 
+/* Expressions and predicate use no encrypted value, and make none. */
+static bool
+expressions_bear(HeapTuple tuple)
+{
+	Form_pg_index index = (Form_pg_index) GETSTRUCT(tuple);
+	Node	   *exprs = dp_guard_stored_node(tuple, Anum_pg_index_indexprs, IndexRelationId);
+	Node	   *predicate = dp_guard_stored_node(tuple, Anum_pg_index_indpred, IndexRelationId);
+	int			i;
+
+	if ((exprs != NULL && dp_contains_encrypted_expression(exprs)) ||
+		(predicate != NULL && dp_contains_encrypted_expression(predicate)))
+		return true;
+	for (i = 0; i < index->indnkeyatts; i++)
+	{
+		HeapTuple	att = index->indkey.values[i] == 0 ?
+			dp_guard_fetch_attribute(index->indexrelid, i + 1) : NULL;
+
+		if (HeapTupleIsValid(att) &&
+			dp_contains_encrypted_type(((Form_pg_attribute) GETSTRUCT(att))->atttypid))
+			return true;
+	}
+	return false;
+}
+
+bool
+dp_guard_index_bears(Oid index_relid)
+{
+	HeapTuple	tuple = fetch_index(index_relid);
+	Form_pg_index index;
+	int			i;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	index = (Form_pg_index) GETSTRUCT(tuple);
+	for (i = 0; i < index->indnkeyatts; i++)
+	{
+		AttrNumber	attnum = index->indkey.values[i];
+		HeapTuple	att = attnum > 0 ?
+			dp_guard_fetch_attribute(index->indrelid, attnum) : NULL;
+		Oid			typid = HeapTupleIsValid(att) ?
+			((Form_pg_attribute) GETSTRUCT(att))->atttypid : InvalidOid;
+
+		if (OidIsValid(typid) && !dp_type_is_encrypted(typid) && dp_contains_encrypted_type(typid))
+			return true;
+	}
+	return expressions_bear(tuple);
+}
+
 void
 dp_guard_check_index(Oid index_relid)
 {
@@ -271,8 +319,6 @@ dp_guard_check_index(Oid index_relid)
 	HeapTuple	tuple = fetch_index(index_relid);
 	Form_pg_class class;
 	Form_pg_index index;
-	Node	   *exprs;
-	Node	   *predicate;
 	oidvector  *classes;
 	bool		isnull;
 	int			i;
@@ -284,10 +330,7 @@ dp_guard_check_index(Oid index_relid)
 	index = (Form_pg_index) GETSTRUCT(tuple);
 	class = (Form_pg_class) GETSTRUCT(class_tuple);
 
-	exprs = dp_guard_stored_node(tuple, Anum_pg_index_indexprs, IndexRelationId);
-	predicate = dp_guard_stored_node(tuple, Anum_pg_index_indpred, IndexRelationId);
-	if ((exprs != NULL && dp_contains_encrypted_expression(exprs)) ||
-		(predicate != NULL && dp_contains_encrypted_expression(predicate)))
+	if (expressions_bear(tuple))
 		refuse_expression(NameStr(class->relname), index->indrelid);
 
 	classes = (oidvector *) DatumGetPointer(

@@ -12,6 +12,12 @@
 /* Errors where the new index discloses more than its columns allow. */
 extern void dp_guard_check_index(Oid index_relid);
 
+/*
+ * True where an index orders or compares values that contain encrypted ones and
+ * are not columns of an encrypted type: none such can be made.
+ */
+extern bool dp_guard_index_bears(Oid index_relid);
+
 /* Errors where an index marked for CLUSTER contains a protected column. */
 extern void dp_guard_check_clustered(Oid index_relid);
 

@@ -1,28 +1,51 @@
 /*
  * reencrypt.c
  *	  Stored values under the current version of their key, without showing them.
+ *
+ * Rows are found by a scan and changed by the executor's functions for single
+ * rows, never by a query: nothing of the table's owner is planned.  What must run
+ * all the same (expressions of indexes, CHECK constraints, triggers that are
+ * enabled ALWAYS) runs as the owner, in a security-restricted operation.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/sysattr.h"
+#include "access/tableam.h"
+#include "access/xact.h"
 #include "base/compat.h"
+#include "catalog/pg_class.h"
+#include "columns/preload_keys.h"
+#include "columns/stored_scan.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "keys/keys.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "types/types.h"
 #include "types/value.h"
-#include "utils/typcache.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 
-PG_FUNCTION_INFO_V1(dp_reseal_sql);
-PG_FUNCTION_INFO_V1(dp_column_reseal_row);
+PG_FUNCTION_INFO_V1(dp_reencrypt_blocks);
+
+/* ---- one value ---- */
 
 /*
  * The same value under its named key's current version: palloc'd, or datum
- * itself where it needs no change, belongs to an account, or is unreadable.
- * Not a read.  Errors where it does not authenticate.
+ * itself where it needs no change, belongs to an account, keeps its period, or
+ * is unreadable.  Not a read.  Errors where it does not authenticate.
  */
 static struct varlena *
 reseal_value(const DpTypeInfo *info, struct varlena *datum)
 {
+	const DpFamily *family;
 	struct varlena *result;
 	DpValue		value;
 	DpKey		key;
@@ -31,8 +54,11 @@ reseal_value(const DpTypeInfo *info, struct varlena *datum)
 	dp_value_parse(datum, false, &value);
 	if (value.literal ||
 		dp_keys_get(value.env.key_id, DP_USE_MAINTAIN, false, &key) != DP_KEY_OK ||
-		key.purpose != DP_PURPOSE_DATA ||
-		dp_keys_family(value.family)->current_key_id == value.env.key_id ||
+		key.purpose != DP_PURPOSE_DATA)
+		return datum;
+	family = dp_keys_family(value.family);
+	if (family->current_key_id == value.env.key_id || family->has_keep ||
+		family->state != DP_KEY_ACTIVE ||
 		!dp_value_open(info, &value, DP_USE_MAINTAIN, false, &plain))
 		return datum;
 	dp_keys_for_seal(dp_keys_family(value.family), &key);
@@ -41,57 +67,237 @@ reseal_value(const DpTypeInfo *info, struct varlena *datum)
 	return result;
 }
 
-/* dataprotect._reseal(value anyelement) returns anyelement */
-Datum
-dp_reseal_sql(PG_FUNCTION_ARGS)
-{
-	const DpTypeInfo *info = dp_typeinfo_get(get_fn_expr_argtype(fcinfo->flinfo, 0));
+/* ---- the table's owner ---- */
 
-	PG_RETURN_POINTER(reseal_value(info, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0))));
+typedef struct AsOwner
+{
+	Oid			user;
+	int			context;
+	int			guc_level;
+} AsOwner;
+
+static void
+set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* An error in between is undone by the abort of the (sub)transaction. */
+static void
+become_owner(Relation rel, AsOwner *saved)
+{
+	GetUserIdAndSecContext(&saved->user, &saved->context);
+	saved->guc_level = NewGUCNestLevel();
+	set_local("search_path",
+			  psprintf("pg_catalog, %s, pg_temp",
+					   quote_identifier(get_namespace_name(RelationGetNamespace(rel)))));
+	/* the row says what it said before: only triggers that are ENABLE ALWAYS fire */
+	set_local("session_replication_role", "replica");
+	SetUserIdAndSecContext(rel->rd_rel->relowner,
+						   saved->context | SECURITY_RESTRICTED_OPERATION);
+}
+
+static void
+become_caller(const AsOwner *saved)
+{
+	AtEOXact_GUC(false, saved->guc_level);
+	SetUserIdAndSecContext(saved->user, saved->context);
+}
+
+/* ---- rows ---- */
+
+typedef struct Writer
+{
+	Relation	rel;
+	AttrNumber	attnum;
+	const DpTypeInfo *info;
+	EState	   *estate;
+	EPQState	epq;
+	ResultRelInfo *result;
+	TupleTableSlot *old;
+	TupleTableSlot *new;
+	MemoryContext row;			/* reset after each row */
+} Writer;
+
+static void
+open_writer(Writer *writer)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	EState	   *estate = CreateExecutorState();
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(writer->rel);
+	rte->relkind = writer->rel->rd_rel->relkind;
+	rte->rellockmode = RowExclusiveLock;
+	dp_init_range_table(estate, rte, writer->attnum - FirstLowInvalidHeapAttributeNumber);
+	estate->es_output_cid = GetCurrentCommandId(true);
+	estate->es_snapshot = GetActiveSnapshot();
+	writer->estate = estate;
+	writer->result = makeNode(ResultRelInfo);
+	InitResultRelInfo(writer->result, writer->rel, 1, NULL, 0);
+	dp_init_eval_plan_qual(&writer->epq, estate);
+	ExecOpenIndices(writer->result, false);
+	writer->old = table_slot_create(writer->rel, NULL);
+	writer->new = MakeSingleTupleTableSlot(RelationGetDescr(writer->rel), &TTSOpsVirtual);
+	writer->row = AllocSetContextCreate(CurrentMemoryContext, "dataprotect reencrypt",
+										ALLOCSET_DEFAULT_SIZES);
+	AfterTriggerBeginQuery();
+}
+
+static void
+close_writer(Writer *writer)
+{
+	AfterTriggerEndQuery(writer->estate);
+	EvalPlanQualEnd(&writer->epq);
+	ExecCloseIndices(writer->result);
+	ExecDropSingleTupleTableSlot(writer->old);
+	ExecDropSingleTupleTableSlot(writer->new);
+	ExecResetTupleTable(writer->estate->es_tupleTable, false);
+	FreeExecutorState(writer->estate);
+	MemoryContextDelete(writer->row);
+}
+
+/* The value of a slot's column sealed anew, or NULL where it needs no change. */
+static struct varlena *
+resealed(Writer *writer, TupleTableSlot *slot)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(slot, writer->attnum, &isnull);
+	struct varlena *datum;
+	struct varlena *result;
+
+	if (isnull)
+		return NULL;
+	datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(value);
+	result = reseal_value(writer->info, datum);
+	return result != datum ? result : NULL;
+}
+
+static void
+store_changed(Writer *writer, struct varlena *value)
+{
+	TupleDesc	desc = RelationGetDescr(writer->rel);
+	int			i;
+
+	slot_getallattrs(writer->old);
+	ExecClearTuple(writer->new);
+	for (i = 0; i < desc->natts; i++)
+	{
+		writer->new->tts_values[i] = writer->old->tts_values[i];
+		writer->new->tts_isnull[i] = writer->old->tts_isnull[i] || TupleDescAttr(desc, i)->attisdropped;
+	}
+	writer->new->tts_values[writer->attnum - 1] = PointerGetDatum(value);
+	ExecStoreVirtualTuple(writer->new);
+}
+
+/* True where the row was changed; one that moves at this moment is left alone. */
+static bool
+reencrypt_row(Writer *writer, TupleTableSlot *found)
+{
+	struct varlena *value;
+	TM_FailureData failure;
+
+	if (resealed(writer, found) == NULL)
+		return false;
+	if (table_tuple_lock(writer->rel, &found->tts_tid, GetActiveSnapshot(), writer->old,
+						 GetCurrentCommandId(false), LockTupleNoKeyExclusive, LockWaitBlock,
+						 0, &failure) != TM_Ok)
+		return false;
+	value = resealed(writer, writer->old);
+	if (value == NULL)
+		return false;
+	store_changed(writer, value);
+	ExecSimpleRelationUpdate(writer->result, writer->estate, &writer->epq, writer->old, writer->new);
+	ExecClearTuple(writer->old);
+	ResetPerTupleExprContext(writer->estate);
+	return true;
+}
+
+static int64
+reencrypt_rows(Writer *writer, BlockNumber first, BlockNumber end)
+{
+	TupleTableSlot *slot = table_slot_create(writer->rel, NULL);
+	TableScanDesc scan;
+	ItemPointerData from;
+	ItemPointerData to;
+	int64		done = 0;
+
+	ItemPointerSet(&from, first, FirstOffsetNumber);
+	ItemPointerSet(&to, end - 1, MaxOffsetNumber);
+	scan = table_beginscan_tidrange(writer->rel, GetActiveSnapshot(), &from, &to);
+	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
+	{
+		MemoryContext old = MemoryContextSwitchTo(writer->row);
+
+		CHECK_FOR_INTERRUPTS();
+		if (reencrypt_row(writer, slot))
+			done++;
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(writer->row);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	return done;
+}
+
+/* The column of a table that the caller's role owns, or shares the rights of. */
+static void
+open_column(Writer *writer, Oid relid, const char *column)
+{
+	writer->rel = try_relation_open(relid, RowExclusiveLock);
+	if (writer->rel == NULL || writer->rel->rd_rel->relkind != RELKIND_RELATION)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("only tables and partitions can be re-encrypted")));
+	if (!has_privs_of_role(GetUserId(), writer->rel->rd_rel->relowner))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(writer->rel));
+	if (writer->rel->rd_tableam->scan_set_tidrange == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" cannot be scanned by ranges of blocks",
+						RelationGetRelationName(writer->rel)),
+				 errdetail("Its access method does not support it.")));
+	writer->attnum = get_attnum(relid, column);
+	if (writer->attnum <= 0 ||
+		!dp_type_is_encrypted(TupleDescAttr(RelationGetDescr(writer->rel), writer->attnum - 1)->atttypid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("table \"%s\" has no protected column \"%s\"",
+						RelationGetRelationName(writer->rel), column)));
+	writer->info = dp_typeinfo_get(TupleDescAttr(RelationGetDescr(writer->rel),
+												 writer->attnum - 1)->atttypid);
 }
 
 /*
- * dataprotect._reseal_row(whole anyelement, col name) returns anyelement
- * A table's row with the value of one column under its key's current version.
- * A field taken from a row keeps its column's modifier, so an UPDATE assigns it
- * as it is; a bare value would be opened, checked and sealed for the column
- * once more, which only a reader of it may ask for.
+ * dataprotect._reencrypt_blocks(rel regclass, col name, first bigint, "end" bigint)
+ *		returns bigint
+ * Seal the values of a table's blocks [first, end) under their key's current
+ * version; how many rows changed.
  */
 Datum
-dp_column_reseal_row(PG_FUNCTION_ARGS)
+dp_reencrypt_blocks(PG_FUNCTION_ARGS)
 {
-	HeapTupleHeader header = PG_GETARG_HEAPTUPLEHEADER(0);
-	const char *col = NameStr(*PG_GETARG_NAME(1));
-	TupleDesc	desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(header),
-											  HeapTupleHeaderGetTypMod(header));
-	HeapTupleData tuple;
-	HeapTuple	result;
-	Datum		value = (Datum) 0;
-	bool		isnull = true;
-	int			attnum = 0;
-	int			i;
+	int64		first = PG_GETARG_INT64(2);
+	int64		end = PG_GETARG_INT64(3);
+	int64		done = 0;
+	Writer		writer = {NULL};
+	AsOwner		saved;
 
-	for (i = 0; i < desc->natts && attnum == 0; i++)
+	open_column(&writer, PG_GETARG_OID(0), NameStr(*PG_GETARG_NAME(1)));
+	end = Min(end, (int64) RelationGetNumberOfBlocks(writer.rel));
+	if (first >= 0 && first < end)
 	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (!att->attisdropped && strcmp(NameStr(att->attname), col) == 0)
-			attnum = i + 1;
+		dp_preload_keys_relation(RelationGetRelid(writer.rel));
+		become_owner(writer.rel, &saved);
+		PushActiveSnapshot(GetLatestSnapshot());
+		open_writer(&writer);
+		done = reencrypt_rows(&writer, (BlockNumber) first, (BlockNumber) end);
+		close_writer(&writer);
+		PopActiveSnapshot();
+		become_caller(&saved);
 	}
-	if (attnum == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("row has no column \"%s\"", col)));
-
-	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	tuple.t_data = header;
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	value = heap_getattr(&tuple, attnum, desc, &isnull);
-	if (!isnull)
-		value = PointerGetDatum(reseal_value(dp_typeinfo_get(TupleDescAttr(desc, attnum - 1)->atttypid),
-												  PG_DETOAST_DATUM_PACKED(value)));
-	result = heap_modify_tuple_by_cols(&tuple, desc, 1, &attnum, &value, &isnull);
-	ReleaseTupleDesc(desc);
-	PG_RETURN_DATUM(HeapTupleGetDatum(result));
+	relation_close(writer.rel, NoLock);
+	CommandCounterIncrement();
+	PG_RETURN_INT64(done);
 }

@@ -6,10 +6,6 @@
 -- Accounts' own keys do not rotate, and under an expiring key a version is a
 -- period, which a value keeps.
 
-CREATE FUNCTION dataprotect._reseal(value anyelement) RETURNS anyelement
-    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_reseal_sql';
-COMMENT ON FUNCTION dataprotect._reseal(anyelement) IS 'the same protected value under the current version of its named key';
-
 CREATE TABLE dataprotect.reencrypt_state (
     rel oid NOT NULL,
     col name NOT NULL,
@@ -138,39 +134,12 @@ $$;
 COMMENT ON FUNCTION dataprotect._reencrypt_end(regclass, name, bigint) IS
     'note the end of a pass of reencrypt(); false where another is needed';
 
-CREATE FUNCTION dataprotect._reseal_row(whole anyelement, col name) RETURNS anyelement
-    AS 'MODULE_PATHNAME', 'dp_column_reseal_row'
-    LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION dataprotect._reseal_row(anyelement, name) IS
-    'a row with one value under the current version of its key';
-
--- One batch: a range of blocks of one table or partition.  Foreign keys,
--- replication and row triggers see an UPDATE that changes nothing; where the
--- caller may, triggers that are not ENABLE ALWAYS do not fire for it.
-CREATE FUNCTION dataprotect._reencrypt_batch(rel regclass, col name, key name, blocks int8range) RETURNS bigint
-    LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    role_before text := current_setting('session_replication_role');
-    done        bigint;
-BEGIN
-    IF has_parameter_privilege('session_replication_role', 'SET') THEN
-        PERFORM set_config('session_replication_role', 'replica', true);
-    END IF;
-    EXECUTE format('UPDATE ONLY %s AS t SET %2$I = (dataprotect._reseal_row(t, %2$L)).%2$I '
-                   'WHERE t.ctid >= $1 AND t.ctid < $2 AND t.%2$I IS NOT NULL '
-                   'AND dataprotect._envelope_key_id(t.%2$I) = ANY ($3)', rel, col)
-    USING format('(%s,0)', lower(blocks))::tid, format('(%s,0)', upper(blocks))::tid,
-          dataprotect._stale_key_ids(key);
-    GET DIAGNOSTICS done = ROW_COUNT;
-    IF has_parameter_privilege('session_replication_role', 'SET') THEN
-        PERFORM set_config('session_replication_role', role_before, true);
-    END IF;
-    RETURN done;
-END
-$$;
-COMMENT ON FUNCTION dataprotect._reencrypt_batch(regclass, name, name, int8range) IS
+-- One batch: a range of blocks of one table or partition, row by row and without
+-- a query (reencrypt.c).  Asks itself for the right to act as the table's owner.
+CREATE FUNCTION dataprotect._reencrypt_blocks(rel regclass, col name, first bigint, "end" bigint) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', 'dp_reencrypt_blocks';
+COMMENT ON FUNCTION dataprotect._reencrypt_blocks(regclass, name, bigint, bigint) IS
     'seal the values of some blocks under their key''s current version; how many there were';
 
 -- Tables and columns to work on, partitions one by one.
@@ -211,18 +180,19 @@ $$;
 COMMENT ON FUNCTION dataprotect._reencrypt_targets(regclass, name) IS
     'tables and columns that reencrypt() has to work on, with the blocks of a batch';
 
+-- Scans without a query.  Key ids and counts, nothing of the values.
+CREATE FUNCTION dataprotect._count_by_key(rel regclass, col name)
+    RETURNS TABLE (key_id int8, "values" bigint, failures bigint)
+    LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', 'dp_verify_count_keys';
+COMMENT ON FUNCTION dataprotect._count_by_key(regclass, name) IS 'stored values of a column by key id';
+
 CREATE FUNCTION dataprotect._count_stale(rel regclass, col name, key name) RETURNS bigint
-    LANGUAGE plpgsql STABLE
+    LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    remaining   bigint;
-BEGIN
-    EXECUTE format('SELECT count(*) FROM ONLY %s WHERE %2$I IS NOT NULL '
-                   'AND dataprotect._envelope_key_id(%2$I) = ANY ($1)', rel, col)
-    INTO remaining USING dataprotect._stale_key_ids(key);
-    RETURN remaining;
-END
+    SELECT coalesce(sum(x."values"), 0)::bigint FROM dataprotect._count_by_key($1, $2) x
+    WHERE x.key_id = ANY (dataprotect._stale_key_ids($3))
 $$;
 COMMENT ON FUNCTION dataprotect._count_stale(regclass, name, name) IS
     'values of a column that are not under their key''s current version';
@@ -253,7 +223,7 @@ BEGIN
                 PERFORM pg_sleep(extract(epoch FROM current_setting('dataprotect.retention_cost_delay')::interval));
                 range := dataprotect._reencrypt_claim(leaves[i], columns[i], batches[i]);
                 EXIT WHEN range IS NULL;
-                total := dataprotect._reencrypt_batch(leaves[i], columns[i], keys[i], range);
+                total := dataprotect._reencrypt_blocks(leaves[i], columns[i], lower(range), upper(range));
                 PERFORM dataprotect._reencrypt_done(leaves[i], columns[i], total);
             END LOOP;
             EXIT WHEN dataprotect._reencrypt_end(leaves[i], columns[i],

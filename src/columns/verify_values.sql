@@ -1,20 +1,11 @@
 -- verify(): does every stored value authenticate?  Opens values inside one
--- function that tells yes or no, so it needs no right to read them; runs as the
--- extension's owner to see every row of every table.
+-- function that tells yes or no, so it needs no right to read them.  Tables are
+-- scanned, not queried: nothing of their owners runs (stored_scan.h).
 
 CREATE FUNCTION dataprotect._verify_column(rel regclass, col name, sample float8)
     RETURNS TABLE (key_id int8, "values" bigint, failures bigint)
-    LANGUAGE plpgsql STABLE
-    SET search_path = pg_catalog, pg_temp
-    SET row_security = off
-AS $$
-BEGIN
-    RETURN QUERY EXECUTE format(
-        'SELECT dataprotect._envelope_key_id(%2$I), count(*), count(*) FILTER (WHERE NOT dataprotect._check_value(%2$I)) '
-        'FROM %1$s%3$s WHERE %2$I IS NOT NULL GROUP BY 1',
-        rel, col, CASE WHEN sample < 1 THEN format(' TABLESAMPLE BERNOULLI (%s)', sample * 100) ELSE '' END);
-END
-$$;
+    LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', 'dp_verify_column';
 COMMENT ON FUNCTION dataprotect._verify_column(regclass, name, float8) IS
     'stored values of a column by key id, and how many do not authenticate';
 
@@ -42,14 +33,16 @@ BEGIN
         SELECT c.oid::regclass, a.attname, k.name, v.version, sum(x."values")::bigint, sum(x.failures)::bigint
         FROM pg_class c
             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-            CROSS JOIN LATERAL dataprotect._verify_column(c.oid, a.attname, sample) x
+            -- partitions store the rows; rows of children by inheritance are the children's
+            CROSS JOIN LATERAL dataprotect._column_members(c.oid, a.attname) m
+            CROSS JOIN LATERAL dataprotect._verify_column(m.member, a.attname, sample) x
             LEFT JOIN dataprotect.key_version v ON v.key_id = x.key_id
             LEFT JOIN dataprotect.key k ON k.family = v.family
         WHERE (c.oid = $1 OR $1 IS NULL AND NOT c.relispartition)
             AND c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't'
             AND a.atttypid >= 16384 AND dataprotect._base_type(a.atttypid) IS NOT NULL
         GROUP BY c.oid, a.attname, k.name, v.version
-        ORDER BY 1::text, 2, 3, 4;
+        ORDER BY c.oid::regclass::text, 2, 3, 4;
 END
 $$;
 COMMENT ON FUNCTION dataprotect.verify(regclass, float8) IS

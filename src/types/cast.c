@@ -147,12 +147,14 @@ open_for_cast(const DpTypeInfo *info, struct varlena *datum, Datum *out)
 			dp_access_denied(value.family, "reveal");
 		case DP_PRIV_MASK:
 		case DP_PRIV_SEARCH:
+			dp_show_refuse_strict(value.family, true);
 			return dp_show_mask(info, &value, out);
 		case DP_PRIV_REVEAL:
 			break;
 	}
 	if (dp_show_open(info, &value, out))
 		return true;
+	dp_show_refuse_strict(value.family, false);
 	dp_show_warn_unreadable(value.family);
 	return false;
 }

@@ -52,6 +52,35 @@ dp_show_warn_unreadable(int32 family)
 			 errdetail("Their key is suspended, expired or destroyed.")));
 }
 
+static int	strict_depth = 0;
+
+void
+dp_show_begin_strict(void)
+{
+	strict_depth++;
+}
+
+void
+dp_show_end_strict(void)
+{
+	strict_depth--;
+}
+
+void
+dp_show_refuse_strict(int32 family, bool readable)
+{
+	if (strict_depth == 0)
+		return;
+	if (readable)
+		dp_access_denied(family, "reveal");
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("a value under key \"%s\" cannot be read",
+					NameStr(dp_keys_family(family)->name)),
+			 errdetail("Its key is suspended, expired or destroyed."),
+			 errhint("Resume the key, or remove the value; nothing was changed.")));
+}
+
 /* What the current role may be shown of a value. */
 DpPrivilege
 dp_show_privilege(const DpValue *value)

@@ -29,4 +29,15 @@ extern void dp_show_refuse_copy(void);
 /* One warning a statement and key. */
 extern void dp_show_warn_unreadable(int32 family);
 
+/*
+ * While strict, a cast that would give a mask, or NULL for a value whose key is
+ * unreadable, is an error: for statements that store what casts give.  Nests;
+ * whoever begins ends it, after an error too.
+ */
+extern void dp_show_begin_strict(void);
+extern void dp_show_end_strict(void);
+
+/* The error where strict; readable: it is the role's right that is missing. */
+extern void dp_show_refuse_strict(int32 family, bool readable);
+
 #endif							/* DP_TYPES_SHOW_H */

@@ -1,0 +1,186 @@
+/*
+ * verify_values.c
+ *	  What a scan of a column tells: which keys its values are under, and whether
+ *	  they open.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "base/compat.h"
+#include "base/secret.h"
+#include "columns/stored_scan.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "keys/catalog.h"
+#include "keys/keys.h"
+#include "types/value.h"
+#include "utils/hsearch.h"
+
+PG_FUNCTION_INFO_V1(dp_verify_column);
+PG_FUNCTION_INFO_V1(dp_verify_unreadable);
+PG_FUNCTION_INFO_V1(dp_verify_count_keys);
+
+/* Values under one key; key_id 0 stands for what is no envelope. */
+typedef struct KeyCount
+{
+	uint64		key_id;
+	bool		known;			/* the key table has the key */
+	int64		values;
+	int64		failures;
+} KeyCount;
+
+static HTAB *
+make_counts(void)
+{
+	HASHCTL		ctl = {0};
+
+	ctl.keysize = sizeof(uint64);
+	ctl.entrysize = sizeof(KeyCount);
+	ctl.hcxt = CurrentMemoryContext;
+	return hash_create("dataprotect values by key", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static KeyCount *
+find_count(HTAB *counts, uint64 key_id)
+{
+	bool		found;
+	KeyCount   *count = hash_search(counts, &key_id, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		DpVersionRow row;
+
+		count->known = key_id != 0 && dp_catalog_read_version(key_id, &row);
+		count->values = 0;
+		count->failures = 0;
+	}
+	return count;
+}
+
+/* Opens and keeps nothing. */
+static bool
+authenticates(const DpTypeInfo *info, const DpEnvelope *env, const DpKey *key)
+{
+	uint8	   *buf = palloc(env->ciphertext_len + 1);
+	bool		ok = dp_envelope_open(key->aead, env, info->code, buf);
+
+	dp_secret_wipe(buf, env->ciphertext_len);
+	pfree(buf);
+	return ok;
+}
+
+/* A value that cannot be opened because its key is suspended or gone is no failure. */
+static void
+verify_value(const DpTypeInfo *info, struct varlena *value, void *context)
+{
+	DpEnvelope	env;
+	DpKey		key;
+	bool		well_formed = dp_envelope_parse((uint8 *) VARDATA_ANY(value),
+												VARSIZE_ANY_EXHDR(value), &env);
+	KeyCount   *count = find_count(context, well_formed ? env.key_id : 0);
+
+	count->values++;
+	if (!count->known)
+		count->failures++;
+	else if (dp_keys_get(env.key_id, DP_USE_MAINTAIN, false, &key) == DP_KEY_OK &&
+			 !authenticates(info, &env, &key))
+		count->failures++;
+}
+
+static void
+return_counts(FunctionCallInfo fcinfo, HTAB *counts)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	HASH_SEQ_STATUS seq;
+	KeyCount   *count;
+
+	hash_seq_init(&seq, counts);
+	while ((count = hash_seq_search(&seq)) != NULL)
+	{
+		Datum		values[3];
+		bool		nulls[3] = {false};
+
+		values[0] = Int64GetDatum((int64) count->key_id);
+		nulls[0] = !count->known;
+		values[1] = Int64GetDatum(count->values);
+		values[2] = Int64GetDatum(count->failures);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+}
+
+/* Counts as failures what a reader would not be shown. */
+static void
+read_value(const DpTypeInfo *info, struct varlena *value, void *context)
+{
+	DpEnvelope	env;
+	DpKey		key;
+	bool		well_formed = dp_envelope_parse((uint8 *) VARDATA_ANY(value),
+												VARSIZE_ANY_EXHDR(value), &env);
+	KeyCount   *count = find_count(context, well_formed ? env.key_id : 0);
+
+	count->values++;
+	if (!count->known || dp_keys_get(env.key_id, DP_USE_READ, false, &key) != DP_KEY_OK)
+		count->failures++;
+}
+
+/* By key only. */
+static void
+count_value(const DpTypeInfo *info, struct varlena *value, void *context)
+{
+	DpEnvelope	env;
+	bool		well_formed = dp_envelope_parse((uint8 *) VARDATA_ANY(value),
+												VARSIZE_ANY_EXHDR(value), &env);
+
+	find_count(context, well_formed ? env.key_id : 0)->values++;
+}
+
+/* Scan a column and return one row a key. */
+static Datum
+count_column(FunctionCallInfo fcinfo, double sample, DpStoredVisit visit)
+{
+	HTAB	   *counts = make_counts();
+	AttrNumber	attnum;
+	Relation	rel;
+
+	InitMaterializedSRF(fcinfo, 0);
+	rel = dp_stored_open(PG_GETARG_OID(0), NameStr(*PG_GETARG_NAME(1)), &attnum);
+	if (rel != NULL)
+	{
+		dp_stored_scan(rel, attnum, sample, visit, counts);
+		relation_close(rel, AccessShareLock);
+		return_counts(fcinfo, counts);
+	}
+	hash_destroy(counts);
+	return (Datum) 0;
+}
+
+/*
+ * dataprotect._verify_column(rel regclass, col name, sample float8)
+ *		returns table (key_id int8, "values" bigint, failures bigint)
+ */
+Datum
+dp_verify_column(PG_FUNCTION_ARGS)
+{
+	return count_column(fcinfo, PG_GETARG_FLOAT8(2), verify_value);
+}
+
+/*
+ * dataprotect._unreadable_values(rel regclass, col name)
+ *		returns table (key_id int8, "values" bigint, failures bigint)
+ * By the states of their keys; opens none.
+ */
+Datum
+dp_verify_unreadable(PG_FUNCTION_ARGS)
+{
+	return count_column(fcinfo, 1, read_value);
+}
+
+/*
+ * dataprotect._count_by_key(rel regclass, col name)
+ *		returns table (key_id int8, "values" bigint, failures bigint)
+ */
+Datum
+dp_verify_count_keys(PG_FUNCTION_ARGS)
+{
+	return count_column(fcinfo, 1, count_value);
+}
