@@ -361,5 +361,6 @@ static const DpSubscriber subscriber = {
 void
 dp_guard_init(void)
 {
+	dp_guard_type_init();
 	dp_statement_subscribe(&subscriber);
 }

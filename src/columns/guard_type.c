@@ -47,7 +47,11 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-/* Relations noted since the last command ended; what an error leaves is harmless. */
+/*
+ * Relations noted since the last command ended.  What a failed command leaves is
+ * judged with the next one, which is harmless: a subtransaction may fail inside
+ * a command that goes on.
+ */
 static List *noted = NIL;
 
 /* What the walk has found. */
@@ -60,6 +64,21 @@ typedef struct Walk
 	StringInfoData in_way;		/* descriptions, one a line */
 	ObjectAddresses *judged;
 } Walk;
+
+static void
+forget_noted(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+		return;
+	list_free(noted);
+	noted = NIL;
+}
+
+void
+dp_guard_type_init(void)
+{
+	RegisterXactCallback(forget_noted, NULL);
+}
 
 void
 dp_guard_note_column(Oid relid, Oid typid)
@@ -430,7 +449,8 @@ dp_guard_judge_types(void)
 	List	   *relations;
 	ListCell   *lc;
 
-	if (noted == NIL)
+	/* ROLLBACK of a failed transaction is a command, too */
+	if (noted == NIL || !IsTransactionState())
 		return;
 	relations = list_copy(noted);
 	list_free(noted);

@@ -19,6 +19,8 @@
 
 #include "postgres.h"
 
+extern void dp_guard_type_init(void);
+
 /* A relation of any kind has a new column, or a column a new type. */
 extern void dp_guard_note_column(Oid relid, Oid typid);
 
