@@ -41,6 +41,7 @@
 #define Anum_key_state				3
 #define Anum_key_current_key_id		4
 #define Anum_key_mask				5
+#define Anum_key_keep				10
 
 #define Anum_version_key_id			1
 #define Anum_version_family			2
@@ -247,12 +248,15 @@ static bool
 read_family(TupleDesc desc, HeapTuple tuple, void *arg)
 {
 	DpFamily   *out = arg;
+	bool		isnull;
 	char	   *mask = TextDatumGetCString(row_attr(desc, tuple, Anum_key_mask, NULL));
 
 	out->family = DatumGetInt32(row_attr(desc, tuple, Anum_key_family, NULL));
 	namestrcpy(&out->name, NameStr(*DatumGetName(row_attr(desc, tuple, Anum_key_name, NULL))));
 	out->state = DatumGetChar(row_attr(desc, tuple, Anum_key_state, NULL));
 	out->current_key_id = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_key_current_key_id, NULL));
+	(void) row_attr(desc, tuple, Anum_key_keep, &isnull);
+	out->has_keep = !isnull;
 	strlcpy(out->mask, mask, sizeof(out->mask));
 	return false;
 }

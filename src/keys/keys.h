@@ -34,6 +34,7 @@ typedef struct DpFamily
 	NameData	name;
 	char		state;			/* DpKeyState */
 	uint64		current_key_id; /* seals from now on; 0: none */
+	bool		has_keep;		/* expiring key */
 	char		mask[64];		/* canonical mask text */
 } DpFamily;
 
