@@ -31,6 +31,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
+#include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
@@ -130,8 +131,8 @@ is_trusted(HeapTuple function)
 	HeapTuple	tuple;
 	bool		trusted = false;
 
-	ScanKeyInit(&key[0], Anum_trusted_function, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(((Form_pg_proc) GETSTRUCT(function))->oid));
+	ScanKeyInit(&key[0], Anum_trusted_function, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(format_procedure_qualified(((Form_pg_proc) GETSTRUCT(function))->oid)));
 	scan = systable_beginscan(rel, dp_catalog_relation("trusted_function_pkey"), true, NULL, 1, key);
 	while (!trusted && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{

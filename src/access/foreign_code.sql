@@ -2,8 +2,9 @@
 -- Functions that an administrator trusts with the rights of whoever runs them.
 -- C code reads trusted_function by attribute number: append only.
 --
+-- By name: OIDs of functions survive neither a dump nor pg_upgrade.
 CREATE TABLE dataprotect.trusted_function (
-    function regprocedure PRIMARY KEY,
+    function text COLLATE "C" PRIMARY KEY,
     digest bytea NOT NULL,
     reason text NOT NULL,
     trusted_by name NOT NULL,
@@ -22,10 +23,17 @@ CREATE FUNCTION dataprotect._function_digest(function regprocedure) RETURNS byte
 COMMENT ON FUNCTION dataprotect._function_digest(regprocedure) IS
     'SHA-256 of what a function does and whose it is, or null where it does not exist';
 
+CREATE FUNCTION dataprotect._function_identity(function regprocedure) RETURNS text
+    LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    SELECT o.identity FROM pg_identify_object('pg_proc'::regclass, function, 0) o
+$$;
+COMMENT ON FUNCTION dataprotect._function_identity(regprocedure) IS
+    'name of a function with its schema and the types of its arguments, whatever the search path';
+
 CREATE VIEW dataprotect.trusted_functions AS
-    SELECT t.function::text AS function, p.proowner::regrole::text AS owner, t.reason, t.trusted_by, t.trusted_at,
-           coalesce(t.digest = dataprotect._function_digest(t.function), false) AS in_force
-    FROM dataprotect.trusted_function t LEFT JOIN pg_catalog.pg_proc p ON p.oid = t.function;
+    SELECT coalesce(p.oid::regprocedure::text, t.function) AS function, p.proowner::regrole::text AS owner, t.reason, t.trusted_by, t.trusted_at,
+           coalesce(t.digest = dataprotect._function_digest(p.oid), false) AS in_force
+    FROM dataprotect.trusted_function t LEFT JOIN pg_catalog.pg_proc p ON p.oid = pg_catalog.to_regprocedure(t.function);
 COMMENT ON VIEW dataprotect.trusted_functions IS
     'functions that see what whoever runs them sees; in_force: unchanged since an administrator said so';
 
@@ -44,7 +52,7 @@ BEGIN
         'function', trust_function.function::text, 'reason', trust_function.reason,
         'digest', encode(dataprotect._function_digest(trust_function.function), 'hex')));
     INSERT INTO dataprotect.trusted_function AS t (function, digest, reason, trusted_by)
-        VALUES (trust_function.function, dataprotect._function_digest(trust_function.function), trust_function.reason, session_user)
+        VALUES (dataprotect._function_identity(trust_function.function), dataprotect._function_digest(trust_function.function), trust_function.reason, session_user)
         ON CONFLICT ON CONSTRAINT trusted_function_pkey
         DO UPDATE SET digest = excluded.digest, reason = excluded.reason, trusted_by = excluded.trusted_by, trusted_at = now();
 END $$;
@@ -56,7 +64,7 @@ CREATE FUNCTION dataprotect.distrust_function(function regprocedure, reason text
 BEGIN
     PERFORM dataprotect._event('function.distrusted', NULL, jsonb_build_object(
         'function', distrust_function.function::text, 'reason', distrust_function.reason));
-    DELETE FROM dataprotect.trusted_function t WHERE t.function = distrust_function.function;
+    DELETE FROM dataprotect.trusted_function t WHERE t.function = dataprotect._function_identity(distrust_function.function);
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
             MESSAGE = format('function %s is not trusted', distrust_function.function::text);

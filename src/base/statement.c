@@ -412,6 +412,12 @@ dp_statement_set_memo_release(void (*release) (struct DpOpenMemo *memo))
 void
 dp_statement_init(void)
 {
+	/*
+	 * pg_upgrade makes again what was judged when it was made, and our tables
+	 * are still without rows.
+	 */
+	if (IsBinaryUpgrade)
+		return;
 	previous_analyze = post_parse_analyze_hook;
 	post_parse_analyze_hook = analyze_query;
 	previous_planner = planner_hook;

@@ -396,6 +396,9 @@ dp_worker_init(void)
 	dp_shmem_register("dataprotect workers", sizeof(DpWorkerShared), 1, attach);
 	dp_worker_subscribe();
 
+	/* pg_upgrade lets nobody else write */
+	if (IsBinaryUpgrade)
+		return;
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_ConsistentState;

@@ -33,10 +33,15 @@ forget_system_keys(void)
 	chain = NULL;
 }
 
-/* The ids of the system's keys; false where no key was ever created. */
+/*
+ * The ids of the system's keys; false where no key was ever created, and while
+ * pg_upgrade makes the definitions, whose tables come later.
+ */
 static bool
 know_system_keys(void)
 {
+	if (IsBinaryUpgrade)
+		return false;
 	dp_keys_follow_generation();
 	if (system_keys_known)
 		return true;

@@ -55,7 +55,10 @@ base_modifier(const DpTypeInfo *info, const DpModifierWords *words)
 	return DatumGetInt32(OidFunctionCall1(info->base_typmodin, PointerGetDatum(array)));
 }
 
-/* A number alone, as the dump of an upgrade writes it; see dp_typmod_out(). */
+/*
+ * A number alone, as the dump of an upgrade writes it; see dp_typmod_out().  The
+ * type's casts, and our tables, may not be there yet.
+ */
 static bool
 number_of_upgrade(const char *word, int32 *out)
 {
@@ -76,7 +79,7 @@ Datum
 dp_typmod_in(PG_FUNCTION_ARGS)
 {
 	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(0);
-	const DpTypeInfo *info = dp_typeinfo_served(fcinfo->flinfo->fn_oid);
+	const DpTypeInfo *info;
 	DpModifierWords words;
 	DpModifier	modifier;
 	char		definition[DP_MODIFIER_TEXT_SIZE];
@@ -94,6 +97,7 @@ dp_typmod_in(PG_FUNCTION_ARGS)
 		texts[i] = DatumGetCString(elems[i]);
 	if (n == 1 && number_of_upgrade(texts[0], &number))
 		PG_RETURN_INT32(number);
+	info = dp_typeinfo_served(fcinfo->flinfo->fn_oid);
 	problem = dp_modifier_words_read(texts, n, &words);
 	if (problem != NULL)
 		report_modifier(problem);
