@@ -52,7 +52,7 @@ INSERT INTO d VALUES ('gone soon');
 \c - :su
 SELECT dataprotect.destroy_key('doomed', 'end of contract');
 SELECT dataprotect.suspend_key('doomed', 'end of contract');
-SELECT dataprotect.destroy_key('doomed', 'end of contract');
+SELECT dataprotect.destroy_key('doomed', 'end of contract', force => true);
 \c - regress_app
 SELECT v FROM d;
 SELECT v::text FROM d;

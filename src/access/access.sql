@@ -27,6 +27,22 @@ CREATE TRIGGER keys_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON data
     FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed('policy');
 ALTER TABLE dataprotect.access_grant ENABLE ALWAYS TRIGGER keys_changed;
 
+CREATE FUNCTION dataprotect._check_privilege(grantee regrole, privilege text) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF grantee IS NULL OR grantee = 0::oid THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+            MESSAGE = 'no role is named',
+            HINT = 'Name the role whose right it is.';
+    END IF;
+    IF privilege NOT IN ('mask', 'search', 'reveal') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('unrecognized privilege "%s"', left(privilege, 63)),
+            HINT = 'The privileges are "mask", "search" and "reveal".';
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._check_privilege(regrole, text) IS 'raises an error where a role is missing or a privilege is none';
+
 CREATE FUNCTION dataprotect.grant_access(key text, grantee regrole, privilege text, purpose text DEFAULT NULL,
                                          reason text DEFAULT NULL, valid_until timestamptz DEFAULT NULL,
                                          require_mfa bool DEFAULT false, require_tls bool DEFAULT false)
@@ -36,23 +52,29 @@ DECLARE
     v_family int4 := dataprotect._family_of(grant_access.key);
     v_id bigint;
 BEGIN
-    IF grant_access.grantee IS NULL OR grant_access.privilege IS NULL
-       OR grant_access.privilege NOT IN ('mask', 'search', 'reveal') THEN
+    PERFORM dataprotect._check_privilege(grant_access.grantee, grant_access.privilege);
+    IF grant_access.reason IS NOT NULL THEN
+        PERFORM dataprotect._check_reason(grant_access.reason);
+    END IF;
+    IF grant_access.privilege IS NULL OR NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = grant_access.grantee) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'a grant needs a role and a privilege',
-            HINT = 'The privileges are "mask", "search" and "reveal".';
+            HINT = 'Name a role that exists. The privileges are "mask", "search" and "reveal".';
     END IF;
     IF grant_access.require_mfa THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
-            MESSAGE = 'grants that ask for a second factor are not supported yet';
+            MESSAGE = 'grants that ask for a second factor are not supported yet',
+            HINT = 'Leave "require_mfa" out.';
     END IF;
     IF grant_access.valid_until <= now() THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'the grant would have run out already';
+            MESSAGE = 'the grant would have run out already',
+            HINT = 'Pass a time to come, or leave "valid_until" out.';
     END IF;
     IF octet_length(grant_access.purpose) > 127 OR grant_access.purpose = '' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'a purpose has 1 to 127 bytes';
+            MESSAGE = 'a purpose has 1 to 127 bytes',
+            HINT = 'Sessions name it in "dataprotect.purpose".';
     END IF;
     PERFORM dataprotect._event('access.granted', grant_access.key, jsonb_strip_nulls(jsonb_build_object(
         'grantee', grant_access.grantee::text, 'privilege', grant_access.privilege, 'purpose', grant_access.purpose,
@@ -74,6 +96,10 @@ DECLARE
     v_family int4 := dataprotect._family_of(revoke_access.key);
     v_rows int;
 BEGIN
+    PERFORM dataprotect._check_privilege(revoke_access.grantee, revoke_access.privilege);
+    IF revoke_access.reason IS NOT NULL THEN
+        PERFORM dataprotect._check_reason(revoke_access.reason);
+    END IF;
     PERFORM dataprotect._event('access.revoked', revoke_access.key, jsonb_strip_nulls(jsonb_build_object(
         'grantee', revoke_access.grantee::text, 'privilege', revoke_access.privilege, 'reason', revoke_access.reason)));
     UPDATE dataprotect.access_grant g
@@ -81,6 +107,11 @@ BEGIN
         WHERE g.family = v_family AND g.grantee = revoke_access.grantee AND g.revoked_at IS NULL
           AND (revoke_access.privilege IS NULL OR g.privilege = revoke_access.privilege);
     GET DIAGNOSTICS v_rows = ROW_COUNT;
+    IF v_rows = 0 THEN
+        RAISE NOTICE USING MESSAGE = format('role "%s" has no grant %son key "%s"', revoke_access.grantee,
+                                            coalesce(quote_ident(revoke_access.privilege) || ' ', ''), revoke_access.key),
+            HINT = 'View dataprotect.grants lists the grants; rights may also come from another role.';
+    END IF;
     RETURN v_rows;
 END $$;
 COMMENT ON FUNCTION dataprotect.revoke_access(text, regrole, text, text) IS

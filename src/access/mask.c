@@ -158,8 +158,9 @@ dp_mask_parse_strict(const char *spec, DpMask *out)
 	if (!dp_mask_parse(spec, out, &problem))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid mask \"%s\"", spec),
-				 errdetail("%s", problem)));
+				 errmsg("invalid mask \"%.*s\"", pg_mbcliplen(spec, strlen(spec), 100), spec),
+				 errdetail("%s", problem),
+				 errhint("The masks are full, partial(n,'x',m), email, year, null and token.")));
 }
 
 char *

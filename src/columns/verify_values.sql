@@ -46,4 +46,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION dataprotect.verify(regclass, float8) IS
-    'for each protected column and key version: how many values are stored, and how many do not authenticate; key null: no such key';
+    'for each protected column and key version: how many values are stored, and how many are lost: damaged, or their key destroyed; key null: no such key';

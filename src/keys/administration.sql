@@ -6,15 +6,31 @@ CREATE FUNCTION dataprotect._family_of(key_name text) RETURNS int4
 DECLARE
     v_family int4;
 BEGIN
-    SELECT k.family INTO v_family FROM dataprotect.key k WHERE k.name = key_name;
+    IF key_name IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+            MESSAGE = 'no key is named',
+            HINT = 'View dataprotect.keys lists the keys.';
+    END IF;
+    SELECT k.family INTO v_family FROM dataprotect.key k WHERE k.name::text = key_name;
     IF v_family IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-            MESSAGE = format('key "%s" does not exist', key_name),
-            HINT = 'Create it with dataprotect.create_key().';
+            MESSAGE = format('key "%s" does not exist', left(key_name, 63)),
+            HINT = 'Create it with dataprotect.create_key(). View dataprotect.keys lists the keys.';
     END IF;
     RETURN v_family;
 END $$;
 COMMENT ON FUNCTION dataprotect._family_of(text) IS 'number of the named key, or an error';
+
+CREATE FUNCTION dataprotect._check_reason(why text) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF why IS NULL OR why !~ '[^[:space:]]' OR octet_length(why) > 1000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'a reason must be given',
+            HINT = 'Say in at most 1000 bytes why this is done; the audit log keeps it.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._check_reason(text) IS 'raises an error unless a reason is given, and fits into an event';
 
 CREATE FUNCTION dataprotect._resolve_uris(kms_uri text[]) RETURNS text[]
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -29,11 +45,13 @@ BEGIN
         END IF;
         kms_uri := ARRAY[current_setting('dataprotect.default_kms_uri')];
     END IF;
-    IF cardinality(kms_uri) NOT BETWEEN 1 AND 4 OR array_position(kms_uri, NULL) IS NOT NULL
+    IF array_ndims(kms_uri) IS DISTINCT FROM 1 OR cardinality(kms_uri) > 4 OR array_position(kms_uri, NULL) IS NOT NULL
        OR (SELECT count(DISTINCT u) FROM unnest(kms_uri) u) <> cardinality(kms_uri) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'a key needs one to four different KMS URIs';
+            MESSAGE = 'a key needs one to four different KMS URIs',
+            HINT = 'Pass a plain array of URIs, as ARRAY[''aws-kms://alias/pii?region=eu-central-1''].';
     END IF;
+    kms_uri := ARRAY(SELECT u FROM unnest(kms_uri) WITH ORDINALITY o(u, n) ORDER BY n);
     FOREACH v_uri IN ARRAY kms_uri LOOP
         PERFORM dataprotect._check_kms_uri(v_uri);
     END LOOP;
@@ -50,20 +68,28 @@ BEGIN
     IF create_key.name IS NULL OR create_key.name !~ '^[[:alpha:]_][[:alnum:]_.-]*$' OR octet_length(create_key.name) > 63 THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_name',
             MESSAGE = 'invalid name of a key',
-            DETAIL = 'A name begins with a letter, has letters, digits, "_", "." and "-", and at most 63 bytes.';
+            DETAIL = 'A name begins with a letter, has letters, digits, "_", "." and "-", and at most 63 bytes.',
+            HINT = 'Choose another name.';
     END IF;
     IF create_key.keep IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = 'expiring keys are not supported yet',
             HINT = 'Leave "keep" out, and use a retention policy.';
     END IF;
-    IF create_key.rotation_period <= interval '0' THEN
+    IF create_key.rotation_period < interval '1 hour' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'the rotation period of a key must be positive';
+            MESSAGE = 'the rotation period of a key must be an hour or more',
+            HINT = 'Each period makes a version that is kept for good; NULL makes none.';
+    END IF;
+    IF octet_length(create_key.description) > 1000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the description of a key is too long',
+            HINT = 'Use at most 1000 bytes.';
     END IF;
     IF EXISTS (SELECT FROM dataprotect.key k WHERE k.name = create_key.name) THEN
         RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
-            MESSAGE = format('key "%s" already exists', create_key.name);
+            MESSAGE = format('key "%s" already exists', create_key.name),
+            HINT = 'Choose another name, or use the key that is there.';
     END IF;
     create_key.kms_uri := dataprotect._resolve_uris(create_key.kms_uri);
     create_key.mask := dataprotect._mask_canonical(coalesce(create_key.mask, 'full'));
@@ -78,13 +104,14 @@ COMMENT ON FUNCTION dataprotect.create_key(text, text[], interval, interval, tex
     'makes a named key under one to four KMS URIs; committed at once, whatever the transaction does';
 
 CREATE FUNCTION dataprotect.rotate_key(name text) RETURNS int
-    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_family int4 := dataprotect._family_of(rotate_key.name);
 BEGIN
     IF (SELECT k.state FROM dataprotect.key k WHERE k.family = v_family) <> 'a' THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('key "%s" is not active', rotate_key.name);
+            MESSAGE = format('key "%s" is not active', rotate_key.name),
+            HINT = 'A suspended key is made active by dataprotect.resume_key(); a destroyed one never is.';
     END IF;
     PERFORM dataprotect._event('key.rotated', rotate_key.name, NULL);
     RETURN dataprotect._autonomous(format('SELECT dataprotect._mint_version(%s)', v_family))::int;
@@ -115,11 +142,22 @@ END $$;
 COMMENT ON FUNCTION dataprotect._mint_rewrap(int4, text[]) IS 'wraps every version of a named key under the epoch of other URIs';
 
 CREATE FUNCTION dataprotect.rewrap_key(name text, kms_uri text[]) RETURNS int
-    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_family int4 := dataprotect._family_of(rewrap_key.name);
-    v_uris text[] := dataprotect._resolve_uris(rewrap_key.kms_uri);
+    v_uris text[];
 BEGIN
+    IF rewrap_key.kms_uri IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+            MESSAGE = 'no KMS URI is given',
+            HINT = 'Name every URI that the key is to be wrapped under from now on.';
+    END IF;
+    IF (SELECT k.state FROM dataprotect.key k WHERE k.family = v_family) = 'd' THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('key "%s" is destroyed', rewrap_key.name),
+            HINT = 'There is nothing left of it to wrap.';
+    END IF;
+    v_uris := dataprotect._resolve_uris(rewrap_key.kms_uri);
     PERFORM dataprotect._event('key.rewrapped', rewrap_key.name, jsonb_build_object('kms_uri', v_uris));
     RETURN dataprotect._autonomous(format('SELECT dataprotect._mint_rewrap(%s, %L)', v_family, v_uris))::int;
 END $$;
@@ -131,15 +169,14 @@ CREATE FUNCTION dataprotect._set_key_state(key_name text, from_state "char", to_
 DECLARE
     v_family int4 := dataprotect._family_of(key_name);
 BEGIN
-    IF why IS NULL OR why = '' THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a reason must be given';
-    END IF;
+    PERFORM dataprotect._check_reason(why);
     UPDATE dataprotect.key k SET state = to_state, state_since = now(), reason = why
         WHERE k.family = v_family AND k.state = from_state;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('key "%s" is not %s', key_name,
-                CASE from_state WHEN 'a' THEN 'active' ELSE 'suspended' END);
+                CASE from_state WHEN 'a' THEN 'active' ELSE 'suspended' END),
+            HINT = 'View dataprotect.keys has the state of each key.';
     END IF;
     PERFORM dataprotect._event(event, key_name, jsonb_build_object('reason', why));
 END $$;
@@ -157,24 +194,42 @@ CREATE FUNCTION dataprotect.resume_key(name text, reason text) RETURNS void
 $$;
 COMMENT ON FUNCTION dataprotect.resume_key(text, text) IS 'makes a suspended key usable again';
 
-CREATE FUNCTION dataprotect.destroy_key(name text, reason text) RETURNS void
+-- Late bound: verify() belongs to a higher layer.
+CREATE FUNCTION dataprotect._refuse_values_under(key_name text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_found text;
+BEGIN
+    SELECT string_agg(format('%s.%I: %s', v.rel, v.col, v.n), ', ' ORDER BY v.rel::text, v.col) INTO v_found
+        FROM (SELECT c.rel, c.col, sum(c."values") AS n FROM dataprotect.verify() c WHERE c.key = key_name GROUP BY 1, 2) v;
+    IF v_found IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
+            MESSAGE = format('there are values under key "%s"', key_name),
+            DETAIL = format('Values by column: %s.', left(v_found, 2000)),
+            HINT = 'Decrypt the columns, move them to another key or delete the rows; or pass force => true, and the values are lost for good.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._refuse_values_under(text) IS 'raises an error that counts the values under a key by column, unless there are none';
+
+CREATE FUNCTION dataprotect.destroy_key(name text, reason text, force bool DEFAULT false) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_family int4 := dataprotect._family_of(destroy_key.name);
 BEGIN
     PERFORM dataprotect._set_key_state(destroy_key.name, 's', 'd', 'key.destroyed', destroy_key.reason);
+    IF destroy_key.force IS NOT TRUE THEN
+        PERFORM dataprotect._refuse_values_under(destroy_key.name);
+    END IF;
     UPDATE dataprotect.key_version v SET state = 'd', wrapped = NULL, state_since = now(), reason = destroy_key.reason
         WHERE v.family = v_family AND v.state <> 'd';
 END $$;
-COMMENT ON FUNCTION dataprotect.destroy_key(text, text) IS
-    'destroys every version of a suspended key, its subjects'' keys included: its values can never be opened again';
+COMMENT ON FUNCTION dataprotect.destroy_key(text, text, bool) IS
+    'destroys every version of a suspended key, its subjects'' keys included: its values can never be opened again; refused while there are values, unless forced';
 
 CREATE FUNCTION dataprotect.lockdown(reason text) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF lockdown.reason IS NULL OR lockdown.reason = '' THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a reason must be given';
-    END IF;
+    PERFORM dataprotect._check_reason(lockdown.reason);
     PERFORM dataprotect._event('lockdown.started', NULL, jsonb_build_object('reason', lockdown.reason));
     UPDATE dataprotect.instance SET lockdown_since = coalesce(lockdown_since, now()), lockdown_reason = lockdown.reason;
 END $$;
@@ -183,9 +238,7 @@ COMMENT ON FUNCTION dataprotect.lockdown(text) IS 'takes every privilege on ever
 CREATE FUNCTION dataprotect.lift_lockdown(reason text) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF lift_lockdown.reason IS NULL OR lift_lockdown.reason = '' THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a reason must be given';
-    END IF;
+    PERFORM dataprotect._check_reason(lift_lockdown.reason);
     PERFORM dataprotect._event('lockdown.lifted', NULL, jsonb_build_object('reason', lift_lockdown.reason));
     UPDATE dataprotect.instance SET lockdown_since = NULL, lockdown_reason = NULL;
 END $$;

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "base/compat.h"
 #include "base/secret.h"
 #include "base/worker.h"
@@ -19,6 +20,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(dp_keys_autonomous_sql);
 PG_FUNCTION_INFO_V1(dp_keys_check_uri_sql);
@@ -49,10 +51,35 @@ make_pair(FunctionCallInfo fcinfo, Datum first, Datum second, bool isnull)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
+/*
+ * The other transaction must see the extension.  It was made with its schema: a
+ * schema of ours that this transaction made stands for an uncommitted extension.
+ */
+static void
+refuse_before_commit(void)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACENAME, CStringGetDatum("dataprotect"));
+	bool		ours;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	ours = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	ReleaseSysCache(tuple);
+	if (ours)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"%s\" is not committed yet", "dataprotect"),
+				 errdetail("Keys are made in a transaction of their own, which cannot see what this one has made."),
+				 errhint("Commit CREATE EXTENSION first.")));
+}
+
 Datum
 dp_keys_autonomous_sql(PG_FUNCTION_ARGS)
 {
-	char	   *result = dp_worker_autonomous(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	char	   *result;
+
+	refuse_before_commit();
+	result = dp_worker_autonomous(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 
 	if (result == NULL)
 		PG_RETURN_NULL();

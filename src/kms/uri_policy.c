@@ -6,6 +6,7 @@
 
 #include "base/guc.h"
 #include "kms/uri_policy.h"
+#include "mb/pg_wchar.h"
 
 /* What to call a URI in a message: of an unsupported one only the scheme, since
  * others may carry a PIN. */
@@ -41,7 +42,7 @@ dp_kms_check_uri(const char *uri)
 		case DP_KMS_URI_MALFORMED:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("invalid KMS URI \"%s\"", uri),
+					 errmsg("invalid KMS URI \"%.*s\"", pg_mbcliplen(uri, strlen(uri), 100), uri),
 					 errdetail_internal("%s", problem),
 					 errhint("Write for example aws-kms://alias/pii?region=eu-central-1 or file:///etc/dataprotect/root.key.")));
 			break;
@@ -49,7 +50,8 @@ dp_kms_check_uri(const char *uri)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("KMS scheme \"%s\" is not supported", scheme_of(uri)),
-					 errdetail_internal("%s", problem)));
+					 errdetail_internal("%s", problem),
+					 errhint("The schemes are aws-kms:// and file:///.")));
 			break;
 	}
 

@@ -32,7 +32,7 @@ dp_envelope_key_id_sql(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64((int64) env.key_id);
 }
 
-/* Does a value authenticate?  Opens it and keeps nothing; NULL: key unreadable. */
+/* Can a value be opened?  Opens it and keeps nothing. */
 Datum
 dp_check_value_sql(PG_FUNCTION_ARGS)
 {
@@ -45,8 +45,9 @@ dp_check_value_sql(PG_FUNCTION_ARGS)
 
 	if (!dp_envelope_parse((uint8 *) VARDATA_ANY(datum), VARSIZE_ANY_EXHDR(datum), &env))
 		PG_RETURN_BOOL(false);
+	/* A suspended key opens for maintenance: one that does not is gone for good. */
 	if (dp_keys_get(env.key_id, DP_USE_MAINTAIN, false, &key) != DP_KEY_OK)
-		PG_RETURN_NULL();
+		PG_RETURN_BOOL(false);
 	buf = palloc(env.ciphertext_len + 1);
 	ok = dp_envelope_open(key.aead, &env, info->code, buf);
 	dp_secret_wipe(buf, env.ciphertext_len);
