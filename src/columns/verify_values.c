@@ -69,7 +69,10 @@ authenticates(const DpTypeInfo *info, const DpEnvelope *env, const DpKey *key)
 	return ok;
 }
 
-/* A value that cannot be opened because its key is suspended or gone is no failure. */
+/*
+ * Lost is what is damaged, and what no key opens any more.  A suspended key opens
+ * for maintenance: its values are none of these.
+ */
 static void
 verify_value(const DpTypeInfo *info, struct varlena *value, void *context)
 {
@@ -80,10 +83,9 @@ verify_value(const DpTypeInfo *info, struct varlena *value, void *context)
 	KeyCount   *count = find_count(context, well_formed ? env.key_id : 0);
 
 	count->values++;
-	if (!count->known)
-		count->failures++;
-	else if (dp_keys_get(env.key_id, DP_USE_MAINTAIN, false, &key) == DP_KEY_OK &&
-			 !authenticates(info, &env, &key))
+	if (!count->known ||
+		dp_keys_get(env.key_id, DP_USE_MAINTAIN, false, &key) != DP_KEY_OK ||
+		!authenticates(info, &env, &key))
 		count->failures++;
 }
 

@@ -194,14 +194,23 @@ CREATE FUNCTION dataprotect.resume_key(name text, reason text) RETURNS void
 $$;
 COMMENT ON FUNCTION dataprotect.resume_key(text, text) IS 'makes a suspended key usable again';
 
--- Late bound: verify() belongs to a higher layer.
+-- Late bound: looking into columns belongs to a higher layer.
 CREATE FUNCTION dataprotect._refuse_values_under(key_name text) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_found text;
 BEGIN
     SELECT string_agg(format('%s.%I: %s', v.rel, v.col, v.n), ', ' ORDER BY v.rel::text, v.col) INTO v_found
-        FROM (SELECT c.rel, c.col, sum(c."values") AS n FROM dataprotect.verify() c WHERE c.key = key_name GROUP BY 1, 2) v;
+        FROM (SELECT c.oid::regclass AS rel, a.attname AS col, sum(x."values") AS n
+              FROM pg_class c
+                  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                  CROSS JOIN LATERAL dataprotect._column_members(c.oid, a.attname) m
+                  CROSS JOIN LATERAL dataprotect._count_by_key(m.member, a.attname) x
+                  JOIN dataprotect.key_version h ON h.key_id = x.key_id
+                  JOIN dataprotect.key k ON k.family = h.family AND k.name = key_name
+              WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't' AND NOT c.relispartition
+                AND a.atttypid >= 16384 AND dataprotect._base_type(a.atttypid) IS NOT NULL
+              GROUP BY 1, 2) v;
     IF v_found IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
             MESSAGE = format('there are values under key "%s"', key_name),

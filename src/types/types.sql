@@ -44,10 +44,6 @@ CREATE FUNCTION dataprotect._envelope_key_id(value anyelement) RETURNS int8
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_envelope_key_id_sql';
 COMMENT ON FUNCTION dataprotect._envelope_key_id(anyelement) IS 'id of the key that a protected value is sealed under; opens nothing';
 
-CREATE FUNCTION dataprotect._check_value(value anyelement) RETURNS bool
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_check_value_sql';
-COMMENT ON FUNCTION dataprotect._check_value(anyelement) IS 'whether a protected value can be opened by any role: it is not damaged, and its key is not destroyed; shows nothing of it';
-
 CREATE FUNCTION dataprotect._typanalyze(internal) RETURNS bool
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'dp_type_analyze';
 COMMENT ON FUNCTION dataprotect._typanalyze(internal) IS 'ANALYZE of encrypted types: null fraction and width only';
