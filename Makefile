@@ -6,7 +6,7 @@ MODULE_big  = dataprotect
 PGFILEDESC  = "dataprotect - encrypted columns, audit, retention, deletion"
 
 OBJS = \
-       $(addprefix src/base/, autonomous.o guc.o launcher.o pinned_settings.o secret.o shmem.o statement.o text.o worker.o worker_ddl.o) \
+       $(addprefix src/base/, argument.o autonomous.o guc.o launcher.o pinned_settings.o secret.o shmem.o statement.o text.o worker.o worker_ddl.o) \
        $(addprefix src/crypto/, aead.o envelope.o keywrap.o prf.o random.o) \
        $(addprefix src/events/, actor.o event.o frame.o record.o ring.o ring_file.o transaction.o) \
        $(addprefix src/kms/, agent.o aws_credentials.o call.o client.o http.o job.o kms_shmem.o \

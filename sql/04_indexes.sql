@@ -38,6 +38,7 @@ DROP INDEX i_order2, i_hash2;
 \c - regress_app
 SET enable_seqscan = off;
 SELECT id FROM i WHERE h = 'name600';
+SELECT id FROM i WHERE h = 'name600'::name;
 SELECT id FROM i WHERE t = 'token600';
 SELECT id FROM i WHERE o = 600;
 -- lists: an index scan sorts them

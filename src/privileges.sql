@@ -71,7 +71,7 @@ VALUES
     ('ROUTINE', 'dataprotect.trust_function', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.verify', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.verify_audit_log', 'dataprotect_admin, dataprotect_auditor'),
-    -- evaluated by a CHECK constraint, as whoever writes the row; opens nothing
+    -- evaluated by a CHECK constraint, as whoever writes the row; asks for itself
     ('ROUTINE', 'dataprotect._sealed_for', 'PUBLIC'),
     -- called by public procedures, views and functions with the rights of their caller
     ('ROUTINE', 'dataprotect._audit_unseal', 'dataprotect_auditor'),
@@ -86,28 +86,22 @@ VALUES
     ('ROUTINE', 'dataprotect._check_column', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._check_decrypt', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._check_encrypt', 'dataprotect_admin'),
-    ('ROUTINE', 'dataprotect._column_event', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._column_indexes', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._column_members', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._column_obstacles', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._computes_from', 'dataprotect_admin'),
-    ('ROUTINE', 'dataprotect._count_by_key', 'dataprotect_admin'),
-    ('ROUTINE', 'dataprotect._count_stale', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._dependent_obstacles', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._dependent_rules', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._dependent_views', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._dependents_path', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._encrypted_type', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._event_name', 'dataprotect_auditor'),
-    ('ROUTINE', 'dataprotect._export_event', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._export_rows', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._grant_statements', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._index_obstacles', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._index_statement', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._key_state', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._kms_status', 'dataprotect_admin, dataprotect_auditor'),
-    ('ROUTINE', 'dataprotect._mask_apply', 'dataprotect_admin'),
-    ('ROUTINE', 'dataprotect._mask_canonical', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._may_reveal', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._mentioning_functions', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._modifier_parts', 'dataprotect_admin, dataprotect_auditor'),
@@ -127,8 +121,7 @@ VALUES
     ('ROUTINE', 'dataprotect._stale_key_ids', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._start_maintenance', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._table_blocks', 'dataprotect_admin'),
-    ('ROUTINE', 'dataprotect._unreadable_values', 'dataprotect_admin'),
-    ('ROUTINE', 'dataprotect._wake_maintenance', 'dataprotect_admin')
+    ('ROUTINE', 'dataprotect._unreadable_values', 'dataprotect_admin')
 $$;
 COMMENT ON FUNCTION dataprotect._privileges() IS 'which roles may use which objects of the extension, beside its types';
 

@@ -11,12 +11,22 @@
  *
  * dataprotect._sealed_for(value, account_type, id), in a CHECK constraint,
  * compares key ids without opening anything, and so catches what bypassed the
- * trigger.
+ * trigger.  PostgreSQL asks whoever writes the row for EXECUTE, so everybody has
+ * it; asked by hand it would tell a stranger whose a value is, by a loop over
+ * ids.  It answers for values that the trigger has just sealed for the same role
+ * in the same transaction, and beyond these only who may write to a table that is
+ * bound to accounts of the type: a writer learns as much from the CHECK itself.
  */
 #include "postgres.h"
 
 #include "access/access.h"
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "base/guc.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -24,12 +34,136 @@
 #include "types/codec.h"
 #include "types/types.h"
 #include "types/value.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(dp_seal_subject);
 PG_FUNCTION_INFO_V1(dp_sealed_for_sql);
+
+/*
+ * Keys under which the trigger sealed lately: a row's values, and those of rows
+ * that its other triggers write before its CHECK is evaluated.
+ */
+typedef struct LateSeal
+{
+	TransactionId transaction;
+	Oid			role;
+	uint64		key_id;
+} LateSeal;
+
+static LateSeal late_seals[64];
+static int	next_late_seal = 0;
+
+static void
+note_seal(const struct varlena *datum)
+{
+	LateSeal	seal = {GetTopTransactionId(), GetUserId(), 0};
+	DpEnvelope	env;
+	int			i;
+
+	if (!dp_envelope_parse((uint8 *) VARDATA_ANY(datum), VARSIZE_ANY_EXHDR(datum), &env))
+		return;
+	seal.key_id = env.key_id;
+	for (i = 0; i < lengthof(late_seals); i++)
+	{
+		if (memcmp(&late_seals[i], &seal, sizeof(seal)) == 0)
+			return;
+	}
+	late_seals[next_late_seal++ % lengthof(late_seals)] = seal;
+}
+
+static bool
+sealed_lately(uint64 key_id)
+{
+	TransactionId transaction = GetTopTransactionIdIfAny();
+	int			i;
+
+	for (i = 0; TransactionIdIsValid(transaction) && i < lengthof(late_seals); i++)
+	{
+		if (late_seals[i].key_id == key_id && late_seals[i].role == GetUserId() &&
+			TransactionIdEquals(late_seals[i].transaction, transaction))
+			return true;
+	}
+	return false;
+}
+
+static bool
+may_write(Oid relid, Oid role)
+{
+	const AclMode writes = ACL_INSERT | ACL_UPDATE;
+
+	return pg_class_aclmask(relid, role, writes, ACLMASK_ANY) != 0 ||
+		pg_attribute_aclcheck_all(relid, role, ACL_INSERT, ACLMASK_ANY) == ACLCHECK_OK ||
+		pg_attribute_aclcheck_all(relid, role, ACL_UPDATE, ACLMASK_ANY) == ACLCHECK_OK;
+}
+
+/* May a role write to any table that is bound to accounts of a type? */
+static bool
+may_write_accounts(const char *account_type, Oid role, Oid seal_function)
+{
+	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(triggers, InvalidOid, false, NULL, 0, NULL);
+	bool		found = false;
+	HeapTuple	tuple;
+
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+		bool		isnull = true;
+		Datum		args;
+
+		if (form->tgfoid != seal_function || form->tgnargs != 2 ||
+			!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(form->tgrelid)) || !may_write(form->tgrelid, role))
+			continue;
+		args = heap_getattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(triggers), &isnull);
+		/* each argument ends with a zero byte */
+		found = !isnull && strcmp(VARDATA_ANY(DatumGetByteaPP(args)), account_type) == 0;
+	}
+	systable_endscan(scan);
+	table_close(triggers, AccessShareLock);
+	return found;
+}
+
+/* dataprotect._seal_subject(), which stands beside the function that is called. */
+static Oid
+seal_function(FunctionCallInfo fcinfo)
+{
+	oidvector  *no_arguments = buildoidvector(NULL, 0);
+
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("_seal_subject"),
+						   PointerGetDatum(no_arguments),
+						   ObjectIdGetDatum(get_func_namespace(fcinfo->flinfo->fn_oid)));
+}
+
+typedef struct AskingRole
+{
+	Oid			role;
+	char	   *account_type;
+} AskingRole;
+
+/* An error unless the role may ask about values of this type's accounts. */
+static void
+check_asking(FunctionCallInfo fcinfo, const char *account_type)
+{
+	AskingRole *known = fcinfo->flinfo->fn_extra;
+
+	if (known != NULL && known->role == GetUserId() && strcmp(known->account_type, account_type) == 0)
+		return;
+	if (!superuser() && !may_write_accounts(account_type, GetUserId(), seal_function(fcinfo)) &&
+		!(dp_guc_input == DP_INPUT_CIPHERTEXT &&
+		  has_privs_of_role(GetUserId(), get_role_oid("dataprotect_admin", false))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for function \"%s\"", "_sealed_for"),
+				 errdetail("Outside a constraint it answers only who may write the rows of such accounts.")));
+	known = MemoryContextAlloc(fcinfo->flinfo->fn_mcxt, sizeof(AskingRole));
+	known->role = GetUserId();
+	known->account_type = MemoryContextStrdup(fcinfo->flinfo->fn_mcxt, account_type);
+	fcinfo->flinfo->fn_extra = known;
+}
 
 static void
 report_paste(const char *rel, const char *col)
@@ -201,6 +335,7 @@ dp_seal_subject(PG_FUNCTION_ARGS)
 			}
 		}
 		sealed = seal_column(trigger, att, trigger->tg_trigger->tgargs[0], account, datum, &old);
+		note_seal(sealed);
 		if (sealed != datum)
 		{
 			Datum		value = PointerGetDatum(sealed);
@@ -211,25 +346,32 @@ dp_seal_subject(PG_FUNCTION_ARGS)
 	return PointerGetDatum(tuple);
 }
 
-/* (value, account type, account id) -> is the value sealed for that account. */
+/*
+ * dataprotect._sealed_for(value anyelement, account_type text, id text) returns
+ * bool: is the value sealed for that account?
+ */
 Datum
 dp_sealed_for_sql(PG_FUNCTION_ARGS)
 {
 	struct varlena *datum;
+	const char *account_type;
 	DpEnvelope	env;
 	DpKeyPurpose purpose;
 	int32		family;
 
+	(void) dp_typeinfo_get(get_fn_expr_argtype(fcinfo->flinfo, 0));
 	if (PG_ARGISNULL(0))
 		PG_RETURN_BOOL(true);
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		PG_RETURN_BOOL(false);
-	(void) dp_typeinfo_get(get_fn_expr_argtype(fcinfo->flinfo, 0));
 	datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0));
+	account_type = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	if (!dp_envelope_parse((uint8 *) VARDATA_ANY(datum), VARSIZE_ANY_EXHDR(datum), &env))
 		PG_RETURN_BOOL(false);
+	if (!sealed_lately(env.key_id))
+		check_asking(fcinfo, account_type);
 	family = dp_keys_family_of(env.key_id, false, &purpose);
 	PG_RETURN_BOOL(purpose == DP_PURPOSE_SUBJECT &&
-				   dp_keys_subject_id(family, text_to_cstring(PG_GETARG_TEXT_PP(1)),
+				   dp_keys_subject_id(family, account_type,
 									  text_to_cstring(PG_GETARG_TEXT_PP(2))) == env.key_id);
 }

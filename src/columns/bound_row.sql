@@ -4,8 +4,8 @@ CREATE FUNCTION dataprotect._seal_subject() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'dp_seal_subject';
 COMMENT ON FUNCTION dataprotect._seal_subject() IS 'row trigger of subject-bound tables: seals protected columns under the account''s own key';
 
--- Evaluated in CHECK constraints by whoever writes the row, so open to all; it
--- tells only whether a value that the caller has is sealed for an account.
+-- Evaluated in CHECK constraints by whoever writes the row, so open to all;
+-- whom else it answers is said in bound_row.c.
 CREATE FUNCTION dataprotect._sealed_for(value anyelement, account_type text, id text) RETURNS bool
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'dp_sealed_for_sql';
 COMMENT ON FUNCTION dataprotect._sealed_for(anyelement, text, text) IS 'whether a protected value is sealed for an account; opens nothing';

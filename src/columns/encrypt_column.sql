@@ -167,8 +167,8 @@ $$;
 COMMENT ON FUNCTION dataprotect._mentioning_functions(regclass, name) IS
     'functions whose text names a table and one of its columns';
 
-CREATE PROCEDURE dataprotect.encrypt_column(rel regclass, col name, key text,
-                                            searchable bool = false, ordered bool = false)
+CREATE FUNCTION dataprotect._do_encrypt_column(rel regclass, col name, key text, searchable bool, ordered bool)
+    RETURNS text
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -209,7 +209,6 @@ BEGIN
         format_type(base, NULL),
         CASE WHEN ordered THEN NULL ELSE encrypted::text || '_token_ops' END);
     PERFORM dataprotect._refresh_binding(rel, false);
-    PERFORM dataprotect._column_event('column.encrypted', rel, col, key);
     FOREACH change IN ARRAY changes LOOP
         RAISE NOTICE '%', change;
     END LOOP;
@@ -223,8 +222,25 @@ BEGIN
     END IF;
     RAISE NOTICE 'column "%" is encrypted under key "%"', col, key
         USING HINT = format('Run ANALYZE %s. WAL and backups from before this moment still hold the plaintext.', rel);
+    RETURN key;
 END
 $$;
+COMMENT ON FUNCTION dataprotect._do_encrypt_column(regclass, name, text, bool, bool) IS
+    'body of dataprotect.encrypt_column(); see definer.c';
+
+CREATE FUNCTION dataprotect._log_encrypt_column(rel regclass, col name, key text, searchable bool, ordered bool, done text)
+    RETURNS void
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT dataprotect._column_event('column.encrypted', $1, $2, $6)
+$$;
+COMMENT ON FUNCTION dataprotect._log_encrypt_column(regclass, name, text, bool, bool, text) IS
+    'event of dataprotect.encrypt_column(); see definer.c';
+
+CREATE PROCEDURE dataprotect.encrypt_column(rel regclass, col name, key text,
+                                            searchable bool = false, ordered bool = false)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'dp_definer_enter_recorded';
 COMMENT ON PROCEDURE dataprotect.encrypt_column(regclass, name, text, bool, bool) IS
     'protect a column under a key, keeping views, rules, triggers, defaults, privileges and indexes around it';
 
@@ -268,7 +284,7 @@ $$;
 COMMENT ON FUNCTION dataprotect._check_decrypt(regclass, name) IS
     'errors unless decrypt_column can do what it is asked to';
 
-CREATE PROCEDURE dataprotect.decrypt_column(rel regclass, col name)
+CREATE FUNCTION dataprotect._do_decrypt_column(rel regclass, col name) RETURNS text
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -309,10 +325,23 @@ BEGIN
              ELSE format_type(base, NULL) END,
         format_type(base, NULL), NULL);
     PERFORM dataprotect._refresh_binding(rel, false);
-    PERFORM dataprotect._column_event('column.decrypted', rel, col, key_name);
     RAISE NOTICE 'column "%" is no longer encrypted', col
         USING HINT = format('Run ANALYZE %s.', rel);
+    RETURN key_name;
 END
 $$;
+COMMENT ON FUNCTION dataprotect._do_decrypt_column(regclass, name) IS 'body of dataprotect.decrypt_column(); see definer.c';
+
+CREATE FUNCTION dataprotect._log_decrypt_column(rel regclass, col name, done text) RETURNS void
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT dataprotect._column_event('column.decrypted', $1, $2, $3)
+$$;
+COMMENT ON FUNCTION dataprotect._log_decrypt_column(regclass, name, text) IS
+    'event of dataprotect.decrypt_column(); see definer.c';
+
+CREATE PROCEDURE dataprotect.decrypt_column(rel regclass, col name)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'dp_definer_enter_recorded';
 COMMENT ON PROCEDURE dataprotect.decrypt_column(regclass, name) IS
     'turn a protected column back into plaintext; the caller needs reveal on its key';

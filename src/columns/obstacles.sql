@@ -248,7 +248,7 @@ COMMENT ON COLUMN dataprotect.protected_columns.ordered IS 'indexes in plaintext
 -- Events of this layer, for callers who may change columns but not write events
 -- of their own choice: what is recorded is read from the catalogs.
 CREATE FUNCTION dataprotect._column_event(event text, rel regclass, col name, key text) RETURNS void
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN

@@ -53,15 +53,33 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._table_blocks(regclass) IS 'number of blocks of a table now';
 
+-- The procedure runs with its caller's rights, since it commits.  What it notes
+-- by the functions below is the caller's own table's, by whoever they are called.
+CREATE FUNCTION dataprotect._check_reencrypt(rel regclass) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT coalesce(pg_has_role(dataprotect._caller(), (SELECT c.relowner FROM pg_class c WHERE c.oid = rel), 'USAGE'), false) THEN
+        RAISE EXCEPTION 'must be owner of table %', coalesce((SELECT c.relname FROM pg_class c WHERE c.oid = rel), 'of that OID')
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._check_reencrypt(regclass) IS 'errors unless the session''s role has the rights of the table''s owner';
+
 -- Start, or go on with what an interrupted call left.
 CREATE FUNCTION dataprotect._reencrypt_begin(rel regclass, col name, key name) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    PERFORM dataprotect._check_reencrypt(rel);
     INSERT INTO dataprotect.reencrypt_state AS s (rel, col, key, target, version, blocks)
     SELECT $1, $2, k.name, k.current_key_id, k.current_version, dataprotect._table_blocks($1)
     FROM dataprotect.key k WHERE k.name = $3
+        AND EXISTS (SELECT FROM pg_attribute a, dataprotect._modifier_parts(a.atttypmod) m
+                    WHERE a.attrelid = $1 AND a.attname = $2 AND m.key = k.name)
     ON CONFLICT ON CONSTRAINT reencrypt_state_pkey DO UPDATE
         SET key = excluded.key, target = excluded.target, version = excluded.version,
             blocks = excluded.blocks, next_block = 0, passes = 1,
@@ -82,8 +100,9 @@ AS $$
 DECLARE
     s       dataprotect.reencrypt_state%ROWTYPE;
 BEGIN
+    PERFORM dataprotect._check_reencrypt(rel);
     SELECT * INTO s FROM dataprotect.reencrypt_state r WHERE r.rel = $1 AND r.col = $2 FOR UPDATE;
-    IF s.finished_at IS NOT NULL OR s.next_block >= s.blocks THEN
+    IF NOT FOUND OR s.finished_at IS NOT NULL OR s.next_block >= s.blocks THEN
         RETURN NULL;
     END IF;
     UPDATE dataprotect.reencrypt_state r
@@ -99,6 +118,7 @@ CREATE FUNCTION dataprotect._reencrypt_done(rel regclass, col name, done bigint)
     LANGUAGE sql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
+    SELECT dataprotect._check_reencrypt($1);
     UPDATE dataprotect.reencrypt_state r
     SET values_done = r.values_done + $3, updated_at = clock_timestamp()
     WHERE r.rel = $1 AND r.col = $2
@@ -107,16 +127,22 @@ COMMENT ON FUNCTION dataprotect._reencrypt_done(regclass, name, bigint) IS
     'count the values that a batch of reencrypt() has sealed anew';
 
 -- After a pass: finish, or start over for rows that moved behind its back.
-CREATE FUNCTION dataprotect._reencrypt_end(rel regclass, col name, remaining bigint) RETURNS bool
+CREATE FUNCTION dataprotect._reencrypt_end(rel regclass, col name) RETURNS bool
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     most_passes CONSTANT int := 5;
+    remaining   bigint;
 BEGIN
-    IF remaining = 0 THEN
+    PERFORM dataprotect._check_reencrypt(rel);
+    SELECT dataprotect._count_stale(r.rel, r.col, r.key) INTO remaining
+    FROM dataprotect.reencrypt_state r WHERE r.rel = $1 AND r.col = $2;
+    IF coalesce(remaining, 0) = 0 THEN
         UPDATE dataprotect.reencrypt_state r SET finished_at = clock_timestamp(), updated_at = clock_timestamp()
         WHERE r.rel = $1 AND r.col = $2 AND r.finished_at IS NULL;
+        PERFORM dataprotect._column_event('column.reencrypted', r.rel, r.col, r.key::text)
+        FROM dataprotect.reencrypt_state r WHERE r.rel = $1 AND r.col = $2 AND FOUND;
         RETURN true;
     END IF;
     IF (SELECT r.passes >= most_passes FROM dataprotect.reencrypt_state r WHERE r.rel = $1 AND r.col = $2) THEN
@@ -131,7 +157,7 @@ BEGIN
     RETURN false;
 END
 $$;
-COMMENT ON FUNCTION dataprotect._reencrypt_end(regclass, name, bigint) IS
+COMMENT ON FUNCTION dataprotect._reencrypt_end(regclass, name) IS
     'note the end of a pass of reencrypt(); false where another is needed';
 
 -- One batch: a range of blocks of one table or partition, row by row and without
@@ -226,10 +252,8 @@ BEGIN
                 total := dataprotect._reencrypt_blocks(leaves[i], columns[i], lower(range), upper(range));
                 PERFORM dataprotect._reencrypt_done(leaves[i], columns[i], total);
             END LOOP;
-            EXIT WHEN dataprotect._reencrypt_end(leaves[i], columns[i],
-                                                 dataprotect._count_stale(leaves[i], columns[i], keys[i]));
+            EXIT WHEN dataprotect._reencrypt_end(leaves[i], columns[i]);
         END LOOP;
-        PERFORM dataprotect._column_event('column.reencrypted', leaves[i], columns[i], keys[i]);
         COMMIT;
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     END LOOP;

@@ -149,7 +149,7 @@ COMMENT ON FUNCTION dataprotect._export_rows(text, text) IS 'where an account''s
 
 -- With the caller's rights: tables that the caller may not read are an error,
 -- and protected values appear as the caller may see them.
-CREATE FUNCTION dataprotect.export_account(account_type text, id text) RETURNS jsonb
+CREATE FUNCTION dataprotect._do_export_account(account_type text, id text) RETURNS jsonb
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
     SET row_security = off
@@ -163,16 +163,20 @@ BEGIN
         SELECT coalesce(jsonb_agg(j), '[]') INTO rows FROM dataprotect._rows_as_json(item.rel, item.leaf, coalesce(item.tids, '{}')) j;
         tables := jsonb_set(tables, ARRAY[item.rel::text], coalesce(tables -> item.rel::text, '[]') || rows);
     END LOOP;
-    PERFORM dataprotect._export_event(account_type, id);
     RETURN jsonb_build_object('account_type', account_type, 'account_id', id, 'exported_at', dataprotect._now(), 'tables', tables);
 END $$;
-COMMENT ON FUNCTION dataprotect.export_account(text, text) IS
-    'every row of an account as JSON, as far as the caller may see it';
+COMMENT ON FUNCTION dataprotect._do_export_account(text, text) IS 'body of dataprotect.export_account(); see definer.c';
 
-CREATE FUNCTION dataprotect._export_event(account_type text, id text) RETURNS void
-    LANGUAGE sql VOLATILE SECURITY DEFINER
+CREATE FUNCTION dataprotect._log_export_account(account_type text, id text, exported jsonb) RETURNS void
+    LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT dataprotect._event('account.exported', NULL, jsonb_build_object('account_type', $1, 'account_id', $2));
 $$;
-COMMENT ON FUNCTION dataprotect._export_event(text, text) IS 'record that an account was exported';
+COMMENT ON FUNCTION dataprotect._log_export_account(text, text, jsonb) IS
+    'event of dataprotect.export_account(); see definer.c';
+
+CREATE FUNCTION dataprotect.export_account(account_type text, id text) RETURNS jsonb
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dp_definer_enter_recorded';
+COMMENT ON FUNCTION dataprotect.export_account(text, text) IS
+    'every row of an account as JSON, as far as the caller may see it';

@@ -12,6 +12,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/transam.h"
+#include "base/argument.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
@@ -144,11 +145,7 @@ dp_lifecycle_rows_as_json(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	rel = table_open(PG_GETARG_OID(1), AccessShareLock);
-	if (rel->rd_rel->relkind != RELKIND_RELATION)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a table", RelationGetRelationName(rel))));
+	rel = dp_argument_relation(PG_GETARG_OID(1), AccessShareLock, "r");
 	check_reading(PG_GETARG_OID(0), RelationGetRelid(rel));
 	deconstruct_array(array, TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT, &tids, &nulls, &count);
 	slot = table_slot_create(rel, NULL);

@@ -18,6 +18,7 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/transam.h"
+#include "base/argument.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -265,7 +266,7 @@ parse_one_expression(const char *text)
 static Node *
 parse_predicate(Oid relid, const char *predicate, char **canonical)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
+	Relation	rel = dp_argument_relation(relid, AccessShareLock, "rpvmf");
 	ParseState *pstate = make_parsestate(NULL);
 	ParseNamespaceItem *nsitem;
 	Node	   *expr;
@@ -404,7 +405,7 @@ dp_lifecycle_age_expression(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	rel = relation_open(relid, AccessShareLock);
+	rel = dp_argument_relation(relid, AccessShareLock, "rpvmf");
 	if (rel->rd_rel->relkind == RELKIND_VIEW)
 		expr = resolve_view_column(rel, column, &base, &quals);
 	else if (rel->rd_rel->relkind == RELKIND_RELATION ||
@@ -455,5 +456,7 @@ dp_lifecycle_bears(PG_FUNCTION_ARGS)
 Datum
 dp_lifecycle_binary_coercible(PG_FUNCTION_ARGS)
 {
+	dp_argument_type(PG_GETARG_OID(0));
+	dp_argument_type(PG_GETARG_OID(1));
 	PG_RETURN_BOOL(IsBinaryCoercible(PG_GETARG_OID(0), PG_GETARG_OID(1)));
 }

@@ -22,6 +22,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xloginsert.h"
+#include "base/argument.h"
 #include "base/compat.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -145,7 +146,7 @@ count_table_pages(Relation rel, const KeyIds *keys)
 Datum
 dp_lifecycle_pages_with_keys(PG_FUNCTION_ARGS)
 {
-	Relation	rel = relation_open(PG_GETARG_OID(0), AccessShareLock);
+	Relation	rel = dp_argument_relation(PG_GETARG_OID(0), AccessShareLock, "rptmvSfiI");
 	KeyIds		keys = read_key_ids(PG_GETARG_ARRAYTYPE_P(1));
 	int64		found = 0;
 
@@ -191,22 +192,25 @@ value_contains_key(Datum value, bool single, const KeyIds *keys)
 Datum
 dp_lifecycle_column_values_with_keys(PG_FUNCTION_ARGS)
 {
-	Relation	rel = table_open(PG_GETARG_OID(0), AccessShareLock);
+	Relation	rel = dp_argument_relation(PG_GETARG_OID(0), AccessShareLock, "rtm");
 	AttrNumber	attnum = PG_GETARG_INT16(1);
 	KeyIds		keys = read_key_ids(PG_GETARG_ARRAYTYPE_P(2));
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+	TupleTableSlot *slot;
+	Snapshot	snapshot;
+	TableScanDesc scan;
 	Oid			type;
 	bool		single;
 	int64		found = 0;
 
-	if (attnum < 1 || attnum > RelationGetNumberOfAttributes(rel))
-		elog(ERROR, "invalid attribute number %d", attnum);
+	dp_argument_column(rel, attnum);
+	slot = table_slot_create(rel, NULL);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = table_beginscan(rel, snapshot, 0, NULL);
 	type = TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid;
 	single = getBaseType(type) == type && get_typtype(type) == TYPTYPE_BASE &&
 		!OidIsValid(get_element_type(type));
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	/* only values of variable length contain an envelope */
+	while (get_typlen(type) == -1 && table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		bool		isnull;
 		Datum		value = slot_getattr(slot, attnum, &isnull);

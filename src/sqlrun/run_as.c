@@ -6,6 +6,7 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "base/argument.h"
 #include "base/compat.h"
 #include "base/pinned_settings.h"
 #include "catalog/namespace.h"
@@ -357,6 +358,12 @@ execute_with_tids(const char *sql, Datum tids, bool tids_null)
 	return SPI_processed;
 }
 
+static bool
+returns_columns(void)
+{
+	return SPI_tuptable != NULL && SPI_tuptable->tupdesc->natts > 0;
+}
+
 /*
  * dataprotect._tids_as(rel regclass, sql text, tids tid[]) returns tid[]: the
  * first column of the first row of sql, run as rel's owner under the strict
@@ -365,8 +372,8 @@ execute_with_tids(const char *sql, Datum tids, bool tids_null)
 Datum
 dp_run_as_tids(PG_FUNCTION_ARGS)
 {
-	Oid			owner = dp_run_as_owner(PG_GETARG_OID(0));
-	char	   *sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Oid			owner = dp_run_as_owner(dp_argument_oid(fcinfo, 0));
+	char	   *sql = dp_argument_text(fcinfo, 1);
 	Datum		result = (Datum) 0;
 	bool		isnull = true;
 	DpRunAs		saved;
@@ -376,8 +383,10 @@ dp_run_as_tids(PG_FUNCTION_ARGS)
 	if (execute_with_tids(sql, PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
 						  PG_ARGISNULL(2)) > 0)
 	{
-		if (SPI_gettypeid(SPI_tuptable->tupdesc, 1) != TIDARRAYOID)
-			elog(ERROR, "statement does not return tid[]");
+		if (!returns_columns() || SPI_gettypeid(SPI_tuptable->tupdesc, 1) != TIDARRAYOID)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("statement does not return tid[]")));
 		result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 		if (!isnull)
 			result = SPI_datumTransfer(result, false, -1);
@@ -396,15 +405,15 @@ dp_run_as_tids(PG_FUNCTION_ARGS)
 Datum
 dp_run_as_value(PG_FUNCTION_ARGS)
 {
-	Oid			owner = dp_run_as_owner(PG_GETARG_OID(0));
-	char	   *sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Oid			owner = dp_run_as_owner(dp_argument_oid(fcinfo, 0));
+	char	   *sql = dp_argument_text(fcinfo, 1);
 	text	   *result = NULL;
 	DpRunAs		saved;
 
 	SPI_connect();
 	dp_run_as_begin(&saved, owner, DP_RUN_AS_STRICT_PATH);
 	if (execute_with_tids(sql, PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
-						  PG_ARGISNULL(2)) > 0)
+						  PG_ARGISNULL(2)) > 0 && returns_columns())
 	{
 		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 
@@ -433,10 +442,10 @@ dp_run_as_value(PG_FUNCTION_ARGS)
 Datum
 dp_run_as_apply(PG_FUNCTION_ARGS)
 {
-	Oid			relid = PG_GETARG_OID(0);
+	Oid			relid = dp_argument_oid(fcinfo, 0);
 	Oid			owner = dp_run_as_owner(relid);
-	char	   *sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	bool		silent = PG_GETARG_BOOL(3);
+	char	   *sql = dp_argument_text(fcinfo, 1);
+	bool		silent = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
 	int64		rows;
 	DpRunAs		saved;
 

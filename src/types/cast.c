@@ -25,13 +25,20 @@ PG_FUNCTION_INFO_V1(dp_concat_ee);
 PG_FUNCTION_INFO_V1(dp_concat_eb);
 PG_FUNCTION_INFO_V1(dp_concat_be);
 
-/* Value of one type as another, by the cast that pg_cast has between them. */
+/*
+ * Value of one type as another, by the cast that pg_cast has between them, which
+ * may give NULL (the time of an infinite timestamp).
+ */
 static Datum
-convert(Oid from, Oid to, Datum value, Oid collation)
+convert(Oid from, Oid to, Datum value, Oid collation, bool *out_isnull)
 {
+	LOCAL_FCINFO(call, 3);
 	CoercionPathType path;
+	FmgrInfo	flinfo;
 	Oid			func;
+	Datum		result;
 
+	*out_isnull = false;
 	if (from == to)
 		return value;
 	path = find_coercion_pathway(to, from, COERCION_EXPLICIT, &func);
@@ -41,15 +48,15 @@ convert(Oid from, Oid to, Datum value, Oid collation)
 		ereport(ERROR,
 				(errcode(ERRCODE_CANNOT_COERCE),
 				 errmsg("cannot cast type %s to %s", format_type_be(from), format_type_be(to))));
-	switch (get_func_nargs(func))
-	{
-		case 1:
-			return OidFunctionCall1Coll(func, collation, value);
-		case 2:
-			return OidFunctionCall2Coll(func, collation, value, Int32GetDatum(-1));
-		default:
-			return OidFunctionCall3Coll(func, collation, value, Int32GetDatum(-1), BoolGetDatum(true));
-	}
+	fmgr_info(func, &flinfo);
+	InitFunctionCallInfoData(*call, &flinfo, Min(get_func_nargs(func), 3), collation, NULL, NULL);
+	call->args[0].value = value;
+	call->args[1].value = Int32GetDatum(-1);
+	call->args[2].value = BoolGetDatum(true);
+	call->args[0].isnull = call->args[1].isnull = call->args[2].isnull = false;
+	result = FunctionCallInvoke(call);
+	*out_isnull = call->isnull;
+	return result;
 }
 
 /*
@@ -117,12 +124,15 @@ dp_from_base(PG_FUNCTION_ARGS)
 	const DpTypeInfo *info;
 	int32		typmod = PG_GETARG_INT32(1);
 	Datum		plain = PG_GETARG_DATUM(0);
+	bool		isnull;
 
 	if (fcinfo->flinfo->fn_extra == NULL)
 		fcinfo->flinfo->fn_extra =
 			unconstify(DpTypeInfo *, dp_typeinfo_get(signature->rettype));
 	info = fcinfo->flinfo->fn_extra;
-	plain = convert(argtype, info->base_oid, plain, PG_GET_COLLATION());
+	plain = convert(argtype, info->base_oid, plain, PG_GET_COLLATION(), &isnull);
+	if (isnull)
+		PG_RETURN_NULL();
 	plain = detoast_base(info, plain);
 	if (info->encoding == DP_ENC_TEXT && is_armored_text(DatumGetPointer(plain)))
 	{
@@ -176,11 +186,16 @@ dp_to_other(PG_FUNCTION_ARGS)
 {
 	const DpTypeInfo *info = dp_typeinfo_of_call(fcinfo);
 	Datum		plain;
+	Datum		result;
+	bool		isnull;
 
 	if (!open_for_cast(info, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0)), &plain))
 		PG_RETURN_NULL();
-	PG_RETURN_DATUM(convert(info->base_oid, get_func_rettype(fcinfo->flinfo->fn_oid), plain,
-								  PG_GET_COLLATION()));
+	result = convert(info->base_oid, get_func_rettype(fcinfo->flinfo->fn_oid), plain,
+					 PG_GET_COLLATION(), &isnull);
+	if (isnull)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(result);
 }
 
 /* || with a text result; NULL where a value is masked to NULL or unreadable. */

@@ -43,7 +43,7 @@ Datum
 dp_type_in(PG_FUNCTION_ARGS)
 {
 	char	   *text = PG_GETARG_CSTRING(0);
-	const DpTypeInfo *info = dp_typeinfo_get(PG_GETARG_OID(1));
+	const DpTypeInfo *info = dp_typeinfo_of_call(fcinfo);	/* whatever type is asked for */
 	int32		typmod = PG_GETARG_INT32(2);
 	Datum		plain;
 	struct varlena *result;
@@ -74,7 +74,7 @@ Datum
 dp_type_recv(PG_FUNCTION_ARGS)
 {
 	StringInfo	buf = (StringInfo) PG_GETARG_POINTER(0);
-	const DpTypeInfo *info = dp_typeinfo_get(PG_GETARG_OID(1));
+	const DpTypeInfo *info = dp_typeinfo_of_call(fcinfo);	/* whatever type is asked for */
 	int32		typmod = PG_GETARG_INT32(2);
 	Size		prefix = strlen(DP_ARMOR_PREFIX);
 	Datum		plain;

@@ -132,7 +132,7 @@ dp_operand_base_state(Oid funcid)
 	argtype = dp_typeinfo_signature(funcid)->argtypes[0];
 	last_funcid = InvalidOid;
 	last.base_arg = argtype;
-	if (argtype == VARCHAROID || argtype == BPCHAROID)
+	if (argtype == VARCHAROID || argtype == BPCHAROID || argtype == NAMEOID)
 		argtype = TEXTOID;
 	last.info = dp_typeinfo_get(dp_typeinfo_encrypted_over(argtype));
 	last_funcid = funcid;

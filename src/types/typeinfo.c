@@ -12,6 +12,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "base/argument.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_amproc.h"
@@ -371,7 +372,7 @@ dp_typeinfo_get(Oid typid)
 	if (!OidIsValid(base))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("type %s is not an encrypted type", format_type_be(typid))));
+				 errmsg("type %s is not an encrypted type", format_type_extended(typid, -1, FORMAT_TYPE_ALLOW_INVALID))));
 	info = MemoryContextAllocZero(TopMemoryContext, sizeof(DpTypeInfo));
 	info->enc_oid = typid;
 	info->base_oid = base;
@@ -550,7 +551,7 @@ dp_check_base_type_sql(PG_FUNCTION_ARGS)
 	if (!dp_typeinfo_base_ok(PG_GETARG_OID(0), &problem))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("no encrypted type can be made over type %s", format_type_be(PG_GETARG_OID(0))),
+				 errmsg("no encrypted type can be made over type %s", format_type_extended(PG_GETARG_OID(0), -1, FORMAT_TYPE_ALLOW_INVALID)),
 				 errdetail("%s", problem)));
 	PG_RETURN_VOID();
 }
@@ -564,6 +565,7 @@ dp_base_code_sql(PG_FUNCTION_ARGS)
 {
 	Oid			base_oid = PG_GETARG_OID(0);
 
+	dp_argument_type(base_oid);
 	for (int i = 0; i < lengthof(known_bases); i++)
 		if (known_bases[i].oid == base_oid)
 			PG_RETURN_NULL();
