@@ -23,7 +23,7 @@ static int	n_subscribers = 0;
 static void (*release_memo) (struct DpOpenMemo *memo) = NULL;
 
 static DpStatementFrame bottom;
-DpStatementFrame    *dp_frame = &bottom;
+DpStatementFrame *dp_frame = &bottom;
 
 int			dp_n_code = 0;
 const DpCode *dp_code = NULL;
@@ -70,12 +70,14 @@ drop_memo(DpStatementFrame *frame)
 }
 
 static inline void
-push_frame(DpStatementFrame *frame, DpStatementFrameKind kind, CmdType command)
+push_frame(DpStatementFrame *frame, DpStatementFrameKind kind, CmdType command,
+		   const PlannedStmt *plan)
 {
-	DpStatementFrame    *outer = dp_frame;
+	DpStatementFrame *outer = dp_frame;
 
 	frame->kind = kind;
 	frame->command = command;
+	frame->plan = plan;
 	frame->depth = outer->depth + 1;
 	frame->role = GetUserId();
 	frame->held = InterruptHoldoffCount;
@@ -105,8 +107,8 @@ leave_by_error(DpStatementFrame *frame)
 }
 
 /* Around the call of the next hook: a frame, taken away whatever happens. */
-#define BEGIN_FRAME(frame_kind, frame_command) \
-	push_frame(&frame, frame_kind, frame_command); \
+#define BEGIN_FRAME(frame_kind, frame_command, frame_plan) \
+	push_frame(&frame, frame_kind, frame_command, frame_plan); \
 	PG_TRY(); \
 	{
 #define END_FRAME() \
@@ -143,7 +145,7 @@ plan_query(Query *query, const char *source, int options, ParamListInfo params)
 	DpStatementFrame frame;
 
 	TELL(planning, query, source);
-	BEGIN_FRAME(DP_FRAME_PLAN, query->commandType);
+	BEGIN_FRAME(DP_FRAME_PLAN, query->commandType, NULL);
 	result = plan_next(query, source, options, params);
 	END_FRAME();
 	return result;
@@ -163,7 +165,7 @@ start_executor(QueryDesc *query, int flags)
 	DpStatementFrame frame;
 
 	TELL(starting, query);
-	BEGIN_FRAME(DP_FRAME_START, query->operation);
+	BEGIN_FRAME(DP_FRAME_START, query->operation, query->plannedstmt);
 	if (previous_start)
 		previous_start(query, flags);
 	else
@@ -177,7 +179,7 @@ run_next_executor(QueryDesc *query, ScanDirection direction, DP_EXECUTOR_RUN_PAR
 {
 	DpStatementFrame frame;
 
-	BEGIN_FRAME(DP_FRAME_RUN, query->operation);
+	BEGIN_FRAME(DP_FRAME_RUN, query->operation, query->plannedstmt);
 	if (previous_run)
 		previous_run(query, direction, DP_EXECUTOR_RUN_ARGS);
 	else
@@ -214,7 +216,7 @@ finish_executor(QueryDesc *query)
 {
 	DpStatementFrame frame;
 
-	BEGIN_FRAME(DP_FRAME_FINISH, query->operation);
+	BEGIN_FRAME(DP_FRAME_FINISH, query->operation, query->plannedstmt);
 	if (previous_finish)
 		previous_finish(query);
 	else
@@ -228,7 +230,7 @@ end_executor(QueryDesc *query)
 	DpStatementFrame frame;
 
 	TELL(ending, query);
-	BEGIN_FRAME(DP_FRAME_END, query->operation);
+	BEGIN_FRAME(DP_FRAME_END, query->operation, query->plannedstmt);
 	if (previous_end)
 		previous_end(query);
 	else
@@ -266,7 +268,7 @@ run_next_utility(PlannedStmt *planned, const char *source, bool read_only_tree,
 {
 	DpStatementFrame frame;
 
-	BEGIN_FRAME(DP_FRAME_UTILITY, CMD_UTILITY);
+	BEGIN_FRAME(DP_FRAME_UTILITY, CMD_UTILITY, NULL);
 	frame.in_copy_to |= is_copy_to(planned->utilityStmt);
 	if (previous_utility)
 		previous_utility(planned, source, read_only_tree, context, params, environment, dest,

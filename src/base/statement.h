@@ -53,6 +53,7 @@ typedef struct DpStatementFrame
 {
 	DpStatementFrameKind kind;
 	CmdType		command;		/* of the query; CMD_UTILITY for a command */
+	const PlannedStmt *plan;	/* of an executor's query; else NULL */
 	int			depth;			/* frames below this one; 0 at the bottom */
 	Oid			role;			/* current role when it was entered */
 	uint32		held;			/* InterruptHoldoffCount when it was entered */
@@ -62,7 +63,7 @@ typedef struct DpStatementFrame
 	bool		in_copy_to;		/* a COPY TO is on the stack */
 	int			n_code;			/* dp_n_code when it was entered */
 	struct DpOpenMemo *memo;	/* values opened in it; NULL: none yet */
-	struct DpStatementFrame *outer;		/* NULL at the bottom */
+	struct DpStatementFrame *outer; /* NULL at the bottom */
 } DpStatementFrame;
 
 /* The innermost frame; never NULL.  The bottom one ends with its transaction. */
@@ -100,8 +101,8 @@ typedef struct DpSubscriber
 	void		(*ending) (QueryDesc *query);
 
 	/*
-	 * A utility command.  *state is the subscriber's own, from the one call to
-	 * the other; end_utility is called if and only if begin_utility returned.
+	 * A utility command.  *state is the subscriber's own, from the one call to the other;
+	 * end_utility is called if and only if begin_utility returned.
 	 */
 	void		(*begin_utility) (const DpUtility *utility, Datum *state);
 	void		(*end_utility) (const DpUtility *utility, Datum state, bool failed);

@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "types/seal.h"
+#include "types/seal_right.h"
 #include "types/types.h"
 #include "types/value.h"
 #include "utils/acl.h"
@@ -21,7 +22,9 @@ struct varlena *
 dp_seal_for(const DpTypeInfo *info, Datum plain, int32 typmod)
 {
 	const DpModifier *modifier;
+	DpFamily	family;
 	DpKey		key;
+	bool		searchable;
 
 	if (typmod < 0)
 	{
@@ -30,8 +33,11 @@ dp_seal_for(const DpTypeInfo *info, Datum plain, int32 typmod)
 		return dp_value_seal(info, plain, &key, true, has_prf && info->can_token);
 	}
 	modifier = dp_modifier_of(info->enc_oid, typmod);
-	dp_keys_for_seal(dp_keys_family_by_name(NameStr(modifier->key)), &key);
-	return dp_value_seal(info, plain, &key, false, modifier->searchable);
+	searchable = modifier->searchable;
+	family = *dp_keys_family_by_name(NameStr(modifier->key));
+	dp_seal_check_right(&family, info->enc_oid);
+	dp_keys_for_seal(&family, &key);
+	return dp_value_seal(info, plain, &key, false, searchable);
 }
 
 /*

@@ -7,12 +7,14 @@
 #include "audit/track.h"
 #include "types/modifier_ddl.h"
 #include "types/open_memo.h"
+#include "types/seal_right.h"
 #include "types/types.h"
 
 void
 dp_types_init(void)
 {
 	dp_open_memo_init();
+	dp_seal_right_init();
 	dp_modifier_ddl_init();
 	dp_audit_set_protected_type(dp_type_is_encrypted);
 }

@@ -101,6 +101,58 @@ is(version(), 1, 'use no block of seals up either');
 cmp_ok($node->safe_psql('postgres', "SELECT seals FROM dataprotect.key_version WHERE key_id = (SELECT current_key_id FROM dataprotect.key WHERE name = 'spent')"),
 	'<=', 3 * (1 << 26), 'and reserved one block');
 
+# Who has no reason to seal does not.
+for my $sql ("SELECT 'x'::encrypted_text('spent')", "DO \$\$ DECLARE v encrypted_text('spent') := 'x'; BEGIN NULL; END \$\$",
+	"SELECT count('x'::encrypted_text('spent')) FROM generate_series(1, 100)", "SELECT CAST(email AS encrypted_text('spent')) FROM (VALUES ('x')) v(email)",
+	"PREPARE q(text) AS SELECT \$1::encrypted_text('spent'); EXECUTE q('x')", "SELECT ARRAY['x']::encrypted_text('spent')[]")
+{
+	denied($node, $_, $sql, "$_ seals nothing under a key that is not his") for qw(nobody masked searcher reader);
+}
+allowed($node, 'writer', "SELECT 'x'::encrypted_text('spent')", 'who writes a column under it does');
+allowed($node, 'reader', "SELECT 'x'::encrypted_text('pii')", 'who has a right on the key does');
+allowed($node, 'admin', "SELECT 'x'::encrypted_text('spent')", 'so does an administrator');
+
+# The reasons, one by one.
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE by_column LOGIN;
+GRANT INSERT (id) ON spending TO by_column;
+ALTER TABLE spending ALTER s SET DEFAULT 'x';
+CREATE ROLE by_view LOGIN;
+CREATE VIEW spending_view AS SELECT id, s FROM spending;
+GRANT INSERT ON spending_view TO by_view;
+CREATE ROLE by_domain LOGIN;
+CREATE DOMAIN spent_text AS encrypted_text('spent');
+CREATE TABLE by_domain_table (d spent_text);
+GRANT UPDATE ON by_domain_table TO by_domain;
+CREATE ROLE by_array LOGIN;
+CREATE TABLE by_array_table (a encrypted_text('spent')[]);
+GRANT INSERT ON by_array_table TO by_array;
+CREATE ROLE by_composite LOGIN;
+CREATE TYPE spent_pair AS (a int, b spent_text);
+CREATE TABLE by_composite_table (c spent_pair);
+GRANT INSERT ON by_composite_table TO by_composite;
+CREATE ROLE by_member LOGIN IN ROLE writer;
+CREATE ROLE by_reading LOGIN;
+GRANT SELECT, DELETE, TRUNCATE, REFERENCES, TRIGGER ON spending, by_array_table, by_composite_table TO by_reading;
+CREATE ROLE by_rule LOGIN;
+CREATE VIEW spending_rule AS SELECT id, 'x'::text AS s FROM spending;
+CREATE RULE spend AS ON INSERT TO spending_rule DO INSTEAD INSERT INTO spending VALUES (NEW.id, NEW.s);
+GRANT INSERT ON spending_rule TO by_rule;
+SQL
+allowed($node, 'by_column', 'INSERT INTO spending (id) VALUES (1)', 'a DEFAULT is sealed for who may insert into another column');
+allowed($node, 'by_view', "INSERT INTO spending_view VALUES (1, 'x')", 'a view is a reason');
+allowed($node, 'by_domain', "SELECT 'x'::spent_text", 'a column of a domain is');
+allowed($node, 'by_array', "INSERT INTO by_array_table VALUES (ARRAY['x'])", 'one of an array is');
+allowed($node, 'by_composite', "INSERT INTO by_composite_table VALUES (ROW(1, 'x'))", 'one of a composite type is');
+allowed($node, 'by_member', "INSERT INTO spending VALUES (1, 'x')", 'membership is');
+allowed($node, 'by_rule', "INSERT INTO spending_rule VALUES (1, 'x')", 'what a rule writes for its owner is');
+denied($node, 'by_rule', "SELECT 'x'::encrypted_text('spent')", 'but nothing else is his who only has the rule');
+denied($node, 'by_reading', "SELECT 'x'::encrypted_text('spent')", 'reading and removing are not');
+$node->safe_psql('postgres', 'REVOKE ALL ON spending FROM writer');
+denied($node, 'writer', "SELECT 'x'::encrypted_text('spent')", 'nor is a privilege that was revoked');
+my ($keep, undef, undef) = as($node, 'by_array', "SELECT count('x'::encrypted_text('spent'));\n\\! psql -XAtq -h @{[$node->host]} -p @{[$node->port]} -c 'REVOKE ALL ON by_array_table FROM by_array' postgres\nSELECT count('x'::encrypted_text('spent'))");
+is($keep, '1', 'nor one that was revoked while the session went on');
+
 # A key that really is used up goes on by the worker's hand.
 spend();
 $node->safe_psql('postgres', "UPDATE dataprotect.key_version SET seals = 3 * (1 << 26) WHERE key_id = (SELECT current_key_id FROM dataprotect.key WHERE name = 'spent')");

@@ -1,0 +1,29 @@
+/*
+ * seal_right.h
+ *	  Who may seal new values under a named key.
+ *
+ * Sealing shows nothing, but uses the key up: whoever does it needs a reason.
+ * One of these is enough, for the current role:
+ *	- it is an administrator of dataprotect, or a superuser
+ *	- it has a privilege on the key (mask, search, reveal)
+ *	- it may insert into or update a relation with a column under the key, also
+ *	  inside arrays, domains and composites
+ *	- the statement that runs writes such a relation, whose permissions the
+ *	  executor has checked: a rule writes as the view's owner
+ */
+#ifndef DP_TYPES_SEAL_RIGHT_H
+#define DP_TYPES_SEAL_RIGHT_H
+
+#include "postgres.h"
+
+#include "keys/keys.h"
+
+/*
+ * Errors with ERRCODE_INSUFFICIENT_PRIVILEGE where the role has no reason.
+ * family: the caller's copy, since this reads tables.
+ */
+extern void dp_seal_check_right(const DpFamily *family, Oid encrypted_type);
+
+extern void dp_seal_right_init(void);
+
+#endif							/* DP_TYPES_SEAL_RIGHT_H */
