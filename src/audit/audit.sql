@@ -111,14 +111,35 @@ FROM dataprotect.audit_record AS i
 		WHERE r.kind = 'r' AND r.ref_seq = i.ring_seq AND r.instance = i.instance AND i.outcome = 's'
 		LIMIT 1) AS result ON true
 	CROSS JOIN LATERAL (SELECT coalesce(result.outcome, i.outcome) AS outcome) AS known
-	LEFT JOIN LATERAL (
-		SELECT CASE x.outcome WHEN 'b' THEN 'rolled_back' WHEN 'o' THEN 'ok' END AS name
-		FROM dataprotect.audit_record AS x
-		WHERE x.kind = 'x' AND x.session = i.session AND x.instance = i.instance
-			AND x.ref_end >= i.ring_seq AND x.ref_seq <= i.ring_seq
-			AND (x.event = 0 OR i.kind = 'e')
-		ORDER BY x.outcome
-		LIMIT 1) AS ending ON known.outcome IN ('s', 'o')
+	-- Ends of transactions are looked up as rectangles, the session one side and
+	-- the numbers they cover the other: the index of kind 'x' has them so.
+	CROSS JOIN LATERAL (
+		SELECT CASE
+			WHEN known.outcome NOT IN ('s', 'o') THEN NULL
+			WHEN EXISTS (
+				SELECT FROM dataprotect.audit_record AS x
+				WHERE x.kind = 'x' AND x.outcome = 'b'
+					AND pg_catalog.box(pg_catalog.point((x.session & 4503599627370495)::float8, x.ref_seq::float8),
+							pg_catalog.point((x.session & 4503599627370495)::float8, x.ref_end::float8))
+						OPERATOR(pg_catalog.@>)
+						pg_catalog.box(pg_catalog.point((i.session & 4503599627370495)::float8, i.ring_seq::float8),
+							pg_catalog.point((i.session & 4503599627370495)::float8, i.ring_seq::float8))
+					AND x.session = i.session AND x.instance = i.instance
+					AND x.ref_seq <= i.ring_seq AND x.ref_end >= i.ring_seq
+					AND (x.event = 0 OR i.kind = 'e'))
+				THEN 'rolled_back'
+			WHEN i.kind = 'e' AND known.outcome = 's' AND EXISTS (
+				SELECT FROM dataprotect.audit_record AS x
+				WHERE x.kind = 'x' AND x.outcome = 'o'
+					AND pg_catalog.box(pg_catalog.point((x.session & 4503599627370495)::float8, x.ref_seq::float8),
+							pg_catalog.point((x.session & 4503599627370495)::float8, x.ref_end::float8))
+						OPERATOR(pg_catalog.@>)
+						pg_catalog.box(pg_catalog.point((i.session & 4503599627370495)::float8, i.ring_seq::float8),
+							pg_catalog.point((i.session & 4503599627370495)::float8, i.ring_seq::float8))
+					AND x.session = i.session AND x.instance = i.instance
+					AND x.ref_seq <= i.ring_seq AND x.ref_end >= i.ring_seq)
+				THEN 'ok'
+			END AS name) AS ending
 	CROSS JOIN LATERAL dataprotect._audit_unseal(i.sealed) AS personal
 WHERE i.kind IN ('i', 'e')
 	AND NOT (i.kind = 'i' AND known.outcome = 'o'

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "base/worker.h"
 #include "catalog/pg_type.h"
+#include "events/denial.h"
 #include "events/event.h"
 #include "events/record.h"
 #include "events/ring.h"
@@ -152,11 +153,13 @@ dp_audit_flush(PG_FUNCTION_ARGS)
 {
 	Interval   *timeout = PG_GETARG_INTERVAL_P(0);
 	TimestampTz deadline;
-	uint64		target = dp_ring_last_seq();
+	uint64		target;
 
 	deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 													   TimestampTzGetDatum(GetCurrentTimestamp()),
 													   IntervalPGetDatum(timeout)));
+	dp_denial_write_counts(true);
+	target = dp_ring_last_seq();
 	while (dp_ring_collected(MyDatabaseId) < target)
 	{
 		if (GetCurrentTimestamp() >= deadline)

@@ -23,6 +23,7 @@
 #include "base/compat.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "events/denial.h"
 #include "executor/spi.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
@@ -285,8 +286,10 @@ ensure_partition(TimestampTz at)
 						 "PRIMARY KEY (seq, at))", name), 0, NULL, NULL);
 		run_sql(psprintf("CREATE INDEX ON dataprotect.%s USING brin (at)", name), 0, NULL, NULL);
 		run_sql(psprintf("CREATE INDEX ON dataprotect.%s (ref_seq) WHERE kind = 'r'", name), 0, NULL, NULL);
-		run_sql(psprintf("CREATE INDEX ON dataprotect.%s (session, ref_end) WHERE kind = 'x'", name),
-				0, NULL, NULL);
+		run_sql(psprintf("CREATE INDEX ON dataprotect.%s USING gist (("
+						 "box(point((session & 4503599627370495)::float8, ref_seq::float8), "
+						 "point((session & 4503599627370495)::float8, ref_end::float8)))) "
+						 "WHERE kind = 'x'", name), 0, NULL, NULL);
 		run_sql(psprintf("COMMENT ON TABLE dataprotect.%s IS 'audit records of one month'", name),
 				0, NULL, NULL);
 		run_sql(psprintf("SELECT dataprotect._close('pg_catalog.pg_class'::pg_catalog.regclass, "
@@ -556,7 +559,10 @@ collect_instance(List *segments, const uint8 *instance, uint64 flushed)
 	return !at_end;
 }
 
-/* Is the extension installed here, and does it have a chain key? */
+/*
+ * Is the extension installed here, and does it have a chain key?  Counts that
+ * wait become records.
+ */
 static bool
 is_ready(void)
 {
@@ -567,6 +573,8 @@ is_ready(void)
 	ready = OidIsValid(get_namespace_oid("dataprotect", true)) &&
 		OidIsValid(get_relname_relid("audit_head", get_namespace_oid("dataprotect", true))) &&
 		dp_keys_audit_chain() != NULL;
+	if (ready)
+		dp_denial_write_counts(false);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	return ready;

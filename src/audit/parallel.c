@@ -18,6 +18,7 @@
 typedef struct Slot
 {
 	pid_t		leader;			/* 0: free */
+	Oid			role;			/* whose counts these are */
 	int			n;
 	DpAuditCount counts[DP_AUDIT_MAX_COUNTS];
 } Slot;
@@ -107,6 +108,7 @@ dp_parallel_claim(void)
 	if (slot != NULL)
 	{
 		slot->leader = MyProcPid;
+		slot->role = GetUserId();
 		slot->n = 0;
 		claimed = true;
 	}
@@ -124,12 +126,14 @@ bool
 dp_parallel_has_leader(void)
 {
 	pid_t		leader = leader_pid();
+	Slot	   *slot;
 	bool		found;
 
 	if (leader == 0)
 		return false;
 	LWLockAcquire(shared->lock, LW_SHARED);
-	found = find_slot(leader) != NULL;
+	slot = find_slot(leader);
+	found = slot != NULL && slot->role == GetUserId();
 	LWLockRelease(shared->lock);
 	return found;
 }

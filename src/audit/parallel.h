@@ -5,7 +5,8 @@
  * A leader claims a slot before it runs a parallel query that reads protected
  * columns (its intent is written then, too).  Its workers find the slot by the
  * leader's pid, add to it when they end, and the leader takes the sums when the
- * statement ends.  Where all slots are taken, a worker writes records of its own.
+ * statement ends.  Where all slots are taken, and for roles other than the one
+ * that claimed, a worker writes records of its own.
  */
 #ifndef DP_AUDIT_PARALLEL_H
 #define DP_AUDIT_PARALLEL_H
@@ -25,8 +26,8 @@ typedef struct DpAuditCount
 /* Add to counts[], which has *n entries. */
 extern DpAuditCount *dp_audit_count(DpAuditCount *counts, int *n, int32 family, const char *name);
 
-extern bool dp_parallel_claim(void);
-extern bool dp_parallel_has_leader(void);	/* in a worker: the leader has a slot */
+extern bool dp_parallel_claim(void);	/* for the current role */
+extern bool dp_parallel_has_leader(void);	/* in a worker: the leader has a slot, for this role */
 extern void dp_parallel_add(const DpAuditCount *counts, int n);	/* in a worker */
 extern void dp_parallel_take(DpAuditCount *counts, int *n); /* in the leader; releases */
 

@@ -1,7 +1,7 @@
 /*
  * redact.c
- *	  In a database with the extension neither the server log nor
- *	  pg_stat_activity shows constants or parameters of statements.
+ *	  In a database with the extension the server log shows no constants or
+ *	  parameters of statements.
  *
  * The log hook prints the redacted report itself, by a nested EmitErrorReport,
  * and takes the server log off the original: the client still gets its own
@@ -21,23 +21,15 @@
 
 #include <ctype.h>
 
-#include "audit/protected_columns.h"
 #include "audit/redact.h"
-#include "base/statement.h"
 #include "audit/literals.h"
 #include "base/worker.h"
-#include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
-#include "parser/analyze.h"
-#include "pgstat.h"
 #include "tcop/tcopprot.h"
 #include "utils/elog.h"
 #include "utils/memutils.h"
 
-#define WITHHELD "(withheld by dataprotect)"
-#define ACTIVITY_KEPT 8192	/* longer texts are cut */
 #define REPORT_MAX	(1024 * 1024)	/* all texts of a report; longer ones are withheld */
 #define REPORT_KEPT (32 * 1024) /* of memory, so that small reports allocate nothing */
 #define LONGEST_SEARCH	(64 * 1024 * 1024)
@@ -54,14 +46,13 @@ static const char redacted_mark[] = "dataprotect-redacted";
 static MemoryContext report_context = NULL; /* of the report being printed */
 static int	printing = 0;		/* reports on the stack */
 
-/* palloc'd; never NULL. */
-static char *
-redact_sql(const char *sql)
+char *
+dp_redact_sql(const char *sql)
 {
 	Size		len = strlen(sql);
 	char	   *out = palloc(len + 1);
 
-	return dp_literals_remove(sql, len, out) ? out : pstrdup(WITHHELD);
+	return dp_literals_remove(sql, len, out) ? out : pstrdup(DP_WITHHELD);
 }
 
 /* A quoted word that is a plain name of the database, as far as one can see. */
@@ -128,22 +119,22 @@ redact_plan(const char *message)
 	StringInfoData out;
 
 	if (plan == NULL)
-		return pstrdup(WITHHELD);
+		return pstrdup(DP_WITHHELD);
 	body = plan + strlen("plan:\n");
 	if (strncmp(body, "Query Text: ", 12) != 0 || (first_node = strstr(body, "(cost=")) == NULL)
-		return psprintf("%.*s%s", (int) (body - message), message, WITHHELD);
+		return psprintf("%.*s%s", (int) (body - message), message, DP_WITHHELD);
 	while (first_node > body && first_node[-1] != '\n')
 		first_node--;
 	initStringInfo(&out);
 	appendStringInfo(&out, "%.*sQuery Text: %s\n", (int) (body - message), message,
-					 redact_sql(pnstrdup(body + 12, first_node - body - 12)));
+					 dp_redact_sql(pnstrdup(body + 12, first_node - body - 12)));
 	for (const char *p = first_node; p != NULL;)
 	{
 		const char *line_end = strchr(p, '\n');
 		char	   *line = pnstrdup(p, line_end ? line_end - p : strlen(p));
 
 		/* A node's line names tables and costs; the others have expressions. */
-		appendStringInfoString(&out, strstr(line, "(cost=") ? line : redact_sql(line));
+		appendStringInfoString(&out, strstr(line, "(cost=") ? line : dp_redact_sql(line));
 		if (line_end != NULL)
 			appendStringInfoChar(&out, '\n');
 		p = line_end ? line_end + 1 : NULL;
@@ -193,10 +184,10 @@ redact_message(const ErrorData *edata, const char *statement)
 		if (strstr(id, "plan:") != NULL)
 			return redact_plan(edata->message);
 		if (statement != NULL && ends_with(edata->message, statement, &prefix))
-			return psprintf("%.*s%s", (int) prefix, edata->message, redact_sql(statement));
+			return psprintf("%.*s%s", (int) prefix, edata->message, dp_redact_sql(statement));
 		if (strcmp(id, "duration: %s ms") == 0)
 			return edata->message;
-		return pstrdup(WITHHELD);
+		return pstrdup(DP_WITHHELD);
 	}
 	if (shows_quoted_data(edata->sqlerrcode))
 		return redact_quoted(edata->message, false);
@@ -204,7 +195,7 @@ redact_message(const ErrorData *edata, const char *statement)
 		return redact_quoted(edata->message, true);
 	if (statement != NULL && dp_literals_possible(statement) &&
 		repeats_constant(statement, edata->message))
-		return pstrdup("message " WITHHELD);
+		return pstrdup("message " DP_WITHHELD);
 	return edata->message;
 }
 
@@ -241,7 +232,7 @@ redact_context_line(const char *line, Size len, StringInfo out)
 			 strchr(copy, '\'') == NULL)
 		appendStringInfoString(out, copy);
 	else
-		appendStringInfoString(out, WITHHELD);
+		appendStringInfoString(out, DP_WITHHELD);
 }
 
 static char *
@@ -277,14 +268,14 @@ redact_report(ErrorData *edata, const char *statement)
 		harmless = !repeats_constant(statement, edata->detail);
 	if (!harmless)
 	{
-		edata->detail = edata->detail || edata->detail_log ? pstrdup(WITHHELD) : NULL;
+		edata->detail = edata->detail || edata->detail_log ? pstrdup(DP_WITHHELD) : NULL;
 		edata->detail_log = NULL;
 	}
 	if (statement != NULL && edata->hint != NULL && repeats_constant(statement, edata->hint))
-		edata->hint = pstrdup(WITHHELD);
+		edata->hint = pstrdup(DP_WITHHELD);
 	edata->context = redact_context(edata->context);
 	if (edata->internalquery != NULL)
-		edata->internalquery = redact_sql(edata->internalquery);
+		edata->internalquery = dp_redact_sql(edata->internalquery);
 }
 
 static Size
@@ -314,13 +305,13 @@ can_redact(const ErrorData *edata, const char *statement)
 static void
 withhold_report(ErrorData *edata)
 {
-	edata->message = WITHHELD;
+	edata->message = DP_WITHHELD;
 	edata->detail = NULL;
 	edata->detail_log = NULL;
 	edata->hint = NULL;
 	edata->context = NULL;
 	edata->internalquery = NULL;
-	debug_query_string = WITHHELD;
+	debug_query_string = DP_WITHHELD;
 }
 
 /*
@@ -339,7 +330,7 @@ emit_redacted(ErrorData *edata)
 
 		redact_report(edata, statement);
 		if (statement != NULL)
-			debug_query_string = redact_sql(statement);
+			debug_query_string = dp_redact_sql(statement);
 		MemoryContextSwitchTo(old_context);
 	}
 	else
@@ -379,94 +370,6 @@ redact_log(ErrorData *edata)
 	emit_redacted(edata);
 }
 
-/* Does a query touch a table with protected columns? */
-static bool
-touches_protected(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, RangeTblEntry))
-	{
-		RangeTblEntry *rte = (RangeTblEntry *) node;
-
-		return rte->rtekind == RTE_RELATION && dp_audit_relation(rte->relid)->n > 0;
-	}
-	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, touches_protected, context,
-								 QTW_EXAMINE_RTES_BEFORE);
-	return expression_tree_walker(node, touches_protected, context);
-}
-
-static bool
-is_delicate(Query *query)
-{
-	Node	   *utility = query->utilityStmt;
-
-	if (utility == NULL)
-		return touches_protected((Node *) query, NULL);
-	switch (nodeTag(utility))
-	{
-		case T_ExplainStmt:
-			return touches_protected(((ExplainStmt *) utility)->query, NULL);
-		case T_CreateTableAsStmt:
-			return touches_protected(((CreateTableAsStmt *) utility)->query, NULL);
-		case T_DeclareCursorStmt:
-			return touches_protected(((DeclareCursorStmt *) utility)->query, NULL);
-		case T_ExecuteStmt:
-		case T_CallStmt:
-		case T_DoStmt:
-			return true;		/* what they reach is not known yet */
-		default:
-			return false;
-	}
-}
-
-/*
- * The text shown last is kept: most sessions run few statements again and
- * again.  Of its source only a digest is, which tells nothing of constants.
- */
-void
-dp_redact_activity(const char *source)
-{
-	static char shown[ACTIVITY_KEPT];	/* empty: the source needs no redaction */
-	static uint64 shown_digest = 0;
-	static Size shown_len = 0;	/* of the source; 0: none kept */
-	Size		len = source != NULL ? strlen(source) : 0;
-	uint64		digest;
-
-	if (len == 0)
-		return;
-	digest = hash_bytes_extended((const unsigned char *) source, (int) len, 0);
-	if (len != shown_len || digest != shown_digest)
-	{
-		char	   *redacted = dp_literals_possible(source) ? redact_sql(source) : pstrdup("");
-
-		shown_len = 0;
-		if (strlcpy(shown, redacted, ACTIVITY_KEPT) < ACTIVITY_KEPT)
-		{
-			shown_digest = digest;
-			shown_len = len;
-		}
-		pfree(redacted);
-	}
-	if (shown[0] != '\0')
-		pgstat_report_activity(STATE_RUNNING, shown);
-}
-
-static void
-report_analyzed(ParseState *pstate, Query *query, JumbleState *jumble)
-{
-	if (!DP_IN_STATEMENT() && pstate->p_sourcetext != NULL &&
-		pstate->p_sourcetext == debug_query_string &&
-		dp_worker_database_known(MyDatabaseId) && is_delicate(query))
-		dp_redact_activity(pstate->p_sourcetext);
-}
-
-static const DpSubscriber subscriber = {
-	.name = "log hygiene",
-	.analyzed = report_analyzed,
-};
-
 void
 dp_redact_init(void (*error_noted) (int sqlstate))
 {
@@ -476,5 +379,4 @@ dp_redact_init(void (*error_noted) (int sqlstate))
 	MemoryContextAllowInCriticalSection(report_context, true);
 	previous_emit_log = emit_log_hook;
 	emit_log_hook = redact_log;
-	dp_statement_subscribe(&subscriber);
 }

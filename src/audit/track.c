@@ -21,6 +21,7 @@
 #include "access/parallel.h"
 #include "access/sysattr.h"
 #include "access/xact.h"
+#include "audit/activity.h"
 #include "audit/audit_workers.h"
 #include "audit/protected_columns.h"
 #include "audit/redact.h"
@@ -45,101 +46,182 @@
 #include "utils/portal.h"
 #include "utils/timestamp.h"
 
-#define RESULT_MAX		1664	/* keys, and as many late columns as fit */
-#define RESULT_RESERVE	DP_FRAME_SIZE(RESULT_MAX)
 #define NAMES_LEN		3072
+#define MAX_READERS		8		/* roles of one statement; more take turns */
+
+/* Lengths of an encoded result (events/record.c). */
+#define RESULT_HEADER	40
+#define RESULT_KEY		24		/* and the key's name */
+#define RESULT_COLUMN	4		/* and the column's name */
+#define RESULT_MAX		(RESULT_HEADER + DP_AUDIT_MAX_COUNTS * (RESULT_KEY + NAMEDATALEN) + \
+						 DP_RECORD_MAX_COLUMNS * RESULT_COLUMN + NAMES_LEN)
 
 typedef struct Column
 {
+	Oid			role;			/* that was current when its plan or command began */
 	Oid			relid;
 	AttrNumber	attnum;
 	uint16		name_at;		/* in Statement.names */
 	uint16		name_len;
 } Column;
 
+/*
+ * What one role has opened in the current statement: a function with its
+ * owner's rights, SET ROLE inside a function.  Each role has a record of its own.
+ * Sets of columns are bits by their place in Statement.columns.
+ */
+typedef struct Reader
+{
+	Oid			role;
+	bool		in_worker;		/* counts go to the leader's slot */
+	uint64		intent;			/* 0: has opened nothing */
+	Size		reserved;		/* put aside for its result */
+	uint64		written;		/* columns that the intent names */
+	uint64		late;			/* columns that the result has room for */
+	int			n_counts;
+	DpAuditCount counts[DP_AUDIT_MAX_COUNTS];
+} Reader;
+
+StaticAssertDecl(DP_RECORD_MAX_COLUMNS <= 64, "columns of a statement are bits of a number");
+
 typedef struct Statement
 {
 	bool		planning;		/* only planned so far */
-	bool		in_worker;		/* counts go to the leader's slot */
 	const char *source;			/* compared, never read */
 	QueryDesc  *query;			/* of the outermost executor, while it is open */
 	const PlannedStmt *added;	/* compared, never read: its columns are noted */
 	bool		added_reads;	/* it has protected ones */
 	Portal		portal;			/* compared, never read, unless active */
 	TimestampTz started_at;
-	uint64		intent;			/* 0: has opened nothing */
 	int			sqlstate;		/* last error inside it */
 	int			n_columns;
-	int			n_written;		/* columns that the intent names */
 	int			names_len;
-	int			n_counts;
+	int			n_readers;
+	int			next_reader;	/* whose turn ends where all are taken */
+	Reader	   *leader;			/* has a slot for parallel workers' counts, or NULL */
 	Column		columns[DP_RECORD_MAX_COLUMNS];
-	DpAuditCount counts[DP_AUDIT_MAX_COUNTS];
+	Reader		readers[MAX_READERS];
 	char		names[NAMES_LEN];
 } Statement;
 
 static Statement current;
 
-/* The count that the last call went to; NULL: take the slow path. */
+/* The count that the last call went to, and its role; NULL: take the slow path. */
 static DpAuditCount *hot = NULL;
+static Oid	hot_role = InvalidOid;
 
 static void
-add_counts(DpRecord *record)
+add_counts(DpRecord *record, const Reader *reader)
 {
-	record->n_keys = current.n_counts;
-	for (int i = 0; i < current.n_counts; i++)
+	record->n_keys = reader->n_counts;
+	for (int i = 0; i < reader->n_counts; i++)
 	{
-		record->keys[i].family = current.counts[i].family;
-		record->keys[i].opened = current.counts[i].opened;
-		record->keys[i].compared = current.counts[i].compared;
-		record->keys[i].name.data = (const uint8 *) current.counts[i].name;
-		record->keys[i].name.len = strlen(current.counts[i].name);
+		const DpAuditCount *count = &reader->counts[i];
+
+		record->keys[i].family = count->family;
+		record->keys[i].opened = count->opened;
+		record->keys[i].compared = count->compared;
+		record->keys[i].name.data = (const uint8 *) count->name;
+		record->keys[i].name.len = strlen(count->name);
 	}
 }
 
 static void
-add_columns(DpRecord *record, int from)
+add_columns(DpRecord *record, uint64 columns)
 {
-	for (int i = from; i < current.n_columns; i++)
+	for (int i = 0; i < current.n_columns; i++)
 	{
-		DpSlice    *slice = &record->columns[record->n_columns++];
+		DpSlice    *slice;
 
+		if ((columns & (UINT64CONST(1) << i)) == 0)
+			continue;
+		slice = &record->columns[record->n_columns++];
 		slice->data = (const uint8 *) current.names + current.columns[i].name_at;
 		slice->len = current.columns[i].name_len;
 	}
 }
 
-/* Write the result into its reserved room.  Neither waits nor raises. */
+/* The columns that a role reads; where its plan is not known, those of the statement. */
+static uint64
+columns_of(Oid role)
+{
+	uint64		own = 0;
+	uint64		all = 0;
+
+	for (int i = 0; i < current.n_columns; i++)
+	{
+		all |= UINT64CONST(1) << i;
+		if (current.columns[i].role == role)
+			own |= UINT64CONST(1) << i;
+	}
+	return own != 0 ? own : all;
+}
+
+static Size
+columns_len(uint64 columns)
+{
+	Size		len = 0;
+
+	for (int i = 0; i < current.n_columns; i++)
+		if ((columns & (UINT64CONST(1) << i)) != 0)
+			len += RESULT_COLUMN + current.columns[i].name_len;
+	return len;
+}
+
+/* Room that the result of a reader needs as things are. */
+static Size
+result_room(const Reader *reader, uint64 late)
+{
+	Size		len = RESULT_HEADER + columns_len(late);
+
+	/* What workers will have opened is not known before. */
+	if (reader == current.leader)
+		return DP_FRAME_SIZE(len + DP_AUDIT_MAX_COUNTS * (RESULT_KEY + NAMEDATALEN));
+	for (int i = 0; i < reader->n_counts; i++)
+		len += RESULT_KEY + strlen(reader->counts[i].name);
+	return DP_FRAME_SIZE(len);
+}
+
+/* Write a reader's result into its reserved room.  Neither waits nor raises. */
 static void
-finish(DpOutcome outcome)
+finish_reader(Reader *reader, DpOutcome outcome)
 {
 	static uint8 buf[RESULT_MAX];
 	static DpRecord record;
 	Size		len;
 
-	hot = NULL;
-	if (current.in_worker)
-	{
-		dp_parallel_add(current.counts, current.n_counts);
-		current.in_worker = false;
-		current.n_counts = 0;
-	}
-	if (current.intent == 0)
+	if (reader->in_worker)
+		dp_parallel_add(reader->counts, reader->n_counts);
+	reader->in_worker = false;
+	if (reader == current.leader)
+		dp_parallel_take(reader->counts, &reader->n_counts);
+	if (reader->intent == 0)
 		return;
-	dp_parallel_take(current.counts, &current.n_counts);
 	memset(&record, 0, offsetof(DpRecord, keys));
 	record.kind = DP_RECORD_RESULT;
 	record.outcome = outcome;
 	record.event = DP_EVENT_VALUE_REVEALED;
 	record.at = GetCurrentTimestamp();
 	record.session = dp_actor_session();
-	record.ref_seq = current.intent;
-	add_counts(&record);
-	add_columns(&record, current.n_written);
-	while ((len = dp_record_encode(&record, buf, sizeof(buf))) == 0 && record.n_columns > 0)
-		record.n_columns--;		/* names beyond the reserved room */
-	(void) dp_ring_append_reserved(MyDatabaseId, buf, len, RESULT_RESERVE);
-	current.intent = 0;
+	record.ref_seq = reader->intent;
+	add_counts(&record, reader);
+	add_columns(&record, reader->late);
+	len = dp_record_encode(&record, buf, sizeof(buf));
+	Assert(len > 0 && DP_FRAME_SIZE(len) <= reader->reserved);
+	(void) dp_ring_append_reserved(MyDatabaseId, buf, len, reader->reserved);
+	reader->intent = 0;
+	reader->reserved = 0;
+}
+
+static void
+finish(DpOutcome outcome)
+{
+	hot = NULL;
+	for (int i = 0; i < current.n_readers; i++)
+		finish_reader(&current.readers[i], outcome);
+	current.n_readers = 0;
+	current.next_reader = 0;
+	current.leader = NULL;
 }
 
 /* A new statement of the client begins; what came before is complete. */
@@ -155,9 +237,7 @@ begin_statement(const char *source, bool planning)
 	current.started_at = GetCurrentStatementStartTimestamp();
 	current.sqlstate = 0;
 	current.n_columns = 0;
-	current.n_written = 0;
 	current.names_len = 0;
-	current.n_counts = 0;
 }
 
 static void
@@ -165,20 +245,24 @@ add_column(Oid relid, const DpAuditColumnName *column)
 {
 	Column	   *to;
 	Size		len = strlen(column->name);
+	Oid			role = GetUserId();
 
 	for (int i = 0; i < current.n_columns; i++)
-		if (current.columns[i].relid == relid && current.columns[i].attnum == column->attnum)
+		if (current.columns[i].relid == relid && current.columns[i].attnum == column->attnum &&
+			current.columns[i].role == role)
 			return;
 	len = Min(len, DP_RECORD_MAX_NAME);
 	if (current.n_columns >= DP_RECORD_MAX_COLUMNS || current.names_len + len > NAMES_LEN)
 		return;
 	to = &current.columns[current.n_columns++];
+	to->role = role;
 	to->relid = relid;
 	to->attnum = column->attnum;
 	to->name_at = current.names_len;
 	to->name_len = len;
 	memcpy(current.names + current.names_len, column->name, len);
 	current.names_len += len;
+	hot = NULL;					/* the next value makes room for its name */
 }
 
 /* selected: as in a range table entry; NULL: every column. */
@@ -202,12 +286,9 @@ add_relation(Oid relid, const Bitmapset *selected)
 	return any;
 }
 
-/*
- * Protected columns that a plan reads; true where there are some.
- * out_delicate: NULL, or set where it names a table with protected columns.
- */
+/* Protected columns that a plan reads; true where there are some. */
 static bool
-add_plan(PlannedStmt *stmt, bool *out_delicate)
+add_plan(PlannedStmt *stmt)
 {
 	List	   *perminfos = dp_plannedstmt_perminfos(stmt);
 	bool		any = false;
@@ -222,8 +303,6 @@ add_plan(PlannedStmt *stmt, bool *out_delicate)
 
 		if (rte->rtekind != RTE_RELATION || rte->relkind == RELKIND_VIEW || !dp_rte_is_named(rte))
 			continue;
-		if (out_delicate != NULL && dp_audit_relation(rte->relid)->n > 0)
-			*out_delicate = true;
 		selected = dp_rte_selected_cols(rte, perminfos);
 		if (selected != NULL)
 			any |= add_relation(rte->relid, selected);
@@ -245,7 +324,7 @@ add_portal(Portal portal)
 		PlannedStmt *stmt = lfirst_node(PlannedStmt, cell);
 
 		if (stmt->commandType != CMD_UTILITY)
-			(void) add_plan(stmt, NULL);
+			(void) add_plan(stmt);
 		else if (stmt->utilityStmt != NULL && IsA(stmt->utilityStmt, FetchStmt))
 			add_portal(GetPortalByName(((FetchStmt *) stmt->utilityStmt)->portalname));
 	}
@@ -254,7 +333,6 @@ add_portal(Portal portal)
 static void
 starting(QueryDesc *query)
 {
-	bool		delicate = false;
 	bool		reads;
 
 	if (!DP_IN_STATEMENT())
@@ -265,32 +343,88 @@ starting(QueryDesc *query)
 		current.portal = ActivePortal;
 		current.query = query;
 	}
-	reads = add_plan(query->plannedstmt, &delicate);
+	reads = add_plan(query->plannedstmt);
 	if (!DP_IN_STATEMENT())
 	{
 		current.added = query->plannedstmt;
 		current.added_reads = reads;
 	}
-	if (delicate && !DP_IN_STATEMENT() && !IsParallelWorker())
-		dp_redact_activity(query->sourceText);
+}
+
+/* The reader of a role; the oldest one's record ends where there are too many. */
+static Reader *
+find_reader(Oid role)
+{
+	Reader	   *reader;
+
+	for (int i = 0; i < current.n_readers; i++)
+		if (current.readers[i].role == role)
+			return &current.readers[i];
+	if (current.n_readers < MAX_READERS)
+		reader = &current.readers[current.n_readers++];
+	else
+	{
+		do
+			reader = &current.readers[current.next_reader++ % MAX_READERS];
+		while (reader == current.leader);
+		finish_reader(reader, DP_OUTCOME_OK);
+	}
+	memset(reader, 0, offsetof(Reader, counts));
+	reader->role = role;
+	hot = NULL;
+	return reader;
 }
 
 static void
-write_intent(void)
+write_intent(Reader *reader)
 {
 	static DpRecord record;
+	Size		room = result_room(reader, 0);
 
 	memset(&record, 0, offsetof(DpRecord, columns));
 	record.kind = DP_RECORD_INTENT;
 	record.outcome = DP_OUTCOME_STARTED;
 	record.event = DP_EVENT_VALUE_REVEALED;
 	dp_actor_fill(&record, NULL);
-	add_columns(&record, 0);
-	add_counts(&record);
-	current.intent = dp_transaction_append(&record, RESULT_RESERVE);
-	current.n_written = current.n_columns;
+	reader->written = columns_of(reader->role);
+	reader->late = 0;
+	add_columns(&record, reader->written);
+	add_counts(&record, reader);
+	reader->intent = dp_transaction_append(&record, room);
+	reader->reserved = room;
 	if (dp_guc_audit_mode == DP_AUDIT_DURABLE)
-		dp_ring_wait_durable(current.intent);
+		dp_ring_wait_durable(reader->intent);
+}
+
+/* Have room for all that the result will tell: it must not wait, nor leave out. */
+static void
+make_room(Reader *reader)
+{
+	uint64		late = columns_of(reader->role) & ~reader->written;
+	Size		room = result_room(reader, late);
+
+	if (room > reader->reserved)
+	{
+		dp_ring_reserve(room - reader->reserved, DP_RING_ORDINARY);
+		reader->reserved = room;
+	}
+	reader->late = late;
+}
+
+/* Before parallel workers start: where they leave their counts. */
+static void
+claim_slot(void)
+{
+	Reader	   *reader = find_reader(GetUserId());
+
+	if (current.leader == NULL && dp_parallel_claim())
+		current.leader = reader;
+	if (current.leader != reader)
+		return;					/* its workers write records of their own */
+	if (reader->intent == 0)
+		write_intent(reader);
+	else
+		make_room(reader);
 }
 
 static void
@@ -307,11 +441,10 @@ running(QueryDesc *query)
 	if (!DP_IN_STATEMENT() && current.added == query->plannedstmt)
 		reads = current.added_reads;
 	else
-		reads = add_plan(query->plannedstmt, NULL);
+		reads = add_plan(query->plannedstmt);
 	if (reads && query->plannedstmt->parallelModeNeeded && !IsParallelWorker())
 	{
-		if (dp_parallel_claim() && current.intent == 0)
-			write_intent();
+		claim_slot();
 	}
 }
 
@@ -383,35 +516,51 @@ is_current(void)
 	return ActivePortal != NULL || current.started_at == GetCurrentStatementStartTimestamp();
 }
 
-/* The count of a key in the current statement, whose intent is written. */
+/*
+ * The count of a key for the current role, in the current statement, whose
+ * intent is written.
+ */
 static DpAuditCount *
 find_count(int32 family, const char *key_name)
 {
 	DpAuditCount *count;
+	Reader	   *reader;
+	int			known;
 
 	if (!is_current())
 	{
 		begin_statement(NULL, false);
 		add_portal(ActivePortal);
 	}
-	count = dp_audit_count(current.counts, &current.n_counts, family, key_name);
-	if (current.intent == 0 && !current.in_worker)
+	reader = find_reader(GetUserId());
+	if (reader->intent == 0 && IsParallelWorker() && dp_parallel_has_leader())
+		reader->in_worker = true;
+	known = reader->n_counts;
+	count = dp_audit_count(reader->counts, &reader->n_counts, family, key_name);
+	PG_TRY();
 	{
-		if (IsParallelWorker() && dp_parallel_has_leader())
-			current.in_worker = true;
-		else
-			write_intent();
+		if (!reader->in_worker && reader->intent == 0)
+			write_intent(reader);
+		else if (!reader->in_worker)
+			make_room(reader);
 	}
+	PG_CATCH();
+	{
+		reader->n_counts = known;	/* no room for it, and nothing was opened */
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 
 	/* Outside any portal (fast path) statements differ only by their time. */
 	hot = DP_IN_STATEMENT() || ActivePortal != NULL ? count : NULL;
+	hot_role = reader->role;
 	return count;
 }
 
 static inline bool
 is_hot(int32 family)
 {
-	return likely(hot != NULL && hot->family == family &&
+	return likely(hot != NULL && hot->family == family && hot_role == GetUserId() &&
 				  (DP_IN_STATEMENT() || ActivePortal == current.portal));
 }
 
@@ -468,7 +617,7 @@ outcome_of_abort(void)
 static uint64
 end_transaction(bool committed, bool top_level)
 {
-	uint64		intent = current.intent;
+	uint64		intent = current.n_readers == 1 ? current.readers[0].intent : 0;
 
 	/* A procedure commits or rolls back and goes on, or a block catches an error. */
 	if (DP_IN_STATEMENT() && !(proc_exit_inprogress && top_level))
@@ -501,6 +650,7 @@ dp_audit_init(void)
 	dp_parallel_init();
 	dp_statement_subscribe(&subscriber);
 	dp_redact_init(note_error);
+	dp_activity_init();
 	dp_audit_writer_register();
 	dp_worker_register(DP_AUDIT_WORKER_KIND, dp_audit_collect, 1000);
 }

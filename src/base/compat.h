@@ -38,6 +38,8 @@
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 #include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/guc_tables.h"
 #include "utils/memutils.h"
 #if PG_VERSION_NUM >= 160000
 #include "parser/parse_relation.h"
@@ -346,6 +348,24 @@ dp_init_eval_plan_qual(EPQState *epq, EState *estate)
 	EvalPlanQualInit(epq, estate, NULL, NIL, -1, NIL);
 #else
 	EvalPlanQualInit(epq, estate, NULL, NIL, -1);
+#endif
+}
+
+/* One of PostgreSQL's own settings; NULL where there is no boolean of that name. */
+static inline struct config_bool *
+dp_guc_find_bool(const char *name)
+{
+#if PG_VERSION_NUM >= 160000
+	struct config_generic *found = find_option(name, false, true, LOG);
+
+	return found != NULL && found->vartype == PGC_BOOL ? (struct config_bool *) found : NULL;
+#else
+	struct config_generic **all = get_guc_variables();
+
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+		if (all[i]->vartype == PGC_BOOL && strcmp(all[i]->name, name) == 0)
+			return (struct config_bool *) all[i];
+	return NULL;
 #endif
 }
 

@@ -144,28 +144,12 @@ personal_slice(const char *text, char *into)
 	return slice;
 }
 
-/* Encode and seal into out; returns the length, and whether it is sealed. */
+/* Seal what was encoded into out; returns the length, and whether it is sealed. */
 static Size
-seal_personal(const char *detail, uint8 *out, Size out_max, bool *out_sealed)
+seal_plain(const uint8 *plain, Size len, uint8 *out, Size out_max, bool *out_sealed)
 {
-	static uint8 plain[MAX_PERSONAL];
-	char		texts[4][MAX_FIELD];
-	DpPersonal	personal;
 	bytea	   *sealed;
-	Size		len;
 
-	memset(&personal, 0, sizeof(personal));
-	personal.actor = personal_slice(dp_authn_id(), texts[0]);
-	personal.client = personal_slice(client_address(), texts[1]);
-	personal.application = personal_slice(application_name, texts[2]);
-	personal.purpose = personal_slice(purpose_text(), texts[3]);
-	personal.detail = slice_of(detail, DP_RECORD_MAX_SEALED);
-	len = dp_personal_encode(&personal, plain, sizeof(plain));
-	if (len == 0 && detail != NULL)
-	{
-		personal.detail = slice_of("{\"detail\": \"too long\"}", MAX_FIELD);
-		len = dp_personal_encode(&personal, plain, sizeof(plain));
-	}
 	*out_sealed = false;
 	if (len == 0)
 		return 0;
@@ -182,6 +166,30 @@ seal_personal(const char *detail, uint8 *out, Size out_max, bool *out_sealed)
 	}
 	memcpy(out, plain, len);
 	return len;
+}
+
+/* Encode and seal into out, as above. */
+static Size
+seal_personal(const char *detail, uint8 *out, Size out_max, bool *out_sealed)
+{
+	static uint8 plain[MAX_PERSONAL];
+	char		texts[4][MAX_FIELD];
+	DpPersonal	personal;
+	Size		len;
+
+	memset(&personal, 0, sizeof(personal));
+	personal.actor = personal_slice(dp_authn_id(), texts[0]);
+	personal.client = personal_slice(client_address(), texts[1]);
+	personal.application = personal_slice(application_name, texts[2]);
+	personal.purpose = personal_slice(purpose_text(), texts[3]);
+	personal.detail = slice_of(detail, DP_RECORD_MAX_SEALED);
+	len = dp_personal_encode(&personal, plain, sizeof(plain));
+	if (len == 0 && detail != NULL)
+	{
+		personal.detail = slice_of("{\"detail\": \"too long\"}", MAX_FIELD);
+		len = dp_personal_encode(&personal, plain, sizeof(plain));
+	}
+	return seal_plain(plain, len, out, out_max, out_sealed);
 }
 
 static void
@@ -237,5 +245,31 @@ dp_actor_fill(DpRecord *record, const char *detail)
 		record->sealed.len = seal_personal(detail, sealed_now, sizeof(sealed_now), &sealed);
 		record->sealed.data = sealed_now;
 	}
+	record->sealed_format = sealed ? DP_SEALED_KEY : DP_SEALED_PLAIN;
+}
+
+void
+dp_actor_fill_for(DpRecord *record, Oid session, Oid current, const char *detail)
+{
+	static RoleName names[2];
+	uint8		plain[MAX_FIELD];
+	DpPersonal	personal;
+	bool		sealed;
+
+	memset(&personal, 0, sizeof(personal));
+	personal.detail = slice_of(detail, MAX_FIELD / 2);
+	record->at = GetCurrentTimestamp();
+	record->session = dp_actor_session();
+	if (OidIsValid(session) && IsTransactionState())
+	{
+		names[0].valid = names[1].valid = false;
+		look_up_name(&names[0], session);
+		look_up_name(&names[1], current);
+		record->session_role = slice_of(NameStr(names[0].name), NAMEDATALEN);
+		record->role = slice_of(NameStr(names[1].name), NAMEDATALEN);
+	}
+	record->sealed.len = seal_plain(plain, dp_personal_encode(&personal, plain, sizeof(plain)),
+									sealed_now, sizeof(sealed_now), &sealed);
+	record->sealed.data = sealed_now;
 	record->sealed_format = sealed ? DP_SEALED_KEY : DP_SEALED_PLAIN;
 }

@@ -33,6 +33,12 @@ extern void dp_actor_prepare(void);
  */
 extern void dp_actor_fill(DpRecord *record, const char *detail);
 
+/*
+ * The same for others, of whom no more than their numbers are known: no client,
+ * application or purpose.
+ */
+extern void dp_actor_fill_for(DpRecord *record, Oid session_role, Oid role, const char *detail);
+
 /* Number of this backend's life; never 0. */
 extern uint64 dp_actor_session(void);
 

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "events/actor.h"
+#include "events/denial.h"
 #include "events/event.h"
 #include "events/ring.h"
 #include "events/transaction.h"
@@ -45,6 +46,8 @@ dp_event_admin(DpEventCode code, const char *key_name, const char *detail_json)
 	DpRecord	record;
 	char		name[NAMEDATALEN];
 
+	if (code == DP_EVENT_ACCESS_DENIED && !dp_denial_note(key_name))
+		return;					/* counted */
 	memset(&record, 0, sizeof(record));
 	record.kind = DP_RECORD_ADMIN;
 	record.outcome = is_failure(code) ? DP_OUTCOME_ERROR : DP_OUTCOME_STARTED;

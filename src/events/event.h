@@ -16,7 +16,8 @@
 /*
  * key_name: NULL where the act concerns no key.  detail_json: NULL or a JSON
  * object in the server's encoding, without secrets and without plaintext.
- * Waits for space where the ring is full.
+ * Waits for space where the ring is full.  Repeated refusals are counted instead
+ * (denial.h).
  */
 extern void dp_event_admin(DpEventCode code, const char *key_name, const char *detail_json);
 

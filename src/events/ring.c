@@ -26,6 +26,8 @@
 /* Longest wait where interrupts are held: a buffer may be locked meanwhile. */
 #define HELD_WAIT_MS	10000
 
+#define ROLE_SLOTS 1024			/* roles beyond share */
+
 typedef struct Collected
 {
 	Oid			database;
@@ -37,6 +39,7 @@ typedef struct RingShared
 	LWLock	   *lock;
 	LWLock	   *witness_lock;
 	pg_atomic_uint64 reserved;
+	pg_atomic_uint64 role_reserved[ROLE_SLOTS];	/* the same, by authenticated role */
 	pg_atomic_uint32 writer_sleeping;
 	Latch	   *writer;			/* of the writer process; NULL while it is not there */
 	ConditionVariable moved;	/* the writer has freed room and synced */
@@ -53,13 +56,60 @@ header(void)
 	return (DpRingHeader *) base;
 }
 
+/* What each kind of record leaves for the kinds above it. */
 static uint64
-free_room(void)
+left_alone(DpRingShare share)
+{
+	return share == DP_RING_ADMIN ? 0 : header()->size / 8;
+}
+
+static uint64
+free_room(DpRingShare share)
 {
 	uint64		used = header()->head - ((volatile DpRingHeader *) header())->tail;
-	uint64		taken = used + pg_atomic_read_u64(&shared->reserved) + DP_RING_FRAME_MAX;
+	uint64		taken = used + pg_atomic_read_u64(&shared->reserved) + DP_RING_FRAME_MAX +
+		left_alone(share);
 
 	return taken < header()->size ? header()->size - taken : 0;
+}
+
+/* Of this session's authenticated role, together with those of the same slot. */
+static pg_atomic_uint64 *
+role_reserved(void)
+{
+	return &shared->role_reserved[GetAuthenticatedUserId() % ROLE_SLOTS];
+}
+
+static void
+add_reserved(Size reserve)
+{
+	if (reserve == 0)
+		return;
+	pg_atomic_fetch_add_u64(&shared->reserved, reserve);
+	pg_atomic_fetch_add_u64(role_reserved(), reserve);
+}
+
+/* Under the lock: may that much be put aside? */
+static bool
+may_reserve(Size reserve, DpRingShare share)
+{
+	uint64		size = header()->size;
+
+	if (reserve == 0)
+		return true;
+	if (pg_atomic_read_u64(&shared->reserved) + reserve > size / 2 + size / 8 - left_alone(share))
+		return false;
+	return share == DP_RING_ADMIN || pg_atomic_read_u64(role_reserved()) + reserve <= size / 4;
+}
+
+static void
+refuse_reservation(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("too many unfinished statements and transactions with protected values"),
+			 errdetail("Each keeps room in the audit ring until it ends; a role's may keep a quarter of the ring, all together half of it."),
+			 errhint("End idle transactions, or increase \"dataprotect.audit_ring_size\".")));
 }
 
 /* Under the lock: write one frame at the head.  There is room. */
@@ -138,36 +188,67 @@ wait_for_writer(int *waited_ms, const char *for_what)
 	*waited_ms += 100;
 }
 
-uint64
-dp_ring_append(Oid database, const void *payload, Size len, Size reserve)
+/*
+ * Return with the lock held, exclusive, and len bytes free.  Raises an error
+ * where reserve is more than may be put aside.
+ */
+static void
+lock_with_room(Size len, Size reserve, DpRingShare share)
 {
 	int			waited_ms = 0;
 	bool		prepared = false;
+
+	for (;;)
+	{
+		bool		allowed;
+		bool		has_room;
+
+		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+		allowed = may_reserve(reserve, share);
+		if (allowed && !prepared && free_room(share) >= len + reserve)
+			return;
+		has_room = free_room(share) >= len + reserve;
+		LWLockRelease(shared->lock);
+		if (prepared && (has_room || !allowed))
+		{
+			/* Not under the lock, while which no other one is taken: look again. */
+			ConditionVariableCancelSleep();
+			prepared = false;
+		}
+		else if (!allowed)
+			refuse_reservation();
+		else if (!prepared && InterruptHoldoffCount == 0)
+		{
+			/* Look again, now that a signal is not missed. */
+			ConditionVariablePrepareToSleep(&shared->moved);
+			prepared = true;
+		}
+		else
+			wait_for_writer(&waited_ms, "room in the ring");
+	}
+}
+
+uint64
+dp_ring_append(Oid database, const void *payload, Size len, Size reserve, DpRingShare share)
+{
 	uint64		seq;
 
 	if (DP_FRAME_SIZE(len) > DP_RING_FRAME_MAX)
 		elog(ERROR, "audit record of %zu bytes is too long", len);
-	for (;;)
-	{
-		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-		if (free_room() >= DP_FRAME_SIZE(len) + reserve)
-			break;
-		LWLockRelease(shared->lock);
-		if (!prepared && InterruptHoldoffCount == 0)
-		{
-			ConditionVariablePrepareToSleep(&shared->moved);
-			prepared = true;
-			continue;			/* look again, now that a signal is not missed */
-		}
-		wait_for_writer(&waited_ms, "room in the ring");
-	}
+	lock_with_room(DP_FRAME_SIZE(len), reserve, share);
 	seq = write_frame(database, payload, len);
-	pg_atomic_fetch_add_u64(&shared->reserved, reserve);
+	add_reserved(reserve);
 	LWLockRelease(shared->lock);
-	if (prepared)
-		ConditionVariableCancelSleep();
-	nudge_writer(free_room() < header()->size / 2);
+	nudge_writer(free_room(DP_RING_ORDINARY) < header()->size / 2);
 	return seq;
+}
+
+void
+dp_ring_reserve(Size reserve, DpRingShare share)
+{
+	lock_with_room(0, reserve, share);
+	add_reserved(reserve);
+	LWLockRelease(shared->lock);
 }
 
 uint64
@@ -178,7 +259,7 @@ dp_ring_append_reserved(Oid database, const void *payload, Size len, Size reserv
 	Assert(DP_FRAME_SIZE(len) <= reserved);
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	seq = write_frame(database, payload, len);
-	pg_atomic_fetch_sub_u64(&shared->reserved, reserved);
+	dp_ring_unreserve(reserved);
 	LWLockRelease(shared->lock);
 	nudge_writer(false);
 	return seq;
@@ -187,8 +268,10 @@ dp_ring_append_reserved(Oid database, const void *payload, Size len, Size reserv
 void
 dp_ring_unreserve(Size reserved)
 {
-	if (reserved > 0)
-		pg_atomic_fetch_sub_u64(&shared->reserved, reserved);
+	if (reserved == 0)
+		return;
+	pg_atomic_fetch_sub_u64(&shared->reserved, reserved);
+	pg_atomic_fetch_sub_u64(role_reserved(), reserved);
 }
 
 void
@@ -350,6 +433,18 @@ dp_ring_witness_set(const DpWitness *witness)
 	LWLockRelease(shared->witness_lock);
 }
 
+DpDenial *
+dp_ring_denials(void)
+{
+	return (DpDenial *) (base + DP_RING_DENIALS_AT);
+}
+
+LWLock *
+dp_ring_denial_lock(void)
+{
+	return shared->witness_lock;
+}
+
 static Collected *
 collected_slot(Oid database, bool create)
 {
@@ -397,6 +492,8 @@ attach(void *area, LWLockPadded *locks, bool is_new)
 	shared->lock = &locks[0].lock;
 	shared->witness_lock = &locks[1].lock;
 	pg_atomic_init_u64(&shared->reserved, 0);
+	for (int i = 0; i < ROLE_SLOTS; i++)
+		pg_atomic_init_u64(&shared->role_reserved[i], 0);
 	pg_atomic_init_u32(&shared->writer_sleeping, 0);
 	ConditionVariableInit(&shared->moved);
 	base = dp_ring_file_open((Size) dp_guc_audit_ring_size * 1024);

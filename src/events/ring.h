@@ -28,8 +28,25 @@
  * well, in bytes of DP_FRAME_SIZE.  Waits, interruptible, where the ring is
  * full; where interrupts are held the wait is bounded and ends in an error
  * (ERRCODE_INSUFFICIENT_RESOURCES).
+ *
+ * Room that is put aside does not come back by waiting: all of it together is
+ * at most half of the ring, that of one authenticated role a quarter, and what
+ * exceeds that is an error (ERRCODE_CONFIGURATION_LIMIT_EXCEEDED) before
+ * anything was appended.  The last eighth of the ring, and of what may be put
+ * aside, is for DP_RING_ADMIN: what administrators do finds room while others
+ * wait.
  */
-extern uint64 dp_ring_append(Oid database, const void *payload, Size len, Size reserve);
+typedef enum DpRingShare
+{
+	DP_RING_ORDINARY,
+	DP_RING_ADMIN
+} DpRingShare;
+
+extern uint64 dp_ring_append(Oid database, const void *payload, Size len, Size reserve,
+							 DpRingShare share);
+
+/* Put room aside, as dp_ring_append() does. */
+extern void dp_ring_reserve(Size reserve, DpRingShare share);
 
 /* Append into room that was put aside.  Never waits, never raises. */
 extern uint64 dp_ring_append_reserved(Oid database, const void *payload, Size len, Size reserved);
@@ -79,6 +96,11 @@ typedef struct DpWitness
 
 extern bool dp_ring_witness_get(Oid database, DpWitness *out);
 extern void dp_ring_witness_set(const DpWitness *witness);
+
+/* Where events/denial.c counts, and the lock of it. */
+struct DpDenial;
+extern struct DpDenial *dp_ring_denials(void);
+extern struct LWLock *dp_ring_denial_lock(void);
 
 /* Progress of a database's collector: everything up to seq is in its table. */
 extern void dp_ring_set_collected(Oid database, uint64 seq);

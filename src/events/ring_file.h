@@ -5,22 +5,26 @@
  *	offset	length	content
  *	0		4096	RingHeader
  *	4096	8192	128 witnesses (DpRingWitnessSlot, 64 bytes each)
- *	12288	size	frames
+ *	12288	8192	64 counts of refused reads (DpDenial, 128 bytes each)
+ *	20480	size	frames
  */
 #ifndef DP_EVENTS_RING_FILE_H
 #define DP_EVENTS_RING_FILE_H
 
 #include "postgres.h"
 
+#include "events/denial.h"
 #include "events/ring.h"
 
 #define DP_RING_FILE		"pg_dynshmem/dataprotect.ring"
 #define DP_RING_ASIDE		"pg_dynshmem/dataprotect.ring.drain"
 #define DP_RING_MAGIC		UINT64CONST(0x646e697274636470)
-#define DP_RING_VERSION		1
+#define DP_RING_VERSION		2
 #define DP_RING_HEADER_LEN	4096
 #define DP_RING_WITNESSES	128
-#define DP_RING_DATA_AT		(DP_RING_HEADER_LEN + DP_RING_WITNESSES * 64)
+#define DP_RING_DENIALS_AT	(DP_RING_HEADER_LEN + DP_RING_WITNESSES * 64)
+#define DP_RING_DENIAL_LEN	128
+#define DP_RING_DATA_AT		(DP_RING_DENIALS_AT + DP_DENIAL_PLACES * DP_RING_DENIAL_LEN)
 
 /* A start raises the next sequence number by this much; the header goes to disk
  * at every start and each time a quarter of it was used.  Little, or the numbers
@@ -34,6 +38,7 @@ typedef struct DpRingWitnessSlot
 	uint32		unused;
 } DpRingWitnessSlot;
 
+StaticAssertDecl(sizeof(DpDenial) <= DP_RING_DENIAL_LEN, "counts of refused reads fit their place");
 StaticAssertDecl(sizeof(DpRingWitnessSlot) == 64, "witness slots fit their place");
 
 typedef struct DpRingHeader

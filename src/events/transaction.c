@@ -11,11 +11,11 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* A range record has no fields: header of record.c and frame. */
-#define RANGE_LEN		64
+/* A range record is the header of record.c alone. */
+#define RANGE_LEN		40
 #define RANGE_RESERVE	DP_FRAME_SIZE(RANGE_LEN)
 
-/* What one (sub)transaction level has written; room for a range is reserved. */
+/* What one (sub)transaction level has written. */
 typedef struct Level
 {
 	int			nest;
@@ -25,9 +25,24 @@ typedef struct Level
 	bool		reads;			/* statements among them */
 } Level;
 
+/*
+ * Room in the ring is the same for any number of levels: levels that end one
+ * after the other make one range, for nothing was written in between.  It is
+ * written before the transaction's next record, or at its end.
+ */
+typedef struct RolledBack
+{
+	bool		any;
+	int			scope;			/* DP_SCOPE_... */
+	uint64		first;
+	uint64		last;
+} RolledBack;
+
 static Level *levels = NULL;	/* ascending by nest */
 static int	n_levels = 0;
 static int	max_levels = 0;
+static RolledBack rolled_back;
+static int	held = 0;			/* ranges whose room is put aside: 2 from the first record on */
 static const DpTransactionHooks *hooks = NULL;
 
 void
@@ -36,51 +51,9 @@ dp_transaction_set_hooks(const DpTransactionHooks *new_hooks)
 	hooks = new_hooks;
 }
 
-uint64
-dp_transaction_append(const DpRecord *record, Size reserve)
-{
-	static uint8 buf[DP_RECORD_MAX];
-	Size		len = dp_record_encode(record, buf, sizeof(buf));
-	int			nest = GetCurrentTransactionNestLevel();
-	bool		is_new;
-	uint64		seq;
-	Level	   *level;
-
-	if (len == 0)
-		elog(ERROR, "audit record is too long");
-	if (nest == 0 || (record->kind == DP_RECORD_ADMIN && record->outcome != DP_OUTCOME_STARTED))
-		return dp_ring_append(MyDatabaseId, buf, len, reserve);
-
-	is_new = n_levels == 0 || levels[n_levels - 1].nest < nest;
-	if (is_new && n_levels >= max_levels)
-	{
-		int			new_max = Max(8, max_levels * 2);
-
-		levels = levels == NULL ?
-			MemoryContextAlloc(TopMemoryContext, new_max * sizeof(Level)) :
-			repalloc(levels, new_max * sizeof(Level));
-		max_levels = new_max;
-	}
-	seq = dp_ring_append(MyDatabaseId, buf, len, reserve + (is_new ? RANGE_RESERVE : 0));
-	if (is_new)
-	{
-		level = &levels[n_levels++];
-		level->nest = nest;
-		level->first = seq;
-		level->admin = false;
-		level->reads = false;
-	}
-	level = &levels[n_levels - 1];
-	level->last = seq;
-	if (record->kind == DP_RECORD_ADMIN)
-		level->admin = true;
-	else
-		level->reads = true;
-	return seq;
-}
-
+/* Write a range into room that was put aside. */
 static void
-write_range(const Level *level, DpOutcome outcome, int scope)
+write_range(uint64 first, uint64 last, DpOutcome outcome, int scope)
 {
 	uint8		buf[RANGE_LEN];
 	DpRecord	record;
@@ -92,10 +65,99 @@ write_range(const Level *level, DpOutcome outcome, int scope)
 	record.scope = scope;
 	record.at = GetCurrentTimestamp();
 	record.session = dp_actor_session();
-	record.ref_seq = level->first;
-	record.ref_end = level->last;
+	record.ref_seq = first;
+	record.ref_end = last;
 	len = dp_record_encode(&record, buf, sizeof(buf));
+	Assert(len > 0 && held > 0);
 	(void) dp_ring_append_reserved(MyDatabaseId, buf, len, RANGE_RESERVE);
+	held--;
+}
+
+static void
+write_rolled_back(void)
+{
+	if (rolled_back.any)
+		write_range(rolled_back.first, rolled_back.last, DP_OUTCOME_ROLLED_BACK, rolled_back.scope);
+	rolled_back.any = false;
+}
+
+/*
+ * Everything that this transaction wrote from first on was rolled back.  A wider
+ * range takes the place of those inside it; one that does not fit is written.
+ */
+static void
+note_rolled_back(uint64 first, uint64 last, int scope)
+{
+	if (rolled_back.any && (first > rolled_back.first ||
+							(scope == DP_SCOPE_ADMIN && rolled_back.scope == DP_SCOPE_ALL)))
+		write_rolled_back();
+	rolled_back.last = rolled_back.any ? Max(last, rolled_back.last) : last;
+	rolled_back.first = first;
+	rolled_back.scope = scope;
+	rolled_back.any = true;
+}
+
+static Level *
+level_of(int nest, bool is_new, uint64 seq)
+{
+	Level	   *level;
+
+	if (!is_new)
+		return &levels[n_levels - 1];
+	level = &levels[n_levels++];
+	level->nest = nest;
+	level->first = seq;
+	level->admin = false;
+	level->reads = false;
+	return level;
+}
+
+/* Have a free element in levels. */
+static void
+make_level(void)
+{
+	int			new_max = Max(8, max_levels * 2);
+
+	if (n_levels < max_levels)
+		return;
+	levels = levels == NULL ?
+		MemoryContextAlloc(TopMemoryContext, new_max * sizeof(Level)) :
+		repalloc_huge(levels, new_max * sizeof(Level));
+	max_levels = new_max;
+}
+
+uint64
+dp_transaction_append(const DpRecord *record, Size reserve)
+{
+	static uint8 buf[DP_RECORD_MAX];
+	Size		len = dp_record_encode(record, buf, sizeof(buf));
+	int			nest = GetCurrentTransactionNestLevel();
+	DpRingShare share = record->kind == DP_RECORD_ADMIN && record->outcome == DP_OUTCOME_STARTED ?
+		DP_RING_ADMIN : DP_RING_ORDINARY;
+	bool		is_new;
+	int			wanted;
+	uint64		seq;
+	Level	   *level;
+
+	if (len == 0)
+		elog(ERROR, "audit record is too long");
+	if (nest == 0 || (record->kind == DP_RECORD_ADMIN && record->outcome != DP_OUTCOME_STARTED))
+		return dp_ring_append(MyDatabaseId, buf, len, reserve, share);
+
+	is_new = n_levels == 0 || levels[n_levels - 1].nest < nest;
+	if (is_new)
+		make_level();
+	wanted = (rolled_back.any ? 3 : 2) - held;
+	seq = dp_ring_append(MyDatabaseId, buf, len, reserve + wanted * RANGE_RESERVE, share);
+	held += wanted;
+	write_rolled_back();
+	level = level_of(nest, is_new, seq);
+	level->last = seq;
+	if (record->kind == DP_RECORD_ADMIN)
+		level->admin = true;
+	else
+		level->reads = true;
+	return seq;
 }
 
 /*
@@ -116,22 +178,25 @@ refuse_to_prepare(void)
 	}
 }
 
+/* Neither waits nor raises: at most the two ranges whose room is held. */
 static void
 end_levels(bool committed)
 {
 	uint64		resolved = hooks != NULL ? hooks->ended(committed, true) : 0;
+	uint64		first = n_levels > 0 ? levels[0].first : 0;
+	uint64		last = n_levels > 0 ? levels[n_levels - 1].last : 0;
+	bool		admin = false;
 
-	while (n_levels > 0)
-	{
-		Level	   *level = &levels[--n_levels];
-
-		if (committed && level->admin)
-			write_range(level, DP_OUTCOME_OK, DP_SCOPE_ADMIN);
-		else if (!committed && !(level->first == level->last && level->first == resolved))
-			write_range(level, DP_OUTCOME_ROLLED_BACK, DP_SCOPE_ALL);
-		else
-			dp_ring_unreserve(RANGE_RESERVE);
-	}
+	for (int i = 0; i < n_levels; i++)
+		admin |= levels[i].admin;
+	if (!committed && n_levels > 0 && !(first == last && first == resolved))
+		note_rolled_back(first, last, DP_SCOPE_ALL);
+	write_rolled_back();
+	if (committed && admin)
+		write_range(first, last, DP_OUTCOME_OK, DP_SCOPE_ADMIN);
+	dp_ring_unreserve(held * RANGE_RESERVE);
+	held = 0;
+	n_levels = 0;
 }
 
 static void
@@ -174,7 +239,6 @@ merge_level(void)
 	outer->admin |= level->admin;
 	outer->reads |= level->reads;
 	n_levels--;
-	dp_ring_unreserve(RANGE_RESERVE);
 }
 
 static void
@@ -191,27 +255,16 @@ end_level(bool committed)
 		merge_level();
 	else if (inside && level->reads)
 	{
-		/*
-		 * Reads happened, whatever the statement's own subtransaction did; the
-		 * acts in between are undone, but share the one room that is reserved
-		 * with a later rollback of the whole: that one says it for them.
-		 */
+		/* Reads happened, whatever the statement's own subtransaction did; acts did not. */
 		if (level->admin)
-		{
-			write_range(level, DP_OUTCOME_ROLLED_BACK, DP_SCOPE_ADMIN);
-			n_levels--;
-		}
-		else
-			merge_level();
-	}
-	else if (level->first == level->last && level->first == resolved)
-	{
-		n_levels--;
-		dp_ring_unreserve(RANGE_RESERVE);
+			note_rolled_back(level->first, level->last, DP_SCOPE_ADMIN);
+		level->admin = false;
+		merge_level();
 	}
 	else
 	{
-		write_range(level, DP_OUTCOME_ROLLED_BACK, DP_SCOPE_ALL);
+		if (!(level->first == level->last && level->first == resolved))
+			note_rolled_back(level->first, level->last, level->reads ? DP_SCOPE_ALL : DP_SCOPE_ADMIN);
 		n_levels--;
 	}
 }

@@ -4,10 +4,11 @@
  *	  say what became of them.
  *
  * A record written inside a transaction is noted with its subtransaction level.
- * When a level is rolled back, one range record covers what was noted in it;
- * when the transaction commits, one covers its administrative acts (statements
- * get results of their own).  The room for a level's range record is reserved
- * together with the first record of that level, so nothing here waits.
+ * What was rolled back is told by a range record, before the next record of the
+ * transaction or at its end; when the transaction commits, one covers its
+ * administrative acts (statements get results of their own).  Room for two such
+ * records is put aside with the first record, whatever the number of levels, so
+ * that no end of a transaction waits.
  */
 #ifndef DP_EVENTS_TRANSACTION_H
 #define DP_EVENTS_TRANSACTION_H

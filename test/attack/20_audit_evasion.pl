@@ -28,26 +28,147 @@ sub with_settings
 
 # purpose-cut-inside-a-character: what goes into a record is text of the
 # database, cut where a character ends.
-for my $length (168 .. 172, 255, 256, 512, 5000)
+my ($euro, $elephant) = ("\xe2\x82\xac", "\xf0\x9f\x90\x98");
+my @purposes = map { ($euro x $_, 'x' . $elephant x $_) } 40, 168 .. 172, 255, 256, 512, 5000;
+my @broken = ("\xff\xfe", "abc\xe2\x82", "\xc3", "\xed\xa0\x80", "\xf8\x88\x80\x80\x80");
+my $n = 0;
+for my $purpose (@purposes, @broken)
 {
-	conceals($node, 'nobody', "SELECT set_config('dataprotect.purpose', repeat('\x{e2}\x{82}\x{ac}', $length), false) IS NOT NULL; "
-		  . 'SELECT email::text FROM victim', "a purpose of $length three-byte characters");
-	conceals($node, 'nobody', "SELECT set_config('dataprotect.purpose', 'x' || repeat('\x{f0}\x{9f}\x{90}\x{98}', $length), false) IS NOT NULL; "
-		  . 'SELECT email::text FROM victim', "a purpose of $length four-byte characters");
+	# A role each: only the first refusal of a role has a row with its purpose.
+	my $role = 'cut_' . ++$n;
+	$node->safe_psql('postgres', "CREATE ROLE $role LOGIN");
+	if ($n <= @purposes)
+	{
+		conceals($node, $role, "SET dataprotect.purpose = '$purpose'; SELECT email::text FROM victim", "purpose $n");
+	}
+	else
+	{
+		with_settings($role, "-c dataprotect.purpose=$purpose -c application_name=$purpose", 'SELECT email::text FROM victim');
+	}
 }
-with_settings('nobody', "-c dataprotect.purpose=$_ -c application_name=$_", 'SELECT email::text FROM victim')
-  for "\xff\xfe", "abc\xe2\x82", "\xc3", "\xed\xa0\x80", "\xf8\x88\x80\x80\x80";
 flush_log();
-my $here = "session_role = 'nobody' AND event = 'access.denied'";
-cmp_ok(audit("SELECT count(*) FROM dataprotect.audit_log WHERE $here"), '>', 0, 'the reads are in the log');
-is(audit("SELECT count(*) FROM dataprotect.audit_log WHERE $here AND (upper(purpose) <> upper(purpose) OR purpose ILIKE '%\x{e2}\x{82}\x{ac}\x{e2}\x{82}\x{ac}x%')"),
+my $here = "session_role LIKE 'cut%' AND event = 'access.denied'";
+is(audit("SELECT count(*) FROM dataprotect.audit_log WHERE $here"), $n, 'the refusals are in the log');
+is(audit("SELECT count(*) FROM dataprotect.audit_log WHERE $here AND (upper(purpose) <> upper(purpose) OR purpose ILIKE '%$euro${euro}x%')"),
 	'0', 'text functions read every row');
 is(audit("SELECT count(*) FROM dataprotect.audit_log WHERE $here AND convert_to(purpose, 'UTF8') <> convert_to(convert_from(convert_to(purpose, 'UTF8'), 'UTF8'), 'UTF8')"),
 	'0', 'purposes are text of the database');
-is(audit("SELECT bool_and(repeat('\x{e2}\x{82}\x{ac}', 5000) LIKE purpose || '%' AND length(purpose) >= 168) FROM dataprotect.audit_log "
-		  . "WHERE $here AND purpose LIKE '\x{e2}\x{82}\x{ac}%'"), 't', 'and a prefix of what was set');
+is(audit("SELECT bool_and(repeat('$euro', 5000) LIKE purpose || '%' AND length(purpose) >= least(170, octet_length(purpose) / 3)) FROM dataprotect.audit_log "
+		  . "WHERE $here AND purpose LIKE '$euro%'"), 't', 'and a prefix of what was set');
 is(audit("SET client_encoding = 'LATIN9'; SELECT count(*) > 0 FROM (SELECT purpose FROM dataprotect.audit_log "
-		  . "WHERE $here AND purpose LIKE '\x{a4}%') AS s"), 't', 'other client encodings read them');
+		  . "WHERE $here AND purpose LIKE '\xa4%') AS s"), 't', 'other client encodings read them');
+
+# denied-reads-flood-the-log: what is refused again and again is counted.
+my $loop = "DO \$\$ BEGIN FOR i IN 1..3000 LOOP BEGIN %s; EXCEPTION WHEN insufficient_privilege THEN NULL; END; END LOOP; END \$\$";
+my $refused = "session_role = 'nobody' AND event = 'access.denied'";
+my $sum = "coalesce(sum(coalesce((detail ->> 'denied')::int, 1)), 0)";
+
+sub refuses
+{
+	my ($name, $n, @sql) = @_;
+	flush_log();
+	my $before = audit("SELECT $sum FROM dataprotect.audit_log WHERE $refused");
+	my $rows = audit("SELECT count(*) FROM dataprotect.audit_log WHERE $refused");
+	my $from = time;
+	as($node, 'nobody', $_) for @sql;
+	flush_log();
+	is(audit("SELECT $sum FROM dataprotect.audit_log WHERE $refused") - $before, $n, "$name: every refusal is counted");
+	cmp_ok(audit("SELECT count(*) FROM dataprotect.audit_log WHERE $refused") - $rows, '<=', 3 * (time - $from + 2),
+		"$name: in a few rows a second");
+	return;
+}
+my $one = sprintf $loop, 'PERFORM email::text FROM victim WHERE id = 1';
+refuses('a loop', 3000, $one);
+refuses('purposes that change', 3000,
+	sprintf $loop, "PERFORM set_config(''dataprotect.purpose'', i::text, false), set_config(''application_name'', i::text, false); "
+	  =~ s/''/'/gr . 'PERFORM email::text FROM victim WHERE id = 1');
+refuses('many sessions', 20, ('SELECT email::text FROM victim') x 20);
+refuses('comparisons', 3000, sprintf $loop, 'PERFORM FROM victim WHERE email = tok');
+is(audit("SELECT count(*) FROM dataprotect.audit_log WHERE $refused AND detail ? 'denied' AND (keys <> '{pii}' OR role <> 'nobody' "
+		  . "OR (detail ->> 'from')::timestamptz > (detail ->> 'to')::timestamptz)"), '0', 'the counts say who, what and when');
+as($node, 'nobody', $one);
+kill9_node($node);
+$node->start;
+flush_log();
+is(audit("SELECT $sum % 3000 FROM dataprotect.audit_log WHERE $refused"), '20', 'a crash loses no count');
+
+# audit-names-the-wrong-role: values are those of the role that they were opened as.
+$node->safe_psql('postgres', <<'SQL');
+SELECT dataprotect.create_key('mini');
+CREATE ROLE lender LOGIN;
+SELECT dataprotect.grant_access('mini', 'nobody', 'reveal'), dataprotect.grant_access('pii', 'lender', 'reveal');
+CREATE TABLE harmless (s encrypted_text('mini'));
+INSERT INTO harmless VALUES ('mine'), ('too');
+GRANT SELECT ON harmless TO nobody;
+CREATE FUNCTION lent() RETURNS SETOF text LANGUAGE plpgsql SECURITY DEFINER AS
+	$$ BEGIN RETURN QUERY SELECT email::text FROM public.victim; END $$;
+CREATE FUNCTION lent(i int) RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT email::text FROM public.victim WHERE id = i';
+ALTER FUNCTION lent() OWNER TO lender;
+ALTER FUNCTION lent(int) OWNER TO lender;
+GRANT lender TO nobody;
+SQL
+my $seen = 0;
+
+sub opened
+{
+	my ($name, $sql, $wanted, $role) = @_;
+	flush_log();
+	$seen = audit('SELECT coalesce(max(seq), 0) FROM dataprotect.audit_log');
+	allowed($node, $role || 'nobody', $sql, $name);
+	flush_log();
+	is(audit("SELECT role, sum(values_opened), string_agg(DISTINCT columns::text, ' '), string_agg(DISTINCT outcome, ' ') "
+			  . "FROM dataprotect.audit_log WHERE seq > $seen AND event = 'value.revealed' GROUP BY role ORDER BY role"),
+		$wanted, "$name: who opened how many of what");
+	return;
+}
+my $lent = 'lender|5|{public.victim.email}|ok';
+my $own = 'nobody|2|{public.harmless.s}|ok';
+opened('a value of its own first', 'SELECT s::text FROM harmless UNION ALL SELECT * FROM lent()', "$lent\n$own");
+opened('a value of its own last', 'SELECT * FROM lent() UNION ALL SELECT s::text FROM harmless', "$lent\n$own");
+opened('by turns', 'SELECT s::text, lent(g) FROM harmless, generate_series(1, 5) g', "lender|10|{public.victim.email}|ok\nnobody|10|{public.harmless.s}|ok");
+opened('nothing of its own', 'SELECT count(*) FROM lent()', $lent);
+opened('SET ROLE inside the statement', "DO \$\$ BEGIN PERFORM s::text FROM harmless; SET LOCAL ROLE lender; PERFORM email::text FROM victim; RESET ROLE; END \$\$",
+	"$lent\n$own");
+opened('a cursor of one role, fetched by another',
+	"BEGIN; SET LOCAL ROLE lender; DECLARE c CURSOR FOR SELECT email::text FROM victim; FETCH 2 FROM c; COMMIT", 'lender|2|{public.victim.email}|ok');
+opened('rolled back', 'BEGIN; SELECT s::text FROM harmless UNION ALL SELECT * FROM lent(); ROLLBACK',
+	"lender|5|{public.victim.email}|rolled_back\nnobody|2|{public.harmless.s}|rolled_back");
+opened('undone by a savepoint', 'BEGIN; SAVEPOINT a; SELECT s::text FROM harmless UNION ALL SELECT * FROM lent(); ROLLBACK TO a; SELECT count(s::text) FROM harmless; COMMIT',
+	"lender|5|{public.victim.email}|rolled_back\nnobody|4|{public.harmless.s}|ok rolled_back");
+$node->safe_psql('postgres', join ";\n", map { "CREATE ROLE lender$_; SELECT dataprotect.grant_access('pii', 'lender$_', 'reveal'); "
+		. "CREATE FUNCTION lent$_() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(email::text) FROM public.victim'; "
+		. "ALTER FUNCTION lent$_() OWNER TO lender$_" } 10 .. 29);
+opened('more roles than a statement has places for', 'SELECT ' . join(' + ', map { "lent$_()" } 10 .. 29, 10 .. 29),
+	join "\n", map { "lender$_|10|{public.victim.email}|ok" } 10 .. 29);
+
+# one-session-reserves-the-ring: room that is put aside is bounded, by session
+# and by role; who has more fails, others go on.
+sub start
+{
+	my ($role, $sql) = @_;
+	my %self = (in => $sql, out => '', err => '');
+	$self{h} = IPC::Run::start([ 'psql', '-XAtq', '-U', $role, '-d', $node->connstr('postgres') ],
+		'<', \$self{in}, '>', \$self{out}, '2>', \$self{err});
+	return \%self;
+}
+
+sub others_go_on
+{
+	my ($name) = @_;
+	allowed($node, 'reader', "SET statement_timeout = '20s'; SELECT email FROM victim WHERE id = 1", "$name: a read");
+	allowed($node, 'admin', "SET statement_timeout = '20s'; SELECT dataprotect.lockdown('incident'); SELECT dataprotect.lift_lockdown('over')",
+		"$name: lockdown");
+	return;
+}
+my $holder = start('searcher', "BEGIN;\n" . "SAVEPOINT s; SELECT FROM victim WHERE id = 1 AND email = 'x';\n" x 5000 . "SELECT 'filled';\n");
+poll_until('savepoints', sub { $holder->{h}->pump_nb; return $holder->{out} =~ /filled/ });
+others_go_on('5,000 savepoints');
+$holder->{in} .= "ROLLBACK;\n\\q\n";
+eval { $holder->{h}->finish };
+is($holder->{err}, '', '5,000 savepoints: nor does the session itself fail');
+flush_log();
+is(audit("SELECT count(*), min(outcome), max(outcome) FROM dataprotect.audit_log WHERE session_role = 'searcher' AND event = 'value.revealed'"),
+	'5000|rolled_back|rolled_back', '5,000 savepoints: all of it is in the log');
 
 log_conceals($node);
 $node->stop;

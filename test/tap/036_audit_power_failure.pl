@@ -23,7 +23,7 @@ GRANT SELECT ON person TO app;
 SQL
 
 my $ring = $node->data_dir . '/pg_dynshmem/dataprotect.ring';
-my $header = 12288;				# header and witnesses; frames follow
+my $header = 20480;				# all that stands before the frames
 
 sub reads
 {

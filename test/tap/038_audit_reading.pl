@@ -74,5 +74,60 @@ is($wrong, 0, 'no false alarm while records come in');
 $writers->{in} .= "\\q\n";
 eval { $writers->{h}->finish };
 
+# log-becomes-slow-to-read: what a query of the log costs grows with the rows,
+# whatever ends of subtransactions are among them.  Counted in pages, not in time.
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE searcher LOGIN;
+SELECT dataprotect.grant_access('pii', 'searcher', 'search');
+GRANT SELECT ON person TO searcher;
+SQL
+my $one = "SELECT FROM person WHERE id = 1 AND email = 'x';\n";
+my %shapes = (
+	'savepoints within each other' => sub { "BEGIN;\n" . "SAVEPOINT s;\n$one" x $_[0] . "ROLLBACK;\n" },
+	'each undone alone' => sub { "BEGIN;\n" . "SAVEPOINT s;\n${one}ROLLBACK TO s;\n" x $_[0] . "COMMIT;\n" },
+	'undone from the inside out' => sub {
+		"BEGIN;\n" . join('', map { "SAVEPOINT s$_;\n$one" } 1 .. $_[0] / 2)
+		  . join('', map { "ROLLBACK TO s$_;\n$one" } reverse 1 .. $_[0] / 2) . "ROLLBACK;\n" });
+
+sub pages
+{
+	my ($query) = @_;
+	my $plan = $node->safe_psql('postgres', "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) $query", extra_params => [ '-U', 'auditor' ]);
+	my ($hit) = $plan =~ /"Shared Hit Blocks": (\d+)/;
+	my ($read) = $plan =~ /"Shared Read Blocks": (\d+)/;
+	return $hit + $read;
+}
+for my $shape (sort keys %shapes)
+{
+	my @cost;
+	for my $n (1000, 4000)
+	{
+		my $role = "searcher_$n";
+		$node->safe_psql('postgres', "DROP EXTENSION dataprotect CASCADE; DROP TABLE person; CREATE EXTENSION dataprotect; "
+			  . "SELECT dataprotect.create_key('pii'); CREATE TABLE person (id int PRIMARY KEY, email encrypted_text('pii')); "
+			  . "INSERT INTO person VALUES (1, 'a'); GRANT SELECT ON person TO searcher; GRANT dataprotect_auditor TO auditor; "
+			  . "SELECT dataprotect.grant_access('pii', 'searcher', 'search')");
+		$node->safe_psql('postgres', $shapes{$shape}->($n), extra_params => [ '-U', 'searcher' ]);
+		flush_log();
+		is($node->safe_psql('postgres', "SELECT count(*) FROM dataprotect.audit_log WHERE event = 'value.revealed' AND outcome = 'rolled_back'",
+				extra_params => [ '-U', 'auditor' ]), $n, "$shape: $n statements are told as rolled back");
+		push @cost, pages('SELECT at, session_role, columns, values_opened, outcome FROM dataprotect.audit_log ORDER BY seq DESC');
+	}
+	cmp_ok($cost[1], '<=', 6 * $cost[0], "$shape: four times the rows, $cost[0] and $cost[1] pages");
+}
+
+# caught-errors-cost-a-flush: a statement has one intent and one result, however
+# many subtransactions end inside it.
+$node->safe_psql('postgres', "SELECT dataprotect.grant_access('pii', 'app', 'reveal'); GRANT SELECT ON person TO app");
+flush_log();
+my $before = $node->safe_psql('postgres', 'SELECT count(*) FROM dataprotect.audit_record');
+$node->safe_psql('postgres', "DO \$\$ DECLARE t text; BEGIN FOR i IN 1..500 LOOP SELECT email INTO t FROM person WHERE id = 1; "
+	  . "BEGIN PERFORM 1/0; EXCEPTION WHEN division_by_zero THEN NULL; END; END LOOP; END \$\$", extra_params => [ '-U', 'app' ]);
+flush_log();
+is($node->safe_psql('postgres', 'SELECT count(*) FROM dataprotect.audit_record') - $before, 1,
+	'a loop of reads and caught errors is one record');
+is($node->safe_psql('postgres', "SELECT values_opened, outcome FROM dataprotect.audit_log WHERE session_role = 'app' ORDER BY seq DESC LIMIT 1",
+		extra_params => [ '-U', 'auditor' ]), '500|ok', 'which counts every value');
+
 $node->stop;
 done_testing();

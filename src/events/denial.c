@@ -1,0 +1,136 @@
+/*
+ * denial.c
+ *	  Counting refused reads, and one record for each count.
+ */
+#include "postgres.h"
+
+#include "events/actor.h"
+#include "events/catalogue.h"
+#include "events/denial.h"
+#include "events/ring.h"
+#include "events/transaction.h"
+#include "miscadmin.h"
+#include "storage/lwlock.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+static bool
+is_over(const DpDenial *place, TimestampTz now)
+{
+	/* A clock that was set back ends a window as well. */
+	return now >= place->since + DP_DENIAL_WINDOW || now < place->since;
+}
+
+/* Under the lock: the place of a role and key, a free one, or the last. */
+static DpDenial *
+find_place(const DpDenial *wanted, TimestampTz now)
+{
+	DpDenial   *places = dp_ring_denials();
+	DpDenial   *free_place = NULL;
+
+	for (int i = 0; i < DP_DENIAL_PLACES - 1; i++)
+	{
+		DpDenial   *place = &places[i];
+
+		if (place->database == wanted->database && place->session_role == wanted->session_role &&
+			place->role == wanted->role && strncmp(place->key, wanted->key, NAMEDATALEN) == 0)
+			return place;
+		if (free_place == NULL && place->count == 0 &&
+			(!OidIsValid(place->database) || is_over(place, now)))
+			free_place = place;
+	}
+	if (free_place != NULL)
+	{
+		*free_place = *wanted;
+		return free_place;
+	}
+	return &places[DP_DENIAL_PLACES - 1];
+}
+
+bool
+dp_denial_note(const char *key_name)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	DpDenial	wanted = {0};
+	DpDenial   *place;
+	bool		first;
+
+	wanted.database = MyDatabaseId;
+	wanted.session_role = GetAuthenticatedUserId();
+	wanted.role = GetUserId();
+	strlcpy(wanted.key, key_name ? key_name : "", NAMEDATALEN);
+
+	LWLockAcquire(dp_ring_denial_lock(), LW_EXCLUSIVE);
+	place = find_place(&wanted, now);
+	if (!OidIsValid(place->role))
+	{
+		/* The place of all others: it is of one database at a time. */
+		if (place->count == 0)
+			place->database = MyDatabaseId;
+		first = place->database != MyDatabaseId;
+	}
+	else
+		first = place->count == 0 && (place->since == 0 || is_over(place, now));
+	if (first && OidIsValid(place->role))
+		place->since = now;
+	else if (!first)
+	{
+		if (place->count == 0 && !OidIsValid(place->role))
+			place->since = now;
+		place->count++;
+		place->last = now;
+	}
+	LWLockRelease(dp_ring_denial_lock());
+	return first;
+}
+
+static void
+write_count(const DpDenial *denial)
+{
+	DpRecord	record;
+	char		since[MAXDATELEN + 1];
+	char	   *detail;
+
+	strlcpy(since, timestamptz_to_str(denial->since), sizeof(since));
+	detail = psprintf("{\"denied\": " UINT64_FORMAT ", \"from\": \"%s\", \"to\": \"%s\"}",
+					  denial->count, since, timestamptz_to_str(denial->last));
+	memset(&record, 0, sizeof(record));
+	record.kind = DP_RECORD_ADMIN;
+	record.outcome = DP_OUTCOME_ERROR;
+	record.event = DP_EVENT_ACCESS_DENIED;
+	dp_actor_fill_for(&record, denial->session_role, denial->role, detail);
+	if (denial->key[0] != '\0')
+	{
+		record.n_keys = 1;
+		record.keys[0].name.data = (const uint8 *) denial->key;
+		record.keys[0].name.len = strnlen(denial->key, NAMEDATALEN);
+	}
+	(void) dp_transaction_append(&record, 0);
+}
+
+void
+dp_denial_write_counts(bool all)
+{
+	for (int i = 0; i < DP_DENIAL_PLACES; i++)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		DpDenial   *place = &dp_ring_denials()[i];
+		DpDenial	copy;
+
+		LWLockAcquire(dp_ring_denial_lock(), LW_SHARED);
+		copy = *place;
+		LWLockRelease(dp_ring_denial_lock());
+		if (copy.database != MyDatabaseId || copy.count == 0 || (!all && !is_over(&copy, now)))
+			continue;
+
+		/* First the record: what a crash in between counts twice is not lost. */
+		write_count(&copy);
+		LWLockAcquire(dp_ring_denial_lock(), LW_EXCLUSIVE);
+		if (place->database == copy.database && place->role == copy.role)
+		{
+			place->count -= Min(place->count, copy.count);
+			place->since = now;
+		}
+		LWLockRelease(dp_ring_denial_lock());
+	}
+}

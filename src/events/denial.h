@@ -1,0 +1,47 @@
+/*
+ * denial.h
+ *	  Refused reads, which any role can cause as often as it likes.
+ *
+ * The first refusal of a role for a key is a record at once.  Those that follow
+ * within DP_DENIAL_WINDOW are counted, in the ring's file, where a crash leaves
+ * them; once the window is over the database's collector writes one record with
+ * their number.  So the log grows by a few rows a second, whoever tries, and no
+ * refusal is missing from the counts.  Purpose, client and application are those
+ * of the first refusal: they are the attacker's to vary.
+ *
+ * Where more roles and keys are active than there are places, the last place
+ * counts the rest together, without names.
+ */
+#ifndef DP_EVENTS_DENIAL_H
+#define DP_EVENTS_DENIAL_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+
+#define DP_DENIAL_WINDOW	USECS_PER_SEC
+#define DP_DENIAL_PLACES	64
+
+/* In the ring's file; under its lock of witnesses. */
+typedef struct DpDenial
+{
+	Oid			database;		/* 0: free */
+	Oid			session_role;	/* 0: several */
+	Oid			role;
+	uint32		unused;
+	TimestampTz since;			/* the window began with a record */
+	TimestampTz last;			/* newest refusal counted */
+	uint64		count;			/* refusals without a record yet */
+	char		key[NAMEDATALEN];
+} DpDenial;
+
+/* A refusal by this session; true where it needs a record of its own. */
+extern bool dp_denial_note(const char *key_name);
+
+/*
+ * Write the counts of this database: of windows that are over, or all.  In a
+ * transaction; may wait for room.
+ */
+extern void dp_denial_write_counts(bool all);
+
+#endif							/* DP_EVENTS_DENIAL_H */
