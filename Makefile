@@ -6,16 +6,16 @@ MODULE_big  = dataprotect
 PGFILEDESC  = "dataprotect - encrypted columns, audit, retention, deletion"
 
 OBJS = \
-       $(addprefix src/base/, argument.o autonomous.o guc.o launcher.o pinned_settings.o secret.o shmem.o statement.o text.o worker.o worker_ddl.o) \
+       $(addprefix src/base/, argument.o autonomous.o guc.o launcher.o pinned_settings.o pooled.o secret.o shmem.o statement.o text.o worker.o worker_ddl.o) \
        $(addprefix src/crypto/, aead.o envelope.o keywrap.o prf.o random.o) \
        $(addprefix src/events/, actor.o denial.o event.o frame.o record.o ring.o ring_file.o transaction.o) \
        $(addprefix src/kms/, agent.o aws_credentials.o call.o client.o http.o job.o kms_shmem.o \
            provider_aws.o provider_file.o reply.o status.o uri.o uri_policy.o) \
        $(addprefix src/keys/, arena.o cache.o catalog.o family.o generation.o invalidation.o key_errors.o key_export.o \
            keys.o mint.o pinned_keys.o seal_budget.o spare_key.o subject_key.o system_keys.o unwrap_key.o) \
-       $(addprefix src/access/, access.o foreign_code.o mask.o role_drop.o) \
+       $(addprefix src/access/, access.o foreign_code.o grantee.o mask.o role_drop.o) \
        $(addprefix src/audit/, activity.o audit_log.o batch.o chain.o collector.o literals.o \
-           parallel.o protected_columns.o redact.o segment.o store.o track.o verify.o writer.o) \
+           parallel.o protected_columns.o redact.o role_events.o segment.o store.o track.o verify.o writer.o) \
        $(addprefix src/types/, analyze.o cast.o codec.o compare.o hash.o io.o maintenance.o \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_table.o \
            modifier_words.o open_memo.o operand.o seal.o seal_right.o show.o stored_value.o typeinfo.o types.o \

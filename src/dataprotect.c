@@ -7,6 +7,7 @@
 #include "access/access.h"
 #include "audit/track.h"
 #include "base/guc.h"
+#include "base/pooled.h"
 #include "base/secret.h"
 #include "base/shmem.h"
 #include "base/statement.h"
@@ -39,6 +40,7 @@ _PG_init(void)
 	dp_shmem_init();
 	dp_statement_init();
 	dp_worker_init();
+	dp_pooled_init();
 	dp_event_init();
 	dp_kms_init();
 	dp_keys_init();

@@ -28,6 +28,13 @@ extern DpPrivilege dp_access_privilege(int32 family);
 /* Has one role more of some key than another, by their own grants? */
 extern bool dp_access_exceeds(Oid role, Oid other);
 
+/*
+ * Does membership of a role give a right: a grant on a key that is not revoked,
+ * whatever its conditions, or a role of dataprotect; its own or another's whose
+ * member it is.
+ */
+extern bool dp_access_role_matters(Oid role);
+
 /* Raise ERRCODE_INSUFFICIENT_PRIVILEGE naming the key and what is needed. */
 pg_noreturn extern void dp_access_denied(int32 family, const char *needed);
 

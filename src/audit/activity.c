@@ -197,15 +197,14 @@ show_utility(const DpUtility *utility, Datum *state)
 	if (DP_IN_STATEMENT() || debug_query_string == NULL || utility->context != PROCESS_UTILITY_TOPLEVEL ||
 		!dp_worker_database_known(MyDatabaseId))
 		return;
-	*state = PointerGetDatum(debug_query_string);
-	debug_query_string = dp_redact_sql(debug_query_string);
+	*state = PointerGetDatum(dp_redact_hide_statement());
 }
 
 static void
 end_utility(const DpUtility *utility, Datum state, bool failed)
 {
 	if (DatumGetPointer(state) != NULL)
-		debug_query_string = (const char *) DatumGetPointer(state);
+		dp_redact_show_statement((const char *) DatumGetPointer(state));
 }
 
 /* The setting changes. */

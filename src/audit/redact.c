@@ -44,6 +44,8 @@ static emit_log_hook_type previous_emit_log = NULL;
 static const char redacted_mark[] = "dataprotect-redacted";
 
 static MemoryContext report_context = NULL; /* of the report being printed */
+static const char *hidden_statement = NULL; /* stands behind debug_query_string */
+static const char *shown_statement = NULL;	/* if that is this one */
 static int	printing = 0;		/* reports on the stack */
 
 char *
@@ -53,6 +55,29 @@ dp_redact_sql(const char *sql)
 	char	   *out = palloc(len + 1);
 
 	return dp_literals_remove(sql, len, out) ? out : pstrdup(DP_WITHHELD);
+}
+
+const char *
+dp_redact_hide_statement(void)
+{
+	hidden_statement = debug_query_string;
+	shown_statement = debug_query_string = dp_redact_sql(hidden_statement);
+	return hidden_statement;
+}
+
+void
+dp_redact_show_statement(const char *original)
+{
+	debug_query_string = original;
+	hidden_statement = NULL;
+}
+
+/* What the client sent, or NULL. */
+static const char *
+current_statement(void)
+{
+	return hidden_statement != NULL && debug_query_string == shown_statement ? hidden_statement :
+		debug_query_string;
 }
 
 /* A quoted word that is a plain name of the database, as far as one can see. */
@@ -151,7 +176,7 @@ repeats_constant(const char *statement, const char *text)
 
 /* Does the report show a statement that runs, or its parameters? */
 static bool
-logs_statement(const ErrorData *edata)
+logs_statement(const ErrorData *edata, const char *statement)
 {
 	const char *id = edata->message_id;
 	Size		prefix;
@@ -160,8 +185,7 @@ logs_statement(const ErrorData *edata)
 		return false;
 	return id == NULL || strncmp(id, "statement: ", 11) == 0 || strncmp(id, "duration: ", 10) == 0 ||
 		strcmp(id, "%s %s%s%s: %s") == 0 ||
-		(debug_query_string != NULL && debug_query_string[0] != '\0' &&
-		 ends_with(edata->message, debug_query_string, &prefix));
+		(statement != NULL && statement[0] != '\0' && ends_with(edata->message, statement, &prefix));
 }
 
 static bool
@@ -179,7 +203,7 @@ redact_message(const ErrorData *edata, const char *statement)
 
 	if (edata->message == NULL)
 		return NULL;
-	if (logs_statement(edata))
+	if (logs_statement(edata, statement))
 	{
 		if (strstr(id, "plan:") != NULL)
 			return redact_plan(edata->message);
@@ -201,12 +225,12 @@ redact_message(const ErrorData *edata, const char *statement)
 
 /* Classes of errors whose details speak of objects and settings, not of rows. */
 static bool
-detail_is_harmless(const ErrorData *edata)
+detail_is_harmless(const ErrorData *edata, const char *statement)
 {
 	int			category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
 
 	if (edata->elevel < ERROR)
-		return !logs_statement(edata) && edata->message_id != NULL &&
+		return !logs_statement(edata, statement) && edata->message_id != NULL &&
 			strcmp(edata->message_id, "%s:") != 0;
 	return category != ERRCODE_DATA_EXCEPTION &&
 		category != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION &&
@@ -259,7 +283,7 @@ redact_context(const char *context)
 static void
 redact_report(ErrorData *edata, const char *statement)
 {
-	bool		harmless = detail_is_harmless(edata);
+	bool		harmless = detail_is_harmless(edata, statement);
 
 	edata->message = redact_message(edata, statement);
 	if (edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
@@ -321,7 +345,8 @@ withhold_report(ErrorData *edata)
 static void
 emit_redacted(ErrorData *edata)
 {
-	const char *statement = debug_query_string;
+	const char *shown = debug_query_string;
+	const char *statement = current_statement();
 	ErrorData	original = *edata;
 
 	if (can_redact(edata, statement))
@@ -346,7 +371,7 @@ emit_redacted(ErrorData *edata)
 	PG_FINALLY();
 	{
 		printing--;
-		debug_query_string = statement;
+		debug_query_string = shown;
 		*edata = original;
 		edata->output_to_server = false;
 	}

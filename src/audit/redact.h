@@ -12,6 +12,14 @@
 /* SQL with its constants replaced by "?", or DP_WITHHELD; palloc'd. */
 extern char *dp_redact_sql(const char *sql);
 
+/*
+ * Have the text that parallel workers copy (debug_query_string) without its
+ * constants; returns the original, which dp_redact_show_statement() puts back.
+ * Messages are still compared with the original.
+ */
+extern const char *dp_redact_hide_statement(void);
+extern void dp_redact_show_statement(const char *original);
+
 /* error_noted: hears the SQLSTATE of every error that reaches the log. */
 extern void dp_redact_init(void (*error_noted) (int sqlstate));
 

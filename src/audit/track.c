@@ -25,6 +25,7 @@
 #include "audit/audit_workers.h"
 #include "audit/protected_columns.h"
 #include "audit/redact.h"
+#include "audit/role_events.h"
 #include "audit/parallel.h"
 #include "audit/track.h"
 #include "base/compat.h"
@@ -651,6 +652,7 @@ dp_audit_init(void)
 	dp_statement_subscribe(&subscriber);
 	dp_redact_init(note_error);
 	dp_activity_init();
+	dp_role_events_init();
 	dp_audit_writer_register();
 	dp_worker_register(DP_AUDIT_WORKER_KIND, dp_audit_collect, 1000);
 }

@@ -21,6 +21,7 @@ int			dp_guc_key_cache_hard_ttl = 86400;
 int			dp_guc_audit_mode = DP_AUDIT_BUFFERED;
 int			dp_guc_audit_ring_size = 16384;
 char	   *dp_guc_audit_directory = NULL;
+bool		dp_guc_pooled = false;
 char	   *dp_guc_databases = NULL;
 int			dp_guc_worker_naptime = 10;
 int			dp_guc_retention_batch_size = 1000;
@@ -109,6 +110,11 @@ dp_guc_init(void)
 							 "Form in which protected values leave the server.", NULL,
 							 &dp_guc_output, DP_OUTPUT_AUTO, output_options,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("dataprotect.pooled",
+							 "Whether clients share sessions, so that their settings end with a transaction.",
+							 "SET of a setting of dataprotect is an error then, SET LOCAL works.",
+							 &dp_guc_pooled, false,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("dataprotect.purpose",
 							   "Purpose for which this session reads personal data.", NULL,
 							   &dp_guc_purpose, "",

@@ -44,7 +44,12 @@
 	X(DP_EVENT_ACCOUNT_RETAINED,	55, "account.retained") \
 	X(DP_EVENT_ACCOUNT_EXPORTED,	56, "account.exported") \
 	X(DP_EVENT_FUNCTION_TRUSTED,	70, "function.trusted") \
-	X(DP_EVENT_FUNCTION_DISTRUSTED, 71, "function.distrusted")
+	X(DP_EVENT_FUNCTION_DISTRUSTED, 71, "function.distrusted") \
+	X(DP_EVENT_ROLE_GRANTED,		80, "role.granted") \
+	X(DP_EVENT_ROLE_REVOKED,		81, "role.revoked") \
+	X(DP_EVENT_ROLE_CREATED,		82, "role.created") \
+	X(DP_EVENT_ROLE_ALTERED,		83, "role.altered") \
+	X(DP_EVENT_ROLE_DROPPED,		84, "role.dropped")
 
 typedef enum DpEventCode
 {

@@ -33,6 +33,26 @@ dp_event_code(const char *name, DpEventCode *out_code)
 	return false;
 }
 
+bool
+dp_event_alerts(int code)
+{
+	switch (code)
+	{
+		case DP_EVENT_KEY_DESTROYED:
+		case DP_EVENT_LOCKDOWN_STARTED:
+		case DP_EVENT_LOCKDOWN_LIFTED:
+		case DP_EVENT_ACCESS_GRANTED:
+		case DP_EVENT_ROLE_GRANTED:
+		case DP_EVENT_ROLE_REVOKED:
+		case DP_EVENT_ROLE_CREATED:
+		case DP_EVENT_ROLE_ALTERED:
+		case DP_EVENT_ROLE_DROPPED:
+			return true;
+		default:
+			return false;
+	}
+}
+
 /* Tells of something that failed: the transaction's end changes nothing in it. */
 static bool
 is_failure(DpEventCode code)

@@ -25,6 +25,9 @@ extern void dp_event_admin(DpEventCode code, const char *key_name, const char *d
 extern const char *dp_event_name(int code);
 extern bool dp_event_code(const char *name, DpEventCode *out_code);
 
+/* Is somebody told at once, by NOTIFY on dataprotect_alert? */
+extern bool dp_event_alerts(int code);
+
 /* The ring and the transaction callbacks; from _PG_init only. */
 extern void dp_event_init(void);
 

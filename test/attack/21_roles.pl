@@ -1,0 +1,94 @@
+# Rights by membership: who gives itself one, or lets it be given, leaves a
+# record, whatever becomes of the transaction.  (membership-that-reveals-leaves-no-event)
+use strict;
+use warnings;
+
+use Test::More;
+
+use DataProtect::Attack;
+use DataProtect::Test;
+
+my $node = attack_node('roles');
+my $new = $node->safe_psql('postgres', 'SHOW server_version_num') >= 160000;
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE auditor LOGIN IN ROLE dataprotect_auditor;
+CREATE ROLE friend LOGIN;
+CREATE ROLE between IN ROLE reader;
+CREATE ROLE harmless;
+CREATE GROUP readers IN ROLE reader;
+SQL
+$node->safe_psql('postgres', "GRANT $_ TO creator WITH ADMIN OPTION") for qw(reader between readers dataprotect_admin harmless);
+$node->safe_psql('postgres', "REVOKE $_ FROM creator; GRANT $_ TO creator WITH ADMIN OPTION" . ($new ? ', INHERIT FALSE' : ''))
+  for qw(reader between readers dataprotect_admin harmless);
+
+my $listener = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<', \my $listen, '>', \my $alerts, '2>', \my $complaints);
+$listen .= "LISTEN dataprotect_alert; SELECT 'listening';\n";
+poll_until('a listener', sub { $listener->pump_nb; return $alerts =~ /listening/ });
+
+my $seen = 0;
+
+sub audit
+{
+	my ($sql) = @_;
+	return $node->safe_psql('postgres', $sql, extra_params => [ '-U', 'auditor' ]);
+}
+
+sub records
+{
+	my ($role, $sql, $wanted, $name) = @_;
+	poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()');
+	$seen = audit('SELECT coalesce(max(seq), 0) FROM dataprotect.audit_log');
+	my ($out, $err, $state) = as($node, $role, $sql);
+	poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()');
+	is(audit("SELECT event, session_role, outcome, detail::text FROM dataprotect.audit_log WHERE seq > $seen AND event LIKE 'role.%' ORDER BY seq"),
+		$wanted, "$role: $name") or diag("$state $err");
+	return;
+}
+
+records('super', 'GRANT reader TO friend', 'role.granted|super|ok|{"roles": "reader", "members": "friend"}', 'GRANT of a role that reveals');
+records('super', 'REVOKE reader FROM friend', 'role.revoked|super|ok|{"roles": "reader", "members": "friend"}', 'REVOKE');
+records('super', 'GRANT between TO friend; REVOKE between FROM friend',
+	qq(role.granted|super|ok|{"roles": "between", "members": "friend"}\nrole.revoked|super|ok|{"roles": "between", "members": "friend"}),
+	'a role that reveals through another');
+records('super', 'GRANT dataprotect_admin TO friend; REVOKE dataprotect_admin FROM friend',
+	qq(role.granted|super|ok|{"roles": "dataprotect_admin", "members": "friend"}\nrole.revoked|super|ok|{"roles": "dataprotect_admin", "members": "friend"}),
+	'a role of the extension');
+records('creator', 'GRANT reader TO creator', 'role.granted|creator|ok|{"roles": "reader", "members": "creator"}', 'membership for oneself')
+  if !$new;
+records('super', "BEGIN; GRANT reader TO super; ALTER ROLE super NOSUPERUSER; SELECT email FROM victim; ROLLBACK",
+	qq(role.granted|super|rolled_back|{"roles": "reader", "members": "super"}\nrole.altered|super|rolled_back|{"role": "super", "superuser": "no"}),
+	'what is rolled back is told');
+records('super', "DO \$\$ BEGIN BEGIN GRANT reader TO friend; RAISE 'x'; EXCEPTION WHEN OTHERS THEN NULL; END; END \$\$",
+	'role.granted|super|rolled_back|{"roles": "reader", "members": "friend"}', 'by a block that fails');
+records('super', 'ALTER ROLE friend SUPERUSER; ALTER ROLE friend NOSUPERUSER CREATEROLE; ALTER ROLE friend NOCREATEROLE', join("\n",
+		'role.altered|super|ok|{"role": "friend", "superuser": "yes"}',
+		'role.altered|super|ok|{"role": "friend", "superuser": "no", "createrole": "yes"}',
+		'role.altered|super|ok|{"role": "friend", "createrole": "no"}'), 'attributes');
+records('super', 'ALTER GROUP readers ADD USER friend; ALTER GROUP readers DROP USER friend', join("\n",
+		'role.altered|super|ok|{"role": "readers", "members": "friend"}',
+		'role.altered|super|ok|{"role": "readers", "action": "drop", "members": "friend"}'), 'ALTER GROUP');
+records('super', 'CREATE ROLE made IN ROLE reader ROLE friend', 'role.created|super|ok|{"role": "made", "members": "friend", "member_of": "reader"}',
+	'CREATE ROLE as a member');
+records('super', 'DROP ROLE made', 'role.dropped|super|ok|{"roles": "made"}', 'DROP ROLE of a member');
+records('super', 'CREATE ROLE strong SUPERUSER; DROP ROLE strong', 'role.created|super|ok|{"role": "strong", "superuser": "yes"}', 'CREATE ROLE of a superuser');
+records('super', "SET ROLE nobody; RESET ROLE; GRANT reader TO CURRENT_USER; REVOKE reader FROM SESSION_USER",
+	qq(role.granted|super|ok|{"roles": "reader", "members": "super"}\nrole.revoked|super|ok|{"roles": "reader", "members": "super"}),
+	'roles that are not named');
+records('super', 'GRANT harmless TO friend; CREATE ROLE plain; ALTER ROLE plain PASSWORD NULL; DROP ROLE plain', '',
+	'roles that have nothing to do with it');
+records('nobody', 'GRANT reader TO nobody', '', 'what is refused did not happen');
+
+poll_until('alerts', sub {
+		$listen .= "SELECT 1;\n";
+		$listener->pump_nb;
+		return $alerts =~ /"role\.dropped"/;
+	});
+like($alerts, qr/Asynchronous notification "dataprotect_alert" with payload "\{"seq": \d+, "event": "role\.granted", "session_role": "super"\}"/,
+	'listeners are told');
+$listen .= "\\q\n";
+eval { $listener->finish };
+like(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/audit alert: role\.granted.*\n.*"roles": "reader", "members": "super"/, 'and the server log');
+
+log_conceals($node);
+$node->stop;
+done_testing();
