@@ -12,7 +12,6 @@
 #include "base/statement.h"
 #include "base/worker.h"
 #include "common/hashfn.h"
-#include "libpq/auth.h"
 #include "libpq/libpq.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -40,7 +39,6 @@ static Size kept_len = 0;		/* of the source; 0: none kept */
 
 static const PQcommMethods *inner = NULL;
 static PQcommMethods outer;
-static ClientAuthentication_hook_type previous_authentication = NULL;
 
 static void
 hide(void)
@@ -139,8 +137,6 @@ put_message(char type, const char *bytes, size_t len)
 static void
 watch_client(Port *port, int status)
 {
-	if (previous_authentication)
-		previous_authentication(port, status);
 	if (status != STATUS_OK || inner != NULL)
 		return;
 	inner = PqCommMethods;
@@ -217,6 +213,7 @@ follow_setting(bool value, void *extra)
 
 static const DpSubscriber subscriber = {
 	.name = "activity",
+	.client = watch_client,
 	.analyzed = show_analyzed,
 	.planning = show_planning,
 	.starting = show_query,
@@ -237,7 +234,5 @@ dp_activity_init(void)
 	wanted = pgstat_track_activities;
 	setting->variable = &wanted;
 	setting->assign_hook = follow_setting;
-	previous_authentication = ClientAuthentication_hook;
-	ClientAuthentication_hook = watch_client;
 	dp_statement_subscribe(&subscriber);
 }

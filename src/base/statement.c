@@ -9,6 +9,7 @@
 #include "base/compat.h"
 #include "base/statement.h"
 #include "executor/executor.h"
+#include "libpq/auth.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -16,7 +17,7 @@
 #include "optimizer/planner.h"
 #include "utils/memutils.h"
 
-#define MAX_SUBSCRIBERS 16
+#define MAX_SUBSCRIBERS 32
 
 static const DpSubscriber *subscribers[MAX_SUBSCRIBERS];
 static int	n_subscribers = 0;
@@ -41,6 +42,7 @@ static ExecutorFinish_hook_type previous_finish = NULL;
 static ExecutorEnd_hook_type previous_end = NULL;
 static ProcessUtility_hook_type previous_utility = NULL;
 static object_access_hook_type previous_object_access = NULL;
+static ClientAuthentication_hook_type previous_client = NULL;
 static needs_fmgr_hook_type previous_needs_fmgr = NULL;
 static fmgr_hook_type previous_fmgr = NULL;
 
@@ -391,6 +393,14 @@ end_transaction(XactEvent event, void *arg)
 	}
 }
 
+static void
+meet_client(Port *port, int status)
+{
+	TELL(client, port, status);
+	if (previous_client)
+		previous_client(port, status);
+}
+
 void
 dp_statement_subscribe(const DpSubscriber *subscriber)
 {
@@ -438,6 +448,8 @@ dp_statement_init(void)
 	ProcessUtility_hook = run_utility;
 	previous_object_access = object_access_hook;
 	object_access_hook = access_object;
+	previous_client = ClientAuthentication_hook;
+	ClientAuthentication_hook = meet_client;
 	previous_needs_fmgr = needs_fmgr_hook;
 	needs_fmgr_hook = needs_fmgr;
 	previous_fmgr = fmgr_hook;

@@ -47,6 +47,7 @@ typedef enum DpStatementFrameKind
 	DP_FRAME_UTILITY			/* ProcessUtility */
 } DpStatementFrameKind;
 
+struct Port;
 struct DpOpenMemo;				/* types/open_memo.h */
 
 typedef struct DpStatementFrame
@@ -110,6 +111,9 @@ typedef struct DpSubscriber
 	/* An object is made, altered, dropped or looked up. */
 	void		(*object_access) (ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 								  void *arg);
+
+	/* A client was authenticated, or (status is not STATUS_OK) refused; no transaction. */
+	void		(*client) (struct Port *port, int status);
 
 	/* An error passes through a frame. */
 	void		(*error) (int sqlstate);

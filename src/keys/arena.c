@@ -21,8 +21,8 @@
 #include "base/guc.h"
 #include "base/secret.h"
 #include "base/shmem.h"
+#include "base/statement.h"
 #include "keys/arena.h"
-#include "libpq/auth.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/lwlock.h"
@@ -77,8 +77,6 @@ static DpArenaShared *shared = NULL;
 static DpArenaEntry *epochs = NULL; /* MAX_EPOCHS, in the secret mapping */
 static DpArenaEntry *buckets = NULL;	/* n_buckets * BUCKET_WAYS */
 static uint32 n_buckets = 0;
-
-static ClientAuthentication_hook_type prev_ClientAuthentication = NULL;
 
 static uint32
 bucket_count(void)
@@ -182,17 +180,18 @@ static void
 authenticate_client(Port *port, int status)
 {
 	dp_arena_shield_process();
-	if (prev_ClientAuthentication)
-		prev_ClientAuthentication(port, status);
 }
+
+static const DpSubscriber subscriber = {
+	.name = "arena",
+	.client = authenticate_client,
+};
 
 void
 dp_arena_init(void)
 {
 	dp_shmem_register("dataprotect arena", sizeof(DpArenaShared), N_PARTITIONS + 2, attach);
-
-	prev_ClientAuthentication = ClientAuthentication_hook;
-	ClientAuthentication_hook = authenticate_client;
+	dp_statement_subscribe(&subscriber);
 }
 
 static DpArenaEntry *
