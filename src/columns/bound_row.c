@@ -7,7 +7,8 @@
  * UPDATE by a role with "search" or "reveal", a column whose plaintext did not
  * change keeps its old envelope, so that the update can stay on the page (HOT).  Sealing for an account is not a
  * read and needs no grant: the values come from the writer; but a value that is
- * sealed for another account already is refused (a paste).
+ * sealed for another account already is refused (a paste), and so is a stored one
+ * from elsewhere, unless the writer may read it.
  *
  * dataprotect._sealed_for(value, account_type, id), in a CHECK constraint,
  * compares key ids without opening anything, and so catches what bypassed the
@@ -32,6 +33,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "types/codec.h"
+#include "types/seal.h"
 #include "types/types.h"
 #include "types/value.h"
 #include "utils/acl.h"
@@ -174,6 +176,17 @@ report_paste(const char *rel, const char *col)
 			 errhint("Write the plaintext; the value is then sealed for the row's own account.")));
 }
 
+/* A stored value from elsewhere would be shown to the account as its own. */
+static void
+report_foreign(const char *rel, const char *col)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("a stored value cannot be sealed for the account of column \"%s\" of relation \"%s\"", col, rel),
+			 errdetail("It comes from another row, and copying it needs the privilege reveal."),
+			 errhint("Write the plaintext in the statement that stores it.")));
+}
+
 /* Text of the row's account id, or an error. */
 static char *
 row_account(HeapTuple tuple, TupleDesc desc, const char *column)
@@ -243,8 +256,15 @@ seal_column(TriggerData *trigger, Form_pg_attribute att, const char *account_typ
 		return datum;
 	(void) dp_keys_family_of(value.env.key_id, false, &purpose);
 	/* The row's own values move with it when its account id changes. */
-	if (purpose == DP_PURPOSE_SUBJECT && !(old->datum != NULL && same_envelope(&value, old->datum)))
-		report_paste(RelationGetRelationName(trigger->tg_relation), NameStr(att->attname));
+	if (old->datum == NULL || !same_envelope(&value, old->datum))
+	{
+		if (purpose == DP_PURPOSE_SUBJECT)
+			report_paste(RelationGetRelationName(trigger->tg_relation), NameStr(att->attname));
+		/* Whoever may read a value could as well write its plaintext. */
+		if (!value.literal && !dp_seal_is_fresh(datum) &&
+			dp_access_privilege(value.family) < DP_PRIV_REVEAL)
+			report_foreign(RelationGetRelationName(trigger->tg_relation), NameStr(att->attname));
+	}
 	/* Moving to another account must not bring an unreadable value back. */
 	if (!dp_value_open(info, &value,
 					   purpose == DP_PURPOSE_SUBJECT ? DP_USE_READ : DP_USE_MAINTAIN, false, &plain))

@@ -5,10 +5,12 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "base/compat.h"
 #include "base/guc.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "keys/catalog.h"
 #include "miscadmin.h"
 #include "types/seal.h"
 #include "types/seal_right.h"
@@ -17,12 +19,61 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
+/*
+ * Nonces, from their first bytes, of what was sealed from plaintext for columns
+ * in this transaction, the newest at next - 1.  Older ones than the ring holds
+ * are forgotten: a statement that seals more values before it stores the first
+ * of them has its values taken for somebody else's.
+ */
+#define FRESH_MAX 65536
+
+static uint64 fresh[FRESH_MAX];
+static int64 fresh_next = 0;
+static TimestampTz fresh_transaction = 0;
+
+static uint64
+nonce_of(const struct varlena *datum)
+{
+	uint64		nonce;
+
+	memcpy(&nonce, VARDATA_ANY(datum) + DP_ENV_HEADER_LEN, sizeof(nonce));
+	return nonce;
+}
+
+static void
+note_fresh(const struct varlena *datum)
+{
+	if (fresh_transaction != GetCurrentTransactionStartTimestamp())
+	{
+		fresh_transaction = GetCurrentTransactionStartTimestamp();
+		fresh_next = 0;
+	}
+	fresh[fresh_next++ % FRESH_MAX] = nonce_of(datum);
+}
+
+bool
+dp_seal_is_fresh(const struct varlena *datum)
+{
+	uint64		nonce = nonce_of(datum);
+	int64		i;
+
+	if (fresh_transaction != GetCurrentTransactionStartTimestamp())
+		return false;
+	for (i = fresh_next - 1; i >= Max(0, fresh_next - FRESH_MAX); i--)
+	{
+		if (fresh[i % FRESH_MAX] == nonce)
+			return true;
+	}
+	return false;
+}
+
 /* Seal for a column of that modifier, or, with -1, as a literal. */
 struct varlena *
 dp_seal_for(const DpTypeInfo *info, Datum plain, int32 typmod)
 {
 	const DpModifier *modifier;
 	DpFamily	family;
+	struct varlena *result;
 	DpKey		key;
 	bool		searchable;
 
@@ -37,7 +88,9 @@ dp_seal_for(const DpTypeInfo *info, Datum plain, int32 typmod)
 	family = *dp_keys_family_by_name(NameStr(modifier->key));
 	dp_seal_check_right(&family, info->enc_oid);
 	dp_keys_for_seal(&family, &key);
-	return dp_value_seal(info, plain, &key, false, searchable);
+	result = dp_value_seal(info, plain, &key, false, searchable);
+	note_fresh(result);
+	return result;
 }
 
 /*
@@ -116,15 +169,40 @@ dp_seal_takes_ciphertext(void)
 	return dp_guc_input == DP_INPUT_CIPHERTEXT && may_restore();
 }
 
+/*
+ * What was erased stays so: its token and hash, under keys that live on, would
+ * tell whoever guesses the value.  A key that is not there at all may be restored
+ * later.
+ */
+static void
+refuse_erased(const struct varlena *datum)
+{
+	DpEnvelope	env;
+	DpVersionRow row;
+
+	if (!dp_envelope_parse((uint8 *) VARDATA_ANY(datum), VARSIZE_ANY_EXHDR(datum), &env) ||
+		!dp_catalog_read_version(env.key_id, &row) || row.state != DP_KEY_DESTROYED)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("a protected value whose key is destroyed is not accepted"),
+			 errdetail("It was erased, and nobody can read it."),
+			 errhint("Restore without the rows of accounts that were deleted since.")));
+}
+
 struct varlena *
 dp_seal_accept_ciphertext(const char *armor, const DpTypeInfo *info)
 {
+	struct varlena *result;
+
 	if (!may_restore())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to write ciphertext"),
 				 errdetail("Only administrators of dataprotect may restore values in their encrypted form.")));
-	return dp_value_from_armor(armor, info->name);
+	result = dp_value_from_armor(armor, info->name);
+	refuse_erased(result);
+	return result;
 }
 
 /* The text form under "plaintext" is a restore that forgot the setting, or a paste. */

@@ -13,6 +13,12 @@
 extern struct varlena *dp_seal_for(const DpTypeInfo *info, Datum plain, int32 typmod);
 
 /*
+ * True for a value that dp_seal_for() made from plaintext in this transaction:
+ * whoever writes it had the plaintext, and pastes nothing.
+ */
+extern bool dp_seal_is_fresh(const struct varlena *datum);
+
+/*
  * Run a function of the base type whose errors would quote the plaintext: they
  * are raised again without it.
  */
