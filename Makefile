@@ -6,9 +6,12 @@ MODULE_big  = dataprotect
 PGFILEDESC  = "dataprotect - encrypted columns, audit, retention, deletion"
 
 OBJS = \
-       $(addprefix src/base/, argument.o autonomous.o guc.o launcher.o pinned_settings.o pooled.o secret.o shmem.o statement.o text.o worker.o worker_ddl.o) \
+       $(addprefix src/base/, argument.o autonomous.o guc.o launcher.o pinned_settings.o pooled.o \
+           secret.o shmem.o statement.o text.o worker.o worker_ddl.o worker_order.o worker_process.o \
+           worker_view.o worker_visit.o) \
        $(addprefix src/crypto/, aead.o envelope.o keywrap.o prf.o random.o) \
-       $(addprefix src/events/, actor.o denial.o event.o frame.o record.o ring.o ring_file.o transaction.o) \
+       $(addprefix src/events/, actor.o denial.o event.o frame.o record.o ring.o ring_file.o transaction.o \
+           witness.o) \
        $(addprefix src/kms/, agent.o aws_credentials.o call.o client.o http.o job.o kms_shmem.o \
            provider_aws.o provider_file.o reply.o status.o uri.o uri_policy.o) \
        $(addprefix src/keys/, arena.o cache.o catalog.o family.o generation.o invalidation.o key_errors.o key_export.o \
@@ -30,7 +33,7 @@ OBJS = \
 
 # Install SQL, in this order.
 SQL_PARTS = \
-       $(addprefix src/base/, schema.sql acl.sql pinned_settings.sql) \
+       $(addprefix src/base/, schema.sql acl.sql pinned_settings.sql workers.sql) \
        $(addprefix src/kms/, kms.sql) \
        $(addprefix src/keys/, key_tables.sql mint.sql administration.sql subject_keys.sql \
            key_export.sql key_views.sql) \

@@ -30,6 +30,7 @@ VALUES
     ('TABLE', 'dataprotect.subject_binding', 'dataprotect_admin, dataprotect_auditor'),
     ('TABLE', 'dataprotect.trusted_functions', 'dataprotect_admin, dataprotect_auditor'),
     ('TABLE', 'dataprotect.type_modifiers', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.workers', 'dataprotect_admin, dataprotect_auditor'),
     -- the public functions and procedures
     ('ROUTINE', 'dataprotect.activate_retention', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.annotate_account', 'dataprotect_admin'),
@@ -101,6 +102,7 @@ VALUES
     ('ROUTINE', 'dataprotect._index_obstacles', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._index_statement', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._key_state', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._workers', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect._kms_status', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect._may_reveal', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._mentioning_functions', 'dataprotect_admin'),

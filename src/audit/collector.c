@@ -21,6 +21,7 @@
 #include "audit/collector.h"
 #include "audit/segment.h"
 #include "base/compat.h"
+#include "base/worker.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "events/denial.h"
@@ -545,6 +546,8 @@ collect_instance(List *segments, const uint8 *instance, uint64 flushed)
 	SPI_finish();
 	CommitTransactionCommand();
 
+	if (stored)
+		dp_worker_note_work();
 	if (stored && head.seq > 0)
 	{
 		DpWitness	witness = {.database = MyDatabaseId, .chain = name, .seq = (uint64) head.seq};

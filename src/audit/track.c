@@ -56,6 +56,7 @@
 #define RESULT_COLUMN	4		/* and the column's name */
 #define RESULT_MAX		(RESULT_HEADER + DP_AUDIT_MAX_COUNTS * (RESULT_KEY + NAMEDATALEN) + \
 						 DP_RECORD_MAX_COLUMNS * RESULT_COLUMN + NAMES_LEN)
+#define COLLECT_NAPTIME_MS	60000
 
 typedef struct Column
 {
@@ -654,5 +655,6 @@ dp_audit_init(void)
 	dp_activity_init();
 	dp_role_events_init();
 	dp_audit_writer_register();
-	dp_worker_register(DP_AUDIT_WORKER_KIND, dp_audit_collect, 1000);
+	/* the writer says where records wait; otherwise now and then, for lost ones */
+	dp_worker_register(DP_AUDIT_WORKER_KIND, dp_audit_collect, COLLECT_NAPTIME_MS);
 }

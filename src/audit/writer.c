@@ -40,6 +40,8 @@
 #define BUFFER_LEN		(128 * 1024)
 #define ROUND_BYTES		(4 * 1024 * 1024)
 #define WAKE_BYTES		(3 * 1024 * 1024)	/* a collector is woken for */
+#define MAX_OUTPUTS		64
+#define COLLECT_MS		1000	/* and for less within this */
 
 /* The newest segment of one database. */
 typedef struct Output
@@ -49,12 +51,15 @@ typedef struct Output
 	off_t		size;
 	uint64		last_seq;		/* newest frame in it, or in the buffer */
 	Size		waiting;		/* bytes since its collector was last woken */
+	bool		fresh;			/* has got records that its collector does not know of */
+	uint64		round;			/* in which it last got one */
 	bool		unsynced;
 	Size		buffered;
 	char	   *buffer;
 } Output;
 
 static HTAB *outputs = NULL;
+static uint64 current_round = 0;
 
 PGDLLEXPORT void dp_audit_writer_main(Datum main_arg);
 
@@ -181,6 +186,8 @@ put_frame(const DpFrame *frame, const void *payload)
 	output->buffered += len;
 	output->last_seq = frame->seq;
 	output->waiting += len;
+	output->fresh = true;
+	output->round = current_round;
 }
 
 static void
@@ -194,7 +201,31 @@ sync_all(void)
 		sync_output(output);
 }
 
-/* A collector looks by itself every second; a batch is cheaper the larger it is. */
+/*
+ * Files and buffers are kept for so many databases as write now; of a database
+ * that comes back the newest segment is read again.  Everything is synced.
+ */
+static void
+close_idle_outputs(void)
+{
+	HASH_SEQ_STATUS status;
+	Output	   *output;
+
+	if (hash_get_num_entries(outputs) <= MAX_OUTPUTS)
+		return;
+	hash_seq_init(&status, outputs);
+	while ((output = hash_seq_search(&status)) != NULL)
+	{
+		if (output->round == current_round)
+			continue;
+		if (output->fd >= 0)
+			close(output->fd);
+		pfree(output->buffer);
+		(void) hash_search(outputs, &output->database, HASH_REMOVE, NULL);
+	}
+}
+
+/* A batch is cheaper the larger it is: a second's worth, or as much as fits one. */
 static void
 wake_collectors(void)
 {
@@ -204,8 +235,14 @@ wake_collectors(void)
 	hash_seq_init(&status, outputs);
 	while ((output = hash_seq_search(&status)) != NULL)
 	{
-		if (output->waiting < WAKE_BYTES)
+		if (!output->fresh)
 			continue;
+		output->fresh = false;
+		if (output->waiting < WAKE_BYTES)
+		{
+			dp_worker_wake_within(output->database, DP_AUDIT_WORKER_KIND, COLLECT_MS);
+			continue;
+		}
 		dp_worker_wake(output->database, DP_AUDIT_WORKER_KIND);
 		output->waiting = 0;
 	}
@@ -223,6 +260,7 @@ move_records(void)
 	const DpFrame *frame;
 	const void *payload;
 
+	current_round++;
 	while (dp_ring_next(&pos, &frame, &payload))
 	{
 		put_frame(frame, payload);
@@ -239,6 +277,7 @@ move_records(void)
 	if (moved > 0 || flushed > dp_ring_flushed_seq())
 		dp_ring_consume(pos, flushed);
 	wake_collectors();
+	close_idle_outputs();
 	return moved;
 }
 
@@ -305,7 +344,8 @@ dp_audit_writer_main(Datum main_arg)
 			nap_until_records(&idle_rounds, moved);
 	}
 	(void) move_records();
-	proc_exit(0);
+	/* status 0 would mean that no writer is wanted any more */
+	proc_exit(1);
 }
 
 void

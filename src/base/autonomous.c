@@ -1,14 +1,21 @@
 /*
  * autonomous.c
- *	  One SQL statement in a transaction of its own, by a dynamic background
- *	  worker: what must outlive the caller's rollback.
+ *	  One SQL statement in a transaction of its own, by a background worker:
+ *	  what must outlive the caller's rollback.
  *
  * The statement goes over, and its result comes back, in a DSM segment:
  *
- *	Exchange header | statement, NUL | reply area (REPLY_MAX bytes)
+ *	Exchange header with the reply | statement, NUL
  *
- * The worker fills the reply before it sets done; the caller reads it only
- * after the worker has ended, so no lock is needed.
+ * The worker fills the reply before it sets done, with a barrier between; the
+ * caller reads it after done, so no lock is needed.
+ *
+ * The process is, in this order: a spare of the pool or a new process of it; a
+ * process beside the pool, where max_worker_processes has room; whichever of
+ * the two comes first, once the launcher has asked visits to leave.  Statements
+ * are short, visits leave within a round, and of the pool one process at least
+ * is in no long round: every statement has its turn, whatever else holds the
+ * slots of max_worker_processes.
  */
 #include "postgres.h"
 
@@ -31,7 +38,9 @@
 #define EXCHANGE_MAGIC	0x64704175
 #define REPLY_MAX		65536
 #define ERROR_TEXT_MAX	4096
-#define REGISTER_TRIES	100		/* a tenth of a second apart: parallel queries come and go */
+#define TURN_MS			60000	/* longest wait for a process: then there is none to come */
+#define LOOK_MS			20		/* between two looks for one */
+#define ALIVE_MS		1000	/* between two looks whether it still lives */
 
 typedef enum ExchangeState
 {
@@ -127,18 +136,16 @@ keep_error(Exchange *exchange, MemoryContext context)
 }
 
 void
-dp_worker_autonomous_main(Datum main_arg)
+dp_statement_run(dsm_handle handle, Latch *requester)
 {
 	MemoryContext context;
 	dsm_segment *segment;
 	Exchange   *exchange;
 
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
 	CurrentResourceOwner = ResourceOwnerCreate(NULL, "dataprotect autonomous");
 	context = AllocSetContextCreate(TopMemoryContext, "dataprotect autonomous",
 									ALLOCSET_DEFAULT_SIZES);
-	segment = dsm_attach(DatumGetUInt32(main_arg));
+	segment = dsm_attach(handle);
 	if (segment == NULL)
 		proc_exit(0);			/* the caller has gone */
 	dsm_pin_mapping(segment);
@@ -160,7 +167,18 @@ dp_worker_autonomous_main(Datum main_arg)
 		keep_error(exchange, context);
 	}
 	PG_END_TRY();
+	if (requester != NULL)
+		SetLatch(requester);
 	proc_exit(0);
+}
+
+/* A process beside the pool; its caller waits for its end. */
+void
+dp_worker_autonomous_main(Datum main_arg)
+{
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	dp_statement_run(DatumGetUInt32(main_arg), NULL);
 }
 
 static dsm_segment *
@@ -180,11 +198,19 @@ make_exchange(const char *sql)
 	return segment;
 }
 
-static BackgroundWorkerHandle *
-start_autonomous(dsm_handle exchange)
+/* Who runs a statement: an entry of the pool, or a process beside it. */
+typedef struct Runner
+{
+	BackgroundWorkerHandle *handle; /* NULL: of the pool */
+	int			entry;
+	uint32		ticket;
+} Runner;
+
+/* A process beside the pool; false where there is no room. */
+static bool
+start_beside(dsm_handle exchange, BackgroundWorkerHandle **out_handle)
 {
 	BackgroundWorker worker;
-	BackgroundWorkerHandle *handle;
 
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -197,21 +223,75 @@ start_autonomous(dsm_handle exchange)
 	strlcpy(worker.bgw_type, "dataprotect autonomous statement", sizeof(worker.bgw_type));
 	worker.bgw_main_arg = UInt32GetDatum(exchange);
 	worker.bgw_notify_pid = MyProcPid;
+	return RegisterDynamicBackgroundWorker(&worker, out_handle);
+}
 
-	for (int i = 0; i < REGISTER_TRIES; i++)
+static bool
+find_runner(dsm_handle exchange, Runner *runner)
+{
+	runner->handle = NULL;
+	return dp_pool_order_statement(MyDatabaseId, exchange, &runner->entry, &runner->ticket) ||
+		start_beside(exchange, &runner->handle);
+}
+
+/* Statements that wait make the launcher ask visits to leave. */
+static void
+count_requester(int change)
+{
+	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
+	dp_worker_shared->requesters += change;
+	LWLockRelease(dp_worker_shared->lock);
+}
+
+static void
+nap(int ms)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+static void
+wait_for_runner(dsm_handle exchange, Runner *runner)
+{
+	int64		deadline = dp_worker_now() + TURN_MS;
+
+	count_requester(1);
+	PG_TRY();
 	{
-		if (RegisterDynamicBackgroundWorker(&worker, &handle))
-			return handle;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 100, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		dp_worker_wake_launcher(false);
+		while (!find_runner(exchange, runner))
+		{
+			if (dp_worker_now() >= deadline)
+				ereport(ERROR,
+						(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+						 errmsg("no background worker became free for an autonomous statement within %d s",
+								TURN_MS / 1000),
+						 errdetail("All %d of \"max_worker_processes\" are taken.", max_worker_processes),
+						 errhint("Increase \"max_worker_processes\".")));
+			nap(LOOK_MS);
+		}
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("could not start a background worker for an autonomous statement"),
-			 errhint("Increase \"max_worker_processes\".")));
-	return NULL;				/* keep compiler quiet */
+	PG_FINALLY();
+	{
+		count_requester(-1);
+	}
+	PG_END_TRY();
+}
+
+/* Wait for the end of a statement that has a process. */
+static void
+wait_for_end(const Exchange *exchange, const Runner *runner)
+{
+	if (runner->handle != NULL)
+	{
+		if (WaitForBackgroundWorkerShutdown(runner->handle) == BGWH_POSTMASTER_DIED)
+			proc_exit(1);
+		pfree(runner->handle);
+		return;
+	}
+	while (exchange->done == EXCHANGE_PENDING && dp_pool_has_order(runner->entry, runner->ticket))
+		nap(ALIVE_MS);
 }
 
 char *
@@ -219,8 +299,7 @@ dp_worker_autonomous(const char *sql)
 {
 	dsm_segment *segment;
 	Exchange   *exchange;
-	BackgroundWorkerHandle *handle;
-	BgwHandleStatus status;
+	Runner		runner;
 	char	   *result = NULL;
 
 	/* The worker would start at the promotion, and we wait until then. */
@@ -231,11 +310,9 @@ dp_worker_autonomous(const char *sql)
 				 errhint("Do it on the primary.")));
 	segment = make_exchange(sql);
 	exchange = dsm_segment_address(segment);
-	handle = start_autonomous(dsm_segment_handle(segment));
-	status = WaitForBackgroundWorkerShutdown(handle);
-	if (status == BGWH_POSTMASTER_DIED)
-		proc_exit(1);
-	pfree(handle);
+	if (!find_runner(dsm_segment_handle(segment), &runner))
+		wait_for_runner(dsm_segment_handle(segment), &runner);
+	wait_for_end(exchange, &runner);
 	pg_read_barrier();
 	switch (exchange->done)
 	{

@@ -369,4 +369,29 @@ dp_guc_find_bool(const char *name)
 #endif
 }
 
+#include "catalog/pg_database.h"
+#include "catalog/pg_tablespace.h"
+#include "utils/acl.h"
+
+/* What DROP, RENAME and SET TABLESPACE of a database ask of the current role. */
+static inline bool
+dp_owns_database(Oid database)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, GetUserId());
+#else
+	return pg_database_ownercheck(database, GetUserId());
+#endif
+}
+
+static inline bool
+dp_may_create_in_tablespace(Oid tablespace)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(TableSpaceRelationId, tablespace, GetUserId(), ACL_CREATE) == ACLCHECK_OK;
+#else
+	return pg_tablespace_aclcheck(tablespace, GetUserId(), ACL_CREATE) == ACLCHECK_OK;
+#endif
+}
+
 #endif							/* DP_BASE_COMPAT_H */

@@ -23,6 +23,7 @@ int			dp_guc_audit_ring_size = 16384;
 char	   *dp_guc_audit_directory = NULL;
 bool		dp_guc_pooled = false;
 char	   *dp_guc_databases = NULL;
+int			dp_guc_max_workers = 3;
 int			dp_guc_worker_naptime = 10;
 int			dp_guc_retention_batch_size = 1000;
 int			dp_guc_retention_cost_delay = 0;
@@ -65,7 +66,7 @@ dp_guc_init(void)
 							&dp_guc_audit_ring_size, 16384, 256, 1024 * 1024,
 							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomStringVariable("dataprotect.databases",
-							   "Databases whose workers the launcher keeps, comma-separated, or \"*\".", NULL,
+							   "Databases that background workers visit, comma-separated, or \"*\".", NULL,
 							   &dp_guc_databases, "*",
 							   PGC_POSTMASTER, GUC_LIST_INPUT, NULL, NULL, NULL);
 	DefineCustomStringVariable("dataprotect.default_kms_uri",
@@ -106,6 +107,10 @@ dp_guc_init(void)
 							"Longest time that one KMS operation may take.", NULL,
 							&dp_guc_kms_timeout, 5000, 100, 600000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.max_workers",
+							"Background workers that go from database to database.", NULL,
+							&dp_guc_max_workers, 3, 2, 64,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("dataprotect.output",
 							 "Form in which protected values leave the server.", NULL,
 							 &dp_guc_output, DP_OUTPUT_AUTO, output_options,

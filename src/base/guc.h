@@ -43,6 +43,7 @@ extern int	dp_guc_audit_ring_size; /* kB; PGC_POSTMASTER */
 extern char *dp_guc_audit_directory;	/* relative to the data directory, or absolute; PGC_POSTMASTER */
 extern bool dp_guc_pooled;		/* settings end with their transaction (pooled.h) */
 extern char *dp_guc_databases;	/* comma-separated, or "*"; PGC_POSTMASTER */
+extern int	dp_guc_max_workers;
 extern int	dp_guc_worker_naptime;	/* s */
 extern int	dp_guc_retention_batch_size;	/* rows */
 extern int	dp_guc_retention_cost_delay;	/* ms between batches */

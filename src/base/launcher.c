@@ -1,13 +1,13 @@
 /*
  * launcher.c
- *	  The process that keeps one worker of each kind in every database that has
- *	  the extension.
+ *	  The process that decides which database is visited next.
  *
- * A round lists pg_database, sends a short-lived probe into databases nobody
- * has looked at (again, after RECHECK_ABSENT_MS, where one was found without
- * the extension), and starts what should run and does not.  A worker that dies
- * soon after its start is started again after a growing pause.  On a standby
- * only probes run: they tell which databases' log lines need care.
+ * A sweep lists pg_database, at least every dataprotect.worker_naptime, so that
+ * new databases are looked into and the slots of dropped ones become free.  In
+ * between the launcher wakes for what is due: it orders a visit where the pool
+ * has a process, longest overdue first, and where it has none asks those that
+ * have had their time to leave.  On a standby it only lets the databases be
+ * looked into: that tells which ones' log lines need care.
  */
 #include "postgres.h"
 
@@ -33,67 +33,38 @@
 #include "utils/varlena.h"
 #include "utils/wait_event.h"
 
-#define RECHECK_ABSENT_MS	60000
-#define MAX_PROBES			2
-#define FIRST_PAUSE_MS		1000
-#define LAST_PAUSE_MS		60000
+/*
+ * Looks again into a database without the extension after this.  On a primary
+ * CREATE EXTENSION says so by itself.
+ */
+#define RECHECK_MS			600000
+#define RECHECK_STANDBY_MS	30000
+
+#define SHORT_TURN_MS		500 /* a visit lasts so long where others wait */
+#define LONG_TURN_MS		10000	/* and a long round */
+#define PRESSED_NAP_MS		100
+#define NO_ROOM_NAP_MS		500
 #define WARNING_EVERY_MS	60000
-
-/* What the launcher itself knows of a worker that it started. */
-typedef struct Child
-{
-	BackgroundWorkerHandle *handle; /* NULL: none */
-	TimestampTz started_at;
-	int			pause_ms;		/* before the next start */
-} Child;
-
-static Child *children = NULL;	/* [DP_WORKER_MAX_DATABASES][DP_WORKER_MAX_KINDS] */
-static Child *probes = NULL;	/* [DP_WORKER_MAX_DATABASES] */
-static int	n_probes_running = 0;
 
 PGDLLEXPORT void dp_worker_launcher_main(Datum main_arg);
 
 typedef struct Candidate
 {
-	Oid			oid;
-	NameData	name;
+	int			slot;
+	Oid			database;
+	int64		due;
 } Candidate;
 
-/* Databases that accept connections and are no templates; palloc'd. */
-static List *
-list_databases(void)
+/* What the slots say, at one moment. */
+typedef struct Outlook
 {
-	MemoryContext result_context = CurrentMemoryContext;
-	List	   *result = NIL;
-	Relation	rel;
-	TableScanDesc scan;
-	HeapTuple	tuple;
+	Candidate	due[DP_WORKER_MAX_DATABASES];
+	int			n_due;
+	int64		next;			/* when the next one will be */
+	bool		long_waits;		/* a long round is due and may not run */
+} Outlook;
 
-	StartTransactionCommand();
-	(void) GetTransactionSnapshot();
-	rel = table_open(DatabaseRelationId, AccessShareLock);
-	scan = table_beginscan_catalog(rel, 0, NULL);
-	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
-	{
-		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
-		MemoryContext old_context;
-		Candidate  *candidate;
-
-		if (!form->datallowconn || form->datistemplate)
-			continue;
-		old_context = MemoryContextSwitchTo(result_context);
-		candidate = palloc(sizeof(Candidate));
-		candidate->oid = form->oid;
-		candidate->name = form->datname;
-		result = lappend(result, candidate);
-		MemoryContextSwitchTo(old_context);
-	}
-	table_endscan(scan);
-	table_close(rel, AccessShareLock);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(result_context);
-	return result;
-}
+static Outlook outlook;
 
 /* Does dataprotect.databases name it? */
 static bool
@@ -115,22 +86,8 @@ is_wanted(const char *name)
 	return false;
 }
 
-static bool
-is_running(Child *child)
-{
-	pid_t		pid;
-
-	if (child->handle == NULL)
-		return false;
-	if (GetBackgroundWorkerPid(child->handle, &pid) != BGWH_STOPPED)
-		return true;
-	pfree(child->handle);
-	child->handle = NULL;
-	return false;
-}
-
 static void
-warn_no_room(void)
+warn(const char *message, const char *hint)
 {
 	static TimestampTz warned_at = 0;
 	TimestampTz now = GetCurrentTimestamp();
@@ -140,133 +97,287 @@ warn_no_room(void)
 	warned_at = now;
 	ereport(WARNING,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("could not start a dataprotect background worker"),
-			 errhint("Increase \"max_worker_processes\".")));
+			 errmsg("%s", message), errhint("%s", hint)));
 }
 
-static void
-start_child(Child *child, const char *function, int arg, const char *kind, const char *database)
+typedef struct Listed
 {
-	BackgroundWorker worker;
-	MemoryContext old_context;
+	Oid			oid;
+	bool		served;
+} Listed;
 
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_ConsistentState;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "dataprotect", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, function, sizeof(worker.bgw_function_name));
-	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "dataprotect %s worker for %s", kind, database);
-	snprintf(worker.bgw_type, sizeof(worker.bgw_type), "dataprotect %s worker", kind);
-	worker.bgw_main_arg = Int32GetDatum(arg);
-	worker.bgw_notify_pid = MyProcPid;
+static int
+compare_listed(const void *a, const void *b)
+{
+	Oid			x = ((const Listed *) a)->oid;
+	Oid			y = ((const Listed *) b)->oid;
 
-	old_context = MemoryContextSwitchTo(TopMemoryContext);
-	child->started_at = GetCurrentTimestamp();
-	if (!RegisterDynamicBackgroundWorker(&worker, &child->handle))
+	return x < y ? -1 : x > y ? 1 : 0;
+}
+
+/* All databases, ascending; *out_n of them, palloc'd. */
+static Listed *
+list_databases(int *out_n)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			size = 64;
+	Listed	   *listed = palloc(sizeof(Listed) * size);
+	int			n = 0;
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
-		child->handle = NULL;
-		warn_no_room();
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (n == size)
+			listed = repalloc(listed, sizeof(Listed) * (size *= 2));
+		listed[n].oid = form->oid;
+		listed[n].served = form->datallowconn && !form->datistemplate &&
+			is_wanted(NameStr(form->datname));
+		n++;
 	}
-	MemoryContextSwitchTo(old_context);
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	qsort(listed, n, sizeof(Listed), compare_listed);
+	*out_n = n;
+	return listed;
 }
 
-/* Start a kind's worker unless it runs or died a moment ago. */
-static void
-keep_child(Child *child, int slot, int kind, const char *database)
+/*
+ * Bring the slots up to the list.  began_at: a slot made since then may be of a
+ * database that the list does not show yet.
+ */
+static bool
+update_slots(const Listed *listed, int n, int64 began_at)
 {
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (is_running(child))
-	{
-		if (TimestampDifferenceExceeds(child->started_at, now, LAST_PAUSE_MS))
-			child->pause_ms = 0;
-		return;
-	}
-	if (child->pause_ms > 0 && !TimestampDifferenceExceeds(child->started_at, now, child->pause_ms))
-		return;
-	child->pause_ms = Min(Max(child->pause_ms * 2, FIRST_PAUSE_MS), LAST_PAUSE_MS);
-	start_child(child, "dp_worker_main", slot * DP_WORKER_MAX_KINDS + kind,
-				dp_worker_kinds[kind].naptime_ms > 0 ? "maintenance" : dp_worker_kinds[kind].name,
-				database);
-}
-
-static void
-probe_database(int slot, const char *database)
-{
-	Child	   *probe = &probes[slot];
-
-	if (n_probes_running >= MAX_PROBES)
-		return;
-	if (probe->handle == NULL && probe->pause_ms > 0 &&
-		!TimestampDifferenceExceeds(probe->started_at, GetCurrentTimestamp(), probe->pause_ms))
-		return;
-	probe->pause_ms = Min(Max(probe->pause_ms * 2, FIRST_PAUSE_MS), LAST_PAUSE_MS);
-	start_child(probe, "dp_worker_probe_main", slot, "probe", database);
-	if (probe->handle != NULL)
-		n_probes_running++;
-}
-
-static void
-keep_database(Candidate *candidate, bool standby)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	DpDatabaseState state;
-	bool		closed;
-	bool		recheck;
-	int			slot;
+	bool		full = false;
 
 	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
-	slot = dp_worker_find_slot(candidate->oid, true);
-	if (slot < 0)
+	for (int i = 0; i < n; i++)
 	{
-		LWLockRelease(dp_worker_shared->lock);
-		return;
-	}
-	state = dp_worker_shared->database[slot].state;
-	closed = dp_worker_shared->database[slot].vacate_until > now;
-	recheck = TimestampDifferenceExceeds(dp_worker_shared->database[slot].asked_at, now,
-										 RECHECK_ABSENT_MS);
-	LWLockRelease(dp_worker_shared->lock);
+		int			slot = dp_worker_find_slot(listed[i].oid, listed[i].served);
 
-	if (closed)
-		return;
-	if (state == DP_DATABASE_UNKNOWN || (state == DP_DATABASE_ABSENT && recheck))
-	{
-		if (!is_running(&probes[slot]))
-			probe_database(slot, NameStr(candidate->name));
-		return;
+		if (slot >= 0)
+			dp_worker_shared->database[slot].served = listed[i].served;
+		else
+			full |= listed[i].served;
 	}
-	probes[slot].pause_ms = 0;
-	if (state != DP_DATABASE_PRESENT || standby || !is_wanted(NameStr(candidate->name)))
-		return;
-	for (int k = 0; k < dp_worker_n_kinds; k++)
-		if (dp_worker_process_of(k) == k)
-			keep_child(&children[slot * DP_WORKER_MAX_KINDS + k], slot, k, NameStr(candidate->name));
+	for (int slot = 0; slot < dp_worker_shared->n_slots; slot++)
+	{
+		DpDatabaseSlot *database = &dp_worker_shared->database[slot];
+		Listed		key = {.oid = dp_worker_shared->oid[slot]};
+
+		if (OidIsValid(key.oid) && database->known_since < began_at && database->closed == 0 &&
+			bsearch(&key, listed, n, sizeof(Listed), compare_listed) == NULL)
+		{
+			database->served = false;
+			if (dp_pool_visitor(slot) < 0)
+				dp_worker_free_slot(slot);
+		}
+	}
+	LWLockRelease(dp_worker_shared->lock);
+	return !full;
 }
 
-/* One look at everything; returns how long to sleep. */
-static long
-run_round(void)
+static void
+sweep(void)
 {
-	bool		standby = RecoveryInProgress();
-	long		nap = dp_guc_worker_naptime * 1000L;
-	ListCell   *cell;
+	int64		began_at = dp_worker_now();
+	Listed	   *listed;
+	Oid		   *oids;
+	int			n;
 
-	pgstat_report_activity(STATE_RUNNING, "launcher");
-	n_probes_running = 0;
-	for (int i = 0; i < dp_worker_shared->n_databases; i++)
-		if (is_running(&probes[i]))
-			n_probes_running++;
-	foreach(cell, list_databases())
-		keep_database((Candidate *) lfirst(cell), standby);
-	pgstat_report_activity(STATE_IDLE, NULL);
+	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
+	dp_worker_shared->sweep = false;
+	LWLockRelease(dp_worker_shared->lock);
+	listed = list_databases(&n);
+	if (!update_slots(listed, n, began_at))
+		warn("too many databases for dataprotect's background work",
+			 "Name those that need it in \"dataprotect.databases\".");
+	oids = palloc(sizeof(Oid) * n);
+	for (int i = 0; i < n; i++)
+		oids[i] = listed[i].oid;
+	dp_worker_list_callbacks(oids, n);
+	dp_pool_forget_lost();
+}
 
-	/* A child in its pause is due before the nap may be over. */
-	for (int i = 0; i < dp_worker_shared->n_databases * DP_WORKER_MAX_KINDS; i++)
-		if (children[i].handle == NULL && children[i].pause_ms > 0)
-			nap = Min(nap, children[i].pause_ms);
-	return nap;
+/* When a visit of that slot is due, by what is known of it.  Under the lock. */
+static int64
+visit_due(const DpDatabaseSlot *database, bool standby, bool long_full)
+{
+	int64		due = PG_INT64_MAX;
+
+	if (database->state == DP_DATABASE_UNKNOWN)
+		due = 0;
+	else if (database->state == DP_DATABASE_ABSENT)
+		due = database->asked_at + (standby ? RECHECK_STANDBY_MS : RECHECK_MS);
+	else if (!standby)
+		for (int k = 0; k < dp_worker_n_kinds; k++)
+		{
+			int64		kind_due = dp_worker_kind_due(database, k);
+
+			if (!DP_WORKER_IS_LONG(k) || !long_full)
+				due = Min(due, kind_due);
+			else if (kind_due <= dp_worker_now())
+				outlook.long_waits = true;
+		}
+	return Max(due, database->retry_at);
+}
+
+static int
+compare_due(const void *a, const void *b)
+{
+	int64		x = ((const Candidate *) a)->due;
+	int64		y = ((const Candidate *) b)->due;
+
+	return x < y ? -1 : x > y ? 1 : 0;
+}
+
+/* Fill the outlook.  A visitor that sleeps through its time is called here. */
+static void
+look_around(bool standby)
+{
+	int64		now = dp_worker_now();
+	bool		long_full;
+
+	outlook.n_due = 0;
+	outlook.next = PG_INT64_MAX;
+	outlook.long_waits = false;
+	LWLockAcquire(dp_worker_shared->lock, LW_SHARED);
+	long_full = dp_pool_long_rounds() >= dp_guc_max_workers - 1;
+	for (int slot = 0; slot < dp_worker_shared->n_slots; slot++)
+	{
+		const DpDatabaseSlot *database = &dp_worker_shared->database[slot];
+		int64		due;
+		int			visitor;
+
+		if (!OidIsValid(dp_worker_shared->oid[slot]) || !dp_worker_is_open(database))
+			continue;
+		due = visit_due(database, standby, long_full);
+		visitor = dp_pool_visitor(slot);
+		if (due > now)
+		{
+			if (visitor < 0)
+				outlook.next = Min(outlook.next, due);
+		}
+		else if (visitor < 0)
+		{
+			outlook.due[outlook.n_due].slot = slot;
+			outlook.due[outlook.n_due].database = dp_worker_shared->oid[slot];
+			outlook.due[outlook.n_due++].due = due;
+		}
+		else if (dp_worker_shared->pool[visitor].latch != NULL &&
+				 dp_worker_shared->pool[visitor].kind < 0)
+			SetLatch(dp_worker_shared->pool[visitor].latch);
+	}
+	LWLockRelease(dp_worker_shared->lock);
+	qsort(outlook.due, outlook.n_due, sizeof(Candidate), compare_due);
+}
+
+/* Ask up to n visits, the longest first, to make room; returns whether any may. */
+static void
+ask_to_leave(int n)
+{
+	int64		now = dp_worker_now();
+
+	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
+	for (; n > 0; n--)
+	{
+		DpPoolEntry *longest = NULL;
+
+		for (int i = 0; i < dp_guc_max_workers; i++)
+		{
+			DpPoolEntry *entry = &dp_worker_shared->pool[i];
+
+			if (entry->state == DP_POOL_VISIT && entry->connected && !entry->leave &&
+				(entry->kind < 0 || !DP_WORKER_IS_LONG(entry->kind)) &&
+				now - entry->since >= SHORT_TURN_MS &&
+				(longest == NULL || entry->since < longest->since))
+				longest = entry;
+		}
+		if (longest == NULL)
+			break;
+		longest->leave = true;
+		SetLatch(longest->latch);
+	}
+	LWLockRelease(dp_worker_shared->lock);
+}
+
+/* A long round that has had its time lets another database's begin. */
+static void
+ask_to_yield(void)
+{
+	int64		now = dp_worker_now();
+	DpPoolEntry *longest = NULL;
+
+	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < dp_guc_max_workers; i++)
+	{
+		DpPoolEntry *entry = &dp_worker_shared->pool[i];
+
+		if (entry->state == DP_POOL_VISIT && entry->kind >= 0 && DP_WORKER_IS_LONG(entry->kind) &&
+			(longest == NULL || entry->idle_since < longest->idle_since))
+			longest = entry;
+	}
+	if (longest != NULL && now - longest->idle_since >= LONG_TURN_MS)
+		longest->yield = true;
+	LWLockRelease(dp_worker_shared->lock);
+}
+
+/* Order what is due; returns how long to sleep. */
+static long
+dispatch(bool standby)
+{
+	int64		nap = dp_guc_worker_naptime * 1000L;
+	int			ordered = 0;
+	int			waiting;
+	bool		room;
+
+	look_around(standby);
+	while (ordered < outlook.n_due &&
+		   dp_pool_order_visit(outlook.due[ordered].slot, outlook.due[ordered].database))
+		ordered++;
+	LWLockAcquire(dp_worker_shared->lock, LW_SHARED);
+	waiting = outlook.n_due - ordered + dp_worker_shared->requesters;
+	LWLockRelease(dp_worker_shared->lock);
+	room = dp_pool_start_spare();
+	if (waiting > 0)
+	{
+		ask_to_leave(waiting);
+		nap = Min(nap, PRESSED_NAP_MS);
+	}
+	if (outlook.long_waits)
+	{
+		ask_to_yield();
+		nap = Min(nap, LONG_TURN_MS / 10);
+	}
+	if (!room)
+	{
+		warn("could not start a dataprotect background worker", "Increase \"max_worker_processes\".");
+		nap = Min(nap, NO_ROOM_NAP_MS);
+	}
+	if (outlook.next != PG_INT64_MAX)
+		nap = Min(nap, Max(outlook.next - dp_worker_now(), 1));
+	return (long) nap;
+}
+
+static bool
+sweep_is_due(int64 swept_at)
+{
+	bool		asked;
+
+	LWLockAcquire(dp_worker_shared->lock, LW_SHARED);
+	asked = dp_worker_shared->sweep;
+	LWLockRelease(dp_worker_shared->lock);
+	return asked || dp_worker_now() - swept_at >= dp_guc_worker_naptime * 1000L;
 }
 
 static void
@@ -281,15 +392,13 @@ void
 dp_worker_launcher_main(Datum main_arg)
 {
 	MemoryContext round_context;
+	int64		swept_at = PG_INT64_MIN / 2;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
-	children = MemoryContextAllocZero(TopMemoryContext,
-									  sizeof(Child) * DP_WORKER_MAX_DATABASES * DP_WORKER_MAX_KINDS);
-	probes = MemoryContextAllocZero(TopMemoryContext, sizeof(Child) * DP_WORKER_MAX_DATABASES);
 	round_context = AllocSetContextCreate(TopMemoryContext, "dataprotect launcher",
 										  ALLOCSET_DEFAULT_SIZES);
 	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
@@ -309,12 +418,42 @@ dp_worker_launcher_main(Datum main_arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 		MemoryContextSwitchTo(round_context);
-		nap = run_round();
+		if (sweep_is_due(swept_at))
+		{
+			pgstat_report_activity(STATE_RUNNING, "listing databases");
+			sweep();
+			swept_at = dp_worker_now();
+			pgstat_report_activity(STATE_IDLE, NULL);
+		}
+		nap = dispatch(RecoveryInProgress());
 		MemoryContextSwitchTo(TopMemoryContext);
 		MemoryContextReset(round_context);
 		if (!ShutdownRequestPending)
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 							 nap, PG_WAIT_EXTENSION);
 	}
-	proc_exit(0);
+	/* status 0 would mean that no launcher is wanted any more */
+	proc_exit(1);
+}
+
+void
+dp_worker_init(void)
+{
+	BackgroundWorker worker;
+
+	dp_worker_table_init();
+	dp_worker_subscribe();
+
+	/* pg_upgrade lets nobody else write */
+	if (IsBinaryUpgrade)
+		return;
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
+	worker.bgw_restart_time = 1;
+	strlcpy(worker.bgw_library_name, "dataprotect", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "dp_worker_launcher_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "dataprotect launcher", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "dataprotect launcher", sizeof(worker.bgw_type));
+	RegisterBackgroundWorker(&worker);
 }

@@ -1,43 +1,37 @@
 /*
  * worker.c
- *	  Registration of worker kinds, the array of databases, and the loop that
- *	  every per-database worker runs.
+ *	  Registration of kinds of rounds, and the table of databases: which ones
+ *	  have the extension, and when which kind is due there.
  *
- * The launcher is in launcher.c, statements in a transaction of their own are
- * in autonomous.c, the hooks that notice CREATE EXTENSION and make room for
- * DROP DATABASE in worker_ddl.c.
+ * worker_shared.h explains the data.  launcher.c chooses the next visit and
+ * worker_order.c finds a process for it, worker_process.c is that process,
+ * worker_visit.c what it does in a database, autonomous.c a statement in a
+ * transaction of its own; worker_ddl.c notices CREATE EXTENSION and makes room
+ * for DROP DATABASE.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "base/worker_shared.h"
-#include "commands/extension.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "postmaster/bgworker.h"
-#include "postmaster/interrupt.h"
-#include "storage/ipc.h"
-#include "storage/proc.h"
-#include "storage/procsignal.h"
-#include "tcop/tcopprot.h"
-#include "utils/guc.h"
-#include "utils/memutils.h"
-#include "utils/timestamp.h"
-#include "utils/wait_event.h"
+
+/* A kind that somebody asked for goes before one whose nap is over, by this. */
+#define HEAD_START_MS	5000
+
+/* A database in which rounds found nothing is visited more rarely, up to this. */
+#define IDLE_FACTOR		5
+
+#define MAX_CALLBACKS	4
 
 DpWorkerShared *dp_worker_shared = NULL;
 DpWorkerKind dp_worker_kinds[DP_WORKER_MAX_KINDS];
 int			dp_worker_n_kinds = 0;
 
-
-/* In a worker: what it is. */
-static int	my_slot = -1;
-static int	my_kind = -1;
-
-PGDLLEXPORT void dp_worker_main(Datum main_arg);
-PGDLLEXPORT void dp_worker_probe_main(Datum main_arg);
+static DpWorkerFailure failure_callbacks[MAX_CALLBACKS];
+static int	n_failure_callbacks = 0;
+static DpWorkerDatabaseList list_callbacks[MAX_CALLBACKS];
+static int	n_list_callbacks = 0;
 
 void
 dp_worker_register(const char *kind, DpWorkerRound round, int naptime_ms)
@@ -51,35 +45,157 @@ dp_worker_register(const char *kind, DpWorkerRound round, int naptime_ms)
 	dp_worker_n_kinds++;
 }
 
-int
-dp_worker_process_of(int kind)
+void
+dp_worker_on_failure(DpWorkerFailure callback)
 {
-	if (dp_worker_kinds[kind].naptime_ms == 0)
-		return kind;
-	for (int k = 0; k < kind; k++)
-		if (dp_worker_kinds[k].naptime_ms > 0)
-			return k;
-	return kind;
+	if (n_failure_callbacks >= MAX_CALLBACKS)
+		elog(ERROR, "too many callbacks for failures of rounds");
+	failure_callbacks[n_failure_callbacks++] = callback;
+}
+
+void
+dp_worker_failure_callbacks(const char *kind, int sqlstate, const char *error)
+{
+	for (int i = 0; i < n_failure_callbacks; i++)
+		failure_callbacks[i] (kind, sqlstate, error);
+}
+
+void
+dp_worker_on_database_list(DpWorkerDatabaseList callback)
+{
+	if (n_list_callbacks >= MAX_CALLBACKS)
+		elog(ERROR, "too many callbacks for the list of databases");
+	list_callbacks[n_list_callbacks++] = callback;
+}
+
+void
+dp_worker_list_callbacks(const Oid *databases, int n)
+{
+	for (int i = 0; i < n_list_callbacks; i++)
+		list_callbacks[i] (databases, n);
+}
+
+int
+dp_worker_naptime(int kind)
+{
+	return DP_WORKER_IS_LONG(kind) ? dp_guc_worker_naptime * 1000 : dp_worker_kinds[kind].naptime_ms;
+}
+
+int
+dp_worker_pause(int failures)
+{
+	int			pause = DP_WORKER_FIRST_PAUSE_MS;
+
+	for (int i = 1; i < failures && pause < DP_WORKER_LAST_PAUSE_MS; i++)
+		pause *= 2;
+	return Min(pause, DP_WORKER_LAST_PAUSE_MS);
+}
+
+bool
+dp_worker_is_open(const DpDatabaseSlot *database)
+{
+	return database->served && !database->gone && database->closed == 0;
+}
+
+int64
+dp_worker_kind_due(const DpDatabaseSlot *database, int kind)
+{
+	const DpKindSlot *slot = &database->kind[kind];
+
+	if (slot->worker >= 0)
+		return PG_INT64_MAX;
+	if (slot->failures > 0)
+		return slot->next_due;
+	if (slot->woken_at != 0)
+		return slot->woken_at - HEAD_START_MS;
+	return slot->next_due + (int64) Min(slot->idle, IDLE_FACTOR) * dp_worker_naptime(kind);
+}
+
+int
+dp_pool_long_rounds(void)
+{
+	int			n = 0;
+
+	for (int i = 0; i < dp_guc_max_workers; i++)
+	{
+		const DpPoolEntry *entry = &dp_worker_shared->pool[i];
+
+		if (entry->state == DP_POOL_VISIT && entry->kind >= 0 && DP_WORKER_IS_LONG(entry->kind))
+			n++;
+	}
+	return n;
+}
+
+int
+dp_pool_visitor(int slot)
+{
+	for (int i = 0; i < dp_guc_max_workers; i++)
+	{
+		const DpPoolEntry *entry = &dp_worker_shared->pool[i];
+
+		if (entry->slot != slot)
+			continue;
+		if (entry->state == DP_POOL_STARTING && entry->order == DP_ORDER_VISIT)
+			return i;
+		if (entry->state == DP_POOL_VISIT && !entry->leave &&
+			(entry->kind < 0 || !DP_WORKER_IS_LONG(entry->kind)))
+			return i;
+	}
+	return -1;
+}
+
+/* A slot that was never used, or one that nobody misses; -1: none. */
+static int
+find_room(void)
+{
+	int			found = -1;
+
+	for (int i = 0; i < dp_worker_shared->n_slots; i++)
+		if (!OidIsValid(dp_worker_shared->oid[i]))
+			return i;
+	if (dp_worker_shared->n_slots < DP_WORKER_MAX_DATABASES)
+		return dp_worker_shared->n_slots;
+	for (int i = 0; i < dp_worker_shared->n_slots; i++)
+	{
+		const DpDatabaseSlot *database = &dp_worker_shared->database[i];
+
+		if (database->state == DP_DATABASE_ABSENT && database->closed == 0 &&
+			dp_pool_visitor(i) < 0 &&
+			(found < 0 || database->asked_at < dp_worker_shared->database[found].asked_at))
+			found = i;
+	}
+	return found;
 }
 
 int
 dp_worker_find_slot(Oid database, bool create)
 {
-	int			n = dp_worker_shared->n_databases;
+	int			n = dp_worker_shared->n_slots;
 	DpDatabaseSlot *slot;
+	int			room;
 
 	for (int i = 0; i < n; i++)
-		if (dp_worker_shared->database[i].oid == database)
+		if (dp_worker_shared->oid[i] == database)
 			return i;
-	if (!create || n >= DP_WORKER_MAX_DATABASES)
+	if (!create || (room = find_room()) < 0)
 		return -1;
 
-	slot = &dp_worker_shared->database[n];
+	slot = &dp_worker_shared->database[room];
 	memset(slot, 0, sizeof(*slot));
-	slot->oid = database;
+	slot->known_since = dp_worker_now();
+	for (int k = 0; k < DP_WORKER_MAX_KINDS; k++)
+		slot->kind[k].worker = -1;
 	pg_write_barrier();
-	dp_worker_shared->n_databases = n + 1;
-	return n;
+	dp_worker_shared->oid[room] = database;
+	pg_write_barrier();
+	dp_worker_shared->n_slots = Max(n, room + 1);
+	return room;
+}
+
+void
+dp_worker_free_slot(int slot)
+{
+	dp_worker_shared->oid[slot] = InvalidOid;
 }
 
 /*
@@ -98,31 +214,94 @@ dp_worker_database_known(Oid database)
 }
 
 void
-dp_worker_wake(Oid database, const char *kind)
+dp_worker_wake_launcher(bool sweep)
 {
-	Latch	   *latch = NULL;
+	Latch	   *launcher;
+
+	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
+	dp_worker_shared->sweep |= sweep;
+	launcher = dp_worker_shared->launcher;
+	LWLockRelease(dp_worker_shared->lock);
+	if (launcher != NULL)
+		SetLatch(launcher);
+}
+
+static int
+find_kind(const char *kind)
+{
+	for (int k = 0; k < dp_worker_n_kinds; k++)
+		if (strcmp(dp_worker_kinds[k].name, kind) == 0)
+			return k;
+	elog(ERROR, "there is no kind of background work named \"%s\"", kind);
+	return -1;					/* keep compiler quiet */
+}
+
+/* Set a kind's time under the lock, then call whoever has to know. */
+static void
+ask_for_round(Oid database, int kind, int within_ms)
+{
+	int64		now = dp_worker_now();
+	DpKindSlot *asked;
+	Latch	   *latch;
+	int			visitor;
 	int			slot;
 
 	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
-	slot = dp_worker_find_slot(database, false);
-	for (int k = 0; slot >= 0 && k < dp_worker_n_kinds; k++)
+	slot = dp_worker_find_slot(database, true);
+	if (slot < 0)
 	{
-		DpWorkerSlot *worker = &dp_worker_shared->database[slot].kind[k];
-
-		if (strcmp(dp_worker_kinds[k].name, kind) != 0)
-			continue;
-		worker->woken = true;
-		latch = worker->latch;
+		LWLockRelease(dp_worker_shared->lock);
+		return;
 	}
+	asked = &dp_worker_shared->database[slot].kind[kind];
+	asked->idle = 0;
+	if (within_ms == 0 && asked->woken_at == 0)
+		asked->woken_at = now;
+	if (asked->failures == 0)
+		asked->next_due = Min(asked->next_due, now + within_ms);
+	/* of a database made a moment ago the launcher does not know yet */
+	if (!dp_worker_shared->database[slot].served)
+		dp_worker_shared->sweep |= dp_worker_shared->database[slot].known_since >= now;
+	visitor = dp_pool_visitor(slot);
+	latch = visitor >= 0 && dp_worker_shared->pool[visitor].latch != NULL ?
+		dp_worker_shared->pool[visitor].latch : dp_worker_shared->launcher;
 	LWLockRelease(dp_worker_shared->lock);
 	if (latch != NULL)
 		SetLatch(latch);
 }
 
 void
+dp_worker_wake(Oid database, const char *kind)
+{
+	if (OidIsValid(database))
+		ask_for_round(database, find_kind(kind), 0);
+}
+
+void
+dp_worker_wake_within(Oid database, const char *kind, int ms)
+{
+	int			number = find_kind(kind);
+	bool		due;
+	int			slot;
+
+	if (!OidIsValid(database))
+		return;
+	LWLockAcquire(dp_worker_shared->lock, LW_SHARED);
+	slot = dp_worker_find_slot(database, false);
+	due = slot >= 0 &&
+		(dp_worker_shared->database[slot].kind[number].failures > 0 ||
+		 (dp_worker_shared->database[slot].kind[number].idle == 0 &&
+		  dp_worker_shared->database[slot].kind[number].next_due <= dp_worker_now() + ms));
+	LWLockRelease(dp_worker_shared->lock);
+	if (!due)
+		ask_for_round(database, number, ms);
+}
+
+void
 dp_worker_announce(bool present)
 {
-	Latch	   *launcher;
+	Latch	   *latches[DP_WORKER_MAX_POOL];
+	int			n_latches = 0;
 	int			slot;
 
 	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
@@ -132,252 +311,26 @@ dp_worker_announce(bool present)
 		DpDatabaseSlot *database = &dp_worker_shared->database[slot];
 
 		database->state = present ? DP_DATABASE_PRESENT : DP_DATABASE_ABSENT;
-		database->asked_at = GetCurrentTimestamp();
-		for (int k = 0; !present && k < dp_worker_n_kinds; k++)
-			if (database->kind[k].latch != NULL)
-				SetLatch(database->kind[k].latch);
-	}
-	launcher = dp_worker_shared->launcher;
-	LWLockRelease(dp_worker_shared->lock);
-	if (launcher != NULL)
-		SetLatch(launcher);
-}
-
-void
-dp_worker_configure_session(void)
-{
-	static const char *const settings[][2] = {
-		{"search_path", "pg_catalog, pg_temp"},
-		{"default_transaction_isolation", "read committed"},
-		{"default_transaction_read_only", "off"},
-		{"default_transaction_deferrable", "off"},
-		{"session_replication_role", "origin"},
-		{"synchronous_commit", "local"},
-		{"statement_timeout", "0"},
-		{"lock_timeout", "10s"},
-		{"idle_in_transaction_session_timeout", "0"},
-		{"row_security", "off"},
-		{"check_function_bodies", "off"},
-		{"xmloption", "content"},
-		{"DateStyle", "ISO, MDY"},
-		{"IntervalStyle", "postgres"},
-		{"bytea_output", "hex"},
-		{"extra_float_digits", "1"},
-	};
-
-	for (int i = 0; i < lengthof(settings); i++)
-		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
-}
-
-static bool
-is_mine(int kind)
-{
-	return dp_worker_process_of(kind) == my_kind;
-}
-
-static void
-leave_slot(int code, Datum arg)
-{
-	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
-	for (int k = 0; k < dp_worker_n_kinds; k++)
-	{
-		DpWorkerSlot *mine = &dp_worker_shared->database[my_slot].kind[k];
-
-		if (mine->pid == MyProcPid)
-		{
-			mine->pid = 0;
-			mine->latch = NULL;
-		}
-	}
-	LWLockRelease(dp_worker_shared->lock);
-}
-
-/* Take my slot; false where another worker has it or the database is closed. */
-static bool
-enter_slot(void)
-{
-	DpDatabaseSlot *database;
-	bool		taken = false;
-
-	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
-	database = &dp_worker_shared->database[my_slot];
-	if (database->kind[my_kind].pid == 0 && database->state == DP_DATABASE_PRESENT &&
-		database->vacate_until <= GetCurrentTimestamp())
-	{
+		database->asked_at = dp_worker_now();
+		database->installation++;
+		database->error[0] = '\0';
 		for (int k = 0; k < dp_worker_n_kinds; k++)
 		{
-			if (!is_mine(k))
-				continue;
-			database->kind[k].pid = MyProcPid;
-			database->kind[k].latch = MyLatch;
+			int			worker = database->kind[k].worker;
+
+			memset(&database->kind[k], 0, sizeof(DpKindSlot));
+			database->kind[k].worker = worker;
 		}
-		taken = true;
+		/* whoever works with an earlier installation leaves */
+		for (int i = 0; i < dp_guc_max_workers; i++)
+			if (dp_worker_shared->pool[i].state == DP_POOL_VISIT &&
+				dp_worker_shared->pool[i].slot == slot && dp_worker_shared->pool[i].latch != NULL)
+				latches[n_latches++] = dp_worker_shared->pool[i].latch;
 	}
 	LWLockRelease(dp_worker_shared->lock);
-	if (taken)
-		before_shmem_exit(leave_slot, (Datum) 0);
-	return taken;
-}
-
-static bool
-must_leave(void)
-{
-	DpDatabaseSlot *database = &dp_worker_shared->database[my_slot];
-	bool		leave;
-
-	LWLockAcquire(dp_worker_shared->lock, LW_SHARED);
-	leave = database->state != DP_DATABASE_PRESENT ||
-		database->vacate_until > GetCurrentTimestamp();
-	LWLockRelease(dp_worker_shared->lock);
-	return leave;
-}
-
-/* SIGTERM: between rounds leave quietly, inside one as any backend does. */
-static void
-handle_sigterm(SIGNAL_ARGS)
-{
-	ShutdownRequestPending = true;
-	die(postgres_signal_arg);
-}
-
-static bool
-run_round(MemoryContext context, int kind)
-{
-	volatile bool more = false;
-
-	pgstat_report_activity(STATE_RUNNING, dp_worker_kinds[kind].name);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		more = dp_worker_kinds[kind].round();
-	}
-	PG_CATCH();
-	{
-		HOLD_INTERRUPTS();
-		error_context_stack = NULL;
-		errhidestmt(true);
-		EmitErrorReport();
-		LWLockReleaseAll();
-		pgstat_report_wait_end();
-		AbortCurrentTransaction();
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		RESUME_INTERRUPTS();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(TopMemoryContext);
-	MemoryContextReset(context);
-	pgstat_report_stat(true);
-	pgstat_report_activity(STATE_IDLE, NULL);
-	return more;
-}
-
-/* Was the kind asked for?  Forgets it. */
-static bool
-take_wake(int kind)
-{
-	DpWorkerSlot *mine = &dp_worker_shared->database[my_slot].kind[kind];
-	bool		woken;
-
-	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
-	woken = mine->woken;
-	mine->woken = false;
-	LWLockRelease(dp_worker_shared->lock);
-	return woken;
-}
-
-/* Run what is due or asked for; returns how long to sleep. */
-static long
-run_due_rounds(MemoryContext context)
-{
-	static TimestampTz due[DP_WORKER_MAX_KINDS];
-	long		nap = dp_guc_worker_naptime * 1000L;
-
-	for (int k = 0; k < dp_worker_n_kinds; k++)
-	{
-		long		naptime = dp_worker_kinds[k].naptime_ms;
-		TimestampTz now = GetCurrentTimestamp();
-		bool		more = false;
-
-		if (!is_mine(k))
-			continue;
-		if (naptime == 0)
-			naptime = dp_guc_worker_naptime * 1000L;
-
-		/* A clock that was set back must not make us sleep for long. */
-		if (take_wake(k) || now >= due[k] ||
-			due[k] > TimestampTzPlusMilliseconds(now, naptime))
-		{
-			more = run_round(context, k);
-			now = GetCurrentTimestamp();
-			due[k] = TimestampTzPlusMilliseconds(now, naptime);
-		}
-		if (more)
-			due[k] = now;
-		nap = Min(nap, TimestampDifferenceMilliseconds(now, due[k]));
-	}
-	return nap;
-}
-
-/* The process of one kind, or of several short ones, in one database. */
-void
-dp_worker_main(Datum main_arg)
-{
-	MemoryContext context;
-	Oid			database;
-
-	my_slot = DatumGetInt32(main_arg) / DP_WORKER_MAX_KINDS;
-	my_kind = DatumGetInt32(main_arg) % DP_WORKER_MAX_KINDS;
-
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, handle_sigterm);
-	BackgroundWorkerUnblockSignals();
-
-	if (!enter_slot())
-		proc_exit(0);
-	database = dp_worker_shared->database[my_slot].oid;
-	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-	dp_worker_configure_session();
-	context = AllocSetContextCreate(TopMemoryContext, "dataprotect worker round",
-									ALLOCSET_DEFAULT_SIZES);
-
-	for (;;)
-	{
-		long		nap;
-
-		if (ShutdownRequestPending || must_leave())
-			proc_exit(0);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
-		nap = run_due_rounds(context);
-		if (nap > 0)
-			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 nap, PG_WAIT_EXTENSION);
-	}
-}
-
-/* Look whether a database has the extension, and go. */
-void
-dp_worker_probe_main(Datum main_arg)
-{
-	int			slot = DatumGetInt32(main_arg);
-	Oid			database = dp_worker_shared->database[slot].oid;
-	bool		present;
-
-	pqsignal(SIGTERM, handle_sigterm);
-	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-
-	StartTransactionCommand();
-	present = OidIsValid(get_extension_oid("dataprotect", true));
-	CommitTransactionCommand();
-	dp_worker_announce(present);
-	proc_exit(0);
+	for (int i = 0; i < n_latches; i++)
+		SetLatch(latches[i]);
+	dp_worker_wake_launcher(true);
 }
 
 static void
@@ -389,23 +342,7 @@ attach(void *area, LWLockPadded *locks, bool is_new)
 }
 
 void
-dp_worker_init(void)
+dp_worker_table_init(void)
 {
-	BackgroundWorker worker;
-
 	dp_shmem_register("dataprotect workers", sizeof(DpWorkerShared), 1, attach);
-	dp_worker_subscribe();
-
-	/* pg_upgrade lets nobody else write */
-	if (IsBinaryUpgrade)
-		return;
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_ConsistentState;
-	worker.bgw_restart_time = 5;
-	strlcpy(worker.bgw_library_name, "dataprotect", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "dp_worker_launcher_main", sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, "dataprotect launcher", sizeof(worker.bgw_name));
-	strlcpy(worker.bgw_type, "dataprotect launcher", sizeof(worker.bgw_type));
-	RegisterBackgroundWorker(&worker);
 }

@@ -43,6 +43,7 @@
 	X(DP_EVENT_DELETION_ADVANCED,	54, "deletion.advanced") \
 	X(DP_EVENT_ACCOUNT_RETAINED,	55, "account.retained") \
 	X(DP_EVENT_ACCOUNT_EXPORTED,	56, "account.exported") \
+	X(DP_EVENT_WORKER_FAILED,		60, "worker.failed") \
 	X(DP_EVENT_FUNCTION_TRUSTED,	70, "function.trusted") \
 	X(DP_EVENT_FUNCTION_DISTRUSTED, 71, "function.distrusted") \
 	X(DP_EVENT_ROLE_GRANTED,		80, "role.granted") \

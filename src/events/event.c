@@ -4,13 +4,17 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "base/text.h"
+#include "base/worker.h"
 #include "events/actor.h"
 #include "events/denial.h"
 #include "events/event.h"
 #include "events/ring.h"
 #include "events/transaction.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "utils/json.h"
 
 const char *
 dp_event_name(int code)
@@ -57,7 +61,7 @@ dp_event_alerts(int code)
 static bool
 is_failure(DpEventCode code)
 {
-	return code == DP_EVENT_ACCESS_DENIED;
+	return code == DP_EVENT_ACCESS_DENIED || code == DP_EVENT_WORKER_FAILED;
 }
 
 void
@@ -82,9 +86,28 @@ dp_event_admin(DpEventCode code, const char *key_name, const char *detail_json)
 	(void) dp_transaction_append(&record, 0);
 }
 
+/* A round of a background worker has failed; it runs outside a transaction. */
+static void
+record_worker_failure(const char *kind, int sqlstate, const char *error)
+{
+	StringInfoData detail;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	initStringInfo(&detail);
+	appendStringInfoString(&detail, "{\"kind\": ");
+	escape_json(&detail, kind);
+	appendStringInfoString(&detail, ", \"error\": ");
+	escape_json(&detail, error);
+	appendStringInfoChar(&detail, '}');
+	dp_event_admin(DP_EVENT_WORKER_FAILED, NULL, detail.data);
+	CommitTransactionCommand();
+}
+
 void
 dp_event_init(void)
 {
+	dp_worker_on_failure(record_worker_failure);
 	dp_ring_init();
 	dp_transaction_init();
 }

@@ -5,7 +5,7 @@
  * Locking.  shared->lock (an LWLock) is held by one appending process for the
  * length of a memcpy; it protects head, next_seq and the frames from head on.
  * tail, flushed_seq and consumption belong to the writer process.  reserved is
- * atomic.  Witnesses and collected positions are under shared->witness_lock.
+ * atomic.
  * Under neither lock is there any other lock, wait or ereport(ERROR).
  *
  * Room: head - tail + reserved + one frame (what a wrap may waste) never
@@ -28,23 +28,15 @@
 
 #define ROLE_SLOTS 1024			/* roles beyond share */
 
-typedef struct Collected
-{
-	Oid			database;
-	uint64		seq;
-} Collected;
-
 typedef struct RingShared
 {
 	LWLock	   *lock;
-	LWLock	   *witness_lock;
+	LWLock	   *denial_lock;
 	pg_atomic_uint64 reserved;
 	pg_atomic_uint64 role_reserved[ROLE_SLOTS];	/* the same, by authenticated role */
 	pg_atomic_uint32 writer_sleeping;
 	Latch	   *writer;			/* of the writer process; NULL while it is not there */
 	ConditionVariable moved;	/* the writer has freed room and synced */
-	int			n_collected;
-	Collected	collected[DP_RING_WITNESSES];
 } RingShared;
 
 static RingShared *shared = NULL;
@@ -378,61 +370,6 @@ dp_ring_drain_aside(DpRingDrain each, void (*before_unlink) (void))
 	return dp_ring_file_drain(each, before_unlink);
 }
 
-static uint32
-witness_crc(const DpWitness *witness)
-{
-	pg_crc32c	crc;
-
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, witness, sizeof(DpWitness));
-	FIN_CRC32C(crc);
-	return crc;
-}
-
-static DpRingWitnessSlot *
-witness_slot(Oid database, bool create)
-{
-	DpRingWitnessSlot *slots = (DpRingWitnessSlot *) (base + DP_RING_HEADER_LEN);
-
-	for (int i = 0; i < DP_RING_WITNESSES; i++)
-		if (slots[i].witness.database == database && OidIsValid(database))
-			return &slots[i];
-	for (int i = 0; create && i < DP_RING_WITNESSES; i++)
-		if (!OidIsValid(slots[i].witness.database))
-			return &slots[i];
-	return NULL;
-}
-
-bool
-dp_ring_witness_get(Oid database, DpWitness *out)
-{
-	DpRingWitnessSlot *slot;
-	bool		found;
-
-	LWLockAcquire(shared->witness_lock, LW_SHARED);
-	slot = witness_slot(database, false);
-	found = slot != NULL && slot->crc == witness_crc(&slot->witness);
-	if (found)
-		*out = slot->witness;
-	LWLockRelease(shared->witness_lock);
-	return found;
-}
-
-void
-dp_ring_witness_set(const DpWitness *witness)
-{
-	DpRingWitnessSlot *slot;
-
-	LWLockAcquire(shared->witness_lock, LW_EXCLUSIVE);
-	slot = witness_slot(witness->database, true);
-	if (slot != NULL)
-	{
-		slot->witness = *witness;
-		slot->crc = witness_crc(witness);
-	}
-	LWLockRelease(shared->witness_lock);
-}
-
 DpDenial *
 dp_ring_denials(void)
 {
@@ -442,45 +379,7 @@ dp_ring_denials(void)
 LWLock *
 dp_ring_denial_lock(void)
 {
-	return shared->witness_lock;
-}
-
-static Collected *
-collected_slot(Oid database, bool create)
-{
-	for (int i = 0; i < shared->n_collected; i++)
-		if (shared->collected[i].database == database)
-			return &shared->collected[i];
-	if (!create || shared->n_collected >= DP_RING_WITNESSES)
-		return NULL;
-	shared->collected[shared->n_collected].database = database;
-	return &shared->collected[shared->n_collected++];
-}
-
-void
-dp_ring_set_collected(Oid database, uint64 seq)
-{
-	Collected  *slot;
-
-	LWLockAcquire(shared->witness_lock, LW_EXCLUSIVE);
-	slot = collected_slot(database, true);
-	if (slot != NULL)
-		slot->seq = seq;
-	LWLockRelease(shared->witness_lock);
-}
-
-uint64
-dp_ring_collected(Oid database)
-{
-	Collected  *slot;
-	uint64		seq = 0;
-
-	LWLockAcquire(shared->witness_lock, LW_SHARED);
-	slot = collected_slot(database, false);
-	if (slot != NULL)
-		seq = slot->seq;
-	LWLockRelease(shared->witness_lock);
-	return seq;
+	return shared->denial_lock;
 }
 
 static void
@@ -490,17 +389,19 @@ attach(void *area, LWLockPadded *locks, bool is_new)
 	if (!is_new)
 		return;
 	shared->lock = &locks[0].lock;
-	shared->witness_lock = &locks[1].lock;
+	shared->denial_lock = &locks[1].lock;
 	pg_atomic_init_u64(&shared->reserved, 0);
 	for (int i = 0; i < ROLE_SLOTS; i++)
 		pg_atomic_init_u64(&shared->role_reserved[i], 0);
 	pg_atomic_init_u32(&shared->writer_sleeping, 0);
 	ConditionVariableInit(&shared->moved);
 	base = dp_ring_file_open((Size) dp_guc_audit_ring_size * 1024);
+	dp_witness_attach((DpRingWitnessSlot *) (base + DP_RING_HEADER_LEN));
 }
 
 void
 dp_ring_init(void)
 {
 	dp_shmem_register("dataprotect audit ring", sizeof(RingShared), 2, attach);
+	dp_witness_init();
 }

@@ -1,27 +1,28 @@
 /*
  * ring_file.h
- *	  The file behind the ring; for ring.c only.
+ *	  The file behind the ring; for ring*.c and witness.c only.
  *
  *	offset	length	content
  *	0		4096	RingHeader
- *	4096	8192	128 witnesses (DpRingWitnessSlot, 64 bytes each)
- *	12288	8192	64 counts of refused reads (DpDenial, 128 bytes each)
- *	20480	size	frames
+ *	4096	262144	4096 witnesses (DpRingWitnessSlot, 64 bytes each)
+ *	266240	8192	64 counts of refused reads (DpDenial, 128 bytes each)
+ *	274432	size	frames
  */
 #ifndef DP_EVENTS_RING_FILE_H
 #define DP_EVENTS_RING_FILE_H
 
 #include "postgres.h"
 
+#include "base/worker.h"
 #include "events/denial.h"
 #include "events/ring.h"
 
 #define DP_RING_FILE		"pg_dynshmem/dataprotect.ring"
 #define DP_RING_ASIDE		"pg_dynshmem/dataprotect.ring.drain"
 #define DP_RING_MAGIC		UINT64CONST(0x646e697274636470)
-#define DP_RING_VERSION		2
+#define DP_RING_VERSION		3
 #define DP_RING_HEADER_LEN	4096
-#define DP_RING_WITNESSES	128
+#define DP_RING_WITNESSES	DP_WORKER_MAX_DATABASES
 #define DP_RING_DENIALS_AT	(DP_RING_HEADER_LEN + DP_RING_WITNESSES * 64)
 #define DP_RING_DENIAL_LEN	128
 #define DP_RING_DATA_AT		(DP_RING_DENIALS_AT + DP_DENIAL_PLACES * DP_RING_DENIAL_LEN)
@@ -35,7 +36,7 @@ typedef struct DpRingWitnessSlot
 {
 	DpWitness	witness;
 	uint32		crc;			/* of the witness */
-	uint32		unused;
+	uint32		doubted;		/* see witness.c */
 } DpRingWitnessSlot;
 
 StaticAssertDecl(sizeof(DpDenial) <= DP_RING_DENIAL_LEN, "counts of refused reads fit their place");
@@ -73,5 +74,9 @@ extern const DpFrame *dp_ring_file_next(const char *base, uint64 *pos);
 
 /* Same for the ring set aside. */
 extern bool dp_ring_file_drain(DpRingDrain each, void (*before_unlink) (void));
+
+/* witness.c: its places in the mapped file, and its shared memory. */
+extern void dp_witness_attach(DpRingWitnessSlot *mapped);
+extern void dp_witness_init(void);
 
 #endif							/* DP_EVENTS_RING_FILE_H */

@@ -76,6 +76,7 @@ advance_request(int64 request)
 					 errdetail("%s.", failure)));
 		}
 		dp_batch_commit();
+		dp_batch_make_room();
 		MemoryContextSwitchTo(scratch);
 	}
 	MemoryContextSwitchTo(old);

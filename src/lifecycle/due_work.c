@@ -95,35 +95,33 @@ clear_tables(void)
 	return true;
 }
 
-/* Now and then: what columns were under leaves its modifiers behind. */
-static void
+/* What columns were under leaves its modifiers behind. */
+static bool
 collect_modifiers(void)
 {
-	static TimestampTz next = 0;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (now < next)
-		return;
-	next = TimestampTzPlusMilliseconds(now, COLLECT_EVERY_MS);
 	dp_client_statement_execute("SELECT dataprotect._collect_modifiers()");
+	return false;
 }
 
 bool
 dp_due_work_round(void)
 {
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "dataprotect lifecycle round",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
 	List	   *due = query_texts("SELECT dataprotect._retention_due_names()");
 	ListCell   *lc;
 
 	am_worker = true;
 	dp_client_statement_execute("SELECT dataprotect._end_orphaned_grants()");
 	foreach(lc, due)
+	{
+		dp_worker_note_work();
 		dp_client_statement_execute(psprintf("CALL dataprotect.run_retention(%s)",
-									 quote_literal_cstr((char *) lfirst(lc))));
+											 quote_literal_cstr((char *) lfirst(lc))));
+		if (dp_worker_should_yield())
+			return true;
+	}
 	if (query_texts("SELECT dataprotect._deletions_due()") != NIL)
 	{
+		dp_worker_note_work();
 		dp_client_statement_execute("CALL dataprotect.run_deletions()");
 		/* first the account's tables, then the table of its destroyed keys */
 		for (int i = 0; i < 2; i++)
@@ -132,9 +130,6 @@ dp_due_work_round(void)
 				break;
 		}
 	}
-	collect_modifiers();
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(context);
 	return false;
 }
 
@@ -177,4 +172,5 @@ dp_lifecycle_init(void)
 {
 	RegisterXactCallback(wake_after_commit, NULL);
 	dp_worker_register(DP_LIFECYCLE_WORKER, dp_due_work_round, 0);
+	dp_worker_register("modifiers", collect_modifiers, COLLECT_EVERY_MS);
 }

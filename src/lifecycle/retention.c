@@ -344,6 +344,7 @@ pause_between_batches(void)
 		ResetLatch(MyLatch);
 	}
 	CHECK_FOR_INTERRUPTS();
+	dp_batch_make_room();
 }
 
 /* Steps until one finds nothing more to do; returns NULL, or how it failed. */

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/worker.h"
 #include "executor/spi.h"
 #include "sqlrun/run_as.h"
 #include "sqlrun/batch_commit.h"
@@ -44,6 +45,15 @@ dp_batch_commit(void)
 	SPI_commit();
 	CHECK_FOR_INTERRUPTS();
 	XactIsoLevel = XACT_READ_COMMITTED;
+}
+
+void
+dp_batch_make_room(void)
+{
+	if (dp_worker_should_yield())
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("making room for another database")));
 }
 
 /*

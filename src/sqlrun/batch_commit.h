@@ -24,6 +24,12 @@ extern void dp_batch_end(void);
 extern void dp_batch_commit(void);
 
 /*
+ * Between two steps that are committed: in a background worker whose time is up
+ * the work ends here, as if it had been cancelled; the next round goes on.
+ */
+extern void dp_batch_make_room(void);
+
+/*
  * Run step(arg) in a subtransaction.  Returns NULL where it succeeded, else
  * where and how it failed (allocated in the caller's memory context), after
  * undoing it.  Cancellation and shutdown are not caught.

@@ -13,15 +13,20 @@ my $node = new_node('workers', conf => "restart_after_crash = on\n");
 
 sub workers
 {
-	return $node->safe_psql('postgres', "SELECT string_agg(backend_type, ',' ORDER BY backend_type) FROM pg_stat_activity "
-		  . "WHERE datname = 'postgres' AND backend_type LIKE 'dataprotect%'");
+	return $node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE datname = 'postgres' AND backend_type = 'dataprotect worker'");
 }
 
-is(workers(), '', 'no worker in a database without the extension');
+# Has every kind had a round in a database, as its own view tells?
+sub all_ended
+{
+	my ($database) = @_;
+	return $node->safe_psql('postgres', "SELECT count(*) > 0 AND bool_and(last_ended IS NOT NULL) FROM dataprotect.workers WHERE database = '$database'") eq 't';
+}
+
+is(workers(), '0', 'no worker in a database without the extension');
 $node->safe_psql('postgres', 'BEGIN; CREATE EXTENSION dataprotect; ROLLBACK');
 create_extension($node);
-poll_until('workers after CREATE EXTENSION', sub { return workers() =~ /maintenance/ });
-my $running = workers();
+poll_until('every kind to have had a round after CREATE EXTENSION', sub { return all_ended('postgres') });
 
 # Autonomous statements.
 $node->safe_psql('postgres', 'CREATE TABLE kept (a int)');
@@ -44,23 +49,43 @@ $node->safe_psql('postgres', 'SET default_transaction_read_only = off; ALTER DAT
 like($err, qr/canceling statement due to lock timeout/, 'waiting for its own caller ends in an error');
 ($rc, $out, $err) = $node->psql('postgres', "SET statement_timeout = '500ms'; SELECT dataprotect._autonomous('SELECT pg_sleep(3)')");
 like($err, qr/canceling statement due to statement timeout/, 'waiting for it can be cancelled');
+($rc, $out, $err) = $node->psql('postgres',
+	q{SELECT dataprotect._autonomous('SELECT pg_terminate_backend(pg_backend_pid())::text || pg_sleep(30)')});
+like($err, qr/ended without a result/, 'its end in the middle is an error');
 
-# A worker that dies is started again; one that is told to go does so.
-$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'dataprotect maintenance%'");
-poll_until('worker to be started again', sub { return workers() eq $running });
-is(workers(), $running, 'a worker that ended is started again');
+# Workers leave with the extension; another installation has its own.
 $node->safe_psql('postgres', 'DROP EXTENSION dataprotect CASCADE');
-poll_until('workers to leave', sub { return workers() eq '' });
-is(workers(), '', 'workers leave with the extension');
+poll_until('workers to leave', sub { return workers() == 0 });
+is(workers(), '0', 'workers leave with the extension');
 $node->safe_psql('postgres', 'DROP SCHEMA IF EXISTS dataprotect');
 create_extension($node);
-poll_until('workers to come back', sub { return workers() eq $running });
+poll_until('rounds after another CREATE EXTENSION', sub { return all_ended('postgres') });
+$node->safe_psql('postgres', "SELECT dataprotect.create_key('pii')");
+$node->safe_psql('postgres', 'BEGIN; DROP EXTENSION dataprotect CASCADE; DROP SCHEMA IF EXISTS dataprotect CASCADE; '
+	  . "CREATE EXTENSION dataprotect; COMMIT; SELECT dataprotect.create_key('pii')");
+is($node->safe_psql('postgres', 'CREATE ROLE auditor LOGIN IN ROLE dataprotect_auditor; SET SESSION AUTHORIZATION auditor; '
+	  . "SELECT dataprotect.flush_audit_log('60s')"), 't', 'dropped and made again in one transaction: the log is collected');
+is($node->safe_psql('postgres', 'SELECT sum(failures) FROM dataprotect.workers'), '0', 'and no round fails');
 
-# No room for workers.
+# A database that is renamed is visited under its new name.
+$node->safe_psql('postgres', 'CREATE DATABASE before');
+create_extension($node, 'before');
+poll_until('rounds in a new database', sub { return all_ended('before') });
+$node->safe_psql('postgres', 'ALTER DATABASE before RENAME TO after');
+$node->safe_psql('after', "SELECT dataprotect.create_key('pii')");
+is($node->safe_psql('after', "SET SESSION AUTHORIZATION auditor; SELECT dataprotect.flush_audit_log('60s')"),
+	't', 'a renamed database is visited');
+$node->safe_psql('postgres', 'DROP DATABASE after');
+poll_sql($node, 'postgres', "SELECT count(*) FROM dataprotect._workers() w WHERE NOT EXISTS "
+	  . '(SELECT FROM pg_database d WHERE d.oid = w.database)', '0');
+
+# No room for workers at all: a clear error, at the latest after a minute.
 $node->append_conf('postgresql.conf', "max_worker_processes = 3\nmax_logical_replication_workers = 0\n");
 $node->restart;
+($rc, $out, $err) = $node->psql('postgres', q{SET statement_timeout = '3s'; SELECT dataprotect._autonomous('SELECT 1')});
+like($err, qr/canceling statement due to statement timeout/, 'no free worker: the wait can be cancelled');
 ($rc, $out, $err) = $node->psql('postgres', q{SELECT dataprotect._autonomous('SELECT 1')});
-like($err, qr/could not start a background worker/, 'no free worker: a clear error');
+like($err, qr/no background worker became free/, 'and ends in a clear error');
 like($err, qr/Increase "max_worker_processes"/, 'with a hint');
 poll_until('a warning in the log', sub { return slurp_file($node->logfile) =~ /could not start a dataprotect background worker/ });
 

@@ -130,7 +130,7 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM (SELECT instance, ring_seq
 	'0', 'no record is stored twice');
 
 # Killing the writer and the collector alone: the server restarts by itself.
-for my $type ('dataprotect audit writer', 'dataprotect maintenance worker')
+for my $type ('dataprotect audit writer', 'dataprotect worker')
 {
 	my $mark = $type =~ s/ /_/gr;
 	my $pid = process_of($type);
@@ -168,7 +168,7 @@ $node->append_conf('postgresql.conf', "dataprotect.audit_ring_size = '2MB'\n");
 $node->start;
 flush_log();
 is(rows_of('resized'), 'ok|1', 'records of a ring of another size are moved over');
-is(-s $node->data_dir . '/pg_dynshmem/dataprotect.ring', 2 * 1024 * 1024 + 20480, 'the ring has its new size');
+is(-s $node->data_dir . '/pg_dynshmem/dataprotect.ring', 2 * 1024 * 1024 + 274432, 'the ring has its new size');
 
 # A copied ring is not replayed.
 run_marked('copied');
