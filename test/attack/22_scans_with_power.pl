@@ -147,5 +147,14 @@ for my $role (qw(helper super))
 	$node->safe_psql('postgres', 'ALTER ROLE owner NOSUPERUSER');
 }
 
+# A CHECK that only asks whether the column is null is evaluated anew all the same.
+for my $role (qw(helper super))
+{
+	make_trap('text');
+	$node->safe_psql('postgres', 'ALTER TABLE trap.bait ADD CHECK (x IS NOT NULL OR trap.outer_f(id) > 0), ADD CHECK (x IS NULL OR trap.outer_f(id) > 0)');
+	$node->safe_psql('postgres', 'ALTER ROLE owner NOSUPERUSER');
+	untouched($role, "CALL dataprotect.encrypt_column('trap.bait', 'x', 'pii')", 'CHECK of a null', '2BP01');
+}
+
 $node->stop;
 done_testing();
