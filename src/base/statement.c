@@ -317,10 +317,14 @@ access_object(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 
 /* ---- foreign code ---- */
 
-/* Per call site, in the hook's private word: the chain's word, and our verdict. */
+/*
+ * Per call site, in the hook's private word: the chain's word, and our verdict,
+ * which holds as long as a call of it runs.
+ */
 typedef struct CallSite
 {
 	Datum		next;
+	int			running;		/* calls, where the function is recursive */
 	bool		counts;
 	Oid			owner;
 } CallSite;
@@ -360,15 +364,24 @@ call_function(FmgrHookEventType event, FmgrInfo *flinfo, Datum *private)
 	if (site == NULL)
 	{
 		site = MemoryContextAllocZero(flinfo->fn_mcxt, sizeof(CallSite));
-		site->counts = judge != NULL && judge(flinfo->fn_oid, &site->owner);
 		*private = PointerGetDatum(site);
 	}
-	if (event == FHET_START && site->counts)
-		push_code(flinfo->fn_oid, site->owner);
+	if (event == FHET_START)
+	{
+		if (site->running == 0)
+			site->counts = judge != NULL && judge(flinfo->fn_oid, &site->owner);
+		if (site->counts)
+			push_code(flinfo->fn_oid, site->owner);
+		site->running++;
+	}
 	if (previous_fmgr)
 		previous_fmgr(event, flinfo, &site->next);
-	if (event != FHET_START && site->counts)
-		dp_n_code--;
+	if (event != FHET_START)
+	{
+		site->running--;
+		if (site->counts)
+			dp_n_code--;
+	}
 }
 
 /* What no frame owns, as in workers that apply a subscription's changes. */

@@ -123,8 +123,8 @@ typedef struct DpSubscriber
  * Foreign code: functions that are running now and were put where they run by a
  * role that may not be the one whose rights they run with, outermost first.
  * Which functions count is said by a judge: it is asked when a function is looked
- * up for a call or for inlining, and again where *its answer* may have changed;
- * a function that counts is never inlined.  Parallel workers would not know of
+ * up for a call or for inlining, and again at each call that the function manager
+ * guards; a function that counts is never inlined.  Parallel workers would not know of
  * them: while there is foreign code, plans run without.
  */
 typedef struct DpCode

@@ -28,6 +28,7 @@ typedef struct DpOpenMemo
 	MemoryContext context;
 	uint64		generation;		/* of keys, when the entries were opened */
 	uint64		changes;
+	uint64		round;			/* counts the times that everything was forgotten */
 	uint32		n_slots;		/* 0 until something is remembered */
 	uint32		n_found;		/* entries in the table */
 	DpMemoEntry **slots;
@@ -195,6 +196,7 @@ dp_open_memo_follow(void)
 	if (memo != NULL && unlikely(keys_changed(memo)))
 	{
 		forget_all(memo);
+		memo->round++;
 		follow_keys(memo);
 	}
 }
@@ -261,6 +263,7 @@ dp_open_memo_open(const DpTypeInfo *info, const DpValue *value, DpKeyUse use, bo
 	entry->code = info->code;
 	entry->len = VARSIZE_ANY_EXHDR(value->datum);
 	entry->datum = value->datum;
+	entry->round = memo->round;
 	return entry;
 }
 
@@ -271,12 +274,17 @@ enter_table(DpMemoEntry *entry)
 	DpOpenMemo *memo = entry->memo;
 	DpMemoEntry **slot;
 
-	/* Opened before keys changed: it may not be readable any more. */
-	if (entry->len > ENVELOPE_MAX || keys_changed(memo))
+	/*
+	 * Opened before keys changed: it may not be readable any more.  One that was
+	 * replaced while it was held does not come back.
+	 */
+	if (entry->len > ENVELOPE_MAX || entry->datum == NULL || entry->round != memo->round ||
+		keys_changed(memo))
 		return false;
 	if (memo->n_found >= memo->n_slots && memo->n_slots < max_slots())
 		make_room(memo);
 	memcpy(entry->envelope, VARDATA_ANY(entry->datum), entry->len);
+	entry->datum = NULL;
 	slot = slot_for(memo, entry->envelope);
 	if (*slot != NULL)
 		leave_table(*slot);

@@ -37,7 +37,8 @@ typedef struct DpMemoEntry
 	bool		is_found;		/* dp_open_memo_find() may return it */
 	uint32		code;			/* of the base type */
 	Size		len;			/* of the envelope */
-	const struct varlena *datum;	/* as it was opened; valid for the opener only */
+	const struct varlena *datum;	/* its opener's; NULL once envelope has a copy */
+	uint64		round;			/* of the memo, when it was opened */
 	struct DpOpenMemo *memo;
 	struct DpMemoEntry *newer;	/* list of entries in use */
 	struct DpMemoEntry *older;	/* the same, or of free ones */
