@@ -6,7 +6,7 @@ MODULE_big  = dataprotect
 PGFILEDESC  = "dataprotect - encrypted columns, audit, retention, deletion"
 
 OBJS = \
-       $(addprefix src/base/, argument.o autonomous.o guc.o launcher.o pinned_settings.o pooled.o \
+       $(addprefix src/base/, argument.o autonomous.o guc.o launcher.o pinned_settings.o raise.o pooled.o \
            secret.o shmem.o statement.o text.o worker.o worker_ddl.o worker_order.o worker_process.o \
            worker_view.o worker_visit.o) \
        $(addprefix src/crypto/, aead.o envelope.o keywrap.o prf.o random.o) \
@@ -33,7 +33,7 @@ OBJS = \
 
 # Install SQL, in this order.
 SQL_PARTS = \
-       $(addprefix src/base/, schema.sql acl.sql pinned_settings.sql workers.sql) \
+       $(addprefix src/base/, schema.sql raise.sql acl.sql pinned_settings.sql workers.sql) \
        $(addprefix src/kms/, kms.sql) \
        $(addprefix src/keys/, key_tables.sql mint.sql administration.sql subject_keys.sql \
            key_export.sql key_views.sql) \

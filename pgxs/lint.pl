@@ -46,9 +46,9 @@ my @rules = (
 	[ 'version-test', \&check_version_test, 'only base/compat.h tests the version of PostgreSQL' ],
 	[ 'moved-macros', \&check_moved_macros, 'what moved between versions comes by base/compat.h' ],
 	[ 'guc-order', \&check_guc_order, 'settings are defined in base/guc.c, sorted, with the prefix reserved' ],
-	[ 'guc-documented', \&check_guc_documented, 'every setting is explained in README.md' ],
+	[ 'guc-documented', \&check_guc_documented, 'every setting is explained in README.md or doc/' ],
 	[ 'message-style', \&check_message_style, 'messages follow PostgreSQL\'s style, with an SQLSTATE' ],
-	[ 'install-sql', \&check_install_sql, 'install SQL is plain CREATE, schema-qualified' ],
+	[ 'install-sql', \&check_install_sql, 'install SQL is plain CREATE, schema-qualified, with errors by one helper' ],
 	[ 'versions-agree', \&check_versions_agree, 'control file, Makefile, META.json and CHANGELOG.md name one version' ],
 	[ 'upgrade-path', \&check_upgrade_path, 'every released version can be upgraded' ],
 	[ 'regress-pairs', \&check_regress_pairs, 'every sql/ file has its expected/ file and the reverse' ],
@@ -551,7 +551,7 @@ sub check_guc_order
 sub check_guc_documented
 {
 	return ('README.md:1: is not there') if !-f 'README.md';
-	my $readme = slurp('README.md');
+	my $readme = join '', map { slurp($_) } 'README.md', files(qr/\.md$/, 'doc');
 	my @names = -f 'src/base/guc.c' ? guc_names('src/base/guc.c') : ();
 	return map { "README.md:1: does not name the setting \"$_\"" }
 	  grep { $readme !~ /\Q$_\E\b/ } @names;
@@ -627,6 +627,10 @@ sub check_install_sql
 		while ($text =~ /^(GRANT|REVOKE)\b/gm)
 		{
 			push @findings, "$file:" . line_of($text, $-[0]) . ": $1 stands beside src/privileges.sql, which takes it back: say it there";
+		}
+		while ($text =~ /\bRAISE\s+EXCEPTION\b/gi)
+		{
+			push @findings, "$file:" . line_of($text, $-[0]) . ': errors are raised by dataprotect._raise(), which asks for a condition';
 		}
 		while ($text =~ /\bCREATE\s+OR\s+REPLACE\b/gi)
 		{
@@ -719,7 +723,7 @@ sub check_leftovers
 	my @findings;
 	my $marks = join '|', 'TO' . 'DO', 'FIX' . 'ME', 'X' . 'XX';
 	for my $file (files(qr/\.(?:c|h|sql|sh|pl|pm|mk|md|conf|spec|control|json)$|Makefile$|\.ci\/run$/,
-			qw(src sql test pgxs .ci)), grep { -f } qw(Makefile README.md CONTRIBUTING.md CHANGELOG.md META.json dataprotect.control))
+			qw(src sql test pgxs doc .ci)), grep { -f } qw(Makefile README.md CONTRIBUTING.md CHANGELOG.md META.json dataprotect.control))
 	{
 		my $text = slurp($file);
 		my $number = 0;

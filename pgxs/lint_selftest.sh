@@ -252,6 +252,9 @@ sees message-style "a message with a full stop"
 echo '#define dp_e() ereport(ERROR, (errcode(1), errmsg("went wrong"), errhint("try again")))' | append src/keys/high.c
 sees message-style "a hint that is not a sentence"
 
+echo 'DO $x$ BEGIN RAISE EXCEPTION $y$no$y$; END $x$;' | append src/keys/10_thing.sql
+sees install-sql "an error without a condition"
+
 echo 'CREATE OR REPLACE FUNCTION dataprotect.f() RETURNS int LANGUAGE sql RETURN 1;' | append src/keys/10_thing.sql
 sees install-sql "CREATE OR REPLACE"
 

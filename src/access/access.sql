@@ -31,14 +31,16 @@ CREATE FUNCTION dataprotect._check_privilege(grantee regrole, privilege text) RE
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF grantee IS NULL OR grantee = 0::oid THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
-            MESSAGE = 'no role is named',
-            HINT = 'Name the role whose right it is.';
+        PERFORM dataprotect._raise('null_value_not_allowed',
+            'no role is named',
+            NULL,
+            'Name the role whose right it is.');
     END IF;
     IF privilege NOT IN ('mask', 'search', 'reveal') THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = format('unrecognized privilege "%s"', left(privilege, 63)),
-            HINT = 'The privileges are "mask", "search" and "reveal".';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            format('unrecognized privilege "%s"', left(privilege, 63)),
+            NULL,
+            'The privileges are "mask", "search" and "reveal".');
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._check_privilege(regrole, text) IS 'raises an error where a role is missing or a privilege is none';
@@ -57,24 +59,28 @@ BEGIN
         PERFORM dataprotect._check_reason(grant_access.reason);
     END IF;
     IF grant_access.privilege IS NULL OR NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = grant_access.grantee) THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'a grant needs a role and a privilege',
-            HINT = 'Name a role that exists. The privileges are "mask", "search" and "reveal".';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'a grant needs a role and a privilege',
+            NULL,
+            'Name a role that exists. The privileges are "mask", "search" and "reveal".');
     END IF;
     IF grant_access.require_mfa THEN
-        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
-            MESSAGE = 'grants that ask for a second factor are not supported yet',
-            HINT = 'Leave "require_mfa" out.';
+        PERFORM dataprotect._raise('feature_not_supported',
+            'grants that ask for a second factor are not supported yet',
+            NULL,
+            'Leave "require_mfa" out.');
     END IF;
     IF grant_access.valid_until <= now() THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'the grant would have run out already',
-            HINT = 'Pass a time to come, or leave "valid_until" out.';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'the grant would have run out already',
+            NULL,
+            'Pass a time to come, or leave "valid_until" out.');
     END IF;
     IF octet_length(grant_access.purpose) > 127 OR grant_access.purpose = '' THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'a purpose has 1 to 127 bytes',
-            HINT = 'Sessions name it in "dataprotect.purpose".';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'a purpose has 1 to 127 bytes',
+            NULL,
+            'Sessions name it in "dataprotect.purpose".');
     END IF;
     PERFORM dataprotect._event('access.granted', grant_access.key, jsonb_strip_nulls(jsonb_build_object(
         'grantee', grant_access.grantee::text, 'privilege', grant_access.privilege, 'purpose', grant_access.purpose,

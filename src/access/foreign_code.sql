@@ -41,12 +41,13 @@ CREATE FUNCTION dataprotect.trust_function(function regprocedure, reason text) R
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF trust_function.function IS NULL OR dataprotect._function_digest(trust_function.function) IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_function', MESSAGE = 'function does not exist';
+        PERFORM dataprotect._raise('undefined_function', 'function does not exist');
     END IF;
     IF coalesce(trust_function.reason, '') = '' THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'trusting a function needs a reason',
-            HINT = 'The reason is kept in dataprotect.trusted_functions and in the audit log.';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'trusting a function needs a reason',
+            NULL,
+            'The reason is kept in dataprotect.trusted_functions and in the audit log.');
     END IF;
     PERFORM dataprotect._event('function.trusted', NULL, jsonb_build_object(
         'function', trust_function.function::text, 'reason', trust_function.reason,
@@ -66,8 +67,8 @@ BEGIN
         'function', distrust_function.function::text, 'reason', distrust_function.reason));
     DELETE FROM dataprotect.trusted_function t WHERE t.function = dataprotect._function_identity(distrust_function.function);
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-            MESSAGE = format('function %s is not trusted', distrust_function.function::text);
+        PERFORM dataprotect._raise('undefined_object',
+            format('function %s is not trusted', distrust_function.function::text));
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect.distrust_function(regprocedure, text) IS

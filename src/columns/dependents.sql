@@ -60,8 +60,8 @@ BEGIN
                 AND (d.refclassid = 'pg_class'::regclass AND d.refobjid = base.oid
                      OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (y.oid, y.typarray)));
         IF more IS NULL THEN
-            RAISE EXCEPTION 'views over column "%" depend on each other', col
-                USING ERRCODE = 'invalid_object_definition';
+            PERFORM dataprotect._raise('invalid_object_definition',
+                format('views over column "%s" depend on each other', col));
         END IF;
         sorted := sorted || more;
     END LOOP;

@@ -17,12 +17,11 @@ CREATE FUNCTION dataprotect._refuse_obstacles(verb text, rel regclass, col name,
 AS $$
 BEGIN
     IF cardinality(problems) > 0 THEN
-        RAISE EXCEPTION 'cannot % column "%" of table "%"', verb, col,
-                (SELECT c.relname FROM pg_class c WHERE c.oid = rel)
-            USING ERRCODE = 'dependent_objects_still_exist',
-                  DETAIL = array_to_string(problems, E'\n'),
-                  HINT = array_to_string(ARRAY(
-                      SELECT a FROM unnest(advice) WITH ORDINALITY u(a, n) GROUP BY a ORDER BY min(n)), E'\n');
+        PERFORM dataprotect._raise('dependent_objects_still_exist',
+            format('cannot %s column "%s" of table "%s"', verb, col, (SELECT c.relname FROM pg_class c WHERE c.oid = rel)),
+            array_to_string(problems, E'\n'),
+            array_to_string(ARRAY(
+                      SELECT a FROM unnest(advice) WITH ORDINALITY u(a, n) GROUP BY a ORDER BY min(n)), E'\n'));
     END IF;
 END
 $$;
@@ -47,44 +46,47 @@ BEGIN
     SELECT a.atttypid, a.atttypmod INTO base, typmod
     FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col;
     IF dataprotect._base_type(base::regtype) IS NOT NULL THEN
-        RAISE EXCEPTION 'column "%" is already encrypted', col
-            USING ERRCODE = 'object_not_in_prerequisite_state',
-                  DETAIL = format('Its type is %s.', format_type(base, typmod)),
-                  HINT = 'Call decrypt_column() first to change its key or how it is indexed.';
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('column "%s" is already encrypted', col),
+            format('Its type is %s.', format_type(base, typmod)),
+            'Call decrypt_column() first to change its key or how it is indexed.');
     END IF;
     IF key IS NULL OR searchable IS NULL OR ordered IS NULL THEN
-        RAISE EXCEPTION 'key, searchable and ordered must not be null'
-            USING ERRCODE = 'null_value_not_allowed';
+        PERFORM dataprotect._raise('null_value_not_allowed', 'key, searchable and ordered must not be null');
     END IF;
     state := dataprotect._key_state(key);
     IF state IS NULL THEN
-        RAISE EXCEPTION 'key "%" does not exist', key
-            USING ERRCODE = 'undefined_object', HINT = 'Make it with dataprotect.create_key().';
+        PERFORM dataprotect._raise('undefined_object',
+            format('key "%s" does not exist', key),
+            NULL,
+            'Make it with dataprotect.create_key().');
     ELSIF state <> 'a' THEN
-        RAISE EXCEPTION 'key "%" is not active', key
-            USING ERRCODE = 'object_not_in_prerequisite_state';
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state', format('key "%s" is not active', key));
     END IF;
     IF base = 'varchar'::regtype THEN
         base := 'text'::regtype;
     END IF;
     IF dataprotect._encrypted_type(base::regtype) IS NULL THEN
-        RAISE EXCEPTION 'type % of column "%" has no encrypted type', format_type(base, NULL), col
-            USING ERRCODE = 'feature_not_supported',
-                  HINT = format('Make one with SELECT dataprotect.create_encrypted_type(%L).', format_type(base, NULL));
+        PERFORM dataprotect._raise('feature_not_supported',
+            format('type %s of column "%s" has no encrypted type', format_type(base, NULL), col),
+            NULL,
+            format('Make one with SELECT dataprotect.create_encrypted_type(%L).', format_type(base, NULL)));
     END IF;
     IF typmod >= 0 AND (dataprotect._base_modifier(base, typmod) IS NULL
                         OR base = 'interval'::regtype AND format_type(base, typmod) !~ '^interval\(') THEN
-        RAISE EXCEPTION 'modifier of type % of column "%" cannot be kept', format_type(base, typmod), col
-            USING ERRCODE = 'feature_not_supported', HINT = 'Change the column to the type without it first.';
+        PERFORM dataprotect._raise('feature_not_supported',
+            format('modifier of type %s of column "%s" cannot be kept', format_type(base, typmod), col),
+            NULL,
+            'Change the column to the type without it first.');
     END IF;
     IF ordered THEN
         obstacle := dataprotect._order_obstacle(rel, key);
         IF obstacle IS NOT NULL THEN
-            RAISE EXCEPTION 'column "%" cannot be ordered', col
-                USING ERRCODE = 'object_not_in_prerequisite_state',
-                      DETAIL = CASE obstacle WHEN 'bound' THEN 'Its table is subject-bound.'
+            PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+                format('column "%s" cannot be ordered', col),
+                CASE obstacle WHEN 'bound' THEN 'Its table is subject-bound.'
                                              ELSE format('Key "%s" expires.', key) END,
-                      HINT = 'Leave out ordered => true; a hash index or a token class serves equality.';
+                'Leave out ordered => true; a hash index or a token class serves equality.');
         END IF;
     END IF;
     SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
@@ -264,16 +266,15 @@ BEGIN
     PERFORM dataprotect._check_column(rel, col);
     SELECT p.key INTO key_name FROM dataprotect.protected_columns p WHERE p.rel = $1 AND p.col = $2;
     IF key_name IS NULL THEN
-        RAISE EXCEPTION 'column "%" is not encrypted', col
-            USING ERRCODE = 'object_not_in_prerequisite_state';
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state', format('column "%s" is not encrypted', col));
     END IF;
     -- for any other role the values are masks or ciphertext: they would be stored
     IF NOT dataprotect._may_reveal(key_name) THEN
-        RAISE EXCEPTION 'permission denied for key "%"', key_name
-            USING ERRCODE = 'insufficient_privilege',
-                  DETAIL = 'decrypt_column() needs the privilege reveal, and dataprotect.output = auto.',
-                  HINT = format('An administrator grants it: SELECT dataprotect.grant_access(%L, %L, ''reveal'').',
-                                key_name, current_user);
+        PERFORM dataprotect._raise('insufficient_privilege',
+            format('permission denied for key "%s"', key_name),
+            'decrypt_column() needs the privilege reveal, and dataprotect.output = auto.',
+            format('An administrator grants it: SELECT dataprotect.grant_access(%L, %L, ''reveal'').',
+                                key_name, current_user));
     END IF;
     SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
     FROM (SELECT * FROM dataprotect._column_obstacles(rel, col)
@@ -310,12 +311,11 @@ BEGIN
     FROM dataprotect._column_members(rel, col) m
         CROSS JOIN LATERAL dataprotect._unreadable_values(m.member, col) x;
     IF unreadable > 0 THEN
-        RAISE EXCEPTION 'cannot decrypt column "%" of table "%"', col,
-                (SELECT c.relname FROM pg_class c WHERE c.oid = rel)
-            USING ERRCODE = 'object_not_in_prerequisite_state',
-                  DETAIL = format('%s values under key "%s" cannot be read: their keys are suspended, expired or destroyed.',
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('cannot decrypt column "%s" of table "%s"', col, (SELECT c.relname FROM pg_class c WHERE c.oid = rel)),
+            format('%s values under key "%s" cannot be read: their keys are suspended, expired or destroyed.',
                                   unreadable, key_name),
-                  HINT = 'Resume the keys, or remove the values.';
+            'Resume the keys, or remove the values.');
     END IF;
     PERFORM dataprotect._refresh_binding(rel, true);
     PERFORM dataprotect._change_column(rel, col,

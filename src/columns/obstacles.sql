@@ -58,66 +58,67 @@ DECLARE
     child   text;
 BEGIN
     IF rel IS NULL OR col IS NULL THEN
-        RAISE EXCEPTION 'table and column must not be null'
-            USING ERRCODE = 'null_value_not_allowed';
+        PERFORM dataprotect._raise('null_value_not_allowed', 'table and column must not be null');
     END IF;
     SELECT c.* INTO cls FROM pg_class c WHERE c.oid = rel;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'relation with OID % does not exist', rel::oid
-            USING ERRCODE = 'undefined_table';
+        PERFORM dataprotect._raise('undefined_table', format('relation with OID %s does not exist', rel::oid));
     END IF;
     IF cls.relkind NOT IN ('r', 'p') THEN
-        RAISE EXCEPTION '"%" is not a table', cls.relname
-            USING ERRCODE = 'wrong_object_type',
-                  HINT = 'Protect the column of the table that stores the values.';
+        PERFORM dataprotect._raise('wrong_object_type',
+            format('"%s" is not a table', cls.relname),
+            NULL,
+            'Protect the column of the table that stores the values.');
     END IF;
     IF cls.oid < 16384 OR cls.relnamespace IN ('pg_catalog'::regnamespace, 'dataprotect'::regnamespace,
                                                'information_schema'::regnamespace) THEN
-        RAISE EXCEPTION 'columns of table "%" cannot be protected', cls.relname
-            USING ERRCODE = 'wrong_object_type', DETAIL = 'It belongs to the system or to dataprotect.';
+        PERFORM dataprotect._raise('wrong_object_type',
+            format('columns of table "%s" cannot be protected', cls.relname),
+            'It belongs to the system or to dataprotect.');
     END IF;
     IF NOT pg_has_role(current_user, cls.relowner, 'USAGE') THEN
-        RAISE EXCEPTION 'must be owner of table %', cls.relname
-            USING ERRCODE = 'insufficient_privilege';
+        PERFORM dataprotect._raise('insufficient_privilege', format('must be owner of table %s', cls.relname));
     END IF;
     IF cls.relpersistence = 't' THEN
-        RAISE EXCEPTION 'columns of temporary table "%" cannot be changed', cls.relname
-            USING ERRCODE = 'feature_not_supported',
-                  HINT = 'Create it with the type you want.';
+        PERFORM dataprotect._raise('feature_not_supported',
+            format('columns of temporary table "%s" cannot be changed', cls.relname),
+            NULL,
+            'Create it with the type you want.');
     END IF;
     IF cls.relispartition THEN
-        RAISE EXCEPTION 'cannot change one partition only: "%"', cls.relname
-            USING ERRCODE = 'wrong_object_type',
-                  HINT = format('Name the partitioned table %s.', pg_partition_root(rel));
+        PERFORM dataprotect._raise('wrong_object_type',
+            format('cannot change one partition only: "%s"', cls.relname),
+            NULL,
+            format('Name the partitioned table %s.', pg_partition_root(rel)));
     END IF;
     SELECT a.* INTO att FROM pg_attribute a
     WHERE a.attrelid = rel AND a.attname = col AND NOT a.attisdropped;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'column "%" of relation "%" does not exist', col, cls.relname
-            USING ERRCODE = 'undefined_column';
+        PERFORM dataprotect._raise('undefined_column',
+            format('column "%s" of relation "%s" does not exist', col, cls.relname));
     END IF;
     IF att.attnum < 0 THEN
-        RAISE EXCEPTION 'system column "%" cannot be protected', col
-            USING ERRCODE = 'wrong_object_type';
+        PERFORM dataprotect._raise('wrong_object_type', format('system column "%s" cannot be protected', col));
     END IF;
     SELECT i.inhrelid::regclass::text INTO child FROM pg_inherits i
     WHERE i.inhparent = rel AND cls.relkind = 'r' LIMIT 1;
     IF child IS NOT NULL OR att.attinhcount > 0 THEN
-        RAISE EXCEPTION 'column "%" of table "%" is inherited', col, cls.relname
-            USING ERRCODE = 'feature_not_supported',
-                  DETAIL = coalesce('Table ' || child || ' inherits it.', 'It comes from a parent table.'),
-                  HINT = 'Only partitioned tables are protected as a whole.';
+        PERFORM dataprotect._raise('feature_not_supported',
+            format('column "%s" of table "%s" is inherited', col, cls.relname),
+            coalesce('Table ' || child || ' inherits it.', 'It comes from a parent table.'),
+            'Only partitioned tables are protected as a whole.');
     END IF;
     IF cls.reloftype <> 0 THEN
-        RAISE EXCEPTION 'cannot change columns of typed table "%"', cls.relname
-            USING ERRCODE = 'feature_not_supported';
+        PERFORM dataprotect._raise('feature_not_supported',
+            format('cannot change columns of typed table "%s"', cls.relname));
     END IF;
     SELECT m.member::regclass::text INTO child FROM dataprotect._column_members(rel, col) m
     JOIN pg_class c ON c.oid = m.member AND c.relkind = 'f' LIMIT 1;
     IF child IS NOT NULL THEN
-        RAISE EXCEPTION 'partition "%" is a foreign table', child
-            USING ERRCODE = 'feature_not_supported',
-                  HINT = 'Detach it first.';
+        PERFORM dataprotect._raise('feature_not_supported',
+            format('partition "%s" is a foreign table', child),
+            NULL,
+            'Detach it first.');
     END IF;
 END
 $$;
@@ -267,8 +268,7 @@ CREATE FUNCTION dataprotect._column_event(event text, rel regclass, col name, ke
 AS $$
 BEGIN
     IF event NOT IN ('column.encrypted', 'column.decrypted', 'column.reencrypted') THEN
-        RAISE EXCEPTION 'event "%" does not concern a column', event
-            USING ERRCODE = 'invalid_parameter_value';
+        PERFORM dataprotect._raise('invalid_parameter_value', format('event "%s" does not concern a column', event));
     END IF;
     PERFORM dataprotect._event(event, key, jsonb_build_object(
         'relation', rel::text, 'column', col,

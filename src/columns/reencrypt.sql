@@ -61,8 +61,8 @@ CREATE FUNCTION dataprotect._check_reencrypt(rel regclass) RETURNS void
 AS $$
 BEGIN
     IF NOT coalesce(pg_has_role(dataprotect._caller(), (SELECT c.relowner FROM pg_class c WHERE c.oid = rel), 'USAGE'), false) THEN
-        RAISE EXCEPTION 'must be owner of table %', coalesce((SELECT c.relname FROM pg_class c WHERE c.oid = rel), 'of that OID')
-            USING ERRCODE = 'insufficient_privilege';
+        PERFORM dataprotect._raise('insufficient_privilege',
+            format('must be owner of table %s', coalesce((SELECT c.relname FROM pg_class c WHERE c.oid = rel), 'of that OID')));
     END IF;
 END
 $$;
@@ -146,10 +146,10 @@ BEGIN
         RETURN true;
     END IF;
     IF (SELECT r.passes >= most_passes FROM dataprotect.reencrypt_state r WHERE r.rel = $1 AND r.col = $2) THEN
-        RAISE EXCEPTION '% values of column "%" of table "%" escaped reencrypt()', remaining, col, rel
-            USING ERRCODE = 'object_in_use',
-                  DETAIL = format('Rows moved in each of %s passes.', most_passes),
-                  HINT = 'Call it again when the table is changed less.';
+        PERFORM dataprotect._raise('object_in_use',
+            format('%s values of column "%s" of table "%s" escaped reencrypt()', remaining, col, rel),
+            format('Rows moved in each of %s passes.', most_passes),
+            'Call it again when the table is changed less.');
     END IF;
     UPDATE dataprotect.reencrypt_state r
     SET next_block = 0, passes = r.passes + 1, blocks = dataprotect._table_blocks($1), updated_at = clock_timestamp()
@@ -178,17 +178,18 @@ DECLARE
     usual_rows_per_block CONSTANT float8 := 50;    -- where the table was never analyzed
 BEGIN
     IF rel IS NULL THEN
-        RAISE EXCEPTION 'table must not be null' USING ERRCODE = 'null_value_not_allowed';
+        PERFORM dataprotect._raise('null_value_not_allowed', 'table must not be null');
     END IF;
     IF NOT EXISTS (SELECT FROM dataprotect.protected_columns p
                    WHERE p.rel = $1 AND (p.col = $2 OR $2 IS NULL)) THEN
-        RAISE EXCEPTION 'table "%" has no such protected column', (SELECT c.relname FROM pg_class c WHERE c.oid = $1)
-            USING ERRCODE = 'undefined_column',
-                  HINT = 'Name the table that was protected, not one of its partitions; see dataprotect.protected_columns.';
+        PERFORM dataprotect._raise('undefined_column',
+            format('table "%s" has no such protected column', (SELECT c.relname FROM pg_class c WHERE c.oid = $1)),
+            NULL,
+            'Name the table that was protected, not one of its partitions; see dataprotect.protected_columns.');
     END IF;
     IF NOT pg_has_role(current_user, (SELECT c.relowner FROM pg_class c WHERE c.oid = $1), 'USAGE') THEN
-        RAISE EXCEPTION 'must be owner of table %', (SELECT c.relname FROM pg_class c WHERE c.oid = $1)
-            USING ERRCODE = 'insufficient_privilege';
+        PERFORM dataprotect._raise('insufficient_privilege',
+            format('must be owner of table %s', (SELECT c.relname FROM pg_class c WHERE c.oid = $1)));
     END IF;
     RETURN QUERY
         SELECT c.oid::regclass, p.col, p.key,

@@ -26,8 +26,7 @@ CREATE FUNCTION dataprotect.verify(rel regclass = NULL, sample float8 = 1.0)
 AS $$
 BEGIN
     IF sample IS NULL OR NOT (sample > 0 AND sample <= 1) THEN
-        RAISE EXCEPTION 'sample must be greater than 0 and at most 1'
-            USING ERRCODE = 'invalid_parameter_value';
+        PERFORM dataprotect._raise('invalid_parameter_value', 'sample must be greater than 0 and at most 1');
     END IF;
     RETURN QUERY
         SELECT c.oid::regclass, a.attname, k.name, v.version, sum(x."values")::bigint, sum(x.failures)::bigint

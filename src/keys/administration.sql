@@ -7,15 +7,17 @@ DECLARE
     v_family int4;
 BEGIN
     IF key_name IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
-            MESSAGE = 'no key is named',
-            HINT = 'View dataprotect.keys lists the keys.';
+        PERFORM dataprotect._raise('null_value_not_allowed',
+            'no key is named',
+            NULL,
+            'View dataprotect.keys lists the keys.');
     END IF;
     SELECT k.family INTO v_family FROM dataprotect.key k WHERE k.name::text = key_name;
     IF v_family IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-            MESSAGE = format('key "%s" does not exist', left(key_name, 63)),
-            HINT = 'Create it with dataprotect.create_key(). View dataprotect.keys lists the keys.';
+        PERFORM dataprotect._raise('undefined_object',
+            format('key "%s" does not exist', left(key_name, 63)),
+            NULL,
+            'Create it with dataprotect.create_key(). View dataprotect.keys lists the keys.');
     END IF;
     RETURN v_family;
 END $$;
@@ -25,9 +27,10 @@ CREATE FUNCTION dataprotect._check_reason(why text) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF why IS NULL OR why !~ '[^[:space:]]' OR octet_length(why) > 1000 THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'a reason must be given',
-            HINT = 'Say in at most 1000 bytes why this is done; the audit log keeps it.';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'a reason must be given',
+            NULL,
+            'Say in at most 1000 bytes why this is done; the audit log keeps it.');
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._check_reason(text) IS 'raises an error unless a reason is given, and fits into an event';
@@ -39,17 +42,19 @@ DECLARE
 BEGIN
     IF kms_uri IS NULL THEN
         IF current_setting('dataprotect.default_kms_uri') = '' THEN
-            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-                MESSAGE = 'no KMS URI is given and none is set',
-                HINT = 'Pass kms_uri, or set "dataprotect.default_kms_uri".';
+            PERFORM dataprotect._raise('invalid_parameter_value',
+                'no KMS URI is given and none is set',
+                NULL,
+                'Pass kms_uri, or set "dataprotect.default_kms_uri".');
         END IF;
         kms_uri := ARRAY[current_setting('dataprotect.default_kms_uri')];
     END IF;
     IF array_ndims(kms_uri) IS DISTINCT FROM 1 OR cardinality(kms_uri) > 4 OR array_position(kms_uri, NULL) IS NOT NULL
        OR (SELECT count(DISTINCT u) FROM unnest(kms_uri) u) <> cardinality(kms_uri) THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'a key needs one to four different KMS URIs',
-            HINT = 'Pass a plain array of URIs, as ARRAY[''aws-kms://alias/pii?region=eu-central-1''].';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'a key needs one to four different KMS URIs',
+            NULL,
+            'Pass a plain array of URIs, as ARRAY[''aws-kms://alias/pii?region=eu-central-1''].');
     END IF;
     kms_uri := ARRAY(SELECT u FROM unnest(kms_uri) WITH ORDINALITY o(u, n) ORDER BY n);
     FOREACH v_uri IN ARRAY kms_uri LOOP
@@ -66,30 +71,34 @@ CREATE FUNCTION dataprotect.create_key(name text, kms_uri text[] DEFAULT NULL, r
 #variable_conflict use_column
 BEGIN
     IF create_key.name IS NULL OR create_key.name !~ '^[[:alpha:]_][[:alnum:]_.-]*$' OR octet_length(create_key.name) > 63 THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_name',
-            MESSAGE = 'invalid name of a key',
-            DETAIL = 'A name begins with a letter, has letters, digits, "_", "." and "-", and at most 63 bytes.',
-            HINT = 'Choose another name.';
+        PERFORM dataprotect._raise('invalid_name',
+            'invalid name of a key',
+            'A name begins with a letter, has letters, digits, "_", "." and "-", and at most 63 bytes.',
+            'Choose another name.');
     END IF;
     IF create_key.keep IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
-            MESSAGE = 'expiring keys are not supported yet',
-            HINT = 'Leave "keep" out, and use a retention policy.';
+        PERFORM dataprotect._raise('feature_not_supported',
+            'expiring keys are not supported yet',
+            NULL,
+            'Leave "keep" out, and use a retention policy.');
     END IF;
     IF create_key.rotation_period < interval '1 hour' THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'the rotation period of a key must be an hour or more',
-            HINT = 'Each period makes a version that is kept for good; NULL makes none.';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'the rotation period of a key must be an hour or more',
+            NULL,
+            'Each period makes a version that is kept for good; NULL makes none.');
     END IF;
     IF octet_length(create_key.description) > 1000 THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'the description of a key is too long',
-            HINT = 'Use at most 1000 bytes.';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'the description of a key is too long',
+            NULL,
+            'Use at most 1000 bytes.');
     END IF;
     IF EXISTS (SELECT FROM dataprotect.key k WHERE k.name = create_key.name) THEN
-        RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
-            MESSAGE = format('key "%s" already exists', create_key.name),
-            HINT = 'Choose another name, or use the key that is there.';
+        PERFORM dataprotect._raise('duplicate_object',
+            format('key "%s" already exists', create_key.name),
+            NULL,
+            'Choose another name, or use the key that is there.');
     END IF;
     create_key.kms_uri := dataprotect._resolve_uris(create_key.kms_uri);
     create_key.mask := dataprotect._mask_canonical(coalesce(create_key.mask, 'full'));
@@ -109,9 +118,10 @@ DECLARE
     v_family int4 := dataprotect._family_of(rotate_key.name);
 BEGIN
     IF (SELECT k.state FROM dataprotect.key k WHERE k.family = v_family) <> 'a' THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('key "%s" is not active', rotate_key.name),
-            HINT = 'A suspended key is made active by dataprotect.resume_key(); a destroyed one never is.';
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('key "%s" is not active', rotate_key.name),
+            NULL,
+            'A suspended key is made active by dataprotect.resume_key(); a destroyed one never is.');
     END IF;
     PERFORM dataprotect._event('key.rotated', rotate_key.name, NULL);
     RETURN dataprotect._autonomous(format('SELECT dataprotect._mint_version(%s)', v_family))::int;
@@ -148,14 +158,16 @@ DECLARE
     v_uris text[];
 BEGIN
     IF rewrap_key.kms_uri IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
-            MESSAGE = 'no KMS URI is given',
-            HINT = 'Name every URI that the key is to be wrapped under from now on.';
+        PERFORM dataprotect._raise('null_value_not_allowed',
+            'no KMS URI is given',
+            NULL,
+            'Name every URI that the key is to be wrapped under from now on.');
     END IF;
     IF (SELECT k.state FROM dataprotect.key k WHERE k.family = v_family) = 'd' THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('key "%s" is destroyed', rewrap_key.name),
-            HINT = 'There is nothing left of it to wrap.';
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('key "%s" is destroyed', rewrap_key.name),
+            NULL,
+            'There is nothing left of it to wrap.');
     END IF;
     v_uris := dataprotect._resolve_uris(rewrap_key.kms_uri);
     PERFORM dataprotect._event('key.rewrapped', rewrap_key.name, jsonb_build_object('kms_uri', v_uris));
@@ -173,10 +185,11 @@ BEGIN
     UPDATE dataprotect.key k SET state = to_state, state_since = now(), reason = why
         WHERE k.family = v_family AND k.state = from_state;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('key "%s" is not %s', key_name,
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('key "%s" is not %s', key_name,
                 CASE from_state WHEN 'a' THEN 'active' ELSE 'suspended' END),
-            HINT = 'View dataprotect.keys has the state of each key.';
+            NULL,
+            'View dataprotect.keys has the state of each key.');
     END IF;
     PERFORM dataprotect._event(event, key_name, jsonb_build_object('reason', why));
 END $$;
@@ -212,10 +225,10 @@ BEGIN
                 AND a.atttypid >= 16384 AND dataprotect._base_type(a.atttypid) IS NOT NULL
               GROUP BY 1, 2) v;
     IF v_found IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
-            MESSAGE = format('there are values under key "%s"', key_name),
-            DETAIL = format('Values by column: %s.', left(v_found, 2000)),
-            HINT = 'Decrypt the columns, move them to another key or delete the rows; or pass force => true, and the values are lost for good.';
+        PERFORM dataprotect._raise('dependent_objects_still_exist',
+            format('there are values under key "%s"', key_name),
+            format('Values by column: %s.', left(v_found, 2000)),
+            'Decrypt the columns, move them to another key or delete the rows; or pass force => true, and the values are lost for good.');
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._refuse_values_under(text) IS 'raises an error that counts the values under a key by column, unless there are none';

@@ -38,9 +38,10 @@ BEGIN
     SELECT v_document || jsonb_build_object('mac_key', v.key_id) INTO v_document
         FROM dataprotect.key_version v WHERE v.family = 0 AND v.purpose = 8 AND v.state = 'a';
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = 'there are no keys to export',
-            HINT = 'Create a key with dataprotect.create_key().';
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            'there are no keys to export',
+            NULL,
+            'Create a key with dataprotect.create_key().');
     END IF;
     SELECT dataprotect._export_mac(i.uid, e.key_id, e.epoch, e.kms_uri, e.wrapped, v.key_id, v.version, v.wrapped,
                                    convert_to(v_document::text, 'UTF8')) INTO STRICT v_mac
@@ -60,16 +61,17 @@ DECLARE
     v_mac bytea;
 BEGIN
     IF exported ->> 'format' IS DISTINCT FROM 'dataprotect keys 2' OR jsonb_typeof(exported -> 'database_uid') IS DISTINCT FROM 'string' THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'this is no export of dataprotect keys',
-            HINT = 'Pass what dataprotect.export_keys() returned, unchanged.';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'this is no export of dataprotect keys',
+            NULL,
+            'Pass what dataprotect.export_keys() returned, unchanged.');
     END IF;
     FOREACH v_list IN ARRAY '{epochs,keys,versions,subjects,tombstones}'::text[] LOOP
         IF jsonb_typeof(exported -> v_list) IS DISTINCT FROM 'array' THEN
-            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-                MESSAGE = 'this is no export of dataprotect keys',
-                DETAIL = format('Member "%s" is not an array.', v_list),
-                HINT = 'Pass what dataprotect.export_keys() returned, unchanged.';
+            PERFORM dataprotect._raise('invalid_parameter_value',
+                'this is no export of dataprotect keys',
+                format('Member "%s" is not an array.', v_list),
+                'Pass what dataprotect.export_keys() returned, unchanged.');
         END IF;
     END LOOP;
     BEGIN
@@ -92,10 +94,10 @@ BEGIN
     IF sha256(convert_to(encode(v_mac, 'hex'), 'UTF8')) = sha256(convert_to(exported ->> 'mac', 'UTF8')) THEN
         RETURN;
     END IF;
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-        MESSAGE = 'this export of keys is not authentic',
-        DETAIL = 'Its authentication code does not fit: it was changed, cut, or not made by the database that it names.',
-        HINT = 'Pass what dataprotect.export_keys() returned, unchanged.';
+    PERFORM dataprotect._raise('invalid_parameter_value',
+        'this export of keys is not authentic',
+        'Its authentication code does not fit: it was changed, cut, or not made by the database that it names.',
+        'Pass what dataprotect.export_keys() returned, unchanged.');
 END $$;
 COMMENT ON FUNCTION dataprotect._check_export(jsonb) IS 'raises an error unless an export of keys is authentic';
 
@@ -113,10 +115,10 @@ BEGIN
         _import_families.came := NOT FOUND;
         IF _import_families.came THEN
             IF EXISTS (SELECT FROM dataprotect.key h WHERE h.name = k.name) THEN
-                RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
-                    MESSAGE = format('key "%s" already exists', k.name),
-                    DETAIL = 'It has the name of a key of the export, and is another key.',
-                    HINT = 'Import into a database that has no key of this name.';
+                PERFORM dataprotect._raise('duplicate_object',
+                    format('key "%s" already exists', k.name),
+                    'It has the name of a key of the export, and is another key.',
+                    'Import into a database that has no key of this name.');
             END IF;
             IF EXISTS (SELECT FROM dataprotect.key h WHERE h.family = k.family) THEN
                 SELECT max(h.family) + 1 INTO k.family FROM dataprotect.key h;
@@ -143,10 +145,10 @@ BEGIN
     LOCK TABLE dataprotect.epoch, dataprotect.key, dataprotect.key_version IN SHARE ROW EXCLUSIVE MODE;
     IF exported ->> 'database_uid' <> (SELECT i.uid::text FROM dataprotect.instance i)
        AND exported ->> 'database_uid' ~ '^[0-9a-f-]{36}$' AND EXISTS (SELECT FROM dataprotect.key_version) THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = 'these keys belong to another database',
-            DETAIL = 'Keys are wrapped for one database, and this one has keys of its own already.',
-            HINT = 'Import them into a database that has no keys.';
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            'these keys belong to another database',
+            'Keys are wrapped for one database, and this one has keys of its own already.',
+            'Import them into a database that has no keys.');
     END IF;
     PERFORM dataprotect._check_export(exported);
 

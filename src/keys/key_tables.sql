@@ -22,18 +22,19 @@ BEGIN
         RETURN NEW;
     END IF;
     IF current_setting('dataprotect.input') <> 'ciphertext' THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = 'this database has its identity already',
-            HINT = 'To restore a dump, set "dataprotect.input" to "ciphertext".';
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            'this database has its identity already',
+            NULL,
+            'To restore a dump, set "dataprotect.input" to "ciphertext".');
     END IF;
     UPDATE dataprotect.instance i SET uid = NEW.uid, created_at = NEW.created_at, lockdown_since = NEW.lockdown_since,
             lockdown_reason = NEW.lockdown_reason
         WHERE i.uid = NEW.uid OR NOT EXISTS (SELECT FROM dataprotect.key_version);
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = 'these keys belong to another database',
-            DETAIL = 'Keys are wrapped for one database, and this one has keys of its own already.',
-            HINT = 'Restore into a database that has no keys.';
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            'these keys belong to another database',
+            'Keys are wrapped for one database, and this one has keys of its own already.',
+            'Restore into a database that has no keys.');
     END IF;
     RETURN NULL;
 END $$;

@@ -38,9 +38,10 @@ DECLARE
 BEGIN
     SELECT * INTO found_type FROM dataprotect.account_type t WHERE t.name = _find_account_type.name;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-            MESSAGE = pg_catalog.format('account type "%s" does not exist', _find_account_type.name),
-            HINT = 'dataprotect.create_account_type() makes one.';
+        PERFORM dataprotect._raise('undefined_object',
+            pg_catalog.format('account type "%s" does not exist', _find_account_type.name),
+            NULL,
+            'dataprotect.create_account_type() makes one.');
     END IF;
     RETURN found_type;
 END $$;
@@ -54,14 +55,14 @@ DECLARE
     missing name;
 BEGIN
     IF coalesce(cardinality(columns), 0) = 0 THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'no columns given';
+        PERFORM dataprotect._raise('null_value_not_allowed', 'no columns given');
     END IF;
     SELECT c INTO missing FROM unnest(columns) c
      WHERE c IS NULL OR NOT EXISTS (SELECT 1 FROM pg_attribute a
                                      WHERE a.attrelid = rel AND a.attname = c AND a.attnum > 0 AND NOT a.attisdropped);
     IF FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
-            MESSAGE = format('column "%s" of relation "%s" does not exist', missing, rel);
+        PERFORM dataprotect._raise('undefined_column',
+            format('column "%s" of relation "%s" does not exist', missing, rel));
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._check_columns(regclass, name[]) IS 'error where a table lacks one of these columns';
@@ -83,9 +84,9 @@ BEGIN
        AND b.oid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype, 'text'::regtype,
                      'varchar'::regtype, 'bpchar'::regtype, 'uuid'::regtype);
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
-            MESSAGE = format('column "%s" of relation "%s" cannot identify an account', id_column, rel),
-            DETAIL = 'An account id is a number, a text or a uuid, and is not itself protected.';
+        PERFORM dataprotect._raise('datatype_mismatch',
+            format('column "%s" of relation "%s" cannot identify an account', id_column, rel),
+            'An account id is a number, a text or a uuid, and is not itself protected.');
     END IF;
     RETURN format('pg_catalog.%I', id_type);
 END $$;
@@ -98,30 +99,30 @@ CREATE FUNCTION dataprotect._do_create_account_type(name text, root regclass, id
 AS $$
 BEGIN
     IF coalesce(name, '') = '' OR root IS NULL OR id_column IS NULL OR grace IS NULL OR deadline IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
-            MESSAGE = 'an account type needs a name, a table, an id column, a grace period and a deadline';
+        PERFORM dataprotect._raise('null_value_not_allowed',
+            'an account type needs a name, a table, an id column, a grace period and a deadline');
     END IF;
     IF dataprotect._now() + grace < dataprotect._now() OR dataprotect._now() + deadline <= dataprotect._now() + grace THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'the deadline must lie after the grace period';
+        PERFORM dataprotect._raise('invalid_parameter_value', 'the deadline must lie after the grace period');
     END IF;
     IF (SELECT c.relkind NOT IN ('r', 'p') FROM pg_class c WHERE c.oid = root) THEN
-        RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('"%s" is not a table', root);
+        PERFORM dataprotect._raise('wrong_object_type', format('"%s" is not a table', root));
     END IF;
     PERFORM dataprotect._check_table_right(root);
     PERFORM dataprotect._id_type(root, id_column);
     IF NOT EXISTS (SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
                     WHERE i.indrelid = root AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1
                       AND i.indpred IS NULL AND a.attname = id_column) THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = format('column "%s" of relation "%s" is not unique', id_column, root),
-            HINT = 'An account is one row of its root table.';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            format('column "%s" of relation "%s" is not unique', id_column, root),
+            NULL,
+            'An account is one row of its root table.');
     END IF;
     BEGIN
         INSERT INTO dataprotect.account_type (name, root, id_column, grace, deadline, created_by)
             VALUES (name, root, id_column, grace, deadline, pg_get_userbyid(dataprotect._caller()));
     EXCEPTION WHEN unique_violation THEN
-        RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('account type "%s" already exists', name);
+        PERFORM dataprotect._raise('duplicate_object', format('account type "%s" already exists', name));
     END;
     PERFORM dataprotect._event('account_type.created', NULL, jsonb_build_object('account_type', name,
         'root', root::text, 'id_column', id_column, 'grace', grace, 'deadline', deadline));
@@ -164,19 +165,20 @@ DECLARE
     targets regclass[];
 BEGIN
     IF _do_annotate_account.action IS NULL OR _do_annotate_account.action NOT IN ('delete', 'nullify', 'anonymise', 'keep') THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = format('unknown account action "%s"', _do_annotate_account.action),
-            HINT = 'Actions are delete, nullify, anonymise and keep.';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            format('unknown account action "%s"', _do_annotate_account.action),
+            NULL,
+            'Actions are delete, nullify, anonymise and keep.');
     END IF;
     IF _do_annotate_account.action = 'keep' AND coalesce(_do_annotate_account.legal_basis, '') = '' THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'action "keep" needs a legal basis';
+        PERFORM dataprotect._raise('null_value_not_allowed', 'action "keep" needs a legal basis');
     END IF;
     PERFORM dataprotect._check_table_right(top);
     PERFORM dataprotect._check_columns(top, _do_annotate_account.columns);
     IF top = account.root AND _do_annotate_account.columns = ARRAY[account.id_column]
        AND _do_annotate_account.action NOT IN ('delete', 'anonymise') THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'the row of an account itself can be deleted or anonymised';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'the row of an account itself can be deleted or anonymised');
     END IF;
     -- An edge that comes later is another, whatever its columns.
     targets := ARRAY(SELECT DISTINCT r.target FROM dataprotect._referenced_by(top) r
@@ -188,9 +190,10 @@ BEGIN
         END IF;
     ELSIF _do_annotate_account.action = 'delete'
           AND NOT (top = account.root AND _do_annotate_account.columns = ARRAY[account.id_column]) THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = format('columns %s of relation "%s" are not a foreign key', _do_annotate_account.columns, top),
-            HINT = 'Rows are deleted along foreign keys; other columns can be anonymised, nullified or kept.';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            format('columns %s of relation "%s" are not a foreign key', _do_annotate_account.columns, top),
+            NULL,
+            'Rows are deleted along foreign keys; other columns can be anonymised, nullified or kept.');
     END IF;
     INSERT INTO dataprotect.account_rule (account_type, rel, columns, action, legal_basis, targets, annotated_by)
         VALUES (_do_annotate_account.name, top, _do_annotate_account.columns, _do_annotate_account.action,

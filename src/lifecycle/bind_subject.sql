@@ -12,25 +12,25 @@ BEGIN
     PERFORM dataprotect._check_table_right(top);
     PERFORM dataprotect._check_table_right(account.root);
     IF (SELECT c.relkind NOT IN ('r', 'p') FROM pg_class c WHERE c.oid = top) THEN
-        RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('"%s" is not a table', top);
+        PERFORM dataprotect._raise('wrong_object_type', format('"%s" is not a table', top));
     END IF;
     PERFORM dataprotect._id_type(top, id_column);
     IF EXISTS (SELECT FROM dataprotect.protected_columns p WHERE p.rel = top AND p.ordered) THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('table "%s" has ordered columns', top),
-            DETAIL = 'An index in plaintext order fails everybody once one account''s key is destroyed.',
-            HINT = 'Call decrypt_column() and encrypt_column() without ordered => true.';
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('table "%s" has ordered columns', top),
+            'An index in plaintext order fails everybody once one account''s key is destroyed.',
+            'Call decrypt_column() and encrypt_column() without ordered => true.');
     END IF;
     IF dataprotect._unbindable(top) IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
-            MESSAGE = format('column "%s" of table "%s" cannot be sealed for an account', dataprotect._unbindable(top), top),
-            DETAIL = 'Its encrypted values lie inside an array, a composite type or a domain.',
-            HINT = 'Give the column an encrypted type itself.';
+        PERFORM dataprotect._raise('feature_not_supported',
+            format('column "%s" of table "%s" cannot be sealed for an account', dataprotect._unbindable(top), top),
+            'Its encrypted values lie inside an array, a composite type or a domain.',
+            'Give the column an encrypted type itself.');
     END IF;
     SELECT * INTO bound FROM dataprotect.subject_binding b WHERE b.rel = top;
     IF FOUND AND (bound.account_type <> _do_bind_subject.account_type OR bound.id_column <> _do_bind_subject.id_column) THEN
-        RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
-            MESSAGE = format('table "%s" is bound to account type "%s" already', top, bound.account_type);
+        PERFORM dataprotect._raise('duplicate_object',
+            format('table "%s" is bound to account type "%s" already', top, bound.account_type));
     END IF;
     INSERT INTO dataprotect.subject_binding (rel, account_type, id_column, bound_by)
         VALUES (top, account_type, id_column, pg_get_userbyid(dataprotect._caller()))

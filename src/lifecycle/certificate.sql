@@ -97,18 +97,17 @@ DECLARE
 BEGIN
     SELECT * INTO found_request FROM dataprotect.deletion_request r WHERE r.id = request;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-            MESSAGE = format('deletion request %s does not exist', request);
+        PERFORM dataprotect._raise('undefined_object', format('deletion request %s does not exist', request));
     END IF;
     IF found_request.certificate IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('deletion request %s is not certified yet', request),
-            DETAIL = format('It is in state "%s".', found_request.state);
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('deletion request %s is not certified yet', request),
+            format('It is in state "%s".', found_request.state));
     END IF;
     IF found_request.certificate ->> 'mac'
        IS DISTINCT FROM dataprotect._certificate_mac((found_request.certificate - 'mac')::text) THEN
-        RAISE EXCEPTION USING ERRCODE = 'data_corrupted',
-            MESSAGE = format('certificate of deletion request %s was altered', request);
+        PERFORM dataprotect._raise('data_corrupted',
+            format('certificate of deletion request %s was altered', request));
     END IF;
     RETURN found_request.certificate;
 END $$;

@@ -130,10 +130,8 @@ DECLARE
         ELSE format('UPDATE ONLY %s t SET %s WHERE t.ctid OPERATOR(pg_catalog.=) ANY ($1)', leaf, assignments) END, tids);
 BEGIN
     IF changed <> cardinality(tids) THEN
-        RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception',
-            MESSAGE = format('a trigger keeps rows of table "%s" from being removed', leaf),
-            SCHEMA = (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = leaf),
-            TABLE = (SELECT c.relname FROM pg_class c WHERE c.oid = leaf);
+        PERFORM dataprotect._raise('triggered_action_exception',
+            format('a trigger keeps rows of table "%s" from being removed', leaf), rel => leaf);
     END IF;
     PERFORM dataprotect._deletion_count(request, leaf, action, changed);
 END $$;

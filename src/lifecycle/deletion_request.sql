@@ -74,9 +74,9 @@ BEGIN
         spelled := NULL;
     END;
     IF spelled IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'no_data_found',
-            MESSAGE = format('account of type "%s" does not exist', account.name),
-            DETAIL = format('Table "%s" has no row with that "%s".', account.root, account.id_column);
+        PERFORM dataprotect._raise('no_data_found',
+            format('account of type "%s" does not exist', account.name),
+            format('Table "%s" has no row with that "%s".', account.root, account.id_column));
     END IF;
     RETURN spelled;
 END $$;
@@ -92,8 +92,7 @@ DECLARE
 BEGIN
     SELECT * INTO found_request FROM dataprotect.deletion_request r WHERE r.id = request FOR UPDATE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-            MESSAGE = format('deletion request %s does not exist', request);
+        PERFORM dataprotect._raise('undefined_object', format('deletion request %s does not exist', request));
     END IF;
     RETURN found_request;
 END $$;
@@ -144,10 +143,10 @@ DECLARE
     request bigint;
 BEGIN
     IF obstacle IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('accounts of type "%s" cannot be deleted yet', account.name),
-            DETAIL = obstacle,
-            HINT = 'dataprotect.check_account_type() lists what is missing; dataprotect.annotate_account() decides it.';
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('accounts of type "%s" cannot be deleted yet', account.name),
+            obstacle,
+            'dataprotect.check_account_type() lists what is missing; dataprotect.annotate_account() decides it.');
     END IF;
     spelled := dataprotect._account_id(account, request_deletion.id);
     BEGIN
@@ -156,9 +155,10 @@ BEGIN
                     pg_get_userbyid(dataprotect._caller()), dataprotect._now() + account.grace, dataprotect._now() + account.deadline)
             RETURNING deletion_request.id INTO request;
     EXCEPTION WHEN unique_violation THEN
-        RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
-            MESSAGE = 'deletion of this account is requested already',
-            HINT = 'See dataprotect.deletion_requests.';
+        PERFORM dataprotect._raise('duplicate_object',
+            'deletion of this account is requested already',
+            NULL,
+            'See dataprotect.deletion_requests.');
     END;
     PERFORM dataprotect._subject_suspend(account.name, spelled, format('deletion request %s', request));
     PERFORM dataprotect._event('deletion.requested', NULL, jsonb_build_object('request', request,
@@ -178,12 +178,12 @@ DECLARE
     before dataprotect.deletion_request := dataprotect._lock_deletion_request(request);
 BEGIN
     IF coalesce(reason, '') = '' THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'taking a deletion back needs a reason';
+        PERFORM dataprotect._raise('null_value_not_allowed', 'taking a deletion back needs a reason');
     END IF;
     IF before.state NOT IN ('requested', 'held') OR before.purge_started_at IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('deletion request %s cannot be taken back', request),
-            DETAIL = format('It is in state "%s".', before.state);
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('deletion request %s cannot be taken back', request),
+            format('It is in state "%s".', before.state));
     END IF;
     PERFORM dataprotect._deletion_note(request, _deletion_withdraw.state, reason);
     PERFORM dataprotect._subject_resume(before.account_type, before.account_id,
@@ -213,7 +213,7 @@ DECLARE
     request bigint;
 BEGIN
     IF coalesce(retain_account.reason, '') = '' THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'retaining an account needs a reason';
+        PERFORM dataprotect._raise('null_value_not_allowed', 'retaining an account needs a reason');
     END IF;
     SELECT r.id INTO request FROM dataprotect.deletion_request r
      WHERE r.account_type = account.name AND r.account_id = spelled

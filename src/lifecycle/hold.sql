@@ -35,18 +35,19 @@ DECLARE
 BEGIN
     PERFORM dataprotect._check_table_right(rel);
     IF coalesce(reason, '') = '' THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a hold needs a reason';
+        PERFORM dataprotect._raise('null_value_not_allowed', 'a hold needs a reason');
     END IF;
     IF predicate IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a hold needs a predicate',
-            HINT = 'The predicate "true" holds every row.';
+        PERFORM dataprotect._raise('null_value_not_allowed',
+            'a hold needs a predicate',
+            NULL,
+            'The predicate "true" holds every row.');
     END IF;
     IF until <= dataprotect._now() THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the end of the hold lies in the past';
+        PERFORM dataprotect._raise('invalid_parameter_value', 'the end of the hold lies in the past');
     END IF;
     IF (SELECT c.relkind NOT IN ('r', 'p') FROM pg_catalog.pg_class c WHERE c.oid = rel) THEN
-        RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
-            MESSAGE = pg_catalog.format('"%s" is not a table', rel);
+        PERFORM dataprotect._raise('wrong_object_type', pg_catalog.format('"%s" is not a table', rel));
     END IF;
     canonical := dataprotect._canonical_predicate(rel, predicate);
     -- What cannot be evaluated now would stop retention later.
@@ -75,16 +76,16 @@ DECLARE
     held dataprotect.hold;
 BEGIN
     IF coalesce(_do_release_hold.reason, '') = '' THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'releasing a hold needs a reason';
+        PERFORM dataprotect._raise('null_value_not_allowed', 'releasing a hold needs a reason');
     END IF;
     SELECT * INTO held FROM dataprotect.hold h WHERE h.id = _do_release_hold.id FOR UPDATE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-            MESSAGE = pg_catalog.format('hold %s does not exist', _do_release_hold.id);
+        PERFORM dataprotect._raise('undefined_object',
+            pg_catalog.format('hold %s does not exist', _do_release_hold.id));
     END IF;
     IF held.released_at IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = pg_catalog.format('hold %s is released already', _do_release_hold.id);
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            pg_catalog.format('hold %s is released already', _do_release_hold.id));
     END IF;
     IF EXISTS (SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid = held.rel) THEN
         PERFORM dataprotect._check_table_right(held.rel);

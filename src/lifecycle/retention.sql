@@ -58,8 +58,8 @@ DECLARE
 BEGIN
     SELECT * INTO policy FROM dataprotect.retention_policy p WHERE p.name = _find_retention_policy.name;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-            MESSAGE = pg_catalog.format('retention policy "%s" does not exist', _find_retention_policy.name);
+        PERFORM dataprotect._raise('undefined_object',
+            pg_catalog.format('retention policy "%s" does not exist', _find_retention_policy.name));
     END IF;
     RETURN policy;
 END $$;
@@ -102,26 +102,27 @@ DECLARE
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = policy.rel)
        OR NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = policy.base) THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_table',
-            MESSAGE = format('the table of retention policy "%s" does not exist any more', policy.name);
+        PERFORM dataprotect._raise('undefined_table',
+            format('the table of retention policy "%s" does not exist any more', policy.name));
     END IF;
     age := dataprotect._retention_age(policy.rel, policy.age_column);
     IF age.base <> policy.base OR age.expression <> policy.age_expression OR age.type <> policy.age_type
        OR age.condition IS DISTINCT FROM policy.condition THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('the age of rows of "%s" is not what retention policy "%s" was made for', policy.rel, policy.name),
-            DETAIL = format('It was "%s" and is "%s".', policy.age_column, age.expression),
-            HINT = 'Make the policy anew.';
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('the age of rows of "%s" is not what retention policy "%s" was made for', policy.rel, policy.name),
+            format('It was "%s" and is "%s".', policy.age_column, age.expression),
+            'Make the policy anew.');
     END IF;
     FOR other IN SELECT c.oid::regclass AS rel, c.relowner FROM pg_class c
                   WHERE c.oid = policy.base OR c.oid = policy.archive
                      OR c.oid IN (SELECT k.rel FROM dataprotect.retention_child k WHERE k.policy = policy.id)
     LOOP
         IF creator IS NULL OR NOT pg_has_role(creator, other.relowner, 'USAGE') THEN
-            RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-                MESSAGE = format('role "%s", who made retention policy "%s", has not the rights of the owner of "%s"',
+            PERFORM dataprotect._raise('insufficient_privilege',
+                format('role "%s", who made retention policy "%s", has not the rights of the owner of "%s"',
                                  policy.created_by, policy.name, other.rel),
-                HINT = 'Make the policy anew as a role that has them.';
+                NULL,
+                'Make the policy anew as a role that has them.');
         END IF;
     END LOOP;
     RETURN policy;
@@ -184,29 +185,30 @@ BEGIN
          ORDER BY k.col
     LOOP
         IF item.type IS NULL THEN
-            RAISE EXCEPTION USING ERRCODE = 'undefined_column',
-                MESSAGE = format('column "%s" of relation "%s" does not exist', item.col, policy.base);
+            PERFORM dataprotect._raise('undefined_column',
+                format('column "%s" of relation "%s" does not exist', item.col, policy.base));
         END IF;
         IF jsonb_typeof(item.value) IN ('object', 'array') THEN
-            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-                MESSAGE = format('replacement of column "%s" is not a single value', item.col);
+            PERFORM dataprotect._raise('invalid_parameter_value',
+                format('replacement of column "%s" is not a single value', item.col));
         END IF;
         IF item.value IS NULL OR jsonb_typeof(item.value) = 'null' THEN
             IF item.attnotnull THEN
-                RAISE EXCEPTION USING ERRCODE = 'not_null_violation',
-                    MESSAGE = format('column "%s" of relation "%s" does not allow nulls', item.col, policy.base),
-                    HINT = 'Use the action "anonymise" with a replacement.';
+                PERFORM dataprotect._raise('not_null_violation',
+                    format('column "%s" of relation "%s" does not allow nulls', item.col, policy.base),
+                    NULL,
+                    'Use the action "anonymise" with a replacement.');
             END IF;
             one := format('%I = NULL', item.col);
             check_one := format('%I IS NOT NULL', item.col);
         ELSIF EXISTS (SELECT 1 FROM dataprotect._protected_attributes(policy.base) p WHERE p = item.col) THEN
-            RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
-                MESSAGE = format('protected column "%s" can only be replaced by null', item.col),
-                DETAIL = 'Retention opens no value, so it could not tell the rows that are done.';
+            PERFORM dataprotect._raise('feature_not_supported',
+                format('protected column "%s" can only be replaced by null', item.col),
+                'Retention opens no value, so it could not tell the rows that are done.');
         ELSIF item.value #>> '{}' LIKE '%{uuid}%' THEN
             IF item.typcategory <> 'S' THEN
-                RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
-                    MESSAGE = format('replacement of column "%s" needs a text type', item.col);
+                PERFORM dataprotect._raise('datatype_mismatch',
+                    format('replacement of column "%s" needs a text type', item.col));
             END IF;
             pattern := '^' || replace(regexp_replace(item.value #>> '{}', '([.*+?()|\[\]\\^$])', '\\\1', 'g'),
                                       '{uuid}', '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}') || '$';
@@ -221,10 +223,11 @@ BEGIN
         undone := concat_ws(' OR ', undone, check_one);
     END LOOP;
     IF assignments IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = format('action "%s" needs the columns to change', policy.action),
-            HINT = CASE policy.action WHEN 'nullify' THEN 'Give options such as {"columns": ["note"]}.'
-                   ELSE 'Give options such as {"columns": {"note": null, "name": "removed"}}.' END;
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            format('action "%s" needs the columns to change', policy.action),
+            NULL,
+            CASE policy.action WHEN 'nullify' THEN 'Give options such as {"columns": ["note"]}.'
+                   ELSE 'Give options such as {"columns": {"note": null, "name": "removed"}}.' END);
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_change(dataprotect.retention_policy) IS

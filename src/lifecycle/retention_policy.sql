@@ -14,40 +14,44 @@ BEGIN
                                            dataprotect._retention_rules(policy.id), ARRAY['delete', 'cascade'])
     LOOP
         IF node.casts THEN
-            RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
-                MESSAGE = format('foreign key "%s" of table "%s" compares by a cast', node.constraint_name, node.child),
-                HINT = 'Give its columns the type of the columns that they reference.';
+            PERFORM dataprotect._raise('feature_not_supported',
+                format('foreign key "%s" of table "%s" compares by a cast', node.constraint_name, node.child),
+                NULL,
+                'Give its columns the type of the columns that they reference.');
         END IF;
         bare := dataprotect._unindexed(node.child, node.child_columns);
         IF bare IS NOT NULL THEN
-            RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-                MESSAGE = format('referencing table "%s" has no index on the columns of its foreign key', bare),
-                DETAIL = format('Every row that is removed from "%s" would cost a scan of it.', node.parent),
-                HINT = format('CREATE INDEX ON %s (%s);', node.child,
-                              (SELECT string_agg(quote_ident(c), ', ') FROM unnest(node.child_columns) c));
+            PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+                format('referencing table "%s" has no index on the columns of its foreign key', bare),
+                format('Every row that is removed from "%s" would cost a scan of it.', node.parent),
+                format('CREATE INDEX ON %s (%s);', node.child,
+                              (SELECT string_agg(quote_ident(c), ', ') FROM unnest(node.child_columns) c)));
         END IF;
         IF node.loops AND node.child <> node.parent AND NOT node.sets_null THEN
-            RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
-                MESSAGE = format('foreign key "%s" of table "%s" closes a circle', node.constraint_name, node.child),
-                HINT = 'Choose "keep_referenced" or "nullify" for one of the tables.';
+            PERFORM dataprotect._raise('feature_not_supported',
+                format('foreign key "%s" of table "%s" closes a circle', node.constraint_name, node.child),
+                NULL,
+                'Choose "keep_referenced" or "nullify" for one of the tables.');
         END IF;
         IF node.restricts AND NOT node.loops AND node.action IS NULL AND policy.action <> 'drop_partition' THEN
-            RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
-                MESSAGE = format('retention policy "%s" does not say what happens to rows of "%s"', policy.name, node.child),
-                DETAIL = format('Foreign key "%s" keeps rows of "%s" from being removed.',
+            PERFORM dataprotect._raise('dependent_objects_still_exist',
+                format('retention policy "%s" does not say what happens to rows of "%s"', policy.name, node.child),
+                format('Foreign key "%s" keeps rows of "%s" from being removed.',
                                 node.constraint_name, node.parent),
-                HINT = format('Give options such as {"children": {"%s": "delete"}}, "nullify" or "keep_referenced".',
-                              node.child);
+                format('Give options such as {"children": {"%s": "delete"}}, "nullify" or "keep_referenced".',
+                              node.child));
         END IF;
         IF policy.action = 'drop_partition' AND node.action IN ('delete', 'nullify') THEN
-            RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
-                MESSAGE = 'action "drop_partition" keeps partitions whose rows are referenced',
-                HINT = 'Use the action "delete" to remove referencing rows as well.';
+            PERFORM dataprotect._raise('feature_not_supported',
+                'action "drop_partition" keeps partitions whose rows are referenced',
+                NULL,
+                'Use the action "delete" to remove referencing rows as well.');
         END IF;
         IF NOT has_table_privilege(owner, node.child, 'SELECT') THEN
-            RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-                MESSAGE = format('owner of "%s" may not read referencing table "%s"', policy.base, node.child),
-                HINT = format('GRANT SELECT ON %s TO %I;', node.child, pg_get_userbyid(owner));
+            PERFORM dataprotect._raise('insufficient_privilege',
+                format('owner of "%s" may not read referencing table "%s"', policy.base, node.child),
+                NULL,
+                format('GRANT SELECT ON %s TO %I;', node.child, pg_get_userbyid(owner)));
         END IF;
     END LOOP;
 END $$;
@@ -85,24 +89,25 @@ BEGIN
     SELECT c.relname INTO unready FROM dataprotect._below(policy.base) b JOIN pg_class c ON c.oid = b
      WHERE c.relkind NOT IN ('r', 'p') LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
-            MESSAGE = format('"%s" is not an ordinary table', unready);
+        PERFORM dataprotect._raise('wrong_object_type', format('"%s" is not an ordinary table', unready));
     END IF;
     IF policy.action = 'drop_partition' THEN
         IF NOT EXISTS (SELECT 1 FROM pg_partitioned_table p
                          JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
                         WHERE p.partrelid = policy.base AND p.partstrat = 'r' AND p.partnatts = 1
                           AND quote_ident(a.attname) = policy.age_expression) THEN
-            RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
-                MESSAGE = format('table "%s" is not partitioned by range of "%s"', policy.base, policy.age_column),
-                HINT = 'Use the action "delete".';
+            PERFORM dataprotect._raise('wrong_object_type',
+                format('table "%s" is not partitioned by range of "%s"', policy.base, policy.age_column),
+                NULL,
+                'Use the action "delete".');
         END IF;
     ELSE
         bare := dataprotect._retention_unindexed(policy.base, policy.age_expression);
         IF bare IS NOT NULL THEN
-            RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-                MESSAGE = format('table "%s" has no index on its age "%s"', bare, policy.age_expression),
-                HINT = format('CREATE INDEX ON %s (%s);', policy.base, policy.age_expression);
+            PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+                format('table "%s" has no index on its age "%s"', bare, policy.age_expression),
+                NULL,
+                format('CREATE INDEX ON %s (%s);', policy.base, policy.age_expression));
         END IF;
     END IF;
     IF policy.action IN ('nullify', 'anonymise') THEN
@@ -128,7 +133,7 @@ DECLARE
     odd text;
 BEGIN
     IF policy.archive = ANY (ARRAY(SELECT dataprotect._below(dataprotect._top(policy.base)))) THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a table cannot be its own archive';
+        PERFORM dataprotect._raise('invalid_parameter_value', 'a table cannot be its own archive');
     END IF;
     SELECT a.attname INTO odd FROM pg_attribute a
      WHERE a.attrelid = policy.base AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
@@ -137,15 +142,15 @@ BEGIN
                           AND NOT b.attisdropped AND b.atttypid = a.atttypid AND b.atttypmod = a.atttypmod
                           AND b.attgenerated = '');
     IF FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
-            MESSAGE = format('archive table "%s" has no column "%s" of the same type', policy.archive, odd);
+        PERFORM dataprotect._raise('datatype_mismatch',
+            format('archive table "%s" has no column "%s" of the same type', policy.archive, odd));
     END IF;
     SELECT t.tgname INTO odd FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
      WHERE t.tgrelid = policy.archive AND t.tgtype & 7 = 7   -- before insert, for each row
        AND p.pronamespace <> 'dataprotect'::regnamespace;
     IF FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('trigger "%s" of archive table "%s" could turn rows away', odd, policy.archive);
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('trigger "%s" of archive table "%s" could turn rows away', odd, policy.archive));
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_check_archive(dataprotect.retention_policy) IS
@@ -159,9 +164,10 @@ DECLARE
     found regclass := pg_catalog.to_regclass(name);
 BEGIN
     IF found IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_table',
-            MESSAGE = pg_catalog.format('relation "%s" does not exist', name),
-            HINT = 'Tables in options are written with their schema.';
+        PERFORM dataprotect._raise('undefined_table',
+            pg_catalog.format('relation "%s" does not exist', name),
+            NULL,
+            'Tables in options are written with their schema.');
     END IF;
     RETURN found;
 END $$;
@@ -176,31 +182,32 @@ DECLARE
     schedule interval;
 BEGIN
     IF dataprotect._now() - keep >= dataprotect._now() THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the time to keep must be positive';
+        PERFORM dataprotect._raise('invalid_parameter_value', 'the time to keep must be positive');
     END IF;
     IF action NOT IN ('delete', 'drop_partition', 'nullify', 'anonymise', 'archive') THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = format('unknown retention action "%s"', action),
-            HINT = 'Actions are delete, drop_partition, nullify, anonymise and archive.';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            format('unknown retention action "%s"', action),
+            NULL,
+            'Actions are delete, drop_partition, nullify, anonymise and archive.');
     END IF;
     IF jsonb_typeof(options) <> 'object' THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'options must be a JSON object';
+        PERFORM dataprotect._raise('invalid_parameter_value', 'options must be a JSON object');
     END IF;
     SELECT k INTO bad FROM jsonb_object_keys(options) k
      WHERE NOT (k = 'every' OR (k = 'children' AND action IN ('delete', 'archive', 'drop_partition'))
                 OR (k = 'columns' AND action IN ('nullify', 'anonymise')) OR (k = 'archive' AND action = 'archive'));
     IF FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = format('option "%s" does not belong to action "%s"', bad, action);
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            format('option "%s" does not belong to action "%s"', bad, action));
     END IF;
     IF jsonb_typeof(options -> 'children') <> 'object'
        OR jsonb_typeof(options -> 'columns') <> (CASE action WHEN 'nullify' THEN 'array' ELSE 'object' END) THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'option "children" must be a JSON object and "columns" an array to nullify, an object to anonymise';
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'option "children" must be a JSON object and "columns" an array to nullify, an object to anonymise');
     END IF;
     schedule := coalesce(options ->> 'every', '1 hour')::interval;
     IF dataprotect._now() + schedule <= dataprotect._now() THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'option "every" must be positive';
+        PERFORM dataprotect._raise('invalid_parameter_value', 'option "every" must be positive');
     END IF;
     RETURN schedule;
 END $$;
@@ -250,8 +257,8 @@ DECLARE
     archive regclass;
 BEGIN
     IF coalesce(name, '') = '' OR rel IS NULL OR age_column IS NULL OR keep IS NULL OR action IS NULL OR options IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
-            MESSAGE = 'a retention policy needs a name, a table, an age column, a time to keep and an action';
+        PERFORM dataprotect._raise('null_value_not_allowed',
+            'a retention policy needs a name, a table, an age column, a time to keep and an action');
     END IF;
     schedule := dataprotect._retention_check_options(keep, action, options);
     PERFORM dataprotect._check_table_right(rel);
@@ -259,9 +266,10 @@ BEGIN
     age := dataprotect._retention_age(rel, age_column);
     PERFORM dataprotect._check_table_right(age.base);
     IF age.type NOT IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) THEN
-        RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
-            MESSAGE = format('age column "%s" is of type %s', age_column, age.type),
-            HINT = 'An age column is a date, a timestamp, or a range of them.';
+        PERFORM dataprotect._raise('datatype_mismatch',
+            format('age column "%s" is of type %s', age_column, age.type),
+            NULL,
+            'An age column is a date, a timestamp, or a range of them.');
     END IF;
     IF action = 'archive' THEN
         archive := dataprotect._named_table(coalesce(options ->> 'archive', ''));
@@ -275,14 +283,14 @@ BEGIN
                     keep, action, options, archive, schedule, pg_get_userbyid(dataprotect._caller()))
             RETURNING * INTO policy;
     EXCEPTION WHEN unique_violation THEN
-        RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
-            MESSAGE = format('retention policy "%s" already exists', name);
+        PERFORM dataprotect._raise('duplicate_object', format('retention policy "%s" already exists', name));
     END;
     FOR child IN SELECT e.key, e.value #>> '{}' AS rule FROM jsonb_each(options -> 'children') e LOOP
         IF coalesce(child.rule, '') NOT IN ('delete', 'nullify', 'keep_referenced') THEN
-            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-                MESSAGE = format('unknown rule "%s" for referencing table "%s"', child.rule, child.key),
-                HINT = 'Rules are delete, nullify and keep_referenced.';
+            PERFORM dataprotect._raise('invalid_parameter_value',
+                format('unknown rule "%s" for referencing table "%s"', child.rule, child.key),
+                NULL,
+                'Rules are delete, nullify and keep_referenced.');
         END IF;
         PERFORM dataprotect._check_table_right(dataprotect._named_table(child.key));
         INSERT INTO dataprotect.retention_child (policy, rel, action)

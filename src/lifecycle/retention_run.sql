@@ -11,9 +11,10 @@ DECLARE
     found_policy dataprotect.retention_policy := dataprotect._find_retention_policy(name);
 BEGIN
     IF found_policy.state <> 'active' THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('retention policy "%s" is paused', name),
-            HINT = 'Look at dataprotect.preview_retention() and call dataprotect.activate_retention().';
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('retention policy "%s" is paused', name),
+            NULL,
+            'Look at dataprotect.preview_retention() and call dataprotect.activate_retention().');
     END IF;
     UPDATE dataprotect.retention_run r
        SET outcome = 'interrupted', finished_at = dataprotect._now(),

@@ -19,15 +19,15 @@ DECLARE
     home text := current_setting('cron.database_name', true);
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-            MESSAGE = 'extension "pg_cron" is not installed in this database',
-            DETAIL = CASE WHEN home IS NULL THEN 'It is not in shared_preload_libraries either.'
+        PERFORM dataprotect._raise('undefined_object',
+            'extension "pg_cron" is not installed in this database',
+            CASE WHEN home IS NULL THEN 'It is not in shared_preload_libraries either.'
                      WHEN home <> current_database() THEN format('It keeps its jobs in database "%s".', home)
                      ELSE 'It is loaded, but CREATE EXTENSION pg_cron was not run.' END,
-            HINT = CASE WHEN home <> current_database()
+            CASE WHEN home <> current_database()
                 THEN format('In that database call cron.schedule_in_database(''dataprotect'', %L, '
                             '''SELECT dataprotect._start_maintenance()'', %L).', cron, current_database())
-                ELSE 'Without it the worker looks for due work every dataprotect.worker_naptime.' END;
+                ELSE 'Without it the worker looks for due work every dataprotect.worker_naptime.' END);
     END IF;
     EXECUTE 'SELECT cron.schedule($1, $2, $3)' INTO job
       USING 'dataprotect maintenance', cron, 'SELECT dataprotect._start_maintenance()';

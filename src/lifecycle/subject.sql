@@ -55,9 +55,9 @@ BEGIN
     END IF;
     PERFORM dataprotect._check_table_right(binding.rel);
     IF dataprotect._unbindable(binding.rel) IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
-            MESSAGE = format('column "%s" of table "%s" cannot be sealed for an account',
-                             dataprotect._unbindable(binding.rel), binding.rel);
+        PERFORM dataprotect._raise('feature_not_supported',
+            format('column "%s" of table "%s" cannot be sealed for an account',
+                             dataprotect._unbindable(binding.rel), binding.rel));
     END IF;
     PERFORM dataprotect._bind_drop(binding.rel);
     sealed := dataprotect._sealed_condition(binding);

@@ -39,13 +39,13 @@ DECLARE
     owner oid := (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = rel);
 BEGIN
     IF owner IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_table', MESSAGE = 'relation does not exist';
+        PERFORM dataprotect._raise('undefined_table', 'relation does not exist');
     END IF;
     IF NOT pg_catalog.pg_has_role(dataprotect._caller(), owner, 'USAGE')
        OR NOT pg_catalog.pg_has_role(coalesce(dataprotect._entered_by(), dataprotect._caller()), owner, 'USAGE') THEN
-        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-            MESSAGE = pg_catalog.format('must be owner of relation %s', rel),
-            DETAIL = 'Retention, holds and deletion act with the rights of a table''s owner.';
+        PERFORM dataprotect._raise('insufficient_privilege',
+            pg_catalog.format('must be owner of relation %s', rel),
+            'Retention, holds and deletion act with the rights of a table''s owner.');
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._check_table_right(regclass) IS

@@ -419,13 +419,13 @@ DECLARE
 BEGIN
     PERFORM dataprotect._check_base_type(base);
     IF dataprotect._encrypted_type(base) IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
-            MESSAGE = format('type %s has an encrypted type already: %s', base, dataprotect._encrypted_type(base));
+        PERFORM dataprotect._raise('duplicate_object',
+            format('type %s has an encrypted type already: %s', base, dataprotect._encrypted_type(base)));
     END IF;
     SELECT * INTO STRICT t FROM pg_catalog.pg_type WHERE oid = base;
     v_name := 'encrypted_' || t.typname;
     IF octet_length(v_name) > 40 THEN
-        RAISE EXCEPTION USING ERRCODE = 'name_too_long', MESSAGE = 'the base type''s name is too long';
+        PERFORM dataprotect._raise('name_too_long', 'the base type''s name is too long');
     END IF;
     v_enc := format('%I.%I', schema, v_name);
     v_schema := (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = schema);
