@@ -14,7 +14,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/dp-lint.XXXXXX")
 passed=0
 failed=0
 readme=$work/README.md
-cp "$top/README.md" "$readme"
+cat "$top/README.md" "$top"/doc/*.md >"$readme"
 rules="installed comment privileges search-path volatility dump documented"
 
 cleanup()
@@ -136,7 +136,7 @@ if [ "${1:-}" = --selftest ]; then
 	sees documented "a function that README.md does not name" "$function_sql" "$drop_function"
 	sed -i 's/^| `verify_audit_log()`/| `lintprobe_gone()` |\n&/' "$readme"
 	sees documented "a function of README.md that does not exist" "SELECT 1" "SELECT 1"
-	cp "$top/README.md" "$readme"
+	cat "$top/README.md" "$top"/doc/*.md >"$readme"
 	sees dump "a table that pg_dump leaves behind" "$table_sql" "$drop_table"
 	sees volatility "an immutable function over an encrypted type" \
 		"CREATE FUNCTION dataprotect.lintprobe(v encrypted_text) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';

@@ -181,7 +181,7 @@ INSERT INTO dp_lint_finding
 SELECT 'dump', u.name, 'stands in lint_undumped.txt and does not exist'
   FROM dp_lint_undumped u WHERE pg_catalog.to_regclass(u.name) IS NULL;
 
--- documented: every public function, procedure and view stands in README.md.
+-- documented: every public function, procedure and view stands in README.md or doc/.
 INSERT INTO dp_lint_finding
 SELECT DISTINCT 'documented', 'dataprotect.' || name, 'is not in README.md'
   FROM (SELECT p.proname FROM pg_catalog.pg_proc p
@@ -202,8 +202,8 @@ SELECT 'documented', 'dataprotect.' || name, 'stands in README.md and does not e
   FROM (SELECT DISTINCT found[1] AS name
           FROM dp_lint_readme r, pg_catalog.regexp_matches(r.line, '`([a-z_]+)\(', 'g') AS found
          WHERE r.line ~ '^\| `'
-           AND r.number > (SELECT min(number) FROM dp_lint_readme WHERE line LIKE '### Functions%')
-           AND r.number < (SELECT min(number) FROM dp_lint_readme WHERE line LIKE '### Views%')) AS documented
+           AND r.number > (SELECT min(number) FROM dp_lint_readme WHERE line LIKE '%# Functions and%')
+           AND r.number < (SELECT min(number) FROM dp_lint_readme WHERE line LIKE '%# Views%')) AS documented
  WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p
                     WHERE p.proname = documented.name
                       AND p.pronamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'dataprotect'));

@@ -1,6 +1,6 @@
 /*
  * guc.h
- *	  Every setting of the extension.  Names are public; see README.md.
+ *	  Every setting of the extension.  Names are public; see doc/reference.md.
  *
  * All variables are read-only outside guc.c.  Settings that change the shared
  * layout are PGC_POSTMASTER.  No setting ever holds a secret.
