@@ -550,7 +550,7 @@ collect_instance(List *segments, const uint8 *instance, uint64 flushed)
 		dp_worker_note_work();
 	if (stored && head.seq > 0)
 	{
-		DpWitness	witness = {.database = MyDatabaseId, .chain = name, .seq = (uint64) head.seq};
+		DpWitness	witness = {.database = MyDatabaseId,.chain = name,.seq = (uint64) head.seq};
 
 		memcpy(witness.mac, head.mac, DP_CHAIN_MAC_LEN);
 		dp_ring_witness_set(&witness);

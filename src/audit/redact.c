@@ -21,8 +21,8 @@
 
 #include <ctype.h>
 
-#include "audit/redact.h"
 #include "audit/literals.h"
+#include "audit/redact.h"
 #include "base/worker.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"

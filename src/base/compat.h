@@ -124,7 +124,10 @@ dp_next_permission(List *rtable, List *perminfos, int *i, DpPermission *permissi
 	{
 		RTEPermissionInfo *info = (RTEPermissionInfo *) list_nth(perminfos, (*i)++);
 
-		*permission = (DpPermission) {info->relid, info->requiredPerms, info->checkAsUser};
+		*permission = (DpPermission)
+		{
+			info->relid, info->requiredPerms, info->checkAsUser
+		};
 		return true;
 	}
 #else
@@ -134,7 +137,10 @@ dp_next_permission(List *rtable, List *perminfos, int *i, DpPermission *permissi
 
 		if (rte->rtekind != RTE_RELATION)
 			continue;
-		*permission = (DpPermission) {rte->relid, rte->requiredPerms, rte->checkAsUser};
+		*permission = (DpPermission)
+		{
+			rte->relid, rte->requiredPerms, rte->checkAsUser
+		};
 		return true;
 	}
 #endif

@@ -40,7 +40,8 @@ extern int	dp_guc_key_cache_soft_ttl;	/* s */
 extern int	dp_guc_key_cache_hard_ttl;	/* s */
 extern int	dp_guc_audit_mode;	/* DpAuditMode */
 extern int	dp_guc_audit_ring_size; /* kB; PGC_POSTMASTER */
-extern char *dp_guc_audit_directory;	/* relative to the data directory, or absolute; PGC_POSTMASTER */
+extern char *dp_guc_audit_directory;	/* relative to the data directory, or absolute;
+										 * PGC_POSTMASTER */
 extern bool dp_guc_pooled;		/* settings end with their transaction (pooled.h) */
 extern char *dp_guc_databases;	/* comma-separated, or "*"; PGC_POSTMASTER */
 extern int	dp_guc_max_workers;

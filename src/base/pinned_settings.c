@@ -23,6 +23,7 @@ static const struct
 	const char *value;
 	bool		text_form;		/* output and input functions of values look at it */
 }			pinned[] =
+
 {
 	{"array_nulls", "on", false},
 	{"backslash_quote", "safe_encoding", false},

@@ -9,8 +9,8 @@
 #include "base/compat.h"
 #include "base/statement.h"
 #include "executor/executor.h"
-#include "libpq/auth.h"
 #include "fmgr.h"
+#include "libpq/auth.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/plancat.h"
@@ -438,8 +438,8 @@ void
 dp_statement_init(void)
 {
 	/*
-	 * pg_upgrade makes again what was judged when it was made, and our tables
-	 * are still without rows.
+	 * pg_upgrade makes again what was judged when it was made, and our tables are still without
+	 * rows.
 	 */
 	if (IsBinaryUpgrade)
 		return;

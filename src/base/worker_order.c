@@ -134,7 +134,7 @@ give_order(const DpPoolEntry *order, int *out_entry, uint32 *out_ticket)
 bool
 dp_pool_order_visit(int slot, Oid database)
 {
-	DpPoolEntry order = {.order = DP_ORDER_VISIT, .slot = slot, .database = database};
+	DpPoolEntry order = {.order = DP_ORDER_VISIT,.slot = slot,.database = database};
 
 	return give_order(&order, NULL, NULL);
 }
@@ -142,8 +142,8 @@ dp_pool_order_visit(int slot, Oid database)
 bool
 dp_pool_order_statement(Oid database, dsm_handle exchange, int *out_entry, uint32 *out_ticket)
 {
-	DpPoolEntry order = {.order = DP_ORDER_STATEMENT, .slot = -1, .database = database,
-	.exchange = exchange, .requester = MyLatch};
+	DpPoolEntry order = {.order = DP_ORDER_STATEMENT,.slot = -1,.database = database,
+	.exchange = exchange,.requester = MyLatch};
 
 	return give_order(&order, out_entry, out_ticket);
 }
@@ -152,7 +152,7 @@ dp_pool_order_statement(Oid database, dsm_handle exchange, int *out_entry, uint3
 bool
 dp_pool_start_spare(void)
 {
-	DpPoolEntry order = {.order = DP_ORDER_NONE, .slot = -1};
+	DpPoolEntry order = {.order = DP_ORDER_NONE,.slot = -1};
 	bool		wanted;
 
 	LWLockAcquire(dp_worker_shared->lock, LW_SHARED);

@@ -19,7 +19,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#define MAX_PERSONAL	(DP_RECORD_MAX_SEALED - 64)	/* before sealing */
+#define MAX_PERSONAL	(DP_RECORD_MAX_SEALED - 64) /* before sealing */
 #define MAX_FIELD		512		/* client, application, actor, purpose: cut to one byte less */
 
 /* One role's name, looked up when its number changes. */
@@ -200,7 +200,8 @@ refresh_cached(void)
 	if (cached.valid && strcmp(cached.application, application) == 0 &&
 		strncmp(cached.purpose, purpose_text(), MAX_FIELD - 1) == 0)
 		return;
-	cached.len = seal_personal(NULL, cached.bytes, sizeof(cached.bytes), &cached.valid);
+	cached.		len = seal_personal(NULL, cached.bytes, sizeof(cached.bytes), &cached.valid);
+
 	strlcpy(cached.application, application, NAMEDATALEN);
 	strlcpy(cached.purpose, purpose_text(), MAX_FIELD);
 }

@@ -34,7 +34,7 @@ dp_event_code(const char *name, DpEventCode *out_code)
 #define X(code, number, text) if (strcmp(name, text) == 0) { *out_code = code; return true; }
 	DP_EVENT_CATALOGUE(X)
 #undef X
-	return false;
+		return false;
 }
 
 bool

@@ -33,7 +33,7 @@ typedef struct RingShared
 	LWLock	   *lock;
 	LWLock	   *denial_lock;
 	pg_atomic_uint64 reserved;
-	pg_atomic_uint64 role_reserved[ROLE_SLOTS];	/* the same, by authenticated role */
+	pg_atomic_uint64 role_reserved[ROLE_SLOTS]; /* the same, by authenticated role */
 	pg_atomic_uint32 writer_sleeping;
 	Latch	   *writer;			/* of the writer process; NULL while it is not there */
 	ConditionVariable moved;	/* the writer has freed room and synced */

@@ -6,8 +6,8 @@
 
 #include "keys/catalog.h"
 #include "keys/generation.h"
-#include "keys/keys_internal.h"
 #include "keys/keys.h"
+#include "keys/keys_internal.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"

@@ -10,9 +10,9 @@
  */
 #include "postgres.h"
 
+#include "base/secret.h"
 #include "catalog/pg_type.h"
 #include "crypto/aead.h"
-#include "base/secret.h"
 #include "fmgr.h"
 #include "keys/arena.h"
 #include "keys/keys_internal.h"

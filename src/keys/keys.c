@@ -5,8 +5,8 @@
 #include "postgres.h"
 
 #include "keys/arena.h"
-#include "keys/keys_internal.h"
 #include "keys/keys.h"
+#include "keys/keys_internal.h"
 #include "kms/kms.h"
 
 void

@@ -9,8 +9,8 @@
 #include "catalog/namespace.h"
 #include "keys/catalog.h"
 #include "keys/generation.h"
-#include "keys/keys_internal.h"
 #include "keys/keys.h"
+#include "keys/keys_internal.h"
 #include "miscadmin.h"
 
 /*

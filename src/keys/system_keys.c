@@ -12,8 +12,8 @@
 #include "keys/arena.h"
 #include "keys/catalog.h"
 #include "keys/generation.h"
-#include "keys/keys_internal.h"
 #include "keys/keys.h"
+#include "keys/keys_internal.h"
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 

@@ -7,8 +7,8 @@
 #include "base/guc.h"
 #include "base/secret.h"
 #include "common/pg_prng.h"
-#include "kms/uri_policy.h"
 #include "kms/job.h"
+#include "kms/uri_policy.h"
 
 #define MAX_ATTEMPTS	3		/* at one URI */
 #define PAUSE_MS		50		/* before the second attempt, doubled for each more */

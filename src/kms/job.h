@@ -17,8 +17,8 @@
 #ifndef DP_KMS_JOB_H
 #define DP_KMS_JOB_H
 
-#include "kms/provider.h"
 #include "kms/kms_shmem.h"
+#include "kms/provider.h"
 
 typedef struct DpKmsJob
 {

@@ -11,8 +11,8 @@
 
 #include "fmgr.h"
 #include "funcapi.h"
-#include "kms/provider.h"
 #include "kms/kms_shmem.h"
+#include "kms/provider.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"

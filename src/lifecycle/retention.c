@@ -27,10 +27,10 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "sqlrun/run_as.h"
-#include "sqlrun/batch_commit.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "sqlrun/batch_commit.h"
+#include "sqlrun/run_as.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
@@ -316,8 +316,8 @@ drop_step(void *arg)
 	values[0] = Int64GetDatum(run->id);
 	lock_holds();
 	more = dp_batch_query("SELECT dataprotect._retention_drop_next($1)"
-							 " FROM dataprotect.retention_run r JOIN dataprotect.retention_policy p ON p.id = r.policy"
-							 " WHERE r.id = $1 AND p.state = 'active'", 1, types, values);
+						  " FROM dataprotect.retention_run r JOIN dataprotect.retention_policy p ON p.id = r.policy"
+						  " WHERE r.id = $1 AND p.state = 'active'", 1, types, values);
 	run->more = more != NULL && more[0] == 't';
 }
 
@@ -331,7 +331,7 @@ preflight_step(void *arg)
 
 	values[0] = Int64GetDatum(run->id);
 	dp_batch_query("SELECT dataprotect._retention_preflight(dataprotect._retention_of_run($1))",
-					  1, types, values);
+				   1, types, values);
 }
 
 static void
@@ -441,7 +441,7 @@ run_policy(const char *name, int32 policy)
 
 	values[0] = CStringGetTextDatum(name);
 	begun = dp_batch_query("SELECT r.run || ' ' || (r.action = 'drop_partition')::int"
-							  "  FROM dataprotect._retention_begin($1) r", 1, types, values);
+						   "  FROM dataprotect._retention_begin($1) r", 1, types, values);
 	if (sscanf(begun, INT64_FORMAT " %d", &run.id, &policy) != 2)
 		elog(ERROR, "could not begin run of retention policy \"%s\"", name);
 	run.drops = policy != 0;

@@ -6,11 +6,11 @@
 
 #include "access/xact.h"
 #include "base/compat.h"
-#include "sqlrun/client_statement.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/analyze.h"
 #include "pgstat.h"
+#include "sqlrun/client_statement.h"
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"

@@ -22,8 +22,8 @@
 
 #include "catalog/pg_proc.h"
 #include "fmgr.h"
-#include "sqlrun/run_as.h"
 #include "miscadmin.h"
+#include "sqlrun/run_as.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"

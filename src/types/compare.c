@@ -36,7 +36,7 @@ typedef struct Call
 {
 	const DpCallState *state;
 	DpSides		sides;
-	DpComparison	comparison;
+	DpComparison comparison;
 	bool		maintenance;
 	FmgrInfo   *flinfo;			/* NULL within a sort */
 	Oid			collation;
@@ -172,8 +172,8 @@ compare(const Call *call, int *out)
 	const DpTypeInfo *info = call->state->info;
 	bool		equality = call->comparison == CMP_EQ || call->comparison == CMP_NE;
 	DpKeyUse	use = call->maintenance ? DP_USE_MAINTAIN : DP_USE_READ;
-	DpOperand		left;
-	DpOperand		right;
+	DpOperand	left;
+	DpOperand	right;
 	bool		known = true;
 	bool		remember;
 
@@ -263,8 +263,8 @@ compare_tokens(const Call *call)
 {
 	const DpTypeInfo *info = call->state->info;
 	DpKeyUse	use = call->maintenance ? DP_USE_MAINTAIN : DP_USE_READ;
-	DpOperand		left;
-	DpOperand		right;
+	DpOperand	left;
+	DpOperand	right;
 	uint8		left_token[DP_TOKEN_LEN] = {0};
 	uint8		right_token[DP_TOKEN_LEN] = {0};
 	bool		left_known;
@@ -390,7 +390,7 @@ static Call *
 prepare_sort(SortSupport ssup, const DpTypeInfo *info)
 {
 	Call	   *call = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(Call));
-	DpCallState  *state = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(DpCallState));
+	DpCallState *state = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(DpCallState));
 
 	state->info = info;
 	call->state = state;

@@ -16,9 +16,9 @@
 static uint64
 hash_encrypted(FunctionCallInfo fcinfo)
 {
-	DpCallState  *state = dp_operand_call_state(fcinfo, SIDES_EE);
+	DpCallState *state = dp_operand_call_state(fcinfo, SIDES_EE);
 	bool		maintenance = dp_maintenance_calls(fcinfo, false);
-	DpOperand		op;
+	DpOperand	op;
 	uint64		hash = 0;
 
 	dp_open_memo_follow();

@@ -174,7 +174,7 @@ open_watched(LOCKMODE mode, bool missing_ok)
 static void
 register_number(Relation rel, const DpModifier *modifier, const char *definition)
 {
-	DpModifierRow			row;
+	DpModifierRow row;
 	bool		found;
 
 	LockDatabaseObject(RelationGetRelid(rel), modifier->typmod, 0, AccessShareLock);
@@ -219,7 +219,7 @@ free_number(Relation rel, Oid type, const char *definition)
 	{
 		int32		number = derive_number(prf, attempt, type, definition);
 		Entry	   *entry = find_entry(number);
-		DpModifierRow			row;
+		DpModifierRow row;
 
 		if ((entry == NULL || (entry->modifier.type == type && strcmp(entry->definition, definition) == 0)) &&
 			!dp_modifier_table_find_number(rel, number, true, &row))
@@ -257,7 +257,7 @@ check_expression(const DpModifier *modifier)
 static int32
 number_in_ddl(Relation rel, DpModifier *modifier, const char *definition)
 {
-	DpModifierRow			row;
+	DpModifierRow row;
 	Entry	   *entry;
 
 	if (XactReadOnly || RecoveryInProgress())
@@ -278,7 +278,7 @@ number_in_ddl(Relation rel, DpModifier *modifier, const char *definition)
 static int32
 number_in_expression(Relation rel, DpModifier *modifier, const char *definition)
 {
-	DpModifierRow			row;
+	DpModifierRow row;
 	Entry	   *entry;
 
 	if (dp_modifier_table_find_words(rel, modifier->type, definition, false, &row))
@@ -317,7 +317,7 @@ dp_modifier_store(Oid type, int32 typmod)
 {
 	Entry	   *entry = find_entry(typmod);
 	Relation	rel;
-	DpModifierRow			row;
+	DpModifierRow row;
 
 	rel = open_watched(RowExclusiveLock, false);
 	if (dp_modifier_table_find_number(rel, typmod, true, &row))
@@ -343,7 +343,7 @@ ask_table(int32 typmod, Entry *entry)
 {
 	uint64		asked = generation;
 	Relation	rel = open_watched(AccessShareLock, true);
-	DpModifierRow			row;
+	DpModifierRow row;
 
 	if (rel == NULL)
 		return entry;

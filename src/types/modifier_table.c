@@ -144,7 +144,7 @@ dp_modifier_table_insert(Relation rel, const DpModifier *m, const char *definiti
 	bool		nulls[Natts_modifier] = {false};
 	NameData	key = m->key;
 	HeapTuple	tuple;
-	DpModifierRow			other;
+	DpModifierRow other;
 
 	check_role_limit(rel);
 	values[Anum_modifier_typmod - 1] = Int32GetDatum(m->typmod);
@@ -161,8 +161,8 @@ dp_modifier_table_insert(Relation rel, const DpModifier *m, const char *definiti
 	CacheInvalidateRelcache(rel);
 
 	/*
-	 * Written first and asked then: of two who give one number to different
-	 * words at the same moment, at least one sees the other here.
+	 * Written first and asked then: of two who give one number to different words at the same
+	 * moment, at least one sees the other here.
 	 */
 	if (dp_modifier_table_find_number(rel, m->typmod, true, &other) && !dp_modifier_row_says(&other, m->type, definition))
 		ereport(ERROR,

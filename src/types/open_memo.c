@@ -275,8 +275,8 @@ enter_table(DpMemoEntry *entry)
 	DpMemoEntry **slot;
 
 	/*
-	 * Opened before keys changed: it may not be readable any more.  One that was
-	 * replaced while it was held does not come back.
+	 * Opened before keys changed: it may not be readable any more.  One that was replaced while
+	 * it was held does not come back.
 	 */
 	if (entry->len > ENVELOPE_MAX || entry->datum == NULL || entry->round != memo->round ||
 		keys_changed(memo))

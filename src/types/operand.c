@@ -17,7 +17,7 @@
 DpCallState *
 dp_operand_call_state(FunctionCallInfo fcinfo, DpSides sides)
 {
-	DpCallState  *state = fcinfo->flinfo->fn_extra;
+	DpCallState *state = fcinfo->flinfo->fn_extra;
 	DpSignature signature;
 
 	if (state != NULL)

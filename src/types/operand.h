@@ -71,7 +71,7 @@ extern void dp_operand_fill(DpOperand *op, bool encrypted, const DpCallState *st
  * the call; NULL where there is none.
  */
 extern void dp_operand_check(FmgrInfo *flinfo, const DpOperand *op, const DpOperand *other, int other_arg,
-							  DpComparison comparison);
+							 DpComparison comparison);
 extern void dp_operand_count(const DpOperand *op);
 
 /*

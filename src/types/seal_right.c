@@ -15,10 +15,10 @@
  */
 #include "postgres.h"
 
+#include "access/access.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/access.h"
 #include "base/compat.h"
 #include "base/statement.h"
 #include "catalog/dependency.h"
@@ -29,9 +29,9 @@
 #include "catalog/pg_type.h"
 #include "events/event.h"
 #include "miscadmin.h"
+#include "parser/parsetree.h"
 #include "types/seal_right.h"
 #include "types/types.h"
-#include "parser/parsetree.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"

@@ -23,8 +23,8 @@
 #include "catalog/pg_type.h"
 #include "crypto/aead.h"
 #include "funcapi.h"
-#include "types/types.h"
 #include "types/typeinfo.h"
+#include "types/types.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/fmgroids.h"
@@ -43,6 +43,7 @@ static const struct
 	DpEncoding	encoding;
 	bool		can_token;
 }			known_bases[] =
+
 {
 	{TEXTOID, 1, DP_ENC_TEXT, true},
 	{BYTEAOID, 2, DP_ENC_BYTES, true},

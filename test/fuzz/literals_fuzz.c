@@ -43,8 +43,8 @@ around_needle(const char *text, size_t len)
 	memcpy(sql + len, constant, sizeof(constant));
 
 	/*
-	 * Only where the input alone is whole does the constant begin where we put
-	 * it; then it is never shown, and counts as a possible leak.
+	 * Only where the input alone is whole does the constant begin where we put it; then it is
+	 * never shown, and counts as a possible leak.
 	 */
 	if (dp_literals_remove(sql, len, out) && strstr(text, NEEDLE) == NULL)
 	{

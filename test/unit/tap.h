@@ -19,7 +19,7 @@ static int	tap_failed = 0;
 /* One test; the name says what would be broken if it failed. */
 __attribute__((format(printf, 2, 3)))
 static void
-tap_ok(bool good, const char *name, ...)
+tap_ok(bool good, const char *name,...)
 {
 	va_list		args;
 
