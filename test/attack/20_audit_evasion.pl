@@ -8,7 +8,7 @@ use Test::More;
 use DataProtect::Attack;
 use DataProtect::Test;
 
-my $node = attack_node('audit_evasion', conf => "dataprotect.audit_ring_size = '256kB'\n");
+my $node = attack_node('audit_evasion', init => [ '--encoding=UTF8', '--locale=C' ], conf => "dataprotect.audit_ring_size = '256kB'\n");
 $node->safe_psql('postgres', 'CREATE ROLE auditor LOGIN IN ROLE dataprotect_auditor');
 
 sub flush_log { return poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()') }
