@@ -8,7 +8,8 @@ use Test::More;
 use DataProtect::Attack;
 use DataProtect::Test;
 
-my $node = attack_node('audit_evasion', init => [ '--encoding=UTF8', '--locale=C' ], conf => "dataprotect.audit_ring_size = '256kB'\n");
+my $node = attack_node('audit_evasion', init => [ '--encoding=UTF8', '--locale=C' ], 
+	conf => "dataprotect.audit_ring_size = '256kB'\nmax_connections = 420\n");
 $node->safe_psql('postgres', 'CREATE ROLE auditor LOGIN IN ROLE dataprotect_auditor');
 
 sub flush_log { return poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()') }
@@ -169,6 +170,32 @@ is($holder->{err}, '', '5,000 savepoints: nor does the session itself fail');
 flush_log();
 is(audit("SELECT count(*), min(outcome), max(outcome) FROM dataprotect.audit_log WHERE session_role = 'searcher' AND event = 'value.revealed'"),
 	'5000|rolled_back|rolled_back', '5,000 savepoints: all of it is in the log');
+
+# Many sessions of one role, each in a transaction that has read something.
+$node->safe_psql('postgres', 'CREATE ROLE gate LOGIN');
+my $gate = start('gate', "BEGIN; SELECT pg_advisory_xact_lock(5); SELECT 'closed';\n");
+poll_until('the gate', sub { $gate->{h}->pump_nb; return $gate->{out} =~ /closed/ });
+my $script = $node->basedir . '/open.sql';
+PostgreSQL::Test::Utils::append_to_file($script,
+	"BEGIN;\nSELECT FROM victim WHERE id = 1 AND email = 'x';\nSELECT pg_advisory_xact_lock_shared(5);\nCOMMIT;\n");
+my ($bench_out, $bench_err) = ('', '');
+my $bench = IPC::Run::start([ 'pgbench', '-n', '-c', '360', '-t', '1', '-U', 'searcher', '-f', $script, $node->connstr('postgres') ],
+	'>', \$bench_out, '2>', \$bench_err);
+poll_until('open transactions', sub {
+		$bench->pump_nb;
+		my $waiting = $node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE usename = 'searcher' AND wait_event_type = 'Lock'");
+		my $failed = () = $bench_err =~ /too many unfinished statements/g;
+		return $waiting + $failed == 360;
+	});
+my $failed = () = $bench_err =~ /too many unfinished statements/g;
+cmp_ok($failed, '>', 0, "a role's open transactions keep a part of the ring: $failed of 360 are refused");
+cmp_ok($failed, '<', 120, 'a small ring of 256 kB carries hundreds of them');
+others_go_on('hundreds of open transactions');
+$gate->{in} .= "COMMIT;\n\\q\n";
+eval { $gate->{h}->finish };
+eval { $bench->finish };
+flush_log();
+is(audit("SELECT count(*) FROM dataprotect.audit_log WHERE outcome = 'started'"), '0', 'all that was promised is in the log');
 
 log_conceals($node);
 $node->stop;
