@@ -8,9 +8,11 @@
 #include "audit/role_events.h"
 #include "base/statement.h"
 #include "catalog/namespace.h"
+#include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "events/event.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -20,7 +22,8 @@ typedef struct RoleChange
 {
 	DpEventCode event;
 	StringInfoData detail;		/* members of a JSON object */
-	bool		matters;
+	bool		matters;		/* here */
+	bool		may_elsewhere;	/* where other grants are */
 } RoleChange;
 
 static void
@@ -42,6 +45,7 @@ put_roles(RoleChange *change, const char *member, List *roles, bool counts)
 
 	if (roles == NIL)
 		return;
+	change->may_elsewhere |= counts;
 	initStringInfo(&names);
 	foreach(cell, roles)
 	{
@@ -77,7 +81,7 @@ put_options(RoleChange *change, List *options, bool members_count)
 		if (strcmp(option->defname, "superuser") == 0 || strcmp(option->defname, "createrole") == 0)
 		{
 			put_name(change, option->defname, defGetBoolean(option) ? "yes" : "no");
-			change->matters = true;
+			change->matters = change->may_elsewhere = true;
 		}
 		else if (strcmp(option->defname, "addroleto") == 0)
 			put_roles(change, "member_of", (List *) option->arg, true);
@@ -85,11 +89,13 @@ put_options(RoleChange *change, List *options, bool members_count)
 		{
 			put_roles(change, "members", (List *) option->arg, false);
 			change->matters |= members_count;
+			change->may_elsewhere = true;
 		}
 		else if (strcmp(option->defname, "adminmembers") == 0)
 		{
 			put_roles(change, "admins", (List *) option->arg, false);
 			change->matters |= members_count;
+			change->may_elsewhere = true;
 		}
 	}
 }
@@ -140,12 +146,12 @@ describe(RoleChange *change, Node *statement)
 			/* Takes back the memberships that these roles gave, from PostgreSQL 16 on. */
 			change->event = DP_EVENT_ROLE_REVOKED;
 			put_roles(change, "owned_by", ((DropOwnedStmt *) statement)->roles, false);
-			change->matters = true;
+			change->matters = change->may_elsewhere = true;
 			break;
 		default:
 			return false;
 	}
-	return change->matters;
+	return change->matters || change->may_elsewhere;
 }
 
 /* Before the command: it changes what its roles may do. */
@@ -177,13 +183,20 @@ end_utility(const DpUtility *utility, Datum state, bool failed)
 {
 	RoleChange *change = (RoleChange *) DatumGetPointer(state);
 
+	char	   *detail;
+
 	if (change == NULL || failed)
 		return;
-	ereport(LOG,
-			(errmsg("audit alert: %s", dp_event_name(change->event)),
-			 errdetail_internal("{%s}", change->detail.data)));
-	if (OidIsValid(get_namespace_oid("dataprotect", true)))
-		dp_event_admin(change->event, NULL, psprintf("{%s}", change->detail.data));
+	detail = psprintf("{%s}", change->detail.data);
+	if (change->matters)
+		ereport(LOG,
+				(errmsg("audit alert: %s", dp_event_name(change->event)),
+				 errdetail_internal("%s", detail)));
+	if (change->matters && OidIsValid(get_namespace_oid("dataprotect", true)))
+		dp_event_admin(change->event, NULL, detail);
+	put_name(change, "in_database", get_database_name(MyDatabaseId));
+	if (change->may_elsewhere)
+		dp_event_elsewhere(change->event, psprintf("{%s}", change->detail.data));
 }
 
 static const DpSubscriber subscriber = {

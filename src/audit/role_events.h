@@ -7,8 +7,9 @@
  * and the attributes SUPERUSER and CREATEROLE.  A change that is rolled back
  * leaves its record, as rolled back, and a line in the server log.
  *
- * Roles belong to the whole server.  A command in a database without the
- * extension is seen there by no log: the server log alone has it.
+ * Roles belong to the whole server: every other database with the extension has
+ * a record, too, of all changes of memberships and of these attributes, for what
+ * they mean there is not known here.  It says in which database they were made.
  */
 #ifndef DP_AUDIT_ROLE_EVENTS_H
 #define DP_AUDIT_ROLE_EVENTS_H

@@ -213,6 +213,21 @@ dp_worker_database_known(Oid database)
 	return slot < 0 || dp_worker_shared->database[slot].state != DP_DATABASE_ABSENT;
 }
 
+int
+dp_worker_databases(Oid **out)
+{
+	int			n = 0;
+
+	*out = palloc(sizeof(Oid) * DP_WORKER_MAX_DATABASES);
+	LWLockAcquire(dp_worker_shared->lock, LW_SHARED);
+	for (int i = 0; i < DP_WORKER_MAX_DATABASES; i++)
+		if (OidIsValid(dp_worker_shared->oid[i]) &&
+			dp_worker_shared->database[i].state == DP_DATABASE_PRESENT)
+			(*out)[n++] = dp_worker_shared->oid[i];
+	LWLockRelease(dp_worker_shared->lock);
+	return n;
+}
+
 void
 dp_worker_wake_launcher(bool sweep)
 {

@@ -51,6 +51,9 @@ extern void dp_worker_wake_within(Oid database, const char *kind, int ms);
  * raises nothing (emit_log_hook asks). */
 extern bool dp_worker_database_known(Oid database);
 
+/* The databases that are known to have the extension: their number, palloc'd OIDs. */
+extern int	dp_worker_databases(Oid **out);
+
 /* Tell the launcher that the extension was created (true) or dropped here. */
 extern void dp_worker_announce(bool present);
 

@@ -274,3 +274,25 @@ dp_actor_fill_for(DpRecord *record, Oid session, Oid current, const char *detail
 	record->sealed.data = sealed_now;
 	record->sealed_format = sealed ? DP_SEALED_KEY : DP_SEALED_PLAIN;
 }
+
+void
+dp_actor_fill_elsewhere(DpRecord *record, const char *detail)
+{
+	DpPersonal	personal;
+
+	memset(&personal, 0, sizeof(personal));
+	personal.detail = slice_of(detail, DP_RECORD_MAX_SEALED);
+	record->at = GetCurrentTimestamp();
+	record->session = dp_actor_session();
+	look_up_names();
+	record->role = slice_of(NameStr(current_role.name), NAMEDATALEN);
+	record->session_role = slice_of(NameStr(session_role.name), NAMEDATALEN);
+	record->sealed.len = dp_personal_encode(&personal, sealed_now, MAX_PERSONAL);
+	if (record->sealed.len == 0)
+	{
+		personal.detail = slice_of("{\"detail\": \"too long\"}", MAX_FIELD);
+		record->sealed.len = dp_personal_encode(&personal, sealed_now, MAX_PERSONAL);
+	}
+	record->sealed.data = sealed_now;
+	record->sealed_format = DP_SEALED_PLAIN;
+}

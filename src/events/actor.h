@@ -39,6 +39,9 @@ extern void dp_actor_fill(DpRecord *record, const char *detail);
  */
 extern void dp_actor_fill_for(DpRecord *record, Oid session_role, Oid role, const char *detail);
 
+/* The same for this session, for another database, whose key is not at hand: unsealed. */
+extern void dp_actor_fill_elsewhere(DpRecord *record, const char *detail);
+
 /* Number of this backend's life; never 0. */
 extern uint64 dp_actor_session(void);
 

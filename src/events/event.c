@@ -86,6 +86,27 @@ dp_event_admin(DpEventCode code, const char *key_name, const char *detail_json)
 	(void) dp_transaction_append(&record, 0);
 }
 
+void
+dp_event_elsewhere(DpEventCode code, const char *detail_json)
+{
+	uint8		buf[DP_RECORD_MAX];
+	DpRecord	record;
+	Oid		   *databases;
+	int			n = dp_worker_databases(&databases);
+	Size		len;
+
+	memset(&record, 0, sizeof(record));
+	record.kind = DP_RECORD_ADMIN;
+	record.outcome = DP_OUTCOME_OK;
+	record.event = code;
+	dp_actor_fill_elsewhere(&record, detail_json);
+	len = dp_record_encode(&record, buf, sizeof(buf));
+	for (int i = 0; i < n && len > 0; i++)
+		if (databases[i] != MyDatabaseId)
+			(void) dp_ring_append(databases[i], buf, len, 0, DP_RING_ADMIN);
+	pfree(databases);
+}
+
 /* A round of a background worker has failed; it runs outside a transaction. */
 static void
 record_worker_failure(const char *kind, int sqlstate, const char *error)

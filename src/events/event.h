@@ -21,6 +21,14 @@
  */
 extern void dp_event_admin(DpEventCode code, const char *key_name, const char *detail_json);
 
+/*
+ * Record an act that concerns every database, in the log of each that has the
+ * extension but this one.  They are told that the command succeeded: what becomes
+ * of its transaction is known here alone.  detail_json is short, and lies
+ * unsealed in the ring until it is collected there.
+ */
+extern void dp_event_elsewhere(DpEventCode code, const char *detail_json);
+
 /* NULL, or false, where the catalogue has no such event. */
 extern const char *dp_event_name(int code);
 extern bool dp_event_code(const char *name, DpEventCode *out_code);

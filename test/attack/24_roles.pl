@@ -78,6 +78,23 @@ records('super', 'GRANT harmless TO friend; CREATE ROLE plain; ALTER ROLE plain 
 	'roles that have nothing to do with it');
 records('nobody', 'GRANT reader TO nobody', '', 'what is refused did not happen');
 
+# From another database, with or without the extension: roles are the server's.
+$node->safe_psql('postgres', 'CREATE DATABASE plain');
+$node->safe_psql('postgres', 'CREATE DATABASE second');
+create_extension($node, 'second');
+for my $database (qw(plain second))
+{
+	poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()');
+	$seen = audit('SELECT coalesce(max(seq), 0) FROM dataprotect.audit_log');
+	as($node, 'super', 'GRANT reader TO friend; REVOKE reader FROM friend; CREATE ROLE nothing; DROP ROLE nothing', database => $database);
+	poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()');
+	is(audit("SELECT event, session_role, detail ->> 'roles', detail ->> 'in_database' FROM dataprotect.audit_log WHERE seq > $seen AND event LIKE 'role.%' ORDER BY seq"),
+		join("\n", "role.granted|super|reader|$database", "role.revoked|super|reader|$database", "role.dropped|super|nothing|$database"),
+		"super: membership given in database $database");
+	is($node->safe_psql('postgres', "SELECT count(*) FROM dataprotect.audit_record WHERE session_role = 'super' AND sealed IS NOT NULL AND get_byte(sealed, 0) = 0"),
+		'0', "details from $database are sealed in the table");
+}
+
 poll_until('alerts', sub {
 		$listen .= "SELECT 1;\n";
 		$listener->pump_nb;
