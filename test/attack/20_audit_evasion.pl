@@ -8,7 +8,7 @@ use Test::More;
 use DataProtect::Attack;
 use DataProtect::Test;
 
-my $node = attack_node('audit_evasion', init => [ extra => [ '--encoding=UTF8', '--locale=C' ] ], 
+my $node = attack_node('audit_evasion', init => [ extra => [ '--encoding=UTF8', '--locale=C' ] ],
 	conf => "dataprotect.audit_ring_size = '256kB'\nmax_connections = 420\n");
 $node->safe_psql('postgres', 'CREATE ROLE auditor LOGIN IN ROLE dataprotect_auditor');
 
