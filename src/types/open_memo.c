@@ -2,9 +2,10 @@
  * open_memo.c
  *	  The values that a statement's frame has opened; see open_memo.h.
  *
- * Entries lie in a table of pointers, by the first bytes of their nonce, which
- * are random; an entry whose place is taken replaces the one that is there.  An
- * entry that is not in the table (just opened, or replaced while held) is freed
+ * Entries lie in a table of pointers, in the bucket that the first bytes of their
+ * nonce name, which are random.  The table grows where a bucket is full; as large
+ * as it may be, a new entry takes the place of one in its bucket.  An entry that is
+ * not in the table (just opened, or replaced while held) is freed
  * by its last holder.  Memory of a frame's memo is the memo's own context, which
  * the next frame takes over, emptied.
  */
@@ -18,6 +19,7 @@
 #include "utils/memutils.h"
 
 #define ENVELOPE_MAX	128		/* longer values are opened each time */
+#define WAYS			8		/* entries of a bucket */
 #define N_FIRST			64		/* powers of two */
 #define N_MAX			65536
 #define BYTES_AN_ENTRY	512		/* entry, plaintext and memory's overhead, at most */
@@ -29,8 +31,9 @@ typedef struct DpOpenMemo
 	uint64		generation;		/* of keys, when the entries were opened */
 	uint64		changes;
 	uint64		round;			/* counts the times that everything was forgotten */
-	uint32		n_slots;		/* 0 until something is remembered */
+	uint32		n_slots;		/* WAYS a bucket; 0 until something is remembered */
 	uint32		n_found;		/* entries in the table */
+	uint32		victim;			/* way of a full bucket that goes next */
 	DpMemoEntry **slots;
 	DpMemoEntry *in_use;		/* newest first */
 	DpMemoEntry *unused;
@@ -151,13 +154,23 @@ end_memo(DpOpenMemo *memo)
 	spare = memo;
 }
 
+/* The bucket of an envelope: WAYS slots. */
 static inline DpMemoEntry **
-slot_for(const DpOpenMemo *memo, const uint8 *envelope)
+bucket_for(const DpOpenMemo *memo, const uint8 *envelope)
 {
 	uint32		number;
 
 	memcpy(&number, envelope + NONCE_AT, sizeof(number));
-	return &memo->slots[number & (memo->n_slots - 1)];
+	return &memo->slots[(number & (memo->n_slots / WAYS - 1)) * WAYS];
+}
+
+static DpMemoEntry **
+free_slot(DpMemoEntry **bucket)
+{
+	for (int way = 0; way < WAYS; way++)
+		if (bucket[way] == NULL)
+			return &bucket[way];
+	return NULL;
 }
 
 static uint32
@@ -180,12 +193,30 @@ make_room(DpOpenMemo *memo)
 	memo->slots = MemoryContextAllocZero(memo->context, sizeof(DpMemoEntry *) * memo->n_slots);
 	for (uint32 i = 0; i < n_old; i++)
 	{
-		/* Two that share a new place shared the old one. */
+		/* Those of a new bucket were in one old bucket: there is room. */
 		if (old_slots[i] != NULL)
-			*slot_for(memo, old_slots[i]->envelope) = old_slots[i];
+			*free_slot(bucket_for(memo, old_slots[i]->envelope)) = old_slots[i];
 	}
 	if (old_slots != NULL)
 		pfree(old_slots);
+}
+
+/* A slot for an envelope; the entry that is in its way goes. */
+static DpMemoEntry **
+make_slot(DpOpenMemo *memo, const uint8 *envelope)
+{
+	DpMemoEntry **slot = NULL;
+
+	if (memo->n_slots == 0)
+		make_room(memo);
+	while ((slot = free_slot(bucket_for(memo, envelope))) == NULL && memo->n_slots < max_slots())
+		make_room(memo);
+	if (slot == NULL)
+	{
+		slot = &bucket_for(memo, envelope)[memo->victim++ % WAYS];
+		leave_table(*slot);
+	}
+	return slot;
 }
 
 void
@@ -207,16 +238,23 @@ dp_open_memo_find(const DpTypeInfo *info, const struct varlena *datum)
 	DpOpenMemo *memo = dp_frame->memo;
 	const uint8 *envelope = (const uint8 *) VARDATA_ANY(datum);
 	Size		len = VARSIZE_ANY_EXHDR(datum);
+	DpMemoEntry **bucket;
 	DpMemoEntry *entry;
 
 	if (memo == NULL || memo->n_found == 0 || len > ENVELOPE_MAX || len < DP_ENV_OVERHEAD)
 		return NULL;
-	entry = *slot_for(memo, envelope);
-	if (entry == NULL || entry->len != len || entry->code != info->code ||
-		memcmp(entry->envelope, envelope, len) != 0)
-		return NULL;
-	entry->holders++;
-	return entry;
+	bucket = bucket_for(memo, envelope);
+	for (int way = 0; way < WAYS; way++)
+	{
+		entry = bucket[way];
+		if (entry != NULL && entry->len == len && entry->code == info->code &&
+			memcmp(entry->envelope, envelope, len) == 0)
+		{
+			entry->holders++;
+			return entry;
+		}
+	}
+	return NULL;
 }
 
 static DpMemoEntry *
@@ -272,7 +310,6 @@ static bool
 enter_table(DpMemoEntry *entry)
 {
 	DpOpenMemo *memo = entry->memo;
-	DpMemoEntry **slot;
 
 	/*
 	 * Opened before keys changed: it may not be readable any more.  One that was replaced while
@@ -281,14 +318,9 @@ enter_table(DpMemoEntry *entry)
 	if (entry->len > ENVELOPE_MAX || entry->datum == NULL || entry->round != memo->round ||
 		keys_changed(memo))
 		return false;
-	if (memo->n_found >= memo->n_slots && memo->n_slots < max_slots())
-		make_room(memo);
 	memcpy(entry->envelope, VARDATA_ANY(entry->datum), entry->len);
 	entry->datum = NULL;
-	slot = slot_for(memo, entry->envelope);
-	if (*slot != NULL)
-		leave_table(*slot);
-	*slot = entry;
+	*make_slot(memo, entry->envelope) = entry;
 	entry->is_found = true;
 	memo->n_found++;
 	return true;

@@ -1,0 +1,76 @@
+# If this fails, a statement opens a value more often than it must: for an index's
+# recheck and again for output, or at each comparison of a sort.
+use strict;
+use warnings;
+
+use File::Basename qw(dirname);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use DataProtect::Test;
+
+my $node = new_node('once', start => 0, conf => "autovacuum = off\ndataprotect.worker_naptime = 1h\n");
+my $shim = $node->basedir . '/count_opens.so';
+my $file = $node->basedir . '/count';
+append_to_file($file, "\0" x 8);
+plan skip_all => 'no C compiler'
+  if system($ENV{CC} || 'cc', '-shared', '-fPIC', '-O1', '-o', $shim, dirname(__FILE__) . '/../lib/count_opens.c', '-ldl') != 0;
+{
+	local $ENV{LD_PRELOAD} = $shim;
+	local $ENV{DP_COUNT_FILE} = $file;
+	$node->start;
+}
+create_extension($node);
+$node->safe_psql('postgres', <<'SQL');
+SELECT dataprotect.create_key('pii');
+SELECT dataprotect.grant_access('pii', current_user::regrole, 'reveal');
+CREATE TABLE item (id int PRIMARY KEY, email encrypted_text('pii'), tok encrypted_text('pii', 'searchable'), ord encrypted_text('pii', 'ordered'));
+INSERT INTO item SELECT g, 'user' || g, 'user' || g, 'user' || g FROM generate_series(1, 300) g;
+CREATE INDEX ON item USING hash (email);
+CREATE INDEX ON item (tok encrypted_text_token_ops);
+CREATE INDEX ON item (ord);
+ANALYZE item;
+SQL
+
+sub opens
+{
+	open(my $fh, '<:raw', $file) or die "could not read \"$file\": $!";
+	read($fh, my $bytes, 8);
+	close $fh;
+	return unpack 'Q', $bytes;
+}
+
+# How many openings a statement takes, once everything is loaded: the least of
+# several runs, since workers of the server count as well.
+my $session = $node->background_psql('postgres');
+sub takes
+{
+	my ($sql) = @_;
+	my $least;
+	$session->query_safe($sql) for 1 .. 3;
+	for (1 .. 8)
+	{
+		my $before = opens();
+		$session->query_safe($sql);
+		my $taken = opens() - $before;
+		$least = $taken if !defined $least || $taken < $least;
+	}
+	return $least;
+}
+
+$session->query_safe($_) for (
+	'SET enable_seqscan = off');
+is(takes('SELECT 1'), 0, 'a statement without protected values opens nothing');
+is(takes('SELECT email FROM item WHERE id = 7'), 1, 'a value that is shown is opened once');
+is(takes("SELECT email FROM item WHERE email = 'user7'::text"), 1, 'one that a hash index found: once for its recheck and its output');
+is(takes("SELECT tok FROM item WHERE tok = 'user7'::text"), 1, 'one that its token found: once, for its output');
+cmp_ok(takes("SELECT ord FROM item WHERE ord = 'user7'::text"), '<', 20, 'one that an ordered index found: the way down, and itself once');
+is(takes('SELECT count(*) FROM (SELECT email FROM item ORDER BY email OFFSET 0) s'), 300, 'a sort opens each value once');
+is(takes('SELECT email FROM item ORDER BY email'), 300, 'and its output none again');
+is(takes('SELECT email FROM item ORDER BY email, tok'), 300, 'a second column is opened where the first does not decide');
+is(takes("SELECT count(*) FROM item WHERE email > 'user'::encrypted_text"), 301, 'a literal is opened once for all rows');
+$session->quit;
+
+$node->stop;
+done_testing();
