@@ -29,7 +29,7 @@ typedef struct Row
 } Row;
 
 static const char *
-state_name(const DpDatabaseSlot *database, const DpKindSlot *kind, int64 now)
+state_name(const DpDatabaseSlot *database, const DpKindSlot *kind, int64 due, int64 now)
 {
 	if (kind->worker >= 0)
 		return "running";
@@ -37,7 +37,7 @@ state_name(const DpDatabaseSlot *database, const DpKindSlot *kind, int64 now)
 		return "closed";
 	if (kind->failures > 0)
 		return "failing";
-	if (kind->woken_at != 0 || kind->next_due <= now)
+	if (due <= now)
 		return "due";
 	return "idle";
 }
@@ -50,12 +50,16 @@ fill_row(Row *row, int slot, int kind, int64 now)
 
 	row->database = dp_worker_shared->oid[slot];
 	row->kind = kind;
-	row->state = state_name(database, from, now);
+	row->next_due = from->next_due;
+	if (from->failures == 0 && from->woken_at != 0)
+		row->next_due = from->woken_at;
+	else if (from->worker < 0)
+		row->next_due = dp_worker_kind_due(database, kind);
+	row->state = state_name(database, from, row->next_due, now);
 	row->pid = from->worker >= 0 ? dp_worker_shared->pool[from->worker].pid : 0;
 	row->began_at = from->began_at;
 	row->ended_at = from->ended_at;
 	row->failures = from->failures;
-	row->next_due = from->woken_at != 0 && from->failures == 0 ? from->woken_at : from->next_due;
 	row->error[0] = '\0';
 	if (from->sqlstate != 0 && database->error_kind == kind)
 		strlcpy(row->error, database->error, DP_WORKER_ERROR_MAX);

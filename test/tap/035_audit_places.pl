@@ -9,7 +9,7 @@ use Test::More;
 
 use DataProtect::Test;
 
-my $node = new_node('audit_primary', init => [ allows_streaming => 1 ], conf => "max_worker_processes = 16\n");
+my $node = new_node('audit_primary', init => [ allows_streaming => 1 ]);
 create_extension($node);
 my $setup = <<'SQL';
 SELECT dataprotect.create_key('pii');

@@ -10,7 +10,7 @@ use Test::More;
 
 use DataProtect::Test;
 
-my $node = new_node('columns', conf => "max_worker_processes = 32\nfull_page_writes = on\n");
+my $node = new_node('columns', conf => "full_page_writes = on\n");
 load_company($node, 'company');
 create_extension($node, 'company');
 $node->safe_psql('company', <<'SQL');

@@ -12,7 +12,7 @@ use DataProtect::Test;
 
 plan skip_all => 'Pagila is not there (DP_PAGILA)' if !have_pagila();
 
-my $node = new_node('columns_pagila', conf => "max_worker_processes = 32\n");
+my $node = new_node('columns_pagila');
 load_pagila($node, 'pagila');
 create_extension($node, 'pagila');
 $node->safe_psql('pagila', <<'SQL');

@@ -17,7 +17,6 @@ my $node = new_node('pagila', conf => $cron ? <<'CONF' : '');
 shared_preload_libraries = 'dataprotect, pg_cron'
 cron.database_name = 'pagila'
 cron.use_background_workers = on
-max_worker_processes = 32
 CONF
 load_pagila($node, 'pagila');
 create_extension($node, 'pagila');

@@ -10,7 +10,7 @@ use Test::More;
 
 use DataProtect::Test;
 
-my $node = new_node('dump', conf => "max_worker_processes = 32\n");
+my $node = new_node('dump');
 my $dir = $node->basedir;
 
 # Output and error text of a program that is to succeed with this server.

@@ -10,7 +10,7 @@ use Test::More;
 
 use DataProtect::Test;
 
-my $node = new_node('company', conf => "max_worker_processes = 32\ndataprotect.worker_naptime = 1h\n");
+my $node = new_node('company', conf => "dataprotect.worker_naptime = 1h\n");
 my $dir = $node->basedir;
 load_company($node, 'shop');
 create_extension($node, 'shop');

@@ -11,7 +11,7 @@ use Test::More;
 
 use DataProtect::Test;
 
-my $node = new_node('concurrency', conf => "max_worker_processes = 32\nlog_lock_waits = on\ndeadlock_timeout = 100ms\nfsync = off\nlog_statement = none\n");
+my $node = new_node('concurrency', conf => "log_lock_waits = on\ndeadlock_timeout = 100ms\nfsync = off\nlog_statement = none\n");
 create_extension($node);
 $node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION amcheck;
