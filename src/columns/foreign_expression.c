@@ -85,6 +85,33 @@ hands_off_walker(Node *node, void *context)
 	return expression_tree_walker(node, hands_off_walker, context);
 }
 
+static bool
+has_protected(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var) || IsA(node, CoerceToDomainValue))
+		return dp_contains_encrypted_type(exprType(node));
+	return expression_tree_walker(node, has_protected, context);
+}
+
+static bool
+passes_on_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_volatile, NULL) &&
+		expression_tree_walker(node, has_protected, NULL))
+		return true;
+	return expression_tree_walker(node, passes_on_walker, context);
+}
+
+bool
+dp_foreign_expression_passes_on(Node *expr)
+{
+	return passes_on_walker(expr, NULL);
+}
+
 /* Does a query read a protected column anywhere below? */
 static bool
 reads_protected(Node *node, void *context)

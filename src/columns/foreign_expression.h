@@ -11,12 +11,19 @@
  *	- of a view or policy that hands anything but constants to a volatile
  *	  function, over tables with protected columns
  *	- of a rule's action that computes anything from a protected column
- * Views and policies with other built-in functions and operators go on.
+ * Views and policies with other built-in functions and operators go on.  A CHECK
+ * and the condition of a trigger are planned by nobody: the guard refuses such
+ * ones as they are made (guard.h).
  */
 #ifndef DP_COLUMNS_FOREIGN_EXPRESSION_H
 #define DP_COLUMNS_FOREIGN_EXPRESSION_H
 
 #include "postgres.h"
+
+#include "nodes/nodes.h"
+
+/* Does an expression hand an encrypted value to a volatile function of ours or PostgreSQL's? */
+extern bool dp_foreign_expression_passes_on(Node *expr);
 
 /* Subscribe; from _PG_init only. */
 extern void dp_foreign_expression_init(void);

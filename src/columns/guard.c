@@ -16,12 +16,15 @@
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_statistic_ext.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "columns/contains_encrypted.h"
+#include "columns/foreign_expression.h"
 #include "columns/guard.h"
 #include "columns/guard_catalog.h"
 #include "columns/guard_index.h"
@@ -188,6 +191,31 @@ check_rule(Oid ruleoid)
 		refuse_matview(relid);
 }
 
+/*
+ * A CHECK or the condition of a trigger runs in the statement of whoever writes,
+ * with what he may see.
+ */
+static void
+check_condition(Oid catalog, Oid index, AttrNumber oid_column, Oid oid, AttrNumber expr_column,
+				AttrNumber name_column, const char *what)
+{
+	HeapTuple	tuple = dp_guard_fetch(catalog, index, oid_column, oid, InvalidAttrNumber, 0);
+	Node	   *expr = HeapTupleIsValid(tuple) ?
+		dp_guard_stored_node(tuple, expr_column, catalog) : NULL;
+	Relation	rel;
+	bool		isnull;
+
+	if (expr == NULL || !dp_foreign_expression_passes_on(expr))
+		return;
+	rel = table_open(catalog, AccessShareLock);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+			 errmsg("%s \"%s\" cannot hand a protected value to a volatile function", what,
+					NameStr(*DatumGetName(heap_getattr(tuple, name_column, RelationGetDescr(rel), &isnull)))),
+			 errdetail("The function would run for whoever writes, and could pass on what he may see."),
+			 errhint("Use functions that are stable or immutable.")));
+}
+
 /* ---- hooks ---- */
 
 static void
@@ -209,6 +237,14 @@ guard_created(Oid class_id, Oid object_id, int sub_id)
 			break;
 		case RewriteRelationId:
 			check_rule(object_id);
+			break;
+		case ConstraintRelationId:
+			check_condition(class_id, ConstraintOidIndexId, Anum_pg_constraint_oid, object_id,
+							Anum_pg_constraint_conbin, Anum_pg_constraint_conname, "constraint");
+			break;
+		case TriggerRelationId:
+			check_condition(class_id, TriggerOidIndexId, Anum_pg_trigger_oid, object_id,
+							Anum_pg_trigger_tgqual, Anum_pg_trigger_tgname, "the condition of trigger");
 			break;
 		default:
 			break;

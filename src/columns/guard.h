@@ -14,6 +14,7 @@
  *	  columns and statistics objects, whatever their functions' volatility
  *	- partitioning by, ranges over, and CLUSTER by an encrypted value
  *	- materialized views that compute anything from an encrypted value
+ *	- CHECK constraints and trigger conditions that hand one to a volatile function
  *	- an encrypted attribute or column in a type over which one of these was
  *	  made before (guard_type.h)
  *

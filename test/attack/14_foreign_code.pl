@@ -190,6 +190,14 @@ denied($node, 'reader', 'UPDATE ruled2 SET id = id', 'a rule with a condition ov
 allowed($node, 'reader', 'UPDATE ruled3 SET id = id', 'a rule over other columns');
 unlike((as($node, 'author', 'SELECT how, t FROM loot'))[0], qr/Zq9x|ORACLE/, 'nothing was carried off');
 allowed($node, 'nobody', 'SELECT id FROM plain', 'who may see nothing either is not kept from a view');
+for my $sql ('ALTER TABLE victim ADD CHECK (pg_notify(\'loot\', email::text) IS NOT NULL)',
+	'ALTER TABLE victim ADD CONSTRAINT c CHECK (set_config(\'loot.t\', lower(email), false) <> \'\') NOT VALID',
+	'CREATE TRIGGER c BEFORE UPDATE ON victim FOR EACH ROW WHEN (pg_notify(\'loot\', NEW.email::text) IS NOT NULL) EXECUTE FUNCTION steal_row()',
+	'CREATE DOMAIN leaking AS encrypted_text CHECK (pg_notify(\'loot\', VALUE::text) IS NOT NULL)')
+{
+	refused($node, 'author', $sql, $sql =~ s/'.*//r, qr/^(?:42P17|42P16)$/);
+}
+allowed($node, 'author', 'ALTER TABLE victim ADD CONSTRAINT fine CHECK (email <> \'nobody\' AND random() < 2 AND id > 0) NOT VALID; ALTER TABLE victim DROP CONSTRAINT fine', 'a CHECK with other functions');
 as($node, 'author', <<'SQL');
 ALTER TABLE victim ENABLE ROW LEVEL SECURITY;
 CREATE POLICY p ON victim USING (pg_notify('loot', email::text) IS NOT NULL);
