@@ -10,6 +10,7 @@
 #include "audit/redact.h"
 #include "base/compat.h"
 #include "base/statement.h"
+#include "base/text.h"
 #include "base/worker.h"
 #include "common/hashfn.h"
 #include "libpq/libpq.h"
@@ -70,7 +71,8 @@ report_text(const char *source)
 		char	   *redacted = dp_redact_sql(source);
 
 		kept_len = 0;
-		if (strlcpy(kept, redacted, TEXT_KEPT) < TEXT_KEPT)
+		(void) dp_text_copy(kept, TEXT_KEPT, redacted);
+		if (strlen(redacted) < TEXT_KEPT)
 		{
 			kept_digest = digest;
 			kept_len = len;

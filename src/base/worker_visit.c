@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/guc.h"
+#include "base/text.h"
 #include "base/worker_shared.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
@@ -208,7 +209,7 @@ give_back(int kind, int64 due, bool more, int sqlstate, const char *error)
 		slot->sqlstate = sqlstate;
 		slot->next_due = now + dp_worker_pause(++slot->failures);
 		my_database()->error_kind = kind;
-		strlcpy(my_database()->error, error, DP_WORKER_ERROR_MAX);
+		(void) dp_text_copy(my_database()->error, DP_WORKER_ERROR_MAX, error);
 	}
 	else
 	{

@@ -13,6 +13,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "base/argument.h"
+#include "base/text.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_amproc.h"
@@ -377,7 +378,7 @@ dp_typeinfo_get(Oid typid)
 	info = MemoryContextAllocZero(TopMemoryContext, sizeof(DpTypeInfo));
 	info->enc_oid = typid;
 	info->base_oid = base;
-	strlcpy(info->name, format_type_be(typid), sizeof(info->name));
+	(void) dp_text_copy(info->name, sizeof(info->name), format_type_be(typid));
 	fill_base(info);
 	if (infos == NULL)
 		infos = make_table("dataprotect encrypted types", sizeof(InfoEntry));

@@ -9,7 +9,8 @@ use Test::More;
 
 use DataProtect::Test;
 
-my $node = new_node('activity', conf => <<'CONF');
+my $node = new_node('activity', init => [ extra => [ '--encoding=UTF8', '--locale=C' ] ], conf => <<'CONF');
+track_activity_query_size = 32kB
 max_parallel_workers_per_gather = 2
 max_parallel_maintenance_workers = 2
 min_parallel_table_scan_size = 0
@@ -202,6 +203,12 @@ ask($session, 'ROLLBACK;');
 is(watch('state, xact_start IS NULL'), 'idle|t', 'state after a transaction');
 ask($session, 'SELECT FROM victim;');
 is(watch('state, query'), 'idle|SELECT FROM victim;', 'a statement without a constant');
+for my $shift (0 .. 2)
+{
+	# Longer than what is kept, of characters of three bytes.
+	ask($session, 'SELECT ' . join(', ', map { 'a AS ' . "\xe2\x82\xac" x 20 . $_ } 1 .. 150) . ' FROM (VALUES (1)) AS ' . 'v' x $shift . 'v (a);');
+	is(watch("left(query, 6), convert_from(convert_to(query, 'UTF8'), 'UTF8') = query"), 'SELECT|t', 'a long text is cut between characters');
+}
 ask($session, "SELECT '$secret' FROM FROM;");
 is(watch('state, query'), 'idle|(withheld by dataprotect)', 'a statement that does not parse');
 $session->{in} .= "\\q\n";
