@@ -5,6 +5,7 @@ use warnings;
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use IPC::Run ();
 use Test::More;
 
 use DataProtect::Test;
@@ -79,8 +80,27 @@ $node->safe_psql('postgres', 'DROP DATABASE after');
 poll_sql($node, 'postgres', "SELECT count(*) FROM dataprotect._workers() w WHERE NOT EXISTS "
 	  . '(SELECT FROM pg_database d WHERE d.oid = w.database)', '0');
 
+# Two processes for all: who makes keys waits for a turn, with databases to visit as well.
+$node->append_conf('postgresql.conf', "max_worker_processes = 5\nmax_logical_replication_workers = 0\n");
+$node->restart;
+$node->safe_psql('postgres', 'CREATE DATABASE busy');
+create_extension($node, 'busy');
+my @sessions;
+for my $number (1 .. 12)
+{
+	my $output = '';
+	my $database = $number % 2 ? 'busy' : 'postgres';
+	my $sql = join ' ', map { "SELECT dataprotect.create_key('k${number}_$_');" } 1 .. 3;
+	push @sessions, [ IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($database), '-v', 'ON_ERROR_STOP=1', '-c', $sql ],
+			'<', \undef, '>&', \$output), \$output ];
+}
+$_->[0]->finish for @sessions;
+is(join('', map { ${ $_->[1] } } @sessions) =~ s/\n//gr, '', 'nobody fails for want of a process');
+is($node->safe_psql('busy', "SELECT count(*) FROM dataprotect.keys") + $node->safe_psql('postgres', "SELECT count(*) FROM dataprotect.keys WHERE name LIKE 'k%'"),
+	36, 'and every key is there');
+
 # No room for workers at all: a clear error, at the latest after a minute.
-$node->append_conf('postgresql.conf', "max_worker_processes = 3\nmax_logical_replication_workers = 0\n");
+$node->append_conf('postgresql.conf', "max_worker_processes = 3\n");
 $node->restart;
 ($rc, $out, $err) = $node->psql('postgres', q{SET statement_timeout = '3s'; SELECT dataprotect._autonomous('SELECT 1')});
 like($err, qr/canceling statement due to statement timeout/, 'no free worker: the wait can be cancelled');
