@@ -47,7 +47,7 @@ esac
 
 top=$(cd "$(dirname "$0")/.." && pwd)
 # Seconds after which a command is taken to hang.
-patience=1500
+patience=2700
 passed=0
 failed=0
 skipped=0
