@@ -85,7 +85,7 @@ EXECUTE by_order;
 EXECUTE by_range(10);
 EXECUTE by_plain(7);
 SELECT take_away();
--- the plan is made anew, without the index
+-- refused once; the next plan does without the index
 EXECUTE by_plain(7);
 EXECUTE by_plain(7);
 EXECUTE by_hash('name9');

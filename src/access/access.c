@@ -23,7 +23,6 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "base/statement.h"
-#include "catalog/namespace.h"
 #include "events/event.h"
 #include "keys/catalog.h"
 #include "keys/keys.h"
@@ -309,7 +308,7 @@ dp_access_exceeds(Oid role, Oid other)
 	bool		exceeds = false;
 	int			n;
 
-	if (!OidIsValid(get_namespace_oid("dataprotect", true)))
+	if (!dp_catalog_is_there())
 		return false;
 	n = dp_catalog_list_families(&families);
 	for (int i = 0; i < n && !exceeds; i++)
@@ -374,7 +373,7 @@ roles_changed(Datum arg, int cacheid, uint32 hashvalue)
 void
 dp_access_init(void)
 {
-	dp_foreign_code_init(reveals_all);
+	dp_foreign_code_init(reveals_all, dp_access_exceeds);
 	dp_role_drop_init();
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, roles_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, roles_changed, (Datum) 0);

@@ -2,10 +2,10 @@
  * foreign_code.c
  *	  Whose functions count; see foreign_code.h.
  *
- * Verdicts are cached: "does not count" allows the planner to inline a function,
- * and a plan with it inlined to be kept.  Where such a verdict may have changed,
- * all plans of this backend are made anew before the next statement is planned or
- * started.
+ * A function of an ordinary role is guarded for good: plans with one inlined, or
+ * call sites that were looked up before, would outlive a change of trust.  What it
+ * may see is asked at each call; verdicts are cached until policy, roles or
+ * functions change.
  */
 #include "postgres.h"
 
@@ -13,10 +13,10 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/statement.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "common/cryptohash.h"
 #include "common/sha2.h"
@@ -30,7 +30,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/plancache.h"
+#include "utils/regproc.h"
 #include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -49,7 +49,8 @@ typedef struct Verdict
 
 static HTAB *verdicts = NULL;
 static bool (*reveals_all) (Oid role) = NULL;
-static bool plans_rely = false; /* a verdict that a function does not count was given */
+static bool (*exceeds) (Oid role, Oid other) = NULL;
+static uint64 catalog_changes = 0;
 static uint64 known_policy = 0;
 static uint64 known_changes = 0;
 
@@ -171,7 +172,6 @@ remember(Oid function, Oid owner, bool counts)
 	verdict = hash_search(verdicts, &function, HASH_ENTER, NULL);
 	verdict->owner = owner;
 	verdict->counts = counts;
-	plans_rely |= !counts;
 }
 
 void
@@ -193,9 +193,28 @@ follow_policy(void)
 	}
 }
 
+/* A function of an ordinary role, in a database with the extension. */
+static bool
+may_count(Oid function)
+{
+	HeapTuple	tuple;
+	bool		result;
+
+	if (!IsTransactionState() || InterruptHoldoffCount > 0)
+		return function >= FirstNormalObjectId;
+	if (!dp_catalog_is_there())
+		return false;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		return false;			/* whoever asked will say so */
+	result = !superuser_arg(((Form_pg_proc) GETSTRUCT(tuple))->proowner);
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 /*
- * Under a page lock or outside a transaction no table can be read: a function of
- * an ordinary role counts then.
+ * Under a page lock or outside a transaction no catalog can be read: what index
+ * machinery calls then does not count, since what it compares is maintenance.
  */
 static bool
 judge_function(Oid function, Oid *owner)
@@ -203,10 +222,9 @@ judge_function(Oid function, Oid *owner)
 	HeapTuple	tuple;
 	Verdict    *verdict;
 	uint64		policy;
+	uint64		catalogs = catalog_changes;
 	bool		counts;
 
-	if (!IsTransactionState() || !OidIsValid(get_namespace_oid("dataprotect", true)))
-		return false;
 	follow_policy();
 	verdict = verdicts != NULL ? hash_search(verdicts, &function, HASH_FIND, NULL) : NULL;
 	if (verdict != NULL)
@@ -214,73 +232,88 @@ judge_function(Oid function, Oid *owner)
 		*owner = verdict->owner;
 		return verdict->counts;
 	}
+	if (!IsTransactionState() || InterruptHoldoffCount > 0 || !may_count(function))
+		return false;
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	if (!HeapTupleIsValid(tuple))
-		return false;			/* whoever asked will say so */
+		return false;
 	*owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
-	counts = !superuser_arg(*owner);
-	if (counts && InterruptHoldoffCount > 0)
-	{
-		ReleaseSysCache(tuple);
-		return true;
-	}
 	policy = known_policy;
-	if (counts)
-		counts = !reveals_all(*owner) && !is_trusted(tuple);
+	counts = !reveals_all(*owner) && !is_trusted(tuple);
 	ReleaseSysCache(tuple);
 	follow_policy();
-	if (policy == known_policy)
+	if (policy == known_policy && catalogs == catalog_changes)
 		remember(function, *owner, counts);
 	return counts;
 }
 
-/* Plans with a function inlined that may count by now are made anew. */
-static void
-refresh_plans(void)
+/*
+ * What foreign code leaves behind would run later without it on the stack, as the
+ * current role: held cursors, prepared statements, functions, triggers, rules.
+ */
+static bool
+leaves_code(Node *statement)
 {
-	uint64		policy = known_policy;
-	uint64		changes = known_changes;
-
-	if (likely(policy == dp_policy_generation() && changes == dp_keys_local_changes()))
-		return;
-	follow_policy();
-	if (plans_rely)
+	switch (nodeTag(statement))
 	{
-		plans_rely = false;
-		ResetPlanCache();
+		case T_DeclareCursorStmt:
+			return (((DeclareCursorStmt *) statement)->options & CURSOR_OPT_HOLD) != 0;
+		case T_PrepareStmt:
+		case T_CreateFunctionStmt:
+		case T_AlterFunctionStmt:
+		case T_CreateTrigStmt:
+		case T_CreateEventTrigStmt:
+		case T_RuleStmt:
+		case T_ViewStmt:
+		case T_CreatePolicyStmt:
+		case T_AlterPolicyStmt:
+		case T_CreateCastStmt:
+		case T_CreateOpClassStmt:
+		case T_DefineStmt:
+		case T_CreateDomainStmt:
+		case T_AlterDomainStmt:
+			return true;
+		default:
+			return false;
 	}
 }
 
 static void
-planning(Query *query, const char *source)
+begin_utility(const DpUtility *utility, Datum *state)
 {
-	refresh_plans();
-}
-
-static void
-starting(QueryDesc *query)
-{
-	refresh_plans();
+	if (likely(dp_n_code == 0) || !leaves_code(utility->statement))
+		return;
+	for (int i = 0; i < dp_n_code; i++)
+	{
+		if (dp_code[i].owner != GetUserId() && exceeds(GetUserId(), dp_code[i].owner))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("function %s cannot leave code behind for the role that runs it",
+							format_procedure(dp_code[i].function)),
+					 errdetail("The role may see more of protected values than the function's owner."),
+					 errhint("Have a member of dataprotect_admin call dataprotect.trust_function().")));
+	}
 }
 
 static const DpSubscriber subscriber = {
 	.name = "foreign code",
-	.planning = planning,
-	.starting = starting,
+	.begin_utility = begin_utility,
 };
 
 /* A function's definition, or who is a superuser, changed. */
 static void
 catalogs_changed(Datum arg, int cacheid, uint32 hashvalue)
 {
+	catalog_changes++;
 	dp_foreign_code_forget();
 }
 
 void
-dp_foreign_code_init(bool (*reveals) (Oid role))
+dp_foreign_code_init(bool (*reveals) (Oid role), bool (*has_more) (Oid role, Oid other))
 {
 	reveals_all = reveals;
-	dp_statement_set_code_judge(judge_function);
+	exceeds = has_more;
+	dp_statement_set_code_judge(may_count, judge_function);
 	dp_statement_subscribe(&subscriber);
 	CacheRegisterSyscacheCallback(PROCOID, catalogs_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, catalogs_changed, (Datum) 0);

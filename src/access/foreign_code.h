@@ -7,8 +7,8 @@
  * statement itself) sees of a value what its owner may see as well as the
  * current role: dp_access_privilege() gives the weaker of the two.  Functions of
  * superusers, of owners who may reveal every key, and those that an administrator
- * trusts are as good as the caller's own code; the others are not inlined, and
- * base/statement.h keeps the stack of them.
+ * trusts are as good as the caller's own code; base/statement.h keeps the
+ * stack of the others.  No function of an ordinary role is inlined.
  */
 #ifndef DP_ACCESS_FOREIGN_CODE_H
 #define DP_ACCESS_FOREIGN_CODE_H
@@ -20,7 +20,10 @@
 /* Forget verdicts (a change of this transaction, or a rollback of one). */
 extern void dp_foreign_code_forget(void);
 
-/* reveals: whether a role, by its own grants, may reveal values of every key. */
-extern void dp_foreign_code_init(bool (*reveals) (Oid role));
+/*
+ * reveals: whether a role, by its own grants, may reveal values of every key;
+ * has_more: whether one has more of some key than another.
+ */
+extern void dp_foreign_code_init(bool (*reveals) (Oid role), bool (*has_more) (Oid role, Oid other));
 
 #endif							/* DP_ACCESS_FOREIGN_CODE_H */

@@ -51,5 +51,5 @@ dp_access_role_matters(Oid role)
 {
 	return is_or_is_member(role, get_role_oid("dataprotect_admin", true)) ||
 		is_or_is_member(role, get_role_oid("dataprotect_auditor", true)) ||
-		(OidIsValid(get_namespace_oid("dataprotect", true)) && holds_grant(role));
+		(dp_catalog_is_there() && holds_grant(role));
 }

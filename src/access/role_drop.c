@@ -6,7 +6,6 @@
 
 #include "access/access.h"
 #include "base/statement.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -38,7 +37,7 @@ static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
 {
 	if (access == OAT_DROP && class_id == AuthIdRelationId &&
-		OidIsValid(get_namespace_oid("dataprotect", true)))
+		dp_catalog_is_there())
 		end_grants(object_id);
 }
 

@@ -11,6 +11,7 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "events/event.h"
+#include "keys/catalog.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -192,7 +193,7 @@ end_utility(const DpUtility *utility, Datum state, bool failed)
 		ereport(LOG,
 				(errmsg("audit alert: %s", dp_event_name(change->event)),
 				 errdetail_internal("%s", detail)));
-	if (change->matters && OidIsValid(get_namespace_oid("dataprotect", true)))
+	if (change->matters && dp_catalog_is_there())
 		dp_event_admin(change->event, NULL, detail);
 	put_name(change, "in_database", get_database_name(MyDatabaseId));
 	if (change->may_elsewhere)

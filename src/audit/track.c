@@ -314,8 +314,9 @@ add_plan(PlannedStmt *stmt)
 	return any;
 }
 
+/* follow: of a FETCH, those of the portal that it names, and no further. */
 static void
-add_portal(Portal portal)
+add_portal(Portal portal, bool follow)
 {
 	ListCell   *cell;
 
@@ -327,8 +328,8 @@ add_portal(Portal portal)
 
 		if (stmt->commandType != CMD_UTILITY)
 			(void) add_plan(stmt);
-		else if (stmt->utilityStmt != NULL && IsA(stmt->utilityStmt, FetchStmt))
-			add_portal(GetPortalByName(((FetchStmt *) stmt->utilityStmt)->portalname));
+		else if (follow && stmt->utilityStmt != NULL && IsA(stmt->utilityStmt, FetchStmt))
+			add_portal(GetPortalByName(((FetchStmt *) stmt->utilityStmt)->portalname), false);
 	}
 }
 
@@ -462,7 +463,7 @@ static void
 add_utility(Node *statement)
 {
 	if (IsA(statement, FetchStmt))
-		add_portal(GetPortalByName(((FetchStmt *) statement)->portalname));
+		add_portal(GetPortalByName(((FetchStmt *) statement)->portalname), false);
 	else if (IsA(statement, CopyStmt))
 	{
 		CopyStmt   *copy = (CopyStmt *) statement;
@@ -532,7 +533,7 @@ find_count(int32 family, const char *key_name)
 	if (!is_current())
 	{
 		begin_statement(NULL, false);
-		add_portal(ActivePortal);
+		add_portal(ActivePortal, true);
 	}
 	reader = find_reader(GetUserId());
 	if (reader->intent == 0 && IsParallelWorker() && dp_parallel_has_leader())

@@ -32,6 +32,8 @@ const DpCode *dp_code = NULL;
 static DpCode *code = NULL;		/* what dp_code points to */
 static int	max_code = 0;
 static DpCodeJudge judge = NULL;
+static bool depends_on_role = false;
+static bool (*may_count) (Oid function) = NULL;
 
 static post_parse_analyze_hook_type previous_analyze = NULL;
 static planner_hook_type previous_planner = NULL;
@@ -105,6 +107,7 @@ static void
 leave_by_error(DpStatementFrame *frame)
 {
 	pop_frame(frame);
+	dp_n_code = frame->n_code;
 	TELL(error, geterrcode());
 }
 
@@ -144,12 +147,17 @@ static PlannedStmt *
 plan_query(Query *query, const char *source, int options, ParamListInfo params)
 {
 	PlannedStmt *volatile result = NULL;
+	volatile bool of_role;
 	DpStatementFrame frame;
 
+	depends_on_role = false;
 	TELL(planning, query, source);
+	of_role = depends_on_role;
 	BEGIN_FRAME(DP_FRAME_PLAN, query->commandType, NULL);
 	result = plan_next(query, source, options, params);
 	END_FRAME();
+	if (of_role)
+		result->dependsOnRole = true;
 	return result;
 }
 
@@ -332,11 +340,9 @@ typedef struct CallSite
 static bool
 needs_fmgr(Oid function)
 {
-	Oid			owner;
-
 	if (previous_needs_fmgr && previous_needs_fmgr(function))
 		return true;
-	return judge != NULL && judge(function, &owner);
+	return may_count != NULL && may_count(function);
 }
 
 static void
@@ -368,20 +374,21 @@ call_function(FmgrHookEventType event, FmgrInfo *flinfo, Datum *private)
 	}
 	if (event == FHET_START)
 	{
+		if (previous_fmgr)
+			previous_fmgr(event, flinfo, &site->next);
 		if (site->running == 0)
 			site->counts = judge != NULL && judge(flinfo->fn_oid, &site->owner);
 		if (site->counts)
 			push_code(flinfo->fn_oid, site->owner);
 		site->running++;
+		return;
 	}
 	if (previous_fmgr)
 		previous_fmgr(event, flinfo, &site->next);
-	if (event != FHET_START)
-	{
+	if (site->running > 0)
 		site->running--;
-		if (site->counts)
-			dp_n_code--;
-	}
+	if (site->counts && dp_n_code > dp_frame->n_code)
+		dp_n_code--;
 }
 
 /* What no frame owns, as in workers that apply a subscription's changes. */
@@ -423,9 +430,16 @@ dp_statement_subscribe(const DpSubscriber *subscriber)
 }
 
 void
-dp_statement_set_code_judge(DpCodeJudge new_judge)
+dp_statement_set_code_judge(bool (*new_may_count) (Oid function), DpCodeJudge new_judge)
 {
+	may_count = new_may_count;
 	judge = new_judge;
+}
+
+void
+dp_statement_depends_on_role(void)
+{
+	depends_on_role = true;
 }
 
 void

@@ -122,10 +122,10 @@ typedef struct DpSubscriber
 /*
  * Foreign code: functions that are running now and were put where they run by a
  * role that may not be the one whose rights they run with, outermost first.
- * Which functions count is said by a judge: it is asked when a function is looked
- * up for a call or for inlining, and again at each call that the function manager
- * guards; a function that counts is never inlined.  Parallel workers would not know of
- * them: while there is foreign code, plans run without.
+ * may_count says of a function, when it is looked up, whether it could ever count:
+ * such a function is never inlined, and its calls are guarded; the judge says at
+ * each of them whether it counts now.  Parallel workers would not know of them:
+ * while there is foreign code, plans run without.
  */
 typedef struct DpCode
 {
@@ -138,7 +138,13 @@ extern const DpCode *dp_code;	/* dp_n_code of them */
 
 /* True where the function counts: *owner is whose code it is.  May read tables. */
 typedef bool (*DpCodeJudge) (Oid function, Oid *owner);
-extern void dp_statement_set_code_judge(DpCodeJudge judge);
+extern void dp_statement_set_code_judge(bool (*may_count) (Oid function), DpCodeJudge judge);
+
+/*
+ * From a planning subscriber: what it found depends on the current role, so that
+ * the plan is of no use to another.
+ */
+extern void dp_statement_depends_on_role(void);
 
 /* subscriber: static, in the registering file.  From _PG_init only. */
 extern void dp_statement_subscribe(const DpSubscriber *subscriber);

@@ -38,8 +38,10 @@ relation_owner(Oid relid)
 static bool
 is_foreign(Oid owner)
 {
-	return OidIsValid(owner) && owner != GetUserId() && !superuser_arg(owner) &&
-		dp_access_exceeds(GetUserId(), owner);
+	if (!OidIsValid(owner) || superuser_arg(owner))
+		return false;
+	dp_statement_depends_on_role();
+	return owner != GetUserId() && dp_access_exceeds(GetUserId(), owner);
 }
 
 /* ---- what a view or a policy does ---- */
@@ -70,18 +72,30 @@ is_volatile(Oid function, void *context)
 	return result;
 }
 
-/* A volatile function that is handed more than constants: context is a Query's own level. */
+static Oid view_of(RangeTblEntry *rte);
+
+/*
+ * A volatile function that is handed more than constants, anywhere below but in
+ * what was made of another view: that has an owner of its own.
+ */
 static bool
 hands_off_walker(Node *node, void *context)
 {
-	if (node == NULL || IsA(node, Query))
-		return false;			/* each query is looked at with its own owner */
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		return rte->rtekind == RTE_SUBQUERY && !OidIsValid(view_of(rte)) &&
+			hands_off_walker((Node *) rte->subquery, context);
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, hands_off_walker, context,
+								 QTW_EXAMINE_RTES_BEFORE | QTW_IGNORE_RT_SUBQUERIES);
 	if (check_functions_in_node(node, is_volatile, NULL) &&
 		expression_tree_walker(node, has_variable, NULL))
 		return true;
-	if (IsA(node, SubLink))
-		return hands_off_walker(((SubLink *) node)->testexpr, context) ||
-			query_tree_walker((Query *) ((SubLink *) node)->subselect, hands_off_walker, context, 0);
 	return expression_tree_walker(node, hands_off_walker, context);
 }
 
@@ -159,8 +173,7 @@ check_view(RangeTblEntry *rte, Oid view)
 {
 	Oid			owner = relation_owner(view);
 
-	if (is_foreign(owner) &&
-		query_tree_walker(rte->subquery, hands_off_walker, NULL, QTW_IGNORE_RT_SUBQUERIES) &&
+	if (is_foreign(owner) && hands_off_walker((Node *) rte->subquery, NULL) &&
 		reads_protected((Node *) rte->subquery, NULL))
 		refuse("view", view, owner);
 }
@@ -183,6 +196,20 @@ check_policies(Query *query, RangeTblEntry *rte)
 		 hands_off_walker((Node *) query->withCheckOptions, NULL)) &&
 		relation_is_protected(rte->relid))
 		refuse("a policy of table", rte->relid, owner);
+}
+
+/*
+ * A view that was written through leaves its conditions and columns in the query
+ * itself: they cannot be told from the caller's, and count as its owner's.
+ */
+static void
+check_updated_view(Query *query, RangeTblEntry *rte)
+{
+	Oid			owner = relation_owner(rte->relid);
+
+	if (is_foreign(owner) && hands_off_walker((Node *) query, NULL) &&
+		reads_protected((Node *) query, NULL))
+		refuse("view", rte->relid, owner);
 }
 
 /* Whom the relations of a rule's action are checked for: the rule's owner. */
@@ -223,6 +250,8 @@ check_walker(Node *node, void *context)
 
 		if (OidIsValid(view))
 			check_view(rte, view);
+		else if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW)
+			check_updated_view(query, rte);
 		else if (rte->rtekind == RTE_RELATION &&
 				 (rte->securityQuals != NIL || query->withCheckOptions != NIL))
 			check_policies(query, rte);
@@ -241,7 +270,10 @@ may_be_foreign(Query *query)
 		return true;
 	foreach(cell, query->rtable)
 	{
-		if (lfirst_node(RangeTblEntry, cell)->rtekind == RTE_SUBQUERY)
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+
+		if (rte->rtekind == RTE_SUBQUERY ||
+			(rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW))
 			return true;
 	}
 	return false;

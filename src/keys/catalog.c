@@ -26,6 +26,9 @@
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #include "utils/snapmgr.h"
+#include "catalog/pg_namespace.h"
+#include "miscadmin.h"
+#include "utils/syscache.h"
 #include "utils/uuid.h"
 
 #define Anum_instance_uid			1
@@ -477,4 +480,21 @@ dp_catalog_list_families(int32 **out_families)
 	(void) scan_rows("key", NULL, 0, NULL, append_family, &list);
 	*out_families = list.families;
 	return list.n;
+}
+
+bool
+dp_catalog_is_there(void)
+{
+	Oid			schema = get_namespace_oid("dataprotect", true);
+	HeapTuple	tuple;
+	bool		ours;
+
+	if (!OidIsValid(schema))
+		return false;
+	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
+	ours = HeapTupleIsValid(tuple) &&
+		superuser_arg(((Form_pg_namespace) GETSTRUCT(tuple))->nspowner);
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return ours;
 }

@@ -54,6 +54,12 @@ extern int	dp_catalog_list_versions(int32 family, uint64 **out_key_ids);
 /* Every family, palloc'd. */
 extern int	dp_catalog_list_families(int32 **out_families);
 
+/*
+ * Is the extension in this database?  Cheap: a superuser's schema of its name is.
+ * Anybody may make a schema; what is not a superuser's is not ours.
+ */
+extern bool dp_catalog_is_there(void);
+
 /* OID of a table of schema dataprotect; error where the extension is missing. */
 extern Oid	dp_catalog_relation(const char *name);
 

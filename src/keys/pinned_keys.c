@@ -54,7 +54,7 @@ reload_pinned(void)
 
 	if (n_pinned == 0 || reloading || !IsTransactionState())
 		return;
-	if (!OidIsValid(get_namespace_oid("dataprotect", true)))
+	if (!dp_catalog_is_there())
 		n_pinned = 0;			/* the extension was dropped */
 	reloading = true;
 	PG_TRY();

@@ -276,6 +276,8 @@ compare_tokens(const Call *call)
 	fill_operands(call, &left, &right);
 	left_known = operand_token(info, &left, use, left_token);
 	right_known = operand_token(info, &right, use, right_token);
+	dp_operand_close(&left, false);
+	dp_operand_close(&right, false);
 	if (left_known && right_known)
 		return memcmp(left_token, right_token, DP_TOKEN_LEN);
 	return (int) right_known - (int) left_known;

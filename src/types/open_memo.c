@@ -188,9 +188,11 @@ make_room(DpOpenMemo *memo)
 {
 	DpMemoEntry **old_slots = memo->slots;
 	uint32		n_old = memo->n_slots;
+	uint32		n_new = n_old == 0 ? N_FIRST : n_old * 2;
 
-	memo->n_slots = n_old == 0 ? N_FIRST : n_old * 2;
-	memo->slots = MemoryContextAllocZero(memo->context, sizeof(DpMemoEntry *) * memo->n_slots);
+	/* Allocated first: where that fails, the old table stays. */
+	memo->slots = MemoryContextAllocZero(memo->context, sizeof(DpMemoEntry *) * n_new);
+	memo->n_slots = n_new;
 	for (uint32 i = 0; i < n_old; i++)
 	{
 		/* Those of a new bucket were in one old bucket: there is room. */

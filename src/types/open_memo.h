@@ -33,7 +33,7 @@ typedef struct DpMemoEntry
 	/* what follows is open_memo.c's */
 	bool		base_byval;
 	int16		base_len;
-	uint16		holders;
+	uint32		holders;
 	bool		is_found;		/* dp_open_memo_find() may return it */
 	uint32		code;			/* of the base type */
 	Size		len;			/* of the envelope */

@@ -72,13 +72,22 @@ dp_operand_count(const DpOperand *op)
 void
 dp_operand_open(const DpTypeInfo *info, DpOperand *op, DpKeyUse use)
 {
-	if (op->encrypted && op->entry == NULL)
-	{
+	DpKey		key;
+
+	op->readable = true;
+	if (!op->encrypted)
+		return;
+	if (op->entry == NULL)
 		op->entry = dp_open_memo_open(info, &op->value, use, DP_IN_COMPARATOR());
-		if (op->entry != NULL)
-			op->plain = op->entry->plain;
+	else if (dp_keys_get(op->value.env.key_id, use, DP_IN_COMPARATOR(), &key) != DP_KEY_OK)
+	{
+		/* Maintenance opened it, which may read what a reader may not. */
+		dp_open_memo_release(op->entry, false);
+		op->entry = NULL;
 	}
-	op->readable = !op->encrypted || op->entry != NULL;
+	op->readable = op->entry != NULL;
+	if (op->readable)
+		op->plain = op->entry->plain;
 }
 
 void

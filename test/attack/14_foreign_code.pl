@@ -14,6 +14,7 @@ my $node = attack_node('foreign', conf => "log_statement = none\n");
 $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE author LOGIN;
 CREATE ROLE checker LOGIN IN ROLE dataprotect_auditor;
+CREATE ROLE twofold LOGIN IN ROLE nobody, reader;
 ALTER TABLE victim OWNER TO author;
 GRANT ALL ON victim TO PUBLIC;
 SQL
@@ -164,6 +165,17 @@ CREATE VIEW notifying AS SELECT id, pg_notify('loot', email::text) IS NULL AS n 
 CREATE VIEW inner_text AS SELECT id, email::text AS t FROM victim;
 CREATE VIEW outer_setting AS SELECT set_config('loot.t', t, false) FROM inner_text;
 CREATE VIEW sub_notify AS SELECT (SELECT pg_notify('loot', v.email::text)::text FROM (SELECT 1) s) FROM victim v;
+CREATE VIEW nested AS SELECT * FROM (SELECT pg_notify('loot', email::text)::text AS n FROM victim OFFSET 0) s;
+CREATE VIEW with_cte AS WITH x AS MATERIALIZED (SELECT pg_notify('loot', email::text)::text AS n FROM victim) SELECT * FROM x;
+CREATE VIEW united AS SELECT pg_notify('loot', email::text)::text AS n FROM victim UNION ALL SELECT '';
+CREATE VIEW updatable AS SELECT * FROM victim WHERE pg_notify('loot', email::text) IS NOT NULL;
+CREATE VIEW barrier WITH (security_barrier) AS SELECT * FROM victim WHERE pg_notify('loot', email::text) IS NOT NULL;
+CREATE VIEW returning_it AS SELECT id, email, pg_notify('loot', email::text)::text AS n FROM victim;
+CREATE VIEW updatable_plain AS SELECT id, email FROM victim WHERE id > 0;
+GRANT ALL ON nested, with_cte, united, updatable, barrier, returning_it, updatable_plain TO PUBLIC;
+CREATE FUNCTION leave_cursor() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT pg_notify(''loot'', email::text) FROM victim'; END $$;
+CREATE FUNCTION leave_statement() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'PREPARE p AS SELECT pg_notify(''loot'', email::text) FROM victim'; END $$;
+CREATE FUNCTION leave_function() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'CREATE FUNCTION pg_temp.leak() RETURNS trigger LANGUAGE plpgsql AS ''BEGIN INSERT INTO public.loot SELECT 1, email::text FROM public.victim; RETURN NULL; END'''; END $$;
 CREATE TABLE ruled (id int, email encrypted_text('pii'));
 INSERT INTO ruled SELECT id, email FROM victim;
 CREATE RULE r AS ON UPDATE TO ruled DO ALSO INSERT INTO loot VALUES ('rule', OLD.email::text);
@@ -183,6 +195,11 @@ allowed($node, 'reader', 'SELECT t FROM inner_text', 'a view with a cast');
 denied($node, 'reader', 'SELECT * FROM notifying', 'pg_notify() in a view');
 denied($node, 'reader', 'SELECT * FROM outer_setting', 'set_config() in a view over a view');
 denied($node, 'reader', 'SELECT * FROM sub_notify', 'pg_notify() in a subquery of a view');
+denied($node, 'reader', "SELECT * FROM $_", "pg_notify() below the top of a view: $_") for qw(nested with_cte united);
+denied($node, 'reader', $_, "a view that is written through: $_")
+  for ('DELETE FROM updatable WHERE id = 0', 'UPDATE updatable SET id = id WHERE id = 0', 'DELETE FROM barrier WHERE id = 0', 'UPDATE returning_it SET id = id RETURNING *');
+allowed($node, 'reader', 'UPDATE updatable_plain SET id = id', 'a view without that is written through');
+denied($node, 'reader', "SELECT $_()", "$_() leaves nothing behind") for qw(leave_cursor leave_statement leave_function);
 denied($node, 'reader', 'SELECT (SELECT count(*) FROM notifying)', 'in a subquery');
 denied($node, 'reader', 'WITH x AS (SELECT * FROM notifying) SELECT * FROM x', 'in a CTE');
 denied($node, 'reader', 'UPDATE ruled SET id = id', 'a rule that stores a cast');
@@ -209,8 +226,12 @@ as($node, 'author', 'DROP POLICY p ON victim; ALTER TABLE victim DISABLE ROW LEV
 $node->safe_psql('postgres', "SELECT dataprotect.grant_access('pii', 'author', 'reveal')");
 allowed($node, 'reader', 'SELECT * FROM notifying', 'where its owner may read as well');
 $node->safe_psql('postgres', "SELECT dataprotect.revoke_access('pii', 'author')");
+# A plan that was made for one role is not another's.
+my ($planned) = as($node, 'twofold', "SET ROLE nobody; PREPARE q AS SELECT n FROM notifying; EXECUTE q; EXECUTE q; EXECUTE q; EXECUTE q; EXECUTE q; EXECUTE q; RESET ROLE; SET ROLE reader;\n\\set ON_ERROR_STOP off\nEXECUTE q; SELECT 'end'");
+unlike($planned, qr/Zq9x/, 'nothing is shown');
+denied($node, 'twofold', "SET ROLE nobody; PREPARE q AS SELECT n FROM notifying; EXECUTE q; RESET ROLE; SET ROLE reader; EXECUTE q", 'a statement prepared as a role that may see nothing');
 $node->safe_psql('postgres', 'CREATE DATABASE plain');
-is($node->safe_psql('plain', 'CREATE ROLE x; CREATE TABLE t (a int); CREATE VIEW v AS SELECT set_config(\'x.y\', a::text, false) FROM t; ALTER VIEW v OWNER TO x; GRANT SELECT ON t TO x; SELECT count(*) FROM v'), '0', 'a database without the extension');
+is($node->safe_psql('plain', 'CREATE ROLE squatter; CREATE SCHEMA dataprotect AUTHORIZATION squatter; CREATE ROLE gone; DROP ROLE gone; CREATE ROLE x; CREATE TABLE t (a int); CREATE VIEW v AS SELECT set_config(\'x.y\', a::text, false) FROM t; ALTER VIEW v OWNER TO x; GRANT SELECT ON t TO x; SELECT count(*) FROM v'), '0', 'a database without the extension');
 
 # The log says so.
 is((as($node, 'checker', 'SELECT dataprotect.flush_audit_log()'))[0], 't', 'everything is logged');
