@@ -155,6 +155,12 @@ reads_encrypted_walker(Node *node, void *context)
 	return expression_tree_walker(node, reads_encrypted_walker, context);
 }
 
+bool
+dp_contains_encrypted_reads(Node *node)
+{
+	return reads_encrypted_walker(node, NULL);
+}
+
 /*
  * Direct arguments of a function, operator or the like; context is the whole
  * query.  A record names no columns: it counts where the query reads an

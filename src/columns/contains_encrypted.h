@@ -40,4 +40,7 @@ extern bool dp_contains_encrypted_mention(Node *expr, List *types);
  */
 extern bool dp_contains_encrypted_computes(Query *query);
 
+/* True where a query, or an expression, reads an encrypted column anywhere below. */
+extern bool dp_contains_encrypted_reads(Node *node);
+
 #endif							/* DP_COLUMNS_CONTAINS_ENCRYPTED_H */

@@ -126,19 +126,6 @@ dp_foreign_expression_passes_on(Node *expr)
 	return passes_on_walker(expr, NULL);
 }
 
-/* Does a query read a protected column anywhere below? */
-static bool
-reads_protected(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var))
-		return dp_contains_encrypted_type(((Var *) node)->vartype);
-	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, reads_protected, context, 0);
-	return expression_tree_walker(node, reads_protected, context);
-}
-
 pg_noreturn static void
 refuse(const char *what, Oid relid, Oid owner)
 {
@@ -174,7 +161,7 @@ check_view(RangeTblEntry *rte, Oid view)
 	Oid			owner = relation_owner(view);
 
 	if (is_foreign(owner) && hands_off_walker((Node *) rte->subquery, NULL) &&
-		reads_protected((Node *) rte->subquery, NULL))
+		dp_contains_encrypted_reads((Node *) rte->subquery))
 		refuse("view", view, owner);
 }
 
@@ -208,7 +195,7 @@ check_updated_view(Query *query, RangeTblEntry *rte)
 	Oid			owner = relation_owner(rte->relid);
 
 	if (is_foreign(owner) && hands_off_walker((Node *) query, NULL) &&
-		reads_protected((Node *) query, NULL))
+		dp_contains_encrypted_reads((Node *) query))
 		refuse("view", rte->relid, owner);
 }
 
