@@ -72,7 +72,7 @@ is_volatile(Oid function, void *context)
 	return result;
 }
 
-static Oid view_of(RangeTblEntry *rte);
+static Oid	view_of(RangeTblEntry *rte);
 
 /*
  * A volatile function that is handed more than constants, anywhere below but in

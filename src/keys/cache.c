@@ -5,8 +5,10 @@
  *
  * A local slot holds what is needed to use a key without a lock: its scheduled
  * cipher contexts, its family, whether it may be read.  Slots are direct-mapped
- * by key id.  Everything local is forgotten when the shared key generation
- * moves, which happens after the commit of any change of keys.
+ * by key id; a pinned one that another key displaces moves into a table beside
+ * them, for under a page lock it could not be loaded again.  Everything local
+ * is forgotten when the shared key generation moves, which happens after the
+ * commit of any change of keys.
  *
  *	slot states:	free -> known (row read: family, state) -> keyed (contexts ready)
  */
@@ -24,6 +26,8 @@
 #include "keys/keys_internal.h"
 #include "kms/kms.h"
 #include "miscadmin.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #define N_SLOTS 128				/* a power of two */
@@ -36,17 +40,74 @@ typedef struct LocalSlot
 	bool		readable;		/* for DP_USE_READ */
 	bool		maintainable;	/* for DP_USE_MAINTAIN */
 	bool		keyed;
+	bool		pinned;			/* an ordered index that is open may need it */
 	TimestampTz refresh_at;
 	TimestampTz expires_at;
 	DpAead	   *aead;			/* kept over uses, re-keyed; NULL until first */
 } LocalSlot;
 
 static LocalSlot slots[N_SLOTS];
+static HTAB *displaced = NULL;	/* key id -> LocalSlot; pinned ones only */
+
+static void
+forget_displaced(void)
+{
+	HASH_SEQ_STATUS seq;
+	LocalSlot  *slot;
+
+	if (displaced == NULL)
+		return;
+	hash_seq_init(&seq, displaced);
+	while ((slot = hash_seq_search(&seq)) != NULL)
+		dp_aead_free(slot->aead);
+	hash_destroy(displaced);
+	displaced = NULL;
+}
+
+/* Make room in a slot. */
+static void
+displace_pinned(LocalSlot *slot)
+{
+	LocalSlot  *copy;
+	bool		found;
+
+	if (slot->key_id == 0 || !slot->pinned)
+		return;
+	if (displaced == NULL)
+	{
+		HASHCTL		ctl = {0};
+
+		ctl.keysize = sizeof(uint64);
+		ctl.entrysize = sizeof(LocalSlot);
+		ctl.hcxt = TopMemoryContext;
+		displaced = hash_create("dataprotect pinned keys", 16, &ctl,
+								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	copy = hash_search(displaced, &slot->key_id, HASH_ENTER, &found);
+	if (found)
+		dp_aead_free(copy->aead);	/* it had expired */
+	*copy = *slot;
+	slot->aead = NULL;			/* the copy has it now */
+	slot->keyed = slot->pinned = false;
+	slot->key_id = 0;
+}
+
+static LocalSlot *
+find_displaced(uint64 key_id, TimestampTz now)
+{
+	LocalSlot  *slot = NULL;
+
+	if (displaced != NULL)
+		slot = hash_search(displaced, &key_id, HASH_FIND, NULL);
+	return slot != NULL && slot->expires_at > now ? slot : NULL;
+}
 
 static void
 forget_slots(void)
 {
 	int			i;
+
+	forget_displaced();
 
 	for (i = 0; i < N_SLOTS; i++)
 	{
@@ -57,6 +118,7 @@ forget_slots(void)
 		if (slot->keyed)
 			dp_aead_clear(slot->aead);
 		slot->keyed = false;
+		slot->pinned = false;
 		slot->key_id = 0;
 	}
 }
@@ -106,6 +168,7 @@ fill_slot(LocalSlot *slot, const DpArenaEntry *entry)
 	slot->refresh_at = entry->refresh_at;
 	slot->expires_at = entry->expires_at;
 	slot->keyed = false;
+	slot->pinned = false;
 	if (!gone)
 	{
 		if (slot->aead == NULL)
@@ -172,6 +235,7 @@ try_load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz no
 	uint64		generation = dp_keys_cached_generation;
 	DpArenaEntry entry;
 
+	displace_pinned(slot);
 	slot->key_id = 0;
 	if (key_id == DP_OPEN_LITERAL_ID)
 		make_open_literal(&entry);
@@ -229,7 +293,23 @@ find_slot(uint64 key_id, bool in_comparator)
 		}
 		return slot;
 	}
+	if (unlikely(displaced != NULL))
+	{
+		LocalSlot  *kept = find_displaced(key_id, now);
+
+		if (kept != NULL)
+			return kept;
+	}
 	return load_slot(slot, key_id, in_comparator, now);
+}
+
+/* Load a key and keep it until keys change; where it is unreadable, nothing. */
+void
+dp_keys_pin(uint64 key_id)
+{
+	LocalSlot  *slot = find_slot(key_id, false);
+
+	slot->pinned = true;
 }
 
 DpKeyStatus

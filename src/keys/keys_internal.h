@@ -24,6 +24,9 @@ extern void dp_keys_load_row(uint64 key_id, DpArenaEntry *entry);
 /* Make the epoch key of a key known, if it can be; raises nothing for a KMS. */
 extern bool dp_keys_try_epoch_of(uint64 key_id);
 
+/* Load a key into this backend and keep it there until keys change. */
+extern void dp_keys_pin(uint64 key_id);
+
 /* Have the epoch key of a key fetched again, without waiting. */
 extern void dp_keys_refresh_epoch(uint64 key_id);
 

@@ -23,7 +23,7 @@ static int32 pinned[MAX_PINNED];
 static int	n_pinned = 0;
 
 /*
- * Into the arena and, as far as they fit, this backend's slots.  Nothing is
+ * Into the arena and this backend's slots.  Nothing is
  * raised where the KMS is away: a statement that does not use the index must
  * run.  One that does meets the miss there.
  */
@@ -33,14 +33,13 @@ load_versions(int32 family)
 	uint64	   *ids;
 	int			n = dp_catalog_list_versions(family, &ids);
 	int			i;
-	DpKey		key;
 
 	if (n > 0)
 		(void) dp_keys_family(family);
 	for (i = 0; i < n; i++)
 	{
 		if (dp_keys_try_epoch_of(ids[i]))
-			(void) dp_keys_get(ids[i], DP_USE_MAINTAIN, false, &key);
+			dp_keys_pin(ids[i]);
 	}
 	pfree(ids);
 }

@@ -59,6 +59,7 @@ my @admin = (
 my ($admin_out, $admin_err) = ('', '');
 my $admin = IPC::Run::start([ 'pgbench', '-n', '-c', '2', '-T', '12', '-M', 'simple', (map { ('-f', $_) } @admin), '-h', $node->host, '-p', $node->port, 'postgres' ],
 	'<', \undef, '>', \$admin_out, '2>', \$admin_err);
+my $transactions = 0;
 for my $mode ('simple', 'extended', 'prepared')
 {
 	my ($out, $err) = ('', '');
@@ -67,17 +68,19 @@ for my $mode ('simple', 'extended', 'prepared')
 	ok($ok, "$mode: sessions that write at once meet no error") or diag($err);
 	my ($done) = $out =~ /number of transactions actually processed: (\d+)/;
 	cmp_ok($done || 0, '>', 100, "$mode: and get on");
+	$transactions += $done || 0;
 }
 $admin->finish;
 is($admin_err =~ /(ERROR.*)/ ? $1 : '', '', 'nor does who rotates, grants and vacuums');
 unlike(slurp_file($node->logfile), qr/deadlock detected/, 'no deadlock');
 
-# A key of an ordered index that goes between two looks makes a statement
-# retryable; that is a matter of one in ten thousand even here.
+# A version that comes and is taken from the cache within one statement makes it
+# retryable: seldom, however many keys there are and wherever they meet.
 my @errors = slurp_file($node->logfile) =~ /((?:ERROR|PANIC|FATAL):.*)/g;
 my @retries = grep { /a key needed by an index was not in the key cache/ } @errors;
 is(scalar(@errors) - scalar(@retries), 0, 'no error in the server log') or diag(join "\n", @errors);
-cmp_ok(scalar(@retries), '<', 5, 'and hardly a statement told to retry because keys changed');
+note(scalar(@retries) . " of $transactions transactions were told to retry");
+cmp_ok(scalar(@retries) * 100, '<', $transactions, 'and hardly a statement told to retry because keys changed');
 
 cmp_ok($node->safe_psql('postgres', "SELECT current_version FROM dataprotect.keys WHERE name = 'pii'"), '>', 3, 'the key was rotated meanwhile');
 is($node->safe_psql('postgres', 'SELECT sum(failures) FROM dataprotect.verify()'), '0', 'every value authenticates');
