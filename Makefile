@@ -23,7 +23,7 @@ OBJS = \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_table.o \
            modifier_words.o open_memo.o operand.o seal.o seal_right.o show.o stored_value.o typeinfo.o types.o \
            value.o) \
-       $(addprefix src/columns/, bound_row.o columns.o contains_encrypted.o foreign_expression.o guard.o \
+       $(addprefix src/columns/, bound_row.o columns.o contains_encrypted.o encrypted_parts.o foreign_expression.o guard.o \
            guard_catalog.o guard_index.o guard_object.o guard_type.o hidden_index.o preload_keys.o \
            protect_column.o reencrypt.o stored_scan.o verify_values.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o own_tables.o run_as.o) \
@@ -41,7 +41,7 @@ SQL_PARTS = \
        $(addprefix src/audit/, audit.sql) \
        $(addprefix src/types/, types.sql) \
        $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql \
-           encrypt_column.sql reencrypt.sql verify_values.sql) \
+           encrypt_column.sql reencrypt.sql verify_values.sql key_guards.sql) \
        $(addprefix src/sqlrun/, sqlrun.sql) \
        $(addprefix src/lifecycle/, common.sql hold.sql retention.sql retention_policy.sql \
            retention_run.sql schedule.sql subject.sql account.sql account_columns.sql \

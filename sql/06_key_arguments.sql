@@ -7,6 +7,7 @@ SET client_min_messages = warning;
 CREATE ROLE regress_slip;
 SELECT dataprotect.create_key('slip');
 SELECT dataprotect.create_key('slip_gone');
+SELECT dataprotect.create_key('slip_unused');
 SELECT dataprotect.suspend_key('slip_gone', 'not wanted');
 SELECT dataprotect.destroy_key('slip_gone', 'not wanted');
 SELECT dataprotect.grant_access('slip', 'regress_slip', 'reveal') > 0 AS granted;
@@ -16,6 +17,9 @@ RESET client_min_messages;
 CREATE TEMP TABLE good (fn text PRIMARY KEY, args text[]);
 INSERT INTO good VALUES
     ('create_key', ARRAY['''slip_new''', 'NULL', '''1 year''', 'NULL', '''full''', '''x''']),
+    ('alter_key', ARRAY['''slip''', 'NULL', 'NULL', 'NULL', 'NULL']),
+    ('rename_key', ARRAY['''slip''', '''slip_other''']),
+    ('drop_key', ARRAY['''slip_unused''']),
     ('rotate_key', ARRAY['''slip''']),
     ('rewrap_key', ARRAY['''slip''', '(SELECT kms_uri FROM dataprotect.keys WHERE name = ''slip'')']),
     ('suspend_key', ARRAY['''slip''', '''x''']),
@@ -30,6 +34,7 @@ INSERT INTO good VALUES
 CREATE TEMP TABLE bad (arg text, value text);
 INSERT INTO bad SELECT 'name', v FROM unnest(ARRAY['NULL', '''''', '''  ''', '''no such''', '''SLIP''', '''slip''''; --''', 'repeat(''x'', 100000)']) v;
 INSERT INTO bad SELECT 'reason', v FROM unnest(ARRAY['NULL', '''''', '''  ''', 'E''\n\t ''', 'repeat(''x'', 100000)']) v;
+INSERT INTO bad SELECT 'new_name', v FROM unnest(ARRAY['NULL', '''''', '''  ''', '''no such''', '''slip''''; --''', '''1''', 'repeat(''x'', 64)', 'repeat(''x'', 100000)']) v;
 INSERT INTO bad SELECT 'kms_uri', v FROM unnest(ARRAY['''{}''', '''{NULL}''', '''{""}''', '''{nonsense}''', '''{{file:///a,file:///b},{file:///c,file:///d}}''',
     '''{file:///a,file:///a}''', '''{file:///a,file:///b,file:///c,file:///d,file:///e}''', '''{file:///etc/passwd}''', 'ARRAY[repeat(''x'', 100000)]']) v;
 INSERT INTO bad VALUES ('rotation_period', '''0'''), ('rotation_period', '''-1 day'''), ('rotation_period', '''1 microsecond'''),
@@ -43,7 +48,7 @@ INSERT INTO bad VALUES ('rotation_period', '''0'''), ('rotation_period', '''-1 d
 -- what each function may be called with as well
 CREATE TEMP TABLE fine (fn text, arg text, value text);
 INSERT INTO fine VALUES
-    ('grant_access', 'reason', 'NULL'), ('revoke_access', 'reason', 'NULL'), ('revoke_access', 'grantee', '4294967295::oid::regrole');
+    ('grant_access', 'reason', 'NULL'), ('alter_key', 'rotation_period', '''0'''), ('alter_key', 'mask', 'NULL'), ('revoke_access', 'reason', 'NULL'), ('revoke_access', 'grantee', '4294967295::oid::regrole');
 INSERT INTO bad VALUES ('rewrap_uri', 'NULL');
 
 CREATE FUNCTION pg_temp.everything() RETURNS text LANGUAGE sql AS $$

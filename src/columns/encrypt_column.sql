@@ -264,7 +264,7 @@ DECLARE
     advice      text[];
 BEGIN
     PERFORM dataprotect._check_column(rel, col);
-    SELECT p.key INTO key_name FROM dataprotect.protected_columns p WHERE p.rel = $1 AND p.col = $2;
+    SELECT p.key INTO key_name FROM dataprotect.protected_columns p WHERE p.rel = $1 AND p.col = $2 AND p.path IS NULL;
     IF key_name IS NULL THEN
         PERFORM dataprotect._raise('object_not_in_prerequisite_state', format('column "%s" is not encrypted', col));
     END IF;
@@ -300,7 +300,7 @@ BEGIN
     EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', rel);
     PERFORM dataprotect._check_decrypt(rel, col);
 
-    SELECT p.key INTO key_name FROM dataprotect.protected_columns p WHERE p.rel = $1 AND p.col = $2;
+    SELECT p.key INTO key_name FROM dataprotect.protected_columns p WHERE p.rel = $1 AND p.col = $2 AND p.path IS NULL;
     SELECT a.atttypid, substring(format_type(a.atttypid, a.atttypmod) FROM '''(\([-0-9, ]+\))''')
     INTO encrypted, modifier
     FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col;

@@ -246,17 +246,26 @@ CREATE FUNCTION dataprotect._modifier_parts(typmod int4, OUT key name, OUT searc
 COMMENT ON FUNCTION dataprotect._modifier_parts(int4) IS
     'what the modifier of a protected column says';
 
+CREATE FUNCTION dataprotect._encrypted_parts(typ oid, typmod int4, OUT path text, OUT type regtype, OUT key name,
+                                             OUT searchable bool, OUT ordered bool)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'dp_encrypted_parts_sql'
+    LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION dataprotect._encrypted_parts(oid, int4) IS
+    'encrypted types inside a type: itself (path empty), in domains, arrays ("[]") and composite types (".name")';
+
 CREATE VIEW dataprotect.protected_columns AS
-    SELECT c.oid::pg_catalog.regclass AS rel, a.attname AS col, a.atttypid::pg_catalog.regtype AS type,
-           m.key, m.searchable, m.ordered
+    SELECT c.oid::pg_catalog.regclass AS rel, a.attname AS col, p.type, p.key, p.searchable, p.ordered,
+           nullif(p.path, '') AS path
     FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-        CROSS JOIN LATERAL dataprotect._modifier_parts(a.atttypmod) m
+        CROSS JOIN LATERAL dataprotect._encrypted_parts(a.atttypid, a.atttypmod) p
     WHERE c.relkind IN ('r', 'p', 'm', 'f') AND NOT c.relispartition
-        AND a.atttypid >= 16384 AND a.atttypmod >= 0
-        AND dataprotect._base_type(a.atttypid::pg_catalog.regtype) IS NOT NULL;
+        AND a.atttypid >= 16384 AND p.key IS NOT NULL;
 COMMENT ON VIEW dataprotect.protected_columns IS
-    'protected columns of this database; a partitioned table stands for its partitions';
+    'protected columns of this database, a line for each protected value inside one; a partitioned table stands for its partitions';
+COMMENT ON COLUMN dataprotect.protected_columns.path IS
+    'null where the column''s type is the encrypted one or a domain over it; "[]": elements of an array, ".name": an attribute of a composite type';
 COMMENT ON COLUMN dataprotect.protected_columns.searchable IS 'values carry tokens: equality is disclosed';
 COMMENT ON COLUMN dataprotect.protected_columns.ordered IS 'indexes in plaintext order are allowed';
 

@@ -13,12 +13,17 @@
 #include "funcapi.h"
 #include "keys/catalog.h"
 #include "keys/keys.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/parsenodes.h"
+#include "nodes/primnodes.h"
 #include "types/value.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
 
 PG_FUNCTION_INFO_V1(dp_verify_column);
 PG_FUNCTION_INFO_V1(dp_verify_unreadable);
 PG_FUNCTION_INFO_V1(dp_verify_count_keys);
+PG_FUNCTION_INFO_V1(dp_verify_tree);
 
 /* Values under one key; key_id 0 stands for what is no envelope. */
 typedef struct KeyCount
@@ -50,7 +55,8 @@ find_count(HTAB *counts, uint64 key_id)
 	{
 		DpVersionRow row;
 
-		count->known = key_id != 0 && dp_catalog_read_version(key_id, &row);
+		count->known = dp_keys_is_open_literal(key_id) ||
+			(key_id != 0 && dp_catalog_read_version(key_id, &row));
 		count->values = 0;
 		count->failures = 0;
 	}
@@ -185,4 +191,32 @@ Datum
 dp_verify_count_keys(PG_FUNCTION_ARGS)
 {
 	return count_column(fcinfo, 1, count_value);
+}
+
+static bool
+verify_constants(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Const) && !((Const *) node)->constisnull)
+		dp_stored_visit(((Const *) node)->consttype, ((Const *) node)->constvalue, verify_value, context);
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, verify_constants, context, 0);
+	return expression_tree_walker(node, verify_constants, context);
+}
+
+/*
+ * dataprotect._verify_tree(tree pg_node_tree)
+ *		returns table (key_id int8, "values" bigint, failures bigint)
+ */
+Datum
+dp_verify_tree(PG_FUNCTION_ARGS)
+{
+	HTAB	   *counts = make_counts();
+
+	InitMaterializedSRF(fcinfo, 0);
+	(void) verify_constants(stringToNode(text_to_cstring(PG_GETARG_TEXT_PP(0))), counts);
+	return_counts(fcinfo, counts);
+	hash_destroy(counts);
+	return (Datum) 0;
 }

@@ -64,42 +64,57 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._resolve_uris(text[]) IS 'the URIs of a new key, the default where none is given, each checked';
 
+-- The name of a key that is to be: well formed, and nobody's yet.
+CREATE FUNCTION dataprotect._check_key_name(key_name text) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF key_name IS NULL OR key_name !~ '^[[:alpha:]_][[:alnum:]_.-]*$' OR octet_length(key_name) > 63 THEN
+        PERFORM dataprotect._raise('invalid_name',
+            'invalid name of a key',
+            'A name begins with a letter, has letters, digits, "_", "." and "-", and at most 63 bytes.',
+            'Choose another name.');
+    END IF;
+    IF EXISTS (SELECT FROM dataprotect.key k WHERE k.name = key_name) THEN
+        PERFORM dataprotect._raise('duplicate_object',
+            format('key "%s" already exists', key_name),
+            NULL,
+            'Choose another name, or use the key that is there.');
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._check_key_name(text) IS 'raises an error unless a key may get this name';
+
+CREATE FUNCTION dataprotect._check_key_options(rotation_period interval, keep interval, description text) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF keep IS NOT NULL THEN
+        PERFORM dataprotect._raise('feature_not_supported',
+            'expiring keys are not supported yet',
+            NULL,
+            'Leave "keep" out, and use a retention policy.');
+    END IF;
+    IF rotation_period < interval '1 hour' THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'the rotation period of a key must be an hour or more',
+            NULL,
+            'Each period makes a version that is kept for good; NULL makes none.');
+    END IF;
+    IF octet_length(description) > 1000 THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'the description of a key is too long',
+            NULL,
+            'Use at most 1000 bytes.');
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._check_key_options(interval, interval, text) IS 'raises an error unless a key may have these options';
+
 CREATE FUNCTION dataprotect.create_key(name text, kms_uri text[] DEFAULT NULL, rotation_period interval DEFAULT '1 year',
                                        keep interval DEFAULT NULL, mask text DEFAULT 'full', description text DEFAULT NULL)
     RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-    IF create_key.name IS NULL OR create_key.name !~ '^[[:alpha:]_][[:alnum:]_.-]*$' OR octet_length(create_key.name) > 63 THEN
-        PERFORM dataprotect._raise('invalid_name',
-            'invalid name of a key',
-            'A name begins with a letter, has letters, digits, "_", "." and "-", and at most 63 bytes.',
-            'Choose another name.');
-    END IF;
-    IF create_key.keep IS NOT NULL THEN
-        PERFORM dataprotect._raise('feature_not_supported',
-            'expiring keys are not supported yet',
-            NULL,
-            'Leave "keep" out, and use a retention policy.');
-    END IF;
-    IF create_key.rotation_period < interval '1 hour' THEN
-        PERFORM dataprotect._raise('invalid_parameter_value',
-            'the rotation period of a key must be an hour or more',
-            NULL,
-            'Each period makes a version that is kept for good; NULL makes none.');
-    END IF;
-    IF octet_length(create_key.description) > 1000 THEN
-        PERFORM dataprotect._raise('invalid_parameter_value',
-            'the description of a key is too long',
-            NULL,
-            'Use at most 1000 bytes.');
-    END IF;
-    IF EXISTS (SELECT FROM dataprotect.key k WHERE k.name = create_key.name) THEN
-        PERFORM dataprotect._raise('duplicate_object',
-            format('key "%s" already exists', create_key.name),
-            NULL,
-            'Choose another name, or use the key that is there.');
-    END IF;
+    PERFORM dataprotect._check_key_name(create_key.name);
+    PERFORM dataprotect._check_key_options(create_key.rotation_period, create_key.keep, create_key.description);
     create_key.kms_uri := dataprotect._resolve_uris(create_key.kms_uri);
     create_key.mask := dataprotect._mask_canonical(coalesce(create_key.mask, 'full'));
 
@@ -111,6 +126,40 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.create_key(text, text[], interval, interval, text, text) IS
     'makes a named key under one to four KMS URIs; committed at once, whatever the transaction does';
+
+-- What is null stays as it is; an empty description goes, and so does a period of zero.
+CREATE FUNCTION dataprotect.alter_key(name text, rotation_period interval DEFAULT NULL, keep interval DEFAULT NULL,
+                                      mask text DEFAULT NULL, description text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    v_family int4 := dataprotect._family_of(alter_key.name);
+    v_before dataprotect.key;
+    v_after dataprotect.key;
+BEGIN
+    PERFORM dataprotect._check_key_options(nullif(alter_key.rotation_period, interval '0'), alter_key.keep, alter_key.description);
+    alter_key.mask := dataprotect._mask_canonical(alter_key.mask);
+    SELECT k.* INTO STRICT v_before FROM dataprotect.key k WHERE k.family = v_family FOR UPDATE;
+    UPDATE dataprotect.key k
+        SET rotation_period = nullif(coalesce(alter_key.rotation_period, k.rotation_period), interval '0'),
+            mask = coalesce(alter_key.mask, k.mask),
+            description = nullif(coalesce(alter_key.description, k.description), '')
+        WHERE k.family = v_family AND k.state <> 'd'
+        RETURNING k.* INTO v_after;
+    IF NOT FOUND THEN
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('key "%s" is destroyed', alter_key.name),
+            NULL,
+            'View dataprotect.keys has the state of each key.');
+    END IF;
+    PERFORM dataprotect._event('key.altered', alter_key.name, jsonb_strip_nulls(jsonb_build_object(
+        'rotation_period', CASE WHEN v_after.rotation_period IS DISTINCT FROM v_before.rotation_period
+                                THEN jsonb_build_array(v_before.rotation_period, v_after.rotation_period) END,
+        'mask', CASE WHEN v_after.mask <> v_before.mask THEN jsonb_build_array(v_before.mask, v_after.mask) END,
+        'described', nullif(v_after.description IS DISTINCT FROM v_before.description, false))));
+END $$;
+COMMENT ON FUNCTION dataprotect.alter_key(text, interval, interval, text, text) IS
+    'changes what is not null of a named key: how often it rotates ("0": never), its mask, its description';
 
 CREATE FUNCTION dataprotect.rotate_key(name text) RETURNS int
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -207,32 +256,6 @@ CREATE FUNCTION dataprotect.resume_key(name text, reason text) RETURNS void
 $$;
 COMMENT ON FUNCTION dataprotect.resume_key(text, text) IS 'makes a suspended key usable again';
 
--- Late bound: looking into columns belongs to a higher layer.
-CREATE FUNCTION dataprotect._refuse_values_under(key_name text) RETURNS void
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_found text;
-BEGIN
-    SELECT string_agg(format('%s.%I: %s', v.rel, v.col, v.n), ', ' ORDER BY v.rel::text, v.col) INTO v_found
-        FROM (SELECT c.oid::regclass AS rel, a.attname AS col, sum(x."values") AS n
-              FROM pg_class c
-                  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-                  CROSS JOIN LATERAL dataprotect._column_members(c.oid, a.attname) m
-                  CROSS JOIN LATERAL dataprotect._count_by_key(m.member, a.attname) x
-                  JOIN dataprotect.key_version h ON h.key_id = x.key_id
-                  JOIN dataprotect.key k ON k.family = h.family AND k.name = key_name
-              WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't' AND NOT c.relispartition
-                AND a.atttypid >= 16384 AND dataprotect._base_type(a.atttypid) IS NOT NULL
-              GROUP BY 1, 2) v;
-    IF v_found IS NOT NULL THEN
-        PERFORM dataprotect._raise('dependent_objects_still_exist',
-            format('there are values under key "%s"', key_name),
-            format('Values by column: %s.', left(v_found, 2000)),
-            'Decrypt the columns, move them to another key or delete the rows; or pass force => true, and the values are lost for good.');
-    END IF;
-END $$;
-COMMENT ON FUNCTION dataprotect._refuse_values_under(text) IS 'raises an error that counts the values under a key by column, unless there are none';
-
 CREATE FUNCTION dataprotect.destroy_key(name text, reason text, force bool DEFAULT false) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -240,6 +263,7 @@ DECLARE
 BEGIN
     PERFORM dataprotect._set_key_state(destroy_key.name, 's', 'd', 'key.destroyed', destroy_key.reason);
     IF destroy_key.force IS NOT TRUE THEN
+        -- late bound: columns belong to a higher layer
         PERFORM dataprotect._refuse_values_under(destroy_key.name);
     END IF;
     UPDATE dataprotect.key_version v SET state = 'd', wrapped = NULL, state_since = now(), reason = destroy_key.reason

@@ -198,6 +198,12 @@ refresh_arena_entry(DpArenaEntry *entry, uint64 generation, TimestampTz now)
 	dp_keys_refresh_epoch(entry->key_id);
 }
 
+bool
+dp_keys_is_open_literal(uint64 key_id)
+{
+	return key_id == DP_OPEN_LITERAL_ID;
+}
+
 /*
  * The key of literals in a database that has none: DEFAULTs and views of a dump
  * are restored before its keys are.  It hides nothing; a definition shows its

@@ -90,6 +90,9 @@ extern void dp_keys_for_seal(const DpFamily *family, DpKey *out);
  */
 extern bool dp_keys_literal(DpKey *out);
 
+/* That one: no row of the key table has it. */
+extern bool dp_keys_is_open_literal(uint64 key_id);
+
 /* The database's PRF; an error where no key was ever created. */
 extern DpPrf *dp_keys_prf(void);
 
