@@ -276,7 +276,7 @@ seal_column(TriggerData *trigger, Form_pg_attribute att, const char *account_typ
 	/* Which envelope it got would tell a writer whether he guessed right. */
 	if (old->datum != NULL && subject_key != 0 && old->value.env.key_id == subject_key &&
 		dp_access_privilege(family) >= DP_PRIV_SEARCH &&
-		(old->value.env.token != NULL) == modifier->searchable &&
+		dp_value_has_form(&old->value.env, modifier) &&
 		dp_value_open(info, &old->value, DP_USE_MAINTAIN, false, &old_plain))
 	{
 		same = same_plain(info, plain, old_plain);
@@ -287,7 +287,7 @@ seal_column(TriggerData *trigger, Form_pg_attribute att, const char *account_typ
 	else
 	{
 		dp_keys_for_subject(dp_keys_family(family), account_type, account, &key);
-		result = dp_value_seal(info, plain, &key, false, modifier->searchable);
+		result = dp_value_seal(info, plain, &key, dp_value_form_of(modifier));
 	}
 	dp_value_dispose(info, plain);
 	return result;

@@ -62,7 +62,7 @@ reseal_value(const DpTypeInfo *info, struct varlena *datum)
 		!dp_value_open(info, &value, DP_USE_MAINTAIN, false, &plain))
 		return datum;
 	dp_keys_for_seal(dp_keys_family(value.family), &key);
-	result = dp_value_seal(info, plain, &key, false, value.env.token != NULL);
+	result = dp_value_seal(info, plain, &key, value.env.flags & DP_VALUE_FORM);
 	dp_value_dispose(info, plain);
 	return result;
 }

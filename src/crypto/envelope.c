@@ -54,7 +54,7 @@ dp_envelope_parse(const uint8_t *buf, size_t len, DpEnvelope *out)
 	if (len < DP_ENV_OVERHEAD || buf[0] >> 4 != DP_ENV_VERSION)
 		return false;
 	flags = buf[0] & 0x0f;
-	if ((flags & ~DP_ENV_FLAGS_KNOWN) != 0 || len < dp_envelope_size(0, flags))
+	if (!dp_envelope_flags_ok(flags) || len < dp_envelope_size(0, flags))
 		return false;
 	key_id = (uint64_t) get_be32(buf + 1) << 32 | get_be32(buf + 5);
 	if (key_id == 0)
@@ -76,6 +76,28 @@ dp_envelope_parse(const uint8_t *buf, size_t len, DpEnvelope *out)
 	return true;
 }
 
+void
+dp_envelope_pad(uint8_t *buf, size_t plaintext_len)
+{
+	size_t		len = dp_envelope_padded_len(plaintext_len);
+
+	buf[plaintext_len] = 0x80;
+	memset(buf + plaintext_len + 1, 0, len - plaintext_len - 1);
+}
+
+bool
+dp_envelope_unpad(const uint8_t *buf, size_t len, size_t *out_len)
+{
+	size_t		end = len;
+
+	while (end > 0 && buf[end - 1] == 0)
+		end--;
+	if (end == 0 || buf[end - 1] != 0x80 || dp_envelope_padded_len(end - 1) != len)
+		return false;
+	*out_len = end - 1;
+	return true;
+}
+
 bool
 dp_envelope_seal(DpAead *aead, uint64_t key_id, uint8_t flags, uint32_t type_code,
 				 const uint8_t *token, const uint8_t *plaintext, size_t plaintext_len,
@@ -87,7 +109,7 @@ dp_envelope_seal(DpAead *aead, uint64_t key_id, uint8_t flags, uint32_t type_cod
 	uint8_t    *nonce;
 
 	/* write nothing that dp_envelope_parse() would refuse */
-	if ((flags & ~DP_ENV_FLAGS_KNOWN) != 0 || key_id == 0 ||
+	if (!dp_envelope_flags_ok(flags) || key_id == 0 ||
 		((flags & DP_ENV_TOKEN) != 0) != (token != NULL))
 		return false;
 

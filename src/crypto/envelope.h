@@ -31,7 +31,16 @@
 #define DP_ENV_TOKEN		0x01	/* a search token follows the nonce */
 #define DP_ENV_COMPRESSED	0x02	/* the plaintext is compressed */
 #define DP_ENV_LITERAL		0x04	/* sealed under the literal key; never stored */
-#define DP_ENV_FLAGS_KNOWN	0x07
+#define DP_ENV_PADDED		0x08	/* the plaintext is padded; never with COMPRESSED */
+#define DP_ENV_FLAGS_KNOWN	0x0f
+
+/* No envelope is both compressed and padded. */
+static inline bool
+dp_envelope_flags_ok(uint8_t flags)
+{
+	return (flags & ~DP_ENV_FLAGS_KNOWN) == 0 &&
+		(flags & (DP_ENV_COMPRESSED | DP_ENV_PADDED)) != (DP_ENV_COMPRESSED | DP_ENV_PADDED);
+}
 
 #define DP_ENV_HEADER_LEN	9
 #define DP_ENV_TOKEN_AT		(DP_ENV_HEADER_LEN + DP_NONCE_LEN)
@@ -45,7 +54,8 @@ typedef struct DpEnvelope
 	const uint8_t *nonce;
 	const uint8_t *token;		/* NULL without DP_ENV_TOKEN */
 	const uint8_t *ciphertext;
-	size_t		ciphertext_len; /* = length of the plaintext before decompression */
+	size_t		ciphertext_len; /* = length of what was sealed: compressed or padded, where flags
+								 * say so */
 	const uint8_t *tag;
 } DpEnvelope;
 
@@ -57,6 +67,28 @@ dp_envelope_size(size_t plaintext_len, uint8_t flags)
 {
 	return plaintext_len + DP_ENV_OVERHEAD + ((flags & DP_ENV_TOKEN) ? DP_TOKEN_LEN : 0);
 }
+
+/*
+ * Padding (as in ISO/IEC 7816-4): the plaintext, a byte 0x80, zeros, up to the
+ * next power of two that has room for both, 16 at least.
+ */
+#define DP_ENV_PAD_MIN	16
+
+static inline size_t
+dp_envelope_padded_len(size_t plaintext_len)
+{
+	size_t		len = DP_ENV_PAD_MIN;
+
+	while (len < plaintext_len + 1)
+		len *= 2;
+	return len;
+}
+
+/* Write the padding after a plaintext; buf: dp_envelope_padded_len() bytes. */
+extern void dp_envelope_pad(uint8_t *buf, size_t plaintext_len);
+
+/* The length of the plaintext within; false where it is not padded. */
+extern bool dp_envelope_unpad(const uint8_t *buf, size_t len, size_t *out_len) DP_MUST_CHECK;
 
 /* out: dp_envelope_size() bytes.  token: NULL without DP_ENV_TOKEN. */
 extern bool dp_envelope_seal(DpAead *aead, uint64_t key_id, uint8_t flags, uint32_t type_code,

@@ -83,7 +83,7 @@ dp_coerce(PG_FUNCTION_ARGS)
 		modifier = dp_modifier_of(info->enc_oid, typmod);
 		/* a restore's values were fitted to the base type's modifier when they were written */
 		if ((modifier->base_typmod < 0 || dp_seal_takes_ciphertext()) &&
-			modifier->searchable == (value.env.token != NULL) &&
+			dp_value_has_form(&value.env, modifier) &&
 			dp_keys_family_by_name(NameStr(modifier->key))->family == value.family)
 			PG_RETURN_POINTER(datum);
 		if (dp_access_privilege(value.family) < DP_PRIV_REVEAL)

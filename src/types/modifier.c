@@ -31,7 +31,7 @@ report_modifier(const char *detail)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid modifier of an encrypted type"),
 			 errdetail("%s", detail),
-			 errhint("Write the key's name, then any of 'searchable', 'ordered' and the base type's modifier, as in encrypted_text('pii', 'searchable', '(50)').")));
+			 errhint("Write the key's name, then any of 'searchable', 'ordered', 'padded' and the base type's modifier, as in encrypted_text('pii', 'searchable', '(50)').")));
 }
 
 /* The base type's own number for its modifier. */
@@ -111,6 +111,7 @@ dp_typmod_in(PG_FUNCTION_ARGS)
 	namestrcpy(&modifier.key, words.key);
 	modifier.searchable = words.searchable;
 	modifier.ordered = words.ordered;
+	modifier.padded = words.padded;
 	modifier.base_typmod = base_modifier(info, &words);
 	dp_modifier_words_write(&words, definition);
 	PG_RETURN_INT32(dp_modifier_number(&modifier, definition, dp_modifier_in_ddl()));

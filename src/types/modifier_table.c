@@ -28,7 +28,8 @@
 #define Anum_modifier_ordered		6
 #define Anum_modifier_base_typmod	7
 #define Anum_modifier_role			8
-#define Natts_modifier				8
+#define Anum_modifier_padded		9
+#define Natts_modifier				9
 
 #define Anum_secret					1
 
@@ -54,6 +55,7 @@ read_row(TupleDesc desc, HeapTuple tuple, DpModifierRow *out)
 	namestrcpy(&out->modifier.key, NameStr(*DatumGetName(heap_getattr(tuple, Anum_modifier_key, desc, &isnull))));
 	out->modifier.searchable = DatumGetBool(heap_getattr(tuple, Anum_modifier_searchable, desc, &isnull));
 	out->modifier.ordered = DatumGetBool(heap_getattr(tuple, Anum_modifier_ordered, desc, &isnull));
+	out->modifier.padded = DatumGetBool(heap_getattr(tuple, Anum_modifier_padded, desc, &isnull));
 	out->modifier.base_typmod = DatumGetInt32(heap_getattr(tuple, Anum_modifier_base_typmod, desc, &isnull));
 }
 
@@ -154,6 +156,7 @@ dp_modifier_table_insert(Relation rel, const DpModifier *m, const char *definiti
 	values[Anum_modifier_searchable - 1] = BoolGetDatum(m->searchable);
 	values[Anum_modifier_ordered - 1] = BoolGetDatum(m->ordered);
 	values[Anum_modifier_base_typmod - 1] = Int32GetDatum(m->base_typmod);
+	values[Anum_modifier_padded - 1] = BoolGetDatum(m->padded);
 	values[Anum_modifier_role - 1] = ObjectIdGetDatum(GetUserId());
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 	CatalogTupleInsert(rel, tuple);

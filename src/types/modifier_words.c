@@ -66,12 +66,34 @@ read_base_modifier(const char *p, DpModifierWords *out)
 	}
 }
 
+/* The words that say yes, in the order of the canonical text. */
+static const char *const switches[] = {"searchable", "ordered", "padded"};
+
+#define N_SWITCHES	(sizeof(switches) / sizeof(switches[0]))
+
+static bool *
+switch_of(DpModifierWords *words, size_t i)
+{
+	return i == 0 ? &words->searchable : i == 1 ? &words->ordered : &words->padded;
+}
+
+/* Which word it is; N_SWITCHES where none. */
+static size_t
+find_switch(const char *word)
+{
+	size_t		i = 0;
+
+	while (i < N_SWITCHES && strcmp(word, switches[i]) != 0)
+		i++;
+	return i;
+}
+
 /* An unknown modifier prints as its number: that is no key's name. */
 static bool
 names_key(const char *word)
 {
 	return word[0] != '\0' && word[0] != '(' && strlen(word) < DP_MODIFIER_KEY_SIZE &&
-		strspn(word, "0123456789") != strlen(word) && strcmp(word, "searchable") != 0 && strcmp(word, "ordered") != 0;
+		strspn(word, "0123456789") != strlen(word) && find_switch(word) == N_SWITCHES;
 }
 
 const char *
@@ -86,10 +108,10 @@ dp_modifier_words_read(const char *const *words, int n, DpModifierWords *out)
 	memcpy(out->key, words[0], strlen(words[0]));
 	for (i = 1; i < n && problem == NULL; i++)
 	{
-		if (strcmp(words[i], "searchable") == 0 && !out->searchable)
-			out->searchable = true;
-		else if (strcmp(words[i], "ordered") == 0 && !out->ordered)
-			out->ordered = true;
+		size_t		which = find_switch(words[i]);
+
+		if (which < N_SWITCHES && !*switch_of(out, which))
+			*switch_of(out, which) = true;
 		else if (words[i][0] == '(' && out->n_numbers == 0)
 			problem = read_base_modifier(words[i], out);
 		else
@@ -98,9 +120,9 @@ dp_modifier_words_read(const char *const *words, int n, DpModifierWords *out)
 	return problem;
 }
 
-/* The longest text fits: a key of quotes alone, both words, eight numbers. */
+/* The longest text fits: a key of quotes alone, all words, eight numbers. */
 #define LONGEST_TEXT	(2 * (DP_MODIFIER_KEY_SIZE - 1) + 2 + sizeof(",'searchable'") + \
-						 sizeof(",'ordered'") + sizeof(",'()'") + DP_MODIFIER_MAX_NUMBERS * sizeof("-1000000000,"))
+						 sizeof(",'ordered'") + sizeof(",'padded'") + sizeof(",'()'") + DP_MODIFIER_MAX_NUMBERS * sizeof("-1000000000,"))
 _Static_assert(LONGEST_TEXT <= DP_MODIFIER_TEXT_SIZE, "the longest canonical text does not fit");
 
 static size_t
@@ -127,10 +149,13 @@ dp_modifier_words_write(const DpModifierWords *words, char out[DP_MODIFIER_TEXT_
 		out[len++] = *key;
 	}
 	len = append(out, len, "'");
-	if (words->searchable)
-		len = append(out, len, ",'searchable'");
-	if (words->ordered)
-		len = append(out, len, ",'ordered'");
+	for (size_t which = 0; which < N_SWITCHES; which++)
+	{
+		DpModifierWords copy = *words;
+
+		if (*switch_of(&copy, which))
+			len += (size_t) snprintf(out + len, DP_MODIFIER_TEXT_SIZE - len, ",'%s'", switches[which]);
+	}
 	for (i = 0; i < words->n_numbers; i++)
 		len += (size_t) snprintf(out + len, DP_MODIFIER_TEXT_SIZE - len, "%s%d", i == 0 ? ",'(" : ",", words->numbers[i]);
 	if (words->n_numbers > 0)

@@ -2,13 +2,13 @@
  * modifier_words.h
  *	  The words of an encrypted type's modifier, and their canonical text.
  *
- *	encrypted_text('pii', 'searchable', 'ordered', '(50)')
+ *	encrypted_text('pii', 'searchable', 'ordered', 'padded', '(50)')
  *
  * First the key's name; then, in any order and each at most once, the words
- * "searchable" and "ordered" and, in parentheses, the modifier of the base type
- * (for text: a length, enforced as varchar's).
+ * "searchable", "ordered" and "padded" and, in parentheses, the modifier of the
+ * base type (for text: a length, enforced as varchar's).
  *
- * Canonical text:	'pii','searchable','ordered','(50)'	(quotes doubled inside)
+ * Canonical text:	'pii','searchable','ordered','padded','(50)'	(quotes doubled inside)
  *
  * The canonical text is what a modifier is: two lists of words mean the same
  * exactly where their texts are the same, and reading the words of a text gives
@@ -30,6 +30,7 @@ typedef struct DpModifierWords
 	char		key[DP_MODIFIER_KEY_SIZE];
 	bool		searchable;
 	bool		ordered;
+	bool		padded;
 	int			n_numbers;		/* 0: no modifier of the base type */
 	int32_t		numbers[DP_MODIFIER_MAX_NUMBERS];
 } DpModifierWords;

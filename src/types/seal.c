@@ -75,20 +75,20 @@ dp_seal_for(const DpTypeInfo *info, Datum plain, int32 typmod)
 	DpFamily	family;
 	struct varlena *result;
 	DpKey		key;
-	bool		searchable;
+	uint8		form;
 
 	if (typmod < 0)
 	{
 		bool		has_prf = dp_keys_literal(&key);
 
-		return dp_value_seal(info, plain, &key, true, has_prf && info->can_token);
+		return dp_value_seal(info, plain, &key, DP_ENV_LITERAL | (has_prf && info->can_token ? DP_ENV_TOKEN : 0));
 	}
 	modifier = dp_modifier_of(info->enc_oid, typmod);
-	searchable = modifier->searchable;
+	form = dp_value_form_of(modifier);
 	family = *dp_keys_family_by_name(NameStr(modifier->key));
 	dp_seal_check_right(&family, info->enc_oid);
 	dp_keys_for_seal(&family, &key);
-	result = dp_value_seal(info, plain, &key, false, searchable);
+	result = dp_value_seal(info, plain, &key, form);
 	note_fresh(result);
 	return result;
 }

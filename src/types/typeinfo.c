@@ -539,10 +539,11 @@ Datum
 dp_base_type_sql(PG_FUNCTION_ARGS)
 {
 	Oid			typid = PG_GETARG_OID(0);
+	Oid			base = dp_type_is_encrypted(typid) ? find_base(typid) : InvalidOid;
 
-	if (!dp_type_is_encrypted(typid))
+	if (!OidIsValid(base))		/* its base type may have been dropped, too */
 		PG_RETURN_NULL();
-	PG_RETURN_OID(dp_typeinfo_get(typid)->base_oid);
+	PG_RETURN_OID(base);
 }
 
 Datum

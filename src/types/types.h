@@ -18,6 +18,7 @@ typedef struct DpModifier
 	NameData	key;
 	bool		searchable;
 	bool		ordered;
+	bool		padded;
 	int32		base_typmod;	/* -1: none; for text as varchar's, of the type above only */
 } DpModifier;
 

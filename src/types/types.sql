@@ -12,7 +12,8 @@ CREATE TABLE dataprotect.type_modifier (
     searchable bool NOT NULL,
     ordered bool NOT NULL,
     base_typmod int4 NOT NULL,
-    role oid NOT NULL
+    role oid NOT NULL,
+    padded bool NOT NULL
 );
 CREATE INDEX type_modifier_typmod ON dataprotect.type_modifier (typmod);
 CREATE INDEX type_modifier_words ON dataprotect.type_modifier (type, definition);
@@ -25,7 +26,7 @@ INSERT INTO dataprotect.modifier_secret
     SELECT pg_catalog.uuid_send(pg_catalog.gen_random_uuid()) || pg_catalog.uuid_send(pg_catalog.gen_random_uuid());
 
 CREATE VIEW dataprotect.type_modifiers AS
-    SELECT DISTINCT typmod, type, definition, key, searchable, ordered, base_typmod FROM dataprotect.type_modifier;
+    SELECT DISTINCT typmod, type, definition, key, searchable, ordered, padded, base_typmod FROM dataprotect.type_modifier;
 COMMENT ON VIEW dataprotect.type_modifiers IS 'modifiers of encrypted types by the number that columns carry';
 
 CREATE FUNCTION dataprotect._encrypted_type(base regtype) RETURNS regtype

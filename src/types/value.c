@@ -4,6 +4,10 @@
  *
  * Long plaintext is compressed before it is sealed (flag DP_ENV_COMPRESSED):
  *	4 bytes length before compression, big endian | pglz data
+ * or, where the column asks for it, padded (flag DP_ENV_PADDED, envelope.h), so
+ * that its length tells little.  Short documents, labels of enums and all else
+ * that is written down as text is padded unasked: {"hiv": true} is one letter
+ * shorter than {"hiv": false}.
  */
 #include "postgres.h"
 
@@ -18,6 +22,7 @@
 #include "utils/memutils.h"
 
 #define COMPRESS_MIN	1024	/* bytes; shorter plaintext stays as it is */
+#define PAD_UNASKED		64		/* bytes; longer plaintext is padded where it is asked for */
 #define PLAIN_MAX		(MaxAllocSize / 2)
 
 static void
@@ -55,6 +60,15 @@ dp_value_parse(const struct varlena *datum, bool in_comparator, DpValue *out)
 		report_corrupted();
 }
 
+/* The length of the plaintext in buf, which holds what was sealed. */
+static inline Size
+unpadded_len(const DpEnvelope *env, const uint8 *buf, Size len)
+{
+	if ((env->flags & DP_ENV_PADDED) != 0 && !dp_envelope_unpad(buf, len, &len))
+		report_corrupted();
+	return len;
+}
+
 /* Plaintext to Datum; buf holds len bytes as they were sealed. */
 static Datum
 decode_opened(const DpTypeInfo *info, const DpEnvelope *env, const uint8 *buf, Size len)
@@ -64,7 +78,7 @@ decode_opened(const DpTypeInfo *info, const DpEnvelope *env, const uint8 *buf, S
 	Datum		result;
 
 	if ((env->flags & DP_ENV_COMPRESSED) == 0)
-		return dp_codec_decode(info, buf, len);
+		return dp_codec_decode(info, buf, unpadded_len(env, buf, len));
 	if (len < 4)
 		report_corrupted();
 	raw_len = ((Size) buf[0] << 24) | ((Size) buf[1] << 16) | ((Size) buf[2] << 8) | buf[3];
@@ -102,7 +116,7 @@ dp_value_open_text(const DpTypeInfo *info, const DpValue *value, const DpKey *ke
 		result = palloc(env->ciphertext_len + 1);
 		if (!dp_envelope_open(key->aead, env, info->code, (uint8 *) result))
 			report_corrupted();
-		result[env->ciphertext_len] = '\0';
+		result[unpadded_len(env, (uint8 *) result, env->ciphertext_len)] = '\0';
 		return result;
 	}
 	plain = dp_value_open_keyed(info, value, key);
@@ -123,9 +137,9 @@ dp_value_open_keyed(const DpTypeInfo *info, const DpValue *value, const DpKey *k
 	{
 		struct varlena *opened = palloc(VARHDRSZ + env->ciphertext_len);
 
-		SET_VARSIZE(opened, VARHDRSZ + env->ciphertext_len);
 		if (!dp_envelope_open(key->aead, env, info->code, (uint8 *) VARDATA(opened)))
 			report_corrupted();
+		SET_VARSIZE(opened, VARHDRSZ + unpadded_len(env, (uint8 *) VARDATA(opened), env->ciphertext_len));
 		return PointerGetDatum(opened);
 	}
 
@@ -250,30 +264,39 @@ compress_plain(const DpPlain *plain, Size *out_len)
 	return buf;
 }
 
+static uint8 *
+pad_plain(const DpPlain *plain, Size *out_len)
+{
+	uint8	   *buf;
+
+	*out_len = dp_envelope_padded_len(plain->len);
+	buf = dp_secret_acquire(*out_len);
+	memcpy(buf, plain->data, plain->len);
+	dp_envelope_pad(buf, plain->len);
+	return buf;
+}
+
 struct varlena *
-dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key, bool literal, bool with_token)
+dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key, uint8 form)
 {
 	DpKey		copy = *key;
 	DpPlain		encoded;
 	uint8		token[DP_TOKEN_LEN];
-	uint8		flags = 0;
-	uint8	   *compressed;
+	uint8		flags = form;
+	uint8	   *changed;		/* padded or compressed */
 	const uint8 *data;
 	Size		len;
 	Size		size;
 	struct varlena *result;
 	bool		ok;
 
-	if (with_token)
+	if ((form & DP_ENV_TOKEN) != 0)
 	{
 		/* Computing it may look up keys, and so drop the context we hold. */
 		dp_value_token(info, plain, token);
-		flags |= DP_ENV_TOKEN;
 		if (dp_keys_get(copy.key_id, DP_USE_READ, false, &copy) != DP_KEY_OK)
 			report_corrupted();
 	}
-	if (literal)
-		flags |= DP_ENV_LITERAL;
 	dp_codec_encode(info, plain, &encoded);
 	if (encoded.len > PLAIN_MAX)
 		ereport(ERROR,
@@ -281,19 +304,21 @@ dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key, bool litera
 				 errmsg("value too long to be protected")));
 	data = encoded.data;
 	len = encoded.len;
-	compressed = compress_plain(&encoded, &len);
-	if (compressed != NULL)
-	{
-		data = compressed;
+	if (info->encoding == DP_ENC_OUTPUT && encoded.len < PAD_UNASKED)
+		flags |= DP_ENV_PADDED;
+	if ((flags & DP_ENV_PADDED) != 0)
+		changed = pad_plain(&encoded, &len);
+	else if ((changed = compress_plain(&encoded, &len)) != NULL)
 		flags |= DP_ENV_COMPRESSED;
-	}
+	if (changed != NULL)
+		data = changed;
 	size = dp_envelope_size(len, flags);
 	result = palloc(VARHDRSZ + size);
 	SET_VARSIZE(result, VARHDRSZ + size);
-	ok = dp_envelope_seal(copy.aead, copy.key_id, flags, info->code, with_token ? token : NULL,
+	ok = dp_envelope_seal(copy.aead, copy.key_id, flags, info->code, (form & DP_ENV_TOKEN) != 0 ? token : NULL,
 						  data, len, (uint8 *) VARDATA(result));
-	if (compressed != NULL)
-		dp_secret_release(compressed);
+	if (changed != NULL)
+		dp_secret_release(changed);
 	dp_plain_done(&encoded);
 	if (!ok)
 		ereport(ERROR,

@@ -13,6 +13,7 @@
 
 #include "keys/keys.h"
 #include "types/typeinfo.h"
+#include "types/types.h"
 
 /*
  * One stored value, parsed.  Integrity failures all raise the same error
@@ -44,9 +45,26 @@ extern Datum dp_value_open_keyed(const DpTypeInfo *info, const DpValue *value, c
 extern char *dp_value_open_text(const DpTypeInfo *info, const DpValue *value, const DpKey *key);
 extern void dp_value_dispose(const DpTypeInfo *info, Datum plain);
 
-/* Seal under key; with_token: store a search token. */
-extern struct varlena *dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key,
-									 bool literal, bool with_token);
+/*
+ * Seal under key.  form: DP_ENV_LITERAL, DP_ENV_TOKEN (store a search token) and
+ * DP_ENV_PADDED, what the modifier asks for or an older envelope has.
+ */
+#define DP_VALUE_FORM (DP_ENV_LITERAL | DP_ENV_TOKEN | DP_ENV_PADDED)
+extern struct varlena *dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key, uint8 form);
+
+static inline uint8
+dp_value_form_of(const DpModifier *modifier)
+{
+	return (modifier->searchable ? DP_ENV_TOKEN : 0) | (modifier->padded ? DP_ENV_PADDED : 0);
+}
+
+/* Is a stored value in the form that a modifier asks for?  Padding does no harm. */
+static inline bool
+dp_value_has_form(const DpEnvelope *env, const DpModifier *modifier)
+{
+	return (env->token != NULL) == modifier->searchable &&
+		(!modifier->padded || (env->flags & DP_ENV_PADDED) != 0);
+}
 
 /* 128-bit search token, 64-bit index hash, pseudonym of a plaintext. */
 extern void dp_value_token(const DpTypeInfo *info, Datum plain, uint8 out[DP_TOKEN_LEN]);

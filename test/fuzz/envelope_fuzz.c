@@ -41,7 +41,7 @@ try_open(const uint8_t *buf, size_t len, uint32_t type_code)
 	must(env.header == buf && env.nonce == buf + DP_ENV_HEADER_LEN);
 	must(env.token == NULL || env.token == env.nonce + DP_NONCE_LEN);
 	must(env.tag == env.ciphertext + env.ciphertext_len && env.tag + DP_TAG_LEN == buf + len);
-	must(env.key_id != 0 && (env.flags & ~DP_ENV_FLAGS_KNOWN) == 0);
+	must(env.key_id != 0 && dp_envelope_flags_ok(env.flags));
 	must(dp_envelope_size(env.ciphertext_len, env.flags) == len);
 	must(env.ciphertext == env.nonce + DP_NONCE_LEN + (env.token != NULL ? DP_TOKEN_LEN : 0));
 
@@ -49,6 +49,12 @@ try_open(const uint8_t *buf, size_t len, uint32_t type_code)
 	memset(out, 0xee, env.ciphertext_len);
 	opened = dp_envelope_open(aead, &env, type_code, out);
 	must(opened || all_zeros(out, env.ciphertext_len));
+	if (opened && (env.flags & DP_ENV_PADDED) != 0)
+	{
+		size_t		len_inside;
+
+		must(!dp_envelope_unpad(out, env.ciphertext_len, &len_inside) || len_inside < env.ciphertext_len);
+	}
 	free(out);
 	return opened;
 }
@@ -82,6 +88,8 @@ forge(const uint8_t *data, size_t size)
 	if (size < 5)
 		return;
 	flags = data[0] & DP_ENV_FLAGS_KNOWN;
+	if (!dp_envelope_flags_ok(flags))
+		flags &= ~DP_ENV_COMPRESSED;
 	len = dp_envelope_size(size - 5, flags);
 	envelope = exact(len);
 	must(dp_envelope_seal(aead, 99, flags, TYPE_CODE, (flags & DP_ENV_TOKEN) ? token : NULL,

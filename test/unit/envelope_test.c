@@ -93,6 +93,8 @@ check_round_trip(void)
 		bool		good = true;
 		bool		differ = true;
 
+		if (!dp_envelope_flags_ok(flags))
+			continue;
 		for (i = 0; i < sizeof(lens) / sizeof(lens[0]); i++)
 		{
 			size_t		len = seal(flags, plaintext, lens[i], buf);
@@ -197,15 +199,16 @@ check_refusals(void)
 		memcpy(copy, buf, len);
 		copy[0] = (uint8_t) first;
 		if (dp_envelope_parse(copy, len, &env))
-			parsed |= first < 0x10 || first > 0x17 ? 256 : 1 << (first & 7);
+			parsed |= first < 0x10 || first > 0x1f ? 1 << 16 : 1 << (first & 15);
 	}
-	tap_ok(parsed == 255, "of 256 first bytes only 0x10 to 0x17 are well formed");
+	tap_ok(parsed == 0x33ff,
+		   "of 256 first bytes only 0x10 to 0x1f are well formed, but for those both compressed and padded");
 
 	memset(buf + 1, 0, 8);
 	tap_ok(!dp_envelope_parse(buf, len, &env), "key id 0 is not well formed");
 	tap_ok(!dp_envelope_seal(aead, 0, 0, TYPE_CODE, NULL, NULL, 0, buf),
 		   "key id 0 seals nothing");
-	tap_ok(!dp_envelope_seal(aead, KEY_ID, 0x08, TYPE_CODE, NULL, NULL, 0, buf) &&
+	tap_ok(!dp_envelope_seal(aead, KEY_ID, DP_ENV_COMPRESSED | DP_ENV_PADDED, TYPE_CODE, NULL, NULL, 0, buf) &&
 		   !dp_envelope_seal(aead, KEY_ID, 0x10, TYPE_CODE, NULL, NULL, 0, buf),
 		   "an unknown flag seals nothing");
 	tap_ok(!dp_envelope_seal(aead, KEY_ID, 0, TYPE_CODE, token, NULL, 0, buf) &&
@@ -242,6 +245,43 @@ check_blind(void)
 	tap_ok(!dp_envelope_blind(prf, buf, DP_ENV_OVERHEAD - 1), "blinding refuses what is no envelope");
 }
 
+/* Every length and every way to spoil the padding. */
+static void
+check_padding(void)
+{
+	uint8_t		buf[256];
+	bool		good = true;
+	bool		refused = true;
+	size_t		len;
+	size_t		again;
+
+	for (len = 0; len < 200; len++)
+	{
+		size_t		padded = dp_envelope_padded_len(len);
+
+		memset(buf, 0x80, sizeof(buf)); /* a plaintext that looks like padding */
+		dp_envelope_pad(buf, len);
+		good = good && padded >= DP_ENV_PAD_MIN && (padded & (padded - 1)) == 0 && padded > len &&
+			(padded == DP_ENV_PAD_MIN || padded / 2 <= len) &&
+			dp_envelope_unpad(buf, padded, &again) && again == len;
+		buf[padded - 1] ^= 1;
+		refused = refused && !dp_envelope_unpad(buf, padded, &again);
+		memset(buf, 0, padded);
+		refused = refused && !dp_envelope_unpad(buf, padded, &again);
+		buf[0] = 0x80;
+		refused = refused && dp_envelope_unpad(buf, padded, &again) == (padded == DP_ENV_PAD_MIN);
+	}
+	tap_ok(good, "padding goes to the next power of two and comes off again");
+	tap_ok(refused && !dp_envelope_unpad(buf, 0, &again), "what is not padded that way is refused");
+	buf[0] = 0x1a;				/* version 1, compressed and padded */
+	memset(buf + 1, 1, 63);
+	{
+		DpEnvelope	env;
+
+		tap_ok(!dp_envelope_parse(buf, 64, &env), "an envelope both compressed and padded is none");
+	}
+}
+
 int
 main(void)
 {
@@ -253,6 +293,7 @@ main(void)
 
 	check_layout();
 	check_round_trip();
+	check_padding();
 	check_tampering(0);
 	check_tampering(DP_ENV_TOKEN | DP_ENV_COMPRESSED);
 	check_token_confusion();
