@@ -100,7 +100,6 @@ CALL dataprotect.encrypt_column('t', 'code', 'pii');
 CALL dataprotect.encrypt_column('t', 'lowered', 'pii');
 CALL dataprotect.encrypt_column('t', 'source', 'pii');
 CALL dataprotect.encrypt_column('t', 'stored', 'pii');
-CALL dataprotect.encrypt_column('t', 'checked', 'pii');
 CALL dataprotect.encrypt_column('t', 'flag', 'pii');
 CALL dataprotect.encrypt_column('t', 'words', 'pii');
 CALL dataprotect.encrypt_column('t', 'ref', 'pii');

@@ -288,6 +288,7 @@ seal_column(TriggerData *trigger, Form_pg_attribute att, const char *account_typ
 	{
 		dp_keys_for_subject(dp_keys_family(family), account_type, account, &key);
 		result = dp_value_seal(info, plain, &key, dp_value_form_of(modifier));
+		dp_seal_again(datum, result);
 	}
 	dp_value_dispose(info, plain);
 	return result;

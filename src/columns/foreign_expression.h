@@ -22,7 +22,7 @@
 
 #include "nodes/nodes.h"
 
-/* Does an expression hand an encrypted value to a volatile function of ours or PostgreSQL's? */
+/* Does an expression hand an encrypted value to a volatile function, or to an ordinary role's? */
 extern bool dp_foreign_expression_passes_on(Node *expr);
 
 /* Subscribe; from _PG_init only. */

@@ -193,7 +193,7 @@ check_rule(Oid ruleoid)
 
 /*
  * A CHECK or the condition of a trigger runs in the statement of whoever writes,
- * with what he may see.
+ * with what he may see and what he writes (types/row_condition.h).
  */
 static void
 check_condition(Oid catalog, Oid index, AttrNumber oid_column, Oid oid, AttrNumber expr_column,
@@ -210,10 +210,10 @@ check_condition(Oid catalog, Oid index, AttrNumber oid_column, Oid oid, AttrNumb
 	rel = table_open(catalog, AccessShareLock);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-			 errmsg("%s \"%s\" cannot hand a protected value to a volatile function", what,
+			 errmsg("%s \"%s\" cannot hand a protected value to a function that is volatile or an ordinary role's", what,
 					NameStr(*DatumGetName(heap_getattr(tuple, name_column, RelationGetDescr(rel), &isnull)))),
-			 errdetail("The function would run for whoever writes, and could pass on what he may see."),
-			 errhint("Use functions that are stable or immutable.")));
+			 errdetail("The function would run for whoever writes, and could pass the value on."),
+			 errhint("Use stable or immutable functions of PostgreSQL, or of an extension that a superuser owns.")));
 }
 
 /* ---- hooks ---- */

@@ -10,6 +10,7 @@
 #include "keys/keys.h"
 #include "miscadmin.h"
 #include "parser/parse_coerce.h"
+#include "types/row_condition.h"
 #include "types/seal.h"
 #include "types/show.h"
 #include "types/types.h"
@@ -146,11 +147,18 @@ dp_from_base(PG_FUNCTION_ARGS)
 }
 
 static bool
-open_for_cast(const DpTypeInfo *info, struct varlena *datum, Datum *out)
+open_for_cast(FmgrInfo *flinfo, const DpTypeInfo *info, struct varlena *datum, Datum *out)
 {
 	DpValue		value;
 
 	dp_value_parse(datum, false, &value);
+	if (!value.literal)
+	{
+		DpRowView	view = dp_row_condition_view(flinfo, &value);
+
+		if (view != DP_ROW_NONE)
+			return view == DP_ROW_OWN && dp_value_open(info, &value, DP_USE_READ, false, out);
+	}
 	switch (dp_show_privilege(&value))
 	{
 		case DP_PRIV_NONE:
@@ -175,7 +183,7 @@ dp_to_base(PG_FUNCTION_ARGS)
 	const DpTypeInfo *info = dp_typeinfo_of_call(fcinfo);
 	Datum		plain;
 
-	if (!open_for_cast(info, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0)), &plain))
+	if (!open_for_cast(fcinfo->flinfo, info, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0)), &plain))
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(plain);
 }
@@ -189,7 +197,7 @@ dp_to_other(PG_FUNCTION_ARGS)
 	Datum		result;
 	bool		isnull;
 
-	if (!open_for_cast(info, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0)), &plain))
+	if (!open_for_cast(fcinfo->flinfo, info, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0)), &plain))
 		PG_RETURN_NULL();
 	result = convert(info->base_oid, get_func_rettype(fcinfo->flinfo->fn_oid), plain,
 					 PG_GET_COLLATION(), &isnull);
@@ -206,9 +214,9 @@ concat(FunctionCallInfo fcinfo, bool left_encrypted, bool right_encrypted)
 	Datum		left = PG_GETARG_DATUM(0);
 	Datum		right = PG_GETARG_DATUM(1);
 
-	if (left_encrypted && !open_for_cast(info, PG_DETOAST_DATUM_PACKED(left), &left))
+	if (left_encrypted && !open_for_cast(fcinfo->flinfo, info, PG_DETOAST_DATUM_PACKED(left), &left))
 		PG_RETURN_NULL();
-	if (right_encrypted && !open_for_cast(info, PG_DETOAST_DATUM_PACKED(right), &right))
+	if (right_encrypted && !open_for_cast(fcinfo->flinfo, info, PG_DETOAST_DATUM_PACKED(right), &right))
 		PG_RETURN_NULL();
 	return DirectFunctionCall2(textcat, left, right);
 }

@@ -45,12 +45,15 @@ dp_operand_base(const DpCallState *state, Datum value)
 }
 
 void
-dp_operand_check(FmgrInfo *flinfo, const DpOperand *op, const DpOperand *other, int other_arg,
+dp_operand_check(FmgrInfo *flinfo, DpOperand *op, const DpOperand *other, int other_arg,
 				 DpComparison comparison)
 {
 	DpPrivilege privilege;
 
 	if (!op->encrypted || op->value.literal)
+		return;
+	op->view = dp_row_condition_view(flinfo, &op->value);
+	if (op->view != DP_ROW_NONE)
 		return;
 	privilege = dp_access_privilege(op->value.family);
 	if (privilege == DP_PRIV_REVEAL)
@@ -65,7 +68,7 @@ dp_operand_check(FmgrInfo *flinfo, const DpOperand *op, const DpOperand *other, 
 void
 dp_operand_count(const DpOperand *op)
 {
-	if (op->encrypted && !op->value.literal && !dp_audit_comparing_again(op->value.family))
+	if (op->encrypted && !op->value.literal && op->view == DP_ROW_NONE && !dp_audit_comparing_again(op->value.family))
 		dp_audit_comparing(op->value.family, NameStr(dp_keys_family(op->value.family)->name));
 }
 
@@ -77,6 +80,11 @@ dp_operand_open(const DpTypeInfo *info, DpOperand *op, DpKeyUse use)
 	op->readable = true;
 	if (!op->encrypted)
 		return;
+	if (op->view == DP_ROW_UNSEEN)
+	{
+		op->readable = false;
+		return;
+	}
 	if (op->entry == NULL)
 		op->entry = dp_open_memo_open(info, &op->value, use, DP_IN_COMPARATOR());
 	else if (dp_keys_get(op->value.env.key_id, use, DP_IN_COMPARATOR(), &key) != DP_KEY_OK)
@@ -104,6 +112,7 @@ dp_operand_fill(DpOperand *op, bool encrypted, const DpCallState *state, Datum a
 	struct varlena *datum;
 
 	op->encrypted = encrypted;
+	op->view = DP_ROW_NONE;
 	op->entry = NULL;
 	if (!encrypted)
 	{

@@ -12,6 +12,7 @@
 
 #include "fmgr.h"
 #include "types/open_memo.h"
+#include "types/row_condition.h"
 #include "types/value.h"
 
 typedef enum DpComparison
@@ -41,6 +42,7 @@ typedef struct DpOperand
 	Datum		plain;
 	DpMemoEntry *entry;			/* holds plain, where encrypted and opened */
 	bool		readable;
+	DpRowView	view;			/* after dp_operand_check(); one that is not seen is unreadable */
 } DpOperand;
 
 /* What fn_extra holds here. */
@@ -68,9 +70,10 @@ extern void dp_operand_fill(DpOperand *op, bool encrypted, const DpCallState *st
 /*
  * May the current role compare this value here?  Reports denial by an error,
  * which names the key only.  other: the other operand, argument other_arg of
- * the call; NULL where there is none.
+ * the call; NULL where there is none.  Sets how a condition over rows that are
+ * written sees the value.
  */
-extern void dp_operand_check(FmgrInfo *flinfo, const DpOperand *op, const DpOperand *other, int other_arg,
+extern void dp_operand_check(FmgrInfo *flinfo, DpOperand *op, const DpOperand *other, int other_arg,
 							 DpComparison comparison);
 extern void dp_operand_count(const DpOperand *op);
 

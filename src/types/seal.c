@@ -8,6 +8,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/statement.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "keys/catalog.h"
@@ -20,14 +21,20 @@
 #include "utils/builtins.h"
 
 /*
- * Nonces, from their first bytes, of what was sealed from plaintext for columns
- * in this transaction, the newest at next - 1.  Older ones than the ring holds
- * are forgotten: a statement that seals more values before it stores the first
- * of them has its values taken for somebody else's.
+ * What was sealed from plaintext for columns in this transaction, by the first
+ * bytes of its nonce, the newest at next - 1.  Older ones than the ring holds are
+ * forgotten: a statement that seals more values before it stores the first of
+ * them has its values taken for somebody else's.
  */
 #define FRESH_MAX 65536
 
-static uint64 fresh[FRESH_MAX];
+typedef struct Fresh
+{
+	uint64		nonce;
+	Oid			writer;			/* who had the plaintext; invalid: foreign code */
+} Fresh;
+
+static Fresh fresh[FRESH_MAX];
 static int64 fresh_next = 0;
 static TimestampTz fresh_transaction = 0;
 
@@ -41,30 +48,58 @@ nonce_of(const struct varlena *datum)
 }
 
 static void
-note_fresh(const struct varlena *datum)
+note_fresh(const struct varlena *datum, Oid writer)
 {
+	Fresh	   *entry;
+
 	if (fresh_transaction != GetCurrentTransactionStartTimestamp())
 	{
 		fresh_transaction = GetCurrentTransactionStartTimestamp();
 		fresh_next = 0;
 	}
-	fresh[fresh_next++ % FRESH_MAX] = nonce_of(datum);
+	entry = &fresh[fresh_next++ % FRESH_MAX];
+	entry->nonce = nonce_of(datum);
+	entry->writer = writer;
 }
 
-bool
-dp_seal_is_fresh(const struct varlena *datum)
+/* The newest entry of that value, or NULL. */
+static const Fresh *
+find_fresh(const struct varlena *datum)
 {
 	uint64		nonce = nonce_of(datum);
 	int64		i;
 
 	if (fresh_transaction != GetCurrentTransactionStartTimestamp())
-		return false;
+		return NULL;
 	for (i = fresh_next - 1; i >= Max(0, fresh_next - FRESH_MAX); i--)
 	{
-		if (fresh[i % FRESH_MAX] == nonce)
-			return true;
+		if (fresh[i % FRESH_MAX].nonce == nonce)
+			return &fresh[i % FRESH_MAX];
 	}
-	return false;
+	return NULL;
+}
+
+bool
+dp_seal_is_fresh(const struct varlena *datum)
+{
+	return find_fresh(datum) != NULL;
+}
+
+bool
+dp_seal_is_own(const struct varlena *datum)
+{
+	const Fresh *entry = find_fresh(datum);
+
+	return entry != NULL && entry->writer == GetUserId();
+}
+
+void
+dp_seal_again(const struct varlena *before, const struct varlena *after)
+{
+	const Fresh *entry = find_fresh(before);
+
+	if (entry != NULL)
+		note_fresh(after, entry->writer);
 }
 
 /* Seal for a column of that modifier, or, with -1, as a literal. */
@@ -89,7 +124,7 @@ dp_seal_for(const DpTypeInfo *info, Datum plain, int32 typmod)
 	dp_seal_check_right(&family, info->enc_oid);
 	dp_keys_for_seal(&family, &key);
 	result = dp_value_seal(info, plain, &key, form);
-	note_fresh(result);
+	note_fresh(result, dp_n_code == 0 ? GetUserId() : InvalidOid);
 	return result;
 }
 

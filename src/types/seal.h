@@ -18,6 +18,12 @@ extern struct varlena *dp_seal_for(const DpTypeInfo *info, Datum plain, int32 ty
  */
 extern bool dp_seal_is_fresh(const struct varlena *datum);
 
+/* Such a value that the current role's own code sealed: it knows the plaintext. */
+extern bool dp_seal_is_own(const struct varlena *datum);
+
+/* A value was sealed anew under another key: as fresh as it was before. */
+extern void dp_seal_again(const struct varlena *before, const struct varlena *after);
+
 /*
  * Run a function of the base type whose errors would quote the plaintext: they
  * are raised again without it.

@@ -66,6 +66,12 @@ dp_show_end_strict(void)
 	strict_depth--;
 }
 
+bool
+dp_show_is_strict(void)
+{
+	return strict_depth > 0;
+}
+
 void
 dp_show_refuse_strict(int32 family, bool readable)
 {

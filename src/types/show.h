@@ -36,6 +36,7 @@ extern void dp_show_warn_unreadable(int32 family);
  */
 extern void dp_show_begin_strict(void);
 extern void dp_show_end_strict(void);
+extern bool dp_show_is_strict(void);
 
 /* The error where strict; readable: it is the role's right that is missing. */
 extern void dp_show_refuse_strict(int32 family, bool readable);

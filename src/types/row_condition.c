@@ -1,0 +1,107 @@
+/*
+ * row_condition.c
+ *	  Conditions that a table puts to the rows that are written to it; see
+ *	  row_condition.h.
+ */
+#include "postgres.h"
+
+#include "access/access.h"
+#include "base/compat.h"
+#include "base/statement.h"
+#include "nodes/plannodes.h"
+#include "nodes/primnodes.h"
+#include "replication/logicalworker.h"
+#include "types/row_condition.h"
+#include "types/seal.h"
+#include "types/show.h"
+#include "utils/memutils.h"
+
+/* The name that PostgreSQL gives to the memory of an executor's state. */
+#define EXECUTOR_CONTEXT "ExecutorState"
+
+/*
+ * Was the call's expression prepared by the executor itself, which reads
+ * constraints and conditions from the catalogs?  Those of plans are older than
+ * its memory.
+ */
+static bool
+is_prepared_by_executor(FmgrInfo *flinfo)
+{
+	Node	   *expr = flinfo != NULL ? flinfo->fn_expr : NULL;
+
+	if (expr == NULL)
+		return false;
+	switch (nodeTag(expr))
+	{
+		case T_FuncExpr:
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_NullIfExpr:
+		case T_ScalarArrayOpExpr:
+			return strcmp(GetMemoryChunkContext(expr)->name, EXECUTOR_CONTEXT) == 0;
+		default:
+			return false;
+	}
+}
+
+static bool
+updates_on_conflict(const Plan *plan)
+{
+	return plan != NULL && IsA(plan, ModifyTable) &&
+		((const ModifyTable *) plan)->onConflictAction == ONCONFLICT_UPDATE;
+}
+
+/* May the row hold values that were in it before? */
+static bool
+changes_rows(void)
+{
+	if (dp_seal_takes_ciphertext())
+		return true;
+	if (!DP_IN_STATEMENT())
+		return IsLogicalWorker();
+	switch (dp_frame->command)
+	{
+		case CMD_UPDATE:
+		case CMD_MERGE:
+			return true;
+		case CMD_INSERT:
+			return dp_frame->plan != NULL && updates_on_conflict(dp_frame->plan->planTree);
+		case CMD_UTILITY:
+			/* the type of another column changes, and the table's rules are made again */
+			return dp_show_is_strict();
+		default:
+			return false;
+	}
+}
+
+DpRowView
+dp_row_condition_view(FmgrInfo *flinfo, const DpValue *value)
+{
+	if (dp_frame->command == CMD_SELECT || dp_n_code > 0 || !is_prepared_by_executor(flinfo))
+		return DP_ROW_NONE;
+	if (dp_seal_is_own(value->datum))
+		return DP_ROW_OWN;
+	if (dp_access_privilege(value->family) == DP_PRIV_REVEAL)
+		return DP_ROW_NONE;
+	if (!changes_rows())
+		dp_access_denied(value->family, "reveal");
+	return DP_ROW_UNSEEN;
+}
+
+/* OLD and NEW of a trigger's condition are told by these two numbers alone. */
+bool
+dp_row_condition_asks_change(FmgrInfo *flinfo)
+{
+	List	   *args;
+	Var		   *left;
+	Var		   *right;
+
+	if (!IsA(flinfo->fn_expr, DistinctExpr) && !IsA(flinfo->fn_expr, OpExpr))
+		return false;
+	args = ((OpExpr *) flinfo->fn_expr)->args;
+	left = linitial(args);
+	right = lsecond(args);
+	return IsA(left, Var) && IsA(right, Var) && left->varattno == right->varattno &&
+		((left->varno == INNER_VAR && right->varno == OUTER_VAR) ||
+		 (left->varno == OUTER_VAR && right->varno == INNER_VAR));
+}
