@@ -43,7 +43,7 @@ SELECT array_position(array_agg(email), 'ada@example.org') FROM people;
 SELECT encrypted_text_hash(email) FROM people;
 SELECT encrypted_text_cmp(email, email) FROM people;
 SELECT encrypted_text_token_cmp(email, email) FROM people;
-SELECT email OPERATOR(public.#<#) email FROM people;
+SELECT email OPERATOR(pg_catalog.#<#) email FROM people;
 -- writing needs no grant, and is not reading
 INSERT INTO people VALUES (3, 'linus@example.org', 'Linus', 1, '1969-12-28');
 UPDATE people SET pay = 2 WHERE id = 3;

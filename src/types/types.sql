@@ -473,7 +473,7 @@ BEGIN
     FOREACH b IN ARRAY ARRAY['text', 'bytea', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'bool', 'date', 'time',
                              'timestamp', 'timestamptz', 'interval', 'uuid', 'inet', 'jsonb']::regtype[]
     LOOP
-        PERFORM dataprotect._create_encrypted_type(current_schema(), b);
+        PERFORM dataprotect._create_encrypted_type('pg_catalog', b);
     END LOOP;
 END $$;
 
@@ -482,24 +482,22 @@ SELECT dataprotect._declare(pg_catalog.format('%s(%s, %s)', dataprotect._member(
                                               pg_catalog.replace(s.r, 'enc', t.enc)),
                             'text', 'dp_concat_' || s.sides, 'STABLE STRICT PARALLEL SAFE', 'concatenation')
 FROM (VALUES ('enc', 'enc', 'ee'), ('enc', 'text', 'eb'), ('text', 'enc', 'be')) s(l, r, sides),
-    pg_catalog.format('%I.encrypted_text', pg_catalog.current_schema()) t(enc);
-CREATE OPERATOR @extschema@.|| (FUNCTION = @extschema@.encrypted_text_concat, LEFTARG = @extschema@.encrypted_text, RIGHTARG = @extschema@.encrypted_text);
-CREATE OPERATOR @extschema@.|| (FUNCTION = @extschema@.encrypted_text_concat, LEFTARG = @extschema@.encrypted_text, RIGHTARG = text);
-CREATE OPERATOR @extschema@.|| (FUNCTION = @extschema@.encrypted_text_concat, LEFTARG = text, RIGHTARG = @extschema@.encrypted_text);
+    (VALUES ('pg_catalog.encrypted_text')) t(enc);
+CREATE OPERATOR pg_catalog.|| (FUNCTION = pg_catalog.encrypted_text_concat, LEFTARG = pg_catalog.encrypted_text, RIGHTARG = pg_catalog.encrypted_text);
+CREATE OPERATOR pg_catalog.|| (FUNCTION = pg_catalog.encrypted_text_concat, LEFTARG = pg_catalog.encrypted_text, RIGHTARG = text);
+CREATE OPERATOR pg_catalog.|| (FUNCTION = pg_catalog.encrypted_text_concat, LEFTARG = text, RIGHTARG = pg_catalog.encrypted_text);
 
+-- Not in pg_catalog, whose contents pg_dump leaves out unless an extension makes
+-- them: what is made here belongs to the database's owner and is dumped.
 CREATE FUNCTION dataprotect.create_encrypted_type(base regtype) RETURNS regtype
     LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_schema text;
     v_type regtype;
 BEGIN
-    SELECT n.nspname INTO STRICT v_schema
-        FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-        WHERE t.oid = dataprotect._encrypted_type('text');
-    v_type := dataprotect._create_encrypted_type(v_schema, base);
+    v_type := dataprotect._create_encrypted_type(CASE WHEN to_regnamespace('public') IS NULL THEN 'dataprotect' ELSE 'public' END, base);
     PERFORM dataprotect._open_type(v_type);
     PERFORM dataprotect._event('type.created', NULL, jsonb_build_object('base', base::text));
     RETURN v_type;
 END $$;
 COMMENT ON FUNCTION dataprotect.create_encrypted_type(regtype) IS
-    'makes encrypted_<name> over any scalar base type, beside the extension''s own encrypted types';
+    'makes encrypted_<name> over any scalar base type, in schema public, or in schema dataprotect where there is none';

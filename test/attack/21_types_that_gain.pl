@@ -41,16 +41,16 @@ SQL
 
 # How the type T comes to be, and how it gains.  The first column is "a".
 my %ways = (
-	'ADD ATTRIBUTE' => [ 'CREATE TYPE own.t AS (a int)', "ALTER TYPE own.t ADD ATTRIBUTE s public.encrypted_text('pii')" ],
+	'ADD ATTRIBUTE' => [ 'CREATE TYPE own.t AS (a int)', "ALTER TYPE own.t ADD ATTRIBUTE s encrypted_text('pii')" ],
 	'ALTER ATTRIBUTE TYPE' => [
 		'CREATE TYPE own.t AS (a int, s text)',
-		"ALTER TYPE own.t ALTER ATTRIBUTE s TYPE public.encrypted_text('pii')"
+		"ALTER TYPE own.t ALTER ATTRIBUTE s TYPE encrypted_text('pii')"
 	],
-	'ADD COLUMN' => [ 'CREATE TABLE own.t (a int)', "ALTER TABLE own.t ADD COLUMN s public.encrypted_text('pii')" ],
-	'ADD COLUMN of an array' => [ 'CREATE TABLE own.t (a int)', "ALTER TABLE own.t ADD COLUMN s public.encrypted_text('pii')[]" ],
+	'ADD COLUMN' => [ 'CREATE TABLE own.t (a int)', "ALTER TABLE own.t ADD COLUMN s encrypted_text('pii')" ],
+	'ADD COLUMN of an array' => [ 'CREATE TABLE own.t (a int)', "ALTER TABLE own.t ADD COLUMN s encrypted_text('pii')[]" ],
 	'ALTER COLUMN TYPE' => [
 		'CREATE TABLE own.t (a int, s text)',
-		"ALTER TABLE own.t ALTER COLUMN s TYPE public.encrypted_text('pii')"
+		"ALTER TABLE own.t ALTER COLUMN s TYPE encrypted_text('pii')"
 	],
 	'replacing a view' => [
 		'CREATE VIEW own.t AS SELECT id AS a FROM public.victim',
@@ -58,10 +58,10 @@ my %ways = (
 	],
 	'an attribute of an attribute' => [
 		'CREATE TYPE own.deep AS (b int); CREATE TYPE own.t AS (a int, d own.deep)',
-		"ALTER TYPE own.deep ADD ATTRIBUTE s public.encrypted_text('pii')"
+		"ALTER TYPE own.deep ADD ATTRIBUTE s encrypted_text('pii')"
 	],
 	'an attribute whose type has one' => [
-		"CREATE TYPE own.deep AS (b public.encrypted_text('pii')); CREATE TYPE own.t AS (a int)",
+		"CREATE TYPE own.deep AS (b encrypted_text('pii')); CREATE TYPE own.t AS (a int)",
 		'ALTER TYPE own.t ADD ATTRIBUTE d own.deep'
 	]);
 

@@ -55,7 +55,7 @@ async def with_asyncpg():
     conn = await asyncpg.connect(host=HOST, port=PORT, user=USER, database="postgres")
     check("asyncpg: prepared equality", await conn.fetchval("SELECT id FROM person WHERE email = $1", "ada@example.org"), 1)
     check("asyncpg: a value in text", await conn.fetchval("SELECT email::text FROM person WHERE id = $1", 1), "ada@example.org")
-    await conn.set_type_codec("encrypted_text", schema="public", encoder=str, decoder=str, format="text")
+    await conn.set_type_codec("encrypted_text", schema="pg_catalog", encoder=str, decoder=str, format="text")
     check("asyncpg: with a codec", await conn.fetchval("SELECT email FROM person WHERE id = $1", 1), "ada@example.org")
     async with conn.transaction():
         rows = [r[0] async for r in conn.cursor("SELECT email::text FROM person WHERE id <= 20 ORDER BY id", prefetch=3)]

@@ -33,7 +33,7 @@ my %hostile = (
 # What is done in both databases.  Strings with a backslash are written as E'',
 # and dates as ISO, so that the script itself means the same.
 my $script = <<'SQL';
-CREATE EXTENSION dataprotect SCHEMA public;
+CREATE EXTENSION dataprotect;
 SELECT dataprotect.create_key('pii', mask => 'partial(1,''x'',1)');
 SELECT dataprotect.grant_access('pii', current_user::regrole, 'reveal');
 CREATE SCHEMA "Sch.ema's";
@@ -124,22 +124,24 @@ my %answers = map { $_ => $node->safe_psql($_, "$neutral\n$question") } qw(ordin
 is_deeply([ split /\n/, $answers{hostile} ], [ split /\n/, $answers{ordinary} ], 'and comes to the same');
 like($answers{ordinary}, qr/x\\y'z/, 'which is what was written');
 
-# quoted-names: the extension in a schema of any name
+# quoted-names: no schema of the user's is needed, and none comes in between
 $node->safe_psql('postgres', 'CREATE DATABASE elsewhere');
-$node->safe_psql('elsewhere', 'CREATE SCHEMA "My Sche.ma"; CREATE EXTENSION dataprotect SCHEMA "My Sche.ma"');
-is($node->safe_psql('elsewhere', <<'SQL'), 'b|a', 'quoted-names: types in a schema with a quoted name work');
+$node->safe_psql('elsewhere', 'CREATE SCHEMA "My Sche.ma"; DROP SCHEMA public; CREATE EXTENSION dataprotect');
+is($node->safe_psql('elsewhere', <<'SQL'), 'b|a', 'quoted-names: types work without a schema public, in a path with a quoted name');
 SELECT dataprotect.create_key('k') \g /dev/null
 SELECT dataprotect.grant_access('k', current_user::regrole, 'reveal') \g /dev/null
+SET search_path = "My Sche.ma";
 CREATE TYPE "Mood" AS ENUM ('b', 'a');
 SELECT dataprotect.create_encrypted_type('"Mood"') \g /dev/null
-SET search_path = "My Sche.ma", public;
-CREATE TABLE q (v "encrypted_Mood"('k', 'ordered'), t encrypted_text('k'));
+CREATE TABLE q (v dataprotect."encrypted_Mood"('k', 'ordered'), t encrypted_text('k'));
 INSERT INTO q VALUES ('a', 'y'), ('b', 'x');
 SELECT string_agg(v::text, '|' ORDER BY v) FROM q WHERE t || 'z' <> 'xy';
 SQL
-$node->safe_psql('elsewhere', 'DROP EXTENSION dataprotect CASCADE; CREATE EXTENSION dataprotect SCHEMA "My Sche.ma"');
-is($node->safe_psql('elsewhere', 'SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = \'dataprotect\''), '"My Sche.ma"',
-	'and the extension can be made there again');
+$node->safe_psql('elsewhere', 'DROP EXTENSION dataprotect CASCADE; CREATE EXTENSION dataprotect');
+is($node->safe_psql('elsewhere', 'SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = \'dataprotect\''), 'pg_catalog',
+	'the extension can be made again, in pg_catalog');
+psql_fails($node, 'elsewhere', 'DROP EXTENSION dataprotect CASCADE; CREATE EXTENSION dataprotect SCHEMA "My Sche.ma"', qr/must be installed in schema "pg_catalog"/,
+	'and nowhere else');
 
 # What writes SQL has its settings fixed; what has not, holds no backslash.
 is($node->safe_psql('ordinary', <<'SQL'), '', 'no routine depends on the session\'s settings');
