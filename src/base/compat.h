@@ -41,6 +41,7 @@
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #if PG_VERSION_NUM >= 160000
 #include "parser/parse_relation.h"
 #include "varatt.h"				/* was part of postgres.h */
@@ -398,6 +399,44 @@ dp_may_create_in_tablespace(Oid tablespace)
 #else
 	return pg_tablespace_aclcheck(tablespace, GetUserId(), ACL_CREATE) == ACLCHECK_OK;
 #endif
+}
+
+/* Blocks of a relation that this transaction asked for, as pg_statio_* will show. */
+typedef struct DpBlockCounts
+{
+	int64		fetched;
+	int64		hit;
+} DpBlockCounts;
+
+#if PG_VERSION_NUM >= 160000
+#define DP_BLOCKS_FETCHED(status) ((status)->counts.blocks_fetched)
+#define DP_BLOCKS_HIT(status) ((status)->counts.blocks_hit)
+#else
+#define DP_BLOCKS_FETCHED(status) ((status)->t_counts.t_blocks_fetched)
+#define DP_BLOCKS_HIT(status) ((status)->t_counts.t_blocks_hit)
+#endif
+
+static inline DpBlockCounts
+dp_block_counts(Relation rel)
+{
+	DpBlockCounts counts = {0, 0};
+
+	if (rel->pgstat_info != NULL)
+	{
+		counts.fetched = DP_BLOCKS_FETCHED(rel->pgstat_info);
+		counts.hit = DP_BLOCKS_HIT(rel->pgstat_info);
+	}
+	return counts;
+}
+
+static inline void
+dp_set_block_counts(Relation rel, DpBlockCounts counts)
+{
+	if (rel->pgstat_info != NULL)
+	{
+		DP_BLOCKS_FETCHED(rel->pgstat_info) = counts.fetched;
+		DP_BLOCKS_HIT(rel->pgstat_info) = counts.hit;
+	}
 }
 
 #endif							/* DP_BASE_COMPAT_H */

@@ -8,6 +8,7 @@
 #include "columns/foreign_expression.h"
 #include "columns/guard.h"
 #include "columns/hidden_index.h"
+#include "columns/insert_counts.h"
 #include "columns/preload_keys.h"
 
 void
@@ -16,5 +17,6 @@ dp_columns_init(void)
 	dp_preload_keys_init();
 	dp_guard_init();
 	dp_hidden_index_init();
+	dp_insert_counts_init();
 	dp_foreign_expression_init();
 }
