@@ -19,11 +19,11 @@ OBJS = \
        $(addprefix src/access/, access.o foreign_code.o grantee.o mask.o role_drop.o) \
        $(addprefix src/audit/, activity.o audit_log.o batch.o chain.o collector.o literals.o \
            parallel.o protected_columns.o redact.o role_events.o segment.o store.o track.o verify.o writer.o) \
-       $(addprefix src/types/, analyze.o cast.o codec.o compare.o hash.o io.o maintenance.o \
+       $(addprefix src/types/, analyze.o cast.o codec.o compare.o fold.o hash.o io.o maintenance.o \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_table.o \
            modifier_words.o open_memo.o operand.o row_condition.o seal.o seal_right.o show.o stored_value.o typeinfo.o types.o \
            value.o) \
-       $(addprefix src/columns/, bound_row.o columns.o contains_encrypted.o encrypted_parts.o foreign_expression.o guard.o \
+       $(addprefix src/columns/, bound_row.o columns.o contains_encrypted.o encrypted_parts.o folded_index.o foreign_expression.o guard.o \
            guard_catalog.o guard_index.o guard_object.o guard_type.o hidden_index.o insert_counts.o preload_keys.o \
            protect_column.o reencrypt.o stored_scan.o verify_values.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o own_tables.o run_as.o) \

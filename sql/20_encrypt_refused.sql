@@ -109,7 +109,6 @@ CALL dataprotect.encrypt_column('t', 'pol', 'pii');
 CALL dataprotect.encrypt_column('t', 'patterned', 'pii', ordered => true);
 CALL dataprotect.encrypt_column('t', 'clustered', 'pii');
 CALL dataprotect.encrypt_column('t', 'ident', 'pii');
-CALL dataprotect.encrypt_column('t', 'many', 'pii');
 CALL dataprotect.encrypt_column('t', 'excl', 'pii');
 CALL dataprotect.encrypt_column('part', 'k', 'pii');
 CALL dataprotect.encrypt_column('part_expr', 'k', 'pii');

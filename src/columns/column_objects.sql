@@ -132,18 +132,21 @@ COMMENT ON FUNCTION dataprotect._capture_table(regclass, name, text) IS
 -- Indexes of which the column is a key, one row an index and member table.
 CREATE FUNCTION dataprotect._column_indexes(rel regclass, col name)
     RETURNS TABLE (index_id oid, name text, depth int, method text, is_unique bool, is_primary bool, simple bool,
-                   plain_class bool, constraint_name name, attached bool)
+                   plain_class bool, constraint_name name, attached bool, folded bool)
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT i.indexrelid, c.relname::text, m.depth, am.amname::text, i.indisunique, i.indisprimary,
-           i.indnatts = 1, o.opcdefault, k.conname, c.relispartition
+           i.indnatts = 1, o.opcdefault, k.conname, c.relispartition, i.indkey[key.position] = 0
     FROM dataprotect._column_members($1, $2) m
         JOIN pg_index i ON i.indrelid = m.member
         JOIN pg_class c ON c.oid = i.indexrelid
         JOIN pg_am am ON am.oid = c.relam
-        CROSS JOIN LATERAL (SELECT min(p) AS position FROM generate_series(0, i.indnkeyatts - 1) p
-                            WHERE i.indkey[p] = m.attnum) AS key
+        CROSS JOIN LATERAL (SELECT min(p) AS position
+                            FROM (SELECT p FROM generate_series(0, i.indnkeyatts - 1) p WHERE i.indkey[p] = m.attnum
+                                  UNION ALL
+                                  SELECT f.place - 1 FROM dataprotect._index_folds(i.indexrelid) f
+                                  WHERE f.attnum = m.attnum) keys(p)) AS key
         JOIN pg_opclass o ON o.oid = i.indclass[key.position]
         LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
 $$;
@@ -157,10 +160,10 @@ CREATE FUNCTION dataprotect._index_obstacles(rel regclass, col name, searchable 
 AS $$
     WITH x AS (SELECT * FROM dataprotect._column_indexes($1, $2))
     SELECT format('Index "%s" is over an expression that uses it.', c.relname),
-           'Drop the index; one over the column itself serves equality.'
+           'Drop the index; one over the column itself, or over lower(), upper(), initcap(), trim() or md5() of it, serves equality.'
     FROM dataprotect._column_members($1, $2) m JOIN pg_index i ON i.indrelid = m.member
         JOIN pg_class c ON c.oid = i.indexrelid
-    WHERE i.indexprs IS NOT NULL AND dataprotect._computes_from(i.indexprs, m.attnum)
+    WHERE i.indexprs IS NOT NULL AND dataprotect._index_computes(i.indexrelid, m.attnum)
     UNION ALL
     SELECT format('The predicate of index "%s" uses its value.', c.relname), 'Drop the index.'
     FROM dataprotect._column_members($1, $2) m JOIN pg_index i ON i.indrelid = m.member
@@ -185,11 +188,6 @@ AS $$
     SELECT format('Unique constraint "%s" is deferrable.', k.conname), 'Make it not deferrable.'
     FROM x JOIN pg_constraint k ON k.conindid = x.index_id AND k.contype = 'u' AND k.condeferrable
     WHERE NOT $4 AND NOT x.attached
-    UNION ALL
-    SELECT format('Index "%s" has more columns.', x.name),
-           'Pass searchable => true to keep it for equality, or drop it.'
-    FROM x WHERE x.method = 'btree' AND NOT x.simple AND NOT x.is_unique AND NOT $3 AND NOT $4
-        AND NOT x.attached
     UNION ALL
     SELECT format('Table "%s" is clustered on index "%s".', i.indrelid::regclass, x.name),
            format('ALTER TABLE %s SET WITHOUT CLUSTER.', i.indrelid::regclass)
@@ -229,31 +227,46 @@ AS $$
         JOIN pg_namespace n ON n.oid = t.relnamespace
         LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
         CROSS JOIN LATERAL (
-            SELECT string_agg(pg_get_indexdef(i.indexrelid, p, false)
-                || CASE WHEN a.attname = $2 THEN coalesce(' ' || $4, '')
+            SELECT string_agg(CASE WHEN folded.expression IS NULL THEN pg_get_indexdef(i.indexrelid, p, false)
+                                   ELSE folded.expression END
+                || CASE WHEN coalesce(a.attname, folded.attname) = $2 THEN coalesce(' ' || $4, '')
                         ELSE coalesce((SELECT format(' COLLATE %I.%I', cn.nspname, l.collname) FROM pg_collation l
                                        JOIN pg_namespace cn ON cn.oid = l.collnamespace
                                        WHERE l.oid = i.indcollation[p - 1]), '')
                             || coalesce((SELECT format(' %I.%I', kn.nspname, k.opcname) FROM pg_opclass k
                                          JOIN pg_namespace kn ON kn.oid = k.opcnamespace
                                          WHERE k.oid = i.indclass[p - 1] AND NOT k.opcdefault), '') END
-                || CASE WHEN $3 THEN ''
+                || CASE WHEN $3 OR am.amname = 'hash' THEN ''
                         ELSE CASE WHEN i.indoption[p - 1] & 1 = 1 THEN ' DESC' ELSE ' ASC' END
                             || CASE WHEN i.indoption[p - 1] & 2 = 2 THEN ' NULLS FIRST' ELSE ' NULLS LAST' END END,
                 ', ' ORDER BY p) FILTER (WHERE p <= i.indnkeyatts) AS list,
                 string_agg(pg_get_indexdef(i.indexrelid, p, false), ', ' ORDER BY p)
                     FILTER (WHERE p > i.indnkeyatts) AS included
             FROM generate_series(1, i.indnatts) p
-                LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p - 1]) keys
+                LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p - 1]
+                    AND i.indkey[p - 1] > 0
+                LEFT JOIN LATERAL (
+                    -- a fold of the column: blind() of the protected one, and back
+                    SELECT b.attname,
+                           CASE WHEN f.blind THEN '(' || replace(reverse_folds.calls, '@', quote_ident(b.attname))
+                                    || repeat(')', cardinality(string_to_array(f.folds, ' '))) || ')'
+                                ELSE format('dataprotect.blind(%I, %L)', b.attname, f.folds) END AS expression
+                    FROM dataprotect._index_folds(i.indexrelid) f
+                        JOIN pg_attribute b ON b.attrelid = i.indrelid AND b.attnum = f.attnum
+                        CROSS JOIN LATERAL (
+                            SELECT string_agg(w || '(', '' ORDER BY n DESC) || '@' AS calls
+                            FROM string_to_table(f.folds, ' ') WITH ORDINALITY AS words(w, n)) reverse_folds
+                    WHERE f.place = p AND b.attname = $2) folded ON true) keys
     WHERE i.indexrelid = $1
 $$;
 COMMENT ON FUNCTION dataprotect._index_statement(oid, name, bool, text) IS
     'statement that makes an index again with another method or operator class for one column';
 
 -- The indexes that do not stay as they are.  token_class: what unique and
--- multi-column ones get; NULL turns token indexes back into plain ones.
+-- multi-column ones get; NULL turns token indexes back into plain ones.  fold_class:
+-- the same for those over lower(column) and its like, which know no other order.
 -- Partitions' indexes come first: their parents then adopt them by name.
-CREATE FUNCTION dataprotect._capture_indexes(rel regclass, col name, token_class text,
+CREATE FUNCTION dataprotect._capture_indexes(rel regclass, col name, token_class text, fold_class text,
                                              OUT drops text[], OUT creates text[], OUT changes text[])
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -261,6 +274,7 @@ AS $$
 DECLARE
     x       record;
     hash    bool;
+    class   text;
 BEGIN
     drops := '{}';
     creates := '{}';
@@ -275,20 +289,21 @@ BEGIN
             JOIN pg_class t ON t.oid = i.indrelid
             JOIN pg_namespace tn ON tn.oid = t.relnamespace
             LEFT JOIN pg_description descr ON descr.classoid = 'pg_class'::regclass AND descr.objoid = d.index_id
-        WHERE d.method = 'btree' AND (token_class IS NOT NULL OR NOT d.plain_class)
+        WHERE d.folded OR d.method = 'btree' AND (token_class IS NOT NULL OR NOT d.plain_class)
         ORDER BY d.depth DESC, d.name
     LOOP
-        hash := token_class IS NOT NULL AND x.simple AND NOT x.is_unique;
+        class := CASE WHEN x.folded THEN fold_class ELSE token_class END;
+        hash := class IS NOT NULL AND x.simple AND NOT x.is_unique;
         IF NOT x.attached THEN
             drops := drops || CASE WHEN x.constraint_name IS NULL THEN format('DROP INDEX %s', x.index_name)
                 ELSE format('ALTER TABLE %s DROP CONSTRAINT %I', x.table_name, x.constraint_name) END;
         END IF;
         creates := creates || dataprotect._index_statement(x.index_id, col, hash,
-                                                             CASE WHEN NOT hash THEN token_class END);
+                                                             CASE WHEN NOT hash THEN class END);
         IF x.description IS NOT NULL THEN
             creates := creates || format('COMMENT ON INDEX %s IS %L', x.index_name, x.description);
         END IF;
-        IF token_class IS NOT NULL AND NOT x.attached THEN
+        IF class IS NOT NULL AND NOT x.attached THEN
             changes := changes || CASE
                 WHEN hash THEN format('index "%s" is now a hash index', x.name)
                 WHEN x.constraint_name IS NOT NULL
@@ -298,5 +313,5 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION dataprotect._capture_indexes(regclass, name, text) IS
+COMMENT ON FUNCTION dataprotect._capture_indexes(regclass, name, text, text) IS
     'statements that drop and make again the indexes that change with a column';

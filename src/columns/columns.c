@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "columns/columns.h"
+#include "columns/folded_index.h"
 #include "columns/foreign_expression.h"
 #include "columns/guard.h"
 #include "columns/hidden_index.h"
@@ -18,5 +19,6 @@ dp_columns_init(void)
 	dp_guard_init();
 	dp_hidden_index_init();
 	dp_insert_counts_init();
+	dp_folded_index_init();
 	dp_foreign_expression_init();
 }

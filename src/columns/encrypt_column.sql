@@ -100,7 +100,8 @@ COMMENT ON FUNCTION dataprotect._check_encrypt(regclass, name, text, bool, bool)
     'errors unless encrypt_column can do what it is asked to';
 
 -- Change a column's type with all around it; the table is locked already.
-CREATE FUNCTION dataprotect._change_column(rel regclass, col name, target text, base text, token_class text)
+CREATE FUNCTION dataprotect._change_column(rel regclass, col name, target text, base text, token_class text,
+                                           fold_class text)
     RETURNS text[]
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -116,7 +117,7 @@ DECLARE
 BEGIN
     SELECT * INTO views FROM dataprotect._capture_views(rel, col);
     SELECT * INTO around FROM dataprotect._capture_table(rel, col, base);
-    SELECT * INTO indexes FROM dataprotect._capture_indexes(rel, col, token_class);
+    SELECT * INTO indexes FROM dataprotect._capture_indexes(rel, col, token_class, fold_class);
     -- ALTER TYPE would set the new type's default collation
     SELECT format(' COLLATE %I.%I', n.nspname, l.collname) INTO collation_name
     FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation
@@ -135,7 +136,7 @@ BEGIN
     RETURN indexes.changes;
 END
 $$;
-COMMENT ON FUNCTION dataprotect._change_column(regclass, name, text, text, text) IS
+COMMENT ON FUNCTION dataprotect._change_column(regclass, name, text, text, text, text) IS
     'change a column''s type and make again what depends on it; returns what became of indexes';
 
 -- Subject binding follows the set of a table's protected columns: loosened, its
@@ -187,10 +188,11 @@ BEGIN
     EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', rel);
     PERFORM dataprotect._check_encrypt(rel, col, key, searchable, ordered);
 
-    IF NOT searchable AND NOT ordered
-        AND EXISTS (SELECT FROM dataprotect._column_indexes(rel, col) x WHERE x.is_unique) THEN
+    IF NOT searchable AND EXISTS (
+        SELECT FROM dataprotect._column_indexes(rel, col) x
+        WHERE (NOT ordered OR x.folded) AND (x.is_unique OR x.method = 'btree' AND NOT x.simple)) THEN
         searchable := true;
-        RAISE NOTICE 'column "%" becomes searchable, since it is unique', col;
+        RAISE NOTICE 'column "%" becomes searchable, since it is unique or part of an index of several columns', col;
     END IF;
     SELECT CASE a.atttypid WHEN 'varchar'::regtype THEN 'text'::regtype ELSE a.atttypid END,
            dataprotect._base_modifier(a.atttypid, a.atttypmod)
@@ -209,7 +211,8 @@ BEGIN
                CASE WHEN ordered THEN ',''ordered''' ELSE '' END,
                coalesce(',' || quote_literal(modifier), '')),
         format_type(base, NULL),
-        CASE WHEN ordered THEN NULL ELSE encrypted::text || '_token_ops' END);
+        CASE WHEN ordered THEN NULL ELSE encrypted::text || '_token_ops' END,
+        encrypted::text || '_token_ops');
     PERFORM dataprotect._refresh_binding(rel, false);
     FOREACH change IN ARRAY changes LOOP
         RAISE NOTICE '%', change;
@@ -323,7 +326,7 @@ BEGIN
         CASE WHEN base = 'text'::regtype AND modifier IS NOT NULL THEN 'varchar' || modifier
              WHEN modifier IS NOT NULL THEN regexp_replace(format_type(base, NULL), '^\w+', '\&' || modifier)
              ELSE format_type(base, NULL) END,
-        format_type(base, NULL), NULL);
+        format_type(base, NULL), NULL, NULL);
     PERFORM dataprotect._refresh_binding(rel, false);
     RAISE NOTICE 'column "%" is no longer encrypted', col
         USING HINT = format('Run ANALYZE %s.', rel);

@@ -24,6 +24,7 @@
 #include "catalog/pg_statistic.h"
 #include "catalog/pg_type_d.h"
 #include "columns/contains_encrypted.h"
+#include "columns/folded_index.h"
 #include "columns/guard_catalog.h"
 #include "columns/guard_index.h"
 #include "commands/defrem.h"
@@ -193,7 +194,7 @@ refuse_order(Oid relid, Form_pg_attribute att, bool unique)
 }
 
 static void
-check_key_column(Oid relid, Oid am, Oid opclass, bool unique, Form_pg_attribute att)
+check_key_column(Oid relid, Oid am, Oid opclass, bool unique, bool folded, Form_pg_attribute att)
 {
 	const DpModifier *modifier;
 	Oid			default_class;
@@ -228,7 +229,7 @@ check_key_column(Oid relid, Oid am, Oid opclass, bool unique, Form_pg_attribute 
 	if (OidIsValid(default_class) &&
 		get_opclass_family(default_class) == get_opclass_family(opclass))
 	{
-		if (!modifier->ordered)
+		if (!modifier->ordered || folded)
 			refuse_order(relid, att, unique);
 		dp_guard_check_ordered(relid, att);
 		return;
@@ -254,7 +255,7 @@ refuse_expression(const char *index_name, Oid relid)
 			 errmsg("index \"%s\" cannot use an expression over a protected column of table \"%s\"",
 					index_name, get_rel_name(relid)),
 			 errdetail("It would store what the expression computes as plaintext."),
-			 errhint("Index the column itself: USING hash, or with a token class.")));
+			 errhint("Index the column itself, USING hash or with a token class, or dataprotect.blind(column, 'lower') in place of lower(column).")));
 }
 
 static HeapTuple
@@ -262,6 +263,35 @@ fetch_index(Oid index_relid)
 {
 	return dp_guard_fetch(IndexRelationId, IndexRelidIndexId,
 						  Anum_pg_index_indexrelid, index_relid, InvalidAttrNumber, 0);
+}
+
+/* Does an expression of the index, other than blind(column, folds), bear encrypted values? */
+static bool
+key_expressions_bear(List *exprs)
+{
+	ListCell   *lc;
+
+	foreach(lc, exprs)
+	{
+		if (dp_folded_column(lfirst(lc)) == NULL && dp_contains_encrypted_expression(lfirst(lc)))
+			return true;
+	}
+	return false;
+}
+
+/* The column that a key of the index folds, by the key's place; InvalidAttrNumber: none. */
+static AttrNumber
+folded_attnum(Form_pg_index index, List *exprs, int place)
+{
+	int			nth = 0;
+	Var		   *column;
+
+	if (index->indkey.values[place] != 0)
+		return InvalidAttrNumber;
+	for (int i = 0; i < place; i++)
+		nth += index->indkey.values[i] == 0;
+	column = dp_folded_column(list_nth(exprs, nth));
+	return column != NULL ? column->varattno : InvalidAttrNumber;
 }
 
 /* Expressions and predicate use no encrypted value, and make none. */
@@ -273,12 +303,13 @@ expressions_bear(HeapTuple tuple)
 	Node	   *predicate = dp_guard_stored_node(tuple, Anum_pg_index_indpred, IndexRelationId);
 	int			i;
 
-	if ((exprs != NULL && dp_contains_encrypted_expression(exprs)) ||
+	if (key_expressions_bear((List *) exprs) ||
 		(predicate != NULL && dp_contains_encrypted_expression(predicate)))
 		return true;
 	for (i = 0; i < index->indnkeyatts; i++)
 	{
-		HeapTuple	att = index->indkey.values[i] == 0 ?
+		HeapTuple	att = index->indkey.values[i] == 0 &&
+			folded_attnum(index, (List *) exprs, i) == InvalidAttrNumber ?
 			dp_guard_fetch_attribute(index->indexrelid, i + 1) : NULL;
 
 		if (HeapTupleIsValid(att) &&
@@ -320,6 +351,7 @@ dp_guard_check_index(Oid index_relid)
 	Form_pg_class class;
 	Form_pg_index index;
 	oidvector  *classes;
+	List	   *exprs;
 	bool		isnull;
 	int			i;
 
@@ -333,17 +365,19 @@ dp_guard_check_index(Oid index_relid)
 	if (expressions_bear(tuple))
 		refuse_expression(NameStr(class->relname), index->indrelid);
 
+	exprs = (List *) dp_guard_stored_node(tuple, Anum_pg_index_indexprs, IndexRelationId);
 	classes = (oidvector *) DatumGetPointer(
 											SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indclass, &isnull));
 	for (i = 0; i < index->indnkeyatts; i++)
 	{
-		AttrNumber	attnum = index->indkey.values[i];
+		AttrNumber	attnum = index->indkey.values[i] != 0 ? index->indkey.values[i] :
+			folded_attnum(index, exprs, i);
 		HeapTuple	att = attnum > 0 ?
 			dp_guard_fetch_attribute(index->indrelid, attnum) : NULL;
 
 		if (HeapTupleIsValid(att))
 			check_key_column(index->indrelid, class->relam, classes->values[i],
-							 index->indisunique, (Form_pg_attribute) GETSTRUCT(att));
+							 index->indisunique, index->indkey.values[i] == 0, (Form_pg_attribute) GETSTRUCT(att));
 	}
 }
 

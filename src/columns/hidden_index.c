@@ -10,6 +10,7 @@
 #include "access/transam.h"
 #include "base/statement.h"
 #include "catalog/pg_am_d.h"
+#include "columns/folded_index.h"
 #include "columns/hidden_index.h"
 #include "commands/defrem.h"
 #include "executor/executor.h"
@@ -23,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
+#include "utils/relcache.h"
 
 /* What the current role may do with one index. */
 typedef enum IndexUse
@@ -89,16 +91,31 @@ strictest(IndexUse so_far, IndexUse column)
 
 /* ---- planning ---- */
 
+/* The column of a key that is blind(column, folds); InvalidAttrNumber for another. */
+static AttrNumber
+folded_attnum(Node *expr)
+{
+	Var		   *column = dp_folded_column(expr);
+
+	return column != NULL ? column->varattno : InvalidAttrNumber;
+}
+
 static IndexUse
 planned_index_use(Relation rel, IndexOptInfo *index)
 {
 	IndexUse	use = INDEX_PLAIN;
+	ListCell   *expr = list_head(index->indexprs);
 	int			i;
 
 	for (i = 0; i < index->nkeycolumns; i++)
 	{
 		int			attnum = index->indexkeys[i];
 
+		if (attnum == 0)
+		{
+			attnum = folded_attnum(lfirst(expr));
+			expr = lnext(index->indexprs, expr);
+		}
 		if (attnum > 0)
 			use = strictest(use, column_use(index->relam, index->opfamily[i],
 											TupleDescAttr(RelationGetDescr(rel), attnum - 1)));
@@ -244,10 +261,14 @@ static void
 check_index_scan(Relation index, List *conditions, ParamListInfo params)
 {
 	Relation	table;
+	List	   *exprs;
+	ListCell   *expr;
 	int			i;
 
 	if (index == NULL)
 		return;
+	exprs = RelationGetIndexExpressions(index);
+	expr = list_head(exprs);
 	table = table_open(index->rd_index->indrelid, NoLock);
 	for (i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
 	{
@@ -255,6 +276,11 @@ check_index_scan(Relation index, List *conditions, ParamListInfo params)
 		Form_pg_attribute att;
 		IndexUse	use;
 
+		if (attnum == 0)
+		{
+			attnum = folded_attnum(lfirst(expr));
+			expr = lnext(exprs, expr);
+		}
 		if (attnum <= 0)
 			continue;
 		att = TupleDescAttr(RelationGetDescr(table), attnum - 1);

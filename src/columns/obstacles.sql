@@ -11,6 +11,19 @@ CREATE FUNCTION dataprotect._computes_from(expression pg_catalog.pg_node_tree, c
 COMMENT ON FUNCTION dataprotect._computes_from(pg_catalog.pg_node_tree, int2) IS
     'whether a stored expression uses a column otherwise than by asking if it is null';
 
+CREATE FUNCTION dataprotect._index_folds(index oid)
+    RETURNS TABLE (place int, attnum int2, folds text, blind bool)
+    AS 'MODULE_PATHNAME', 'dp_index_folds'
+    LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION dataprotect._index_folds(oid) IS
+    'keys of an index that are folds of a column, as lower(column), or blind(column, ...) of a protected one';
+
+CREATE FUNCTION dataprotect._index_computes(index oid, attnum int2) RETURNS bool
+    AS 'MODULE_PATHNAME', 'dp_index_computes'
+    LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION dataprotect._index_computes(oid, int2) IS
+    'whether an expression of an index uses a column otherwise than as a fold';
+
 CREATE FUNCTION dataprotect._order_obstacle(rel regclass, key text) RETURNS text
     AS 'MODULE_PATHNAME', 'dp_column_order_obstacle'
     LANGUAGE C STABLE STRICT;

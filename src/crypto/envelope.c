@@ -99,9 +99,9 @@ dp_envelope_unpad(const uint8_t *buf, size_t len, size_t *out_len)
 }
 
 bool
-dp_envelope_seal(DpAead *aead, uint64_t key_id, uint8_t flags, uint32_t type_code,
-				 const uint8_t *token, const uint8_t *plaintext, size_t plaintext_len,
-				 uint8_t *out)
+dp_envelope_seal_with(DpAead *aead, uint64_t key_id, uint8_t flags, uint32_t type_code,
+					  const uint8_t *token, const uint8_t given_nonce[DP_NONCE_LEN],
+					  const uint8_t *plaintext, size_t plaintext_len, uint8_t *out)
 {
 	uint8_t		aad[AAD_MAX];
 	size_t		aad_len;
@@ -125,9 +125,20 @@ dp_envelope_seal(DpAead *aead, uint64_t key_id, uint8_t flags, uint32_t type_cod
 		at += DP_TOKEN_LEN;
 	}
 
+	memcpy(nonce, given_nonce, DP_NONCE_LEN);
+	return dp_aead_seal(aead, nonce, aad, aad_len, plaintext, plaintext_len,
+						at, at + plaintext_len);
+}
+
+bool
+dp_envelope_seal(DpAead *aead, uint64_t key_id, uint8_t flags, uint32_t type_code,
+				 const uint8_t *token, const uint8_t *plaintext, size_t plaintext_len,
+				 uint8_t *out)
+{
+	uint8_t		nonce[DP_NONCE_LEN];
+
 	return dp_random_nonce(nonce) &&
-		dp_aead_seal(aead, nonce, aad, aad_len, plaintext, plaintext_len,
-					 at, at + plaintext_len);
+		dp_envelope_seal_with(aead, key_id, flags, type_code, token, nonce, plaintext, plaintext_len, out);
 }
 
 bool

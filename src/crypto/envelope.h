@@ -95,6 +95,15 @@ extern bool dp_envelope_seal(DpAead *aead, uint64_t key_id, uint8_t flags, uint3
 							 const uint8_t *token, const uint8_t *plaintext, size_t plaintext_len,
 							 uint8_t *out) DP_MUST_CHECK;
 
+/*
+ * The same under a nonce of the caller's: a PRF of the plaintext and of a random
+ * nonce of its own, so that only the same plaintext ever meets it again.
+ */
+extern bool dp_envelope_seal_with(DpAead *aead, uint64_t key_id, uint8_t flags, uint32_t type_code,
+								  const uint8_t *token, const uint8_t given_nonce[DP_NONCE_LEN],
+								  const uint8_t *plaintext, size_t plaintext_len,
+								  uint8_t *out) DP_MUST_CHECK;
+
 /* out: env->ciphertext_len bytes; zeros on failure. */
 extern bool dp_envelope_open(DpAead *aead, const DpEnvelope *env, uint32_t type_code,
 							 uint8_t *out) DP_MUST_CHECK;
@@ -107,6 +116,7 @@ extern bool dp_envelope_open(DpAead *aead, const DpEnvelope *env, uint32_t type_
 #define DP_PRF_TOKEN	't'		/* search tokens */
 #define DP_PRF_BLIND	'b'		/* token blinding in text and binary forms */
 #define DP_PRF_MASK		'm'		/* mask "token": a pseudonym per grantee */
+#define DP_PRF_FOLD		'f'		/* nonces of folded values */
 extern bool dp_envelope_blind(DpPrf *prf, uint8_t *envelope, size_t len) DP_MUST_CHECK;
 
 #endif							/* DP_CRYPTO_ENVELOPE_H */

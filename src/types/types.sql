@@ -487,6 +487,12 @@ CREATE OPERATOR pg_catalog.|| (FUNCTION = pg_catalog.encrypted_text_concat, LEFT
 CREATE OPERATOR pg_catalog.|| (FUNCTION = pg_catalog.encrypted_text_concat, LEFTARG = pg_catalog.encrypted_text, RIGHTARG = text);
 CREATE OPERATOR pg_catalog.|| (FUNCTION = pg_catalog.encrypted_text_concat, LEFTARG = text, RIGHTARG = pg_catalog.encrypted_text);
 
+-- Evaluated in indexes by whoever writes, so open to all; it shows nothing (fold.h).
+CREATE FUNCTION dataprotect.blind(value pg_catalog.encrypted_text, folds text) RETURNS pg_catalog.encrypted_text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_blind';
+COMMENT ON FUNCTION dataprotect.blind(pg_catalog.encrypted_text, text) IS
+    'a text as lower, upper, initcap, btrim, ltrim, rtrim or md5 fold it, sealed again: what an index over lower(column) becomes';
+
 -- Not in pg_catalog, whose contents pg_dump leaves out unless an extension makes
 -- them: what is made here belongs to the database's owner and is dumped.
 CREATE FUNCTION dataprotect.create_encrypted_type(base regtype) RETURNS regtype

@@ -276,8 +276,10 @@ pad_plain(const DpPlain *plain, Size *out_len)
 	return buf;
 }
 
-struct varlena *
-dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key, uint8 form)
+/* nonce: NULL for a random one. */
+static struct varlena *
+seal_with(const DpTypeInfo *info, Datum plain, const DpKey *key, DpKeyUse use, uint8 form,
+		  const uint8 *nonce)
 {
 	DpKey		copy = *key;
 	DpPlain		encoded;
@@ -294,7 +296,7 @@ dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key, uint8 form)
 	{
 		/* Computing it may look up keys, and so drop the context we hold. */
 		dp_value_token(info, plain, token);
-		if (dp_keys_get(copy.key_id, DP_USE_READ, false, &copy) != DP_KEY_OK)
+		if (dp_keys_get(copy.key_id, use, false, &copy) != DP_KEY_OK)
 			report_corrupted();
 	}
 	dp_codec_encode(info, plain, &encoded);
@@ -315,8 +317,13 @@ dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key, uint8 form)
 	size = dp_envelope_size(len, flags);
 	result = palloc(VARHDRSZ + size);
 	SET_VARSIZE(result, VARHDRSZ + size);
-	ok = dp_envelope_seal(copy.aead, copy.key_id, flags, info->code, (form & DP_ENV_TOKEN) != 0 ? token : NULL,
-						  data, len, (uint8 *) VARDATA(result));
+	if (nonce == NULL)
+		ok = dp_envelope_seal(copy.aead, copy.key_id, flags, info->code, (form & DP_ENV_TOKEN) != 0 ? token : NULL,
+							  data, len, (uint8 *) VARDATA(result));
+	else
+		ok = dp_envelope_seal_with(copy.aead, copy.key_id, flags, info->code,
+								   (form & DP_ENV_TOKEN) != 0 ? token : NULL, nonce,
+								   data, len, (uint8 *) VARDATA(result));
 	if (changed != NULL)
 		dp_secret_release(changed);
 	dp_plain_done(&encoded);
@@ -324,6 +331,43 @@ dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key, uint8 form)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not seal a value")));
 	return result;
+}
+
+struct varlena *
+dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key, uint8 form)
+{
+	return seal_with(info, plain, key, DP_USE_READ, form, NULL);
+}
+
+/*
+ * The nonce is a PRF of the source's, of what was done and of what came out: the
+ * same call gives the same bytes, and uses the key up no more than the source did.
+ */
+struct varlena *
+dp_value_seal_derived(const DpTypeInfo *info, const DpValue *source, const char *how, Datum plain)
+{
+	uint8		full[DP_PRF_OUT_LEN];
+	Size		how_len = strlen(how) + 1;
+	DpPlain		encoded;
+	DpKey		key;
+	uint8	   *msg;
+	uint8	   *at;
+	bool		ok;
+
+	dp_codec_encode(info, plain, &encoded);
+	msg = at = dp_secret_acquire(DP_ENV_HEADER_LEN + DP_NONCE_LEN + how_len + encoded.len);
+	memcpy(at, source->env.header, DP_ENV_HEADER_LEN);
+	memcpy(at += DP_ENV_HEADER_LEN, source->env.nonce, DP_NONCE_LEN);
+	memcpy(at += DP_NONCE_LEN, how, how_len);
+	memcpy(at += how_len, encoded.data, encoded.len);
+	at += encoded.len;
+	dp_plain_done(&encoded);
+	ok = dp_prf(dp_keys_prf(), DP_PRF_FOLD, msg, at - msg, full);
+	dp_secret_release(msg);
+	if (!ok || dp_keys_get(source->env.key_id, DP_USE_MAINTAIN, false, &key) != DP_KEY_OK)
+		report_corrupted();
+	return seal_with(info, plain, &key, DP_USE_MAINTAIN,
+					 source->literal ? DP_ENV_LITERAL : DP_ENV_TOKEN | (source->env.flags & DP_ENV_PADDED), full);
 }
 
 bool

@@ -52,6 +52,14 @@ extern void dp_value_dispose(const DpTypeInfo *info, Datum plain);
 #define DP_VALUE_FORM (DP_ENV_LITERAL | DP_ENV_TOKEN | DP_ENV_PADDED)
 extern struct varlena *dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key, uint8 form);
 
+/*
+ * Seal what was computed from a stored value, or from a literal, under the same
+ * key and with a token.  how: what was computed.  The same call gives the same
+ * bytes.
+ */
+extern struct varlena *dp_value_seal_derived(const DpTypeInfo *info, const DpValue *source,
+											 const char *how, Datum plain);
+
 static inline uint8
 dp_value_form_of(const DpModifier *modifier)
 {

@@ -1,0 +1,393 @@
+/*
+ * folded_index.c
+ *	  Indexes over folded values; see folded_index.h.
+ */
+#include "postgres.h"
+
+#include "access/access.h"
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "base/statement.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "columns/folded_index.h"
+#include "funcapi.h"
+#include "keys/keys.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
+#include "types/fold.h"
+#include "types/types.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(dp_index_folds);
+PG_FUNCTION_INFO_V1(dp_index_computes);
+
+#define TEXT_EQUALS 98			/* "=" of text and text */
+
+/* The constant folds of blind(column, folds), or NULL. */
+static const Const *
+folds_of(Node *expr, Var **column)
+{
+	FuncExpr   *call = (FuncExpr *) expr;
+
+	if (expr == NULL || !IsA(expr, FuncExpr) || list_length(call->args) != 2 ||
+		!IsA(linitial(call->args), Var) || !IsA(lsecond(call->args), Const) ||
+		lsecond_node(Const, call->args)->constisnull || !dp_fold_is_blind(call->funcid))
+		return NULL;
+	*column = linitial_node(Var, call->args);
+	return lsecond_node(Const, call->args);
+}
+
+Var *
+dp_folded_column(Node *expr)
+{
+	Var		   *column;
+
+	return folds_of(expr, &column) != NULL ? column : NULL;
+}
+
+/* ---- queries ---- */
+
+typedef struct Level
+{
+	Query	   *query;
+	struct Level *outer;
+} Level;
+
+/*
+ * The index expression of a table for such a fold of a column, as a copy, and
+ * the operator family of its index.
+ */
+static Node *
+find_index_expression(Oid relid, AttrNumber attnum, const char *folds, Oid collation, Oid *family)
+{
+	Relation	rel = table_open(relid, NoLock);
+	Node	   *found = NULL;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		ListCell   *expr = list_head(RelationGetIndexExpressions(index));
+
+		for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index) && found == NULL; i++)
+		{
+			const Const *words;
+			Var		   *column;
+
+			if (index->rd_index->indkey.values[i] != 0)
+				continue;
+			words = folds_of(lfirst(expr), &column);
+			if (words != NULL && column->varattno == attnum &&
+				((FuncExpr *) lfirst(expr))->inputcollid == collation &&
+				strcmp(TextDatumGetCString(words->constvalue), folds) == 0)
+			{
+				found = copyObject(lfirst(expr));
+				*family = index->rd_opfamily[i];
+			}
+			expr = lnext(RelationGetIndexExpressions(index), expr);
+		}
+		index_close(index, AccessShareLock);
+		if (found != NULL)
+			break;
+	}
+	table_close(rel, NoLock);
+	return found;
+}
+
+/* The table column that a variable of a query stands for, through views and joins. */
+static bool
+trace_column(Level *level, const Var *var, Oid *relid, AttrNumber *attnum)
+{
+	Query	   *query;
+	RangeTblEntry *rte;
+	TargetEntry *tle;
+	Level		inner;
+
+	check_stack_depth();
+	for (Index up = var->varlevelsup; up > 0; up--)
+	{
+		if (level->outer == NULL)
+			return false;
+		level = level->outer;
+	}
+	query = level->query;
+	if (var->varattno <= 0 || var->varno > list_length(query->rtable))
+		return false;
+	rte = rt_fetch(var->varno, query->rtable);
+	switch (rte->rtekind)
+	{
+		case RTE_RELATION:
+			*relid = rte->relid;
+			*attnum = var->varattno;
+			return rte->relkind == RELKIND_RELATION || rte->relkind == RELKIND_PARTITIONED_TABLE;
+		case RTE_JOIN:
+			if (!IsA(list_nth(rte->joinaliasvars, var->varattno - 1), Var))
+				return false;
+			return trace_column(level, list_nth(rte->joinaliasvars, var->varattno - 1), relid, attnum);
+		case RTE_SUBQUERY:
+			tle = list_nth(rte->subquery->targetList, var->varattno - 1);
+			if (!IsA(tle->expr, Var) || rte->subquery->setOperations != NULL)
+				return false;
+			inner.query = rte->subquery;
+			inner.outer = level;
+			return trace_column(&inner, (Var *) tle->expr, relid, attnum);
+		default:
+			return false;
+	}
+}
+
+/* May the current role compare values of a column? */
+static bool
+may_compare(const Var *var)
+{
+	const DpFamily *family;
+
+	if (var->vartypmod < 0)
+		return false;
+	family = dp_keys_family_find(NameStr(dp_modifier_get(var->vartypmod)->key));
+	dp_statement_depends_on_role();
+	return family != NULL && dp_access_privilege(family->family) >= DP_PRIV_SEARCH;
+}
+
+/* What stands for a fold of a protected column with an index over it, or NULL. */
+static Node *
+folded_for(Level *level, Node *expr, Oid *family)
+{
+	char		folds[DP_FOLDS_LEN];
+	Var		   *var;
+	Node	   *result;
+	AttrNumber	attnum;
+	Oid			relid;
+
+	if (!IsA(expr, FuncExpr) || !dp_fold_of(expr, folds, &var) || !dp_type_is_encrypted(var->vartype) ||
+		!may_compare(var) || !trace_column(level, var, &relid, &attnum))
+		return NULL;
+	result = find_index_expression(relid, attnum, folds, ((FuncExpr *) expr)->inputcollid, family);
+	if (result != NULL)
+		linitial(((FuncExpr *) result)->args) = copyObject(var);
+	return result;
+}
+
+/* "=" over the types that the operands have now; false where the family has none. */
+static bool
+set_operator(Oid family, Node *left, Node *right, Oid *opno, Oid *opfuncid)
+{
+	Oid			left_type = exprType(left);
+	Oid			right_type = exprType(right);
+	Oid			element = get_element_type(right_type);
+	Oid			op;
+
+	if (OidIsValid(element))
+		right_type = element;
+	/* strategy 3 of a btree, 1 of a hash */
+	op = get_opfamily_member(family, left_type, right_type, 3);
+	if (!OidIsValid(op))
+		op = get_opfamily_member(family, left_type, right_type, 1);
+	if (!OidIsValid(op))
+		return false;
+	*opno = op;
+	*opfuncid = get_opcode(op);
+	return true;
+}
+
+static void
+fold_comparison(Level *level, List *args, bool is_array, Oid *opno, Oid *opfuncid)
+{
+	Oid			family = InvalidOid;
+	Node	   *left = linitial(args);
+	Node	   *right = lsecond(args);
+	Node	   *new_left = folded_for(level, left, &family);
+	Node	   *new_right = is_array ? NULL : folded_for(level, right, &family);
+
+	if (new_left == NULL && new_right == NULL)
+		return;
+	if (!set_operator(family, new_left != NULL ? new_left : left, new_right != NULL ? new_right : right,
+					  opno, opfuncid))
+		return;
+	if (new_left != NULL)
+		linitial(args) = new_left;
+	if (new_right != NULL)
+		lsecond(args) = new_right;
+}
+
+static bool
+fold_walker(Node *node, void *context)
+{
+	Level	   *level = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		Level		inner = {(Query *) node, level};
+
+		return query_tree_walker((Query *) node, fold_walker, &inner, 0);
+	}
+	if (IsA(node, OpExpr) && ((OpExpr *) node)->opno == TEXT_EQUALS)
+	{
+		OpExpr	   *op = (OpExpr *) node;
+
+		fold_comparison(level, op->args, false, &op->opno, &op->opfuncid);
+	}
+	else if (IsA(node, ScalarArrayOpExpr) && ((ScalarArrayOpExpr *) node)->opno == TEXT_EQUALS)
+	{
+		ScalarArrayOpExpr *op = (ScalarArrayOpExpr *) node;
+
+		fold_comparison(level, op->args, true, &op->opno, &op->opfuncid);
+	}
+	else if (IsA(node, InferenceElem) && ((InferenceElem *) node)->expr != NULL)
+	{
+		InferenceElem *elem = (InferenceElem *) node;
+		Oid			family;
+		Node	   *folded = folded_for(level, elem->expr, &family);
+
+		if (folded != NULL)
+			elem->expr = folded;
+	}
+	return expression_tree_walker(node, fold_walker, context);
+}
+
+/* Most queries read no protected column: they are not walked. */
+static bool
+folds_walker(Node *node, void *context)
+{
+	char		folds[DP_FOLDS_LEN];
+	Var		   *var;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, folds_walker, context, 0);
+	if (IsA(node, FuncExpr) && dp_fold_of(node, folds, &var) && dp_type_is_encrypted(var->vartype))
+		return true;
+	return expression_tree_walker(node, folds_walker, context);
+}
+
+static void
+planning(Query *query, const char *source)
+{
+	if (query->commandType != CMD_UTILITY && folds_walker((Node *) query, NULL))
+		(void) fold_walker((Node *) query, NULL);
+}
+
+static const DpSubscriber subscriber = {
+	.name = "folded indexes",
+	.planning = planning,
+};
+
+void
+dp_folded_index_init(void)
+{
+	dp_statement_subscribe(&subscriber);
+}
+
+/* ---- for encrypt_column() ---- */
+
+/* Is a key's expression a fold of a column, protected or plain?  folds: DP_FOLDS_LEN bytes. */
+static bool
+is_fold(Node *expr, char *folds, Var **column, bool *blind)
+{
+	const Const *words = folds_of(expr, column);
+
+	*blind = words != NULL;
+	if (words == NULL)
+		return dp_fold_of(expr, folds, column);
+	strlcpy(folds, TextDatumGetCString(words->constvalue), DP_FOLDS_LEN);
+	return true;
+}
+
+/* Expressions of an index, and its row; the list is NIL where it has none. */
+static List *
+index_expressions(HeapTuple tuple)
+{
+	bool		isnull;
+	Datum		stored = SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indexprs, &isnull);
+
+	return isnull ? NIL : (List *) stringToNode(TextDatumGetCString(stored));
+}
+
+/*
+ * dataprotect._index_folds(index oid) returns setof (place int, attnum int2,
+ *		folds text, blind bool)
+ * The keys of an index that are folds of a column: place counts from 1; blind
+ * where they are folds of a protected one.
+ */
+Datum
+dp_index_folds(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(PG_GETARG_OID(0)));
+	Form_pg_index index;
+	List	   *exprs;
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (!HeapTupleIsValid(tuple))
+		PG_RETURN_VOID();
+	index = (Form_pg_index) GETSTRUCT(tuple);
+	exprs = index_expressions(tuple);
+	lc = list_head(exprs);
+	for (int i = 0; i < index->indnkeyatts && lc != NULL; i++)
+	{
+		char		folds[DP_FOLDS_LEN];
+		Datum		values[4];
+		bool		nulls[4] = {false};
+		Var		   *column;
+		bool		blind;
+
+		if (index->indkey.values[i] != 0)
+			continue;
+		if (is_fold(lfirst(lc), folds, &column, &blind))
+		{
+			values[0] = Int32GetDatum(i + 1);
+			values[1] = Int16GetDatum(column->varattno);
+			values[2] = CStringGetTextDatum(folds);
+			values[3] = BoolGetDatum(blind);
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
+		lc = lnext(exprs, lc);
+	}
+	ReleaseSysCache(tuple);
+	PG_RETURN_VOID();
+}
+
+/*
+ * dataprotect._index_computes(index oid, attnum int2) returns bool
+ * Does an expression of the index use the column otherwise than as a fold?
+ */
+Datum
+dp_index_computes(PG_FUNCTION_ARGS)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(PG_GETARG_OID(0)));
+	int			attnum = PG_GETARG_INT16(1) - FirstLowInvalidHeapAttributeNumber;
+	bool		computes = false;
+	ListCell   *lc;
+
+	if (!HeapTupleIsValid(tuple))
+		PG_RETURN_BOOL(false);
+	foreach(lc, index_expressions(tuple))
+	{
+		char		folds[DP_FOLDS_LEN];
+		Bitmapset  *used = NULL;
+		Var		   *column;
+		bool		blind;
+
+		if (is_fold(lfirst(lc), folds, &column, &blind))
+			continue;
+		pull_varattnos(lfirst(lc), 1, &used);
+		computes |= bms_is_member(attnum, used) ||
+			bms_is_member(-FirstLowInvalidHeapAttributeNumber, used);
+	}
+	ReleaseSysCache(tuple);
+	PG_RETURN_BOOL(computes);
+}
