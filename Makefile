@@ -28,7 +28,7 @@ OBJS = \
            protect_column.o reencrypt.o stored_scan.o verify_values.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o own_tables.o run_as.o) \
        $(addprefix src/lifecycle/, deletion.o due_work.o export.o expression.o page_scan.o partition.o \
-           retention.o) \
+           retention.o retention_table.o) \
        src/dataprotect.o
 
 # Install SQL, in this order.

@@ -34,6 +34,7 @@ VALUES
     -- the public functions and procedures
     ('ROUTINE', 'dataprotect.activate_retention', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.alter_key', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.alter_retention_policy', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.annotate_account', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.bind_subject', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.blind', 'PUBLIC'),
@@ -49,6 +50,7 @@ VALUES
     ('ROUTINE', 'dataprotect.distrust_function', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.drill', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.drop_key', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.drop_retention_policy', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.encrypt_column', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.export_account', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.export_keys', 'dataprotect_admin'),
@@ -126,6 +128,7 @@ VALUES
     ('ROUTINE', 'dataprotect._refresh_binding', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._refuse_obstacles', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._reset_privileges', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._column_now', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect._retention_backlog', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect._rows_as_json', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._stale_key_ids', 'dataprotect_admin'),

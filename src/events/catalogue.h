@@ -39,6 +39,9 @@
 	X(DP_EVENT_RETENTION_RUN,		43, "retention.run") \
 	X(DP_EVENT_HOLD_PLACED,			44, "hold.placed") \
 	X(DP_EVENT_HOLD_RELEASED,		45, "hold.released") \
+	X(DP_EVENT_RETENTION_ALTERED,	46, "retention.altered") \
+	X(DP_EVENT_RETENTION_DROPPED,	47, "retention.dropped") \
+	X(DP_EVENT_RETENTION_FAILED,	48, "retention.failed") \
 	X(DP_EVENT_ACCOUNT_TYPE_CREATED, 50, "account_type.created") \
 	X(DP_EVENT_ACCOUNT_ANNOTATED,	51, "account_type.annotated") \
 	X(DP_EVENT_DELETION_REQUESTED,	52, "deletion.requested") \

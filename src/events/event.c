@@ -45,6 +45,7 @@ dp_event_alerts(int code)
 		case DP_EVENT_KEY_DESTROYED:
 		case DP_EVENT_LOCKDOWN_STARTED:
 		case DP_EVENT_LOCKDOWN_LIFTED:
+		case DP_EVENT_RETENTION_FAILED:
 		case DP_EVENT_ACCESS_GRANTED:
 		case DP_EVENT_ROLE_GRANTED:
 		case DP_EVENT_ROLE_REVOKED:
@@ -61,7 +62,8 @@ dp_event_alerts(int code)
 static bool
 is_failure(DpEventCode code)
 {
-	return code == DP_EVENT_ACCESS_DENIED || code == DP_EVENT_WORKER_FAILED;
+	return code == DP_EVENT_ACCESS_DENIED || code == DP_EVENT_WORKER_FAILED ||
+		code == DP_EVENT_RETENTION_FAILED;
 }
 
 void

@@ -16,18 +16,50 @@ CREATE FUNCTION dataprotect._canonical_predicate(rel regclass, predicate text) R
 COMMENT ON FUNCTION dataprotect._canonical_predicate(regclass, text) IS
     'a condition over one row as PostgreSQL itself writes it, or an error that says what is wrong with it';
 
-CREATE FUNCTION dataprotect._stored_predicate(hold bigint, rel regclass, predicate text, alias name) RETURNS text
+CREATE FUNCTION dataprotect._stored_predicate(what text, rel regclass, predicate text, names name[], alias name) RETURNS text
     AS 'MODULE_PATHNAME', 'dp_lifecycle_stored_predicate'
-    LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION dataprotect._stored_predicate(bigint, regclass, text, name) IS
-    'a stored condition, parsed and checked again, over a row under an alias; an error where it is another''s work';
+    LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect._stored_predicate(text, regclass, text, name[], name) IS
+    'a condition stored under those names of columns, parsed and checked again, over a row under an alias; an error where it is another''s work';
 
-CREATE FUNCTION dataprotect._age_expression(rel regclass, col name,
-        OUT base regclass, OUT expression text, OUT type regtype, OUT condition text) RETURNS record
+CREATE FUNCTION dataprotect._age_expression(rel regclass, col name, base_names name[] = NULL,
+        OUT base regclass, OUT expression text, OUT type regtype, OUT condition text,
+        OUT expression_then text, OUT condition_then text) RETURNS record
     AS 'MODULE_PATHNAME', 'dp_lifecycle_age_expression'
-    LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION dataprotect._age_expression(regclass, name) IS
-    'where the age of a row is found: table, expression, type, and the condition of the view it was named through';
+    LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect._age_expression(regclass, name, name[]) IS
+    'where the age of a row is found: table, expression, type, and the condition of the view it was named through; both also under former names of columns';
+
+-- What is remembered of columns: their names by number.  A dropped one has none.
+CREATE FUNCTION dataprotect._column_names(rel regclass) RETURNS name[]
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT array_agg(CASE WHEN a.attisdropped THEN '' ELSE a.attname END ORDER BY a.attnum)
+      FROM pg_attribute a WHERE a.attrelid = rel AND a.attnum > 0;
+$$;
+COMMENT ON FUNCTION dataprotect._column_names(regclass) IS 'names of a table''s columns, by number';
+
+-- In a restored database the table is another: there names are what counts.
+CREATE FUNCTION dataprotect._names_then(rel regclass, names name[], names_of oid) RETURNS name[]
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN rel::oid = names_of AND names <> (dataprotect._column_names(rel))[1:cardinality(names)] THEN names END;
+$$;
+COMMENT ON FUNCTION dataprotect._names_then(regclass, name[], oid) IS
+    'names under which something was stored, or NULL where they are still the same';
+
+CREATE FUNCTION dataprotect._column_now(rel regclass, names name[], names_of oid, col name) RETURNS name
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT a.attname FROM pg_attribute a
+     WHERE a.attrelid = rel AND a.attnum > 0 AND NOT a.attisdropped
+       AND CASE WHEN rel::oid = names_of THEN a.attnum = array_position(names, col) ELSE a.attname = col END;
+$$;
+COMMENT ON FUNCTION dataprotect._column_now(regclass, name[], oid, name) IS
+    'present name of a column that had a name when something was stored, or NULL';
 
 CREATE FUNCTION dataprotect._partition_upper(rel regclass) RETURNS text
     AS 'MODULE_PATHNAME', 'dp_lifecycle_partition_upper'

@@ -256,15 +256,71 @@ parse_one_expression(const char *text)
 	return NULL;				/* keep compiler quiet */
 }
 
+/* Names of columns, by number, from a name[]; NIL for NULL. */
+static List *
+names_argument(FunctionCallInfo fcinfo, int n)
+{
+	List	   *names = NIL;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+
+	if (PG_ARGISNULL(n))
+		return NIL;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+		names = lappend(names, makeString(pstrdup(nulls[i] ? "" : NameStr(*DatumGetName(elements[i])))));
+	return names;
+}
+
 /*
- * Parse and check a predicate with the rights of the table's owner; *canonical
- * is how PostgreSQL writes it.
+ * How columns of a relation are called where they had those names: what came
+ * later has a name that nobody can have written, what was dropped has none.
+ */
+static Alias *
+former_names(Relation rel, List *names)
+{
+	Alias	   *alias = makeAlias(RelationGetRelationName(rel), NIL);
+
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+	{
+		if (!TupleDescAttr(RelationGetDescr(rel), i)->attisdropped)
+			alias->colnames = lappend(alias->colnames, i < list_length(names) ? list_nth(names, i) :
+									  (void *) makeString(psprintf("\001%d", i + 1)));
+	}
+	return alias;
+}
+
+/*
+ * An expression over one row as PostgreSQL writes it, or would have written it
+ * while columns had those names (NIL: the present ones).
+ */
+static char *
+print_expression(Node *expr, Oid relid, const char *alias, bool qualify, List *names)
+{
+	PlannedStmt *statement;
+	RangeTblEntry *rte;
+
+	if (names == NIL)
+		return deparse_expression(expr, deparse_context_for(alias, relid), qualify, false);
+	/* anything but a relation, whose names are looked up */
+	rte = makeNode(RangeTblEntry);
+	rte->rtekind = RTE_VALUES;
+	rte->eref = makeAlias(alias, names);
+	statement = makeNode(PlannedStmt);
+	statement->rtable = list_make1(rte);
+	return deparse_expression(expr, deparse_context_for_plan_tree(statement, list_make1(pstrdup(alias))), qualify, false);
+}
+
+/*
+ * Parse and check a predicate with the rights of the table's owner, written
+ * under those names of columns; *canonical is how PostgreSQL writes it so.
  *
  * Rules of a CHECK constraint (no subqueries, aggregates, parameters), and those
  * of check_expression().
  */
 static Node *
-parse_predicate(Oid relid, const char *predicate, char **canonical)
+parse_predicate(Oid relid, const char *predicate, List *names, char **canonical)
 {
 	Relation	rel = dp_argument_relation(relid, AccessShareLock, "rpvmf");
 	ParseState *pstate = make_parsestate(NULL);
@@ -273,53 +329,67 @@ parse_predicate(Oid relid, const char *predicate, char **canonical)
 	DpRunAs		saved;
 
 	dp_run_as_begin(&saved, rel->rd_rel->relowner, DP_RUN_AS_STRICT_PATH);
-	nsitem = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, NULL, false, true);
+	nsitem = addRangeTableEntryForRelation(pstate, rel, AccessShareLock,
+										   names == NIL ? NULL : former_names(rel, names), false, true);
 	addNSItemToQuery(pstate, nsitem, true, true, true);
 	expr = transformExpr(pstate, parse_one_expression(predicate), EXPR_KIND_CHECK_CONSTRAINT);
-	expr = coerce_to_boolean(pstate, expr, "a hold");
+	expr = coerce_to_boolean(pstate, expr, "a hold or policy");
 	assign_expr_collations(pstate, expr);
-	check_expression(expr, "the predicate of a hold");
-	*canonical = deparse_expression(expr, deparse_context_for(RelationGetRelationName(rel), relid), false, false);
+	check_expression(expr, "the predicate of a hold or policy");
+	*canonical = print_expression(expr, relid, RelationGetRelationName(rel), false, names);
 	dp_run_as_end(&saved);
 	free_parsestate(pstate);
 	table_close(rel, AccessShareLock);
 	return expr;
 }
 
-/* dataprotect._canonical_predicate(rel regclass, predicate text) returns text */
+/*
+ * dataprotect._canonical_predicate(rel regclass, predicate text) returns text
+ *
+ * What PostgreSQL writes is not always read as it was meant ("(ARRAY[1])::numeric[]"
+ * is read as an array of numerics): what is stored reads as itself.
+ */
 Datum
 dp_lifecycle_canonical_predicate(PG_FUNCTION_ARGS)
 {
-	char	   *canonical;
+	char	   *written = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *canonical = NULL;
 
-	(void) parse_predicate(PG_GETARG_OID(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), &canonical);
+	for (int i = 0; i < 4; i++)
+	{
+		(void) parse_predicate(PG_GETARG_OID(0), written, NIL, &canonical);
+		if (strcmp(written, canonical) == 0)
+			break;
+		written = canonical;
+	}
 	PG_RETURN_TEXT_P(cstring_to_text(canonical));
 }
 
 /*
- * dataprotect._stored_predicate(hold bigint, rel regclass, predicate text, alias name)
- *   returns text
+ * dataprotect._stored_predicate(what text, rel regclass, predicate text,
+ *		names name[], alias name) returns text
  *
  * What a stored predicate says of a row under that alias, or an error where it
- * is not what _canonical_predicate() once returned.
+ * is not what _canonical_predicate() once returned.  names: those of the columns
+ * when it was stored, by number; NULL where they are the same.
  */
 Datum
 dp_lifecycle_stored_predicate(PG_FUNCTION_ARGS)
 {
-	Oid			relid = PG_GETARG_OID(1);
-	char	   *predicate = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	char	   *what = dp_argument_text(fcinfo, 0);
+	Oid			relid = dp_argument_oid(fcinfo, 1);
+	char	   *predicate = dp_argument_text(fcinfo, 2);
+	char	   *alias = PG_ARGISNULL(4) ? "t" : NameStr(*PG_GETARG_NAME(4));
 	char	   *canonical;
-	Node	   *expr = parse_predicate(relid, predicate, &canonical);
+	Node	   *expr = parse_predicate(relid, predicate, names_argument(fcinfo, 3), &canonical);
 
 	if (strcmp(predicate, canonical) != 0)
 		ereport_domain(ERROR, DP_MESSAGE_DOMAIN,
 					   (errcode(ERRCODE_DATA_CORRUPTED),
-						errmsg("hold " INT64_FORMAT " was not made by place_hold()", PG_GETARG_INT64(0)),
-						errdetail("Its predicate is not written as PostgreSQL writes it."),
-						errhint("Release it and place another.")));
-	PG_RETURN_TEXT_P(cstring_to_text(deparse_expression(expr,
-														deparse_context_for(NameStr(*PG_GETARG_NAME(3)), relid),
-														true, false)));
+						errmsg("the predicate of %s was not stored by dataprotect", what),
+						errdetail("It is not written as PostgreSQL writes it."),
+						errhint("Make it anew.")));
+	PG_RETURN_TEXT_P(cstring_to_text(print_expression(expr, relid, alias, true, NIL)));
 }
 
 /*
@@ -382,26 +452,28 @@ table_column(Oid relid, const char *column)
 }
 
 /*
- * dataprotect._age_expression(rel regclass, col name)
- *   returns (base regclass, expression text, type regtype, condition text)
+ * dataprotect._age_expression(rel regclass, col name, base_names name[])
+ *   returns (base regclass, expression text, type regtype, condition text,
+ *   expression_then text, condition_then text)
  *
  * Where a row's age is found: the table behind rel, the expression over it and
  * its type, and the condition that makes a row visible through rel, if rel is
- * a view.
+ * a view.  The last two as they were printed when base's columns had those names.
  */
 Datum
 dp_lifecycle_age_expression(PG_FUNCTION_ARGS)
 {
-	Oid			relid = PG_GETARG_OID(0);
-	char	   *column = NameStr(*PG_GETARG_NAME(1));
+	Oid			relid = dp_argument_oid(fcinfo, 0);
+	char	   *column = PG_ARGISNULL(1) ? "" : NameStr(*PG_GETARG_NAME(1));
+	List	   *names = names_argument(fcinfo, 2);
 	Oid			base = relid;
 	Node	   *quals = NULL;
 	Node	   *expr = NULL;
 	Relation	rel;
 	TupleDesc	tupdesc;
-	List	   *context;
-	Datum		values[4];
-	bool		nulls[4] = {false, false, false, true};
+	char	   *base_name;
+	Datum		values[6];
+	bool		nulls[6] = {false, false, false, true, false, true};
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -432,14 +504,16 @@ dp_lifecycle_age_expression(PG_FUNCTION_ARGS)
 		check_expression(quals, "the view's condition");
 	}
 
-	context = deparse_context_for(get_rel_name(base), base);
+	base_name = get_rel_name(base);
 	values[0] = ObjectIdGetDatum(base);
-	values[1] = CStringGetTextDatum(deparse_expression(expr, context, false, false));
+	values[1] = CStringGetTextDatum(print_expression(expr, base, base_name, false, NIL));
 	values[2] = ObjectIdGetDatum(getBaseType(exprType(expr)));
+	values[4] = CStringGetTextDatum(print_expression(expr, base, base_name, false, names));
 	if (quals != NULL)
 	{
-		values[3] = CStringGetTextDatum(deparse_expression(quals, context, false, false));
-		nulls[3] = false;
+		values[3] = CStringGetTextDatum(print_expression(quals, base, base_name, false, NIL));
+		values[5] = CStringGetTextDatum(print_expression(quals, base, base_name, false, names));
+		nulls[3] = nulls[5] = false;
 	}
 	relation_close(rel, AccessShareLock);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));

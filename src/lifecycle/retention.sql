@@ -9,11 +9,20 @@ CREATE TABLE dataprotect.retention_policy (
     age_expression text NOT NULL,       -- over a row of base
     age_type regtype NOT NULL,
     condition text,                     -- the view's own
+    row_filter text,                    -- option "where", over a row of base
     keep interval NOT NULL,
     action text NOT NULL CHECK (action IN ('delete', 'drop_partition', 'nullify', 'anonymise', 'archive')),
     options jsonb NOT NULL,
     archive regclass,
     every interval NOT NULL,
+    -- Columns are remembered by number: a name is what it meant when it was written
+    -- down, for as long as it is the same table (a restored one goes by names).
+    rel_names name[] NOT NULL,
+    base_names name[] NOT NULL,
+    names_of oid[] NOT NULL,            -- rel and base
+    -- what decides when a day begins and how a date in a text is read
+    timezone text NOT NULL,
+    date_order text NOT NULL,
     state text NOT NULL DEFAULT 'paused' CHECK (state IN ('paused', 'active')),
     next_due timestamptz,
     created_by name NOT NULL,
@@ -65,32 +74,81 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._find_retention_policy(text) IS 'the policy of that name, or an error';
 
--- The age of a row as an expression of one of three types; of a range its lower
--- bound.
-CREATE FUNCTION dataprotect._retention_age(rel regclass, age_column name,
-        OUT base regclass, OUT expression text, OUT type regtype, OUT condition text) RETURNS record
-    LANGUAGE plpgsql STABLE STRICT
+-- Dates are read and days begin for a policy as where it was made, whoever runs
+-- it.  Holds until the calling function ends: it has a SET timezone of its own.
+CREATE FUNCTION dataprotect._retention_settle(policy dataprotect.retention_policy) RETURNS void
+    LANGUAGE sql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT set_config('timezone', policy.timezone, true), set_config('datestyle', 'ISO, ' || policy.date_order, true);
+$$;
+COMMENT ON FUNCTION dataprotect._retention_settle(dataprotect.retention_policy) IS
+    'time zone and order of dates of a policy, until the caller ends';
+
+-- The age of a row as an expression of one of three types; of a range one of its
+-- bounds.  then: as it was printed under the names that columns had.
+CREATE FUNCTION dataprotect._retention_age(rel regclass, age_column name, bound text, base_names name[],
+        OUT base regclass, OUT expression text, OUT type regtype, OUT condition text,
+        OUT expression_then text, OUT condition_then text, OUT is_range bool) RETURNS record
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    age record := dataprotect._age_expression(rel, age_column);
+    age record := dataprotect._age_expression(rel, age_column, base_names);
 BEGIN
     base := age.base;
     expression := age.expression;
     type := age.type;
     condition := age.condition;
-    IF type IN (SELECT r.rngtypid FROM pg_range r
-                 WHERE r.rngsubtype IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)) THEN
+    expression_then := age.expression_then;
+    condition_then := age.condition_then;
+    is_range := type IN (SELECT r.rngtypid FROM pg_range r
+                          WHERE r.rngsubtype IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype));
+    IF is_range THEN
         type := (SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = age.type);
-        expression := format('lower(%s)', expression);
+        expression := format('%s(%s)', coalesce(bound, 'upper'), expression);
+        expression_then := format('%s(%s)', coalesce(bound, 'upper'), expression_then);
     END IF;
 END $$;
-COMMENT ON FUNCTION dataprotect._retention_age(regclass, name) IS
+COMMENT ON FUNCTION dataprotect._retention_age(regclass, name, text, name[]) IS
     'where the age of a row is found, as what a policy remembers of it';
 
--- The policy as it may be used: what is stored of its expressions is no text to
--- be run unless it is what its table or view says now, and whoever made it still
--- has the rights of the tables' owners.
+-- Option "columns" under the names that the columns have now.
+CREATE FUNCTION dataprotect._retention_columns_now(policy dataprotect.retention_policy) RETURNS jsonb
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    item record;
+    followed jsonb := CASE policy.action WHEN 'nullify' THEN '[]' ELSE '{}' END;
+BEGIN
+    FOR item IN
+        SELECT k.col, k.value, dataprotect._column_now(policy.base, policy.base_names, policy.names_of[2], k.col::name) AS now
+          FROM (SELECT c AS col, NULL::jsonb AS value
+                  FROM jsonb_array_elements_text(CASE policy.action WHEN 'nullify'
+                                                 THEN policy.options -> 'columns' ELSE '[]' END) c
+                UNION ALL
+                SELECT e.key, e.value
+                  FROM jsonb_each(CASE policy.action WHEN 'anonymise'
+                                  THEN policy.options -> 'columns' ELSE '{}' END) e) k
+    LOOP
+        IF item.now IS NULL THEN
+            PERFORM dataprotect._raise('undefined_column',
+                format('column "%s" of relation "%s" does not exist', item.col, policy.base),
+                NULL,
+                'Where it was dropped, take it out with dataprotect.alter_retention_policy().', policy.base);
+        END IF;
+        followed := followed || CASE policy.action WHEN 'nullify' THEN to_jsonb(item.now)
+                                     ELSE jsonb_build_object(item.now, item.value) END;
+    END LOOP;
+    RETURN followed;
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_columns_now(dataprotect.retention_policy) IS
+    'the columns that a policy changes, under their present names';
+
+-- The policy as it may be used: under the present names of columns; what is stored
+-- of its expressions is no text to be run unless it is what its table or view says
+-- now, and whoever made it still has the rights of the tables' owners.
 CREATE FUNCTION dataprotect._retention_usable(policy dataprotect.retention_policy) RETURNS dataprotect.retention_policy
     LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
@@ -99,19 +157,37 @@ DECLARE
     age record;
     creator oid := (SELECT r.oid FROM pg_roles r WHERE r.rolname = policy.created_by);
     other record;
+    current_name name;
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = policy.rel)
        OR NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = policy.base) THEN
         PERFORM dataprotect._raise('undefined_table',
             format('the table of retention policy "%s" does not exist any more', policy.name));
     END IF;
-    age := dataprotect._retention_age(policy.rel, policy.age_column);
-    IF age.base <> policy.base OR age.expression <> policy.age_expression OR age.type <> policy.age_type
-       OR age.condition IS DISTINCT FROM policy.condition THEN
+    current_name := dataprotect._column_now(policy.rel, policy.rel_names, policy.names_of[1], policy.age_column);
+    IF current_name IS NULL THEN
+        PERFORM dataprotect._raise('undefined_column',
+            format('age column "%s" of retention policy "%s" does not exist any more', policy.age_column, policy.name),
+            NULL, 'Name another with dataprotect.alter_retention_policy().', policy.rel);
+    END IF;
+    age := dataprotect._retention_age(policy.rel, current_name, policy.options ->> 'bound',
+                                      dataprotect._names_then(policy.base, policy.base_names, policy.names_of[2]));
+    IF age.base <> policy.base OR age.expression_then <> policy.age_expression OR age.type <> policy.age_type
+       OR age.condition_then IS DISTINCT FROM policy.condition THEN
         PERFORM dataprotect._raise('object_not_in_prerequisite_state',
             format('the age of rows of "%s" is not what retention policy "%s" was made for', policy.rel, policy.name),
             format('It was "%s" and is "%s".', policy.age_column, age.expression),
-            'Make the policy anew.');
+            'Make the policy anew.', policy.rel);
+    END IF;
+    policy.age_column := current_name;
+    policy.age_expression := age.expression;
+    policy.condition := age.condition;
+    IF policy.row_filter IS NOT NULL THEN
+        policy.row_filter := dataprotect._stored_predicate(format('retention policy "%s"', policy.name), policy.base,
+            policy.row_filter, dataprotect._names_then(policy.base, policy.base_names, policy.names_of[2]), 't');
+    END IF;
+    IF policy.action IN ('nullify', 'anonymise') THEN
+        policy.options := jsonb_set(policy.options, '{columns}', dataprotect._retention_columns_now(policy));
     END IF;
     FOR other IN SELECT c.oid::regclass AS rel, c.relowner FROM pg_class c
                   WHERE c.oid = policy.base OR c.oid = policy.archive
@@ -122,13 +198,16 @@ BEGIN
                 format('role "%s", who made retention policy "%s", has not the rights of the owner of "%s"',
                                  policy.created_by, policy.name, other.rel),
                 NULL,
-                'Make the policy anew as a role that has them.');
+                'Make the policy anew as a role that has them.', other.rel);
         END IF;
     END LOOP;
+    policy.rel_names := dataprotect._column_names(policy.rel);
+    policy.base_names := dataprotect._column_names(policy.base);
+    policy.names_of := ARRAY[policy.rel::oid, policy.base::oid];
     RETURN policy;
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_usable(dataprotect.retention_policy) IS
-    'the policy, or an error where what it remembers is not so any more';
+    'the policy under present names, or an error where what it remembers is not so any more';
 
 CREATE FUNCTION dataprotect._retention_rules(policy int) RETURNS jsonb
     LANGUAGE sql STABLE STRICT
@@ -138,6 +217,15 @@ AS $$
       FROM dataprotect.retention_child c WHERE c.policy = $1;
 $$;
 COMMENT ON FUNCTION dataprotect._retention_rules(int) IS 'rules of a policy for referencing tables';
+
+CREATE FUNCTION dataprotect._retention_cutoff(policy dataprotect.retention_policy) RETURNS timestamptz
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT dataprotect._now() - policy.keep;
+$$;
+COMMENT ON FUNCTION dataprotect._retention_cutoff(dataprotect.retention_policy) IS
+    'the moment before which rows are due, for a caller that has settled the policy''s time zone';
 
 -- Condition for rows older than a moment.
 CREATE FUNCTION dataprotect._older_than(policy dataprotect.retention_policy, cutoff timestamptz) RETURNS text
@@ -233,15 +321,39 @@ END $$;
 COMMENT ON FUNCTION dataprotect._retention_change(dataprotect.retention_policy) IS
     'what nullify and anonymise write, and the condition of rows still to be done';
 
--- Condition that spares a due row (alias given): holds on it and on whatever
--- would go with it, and rows that still reference it.  Never NULL.
+-- Foreign keys of a policy's table to itself, and what becomes of rows along them:
+-- "follow" (a row that is due takes the rows that reference it along), "keep" (a row
+-- stays while one that is not due references it), "detach" (the reference is set to
+-- NULL by us) or "leave" (by the foreign key).
+CREATE FUNCTION dataprotect._retention_own_keys(policy dataprotect.retention_policy,
+        OUT child_columns name[], OUT parent_columns name[], OUT operators text[], OUT rule text)
+    RETURNS SETOF record
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT r.child_columns, r.parent_columns, r.operators,
+           CASE WHEN c.action = 'nullify' THEN 'detach'
+                WHEN c.action = 'keep_referenced' THEN 'keep'
+                WHEN c.action = 'delete' OR r.cascades THEN 'follow'
+                WHEN r.sets_null THEN 'leave'
+                ELSE 'keep' END
+      FROM dataprotect._referencing(dataprotect._top(policy.base)) r
+      LEFT JOIN dataprotect.retention_child c ON c.policy = policy.id AND c.rel = r.child
+     WHERE policy.action IN ('delete', 'archive') AND r.child = dataprotect._top(policy.base);
+$$;
+COMMENT ON FUNCTION dataprotect._retention_own_keys(dataprotect.retention_policy) IS
+    'foreign keys of a policy''s table to itself, and what becomes of rows along them';
+
+-- Condition that spares a due row (alias given): holds on it, on what it references
+-- and on whatever would go with it, and rows that still reference it.  Never NULL.
+-- Rows of the same table that reference it are another matter: _retention_close().
 CREATE FUNCTION dataprotect._retention_spared(policy dataprotect.retention_policy, rel regclass, alias text)
     RETURNS text
     LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    spared text := dataprotect._held_condition(rel, alias);
+    spared text := dataprotect._held_or_above(rel, alias, ARRAY[dataprotect._top(rel)]);
     node record;
     held text;
 BEGIN
@@ -250,10 +362,11 @@ BEGIN
             SELECT * FROM dataprotect._fk_tree(policy.base, policy.base::text, alias, 'true', '', ARRAY[policy.base],
                                                dataprotect._retention_rules(policy.id), ARRAY['delete', 'cascade'])
         LOOP
+            CONTINUE WHEN policy.action <> 'drop_partition' AND node.child = policy.base AND node.parent = policy.base;
             IF node.loops OR node.action = 'keep_referenced' OR policy.action = 'drop_partition' THEN
                 spared := concat_ws(' OR ', spared, node.child_open || 'true' || repeat(')', node.depth));
             ELSE
-                held := dataprotect._held_condition(node.child, node.child_alias);
+                held := dataprotect._held_or_above(node.child, node.child_alias, node.above || node.child);
                 IF held IS NOT NULL THEN
                     spared := concat_ws(' OR ', spared, node.child_open || '(' || held || ')' || repeat(')', node.depth));
                 END IF;
@@ -265,6 +378,16 @@ END $$;
 COMMENT ON FUNCTION dataprotect._retention_spared(dataprotect.retention_policy, regclass, text) IS
     'condition under which a policy must leave a row alone';
 
+-- Which rows a policy is about, whatever their age.
+CREATE FUNCTION dataprotect._retention_scope(policy dataprotect.retention_policy) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT nullif(concat_ws(' AND ', '(' || policy.condition || ')', '(' || policy.row_filter || ')'), '');
+$$;
+COMMENT ON FUNCTION dataprotect._retention_scope(dataprotect.retention_policy) IS
+    'condition for the rows that a policy is about, or NULL where it is all';
+
 -- Condition for the rows that a policy acts on, spared ones left out.
 CREATE FUNCTION dataprotect._retention_due_condition(policy dataprotect.retention_policy, rel regclass, alias text,
         cutoff timestamptz) RETURNS text
@@ -272,7 +395,7 @@ CREATE FUNCTION dataprotect._retention_due_condition(policy dataprotect.retentio
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT concat_ws(' AND ', dataprotect._older_than(policy, cutoff),
-                     '(' || policy.condition || ')',
+                     dataprotect._retention_scope(policy),
                      CASE WHEN policy.action IN ('nullify', 'anonymise')
                           THEN '(' || (dataprotect._retention_change(policy)).undone || ')' END,
                      'NOT (' || nullif(dataprotect._retention_spared(policy, rel, alias), 'false') || ')');
@@ -280,8 +403,31 @@ $$;
 COMMENT ON FUNCTION dataprotect._retention_due_condition(dataprotect.retention_policy, regclass, text, timestamptz) IS
     'condition for the rows that a policy acts on';
 
--- Partitions that can receive no row younger than the cut-off any more.
-CREATE FUNCTION dataprotect._retention_old_partitions(policy dataprotect.retention_policy, cutoff timestamptz)
+-- The rows that satisfy "due" but are referenced by a row of their own table that
+-- stays, or by one that such a row keeps; as the body of WITH RECURSIVE: pinned(t, c).
+-- NULL where no row of the table can keep another.
+CREATE FUNCTION dataprotect._retention_pinned(policy dataprotect.retention_policy, due text) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('WITH RECURSIVE due(t, c) AS MATERIALIZED (SELECT t.tableoid, t.ctid FROM %1$s t WHERE %2$s), '
+                  'edge(pt, pc, kt, kc) AS (%3$s), '
+                  'pinned(t, c) AS (SELECT e.pt, e.pc FROM edge e WHERE NOT EXISTS (SELECT 1 FROM due d WHERE d.t = e.kt AND d.c = e.kc) '
+                  'UNION SELECT e.pt, e.pc FROM pinned n JOIN edge e ON e.kt = n.t AND e.kc = n.c)',
+                  policy.base, due,
+                  string_agg(format('SELECT p.tableoid, p.ctid, k.tableoid, k.ctid FROM due d '
+                                    'JOIN %1$s p ON p.tableoid = d.t AND p.ctid = d.c JOIN %1$s k ON %2$s',
+                                    policy.base, dataprotect._join_condition('p', o.parent_columns, 'k', o.child_columns, o.operators)),
+                             ' UNION ALL '))
+      FROM dataprotect._retention_own_keys(policy) o WHERE o.rule = 'keep'
+    HAVING count(*) > 0;
+$$;
+COMMENT ON FUNCTION dataprotect._retention_pinned(dataprotect.retention_policy, text) IS
+    'due rows that younger rows of the same table keep, as a common table expression';
+
+-- Partitions at any depth that can receive no row younger than the cut-off any
+-- more; none below another of them.
+CREATE FUNCTION dataprotect._retention_old_partitions(policy dataprotect.retention_policy, cutoff timestamptz, within regclass)
     RETURNS SETOF regclass
     LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
@@ -291,22 +437,29 @@ DECLARE
     is_old bool;
 BEGIN
     FOR part IN
-        SELECT i.inhrelid::regclass AS rel, dataprotect._partition_upper(i.inhrelid) AS upper
-          FROM pg_inherits i WHERE i.inhparent = policy.base AND NOT i.inhdetachpending
+        SELECT i.inhrelid::regclass AS rel, c.relkind,
+               CASE WHEN p.partstrat = 'r' AND p.partnatts = 1 AND quote_ident(a.attname) = policy.age_expression
+                    THEN dataprotect._partition_upper(i.inhrelid) END AS upper
+          FROM pg_inherits i
+          JOIN pg_class c ON c.oid = i.inhrelid
+          JOIN pg_partitioned_table p ON p.partrelid = i.inhparent
+          LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+         WHERE i.inhparent = within AND NOT i.inhdetachpending
          ORDER BY i.inhrelid
     LOOP
-        CONTINUE WHEN part.upper IS NULL;
         is_old := CASE policy.age_type
             WHEN 'date'::regtype THEN part.upper::date <= cutoff::date
             WHEN 'timestamp'::regtype THEN part.upper::timestamp <= cutoff::timestamp
             ELSE part.upper::timestamptz <= cutoff END;
         IF is_old THEN
             RETURN NEXT part.rel;
+        ELSIF part.relkind = 'p' THEN
+            RETURN QUERY SELECT * FROM dataprotect._retention_old_partitions(policy, cutoff, part.rel);
         END IF;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION dataprotect._retention_old_partitions(dataprotect.retention_policy, timestamptz) IS
-    'partitions that lie wholly before a moment';
+COMMENT ON FUNCTION dataprotect._retention_old_partitions(dataprotect.retention_policy, timestamptz, regclass) IS
+    'partitions below a table that lie wholly before a moment';
 
 -- True where a partition must stay for now: a row of it is held or referenced.
 CREATE FUNCTION dataprotect._retention_partition_spared(policy dataprotect.retention_policy, part regclass) RETURNS bool

@@ -8,6 +8,7 @@ DECLARE
     owner oid := (SELECT c.relowner FROM pg_class c WHERE c.oid = policy.base);
     node record;
     bare regclass;
+    fixed name;
 BEGIN
     FOR node IN
         SELECT * FROM dataprotect._fk_tree(policy.base, policy.base::text, 't', 'true', '', ARRAY[policy.base],
@@ -32,6 +33,14 @@ BEGIN
                 format('foreign key "%s" of table "%s" closes a circle', node.constraint_name, node.child),
                 NULL,
                 'Choose "keep_referenced" or "nullify" for one of the tables.');
+        END IF;
+        SELECT a.attname INTO fixed FROM pg_attribute a
+         WHERE a.attrelid = node.child AND a.attname = ANY (node.child_columns) AND a.attnotnull LIMIT 1;
+        IF FOUND AND policy.action <> 'drop_partition' AND coalesce(node.action = 'nullify', node.sets_null) THEN
+            PERFORM dataprotect._raise('not_null_violation',
+                format('column "%s" of referencing table "%s" does not allow nulls', fixed, node.child),
+                format('Foreign key "%s" could not be cleared.', node.constraint_name),
+                'Choose "delete" or "keep_referenced" for the table.', node.child);
         END IF;
         IF node.restricts AND NOT node.loops AND node.action IS NULL AND policy.action <> 'drop_partition' THEN
             PERFORM dataprotect._raise('dependent_objects_still_exist',
@@ -76,16 +85,18 @@ COMMENT ON FUNCTION dataprotect._retention_unindexed(regclass, text) IS
     'a table that has no index by which its oldest rows are found, or NULL';
 
 -- Everything that must be so for a policy to run; checked when it is made,
--- activated, and at the start of every run.
-CREATE FUNCTION dataprotect._retention_preflight(policy dataprotect.retention_policy) RETURNS void
+-- activated, and at the start of every run.  Returns it as it may be used.
+CREATE FUNCTION dataprotect._retention_preflight(policy dataprotect.retention_policy) RETURNS dataprotect.retention_policy
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
 AS $$
 DECLARE
     bare regclass;
     unready text;
 BEGIN
-    PERFORM dataprotect._retention_usable(policy);
+    PERFORM dataprotect._retention_settle(policy);
+    policy := dataprotect._retention_usable(policy);
     SELECT c.relname INTO unready FROM dataprotect._below(policy.base) b JOIN pg_class c ON c.oid = b
      WHERE c.relkind NOT IN ('r', 'p') LIMIT 1;
     IF FOUND THEN
@@ -107,7 +118,7 @@ BEGIN
             PERFORM dataprotect._raise('object_not_in_prerequisite_state',
                 format('table "%s" has no index on its age "%s"', bare, policy.age_expression),
                 NULL,
-                format('CREATE INDEX ON %s (%s);', policy.base, policy.age_expression));
+                format('CREATE INDEX ON %s (%s);', policy.base, policy.age_expression), bare);
         END IF;
     END IF;
     IF policy.action IN ('nullify', 'anonymise') THEN
@@ -120,10 +131,11 @@ BEGIN
     END IF;
     -- The rows are found, or this says why not.
     PERFORM dataprotect._value_as(policy.base, format('SELECT 1 FROM %s t WHERE %s LIMIT 1', policy.base,
-        dataprotect._retention_due_condition(policy, policy.base, 't', dataprotect._now() - policy.keep)));
+        dataprotect._retention_due_condition(policy, policy.base, 't', dataprotect._retention_cutoff(policy))));
+    RETURN policy;
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_preflight(dataprotect.retention_policy) IS
-    'error where a policy cannot run';
+    'the policy as it may be used, or an error where it cannot run';
 
 CREATE FUNCTION dataprotect._retention_check_archive(policy dataprotect.retention_policy) RETURNS void
     LANGUAGE plpgsql STABLE STRICT
@@ -194,7 +206,7 @@ BEGIN
         PERFORM dataprotect._raise('invalid_parameter_value', 'options must be a JSON object');
     END IF;
     SELECT k INTO bad FROM jsonb_object_keys(options) k
-     WHERE NOT (k = 'every' OR (k = 'children' AND action IN ('delete', 'archive', 'drop_partition'))
+     WHERE NOT (k IN ('every', 'bound', 'where', 'timezone') OR (k = 'children' AND action IN ('delete', 'archive', 'drop_partition'))
                 OR (k = 'columns' AND action IN ('nullify', 'anonymise')) OR (k = 'archive' AND action = 'archive'));
     IF FOUND THEN
         PERFORM dataprotect._raise('invalid_parameter_value',
@@ -205,6 +217,14 @@ BEGIN
         PERFORM dataprotect._raise('invalid_parameter_value',
             'option "children" must be a JSON object and "columns" an array to nullify, an object to anonymise');
     END IF;
+    IF options ->> 'bound' NOT IN ('lower', 'upper') THEN
+        PERFORM dataprotect._raise('invalid_parameter_value', 'option "bound" is "lower" or "upper"');
+    END IF;
+    IF options ? 'where' AND (jsonb_typeof(options -> 'where') <> 'string' OR action = 'drop_partition') THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'option "where" is a condition over a row, and belongs to no partition');
+    END IF;
+    PERFORM now() AT TIME ZONE (options ->> 'timezone');
     schedule := coalesce(options ->> 'every', '1 hour')::interval;
     IF dataprotect._now() + schedule <= dataprotect._now() THEN
         PERFORM dataprotect._raise('invalid_parameter_value', 'option "every" must be positive');
@@ -235,35 +255,49 @@ BEGIN
       JOIN pg_attribute a ON a.attrelid = v.oid AND a.attname = age_column
      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = rel
        AND pg_relation_is_updatable(v.oid, false) & 16 <> 0;    -- rows can be deleted through it
-    IF cardinality(views) = 1 AND (dataprotect._age_expression(views[1], age_column)).base = rel THEN
-        RAISE NOTICE USING MESSAGE = format('age column "%s" of relation "%s" is that of view "%s"', age_column, rel, views[1]);
-        RETURN views[1];
+    IF cardinality(views) = 1 THEN
+        IF (dataprotect._age_expression(views[1], age_column)).base = rel THEN
+            RAISE NOTICE USING MESSAGE = format('age column "%s" of relation "%s" is that of view "%s"', age_column, rel, views[1]);
+            RETURN views[1];
+        END IF;
     END IF;
     RETURN rel;
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_age_source(regclass, name) IS
     'the table, or the one view over it, that has an age column';
 
-CREATE FUNCTION dataprotect._do_create_retention_policy(name text, rel regclass, age_column name, keep interval,
-        action text, options jsonb) RETURNS void
-    LANGUAGE plpgsql VOLATILE
+-- What the server, or this database, gives a session that asks for nothing.
+CREATE FUNCTION dataprotect._database_setting(setting text) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce((SELECT substr(c, strpos(c, '=') + 1) FROM pg_db_role_setting s, unnest(s.setconfig) c
+                      WHERE s.setrole = 0 AND s.setdatabase = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                        AND lower(split_part(c, '=', 1)) = lower($1) LIMIT 1),
+                    (SELECT f.setting FROM pg_file_settings f
+                      WHERE lower(f.name) = lower($1) AND f.error IS NULL ORDER BY f.seqno DESC LIMIT 1),
+                    (SELECT s.boot_val FROM pg_settings s WHERE lower(s.name) = lower($1)));
+$$;
+COMMENT ON FUNCTION dataprotect._database_setting(text) IS 'the value of a setting that sessions of this database begin with';
+
+-- A policy from what its maker said of it, complete but for id and state.
+CREATE FUNCTION dataprotect._retention_compose(name text, rel regclass, age_column name, keep interval,
+        action text, options jsonb) RETURNS dataprotect.retention_policy
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     age record;
     policy dataprotect.retention_policy;
-    child record;
-    schedule interval;
-    archive regclass;
 BEGIN
     IF coalesce(name, '') = '' OR rel IS NULL OR age_column IS NULL OR keep IS NULL OR action IS NULL OR options IS NULL THEN
         PERFORM dataprotect._raise('null_value_not_allowed',
             'a retention policy needs a name, a table, an age column, a time to keep and an action');
     END IF;
-    schedule := dataprotect._retention_check_options(keep, action, options);
+    policy.every := dataprotect._retention_check_options(keep, action, options);
     PERFORM dataprotect._check_table_right(rel);
     rel := dataprotect._retention_age_source(rel, age_column);
-    age := dataprotect._retention_age(rel, age_column);
+    age := dataprotect._retention_age(rel, age_column, options ->> 'bound', NULL);
     PERFORM dataprotect._check_table_right(age.base);
     IF age.type NOT IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) THEN
         PERFORM dataprotect._raise('datatype_mismatch',
@@ -271,21 +305,45 @@ BEGIN
             NULL,
             'An age column is a date, a timestamp, or a range of them.');
     END IF;
-    IF action = 'archive' THEN
-        archive := dataprotect._named_table(coalesce(options ->> 'archive', ''));
-        PERFORM dataprotect._check_table_right(archive);
+    IF options ? 'bound' AND NOT age.is_range THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            format('age column "%s" is no range, so option "bound" does not belong to it', age_column));
     END IF;
+    IF action = 'archive' THEN
+        policy.archive := dataprotect._named_table(coalesce(options ->> 'archive', ''));
+        PERFORM dataprotect._check_table_right(policy.archive);
+    END IF;
+    policy.name := name;
+    policy.rel := rel;
+    policy.base := age.base;
+    policy.age_column := age_column;
+    policy.age_expression := age.expression;
+    policy.age_type := age.type;
+    policy.condition := age.condition;
+    policy.row_filter := dataprotect._canonical_predicate(age.base, options ->> 'where');
+    policy.keep := keep;
+    policy.action := action;
+    policy.options := options;
+    policy.rel_names := dataprotect._column_names(rel);
+    policy.base_names := dataprotect._column_names(age.base);
+    policy.names_of := ARRAY[rel::oid, age.base::oid];
+    policy.timezone := coalesce(options ->> 'timezone', dataprotect._database_setting('timezone'), 'UTC');
+    policy.date_order := coalesce(nullif(trim(split_part(dataprotect._database_setting('datestyle'), ',', 2)), ''), 'MDY');
+    policy.created_by := pg_get_userbyid(dataprotect._caller());
+    RETURN policy;
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_compose(text, regclass, name, interval, text, jsonb) IS
+    'a retention policy from what its maker said of it, or an error';
 
-    BEGIN
-        INSERT INTO dataprotect.retention_policy (name, rel, base, age_column, age_expression, age_type, condition,
-                                                  keep, action, options, archive, every, created_by)
-            VALUES (name, rel, age.base, age_column, age.expression, age.type, age.condition,
-                    keep, action, options, archive, schedule, pg_get_userbyid(dataprotect._caller()))
-            RETURNING * INTO policy;
-    EXCEPTION WHEN unique_violation THEN
-        PERFORM dataprotect._raise('duplicate_object', format('retention policy "%s" already exists', name));
-    END;
-    FOR child IN SELECT e.key, e.value #>> '{}' AS rule FROM jsonb_each(options -> 'children') e LOOP
+CREATE FUNCTION dataprotect._retention_put_children(policy dataprotect.retention_policy) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    child record;
+BEGIN
+    DELETE FROM dataprotect.retention_child c WHERE c.policy = policy.id;
+    FOR child IN SELECT e.key, e.value #>> '{}' AS rule FROM jsonb_each(policy.options -> 'children') e LOOP
         IF coalesce(child.rule, '') NOT IN ('delete', 'nullify', 'keep_referenced') THEN
             PERFORM dataprotect._raise('invalid_parameter_value',
                 format('unknown rule "%s" for referencing table "%s"', child.rule, child.key),
@@ -296,9 +354,56 @@ BEGIN
         INSERT INTO dataprotect.retention_child (policy, rel, action)
             VALUES (policy.id, dataprotect._top(dataprotect._named_table(child.key)), child.rule);
     END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_put_children(dataprotect.retention_policy) IS
+    'write down what becomes of rows that reference those of a policy';
+
+-- Policies whose table is gone: nobody can run them, and their names are wanted.
+CREATE FUNCTION dataprotect._retention_sweep() RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    gone record;
+BEGIN
+    FOR gone IN
+        SELECT p.id, p.name, p.base::oid AS base FROM dataprotect.retention_policy p
+         WHERE NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = p.base)
+            OR NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = p.rel)
+           FOR UPDATE SKIP LOCKED
+    LOOP
+        DELETE FROM dataprotect.retention_policy p WHERE p.id = gone.id;
+        PERFORM dataprotect._event('retention.dropped', NULL, jsonb_build_object('policy', gone.name,
+            'reason', 'its table was dropped'));
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_sweep() IS 'remove policies whose table was dropped';
+
+CREATE FUNCTION dataprotect._do_create_retention_policy(name text, rel regclass, age_column name, keep interval,
+        action text, options jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    policy dataprotect.retention_policy := dataprotect._retention_compose(name, rel, age_column, keep, action, options);
+BEGIN
+    PERFORM dataprotect._retention_sweep();
+    BEGIN
+        INSERT INTO dataprotect.retention_policy (name, rel, base, age_column, age_expression, age_type, condition,
+                                                  row_filter, keep, action, options, archive, every, rel_names,
+                                                  base_names, names_of, timezone, date_order, created_by)
+            VALUES (policy.name, policy.rel, policy.base, policy.age_column, policy.age_expression, policy.age_type,
+                    policy.condition, policy.row_filter, policy.keep, policy.action, policy.options, policy.archive,
+                    policy.every, policy.rel_names, policy.base_names, policy.names_of, policy.timezone,
+                    policy.date_order, policy.created_by)
+            RETURNING * INTO policy;
+    EXCEPTION WHEN unique_violation THEN
+        PERFORM dataprotect._raise('duplicate_object', format('retention policy "%s" already exists', name));
+    END;
+    PERFORM dataprotect._retention_put_children(policy);
     PERFORM dataprotect._retention_preflight(policy);
     PERFORM dataprotect._event('retention.created', NULL, jsonb_build_object('policy', name, 'rel', rel::text,
-        'age_column', age_column, 'keep', keep, 'action', action, 'options', options));
+        'age_column', age_column, 'keep', keep, 'action', action, 'options', options, 'timezone', policy.timezone));
 END $$;
 COMMENT ON FUNCTION dataprotect._do_create_retention_policy(text, regclass, name, interval, text, jsonb) IS 'body of dataprotect.create_retention_policy(); see definer.c';
 
@@ -308,6 +413,75 @@ CREATE FUNCTION dataprotect.create_retention_policy(name text, rel regclass, age
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.create_retention_policy(text, regclass, name, interval, text, jsonb) IS
     'say how long rows of a table are kept, and what happens then; the policy is created paused';
+
+-- A change that lets rows go which would have stayed pauses the policy: it is to be
+-- previewed again.
+CREATE FUNCTION dataprotect._do_alter_retention_policy(name text, keep interval, action text, options jsonb,
+        age_column name) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    old dataprotect.retention_policy := dataprotect._find_retention_policy(name);
+    new dataprotect.retention_policy;
+    stays bool;
+BEGIN
+    PERFORM dataprotect._check_table_right(old.base);
+    new := dataprotect._retention_compose(name, old.rel,
+        coalesce(age_column, dataprotect._column_now(old.rel, old.rel_names, old.names_of[1], old.age_column), old.age_column),
+        coalesce(keep, old.keep), coalesce(action, old.action),
+        coalesce(options, CASE WHEN old.action IN ('nullify', 'anonymise')
+                               THEN jsonb_set(old.options, '{columns}', dataprotect._retention_columns_now(old))
+                               ELSE old.options END));
+    stays := action IS NULL AND options IS NULL AND age_column IS NULL
+             AND dataprotect._now() - new.keep <= dataprotect._now() - old.keep;
+    UPDATE dataprotect.retention_policy p
+       SET age_column = new.age_column, age_expression = new.age_expression, age_type = new.age_type,
+           condition = new.condition, row_filter = new.row_filter, keep = new.keep, action = new.action,
+           options = new.options, archive = new.archive, every = new.every, rel_names = new.rel_names,
+           base_names = new.base_names, names_of = new.names_of, timezone = new.timezone,
+           date_order = new.date_order, created_by = new.created_by,
+           state = CASE WHEN stays THEN p.state ELSE 'paused' END,
+           next_due = CASE WHEN stays THEN p.next_due END
+     WHERE p.id = old.id RETURNING * INTO new;
+    PERFORM dataprotect._retention_put_children(new);
+    PERFORM dataprotect._retention_preflight(new);
+    PERFORM dataprotect._event('retention.altered', NULL, jsonb_build_object('policy', name, 'age_column', new.age_column,
+        'keep', new.keep, 'action', new.action, 'options', new.options, 'state', new.state,
+        'before', jsonb_build_object('age_column', old.age_column, 'keep', old.keep, 'action', old.action, 'options', old.options)));
+    IF old.state <> new.state THEN
+        RAISE NOTICE USING MESSAGE = format('retention policy "%s" is paused', name),
+            HINT = 'Look at dataprotect.preview_retention() and call dataprotect.activate_retention().';
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._do_alter_retention_policy(text, interval, text, jsonb, name) IS 'body of dataprotect.alter_retention_policy(); see definer.c';
+
+CREATE FUNCTION dataprotect.alter_retention_policy(name text, keep interval = NULL, action text = NULL,
+        options jsonb = NULL, age_column name = NULL) RETURNS void
+    AS 'MODULE_PATHNAME', 'dp_definer_enter'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect.alter_retention_policy(text, interval, text, jsonb, name) IS
+    'change a retention policy; unless rows are merely kept longer it is paused';
+
+CREATE FUNCTION dataprotect._do_drop_retention_policy(name text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    policy dataprotect.retention_policy := dataprotect._find_retention_policy(name);
+BEGIN
+    IF EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = policy.base) THEN
+        PERFORM dataprotect._check_table_right(policy.base);
+    END IF;
+    DELETE FROM dataprotect.retention_policy p WHERE p.id = policy.id;
+    PERFORM dataprotect._event('retention.dropped', NULL, jsonb_build_object('policy', name, 'rel', policy.rel::text));
+END $$;
+COMMENT ON FUNCTION dataprotect._do_drop_retention_policy(text) IS 'body of dataprotect.drop_retention_policy(); see definer.c';
+
+CREATE FUNCTION dataprotect.drop_retention_policy(name text) RETURNS void
+    AS 'MODULE_PATHNAME', 'dp_definer_enter'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect.drop_retention_policy(text) IS 'end a retention policy, and forget its runs';
 
 CREATE FUNCTION dataprotect._retention_switch(name text, wanted text) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT
@@ -367,38 +541,44 @@ COMMENT ON FUNCTION dataprotect.pause_retention(text) IS
 -- What a policy would do now.  Besides its own action the rows show what would
 -- go with it ("delete", "nullify", "cascade" of referencing tables) and what
 -- stays although it is old enough: "held", "referenced", or "out of reach" (in a
--- partition that is not wholly old).
+-- partition that is not wholly old); and rows that have "no age".
 CREATE FUNCTION dataprotect._do_preview_retention(name text,
         OUT action text, OUT rel regclass, OUT rows bigint, OUT oldest timestamptz, OUT newest timestamptz) RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
 AS $$
 DECLARE
     policy dataprotect.retention_policy := dataprotect._find_retention_policy(name);
-    cutoff timestamptz := dataprotect._now() - policy.keep;
+    cutoff timestamptz;
     part regclass;
     due text;
 BEGIN
-    PERFORM dataprotect._check_table_right(policy.base);
-    PERFORM dataprotect._retention_preflight(policy);
+    IF EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = policy.base) THEN
+        PERFORM dataprotect._check_table_right(policy.base);
+    END IF;
+    PERFORM dataprotect._retention_settle(policy);
+    policy := dataprotect._retention_preflight(policy);
+    cutoff := dataprotect._retention_cutoff(policy);
     IF policy.action = 'drop_partition' THEN
-        FOR part IN SELECT * FROM dataprotect._retention_old_partitions(policy, cutoff) LOOP
+        FOR part IN SELECT * FROM dataprotect._retention_old_partitions(policy, cutoff, policy.base) LOOP
             RETURN QUERY SELECT CASE WHEN dataprotect._retention_partition_spared(policy, part)
                                      THEN 'held' ELSE policy.action END, part, c.*
                            FROM dataprotect._retention_count(policy, part, 'true') c;
         END LOOP;
-        due := format('t.tableoid OPERATOR(pg_catalog.<>) ALL (%L::pg_catalog.oid[]) AND %s',
-                      ARRAY(SELECT b::oid FROM dataprotect._retention_old_partitions(policy, cutoff) p,
-                                               dataprotect._below(p) b)::text,
-                      dataprotect._older_than(policy, cutoff));
         RETURN QUERY SELECT 'out of reach', policy.base, c.*
-                       FROM dataprotect._retention_count(policy, policy.base, due) c WHERE c.rows > 0;
+                       FROM dataprotect._retention_count(policy, policy.base,
+                                dataprotect._retention_out_of_reach(policy, cutoff)) c WHERE c.rows > 0;
         RETURN;
     END IF;
     due := dataprotect._retention_due_condition(policy, policy.base, 't', cutoff);
-    RETURN QUERY SELECT policy.action, policy.base, c.* FROM dataprotect._retention_count(policy, policy.base, due) c;
+    RETURN QUERY SELECT policy.action, policy.base, c.* FROM dataprotect._retention_count_due(policy, due) c;
     RETURN QUERY SELECT * FROM dataprotect._retention_preview_children(policy, due);
     RETURN QUERY SELECT * FROM dataprotect._retention_preview_spared(policy, cutoff);
+    RETURN QUERY SELECT 'no age', policy.base, c.*
+                   FROM dataprotect._retention_count(policy, policy.base,
+                            concat_ws(' AND ', policy.age_expression || ' IS NULL', dataprotect._retention_scope(policy))) c
+                  WHERE c.rows > 0;
 END $$;
 COMMENT ON FUNCTION dataprotect._do_preview_retention(text) IS 'body of dataprotect.preview_retention(); see definer.c';
 
@@ -424,6 +604,44 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_count(dataprotect.retention_policy, regclass, text) IS
     'number and age of the rows of a policy''s table that satisfy a condition';
+
+-- Old rows that no partition is dropped for.
+CREATE FUNCTION dataprotect._retention_out_of_reach(policy dataprotect.retention_policy, cutoff timestamptz) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('t.tableoid OPERATOR(pg_catalog.<>) ALL (%L::pg_catalog.oid[]) AND %s',
+                  ARRAY(SELECT b::oid FROM dataprotect._retention_old_partitions(policy, cutoff, policy.base) p,
+                                           dataprotect._below(p) b)::text,
+                  dataprotect._older_than(policy, cutoff));
+$$;
+COMMENT ON FUNCTION dataprotect._retention_out_of_reach(dataprotect.retention_policy, timestamptz) IS
+    'condition for old rows in partitions that are not wholly old';
+
+-- The rows that go: those that satisfy "due", but for what their own table keeps.
+CREATE FUNCTION dataprotect._retention_count_due(policy dataprotect.retention_policy, due text,
+        OUT rows bigint, OUT oldest timestamptz, OUT newest timestamptz) RETURNS record
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    pinned text := dataprotect._retention_pinned(policy, due);
+    counted jsonb;
+BEGIN
+    IF pinned IS NULL THEN
+        SELECT c.* INTO rows, oldest, newest FROM dataprotect._retention_count(policy, policy.base, due) c;
+        RETURN;
+    END IF;
+    counted := dataprotect._value_as(policy.base, format(
+        '%3$s SELECT jsonb_build_object(''n'', count(*), ''min'', min(%1$s)::timestamptz, ''max'', max(%1$s)::timestamptz) '
+        'FROM due d JOIN %2$s t ON t.tableoid = d.t AND t.ctid = d.c WHERE (d.t, d.c) NOT IN (SELECT n.t, n.c FROM pinned n)',
+        policy.age_expression, policy.base, pinned));
+    rows := (counted ->> 'n')::bigint;
+    oldest := (counted ->> 'min')::timestamptz;
+    newest := (counted ->> 'max')::timestamptz;
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_count_due(dataprotect.retention_policy, text) IS
+    'number and age of the rows that a policy would act on';
 
 CREATE FUNCTION dataprotect._retention_preview_children(policy dataprotect.retention_policy, due text,
         OUT action text, OUT rel regclass, OUT rows bigint, OUT oldest timestamptz, OUT newest timestamptz)
@@ -459,60 +677,83 @@ CREATE FUNCTION dataprotect._retention_preview_spared(policy dataprotect.retenti
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    old text := concat_ws(' AND ', dataprotect._older_than(policy, cutoff), '(' || policy.condition || ')');
-    held text := dataprotect._held_condition(policy.base, 't');
+    old text := concat_ws(' AND ', dataprotect._older_than(policy, cutoff), dataprotect._retention_scope(policy));
+    held text := dataprotect._held_or_above(policy.base, 't', ARRAY[dataprotect._top(policy.base)]);
     spared text := dataprotect._retention_spared(policy, policy.base, 't');
+    due text := dataprotect._retention_due_condition(policy, policy.base, 't', cutoff);
+    pinned text := dataprotect._retention_pinned(policy, due);
+    own bigint := 0;
 BEGIN
     IF held IS NOT NULL THEN
         RETURN QUERY SELECT 'held', policy.base, c.*
             FROM dataprotect._retention_count(policy, policy.base, format('%s AND (%s)', old, held)) c WHERE c.rows > 0;
     END IF;
-    IF spared IS DISTINCT FROM coalesce(held, 'false') THEN
-        RETURN QUERY SELECT 'referenced', policy.base, c.*
+    IF pinned IS NOT NULL THEN
+        own := dataprotect._value_as(policy.base, pinned || ' SELECT count(*) FROM pinned')::bigint;
+    END IF;
+    IF spared IS DISTINCT FROM coalesce(held, 'false') OR own > 0 THEN
+        RETURN QUERY SELECT 'referenced', policy.base, c.rows + own, c.oldest, c.newest
             FROM dataprotect._retention_count(policy, policy.base,
-                format('%s AND (%s) AND (%s) IS NOT TRUE', old, spared, coalesce(held, 'false'))) c WHERE c.rows > 0;
+                format('%s AND (%s) AND (%s) IS NOT TRUE', old, spared, coalesce(held, 'false'))) c WHERE c.rows + own > 0;
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_preview_spared(dataprotect.retention_policy, timestamptz) IS
     'rows that are old enough for a policy and stay all the same';
 
 -- Rows due and the oldest of them, for the view; NULL where they cannot be
--- counted (the run itself then says why).
-CREATE FUNCTION dataprotect._retention_backlog(name text, OUT rows_due bigint, OUT oldest_due timestamptz)
+-- counted, and then why.
+CREATE FUNCTION dataprotect._retention_backlog(name text, OUT rows_due bigint, OUT oldest_due timestamptz, OUT problem text)
     RETURNS record
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
 AS $$
 DECLARE
     policy dataprotect.retention_policy := dataprotect._find_retention_policy(name);
-    cutoff timestamptz := dataprotect._now() - policy.keep;
+    cutoff timestamptz;
     part regclass;
     counted record;
 BEGIN
-    PERFORM dataprotect._retention_usable(policy);
+    PERFORM dataprotect._retention_settle(policy);
+    cutoff := dataprotect._retention_cutoff(policy);
+    policy := dataprotect._retention_usable(policy);
     IF policy.action <> 'drop_partition' THEN
         SELECT c.rows, c.oldest INTO rows_due, oldest_due
-          FROM dataprotect._retention_count(policy, policy.base,
+          FROM dataprotect._retention_count_due(policy,
                    dataprotect._retention_due_condition(policy, policy.base, 't', cutoff)) c;
-        RETURN;
+    ELSE
+        SELECT c.rows, c.oldest INTO rows_due, oldest_due
+          FROM dataprotect._retention_count(policy, policy.base, dataprotect._retention_out_of_reach(policy, cutoff)) c;
+        IF rows_due > 0 THEN
+            problem := format('%s old rows are in partitions that cannot be dropped', rows_due);
+        END IF;
+        FOR part IN SELECT * FROM dataprotect._retention_old_partitions(policy, cutoff, policy.base) LOOP
+            CONTINUE WHEN dataprotect._retention_partition_spared(policy, part);
+            counted := dataprotect._retention_count(policy, part, 'true');
+            rows_due := rows_due + counted.rows;
+            oldest_due := least(oldest_due, counted.oldest);
+        END LOOP;
     END IF;
-    rows_due := 0;
-    FOR part IN SELECT * FROM dataprotect._retention_old_partitions(policy, cutoff) LOOP
-        CONTINUE WHEN dataprotect._retention_partition_spared(policy, part);
-        counted := dataprotect._retention_count(policy, part, 'true');
-        rows_due := rows_due + counted.rows;
-        oldest_due := least(oldest_due, counted.oldest);
-    END LOOP;
+    IF policy.state = 'active' AND isfinite(policy.next_due) AND policy.next_due > dataprotect._now() + policy.every THEN
+        problem := concat_ws('; ', problem, 'the next run was planned too far ahead');
+    END IF;
+    IF rows_due > 0 AND policy.state = 'active' AND policy.next_due < dataprotect._now() - policy.every THEN
+        problem := concat_ws('; ', problem, 'overdue');
+    END IF;
 EXCEPTION WHEN OTHERS THEN
     rows_due := NULL;
     oldest_due := NULL;
+    problem := format('SQLSTATE %s', SQLSTATE);
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_backlog(text) IS 'rows that a policy has still to act on, and the oldest of them';
 
 CREATE VIEW dataprotect.retention_policies AS
-    SELECT p.name, p.rel, p.age_column, p.keep, p.action, p.state, p.next_due, b.rows_due, b.oldest_due,
-           p.options, p.created_by, p.created_at
-      FROM dataprotect.retention_policy p, LATERAL dataprotect._retention_backlog(p.name) b;
+    SELECT p.name, p.rel, coalesce(dataprotect._column_now(p.rel, p.rel_names, p.names_of[1], p.age_column), p.age_column) AS age_column,
+           p.keep, p.action, p.state, p.next_due, b.rows_due, b.oldest_due,
+           p.options, p.created_by, p.created_at, p.timezone, b.problem
+      FROM dataprotect.retention_policy p
+      JOIN pg_catalog.pg_class c ON c.oid = p.base,
+           LATERAL dataprotect._retention_backlog(p.name) b;
 COMMENT ON VIEW dataprotect.retention_policies IS
     'retention policies with the rows that are due now and the oldest of them';
 

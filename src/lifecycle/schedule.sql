@@ -53,13 +53,27 @@ END $$;
 COMMENT ON FUNCTION dataprotect._maintenance_scheduled() IS 'whether a pg_cron job starts the runs';
 
 -- Under a schedule a finished policy has no next_due of its own; where the job
--- was removed behind our back it is due.
+-- was removed behind our back it is due.  Nobody plans further ahead than a policy's
+-- own interval but a clock that was wrong: that is not believed.
 CREATE FUNCTION dataprotect._retention_due_names() RETURNS text[]
-    LANGUAGE sql VOLATILE
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT array_agg(p.name ORDER BY p.next_due NULLS FIRST) FROM dataprotect.retention_policy p
-     WHERE p.state = 'active'
-       AND (p.next_due <= dataprotect._now() OR p.next_due IS NULL AND NOT dataprotect._maintenance_scheduled());
-$$;
+DECLARE
+    far record;
+BEGIN
+    PERFORM dataprotect._retention_sweep();
+    FOR far IN
+        SELECT p.id, p.name, p.next_due FROM dataprotect.retention_policy p
+         WHERE p.state = 'active' AND isfinite(p.next_due) AND p.next_due > dataprotect._now() + p.every
+           FOR UPDATE SKIP LOCKED
+    LOOP
+        UPDATE dataprotect.retention_policy p SET next_due = dataprotect._now() WHERE p.id = far.id;
+        PERFORM dataprotect._event('retention.altered', NULL, jsonb_build_object('policy', far.name,
+            'reason', 'the next run was planned too far ahead', 'next_due', far.next_due));
+    END LOOP;
+    RETURN (SELECT array_agg(p.name ORDER BY p.next_due NULLS FIRST) FROM dataprotect.retention_policy p
+             WHERE p.state = 'active'
+               AND (p.next_due <= dataprotect._now() OR p.next_due IS NULL AND NOT dataprotect._maintenance_scheduled()));
+END $$;
 COMMENT ON FUNCTION dataprotect._retention_due_names() IS 'policies that the worker has to start now';

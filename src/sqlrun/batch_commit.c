@@ -57,19 +57,55 @@ dp_batch_make_room(void)
 }
 
 /*
- * What an error says about itself without quoting a row: its message where that
- * is one of ours that names no value.
+ * The first function in the context of an error that is none of ours: whatever
+ * the error says may be of its making, and quote a row.  Its name alone, or NULL.
+ */
+static char *
+foreign_function(const char *context)
+{
+	static const char *const kinds[] = {"PL/pgSQL function ", "SQL function ", "PL/"};
+
+	while (context != NULL && *context != '\0')
+	{
+		const char *end = strchr(context, '\n');
+		const char *name = NULL;
+
+		for (int i = 0; i < lengthof(kinds) && name == NULL; i++)
+		{
+			if (strncmp(context, kinds[i], strlen(kinds[i])) == 0)
+				name = context + strlen(kinds[i]);
+		}
+		/* of a function in SQL the context has no schema; ours begin so */
+		if (name != NULL && strncmp(name, "dataprotect.", 12) != 0 && strncmp(name, "\"_", 2) != 0)
+			return pnstrdup(name, strcspn(name, "(\n"));
+		context = end != NULL ? end + 1 : NULL;
+	}
+	return NULL;
+}
+
+/*
+ * What an error says about itself without quoting a row: whole where neither a
+ * function of somebody else nor a value had a part in it, else its class and
+ * where it was.
  */
 static char *
 describe_error(const ErrorData *error)
 {
 	StringInfoData text;
+	int			class = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+	char	   *foreign = foreign_function(error->context);
+	bool		ours = error->domain != NULL && strcmp(error->domain, DP_MESSAGE_DOMAIN) == 0;
+	bool		names_only = ours || (class != ERRCODE_DATA_EXCEPTION && class != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION);
 
 	initStringInfo(&text);
 	appendStringInfo(&text, "SQLSTATE %s", unpack_sql_state(error->sqlerrcode));
-	if (error->domain != NULL && strcmp(error->domain, DP_MESSAGE_DOMAIN) == 0)
+	if (foreign == NULL && names_only)
 	{
 		appendStringInfo(&text, ": %s", error->message);
+		if (error->detail != NULL)
+			appendStringInfo(&text, " (%s)", error->detail);
+		if (error->hint != NULL)
+			appendStringInfo(&text, " HINT: %s", error->hint);
 		return text.data;
 	}
 	if (error->table_name != NULL)
@@ -77,11 +113,13 @@ describe_error(const ErrorData *error)
 						 error->schema_name ? error->schema_name : "", error->table_name);
 	if (error->constraint_name != NULL)
 		appendStringInfo(&text, ", constraint \"%s\"", error->constraint_name);
+	if (foreign != NULL)
+		appendStringInfo(&text, ", in function \"%s\"", foreign);
 	return text.data;
 }
 
 char *
-dp_batch_try(DpBatchStep step, void *arg)
+dp_batch_try_state(DpBatchStep step, void *arg, int *out_sqlstate)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -110,10 +148,19 @@ dp_batch_try(DpBatchStep step, void *arg)
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
 		failure = describe_error(error);
+		*out_sqlstate = error->sqlerrcode;
 		FreeErrorData(error);
 	}
 	PG_END_TRY();
 	return failure;
+}
+
+char *
+dp_batch_try(DpBatchStep step, void *arg)
+{
+	int			sqlstate;
+
+	return dp_batch_try_state(step, arg, &sqlstate);
 }
 
 static void

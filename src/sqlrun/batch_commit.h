@@ -37,6 +37,9 @@ extern void dp_batch_make_room(void);
 typedef void (*DpBatchStep) (void *arg);
 extern char *dp_batch_try(DpBatchStep step, void *arg);
 
+/* The same; *out_sqlstate is set where it fails. */
+extern char *dp_batch_try_state(DpBatchStep step, void *arg, int *out_sqlstate);
+
 /*
  * A lock on a piece of work that outlives transactions; false where another
  * session has it and wait is false.  The caller releases it also on error.

@@ -36,8 +36,12 @@ CREATE FUNCTION dataprotect._check_table_right(rel regclass) RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    owner oid := (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = rel);
+    owner oid;
+    schema oid;
+    persistence "char";
 BEGIN
+    SELECT c.relowner, c.relnamespace, c.relpersistence INTO owner, schema, persistence
+      FROM pg_catalog.pg_class c WHERE c.oid = rel;
     IF owner IS NULL THEN
         PERFORM dataprotect._raise('undefined_table', 'relation does not exist');
     END IF;
@@ -46,6 +50,16 @@ BEGIN
         PERFORM dataprotect._raise('insufficient_privilege',
             pg_catalog.format('must be owner of relation %s', rel),
             'Retention, holds and deletion act with the rights of a table''s owner.');
+    END IF;
+    IF schema = 'dataprotect'::pg_catalog.regnamespace THEN
+        PERFORM dataprotect._raise('wrong_object_type',
+            pg_catalog.format('"%s" is a table of dataprotect itself', rel),
+            'It is under no policy, no hold and no account.', NULL, rel);
+    END IF;
+    IF persistence = 't' THEN
+        PERFORM dataprotect._raise('wrong_object_type',
+            pg_catalog.format('"%s" is a temporary table', rel),
+            'It lives in one session, and workers do not see it.', NULL, rel);
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._check_table_right(regclass) IS

@@ -115,7 +115,8 @@ my %forged = (
 	"INSERT INTO dataprotect.hold (rel, predicate, reason, placed_by) VALUES ('v.old', \$p\$%s\$p\$, 'x', 'x')" => 'DELETE FROM dataprotect.hold',
 	"UPDATE dataprotect.retention_policy SET age_expression = \$p\$%s\$p\$" => "UPDATE dataprotect.retention_policy SET age_expression = 'at'",
 	"UPDATE dataprotect.retention_policy SET condition = \$p\$%s\$p\$ WHERE name = 'aged'" =>
-	  "UPDATE dataprotect.retention_policy SET condition = '(c <> ''keep''::text)' WHERE name = 'aged'");
+	  "UPDATE dataprotect.retention_policy SET condition = '(c <> ''keep''::text)' WHERE name = 'aged'",
+	"UPDATE dataprotect.retention_policy SET row_filter = \$p\$%s\$p\$" => 'UPDATE dataprotect.retention_policy SET row_filter = NULL');
 for my $forgery (sort keys %forged)
 {
 	for my $text ('false) IS TRUE); ALTER ROLE mal SUPERUSER; SELECT 1 WHERE ((false', "m.yes(1, 'stored')",
@@ -124,7 +125,7 @@ for my $forgery (sort keys %forged)
 		root_sql(sprintf $forgery, $text);
 		try_all($superuser, (map { ("CALL dataprotect.run_retention('$_')", "SELECT dataprotect.preview_retention('$_')") } 'old', 'aged'),
 			'SELECT * FROM dataprotect.retention_policies');
-		my ($where) = $forgery =~ /(predicate|age_expression|condition)/;
+		my ($where) = $forgery =~ /(predicate|age_expression|condition|row_filter)/;
 		is(root_sql("SELECT outcome FROM dataprotect.retention_runs WHERE policy = 'aged' ORDER BY started_at DESC LIMIT 1"), 'error',
 			"write-all-data-to-superuser: stored $where \"$text\" ends the run with an error") if $text ne 'at';
 		root_sql("$forged{$forgery}; INSERT INTO v.old VALUES (1, now() - interval '3 years', 'x') ON CONFLICT DO NOTHING");

@@ -137,12 +137,12 @@ fails("$new('stays', 'company.stays', 'since', '50 days', 'delete')",
 	qr/CREATE INDEX ON company.stay \(lower\(during\)\);/, 'the index that a view\'s age needs is named');
 sql('CREATE INDEX ON company.stay (lower(during))');
 sql("$new('stays', 'company.stays', 'since', '50 days', 'delete')");
-sql("$new('range', 'company.stay', 'during', '90 days', 'delete')");
+sql("$new('range', 'company.stay', 'during', '90 days', 'delete', '{\"bound\": \"lower\"}')");
 sql("SELECT dataprotect.activate_retention('stays')");
 sql("CALL dataprotect.run_retention('stays')");
 is(sql("SELECT count(*), bool_and(room = 3) FROM company.stay WHERE lower(during) < now() - interval '50 days'"), '10|t',
 	'a policy through a view acts on the rows that the view shows');
-is(sql("SELECT rows_due FROM dataprotect.retention_policies WHERE name = 'range'"), '2', 'a range is as old as its lower bound');
+is(sql("SELECT rows_due FROM dataprotect.retention_policies WHERE name = 'range'"), '2', 'a range is as old as the bound that the policy says');
 
 # One policy that fails does not stop the others, and its record quotes no row.
 sql(<<'SQL');
@@ -152,8 +152,9 @@ SQL
 sql("UPDATE dataprotect.retention_policy SET next_due = now() WHERE name IN ('orders', 'tickets')");
 sql("SELECT dataprotect.activate_retention('range')");
 poll_sql($node, 'shop', "SELECT count(*) > 0 FROM dataprotect.retention_runs WHERE policy = 'range' AND outcome = 'error'");
-is(sql("SELECT DISTINCT detail, rows_done FROM dataprotect.retention_runs WHERE policy = 'range'"), 'SQLSTATE P0001|0',
-	'the record of a failed run names the error and no value');
+is(sql("SELECT DISTINCT detail, rows_done FROM dataprotect.retention_runs WHERE policy = 'range'"),
+	'company.stay: SQLSTATE P0001, in function "refuse"; company.stay: 2 rows could not be changed|0',
+	'the record of a failed run names the error, the function and no value');
 poll_sql($node, 'shop', "SELECT count(*) FROM dataprotect.retention_policies WHERE name IN ('orders', 'tickets') AND next_due < now()", '0');
 is(sql('SELECT count(*) FROM company.stay WHERE room = 3'), '20', 'nothing of the failed batch is gone');
 sql(<<'SQL');
@@ -165,7 +166,9 @@ is(sql('SELECT count(*) FROM company.stay WHERE room = 3'), '20', 'rows that a t
 # A policy follows its table, not its name.
 sql('DROP TABLE company.stay CASCADE; CREATE TABLE company.stay (id int, during tsrange)');
 sql("INSERT INTO company.stay SELECT 1, '[2001-01-01,2001-01-02)'");
-poll_sql($node, 'shop', "SELECT rows_due IS NULL FROM dataprotect.retention_policies WHERE name = 'range'");
+is(sql("SELECT count(*) FROM dataprotect.retention_policies WHERE name IN ('range', 'stays')"), '0',
+	'a policy goes with its table');
+poll_sql($node, 'shop', "SELECT count(*) FROM dataprotect.retention_policy WHERE name IN ('range', 'stays')", '0');
 $node->psql('shop', "CALL dataprotect.run_retention('range')");
 is(sql('SELECT count(*) FROM company.stay'), '1', 'a new table of an old name is not touched');
 
@@ -177,7 +180,7 @@ sql('CREATE ROLE reader LOGIN IN ROLE dataprotect_auditor');
 is($node->safe_psql('shop', 'SELECT dataprotect.flush_audit_log()', extra_params => ['-U', 'reader']), 't', 'audit log is complete');
 is($node->safe_psql('shop', "SELECT string_agg(DISTINCT event, ' ' ORDER BY event) FROM dataprotect.audit_log
 	WHERE event LIKE 'retention%' OR event LIKE 'hold%'", extra_params => ['-U', 'reader']),
-	'hold.placed hold.released retention.activated retention.created retention.paused retention.run',
+	'hold.placed hold.released retention.activated retention.created retention.dropped retention.failed retention.paused retention.run',
 	'every step is in the audit log');
 
 $node->stop;

@@ -1,0 +1,555 @@
+/*
+ * retention_table.c
+ *	  The batches of a retention run over one table; see retention_table.h.
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "base/guc.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "lifecycle/retention_table.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "sqlrun/batch_commit.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/wait_event.h"
+
+/* Lock waits longer than this are somebody's who holds on: come back later. */
+#define BUSY_MS				"300ms"
+#define BUSY_PAUSE_MS		200
+#define MAX_BUSY			10
+/* place_hold() waits for a batch: one that takes longer is made smaller. */
+#define LONG_BATCH_MS		500
+/* Rows at fault after which a table is left alone. */
+#define MAX_FAILURES		20
+#define MAX_SKIPPING_LIMIT	65536
+
+/*
+ * Changes whenever the statements of a run must be made anew: a hold came or
+ * went (or ran out), the policy was paused.
+ */
+static const char *const state_sql =
+"SELECT p.state || '/' || coalesce((SELECT string_agg(h.id::text, ',' ORDER BY h.id) FROM dataprotect.hold h"
+" WHERE h.released_at IS NULL AND (h.until IS NULL OR h.until > dataprotect._now())), '')"
+" FROM dataprotect.retention_run r JOIN dataprotect.retention_policy p ON p.id = r.policy WHERE r.id = $1";
+
+static const char *const count_sql =
+"UPDATE dataprotect.retention_run r SET rows_done = r.rows_done + $2 WHERE r.id = $1";
+
+void
+dp_retention_note(DpRetentionRun *run, const char *format,...)
+{
+	int			needed = 1;
+
+	if (run->report->len > 0)
+		appendStringInfoString(run->report, "; ");
+	while (needed > 0)
+	{
+		va_list		args;
+
+		va_start(args, format);
+		needed = appendStringInfoVA(run->report, format, args);
+		va_end(args);
+		if (needed > 0)
+			enlargeStringInfo(run->report, needed);
+	}
+}
+
+void
+dp_retention_pause(void)
+{
+	if (dp_guc_retention_cost_delay > 0)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 dp_guc_retention_cost_delay, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	CHECK_FOR_INTERRUPTS();
+	dp_batch_make_room();
+}
+
+/* A table's name for the report. */
+static char *
+table_name(Oid relid)
+{
+	char	   *name = get_rel_name(relid);
+	char	   *schema = get_namespace_name(get_rel_namespace(relid));
+
+	if (name == NULL || schema == NULL)
+		return psprintf("table %u", relid);
+	return quote_qualified_identifier(schema, name);
+}
+
+static void
+set_for_batch(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* Become the table's owner, under the policy's own settings. */
+static void
+become_owner(DpRetentionRun *run, DpRunAs *saved, Oid owner, const char *path)
+{
+	dp_run_as_begin(saved, owner, path);
+	set_for_batch("timezone", run->timezone);
+	set_for_batch("datestyle", run->datestyle);
+	set_for_batch("lock_timeout", BUSY_MS);
+}
+
+static void
+forget_statements(DpRetentionRun *run)
+{
+	if (run->choose != NULL)
+		SPI_freeplan(run->choose);
+	if (run->apply != NULL)
+		SPI_freeplan(run->apply);
+	if (run->left != NULL)
+		SPI_freeplan(run->left);
+	run->choose = run->apply = run->left = NULL;
+	run->state = NULL;
+	MemoryContextReset(run->context);
+}
+
+/*
+ * Execute a statement that is planned once and kept.  Plans are made here,
+ * under the role and path of their execution; they serve for every batch.
+ */
+static void
+execute_kept(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values)
+{
+	if (*plan == NULL)
+	{
+		*plan = SPI_prepare_cursor(sql, nargs, types, CURSOR_OPT_GENERIC_PLAN);
+		if (*plan == NULL)
+			elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+		SPI_keepplan(*plan);
+	}
+	dp_run_as_settle(*plan);
+	if (SPI_execute_plan(*plan, values, NULL, false, 0) < 0)
+		elog(ERROR, "could not execute \"%s\"", sql);
+}
+
+/* Whether the policy is active, and the holds in force. */
+static char *
+look_at_state(DpRetentionRun *run)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			types[1] = {INT8OID};
+	Datum		values[1];
+	char	   *state = NULL;
+	DpRunAs		saved;
+
+	values[0] = Int64GetDatum(run->id);
+	dp_run_as_system(&saved);
+	execute_kept(&run->look, state_sql, 1, types, values);
+	if (SPI_processed > 0)
+		state = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	dp_run_as_end(&saved);
+	SPI_freetuptable(SPI_tuptable);
+	return state;
+}
+
+static void
+add_to_count(DpRetentionRun *run)
+{
+	Oid			types[2] = {INT8OID, INT8OID};
+	Datum		values[2];
+	DpRunAs		saved;
+
+	values[0] = Int64GetDatum(run->id);
+	values[1] = Int64GetDatum(run->rows);
+	dp_run_as_system(&saved);
+	execute_kept(&run->count, count_sql, 2, types, values);
+	dp_run_as_end(&saved);
+}
+
+/* Holds placed from now on wait for this transaction; earlier ones are seen. */
+static void
+lock_holds(void)
+{
+	LockRelationOid(get_relname_relid("hold", get_namespace_oid("dataprotect", false)), ShareLock);
+}
+
+/* The row of _retention_statements(), in the run's context. */
+static void
+make_statements(DpRetentionRun *run)
+{
+	Oid			types[6] = {INT8OID, OIDOID, INT4OID, BOOLOID, BOOLOID, TEXTOID};
+	Datum		values[6];
+	char	   *row[7];
+	DpRunAs		saved;
+
+	values[0] = Int64GetDatum(run->id);
+	values[1] = ObjectIdGetDatum(run->leaf);
+	values[2] = Int32GetDatum(run->limit);
+	values[3] = BoolGetDatum(run->locking);
+	values[4] = BoolGetDatum(run->n_kept > 0);
+	values[5] = CStringGetTextDatum(run->began_xid);
+	dp_run_as_system(&saved);
+	if (SPI_execute_with_args("SELECT choose_sql, apply_sql, left_sql, code, has_children, own_keys, skips"
+							  "  FROM dataprotect._retention_statements($1, $2, $3, $4, $5, $6)",
+							  6, types, values, NULL, false, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not make statements of retention");
+	for (int i = 0; i < lengthof(row); i++)
+	{
+		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1);
+
+		row[i] = value ? MemoryContextStrdup(run->context, value) : NULL;
+	}
+	dp_run_as_end(&saved);
+	SPI_freetuptable(SPI_tuptable);
+	run->choose_sql = row[0];
+	run->apply_sql = row[1];
+	run->left_sql = row[2];
+	run->code = row[3] ? MemoryContextStrdup(PortalContext, row[3]) : NULL;
+	run->has_children = row[4][0] == 't';
+	run->own_keys = row[5][0] == 't';
+	run->skips = row[6][0] == 't';
+}
+
+/*
+ * Make the statements for the table at hand, unless nothing changed since they
+ * were made.  False where the policy is not active any more.
+ */
+static bool
+prepare_statements(DpRetentionRun *run)
+{
+	char	   *state = look_at_state(run);
+
+	if (state == NULL || strncmp(state, "active/", 7) != 0)
+		return false;
+	state = psprintf("%s/%d/%d/%d", state, run->limit, run->locking, run->n_kept > 0);
+	if (run->state != NULL && strcmp(run->state, state) == 0)
+		return true;
+	forget_statements(run);
+	make_statements(run);
+	run->state = MemoryContextStrdup(run->context, state);
+	return true;
+}
+
+static ArrayType *
+make_tids(ItemPointerData *tids, int count)
+{
+	Datum	   *elements = palloc(count * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		elements[i] = PointerGetDatum(&tids[i]);
+	return construct_array(elements, count, TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT);
+}
+
+static int
+count_tids(ArrayType *tids)
+{
+	return tids == NULL ? 0 : ArrayGetNItems(ARR_NDIM(tids), ARR_DIMS(tids));
+}
+
+/* A tid[] of the result at hand, copied into context. */
+static ArrayType *
+result_tids(MemoryContext context)
+{
+	MemoryContext old;
+	ArrayType  *tids = NULL;
+	bool		isnull;
+	Datum		array = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+
+	if (!isnull)
+	{
+		old = MemoryContextSwitchTo(context);
+		tids = DatumGetArrayTypePCopy(array);
+		MemoryContextSwitchTo(old);
+	}
+	return tids;
+}
+
+/* Fill run->chosen and run->next_bound. */
+static void
+choose_batch(DpRetentionRun *run, Oid owner)
+{
+	MemoryContext context = CurrentMemoryContext;
+	DpRunAs		saved;
+	Oid			types[2] = {TEXTOID, TIDARRAYOID};
+	Datum		values[2];
+
+	become_owner(run, &saved, owner, DP_RUN_AS_STRICT_PATH);
+	values[0] = CStringGetTextDatum(run->bound ? run->bound : run->own_keys ? "infinity" : "-infinity");
+	values[1] = (Datum) 0;
+	if (run->n_kept > 0)
+		values[1] = PointerGetDatum(make_tids(run->kept, run->n_kept));
+	execute_kept(&run->choose, run->choose_sql, run->n_kept > 0 ? 2 : 1, types, values);
+	run->chosen = result_tids(context);
+	if (run->chosen != NULL)
+		run->next_bound = MemoryContextStrdup(context,
+											  SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2));
+	dp_run_as_end(&saved);
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* One of our functions over (run, leaf, tids) that returns tid[]. */
+static ArrayType *
+ask_about(DpRetentionRun *run, const char *sql, ArrayType *tids)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			types[3] = {INT8OID, OIDOID, TIDARRAYOID};
+	Datum		values[3];
+	ArrayType  *result;
+	DpRunAs		saved;
+
+	values[0] = Int64GetDatum(run->id);
+	values[1] = ObjectIdGetDatum(run->leaf);
+	values[2] = PointerGetDatum(tids);
+	dp_run_as_system(&saved);
+	if (SPI_execute_with_args(sql, 3, types, values, NULL, false, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not execute \"%s\"", sql);
+	result = result_tids(context);
+	dp_run_as_end(&saved);
+	SPI_freetuptable(SPI_tuptable);
+	return result;
+}
+
+/* Change the rows; what of the chosen is there all the same goes to left_behind. */
+static void
+apply_batch(DpRetentionRun *run, Oid owner, ArrayType *tids)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			type = TIDARRAYOID;
+	Datum		value = PointerGetDatum(tids);
+	DpRunAs		saved;
+
+	/* a deferred trigger would fire at commit, with the rights of who commits */
+	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) < 0)
+		elog(ERROR, "could not make constraints immediate");
+	if (run->has_children || run->own_keys)
+		(void) ask_about(run, "SELECT NULL::pg_catalog.tid[] FROM dataprotect._retention_clear_children($1, $2, $3)", tids);
+	become_owner(run, &saved, owner, dp_run_as_trigger_path(run->leaf));
+	dp_run_as_check_triggers(run->leaf, false);
+	execute_kept(&run->apply, run->apply_sql, 1, &type, &value);
+	run->rows = (int64) SPI_processed;
+	dp_run_as_end(&saved);
+
+	if (run->rows >= count_tids(run->chosen))
+		return;
+	become_owner(run, &saved, owner, DP_RUN_AS_STRICT_PATH);
+	value = PointerGetDatum(run->chosen);
+	execute_kept(&run->left, run->left_sql, 1, &type, &value);
+	run->left_behind = result_tids(context);
+	dp_run_as_end(&saved);
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* One batch. */
+static void
+batch_step(void *arg)
+{
+	DpRetentionRun *run = arg;
+	ArrayType  *tids;
+	Oid			owner;
+	Snapshot	pinned;
+
+	run->more = false;
+	run->rows = 0;
+	run->chosen = run->left_behind = NULL;
+	lock_holds();
+	if (!prepare_statements(run))
+		return;
+	/* one snapshot over choice and change: no tid can be used anew between */
+	owner = dp_run_as_owner(run->leaf);
+	pinned = RegisterSnapshot(GetTransactionSnapshot());
+	choose_batch(run, owner);
+	tids = run->chosen;
+	if (tids != NULL && run->own_keys)
+	{
+		tids = ask_about(run, "SELECT dataprotect._retention_close($1, $2, $3)", tids);
+		if (tids == NULL)
+			run->left_behind = run->chosen;
+	}
+	if (tids != NULL)
+		apply_batch(run, owner, tids);
+	UnregisterSnapshot(pinned);
+	if (run->chosen == NULL)
+		return;
+	if (run->rows > 0)
+		add_to_count(run);
+	run->more = true;
+}
+
+/* Leave rows behind: those of the bound's own age by their place. */
+static void
+leave_behind(DpRetentionRun *run, ArrayType *tids)
+{
+	bool		moved = run->bound == NULL || strcmp(run->bound, run->next_bound) != 0;
+	Datum	   *elements;
+	int			count;
+
+	if (moved)
+	{
+		if (run->bound != NULL)
+			pfree(run->bound);
+		run->bound = MemoryContextStrdup(PortalContext, run->next_bound);
+		run->n_kept = 0;
+	}
+	if (tids == NULL)
+		return;
+	deconstruct_array(tids, TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT, &elements, NULL, &count);
+	if (run->n_kept + count > run->max_kept)
+	{
+		run->max_kept = Max(2 * run->max_kept, run->n_kept + count);
+		run->kept = run->kept ? repalloc(run->kept, run->max_kept * sizeof(ItemPointerData)) :
+			MemoryContextAlloc(PortalContext, run->max_kept * sizeof(ItemPointerData));
+	}
+	for (int i = 0; i < count; i++)
+		run->kept[run->n_kept++] = *(ItemPointer) DatumGetPointer(elements[i]);
+	run->any_kept = true;
+}
+
+static void
+note_failure(DpRetentionRun *run, const char *failure)
+{
+	run->failed = true;
+	if (run->failures++ == 0)
+		dp_retention_note(run, "%s: %s", table_name(run->leaf), failure);
+}
+
+/* After a batch that succeeded: where and how large the next one is. */
+static void
+adopt_batch(DpRetentionRun *run, double elapsed_ms)
+{
+	if (run->chosen == NULL)
+		return;
+	leave_behind(run, run->left_behind);
+	if (run->rows == 0)
+		run->limit = Min(run->limit * 2, MAX_SKIPPING_LIMIT);
+	else if (elapsed_ms > LONG_BATCH_MS || run->limit > dp_guc_retention_batch_size)
+		run->limit = Max(Min(run->limit / 2, dp_guc_retention_batch_size), 1);
+	else if (run->limit < dp_guc_retention_batch_size && elapsed_ms < LONG_BATCH_MS / 4)
+		run->limit = Min(run->limit * 2, dp_guc_retention_batch_size);
+}
+
+/* After a batch that failed and was undone: how to go on; run->more says whether. */
+static void
+mend_batch(DpRetentionRun *run, const char *failure, int sqlstate, int *busy)
+{
+	int			chosen = count_tids(run->chosen);
+
+	run->more = true;
+	if (sqlstate == ERRCODE_LOCK_NOT_AVAILABLE || sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE)
+	{
+		run->locking = true;
+		if (++*busy > MAX_BUSY)
+		{
+			note_failure(run, failure);
+			run->more = false;
+		}
+		else if (*busy > 1)
+		{
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 BUSY_PAUSE_MS, PG_WAIT_EXTENSION);
+			ResetLatch(MyLatch);
+		}
+	}
+	else if (chosen > 1)
+		run->limit = Max(Min(run->limit, chosen) / 8, 1);
+	else if (chosen == 1)
+	{
+		note_failure(run, failure);
+		leave_behind(run, run->chosen);
+		run->more = run->failures < MAX_FAILURES;
+	}
+	else
+	{
+		note_failure(run, failure);
+		run->more = false;
+	}
+}
+
+/* Batches until one finds nothing more to do. */
+static void
+repeat_batches(DpRetentionRun *run)
+{
+	MemoryContext scratch = AllocSetContextCreate(PortalContext, "retention batch", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = CurrentMemoryContext;
+	int			busy = 0;
+
+	do
+	{
+		instr_time	began;
+		instr_time	elapsed;
+		int			sqlstate = 0;
+		char	   *failure;
+
+		MemoryContextReset(scratch);
+		MemoryContextSwitchTo(scratch);
+		run->chosen = NULL;
+		INSTR_TIME_SET_CURRENT(began);
+		failure = dp_batch_try_state(batch_step, run, &sqlstate);
+		dp_batch_commit();
+		INSTR_TIME_SET_CURRENT(elapsed);
+		INSTR_TIME_SUBTRACT(elapsed, began);
+		MemoryContextSwitchTo(old);
+		if (failure == NULL)
+		{
+			busy = 0;
+			adopt_batch(run, INSTR_TIME_GET_MILLISEC(elapsed));
+		}
+		else
+			mend_batch(run, failure, sqlstate, &busy);
+		if (run->more)
+			dp_retention_pause();
+	} while (run->more);
+	MemoryContextDelete(scratch);
+}
+
+/* Say what is left of a table, and why, where something may be. */
+static void
+tell_left(DpRetentionRun *run)
+{
+	Oid			types[2] = {INT8OID, OIDOID};
+	Datum		values[2];
+	char	   *left;
+	int64		unlocked = 0;
+	int64		locked = 0;
+
+	if (run->code == NULL && !run->skips && !run->any_kept)
+		return;
+	values[0] = Int64GetDatum(run->id);
+	values[1] = ObjectIdGetDatum(run->leaf);
+	left = dp_batch_query("SELECT l.unlocked || ' ' || l.locked FROM dataprotect._retention_left($1, $2) l", 2, types, values);
+	if (left == NULL || sscanf(left, INT64_FORMAT " " INT64_FORMAT, &unlocked, &locked) != 2)
+		elog(ERROR, "could not count what is left of a table");
+	dp_batch_commit();
+	if (locked > 0)
+	{
+		run->locked = true;
+		dp_retention_note(run, "%s: " INT64_FORMAT " rows are locked by others", table_name(run->leaf), locked);
+	}
+	unlocked -= run->failures;
+	if (run->code != NULL && unlocked > 0)
+	{
+		run->failed = true;
+		dp_retention_note(run, "%s: " INT64_FORMAT " rows were kept by %s", table_name(run->leaf), unlocked, run->code);
+	}
+	if (run->failures > 1)
+		dp_retention_note(run, "%s: %d rows could not be changed", table_name(run->leaf), run->failures);
+}
+
+void
+dp_retention_table(DpRetentionRun *run)
+{
+	run->limit = dp_guc_retention_batch_size;
+	run->locking = false;
+	run->bound = NULL;
+	run->n_kept = run->failures = 0;
+	run->any_kept = run->skips = false;
+	run->code = NULL;
+	snprintf(run->began_xid, sizeof(run->began_xid), "%u", ReadNextTransactionId());
+	repeat_batches(run);
+	forget_statements(run);
+	tell_left(run);
+}
