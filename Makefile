@@ -25,7 +25,7 @@ OBJS = \
            value.o) \
        $(addprefix src/columns/, bound_row.o columns.o contains_encrypted.o encrypted_parts.o folded_index.o foreign_expression.o guard.o \
            guard_catalog.o guard_index.o guard_object.o guard_type.o hidden_index.o insert_counts.o preload_keys.o \
-           protect_column.o reencrypt.o stored_scan.o verify_values.o) \
+           protect_column.o reencrypt.o reseal.o stored_scan.o verify_values.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o own_tables.o run_as.o) \
        $(addprefix src/lifecycle/, deletion.o due_work.o export.o expression.o page_scan.o partition.o \
            retention.o retention_table.o) \

@@ -111,6 +111,7 @@ VALUES
     ('ROUTINE', 'dataprotect._index_statement', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._index_computes', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._index_folds', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._has_stale_versions', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._key_state', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._workers', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect._kms_status', 'dataprotect_admin, dataprotect_auditor'),
@@ -124,6 +125,7 @@ VALUES
     ('ROUTINE', 'dataprotect._reencrypt_claim', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._reencrypt_done', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._reencrypt_end', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._reencrypt_report', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._reencrypt_targets', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._refresh_binding', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._refuse_obstacles', 'dataprotect_admin'),
@@ -131,7 +133,6 @@ VALUES
     ('ROUTINE', 'dataprotect._column_now', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect._retention_backlog', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect._rows_as_json', 'dataprotect_admin'),
-    ('ROUTINE', 'dataprotect._stale_key_ids', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._start_maintenance', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._table_blocks', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._unreadable_values', 'dataprotect_admin')

@@ -255,6 +255,10 @@ seal_column(TriggerData *trigger, Form_pg_attribute att, const char *account_typ
 	if (subject_key != 0 && value.env.key_id == subject_key)
 		return datum;
 	(void) dp_keys_family_of(value.env.key_id, false, &purpose);
+	/* An older key of the account: reencrypt() brings it over, not a chance update. */
+	if (purpose == DP_PURPOSE_SUBJECT &&
+		dp_keys_subject_owns(family, account_type, account, value.env.key_id))
+		return datum;
 	/* The row's own values move with it when its account id changes. */
 	if (old->datum == NULL || !same_envelope(&value, old->datum))
 	{
@@ -393,6 +397,6 @@ dp_sealed_for_sql(PG_FUNCTION_ARGS)
 		check_asking(fcinfo, account_type);
 	family = dp_keys_family_of(env.key_id, false, &purpose);
 	PG_RETURN_BOOL(purpose == DP_PURPOSE_SUBJECT &&
-				   dp_keys_subject_id(family, account_type,
-									  text_to_cstring(PG_GETARG_TEXT_PP(2))) == env.key_id);
+				   dp_keys_subject_owns(family, account_type,
+										text_to_cstring(PG_GETARG_TEXT_PP(2)), env.key_id));
 }

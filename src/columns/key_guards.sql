@@ -55,7 +55,8 @@ BEGIN
             definition = quote_literal(rename_key.new_name) || substr(m.definition, length(quote_literal(rename_key.name)) + 1)
         WHERE m.key = rename_key.name;
     PERFORM dataprotect._modifiers_collected();
-    UPDATE dataprotect.reencrypt_state s SET key = rename_key.new_name WHERE s.key = rename_key.name;
+    UPDATE dataprotect.reencrypt_state s SET keys = array_replace(s.keys, rename_key.name::name, rename_key.new_name::name)
+        WHERE rename_key.name::name = ANY (s.keys);
     PERFORM dataprotect._event('key.renamed', rename_key.new_name, jsonb_build_object('from', rename_key.name));
 END $$;
 COMMENT ON FUNCTION dataprotect.rename_key(text, text) IS

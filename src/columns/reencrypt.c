@@ -16,16 +16,14 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "catalog/pg_class.h"
+#include "columns/contains_encrypted.h"
 #include "columns/preload_keys.h"
-#include "columns/stored_scan.h"
+#include "columns/reseal.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "fmgr.h"
-#include "keys/keys.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
-#include "types/types.h"
-#include "types/value.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -34,38 +32,6 @@
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(dp_reencrypt_blocks);
-
-/* ---- one value ---- */
-
-/*
- * The same value under its named key's current version: palloc'd, or datum
- * itself where it needs no change, belongs to an account, keeps its period, or
- * is unreadable.  Not a read.  Errors where it does not authenticate.
- */
-static struct varlena *
-reseal_value(const DpTypeInfo *info, struct varlena *datum)
-{
-	const DpFamily *family;
-	struct varlena *result;
-	DpValue		value;
-	DpKey		key;
-	Datum		plain;
-
-	dp_value_parse(datum, false, &value);
-	if (value.literal ||
-		dp_keys_get(value.env.key_id, DP_USE_MAINTAIN, false, &key) != DP_KEY_OK ||
-		key.purpose != DP_PURPOSE_DATA)
-		return datum;
-	family = dp_keys_family(value.family);
-	if (family->current_key_id == value.env.key_id || family->has_keep ||
-		family->state != DP_KEY_ACTIVE ||
-		!dp_value_open(info, &value, DP_USE_MAINTAIN, false, &plain))
-		return datum;
-	dp_keys_for_seal(dp_keys_family(value.family), &key);
-	result = dp_value_seal(info, plain, &key, value.env.flags & DP_VALUE_FORM);
-	dp_value_dispose(info, plain);
-	return result;
-}
 
 /* ---- the table's owner ---- */
 
@@ -111,7 +77,8 @@ typedef struct Writer
 {
 	Relation	rel;
 	AttrNumber	attnum;
-	const DpTypeInfo *info;
+	Oid			typid;
+	DpReseal   *reseal;
 	EState	   *estate;
 	EPQState	epq;
 	ResultRelInfo *result;
@@ -158,24 +125,8 @@ close_writer(Writer *writer)
 	MemoryContextDelete(writer->row);
 }
 
-/* The value of a slot's column sealed anew, or NULL where it needs no change. */
-static struct varlena *
-resealed(Writer *writer, TupleTableSlot *slot)
-{
-	bool		isnull;
-	Datum		value = slot_getattr(slot, writer->attnum, &isnull);
-	struct varlena *datum;
-	struct varlena *result;
-
-	if (isnull)
-		return NULL;
-	datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(value);
-	result = reseal_value(writer->info, datum);
-	return result != datum ? result : NULL;
-}
-
 static void
-store_changed(Writer *writer, struct varlena *value)
+store_changed(Writer *writer, Datum value)
 {
 	TupleDesc	desc = RelationGetDescr(writer->rel);
 	int			i;
@@ -187,31 +138,30 @@ store_changed(Writer *writer, struct varlena *value)
 		writer->new->tts_values[i] = writer->old->tts_values[i];
 		writer->new->tts_isnull[i] = writer->old->tts_isnull[i] || TupleDescAttr(desc, i)->attisdropped;
 	}
-	writer->new->tts_values[writer->attnum - 1] = PointerGetDatum(value);
+	writer->new->tts_values[writer->attnum - 1] = value;
 	ExecStoreVirtualTuple(writer->new);
 }
 
-/* True where the row was changed; one that moves at this moment is left alone. */
-static bool
+/* Change a row that has something to bring over; one that moves at this moment is left alone. */
+static void
 reencrypt_row(Writer *writer, TupleTableSlot *found)
 {
-	struct varlena *value;
+	bool		isnull;
+	Datum		value = slot_getattr(found, writer->attnum, &isnull);
 	TM_FailureData failure;
 
-	if (resealed(writer, found) == NULL)
-		return false;
-	if (table_tuple_lock(writer->rel, &found->tts_tid, GetActiveSnapshot(), writer->old,
+	if (isnull || !dp_reseal_wants(writer->reseal, writer->typid, value) ||
+		table_tuple_lock(writer->rel, &found->tts_tid, GetActiveSnapshot(), writer->old,
 						 GetCurrentCommandId(false), LockTupleNoKeyExclusive, LockWaitBlock,
 						 0, &failure) != TM_Ok)
-		return false;
-	value = resealed(writer, writer->old);
-	if (value == NULL)
-		return false;
+		return;
+	value = slot_getattr(writer->old, writer->attnum, &isnull);
+	if (isnull || !dp_reseal_value(writer->reseal, writer->typid, value, &value))
+		return;
 	store_changed(writer, value);
 	ExecSimpleRelationUpdate(writer->result, writer->estate, &writer->epq, writer->old, writer->new);
 	ExecClearTuple(writer->old);
 	ResetPerTupleExprContext(writer->estate);
-	return true;
 }
 
 static int64
@@ -221,7 +171,6 @@ reencrypt_rows(Writer *writer, BlockNumber first, BlockNumber end)
 	TableScanDesc scan;
 	ItemPointerData from;
 	ItemPointerData to;
-	int64		done = 0;
 
 	ItemPointerSet(&from, first, FirstOffsetNumber);
 	ItemPointerSet(&to, end - 1, MaxOffsetNumber);
@@ -231,14 +180,13 @@ reencrypt_rows(Writer *writer, BlockNumber first, BlockNumber end)
 		MemoryContext old = MemoryContextSwitchTo(writer->row);
 
 		CHECK_FOR_INTERRUPTS();
-		if (reencrypt_row(writer, slot))
-			done++;
+		reencrypt_row(writer, slot);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(writer->row);
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
-	return done;
+	return dp_reseal_count(writer->reseal);
 }
 
 /* The column of a table that the caller's role owns, or shares the rights of. */
@@ -259,21 +207,20 @@ open_column(Writer *writer, Oid relid, const char *column)
 						RelationGetRelationName(writer->rel)),
 				 errdetail("Its access method does not support it.")));
 	writer->attnum = get_attnum(relid, column);
-	if (writer->attnum <= 0 ||
-		!dp_type_is_encrypted(TupleDescAttr(RelationGetDescr(writer->rel), writer->attnum - 1)->atttypid))
+	if (writer->attnum > 0)
+		writer->typid = TupleDescAttr(RelationGetDescr(writer->rel), writer->attnum - 1)->atttypid;
+	if (writer->attnum <= 0 || !dp_contains_encrypted_type(writer->typid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("table \"%s\" has no protected column \"%s\"",
 						RelationGetRelationName(writer->rel), column)));
-	writer->info = dp_typeinfo_get(TupleDescAttr(RelationGetDescr(writer->rel),
-												 writer->attnum - 1)->atttypid);
 }
 
 /*
  * dataprotect._reencrypt_blocks(rel regclass, col name, first bigint, "end" bigint)
  *		returns bigint
  * Seal the values of a table's blocks [first, end) under their key's current
- * version; how many rows changed.
+ * version; how many values there were.
  */
 Datum
 dp_reencrypt_blocks(PG_FUNCTION_ARGS)
@@ -292,6 +239,7 @@ dp_reencrypt_blocks(PG_FUNCTION_ARGS)
 		become_owner(writer.rel, &saved);
 		PushActiveSnapshot(GetLatestSnapshot());
 		open_writer(&writer);
+		writer.reseal = dp_reseal_begin();
 		done = reencrypt_rows(&writer, (BlockNumber) first, (BlockNumber) end);
 		close_writer(&writer);
 		PopActiveSnapshot();

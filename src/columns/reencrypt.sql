@@ -2,48 +2,108 @@
 -- batch, a commit each, so that it can be stopped and called again.  Several
 -- sessions may work on one table: they take turns at the next batch.
 --
--- Only stored values under a retired version of the named key are sealed anew.
--- Accounts' own keys do not rotate, and under an expiring key a version is a
--- period, which a value keeps.
+-- Values of a named key go under its current version; those of an account under
+-- another key of the account, claimed for that version (keys/subject_key.c).  They
+-- are found at any depth of a column's type.  What cannot be brought over is
+-- counted by its reason, and as long as there is any, nothing says "finished".
+-- Under an expiring key a version is a period, which a value keeps.
 
 CREATE TABLE dataprotect.reencrypt_state (
     rel oid NOT NULL,
     col name NOT NULL,
-    key name NOT NULL,
-    target int8 NOT NULL,
+    keys name[] NOT NULL,
+    targets jsonb NOT NULL,
     version int4 NOT NULL,
     blocks bigint NOT NULL,
     next_block bigint NOT NULL DEFAULT 0,
     passes int NOT NULL DEFAULT 1,
     values_done bigint NOT NULL DEFAULT 0,
+    values_left bigint,
+    left_because jsonb,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at timestamptz,
     finished_at timestamptz,
     PRIMARY KEY (rel, col)
 );
 COMMENT ON TABLE dataprotect.reencrypt_state IS 'how far reencrypt() has come in each table or partition';
-COMMENT ON COLUMN dataprotect.reencrypt_state.target IS 'id of the key version to which the pass brings the values';
+COMMENT ON COLUMN dataprotect.reencrypt_state.targets IS 'ids of the key versions to which the pass brings the values, by number of the key';
+COMMENT ON COLUMN dataprotect.reencrypt_state.ended_at IS 'when every value had been looked at; finished_at: and none was left';
 
 CREATE VIEW dataprotect.reencrypt_progress AS
-    SELECT s.rel::pg_catalog.regclass AS rel, s.col, s.key, s.version, s.blocks, s.next_block AS blocks_done,
-           s.passes, s.values_done, s.started_at, s.updated_at, s.finished_at
+    SELECT s.rel::pg_catalog.regclass AS rel, s.col, array_to_string(s.keys, ', ') AS key, s.version, s.blocks,
+           s.next_block AS blocks_done, s.passes, s.values_done, s.started_at, s.updated_at, s.finished_at,
+           s.values_left, s.left_because, s.ended_at
     FROM dataprotect.reencrypt_state s
         JOIN pg_catalog.pg_class c ON c.oid = s.rel;
-COMMENT ON VIEW dataprotect.reencrypt_progress IS 'how far reencrypt() has come in each table or partition';
+COMMENT ON VIEW dataprotect.reencrypt_progress IS 'how far reencrypt() has come in each table or partition; what it left, and why';
+COMMENT ON COLUMN dataprotect.reencrypt_progress.left_because IS 'number of values that are not under the current version of their key, by reason';
 
--- Key versions whose values reencrypt() seals anew.
-CREATE FUNCTION dataprotect._stale_key_ids(key name) RETURNS int8[]
+-- Where a value under a key stands: NULL where it is under the current version, or
+-- keeps its period; "pending", or what keeps it from being brought over.
+CREATE FUNCTION dataprotect._reencrypt_reason(key_id int8, relkind "char") RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN v.key_id IS NULL THEN 'no such key'
+                WHEN v.family = 0 THEN 'no key of a column'
+                WHEN v.state = 'd' OR k.state = 'd' THEN 'key destroyed'
+                WHEN k.keep IS NOT NULL OR v.key_id = k.current_key_id OR s.version >= k.current_version THEN NULL
+                WHEN k.state = 's' THEN 'key suspended'
+                WHEN v.purpose = 3 AND s.key_id IS NULL THEN 'key of no account'
+                WHEN v.state = 's' OR EXISTS (SELECT FROM dataprotect.suspended_subject u
+                                              WHERE u.account_type = s.account_type AND u.subject = s.subject)
+                    THEN 'account suspended'
+                WHEN $2 <> 'r' THEN 'in a materialized view'
+                ELSE 'pending' END
+    FROM (SELECT) one
+        LEFT JOIN dataprotect.key_version v ON v.key_id = $1
+        LEFT JOIN dataprotect.key k ON k.family = v.family
+        LEFT JOIN dataprotect.subject_key s ON s.key_id = v.key_id
+$$;
+COMMENT ON FUNCTION dataprotect._reencrypt_reason(int8, "char") IS
+    'why a value under a key is not under the current version; "pending" where reencrypt() brings it over; null where it is';
+
+-- Scans without a query.  Key ids and counts, nothing of the values.
+CREATE FUNCTION dataprotect._count_by_key(rel regclass, col name)
+    RETURNS TABLE (key_id int8, "values" bigint, failures bigint)
+    LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', 'dp_verify_count_keys';
+COMMENT ON FUNCTION dataprotect._count_by_key(regclass, name) IS 'stored values of a column by key id';
+
+CREATE FUNCTION dataprotect._reencrypt_left(rel regclass, col name) RETURNS jsonb
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(jsonb_object_agg(r.reason, r.n), '{}')
+    FROM (SELECT dataprotect._reencrypt_reason(x.key_id, (SELECT c.relkind FROM pg_class c WHERE c.oid = $1)) AS reason,
+                 sum(x."values") AS n
+          FROM dataprotect._count_by_key($1, $2) x GROUP BY 1) r
+    WHERE r.reason IS NOT NULL
+$$;
+COMMENT ON FUNCTION dataprotect._reencrypt_left(regclass, name) IS
+    'values of a column that are not under the current versions of their keys, by reason';
+
+-- Only where some are pending after a pass: opens them.
+CREATE FUNCTION dataprotect._reencrypt_damaged(rel regclass, col name) RETURNS bigint
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(sum(x.failures), 0)::bigint FROM dataprotect._verify_column($1, $2, 1) x
+    WHERE dataprotect._reencrypt_reason(x.key_id, 'r') = 'pending'
+$$;
+COMMENT ON FUNCTION dataprotect._reencrypt_damaged(regclass, name) IS
+    'values of a column that reencrypt() would bring over, and that do not authenticate';
+
+-- May there be values under another version than the current one?
+CREATE FUNCTION dataprotect._has_stale_versions(key name) RETURNS bool
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(array_agg(v.key_id), '{}')
-    FROM dataprotect.key k
-        JOIN dataprotect.key_version v ON v.family = k.family AND v.purpose = 2
-    WHERE k.name = $1 AND k.keep IS NULL AND k.state = 'a'
-        AND v.key_id <> k.current_key_id AND v.state IN ('a', 'r')
+    SELECT EXISTS (SELECT FROM dataprotect.key k JOIN dataprotect.key_version v ON v.family = k.family AND v.purpose = 2
+                   WHERE k.name = $1 AND k.keep IS NULL AND v.key_id <> k.current_key_id)
 $$;
-COMMENT ON FUNCTION dataprotect._stale_key_ids(name) IS
-    'ids of the versions of a key that can be read and are not current';
+COMMENT ON FUNCTION dataprotect._has_stale_versions(name) IS 'whether a key has versions that are not current';
 
 CREATE FUNCTION dataprotect._table_blocks(rel regclass) RETURNS bigint
     LANGUAGE sql VOLATILE
@@ -69,28 +129,30 @@ $$;
 COMMENT ON FUNCTION dataprotect._check_reencrypt(regclass) IS 'errors unless the session''s role has the rights of the table''s owner';
 
 -- Start, or go on with what an interrupted call left.
-CREATE FUNCTION dataprotect._reencrypt_begin(rel regclass, col name, key name) RETURNS void
+CREATE FUNCTION dataprotect._reencrypt_begin(rel regclass, col name) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM dataprotect._check_reencrypt(rel);
-    INSERT INTO dataprotect.reencrypt_state AS s (rel, col, key, target, version, blocks)
-    SELECT $1, $2, k.name, k.current_key_id, k.current_version, dataprotect._table_blocks($1)
-    FROM dataprotect.key k WHERE k.name = $3
-        AND EXISTS (SELECT FROM pg_attribute a, dataprotect._modifier_parts(a.atttypmod) m
-                    WHERE a.attrelid = $1 AND a.attname = $2 AND m.key = k.name)
+    INSERT INTO dataprotect.reencrypt_state AS s (rel, col, keys, targets, version, blocks)
+    SELECT $1, $2, array_agg(k.name ORDER BY k.name), jsonb_object_agg(k.family, k.current_key_id), max(k.current_version),
+           CASE WHEN (SELECT c.relkind FROM pg_class c WHERE c.oid = $1) = 'r' THEN dataprotect._table_blocks($1) ELSE 0 END
+    FROM dataprotect.key k
+    WHERE k.name IN (SELECT p.key FROM pg_attribute a, dataprotect._encrypted_parts(a.atttypid, a.atttypmod) p
+                     WHERE a.attrelid = $1 AND a.attname = $2 AND NOT a.attisdropped)
+    HAVING count(*) > 0
     ON CONFLICT ON CONSTRAINT reencrypt_state_pkey DO UPDATE
-        SET key = excluded.key, target = excluded.target, version = excluded.version,
+        SET keys = excluded.keys, targets = excluded.targets, version = excluded.version,
             blocks = excluded.blocks, next_block = 0, passes = 1,
-            values_done = CASE WHEN s.target = excluded.target THEN s.values_done ELSE 0 END,
-            started_at = CASE WHEN s.target = excluded.target THEN s.started_at ELSE clock_timestamp() END,
-            updated_at = clock_timestamp(), finished_at = NULL
-        WHERE s.target <> excluded.target OR s.finished_at IS NOT NULL;
+            values_done = CASE WHEN s.targets = excluded.targets THEN s.values_done ELSE 0 END,
+            started_at = CASE WHEN s.targets = excluded.targets THEN s.started_at ELSE clock_timestamp() END,
+            updated_at = clock_timestamp(), ended_at = NULL, finished_at = NULL, values_left = NULL, left_because = NULL
+        WHERE s.targets <> excluded.targets OR s.ended_at IS NOT NULL;
 END
 $$;
-COMMENT ON FUNCTION dataprotect._reencrypt_begin(regclass, name, name) IS
-    'note that a column of a table is being brought under its key''s current version';
+COMMENT ON FUNCTION dataprotect._reencrypt_begin(regclass, name) IS
+    'note that a column of a table is being brought under its keys'' current versions';
 
 -- The next blocks to work on, locked until commit; NULL when all are done.
 CREATE FUNCTION dataprotect._reencrypt_claim(rel regclass, col name, batch bigint) RETURNS int8range
@@ -102,7 +164,7 @@ DECLARE
 BEGIN
     PERFORM dataprotect._check_reencrypt(rel);
     SELECT * INTO s FROM dataprotect.reencrypt_state r WHERE r.rel = $1 AND r.col = $2 FOR UPDATE;
-    IF NOT FOUND OR s.finished_at IS NOT NULL OR s.next_block >= s.blocks THEN
+    IF NOT FOUND OR s.ended_at IS NOT NULL OR s.next_block >= s.blocks THEN
         RETURN NULL;
     END IF;
     UPDATE dataprotect.reencrypt_state r
@@ -126,28 +188,41 @@ $$;
 COMMENT ON FUNCTION dataprotect._reencrypt_done(regclass, name, bigint) IS
     'count the values that a batch of reencrypt() has sealed anew';
 
--- After a pass: finish, or start over for rows that moved behind its back.
+-- After a pass: end, or start over for rows that moved behind its back.
 CREATE FUNCTION dataprotect._reencrypt_end(rel regclass, col name) RETURNS bool
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     most_passes CONSTANT int := 5;
-    remaining   bigint;
+    remaining   jsonb;
+    pending     bigint;
+    damaged     bigint := 0;
 BEGIN
     PERFORM dataprotect._check_reencrypt(rel);
-    SELECT dataprotect._count_stale(r.rel, r.col, r.key) INTO remaining
-    FROM dataprotect.reencrypt_state r WHERE r.rel = $1 AND r.col = $2;
-    IF coalesce(remaining, 0) = 0 THEN
-        UPDATE dataprotect.reencrypt_state r SET finished_at = clock_timestamp(), updated_at = clock_timestamp()
-        WHERE r.rel = $1 AND r.col = $2 AND r.finished_at IS NULL;
-        PERFORM dataprotect._column_event('column.reencrypted', r.rel, r.col, r.key::text)
+    remaining := dataprotect._reencrypt_left(rel, col);
+    pending := coalesce((remaining ->> 'pending')::bigint, 0);
+    IF pending > 0 THEN
+        damaged := least(pending, dataprotect._reencrypt_damaged(rel, col));
+        pending := pending - damaged;
+        remaining := remaining - 'pending';
+        IF damaged > 0 THEN
+            remaining := remaining || jsonb_build_object('damaged', damaged);
+        END IF;
+    END IF;
+    IF pending = 0 THEN
+        UPDATE dataprotect.reencrypt_state r
+        SET ended_at = clock_timestamp(), updated_at = clock_timestamp(), left_because = remaining,
+            values_left = (SELECT coalesce(sum(e.value::bigint), 0) FROM jsonb_each_text(remaining) e),
+            finished_at = CASE WHEN remaining = '{}' THEN clock_timestamp() END
+        WHERE r.rel = $1 AND r.col = $2 AND r.ended_at IS NULL;
+        PERFORM dataprotect._column_event('column.reencrypted', r.rel, r.col, r.keys[1]::text)
         FROM dataprotect.reencrypt_state r WHERE r.rel = $1 AND r.col = $2 AND FOUND;
         RETURN true;
     END IF;
     IF (SELECT r.passes >= most_passes FROM dataprotect.reencrypt_state r WHERE r.rel = $1 AND r.col = $2) THEN
         PERFORM dataprotect._raise('object_in_use',
-            format('%s values of column "%s" of table "%s" escaped reencrypt()', remaining, col, rel),
+            format('%s values of column "%s" of table "%s" escaped reencrypt()', pending, col, rel),
             format('Rows moved in each of %s passes.', most_passes),
             'Call it again when the table is changed less.');
     END IF;
@@ -160,6 +235,21 @@ $$;
 COMMENT ON FUNCTION dataprotect._reencrypt_end(regclass, name) IS
     'note the end of a pass of reencrypt(); false where another is needed';
 
+-- What is left of a column, as a sentence; NULL where nothing is.
+CREATE FUNCTION dataprotect._reencrypt_report(rel regclass, col name) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM dataprotect._check_reencrypt(rel);
+    RETURN (SELECT format('%s.%I: %s', r.rel::regclass, r.col,
+                          (SELECT string_agg(format('%s %s', e.value, e.key), ', ' ORDER BY e.key)
+                           FROM jsonb_each_text(r.left_because) e))
+            FROM dataprotect.reencrypt_state r WHERE r.rel = $1 AND r.col = $2 AND r.values_left > 0);
+END
+$$;
+COMMENT ON FUNCTION dataprotect._reencrypt_report(regclass, name) IS 'what reencrypt() left in a column, and why';
+
 -- One batch: a range of blocks of one table or partition, row by row and without
 -- a query (reencrypt.c).  Asks itself for the right to act as the table's owner.
 CREATE FUNCTION dataprotect._reencrypt_blocks(rel regclass, col name, first bigint, "end" bigint) RETURNS bigint
@@ -170,7 +260,7 @@ COMMENT ON FUNCTION dataprotect._reencrypt_blocks(regclass, name, bigint, bigint
 
 -- Tables and columns to work on, partitions one by one.
 CREATE FUNCTION dataprotect._reencrypt_targets(rel regclass, col name)
-    RETURNS TABLE (leaf regclass, leaf_col name, key name, batch bigint)
+    RETURNS TABLE (leaf regclass, leaf_col name, batch bigint)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -192,37 +282,19 @@ BEGIN
             format('must be owner of table %s', (SELECT c.relname FROM pg_class c WHERE c.oid = $1)));
     END IF;
     RETURN QUERY
-        SELECT c.oid::regclass, p.col, p.key,
+        SELECT c.oid::regclass, p.col,
                greatest(1, (current_setting('dataprotect.retention_batch_size')::float8
                             / CASE WHEN c.relpages > 0 AND c.reltuples > 0 THEN c.reltuples / c.relpages
                                    ELSE usual_rows_per_block END)::bigint)
-        FROM dataprotect.protected_columns p
-            CROSS JOIN LATERAL dataprotect._column_members(p.rel, p.col) m
-            JOIN pg_class c ON c.oid = m.member AND c.relkind = 'r'
-        WHERE p.rel = $1 AND (p.col = $2 OR $2 IS NULL)
-            AND cardinality(dataprotect._stale_key_ids(p.key)) > 0
+        FROM (SELECT DISTINCT x.col FROM dataprotect.protected_columns x
+              WHERE x.rel = $1 AND (x.col = $2 OR $2 IS NULL) AND dataprotect._has_stale_versions(x.key)) p
+            CROSS JOIN LATERAL dataprotect._column_members($1, p.col) m
+            JOIN pg_class c ON c.oid = m.member AND c.relkind IN ('r', 'm')
         ORDER BY c.oid, p.col;
 END
 $$;
 COMMENT ON FUNCTION dataprotect._reencrypt_targets(regclass, name) IS
     'tables and columns that reencrypt() has to work on, with the blocks of a batch';
-
--- Scans without a query.  Key ids and counts, nothing of the values.
-CREATE FUNCTION dataprotect._count_by_key(rel regclass, col name)
-    RETURNS TABLE (key_id int8, "values" bigint, failures bigint)
-    LANGUAGE c VOLATILE STRICT
-    AS 'MODULE_PATHNAME', 'dp_verify_count_keys';
-COMMENT ON FUNCTION dataprotect._count_by_key(regclass, name) IS 'stored values of a column by key id';
-
-CREATE FUNCTION dataprotect._count_stale(rel regclass, col name, key name) RETURNS bigint
-    LANGUAGE sql VOLATILE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT coalesce(sum(x."values"), 0)::bigint FROM dataprotect._count_by_key($1, $2) x
-    WHERE x.key_id = ANY (dataprotect._stale_key_ids($3))
-$$;
-COMMENT ON FUNCTION dataprotect._count_stale(regclass, name, name) IS
-    'values of a column that are not under their key''s current version';
 
 -- No SET clause: it would forbid COMMIT.  The path is set for each transaction
 -- instead, before anything is looked up by name.
@@ -232,17 +304,17 @@ AS $$
 DECLARE
     leaves      pg_catalog.regclass[];
     columns     pg_catalog.name[];
-    keys        pg_catalog.name[];
     batches     pg_catalog.int8[];
     range       pg_catalog.int8range;
     total       pg_catalog.int8;
+    remains     pg_catalog.text[];
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    SELECT array_agg(t.leaf), array_agg(t.leaf_col), array_agg(t.key), array_agg(t.batch)
-    INTO leaves, columns, keys, batches
+    SELECT array_agg(t.leaf), array_agg(t.leaf_col), array_agg(t.batch)
+    INTO leaves, columns, batches
     FROM dataprotect._reencrypt_targets(rel, col) t;
     FOR i IN 1 .. coalesce(array_length(leaves, 1), 0) LOOP
-        PERFORM dataprotect._reencrypt_begin(leaves[i], columns[i], keys[i]);
+        PERFORM dataprotect._reencrypt_begin(leaves[i], columns[i]);
         LOOP
             LOOP
                 COMMIT;
@@ -255,10 +327,18 @@ BEGIN
             END LOOP;
             EXIT WHEN dataprotect._reencrypt_end(leaves[i], columns[i]);
         END LOOP;
+        remains := remains || dataprotect._reencrypt_report(leaves[i], columns[i]);
         COMMIT;
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     END LOOP;
-    RAISE NOTICE 'values of "%" are under the current versions of their keys', rel;
+    remains := array_remove(remains, NULL);
+    IF cardinality(remains) > 0 THEN
+        RAISE NOTICE 'values of "%" are left under older versions of their keys', rel
+            USING DETAIL = format('Left: %s.', array_to_string(remains, '; ')),
+                  HINT = 'See dataprotect.reencrypt_progress; call reencrypt() again when the reasons are gone.';
+    ELSE
+        RAISE NOTICE 'values of "%" are under the current versions of their keys', rel;
+    END IF;
 END
 $$;
 COMMENT ON PROCEDURE dataprotect.reencrypt(regclass, name) IS

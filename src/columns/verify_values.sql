@@ -53,7 +53,7 @@ BEGIN
         PERFORM dataprotect._raise('invalid_parameter_value', 'sample must be greater than 0 and at most 1');
     END IF;
     RETURN QUERY
-        SELECT s.rel, s.col, CASE WHEN v.family = 0 THEN 'system' ELSE k.name END, v.version,
+        SELECT s.rel, s.col, CASE WHEN v.family = 0 THEN 'system' ELSE k.name END, coalesce(o.version, v.version),
                sum(x."values")::bigint, sum(x.failures)::bigint
         FROM dataprotect._storing_columns($1) s
             -- partitions store the rows; rows of children by inheritance are the children's
@@ -69,7 +69,8 @@ BEGIN
                     WHERE t.oid = s.typ) x
             LEFT JOIN dataprotect.key_version v ON v.key_id = x.key_id
             LEFT JOIN dataprotect.key k ON k.family = v.family
-        GROUP BY s.rel, s.col, v.family, k.name, v.version
+            LEFT JOIN dataprotect.subject_key o ON o.key_id = x.key_id
+        GROUP BY s.rel, s.col, v.family, k.name, coalesce(o.version, v.version)
         ORDER BY s.rel::text, 2, 3, 4;
 END
 $$;

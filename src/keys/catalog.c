@@ -44,6 +44,7 @@
 #define Anum_key_state				3
 #define Anum_key_current_key_id		4
 #define Anum_key_mask				5
+#define Anum_key_current_version	6
 #define Anum_key_keep				10
 
 #define Anum_version_key_id			1
@@ -58,6 +59,7 @@
 #define Anum_subject_account_type	2
 #define Anum_subject_subject		3
 #define Anum_subject_key_id			4
+#define Anum_subject_version		6
 
 #define Anum_account_type			1
 #define Anum_account_subject		2
@@ -258,6 +260,7 @@ read_family(TupleDesc desc, HeapTuple tuple, void *arg)
 	namestrcpy(&out->name, NameStr(*DatumGetName(row_attr(desc, tuple, Anum_key_name, NULL))));
 	out->state = DatumGetChar(row_attr(desc, tuple, Anum_key_state, NULL));
 	out->current_key_id = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_key_current_key_id, NULL));
+	out->current_version = DatumGetInt32(row_attr(desc, tuple, Anum_key_current_version, NULL));
 	(void) row_attr(desc, tuple, Anum_key_keep, &isnull);
 	out->has_keep = !isnull;
 	strlcpy(out->mask, mask, sizeof(out->mask));
@@ -324,13 +327,19 @@ dp_catalog_read_system(DpSystemKeys *out)
 static bool
 read_subject(TupleDesc desc, HeapTuple tuple, void *arg)
 {
-	*(uint64 *) arg = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_subject_key_id, NULL));
-	return false;
+	DpSubjectRow *out = arg;
+
+	out->key_id = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_subject_key_id, NULL));
+	out->family = DatumGetInt32(row_attr(desc, tuple, Anum_subject_family, NULL));
+	out->version = DatumGetInt32(row_attr(desc, tuple, Anum_subject_version, NULL));
+	out->account_type = TextDatumGetCString(row_attr(desc, tuple, Anum_subject_account_type, NULL));
+	out->subject = TextDatumGetCString(row_attr(desc, tuple, Anum_subject_subject, NULL));
+	return true;				/* the index ends with the version: the last row is the newest */
 }
 
 bool
 dp_catalog_read_subject(int32 family, const char *account_type, const char *subject,
-						uint64 *out_key_id)
+						DpSubjectRow *out)
 {
 	ScanKeyData key[3];
 
@@ -341,7 +350,16 @@ dp_catalog_read_subject(int32 family, const char *account_type, const char *subj
 				CStringGetTextDatum(subject));
 	key[1].sk_collation = DEFAULT_COLLATION_OID;
 	key[2].sk_collation = DEFAULT_COLLATION_OID;
-	return scan_rows("subject_key", "subject_key_pkey", 3, key, read_subject, out_key_id);
+	return scan_rows("subject_key", "subject_key_pkey", 3, key, read_subject, out);
+}
+
+bool
+dp_catalog_read_subject_of(uint64 key_id, DpSubjectRow *out)
+{
+	ScanKeyData key[1];
+
+	ScanKeyInit(&key[0], Anum_subject_key_id, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum((int64) key_id));
+	return scan_rows("subject_key", "subject_key_key_id_key", 1, key, read_subject, out);
 }
 
 static bool

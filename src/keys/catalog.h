@@ -41,8 +41,20 @@ extern bool dp_catalog_read_epoch(uint64 key_id, DpEpochRow *out);
 extern bool dp_catalog_read_family_by_name(const char *name, DpFamily *out);
 extern bool dp_catalog_read_family(int32 family, DpFamily *out);
 extern bool dp_catalog_read_system(DpSystemKeys *out);
+
+/* The newest key of an account; the account's row of a key, its names palloc'd. */
+typedef struct DpSubjectRow
+{
+	uint64		key_id;
+	int32		family;
+	int32		version;
+	char	   *account_type;
+	char	   *subject;
+} DpSubjectRow;
+
 extern bool dp_catalog_read_subject(int32 family, const char *account_type, const char *subject,
-									uint64 *out_key_id);
+									DpSubjectRow *out);
+extern bool dp_catalog_read_subject_of(uint64 key_id, DpSubjectRow *out);
 extern bool dp_catalog_has_tombstone(const char *account_type, const char *subject);
 extern bool dp_catalog_is_suspended(const char *account_type, const char *subject);
 extern bool dp_catalog_in_lockdown(void);

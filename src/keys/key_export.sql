@@ -160,18 +160,20 @@ BEGIN
     SELECT coalesce(jsonb_agg(to_jsonb(f)), '[]') INTO v_families FROM dataprotect._import_families(exported -> 'keys') f;
 
     -- An account's key comes with its account, and only where the account lives
-    -- and has no other key here; a version of a key that is here already does not
+    -- and has no other key of that version here, nor an older one that the export does not know; a version of a key that is here already does not
     -- seal.  The system's own keys are of the first import.
     WITH family AS (
         SELECT f.exported_family, f.family, f.came, k.state
             FROM jsonb_to_recordset(v_families) f(exported_family int4, family int4, came bool) JOIN dataprotect.key k ON k.family = f.family
     ), claim AS (
-        SELECT s.key_id, f.family, s.account_type, s.subject, s.claimed_at
+        SELECT s.key_id, f.family, s.account_type, s.subject, s.claimed_at, coalesce(s.version, 1) AS version
             FROM jsonb_populate_recordset(NULL::dataprotect.subject_key, exported -> 'subjects') s
                  JOIN family f ON f.exported_family = s.family
             WHERE NOT EXISTS (SELECT FROM dataprotect.tombstone t WHERE t.account_type = s.account_type AND t.subject = s.subject)
               AND NOT EXISTS (SELECT FROM dataprotect.subject_key h
-                              WHERE h.family = f.family AND h.account_type = s.account_type AND h.subject = s.subject AND h.key_id <> s.key_id)
+                              WHERE h.family = f.family AND h.account_type = s.account_type AND h.subject = s.subject AND h.key_id <> s.key_id
+                                AND (h.version = coalesce(s.version, 1)
+                                     OR h.version < s.version AND NOT exported -> 'subjects' @> jsonb_build_array(jsonb_build_object('key_id', h.key_id))))
     ), version AS (
         INSERT INTO dataprotect.key_version (key_id, family, purpose, version, epoch, state, wrapped, created_at, state_since, reason, seals)
         SELECT v.key_id, coalesce(f.family, 0), v.purpose, v.version, v.epoch,
@@ -186,8 +188,8 @@ BEGIN
             ON CONFLICT (key_id) DO NOTHING
             RETURNING key_id
     ), claimed AS (
-        INSERT INTO dataprotect.subject_key (family, account_type, subject, key_id, claimed_at)
-        SELECT c.family, c.account_type, c.subject, c.key_id, c.claimed_at FROM claim c
+        INSERT INTO dataprotect.subject_key (family, account_type, subject, key_id, claimed_at, version)
+        SELECT c.family, c.account_type, c.subject, c.key_id, c.claimed_at, c.version FROM claim c
             WHERE c.key_id IN (SELECT n.key_id FROM version n)
                OR EXISTS (SELECT FROM dataprotect.key_version h
                           WHERE h.key_id = c.key_id AND h.family = c.family AND h.purpose = 3 AND h.wrapped IS NOT NULL)

@@ -99,9 +99,11 @@ CREATE TABLE dataprotect.subject_key (
     subject text NOT NULL,
     key_id int8 NOT NULL UNIQUE,
     claimed_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (family, account_type, subject)
+    version int4 NOT NULL DEFAULT 1,
+    PRIMARY KEY (family, account_type, subject, version)
 );
-COMMENT ON TABLE dataprotect.subject_key IS 'which key was claimed for which account under which named key';
+COMMENT ON TABLE dataprotect.subject_key IS 'which keys were claimed for which account under which named key: the newest seals, all open';
+COMMENT ON COLUMN dataprotect.subject_key.version IS 'version of the named key when it was claimed: a newer one calls for another key of the account';
 
 -- A claim deletes its key's row; what rolls the claim back brings it back.
 CREATE TABLE dataprotect.spare_key (

@@ -34,6 +34,7 @@ typedef struct DpFamily
 	NameData	name;
 	char		state;			/* DpKeyState */
 	uint64		current_key_id; /* seals from now on; 0: none */
+	int32		current_version;
 	bool		has_keep;		/* expiring key */
 	char		mask[64];		/* canonical mask text */
 } DpFamily;
@@ -104,8 +105,23 @@ extern DpPrf *dp_keys_prf(void);
 extern void dp_keys_for_subject(const DpFamily *family, const char *account_type,
 								const char *subject, DpKey *out);
 
-/* The id of that key, or 0 where the account has none.  Opens nothing. */
+/*
+ * The id of the account's newest key, or 0 where it has none.  Opens nothing.
+ * After a rotation of the named key it goes on opening, and
+ * dp_keys_for_subject() claims another.
+ */
 extern uint64 dp_keys_subject_id(int32 family, const char *account_type, const char *subject);
+
+/* Is it the account's, the newest one or an older one? */
+extern bool dp_keys_subject_owns(int32 family, const char *account_type, const char *subject,
+								 uint64 key_id);
+
+/*
+ * The key that takes the place of an account's key that another version of its
+ * named key has overtaken.  False where none does, or where the account or the
+ * named key is closed.
+ */
+extern bool dp_keys_subject_successor(uint64 key_id, DpKey *out);
 
 /* Seal or open under the audit key; false where no key was ever created. */
 extern bool dp_keys_audit_seal(const uint8 *in, Size len, bytea **out);

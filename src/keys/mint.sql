@@ -82,17 +82,22 @@ CREATE FUNCTION dataprotect._mint_version(key_family int4) RETURNS int4
 DECLARE
     k dataprotect.key;
     v_key_id int8;
+    v_next int4;
 BEGIN
     SELECT * INTO STRICT k FROM dataprotect.key WHERE family = key_family FOR UPDATE;
+    -- Versions that came with an import do not seal; the next one is newer than all of them.
+    SELECT 1 + greatest(k.current_version,
+                        (SELECT max(v.version) FROM dataprotect.key_version v WHERE v.family = k.family AND v.purpose = 2),
+                        (SELECT max(s.version) FROM dataprotect.subject_key s WHERE s.family = k.family)) INTO v_next;
     INSERT INTO dataprotect.key_version (key_id, family, purpose, version, epoch, wrapped)
-        SELECT w.key_id, k.family, 2, k.current_version + 1, k.epoch, w.wrapped
-        FROM dataprotect._wrap_new(k.epoch, 2::int2, k.current_version + 1) w
+        SELECT w.key_id, k.family, 2, v_next, k.epoch, w.wrapped
+        FROM dataprotect._wrap_new(k.epoch, 2::int2, v_next) w
         RETURNING key_id INTO v_key_id;
     UPDATE dataprotect.key_version SET state = 'r', state_since = now()
         WHERE family = k.family AND purpose = 2 AND state = 'a' AND key_id <> v_key_id;
-    UPDATE dataprotect.key SET current_key_id = v_key_id, current_version = k.current_version + 1
+    UPDATE dataprotect.key SET current_key_id = v_key_id, current_version = v_next
         WHERE family = k.family;
-    RETURN k.current_version + 1;
+    RETURN v_next;
 END $$;
 COMMENT ON FUNCTION dataprotect._mint_version(int4) IS 'makes the next version of a named key and lets it seal from now on';
 

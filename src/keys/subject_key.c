@@ -6,6 +6,11 @@
  * by an ordinary row of subject_key, unique per named key and account.  The claim
  * rolls back with the transaction; the key does not, and nobody else ever gets
  * it: envelopes under it may be left in an index page (spare_key.h).
+ *
+ * Rotation: a claim notes the version of the named key.  Once that has a newer
+ * one, the account's next value is sealed under another key, claimed for that
+ * version beside the old one, which goes on opening (and is destroyed with the
+ * account, as every key of it).  reencrypt() brings the values over.
  */
 #include "postgres.h"
 
@@ -31,6 +36,7 @@ typedef struct SubjectEntry
 {
 	uint8		digest[16];
 	uint64		key_id;
+	int32		version;
 } SubjectEntry;
 
 static HTAB *subjects = NULL;
@@ -87,7 +93,7 @@ forget_subjects(void)
 	subjects = NULL;
 }
 
-static uint64
+static const SubjectEntry *
 recall(const uint8 digest[16])
 {
 	SubjectEntry *entry;
@@ -95,13 +101,13 @@ recall(const uint8 digest[16])
 	if (subjects_generation != dp_arena_key_generation())
 		forget_subjects();
 	if (subjects == NULL)
-		return 0;
+		return NULL;
 	entry = hash_search(subjects, digest, HASH_FIND, NULL);
-	return entry != NULL ? entry->key_id : 0;
+	return entry;
 }
 
 static void
-remember(const uint8 digest[16], uint64 key_id, uint64 generation)
+remember(const uint8 digest[16], const DpSubjectRow *row, uint64 generation)
 {
 	SubjectEntry *entry;
 
@@ -119,23 +125,25 @@ remember(const uint8 digest[16], uint64 key_id, uint64 generation)
 		subjects_generation = generation;
 	}
 	entry = hash_search(subjects, digest, HASH_ENTER, NULL);
-	entry->key_id = key_id;
+	entry->key_id = row->key_id;
+	entry->version = row->version;
 }
 
 /* Claim key_id unless a concurrent transaction claimed another one first. */
 static bool
-insert_claim(int32 family, const char *account_type, const char *subject, uint64 key_id)
+insert_claim(const DpFamily *family, const char *account_type, const char *subject, uint64 key_id)
 {
 	Oid			save_user;
 	int			save_context;
-	Oid			argtypes[4] = {INT4OID, TEXTOID, TEXTOID, INT8OID};
-	Datum		values[4];
+	Oid			argtypes[5] = {INT4OID, TEXTOID, TEXTOID, INT8OID, INT4OID};
+	Datum		values[5];
 	bool		claimed;
 
-	values[0] = Int32GetDatum(family);
+	values[0] = Int32GetDatum(family->family);
 	values[1] = CStringGetTextDatum(account_type);
 	values[2] = CStringGetTextDatum(subject);
 	values[3] = Int64GetDatum((int64) key_id);
+	values[4] = Int32GetDatum(family->current_version);
 
 	GetUserIdAndSecContext(&save_user, &save_context);
 	SetUserIdAndSecContext(dp_catalog_owner(), save_context | SECURITY_LOCAL_USERID_CHANGE);
@@ -143,9 +151,9 @@ insert_claim(int32 family, const char *account_type, const char *subject, uint64
 		elog(ERROR, "SPI_connect failed");
 	if (claim_plan == NULL)
 	{
-		SPIPlanPtr	plan = SPI_prepare("INSERT INTO dataprotect.subject_key (family, account_type, subject, key_id) "
-									   "VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-									   4, argtypes);
+		SPIPlanPtr	plan = SPI_prepare("INSERT INTO dataprotect.subject_key (family, account_type, subject, key_id, version) "
+									   "VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+									   5, argtypes);
 
 		if (plan == NULL || SPI_keepplan(plan) != 0)
 			elog(ERROR, "could not prepare the claim of a key");
@@ -186,41 +194,97 @@ static uint64
 claim(const DpFamily *family, const char *account_type, const char *subject)
 {
 	DpSpareKey	spare;
-	uint64		key_id;
+	DpSubjectRow row;
 
 	refuse_closed(account_type, subject);
 	dp_spare_take(family->family, &spare);
 	lock_subject(account_type, subject, ShareLock);
 	refuse_closed(account_type, subject);
-	if (insert_claim(family->family, account_type, subject, spare.key_id))
+	if (insert_claim(family, account_type, subject, spare.key_id))
 	{
 		dp_spare_claimed(&spare);
 		return spare.key_id;
 	}
 	/* Somebody else's claim committed while we waited for it. */
-	if (!dp_catalog_read_subject(family->family, account_type, subject, &key_id))
+	if (!dp_catalog_read_subject(family->family, account_type, subject, &row) ||
+		row.version < family->current_version)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not claim a key for an account due to a concurrent transaction"),
 				 errhint("Retry the transaction.")));
-	return key_id;
+	return row.key_id;
+}
+
+/* The newest key of an account: false where it has none. */
+static bool
+newest_key(int32 family, const char *account_type, const char *subject, uint64 *out_key_id, int32 *out_version)
+{
+	uint64		generation = dp_arena_key_generation();
+	const SubjectEntry *known;
+	uint8		digest[16];
+	DpSubjectRow row;
+
+	subject_digest(family, account_type, subject, digest);
+	known = recall(digest);
+	if (known == NULL)
+	{
+		if (!dp_catalog_read_subject(family, account_type, subject, &row))
+			return false;
+		remember(digest, &row, generation);
+		known = recall(digest);
+		if (known == NULL)		/* keys have just changed */
+		{
+			*out_key_id = row.key_id;
+			*out_version = row.version;
+			return true;
+		}
+	}
+	*out_key_id = known->key_id;
+	*out_version = known->version;
+	return true;
 }
 
 uint64
 dp_keys_subject_id(int32 family, const char *account_type, const char *subject)
 {
-	uint64		generation = dp_arena_key_generation();
-	uint8		digest[16];
 	uint64		key_id;
+	int32		version;
 
-	subject_digest(family, account_type, subject, digest);
-	key_id = recall(digest);
-	if (key_id != 0)
+	return newest_key(family, account_type, subject, &key_id, &version) ? key_id : 0;
+}
+
+bool
+dp_keys_subject_owns(int32 family, const char *account_type, const char *subject, uint64 key_id)
+{
+	DpSubjectRow row;
+
+	if (dp_keys_subject_id(family, account_type, subject) == key_id)
+		return true;
+	return dp_catalog_read_subject_of(key_id, &row) && row.family == family &&
+		strcmp(row.account_type, account_type) == 0 && strcmp(row.subject, subject) == 0;
+}
+
+/*
+ * The account's newest key where it is of the named key's version, or of the last
+ * one that another session has claimed since this one looked; else a new claim.
+ */
+static uint64
+current_key(const DpFamily *family, const char *account_type, const char *subject)
+{
+	uint64		key_id;
+	int32		version;
+	DpSubjectRow row;
+	uint8		digest[16];
+
+	if (newest_key(family->family, account_type, subject, &key_id, &version) && version >= family->current_version)
 		return key_id;
-	if (!dp_catalog_read_subject(family, account_type, subject, &key_id))
-		return 0;
-	remember(digest, key_id, generation);
-	return key_id;
+	if (dp_catalog_read_subject(family->family, account_type, subject, &row) && row.version >= family->current_version)
+	{
+		subject_digest(family->family, account_type, subject, digest);
+		remember(digest, &row, dp_arena_key_generation());
+		return row.key_id;
+	}
+	return claim(family, account_type, subject);
 }
 
 void
@@ -228,18 +292,34 @@ dp_keys_for_subject(const DpFamily *family, const char *account_type, const char
 					DpKey *out)
 {
 	DpFamily	copy = *family;
-	uint64		key_id = dp_keys_subject_id(copy.family, account_type, subject);
-	bool		fresh = key_id == 0;
 
 	if (copy.state != DP_KEY_ACTIVE)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("key \"%s\" is not active", NameStr(copy.name)),
 				 errdetail("Nothing can be written under it.")));
-	if (fresh)
-		key_id = claim(&copy, account_type, subject);
-	if (dp_keys_get(key_id, DP_USE_READ, false, out) != DP_KEY_OK)
+	if (dp_keys_get(current_key(&copy, account_type, subject), DP_USE_READ, false, out) != DP_KEY_OK)
 		report_suspended();
+}
+
+bool
+dp_keys_subject_successor(uint64 key_id, DpKey *out)
+{
+	DpSubjectRow row;
+	DpFamily	family;
+	uint64		successor;
+
+	if (!dp_catalog_read_subject_of(key_id, &row))
+		return false;
+	family = *dp_keys_family(row.family);
+	if (family.state != DP_KEY_ACTIVE)
+		return false;
+	/* Held to the end of the transaction: nobody closes the account meanwhile. */
+	lock_subject(row.account_type, row.subject, ShareLock);
+	if (dp_catalog_is_suspended(row.account_type, row.subject) || dp_catalog_has_tombstone(row.account_type, row.subject))
+		return false;
+	successor = current_key(&family, row.account_type, row.subject);
+	return successor != key_id && dp_keys_get(successor, DP_USE_READ, false, out) == DP_KEY_OK;
 }
 
 /* A claim may have been rolled back. */
