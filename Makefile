@@ -19,7 +19,8 @@ OBJS = \
        $(addprefix src/access/, access.o foreign_code.o grantee.o mask.o role_drop.o) \
        $(addprefix src/audit/, activity.o audit_log.o batch.o chain.o collector.o literals.o \
            parallel.o protected_columns.o redact.o role_events.o segment.o store.o track.o verify.o writer.o) \
-       $(addprefix src/types/, analyze.o cast.o codec.o compare.o fold.o hash.o io.o maintenance.o \
+       $(addprefix src/types/, client_query.o wire.o \
+           analyze.o cast.o codec.o compare.o fold.o hash.o io.o maintenance.o \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_table.o \
            modifier_words.o open_memo.o operand.o row_condition.o seal.o seal_right.o show.o stored_value.o typeinfo.o types.o \
            value.o) \

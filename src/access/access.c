@@ -302,6 +302,22 @@ reveals_all(Oid role)
 }
 
 bool
+dp_access_reveals_all(void)
+{
+	int32	   *families;
+	bool		all = true;
+	int			n;
+
+	if (!dp_catalog_is_there())
+		return false;
+	n = dp_catalog_list_families(&families);
+	for (int i = 0; i < n && all; i++)
+		all = dp_access_privilege(families[i]) == DP_PRIV_REVEAL;
+	pfree(families);
+	return all;
+}
+
+bool
 dp_access_exceeds(Oid role, Oid other)
 {
 	int32	   *families;

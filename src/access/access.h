@@ -25,6 +25,9 @@ typedef enum DpPrivilege
 
 extern DpPrivilege dp_access_privilege(int32 family);
 
+/* Reveal on every key of the database? */
+extern bool dp_access_reveals_all(void);
+
 /* Has one role more of some key than another, by their own grants? */
 extern bool dp_access_exceeds(Oid role, Oid other);
 

@@ -82,6 +82,7 @@ push_frame(DpStatementFrame *frame, DpStatementFrameKind kind, CmdType command,
 	frame->kind = kind;
 	frame->command = command;
 	frame->plan = plan;
+	frame->utility = NULL;
 	frame->depth = outer->depth + 1;
 	frame->role = GetUserId();
 	frame->held = InterruptHoldoffCount;
@@ -279,6 +280,7 @@ run_next_utility(PlannedStmt *planned, const char *source, bool read_only_tree,
 	DpStatementFrame frame;
 
 	BEGIN_FRAME(DP_FRAME_UTILITY, CMD_UTILITY, NULL);
+	frame.utility = planned->utilityStmt;
 	frame.in_copy_to |= is_copy_to(planned->utilityStmt);
 	if (previous_utility)
 		previous_utility(planned, source, read_only_tree, context, params, environment, dest,

@@ -55,6 +55,7 @@ typedef struct DpStatementFrame
 	DpStatementFrameKind kind;
 	CmdType		command;		/* of the query; CMD_UTILITY for a command */
 	const PlannedStmt *plan;	/* of an executor's query; else NULL */
+	const Node *utility;		/* the command, where it is one; else NULL */
 	int			depth;			/* frames below this one; 0 at the bottom */
 	Oid			role;			/* current role when it was entered */
 	uint32		held;			/* InterruptHoldoffCount when it was entered */

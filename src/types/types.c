@@ -5,10 +5,12 @@
 #include "postgres.h"
 
 #include "audit/track.h"
+#include "types/client_query.h"
 #include "types/modifier_ddl.h"
 #include "types/open_memo.h"
 #include "types/seal_right.h"
 #include "types/types.h"
+#include "types/wire.h"
 
 void
 dp_types_init(void)
@@ -16,5 +18,7 @@ dp_types_init(void)
 	dp_open_memo_init();
 	dp_seal_right_init();
 	dp_modifier_ddl_init();
+	dp_client_query_init();
+	dp_wire_init();
 	dp_audit_set_protected_type(dp_type_is_encrypted);
 }

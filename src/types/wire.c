@@ -1,0 +1,556 @@
+/*
+ * wire.c
+ *	  What a client is told of protected columns and parameters; see wire.h.
+ */
+#include "postgres.h"
+
+#include "access/access.h"
+#include "access/transam.h"
+#include "base/compat.h"
+#include "base/guc.h"
+#include "base/statement.h"
+#include "catalog/pg_type.h"
+#include "keys/keys.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_node.h"
+#include "types/client_query.h"
+#include "types/modifier_registry.h"
+#include "types/typeinfo.h"
+#include "types/types.h"
+#include "types/wire.h"
+#include "utils/lsyscache.h"
+#include "utils/plancache.h"
+
+/* ---- which types ---- */
+
+/*
+ * The encrypted type that a type is, or is a domain over, or an array of; with its
+ * modifier.  InvalidOid where there is none.
+ */
+static Oid
+encrypted_type(Oid type, int32 *typmod, bool *is_array)
+{
+	Oid			element;
+
+	*is_array = false;
+	if (type < FirstNormalObjectId)
+		return InvalidOid;
+	if (dp_type_is_encrypted(type))
+		return type;
+	type = getBaseTypeAndTypmod(type, typmod);
+	element = get_element_type(type);
+	if (OidIsValid(element))
+	{
+		*is_array = true;
+		type = getBaseTypeAndTypmod(element, typmod);
+	}
+	return dp_type_is_encrypted(type) ? type : InvalidOid;
+}
+
+/* The base type's own modifier, or -1. */
+static int32
+base_modifier(Oid type, int32 typmod)
+{
+	const DpModifier *modifier;
+
+	if (typmod < 0 || dp_modifier_words(typmod) == NULL)
+		return -1;
+	modifier = dp_modifier_get(typmod);
+	return modifier->type == type ? modifier->base_typmod : -1;
+}
+
+/* ---- may the role see it ---- */
+
+static bool
+reveals(int32 typmod)
+{
+	const DpFamily *family;
+
+	if (dp_modifier_words(typmod) == NULL)
+		return false;
+	family = dp_keys_family_find(NameStr(dp_modifier_get(typmod)->key));
+	return family != NULL && dp_access_privilege(family->family) == DP_PRIV_REVEAL;
+}
+
+typedef struct Keys
+{
+	bool		known;			/* a column with a key was met */
+	bool		denied;			/* one that may not be read */
+} Keys;
+
+static bool
+keys_walker(Node *node, Keys *keys)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+	{
+		int32		typmod = ((Var *) node)->vartypmod;
+		bool		is_array;
+
+		if (OidIsValid(encrypted_type(((Var *) node)->vartype, &typmod, &is_array)) && typmod >= 0)
+		{
+			keys->known = true;
+			keys->denied |= !reveals(typmod);
+		}
+		return keys->denied;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, keys_walker, keys, 0);
+	return expression_tree_walker(node, keys_walker, keys);
+}
+
+/* A value without a modifier may come from any column that the query names. */
+static bool
+may_see(Query *query, int32 typmod)
+{
+	Keys		keys = {false, false};
+
+	if (typmod >= 0)
+		return reveals(typmod);
+	(void) query_tree_walker(query, keys_walker, &keys, 0);
+	return keys.known ? !keys.denied : dp_access_reveals_all();
+}
+
+/* ---- results ---- */
+
+/* The cast functions of a coercion have no part in collations but to pass them on. */
+static void
+set_collation(Node *node, Oid collation)
+{
+	if (node != NULL && IsA(node, FuncExpr))
+		((FuncExpr *) node)->inputcollid = collation;
+	else if (node != NULL && IsA(node, ArrayCoerceExpr))
+		set_collation((Node *) ((ArrayCoerceExpr *) node)->elemexpr, collation);
+	exprSetCollation(node, OidIsValid(get_typcollation(exprType(node))) ? collation : InvalidOid);
+}
+
+/* A value as its base type, which has the modifier that the column gives it. */
+static Expr *
+as_base_type(Expr *value)
+{
+	int32		typmod = exprTypmod((Node *) value);
+	Oid			collation = exprCollation((Node *) value);
+	bool		is_array;
+	Oid			encrypted = encrypted_type(exprType((Node *) value), &typmod, &is_array);
+	Oid			base = dp_typeinfo_get(encrypted)->base_oid;
+	Oid			target = is_array ? get_array_type(base) : base;
+	Node	   *result;
+
+	result = coerce_to_target_type(NULL, (Node *) value, exprType((Node *) value), target, -1,
+								   COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1);
+	if (result == NULL)
+		return value;
+	set_collation(result, collation);
+	typmod = base_modifier(encrypted, typmod);
+	if (typmod < 0)
+		return (Expr *) result;
+	/* text has no modifier of its own: the column's was varchar's */
+	if (target == TEXTOID)
+		target = VARCHAROID;
+	else if (base == TEXTOID)
+		return (Expr *) result;
+	return (Expr *) makeRelabelType((Expr *) result, target, typmod, exprCollation(result),
+									COERCE_IMPLICIT_CAST);
+}
+
+/*
+ * Is the column to be cast?  What clients were told of it already holds, whoever
+ * asks now: described is that, or NULL.
+ */
+static bool
+is_to_cast(Query *query, TargetEntry *tle, TupleDesc described)
+{
+	Oid			type = exprType((Node *) tle->expr);
+	int32		typmod;
+	bool		is_array;
+
+	if (tle->resjunk || type < FirstNormalObjectId)
+		return false;
+	typmod = exprTypmod((Node *) tle->expr);
+	if (!OidIsValid(encrypted_type(type, &typmod, &is_array)))
+		return false;
+	if (described != NULL && tle->resno <= described->natts)
+		return TupleDescAttr(described, tle->resno - 1)->atttypid != type;
+	return dp_guc_output == DP_OUTPUT_AUTO && may_see(query, typmod);
+}
+
+static Bitmapset *
+columns_to_cast(Query *query, List *tlist, TupleDesc described)
+{
+	Bitmapset  *result = NULL;
+	ListCell   *lc;
+
+	foreach(lc, tlist)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (is_to_cast(query, tle, described))
+			result = bms_add_member(result, tle->resno);
+	}
+	return result;
+}
+
+/*
+ * Must the query finish before anything is cast?  What it sorts, compares, skips
+ * or leaves locked stays ciphertext then.
+ */
+static bool
+casts_come_after(Query *query, Bitmapset *columns)
+{
+	ListCell   *lc;
+
+	if (query->sortClause != NIL || query->distinctClause != NIL || query->setOperations != NULL ||
+		query->limitCount != NULL || query->limitOffset != NULL || query->rowMarks != NIL)
+		return true;
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (tle->ressortgroupref != 0 && bms_is_member(tle->resno, columns))
+			return true;
+	}
+	return false;
+}
+
+/* References to the query's own common table expressions, which move one level up. */
+static bool
+raise_cte_walker(Node *node, int *depth)
+{
+	bool		result;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind == RTE_CTE && rte->ctelevelsup == *depth)
+			rte->ctelevelsup++;
+		return false;			/* the walker goes into it */
+	}
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, raise_cte_walker, depth);
+	(*depth)++;
+	result = query_tree_walker((Query *) node, raise_cte_walker, depth, QTW_EXAMINE_RTES_BEFORE);
+	(*depth)--;
+	return result;
+}
+
+/* The columns of a subquery, as it gives them. */
+static List *
+columns_of(Query *inner, List **names)
+{
+	List	   *tlist = NIL;
+	ListCell   *lc;
+
+	foreach(lc, inner->targetList)
+	{
+		TargetEntry *from = lfirst_node(TargetEntry, lc);
+		TargetEntry *to;
+		Var		   *var;
+
+		if (from->resjunk)
+			continue;
+		var = makeVar(1, from->resno, exprType((Node *) from->expr), exprTypmod((Node *) from->expr),
+					  exprCollation((Node *) from->expr), 0);
+		to = makeTargetEntry((Expr *) var, from->resno, from->resname, false);
+		to->resorigtbl = from->resorigtbl;
+		to->resorigcol = from->resorigcol;
+		tlist = lappend(tlist, to);
+		*names = lappend(*names, makeString(pstrdup(from->resname != NULL ? from->resname : "?column?")));
+	}
+	return tlist;
+}
+
+/*
+ * Make the query the subquery of another that gives its columns.  Common table
+ * expressions go to the outer one: those that change data must be there.
+ */
+static void
+wrap(Query *query)
+{
+	Query	   *inner = makeNode(Query);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	List	   *names = NIL;
+	int			depth = 0;
+
+	memcpy(inner, query, sizeof(Query));
+	memset(query, 0, sizeof(Query));
+	query->type = T_Query;
+	query->commandType = CMD_SELECT;
+	query->querySource = inner->querySource;
+	query->queryId = inner->queryId;
+	query->canSetTag = inner->canSetTag;
+	query->stmt_location = inner->stmt_location;
+	query->stmt_len = inner->stmt_len;
+	query->cteList = inner->cteList;
+	query->hasRecursive = inner->hasRecursive;
+	query->hasModifyingCTE = inner->hasModifyingCTE;
+	inner->cteList = NIL;
+	inner->hasRecursive = false;
+	inner->hasModifyingCTE = false;
+	if (query->cteList != NIL)
+		(void) query_tree_walker(inner, raise_cte_walker, &depth, QTW_EXAMINE_RTES_BEFORE);
+
+	query->targetList = columns_of(inner, &names);
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = inner;
+	rte->eref = makeAlias("unnamed_subquery", names);
+	rte->inFromCl = true;
+	ref->rtindex = 1;
+	query->rtable = list_make1(rte);
+	query->jointree = makeFromExpr(list_make1(ref), NULL);
+}
+
+static void
+cast_results(Query *query, TupleDesc described)
+{
+	bool		selects = query->commandType == CMD_SELECT;
+	Bitmapset  *columns = columns_to_cast(query, selects ? query->targetList : query->returningList,
+										  described);
+	ListCell   *lc;
+
+	if (columns == NULL)
+		return;
+	if (selects && casts_come_after(query, columns))
+		wrap(query);
+	foreach(lc, selects ? query->targetList : query->returningList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (bms_is_member(tle->resno, columns))
+			tle->expr = as_base_type(tle->expr);
+	}
+	bms_free(columns);
+}
+
+/* Cheap for a query that has nothing protected in its result. */
+static bool
+has_user_types(List *tlist)
+{
+	ListCell   *lc;
+
+	foreach(lc, tlist)
+		if (exprType((Node *) lfirst_node(TargetEntry, lc)->expr) >= FirstNormalObjectId)
+		return true;
+	return false;
+}
+
+static void
+tell_base_types_of_results(Query *query, DpQueryOrigin origin, const char *text)
+{
+	CachedPlanSource *entry;
+
+	if (query->commandType == CMD_UTILITY)
+	{
+		/* where it is declared, the cursor's own query is not seen again */
+		DeclareCursorStmt *cursor = (DeclareCursorStmt *) query->utilityStmt;
+
+		if (IsA(cursor, DeclareCursorStmt) && !(cursor->options & CURSOR_OPT_HOLD))
+			cast_results(castNode(Query, cursor->query), NULL);
+		return;
+	}
+	if (!has_user_types(query->targetList) && !has_user_types(query->returningList))
+		return;
+	entry = origin == DP_QUERY_OF_PLAN_CACHE ? dp_client_query_entry(text) : NULL;
+	cast_results(query, entry != NULL ? entry->resultDesc : NULL);
+}
+
+/* ---- parameters ---- */
+
+/* What parse_param.c keeps of parameters whose types it finds out. */
+typedef struct VariableParams
+{
+	Oid		  **types;
+	int		   *n;
+} VariableParams;
+
+typedef struct ParamTypes
+{
+	Bitmapset  *lengths;		/* parameters that go to a column with a length: varchar's */
+} ParamTypes;
+
+/* The base type in place of an encrypted one, or InvalidOid. */
+static Oid
+base_of_param(Oid type, bool has_length)
+{
+	int32		typmod = -1;
+	bool		is_array;
+	Oid			encrypted = encrypted_type(type, &typmod, &is_array);
+	Oid			base;
+
+	if (!OidIsValid(encrypted))
+		return InvalidOid;
+	base = dp_typeinfo_get(encrypted)->base_oid;
+	if (base == TEXTOID && has_length)
+		base = VARCHAROID;
+	return is_array ? get_array_type(base) : base;
+}
+
+/* Parameters that the coercion to a column of text with a length is applied to. */
+static bool
+lengths_walker(Node *node, ParamTypes *types)
+{
+	int32		typmod;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, lengths_walker, types, 0);
+	if (IsA(node, FuncExpr) && exprIsLengthCoercion(node, &typmod))
+	{
+		Param	   *param = linitial(((FuncExpr *) node)->args);
+
+		if (IsA(param, Param) && param->paramkind == PARAM_EXTERN && base_modifier(param->paramtype, typmod) >= 0)
+			types->lengths = bms_add_member(types->lengths, param->paramid);
+	}
+	return expression_tree_walker(node, lengths_walker, types);
+}
+
+static Node *
+params_mutator(Node *node, ParamTypes *types)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXTERN)
+	{
+		Param	   *param = copyObject((Param *) node);
+		Oid			type = param->paramtype;
+		Oid			base = base_of_param(type, bms_is_member(param->paramid, types->lengths));
+		Node	   *result;
+
+		if (!OidIsValid(base))
+			return (Node *) param;
+		param->paramtype = base;
+		param->paramcollid = get_typcollation(base);
+		result = coerce_to_target_type(NULL, (Node *) param, base, type, -1,
+									   COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+		if (result == NULL)
+			elog(ERROR, "no cast from type %u to type %u", base, type);
+		set_collation(result, exprCollation(node));
+		return result;
+	}
+	if (IsA(node, Query))
+		return (Node *) query_tree_mutator((Query *) node, params_mutator, types, 0);
+	return expression_tree_mutator(node, params_mutator, types);
+}
+
+/* The query that a command of ours runs, or the query itself. */
+static Query *
+query_with_params(Query *query)
+{
+	Node	   *within = NULL;
+
+	if (query->commandType != CMD_UTILITY)
+		return query;
+	if (IsA(query->utilityStmt, DeclareCursorStmt))
+		within = ((DeclareCursorStmt *) query->utilityStmt)->query;
+	else if (IsA(query->utilityStmt, ExplainStmt))
+		within = ((ExplainStmt *) query->utilityStmt)->query;
+	else if (IsA(query->utilityStmt, CreateTableAsStmt))
+		within = ((CreateTableAsStmt *) query->utilityStmt)->query;
+	return within != NULL && IsA(within, Query) ? query_with_params((Query *) within) : NULL;
+}
+
+static bool
+has_encrypted_param(VariableParams *params)
+{
+	for (int i = 0; i < *params->n; i++)
+		if (OidIsValid(base_of_param((*params->types)[i], false)))
+			return true;
+	return false;
+}
+
+static void
+tell_base_types_of_params(ParseState *pstate, Query *query)
+{
+	/* only where types are found out is there such a hook */
+	VariableParams *params = pstate->p_coerce_param_hook != NULL ? pstate->p_ref_hook_state : NULL;
+	ParamTypes	types = {NULL};
+
+	/* what is sealed already is no value of the base type */
+	if (params == NULL || dp_guc_input == DP_INPUT_CIPHERTEXT || !has_encrypted_param(params))
+		return;
+	query = query_with_params(query);
+	if (query == NULL)
+		return;
+	(void) query_tree_walker(query, lengths_walker, &types, 0);
+	(void) query_tree_mutator(query, params_mutator, &types, QTW_DONT_COPY_QUERY);
+	for (int i = 0; i < *params->n; i++)
+	{
+		Oid			base = base_of_param((*params->types)[i], bms_is_member(i + 1, types.lengths));
+
+		if (OidIsValid(base))
+			(*params->types)[i] = base;
+	}
+}
+
+/* ---- statements ---- */
+
+static void
+look_at_query(ParseState *pstate, Query *query, JumbleState *jumble)
+{
+	DpQueryOrigin origin = dp_client_query_origin(pstate);
+
+	if (origin == DP_QUERY_OF_CODE)
+		return;
+	tell_base_types_of_params(pstate, query);
+	tell_base_types_of_results(query, origin, pstate->p_sourcetext);
+}
+
+/* The cast that clients get, which no cast that somebody wrote looks like. */
+static bool
+is_cast_for_client(Node *node)
+{
+	bool		is_array;
+	int32		typmod = -1;
+
+	if (IsA(node, RelabelType))
+		node = (Node *) ((RelabelType *) node)->arg;
+	if (IsA(node, ArrayCoerceExpr))
+		return ((ArrayCoerceExpr *) node)->coerceformat == COERCE_IMPLICIT_CAST &&
+			OidIsValid(encrypted_type(exprType((Node *) ((ArrayCoerceExpr *) node)->arg), &typmod, &is_array));
+	return IsA(node, FuncExpr) && ((FuncExpr *) node)->funcformat == COERCE_IMPLICIT_CAST &&
+		list_length(((FuncExpr *) node)->args) == 1 &&
+		OidIsValid(encrypted_type(exprType(linitial(((FuncExpr *) node)->args)), &typmod, &is_array));
+}
+
+/* Its types are those that a client gets: stored, they would be plaintext. */
+static void
+refuse_to_store(CachedPlanSource *prepared)
+{
+	ListCell   *lc;
+
+	foreach(lc, CachedPlanGetTargetList(prepared, NULL))
+		if (is_cast_for_client((Node *) lfirst_node(TargetEntry, lc)->expr))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a prepared statement that shows protected columns cannot make a table"),
+				 errhint("Write the query itself after CREATE TABLE AS.")));
+}
+
+static void
+check_command(const DpUtility *utility, Datum *state)
+{
+	bool		stores;
+	CachedPlanSource *prepared = dp_client_query_prepared(utility->statement, &stores);
+
+	if (prepared != NULL && stores)
+		refuse_to_store(prepared);
+}
+
+static const DpSubscriber subscriber = {
+	.name = "types on the wire",
+	.analyzed = look_at_query,
+	.begin_utility = check_command,
+};
+
+void
+dp_wire_init(void)
+{
+	dp_statement_subscribe(&subscriber);
+}

@@ -1,0 +1,167 @@
+# If this fails, an application can tell a protected column from a plain one by
+# the types, modifiers or bytes that its driver gets, or what stores a query's
+# result stores plaintext.
+use strict;
+use warnings;
+
+use FindBin;
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use DataProtect::Test;
+
+my $node = new_node('wire', conf => "listen_addresses = '127.0.0.1'\n");
+my $clients = "$FindBin::RealBin/../clients";
+create_extension($node);
+$node->safe_psql('postgres', <<'SQL');
+SELECT dataprotect.create_key('pii'), dataprotect.create_key('pay');
+CREATE ROLE app LOGIN;
+CREATE ROLE support LOGIN;
+CREATE ROLE clerk LOGIN;
+SELECT dataprotect.grant_access(k, 'app', 'reveal'), dataprotect.grant_access(k, 'support', 'mask') FROM unnest(ARRAY['pii', 'pay']) k;
+SELECT dataprotect.grant_access('pii', 'clerk', 'reveal');
+CREATE TABLE plain (id int PRIMARY KEY, name text, code varchar(20), n2 int2, n4 int4, n8 int8, f4 float4, f8 float8,
+	pay numeric(12,2), active bool, born date, at time, ts timestamp, tz timestamptz, iv interval, u uuid, ip inet, doc jsonb, raw bytea);
+CREATE TABLE prot (id int PRIMARY KEY, name encrypted_text('pii'), code encrypted_text('pii', '(20)'), n2 encrypted_int2('pii'),
+	n4 encrypted_int4('pii'), n8 encrypted_int8('pii'), f4 encrypted_float4('pii'), f8 encrypted_float8('pii'),
+	pay encrypted_numeric('pay', '(12,2)'), active encrypted_bool('pii'), born encrypted_date('pii'), at encrypted_time('pii'),
+	ts encrypted_timestamp('pii'), tz encrypted_timestamptz('pii'), iv encrypted_interval('pii'), u encrypted_uuid('pii'),
+	ip encrypted_inet('pii'), doc encrypted_jsonb('pii'), raw encrypted_bytea('pii'));
+INSERT INTO plain VALUES
+	(1, 'Ada', 'c1', 2, 20, 20000000000, 0.5, 0.25, 200.50, false, '1980-03-01', '08:02', '2020-01-03 10:00', '2020-01-03 10:00+00',
+	 '2 hours', '00000000-0000-0000-0000-000000000002', '10.0.0.2', '{"a": 1, "l": [1, 2]}', '\x0002'),
+	(2, 'Bob', NULL, 3, 30, 5, 1.5, 2.5, 1, true, '1990-01-01', '09:00', '2021-01-01', '2021-01-01 00:00+00',
+	 '1 day', '00000000-0000-0000-0000-000000000003', '::1', '[]', '\xff5c');
+INSERT INTO prot SELECT * FROM plain;
+CREATE VIEW v_plain AS SELECT * FROM plain;
+CREATE VIEW v_prot AS SELECT * FROM prot;
+GRANT ALL ON plain, prot, v_plain, v_prot TO app, support, clerk;
+GRANT CREATE ON SCHEMA public TO app;
+GRANT support, clerk TO app;
+SQL
+
+my ($python) = grep { -x } '/usr/bin/python3';
+
+# What a program says of a table, as if it were called "t".
+sub output_for
+{
+	my ($table, @command) = @_;
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ @command, $table ], '<', \undef, '>', \$out, '2>', \$err) or diag("@command: $err");
+	$out =~ s/\b(?:v_)?$table(_pkey)?\b/t/g;
+	return $out;
+}
+
+# The same program for the plain and for the protected table.
+sub same_output
+{
+	my ($what, @command) = @_;
+	my $plain = output_for('plain', @command);
+	my $protected = output_for('prot', @command);
+	cmp_ok(length $plain, '>', 200, "$what says something of plain columns");
+	ok($plain eq $protected, "$what says the same of protected ones") or do
+	{
+		my @plain = split /\n/, $plain;
+		my @protected = split /\n/, $protected;
+		my @differ = grep { ($plain[$_] // '') ne ($protected[$_] // '') } 0 .. ($#plain > $#protected ? $#plain : $#protected);
+		diag(map { "plain: " . ($plain[$_] // '') . "\nprot:  " . ($protected[$_] // '') . "\n" } @differ[ 0 .. ($#differ > 9 ? 9 : $#differ) ]);
+	};
+	return;
+}
+
+my $connection = 'host=' . $node->host . ' port=' . $node->port . ' dbname=postgres';
+SKIP:
+{
+	skip 'python3 is not installed', 2 if !$python;
+	same_output('libpq', $python, "$clients/wire_probe.py", "$connection user=app");
+}
+
+sub as
+{
+	my ($user, $sql) = @_;
+	my ($rc, $out, $err) = $node->psql('postgres', $sql, extra_params => [ '-U', $user ]);
+	return $rc == 0 ? $out : $err;
+}
+
+# What \gdesc says: the types of a statement's columns.
+sub types_for
+{
+	my ($user, $sql) = @_;
+	return join ' ', map { (split /\|/)[1] } split /\n/, as($user, "$sql \\gdesc");
+}
+
+my $columns = 'SELECT name, pay FROM prot';
+is(types_for('app', $columns), 'text numeric(12,2)', 'a role with reveal gets base types');
+is(types_for('support', $columns), "encrypted_text('pii') encrypted_numeric('pay','(12,2)')", 'a role with a mask the encrypted ones');
+is(types_for('clerk', $columns), "text encrypted_numeric('pay','(12,2)')", 'each column by its key');
+is(types_for('clerk', 'SELECT array_agg(name), array_agg(born) FROM prot'), 'text[] date[]', 'a value without a modifier by those that the query names');
+is(types_for('clerk', 'SELECT array_agg(pay), array_agg(name) FROM prot'), 'encrypted_numeric[] encrypted_text[]', 'any of them');
+is(types_for('app', "SET dataprotect.output = 'mask'; $columns"), "encrypted_text('pii') encrypted_numeric('pay','(12,2)')",
+	'who wants masks gets the encrypted types');
+is(as('support', $columns . ' ORDER BY id'), "****|****\n****|****", 'masks are text');
+
+# What stores a result, or hands it to code, has the encrypted types.
+my %stores = (
+	'a view' => 'CREATE TEMP VIEW s AS SELECT name, pay FROM prot',
+	'a table' => 'CREATE TEMP TABLE s AS SELECT name, pay FROM prot',
+	'SELECT INTO' => 'SELECT name, pay INTO TEMP s FROM prot',
+	'a materialised view' => 'CREATE MATERIALIZED VIEW s AS SELECT name, pay FROM prot',
+	'a table made in EXPLAIN' => 'EXPLAIN ANALYZE CREATE TEMP TABLE s AS SELECT name, pay FROM prot');
+for my $what (sort keys %stores)
+{
+	is(as('app', "BEGIN; $stores{$what}; SELECT string_agg(format_type(atttypid, atttypmod), ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 's'::regclass AND attnum > 0; ROLLBACK"
+		  ) =~ /(encrypted.*)/ && $1, "encrypted_text('pii') encrypted_numeric('pay','(12,2)')", "$what stores the encrypted types");
+}
+for my $make ('CREATE TEMP TABLE s AS EXECUTE p', 'EXPLAIN ANALYZE CREATE TEMP TABLE s AS EXECUTE p')
+{
+	like(as('app', "PREPARE p AS SELECT name FROM prot ORDER BY id; $make"), qr/ERROR:  a prepared statement that shows protected columns cannot make a table/, "$make is refused");
+}
+is(as('app', "PREPARE p AS SELECT id FROM prot; CREATE TEMP TABLE s AS EXECUTE p; SELECT count(*) FROM s"), '2', 'but of one that shows none');
+is(as('app', <<'SQL'), 'encrypted_numeric|encrypted_numeric', 'code gets the encrypted types');
+CREATE FUNCTION pg_temp.of_sql() RETURNS text LANGUAGE sql AS 'SELECT pg_typeof(pay)::text FROM (SELECT pay FROM prot ORDER BY id LIMIT 1) s';
+CREATE FUNCTION pg_temp.of_plpgsql() RETURNS text LANGUAGE plpgsql AS 'DECLARE r record; BEGIN SELECT pay FROM prot ORDER BY id LIMIT 1 INTO r; RETURN pg_typeof(r.pay); END';
+SELECT pg_temp.of_sql(), pg_temp.of_plpgsql();
+SQL
+unlike(as('app', 'BEGIN; COPY (SELECT name, pay FROM prot ORDER BY pay) TO STDOUT; ROLLBACK'), qr/ERROR/, 'COPY of a query');
+
+# A sort's file holds no value: the cast comes after it.
+like(as('app', 'EXPLAIN (COSTS OFF, VERBOSE) SELECT pay FROM prot ORDER BY id DESC'),
+	qr/Output: \S+\.pay\n  ->  (?:Sort|Index Scan Backward).*\n(?:.*\n)*?\s+Output: (?:prot\.)?pay, (?:prot\.)?id/, 'what is sorted is ciphertext');
+
+# Statements that were prepared keep their types, whoever runs them.
+my $session = $node->background_psql('postgres', on_error_stop => 0, extra_params => [ '-U', 'app' ]);
+my $ask = sub {
+	my $answer = $session->query($_[0]);
+	my $error = $session->{stderr};
+	$session->{stderr} = '';
+	return $answer . ($error =~ /(ERROR:.*)/ ? $1 : '');
+};
+$ask->('PREPARE p AS SELECT name, pay FROM prot WHERE id = 1; PREPARE w AS UPDATE prot SET name = name WHERE id = 1 RETURNING name, pay');
+for my $invalidated (0, 1)
+{
+	my $again = $invalidated ? ', analysed again' : '';
+	my $changed = sub { $node->safe_psql('postgres', 'ALTER TABLE prot ALTER name SET STATISTICS ' . int(rand 1000)) if $invalidated; };
+	for my $p ('p', 'w')
+	{
+		$changed->();
+		is($ask->("EXECUTE $p"), 'Ada|200.50', "$p by its role$again");
+		$ask->('SET ROLE support');
+		$changed->();
+		is($ask->("EXECUTE $p"), '****|', "$p by a role with masks$again");
+		$ask->('SET ROLE clerk');
+		$changed->();
+		like($ask->("EXECUTE $p"), qr/ERROR:  permission denied for key "pay"/, "$p by a role without a right to one column$again");
+		$ask->('RESET ROLE');
+	}
+}
+$ask->('SET ROLE clerk; PREPARE c AS SELECT name, pay FROM prot WHERE id = 1');
+like($ask->('EXECUTE c'), qr/^Ada\|enc:v1:/, 'prepared without a right to one column');
+$ask->('RESET ROLE');
+$node->safe_psql('postgres', 'ALTER TABLE prot ALTER name SET STATISTICS 7');
+is($ask->('EXECUTE c'), 'Ada|200.50', 'run with one, analysed again');
+$session->quit;
+
+$node->stop;
+done_testing();
