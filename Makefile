@@ -16,7 +16,7 @@ OBJS = \
            provider_aws.o provider_file.o reply.o status.o uri.o uri_policy.o) \
        $(addprefix src/keys/, arena.o cache.o catalog.o family.o generation.o invalidation.o key_errors.o key_export.o \
            keys.o mint.o pinned_keys.o seal_budget.o spare_key.o subject_key.o system_keys.o unwrap_key.o) \
-       $(addprefix src/access/, access.o foreign_code.o grantee.o mask.o role_drop.o) \
+       $(addprefix src/access/, access.o foreign_code.o grantee.o mask.o role_drop.o search_count.o) \
        $(addprefix src/audit/, activity.o audit_log.o batch.o chain.o collector.o literals.o \
            parallel.o protected_columns.o redact.o role_events.o segment.o store.o track.o verify.o writer.o) \
        $(addprefix src/types/, client_query.o wire.o \

@@ -18,6 +18,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/parallel.h"
+#include "access/search_count.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/compat.h"
@@ -285,6 +286,8 @@ dp_access_privilege(int32 family)
 		if (dp_code[i].owner != role)
 			privilege = Min(privilege, privilege_of(dp_code[i].owner, dp_code[i].owner, family));
 	}
+	if (privilege == DP_PRIV_SEARCH)
+		dp_search_role = role;
 	return privilege;
 }
 
@@ -391,6 +394,7 @@ dp_access_init(void)
 {
 	dp_foreign_code_init(reveals_all, dp_access_exceeds);
 	dp_role_drop_init();
+	dp_search_count_init();
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, roles_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, roles_changed, (Datum) 0);
 }

@@ -24,6 +24,8 @@ char	   *dp_guc_audit_directory = NULL;
 bool		dp_guc_pooled = false;
 char	   *dp_guc_databases = NULL;
 int			dp_guc_max_workers = 3;
+int			dp_guc_search_alert;
+int			dp_guc_search_limit;
 int			dp_guc_worker_naptime = 10;
 int			dp_guc_retention_batch_size = 1000;
 int			dp_guc_retention_cost_delay = 0;
@@ -132,6 +134,14 @@ dp_guc_init(void)
 							"Pause between two batches of retention.", NULL,
 							&dp_guc_retention_cost_delay, 0, 0, 60000,
 							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.search_alert",
+							"Different values that a role with \"search\" asks for in an hour before an alert; 0 for none.", NULL,
+							&dp_guc_search_alert, 500, 0, INT_MAX,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.search_limit",
+							"Different values that a role with \"search\" may ask for in an hour; 0 for any number.", NULL,
+							&dp_guc_search_limit, 0, 0, INT_MAX,
+							PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("dataprotect.worker_naptime",
 							"Time between two rounds of the background workers.", NULL,
 							&dp_guc_worker_naptime, 10, 1, INT_MAX / 1000,

@@ -45,6 +45,8 @@ extern char *dp_guc_audit_directory;	/* relative to the data directory, or absol
 extern bool dp_guc_pooled;		/* settings end with their transaction (pooled.h) */
 extern char *dp_guc_databases;	/* comma-separated, or "*"; PGC_POSTMASTER */
 extern int	dp_guc_max_workers;
+extern int	dp_guc_search_alert;	/* different constants an hour; 0: none */
+extern int	dp_guc_search_limit;	/* likewise */
 extern int	dp_guc_worker_naptime;	/* s */
 extern int	dp_guc_retention_batch_size;	/* rows */
 extern int	dp_guc_retention_cost_delay;	/* ms between batches */

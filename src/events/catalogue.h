@@ -9,6 +9,7 @@
 #define DP_EVENT_CATALOGUE(X) \
 	X(DP_EVENT_VALUE_REVEALED,		1,	"value.revealed") \
 	X(DP_EVENT_ACCESS_DENIED,		2,	"access.denied") \
+	X(DP_EVENT_SEARCH_ALERT,		3,	"access.searched") \
 	X(DP_EVENT_KEY_CREATED,			10, "key.created") \
 	X(DP_EVENT_KEY_ROTATED,			11, "key.rotated") \
 	X(DP_EVENT_KEY_SUSPENDED,		12, "key.suspended") \

@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "access/access.h"
+#include "access/search_count.h"
 #include "audit/track.h"
 #include "base/compat.h"
 #include "catalog/pg_collation.h"
@@ -34,7 +35,7 @@
 /* One comparison: what, by whom, for what. */
 typedef struct Call
 {
-	const DpCallState *state;
+	DpCallState *state;
 	DpSides		sides;
 	DpComparison comparison;
 	bool		maintenance;
@@ -74,6 +75,18 @@ literal_token(const DpTypeInfo *info, const struct varlena *datum, uint8 out[DP_
 	return true;
 }
 
+/* A constant's, that a search compares with. */
+static void
+note_token(const uint8 token[DP_TOKEN_LEN])
+{
+	uint64		hash;
+
+	if (!dp_search_counts())
+		return;
+	memcpy(&hash, token, sizeof(hash));
+	dp_search_note(hash);
+}
+
 /* Token of a stored value, a literal or a base value; false where there is none. */
 static bool
 stored_token(const DpCallState *state, bool encrypted, Datum arg, uint8 out[DP_TOKEN_LEN])
@@ -84,14 +97,18 @@ stored_token(const DpCallState *state, bool encrypted, Datum arg, uint8 out[DP_T
 	if (!encrypted)
 	{
 		dp_value_token(state->info, dp_operand_base(state, arg), out);
+		note_token(out);
 		return true;
 	}
 	v = (struct varlena *) PG_DETOAST_DATUM_PACKED(arg);
 	if (!dp_envelope_parse((uint8 *) VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v), &env))
 		return false;
-	if (env.token == NULL)
-		return (env.flags & DP_ENV_LITERAL) != 0 && literal_token(state->info, v, out);
-	memcpy(out, env.token, DP_TOKEN_LEN);
+	if (env.token == NULL && ((env.flags & DP_ENV_LITERAL) == 0 || !literal_token(state->info, v, out)))
+		return false;
+	if (env.token != NULL)
+		memcpy(out, env.token, DP_TOKEN_LEN);
+	if ((env.flags & DP_ENV_LITERAL) != 0)
+		note_token(out);
 	return true;
 }
 
@@ -207,6 +224,11 @@ compare(const Call *call, int *out)
 	}
 	dp_operand_open(info, &left, use);
 	dp_operand_open(info, &right, use);
+	if (!call->maintenance && dp_search_counts())
+	{
+		dp_operand_searched(call->state, &left);
+		dp_operand_searched(call->state, &right);
+	}
 	if (left.readable && right.readable)
 		*out = compare_plain(info, left.plain, right.plain, call->collation, equality);
 	else

@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "access/search_count.h"
 #include "base/compat.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -19,10 +20,12 @@ hash_encrypted(FunctionCallInfo fcinfo)
 	DpCallState *state = dp_operand_call_state(fcinfo, SIDES_EE);
 	bool		maintenance = dp_maintenance_calls(fcinfo, false);
 	DpOperand	op;
+	bool		searched;
 	uint64		hash = 0;
 
 	dp_open_memo_follow();
 	dp_operand_fill(&op, true, state, PG_GETARG_DATUM(0));
+	searched = !maintenance && op.value.literal && dp_search_counts();
 	if (!maintenance)
 	{
 		dp_operand_check(NULL, &op, NULL, -1, CMP_ORDER);
@@ -32,6 +35,8 @@ hash_encrypted(FunctionCallInfo fcinfo)
 	if (op.readable)
 		hash = dp_value_hash(state->info, op.plain);
 	dp_operand_close(&op, false);
+	if (searched)
+		dp_search_note(hash);
 	return hash;
 }
 
@@ -40,7 +45,11 @@ hash_base(FunctionCallInfo fcinfo)
 {
 	const DpCallState *state = dp_operand_base_state(fcinfo->flinfo->fn_oid);
 
-	return dp_value_hash(state->info, dp_operand_base(state, PG_GETARG_DATUM(0)));
+	uint64		hash = dp_value_hash(state->info, dp_operand_base(state, PG_GETARG_DATUM(0)));
+
+	if (dp_search_counts())
+		dp_search_note(hash);
+	return hash;
 }
 
 static uint64

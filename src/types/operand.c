@@ -5,11 +5,14 @@
 #include "postgres.h"
 
 #include "access/access.h"
+#include "access/search_count.h"
 #include "audit/track.h"
 #include "base/compat.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
+#include "types/codec.h"
 #include "types/maintenance.h"
 #include "types/operand.h"
 #include "utils/builtins.h"
@@ -70,6 +73,24 @@ dp_operand_count(const DpOperand *op)
 {
 	if (op->encrypted && !op->value.literal && op->view == DP_ROW_NONE && !dp_audit_comparing_again(op->value.family))
 		dp_audit_comparing(op->value.family, NameStr(dp_keys_family(op->value.family)->name));
+}
+
+void
+dp_operand_searched(DpCallState *state, const DpOperand *op)
+{
+	DpPlain		canonical;
+	uint64		quick;
+
+	if (!op->readable || (op->encrypted && !op->value.literal))
+		return;
+	/* The same constant meets every row of a scan. */
+	dp_codec_canonical(state->info, op->plain, &canonical);
+	quick = hash_bytes_extended(canonical.data, (int) canonical.len, 0) | 1;
+	dp_plain_done(&canonical);
+	if (quick == state->searched)
+		return;
+	dp_search_note(dp_value_hash(state->info, op->plain));
+	state->searched = quick;
 }
 
 void

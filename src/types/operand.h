@@ -50,6 +50,7 @@ typedef struct DpCallState
 {
 	const DpTypeInfo *info;
 	Oid			base_arg;		/* declared type of the base side, or invalid */
+	uint64		searched;		/* of the constant that was counted last, or 0 */
 } DpCallState;
 
 /* What is known of a call site, kept in fn_extra. */
@@ -76,6 +77,9 @@ extern void dp_operand_fill(DpOperand *op, bool encrypted, const DpCallState *st
 extern void dp_operand_check(FmgrInfo *flinfo, DpOperand *op, const DpOperand *other, int other_arg,
 							 DpComparison comparison);
 extern void dp_operand_count(const DpOperand *op);
+
+/* Count a constant that a role with "search" compares with, once it is open. */
+extern void dp_operand_searched(DpCallState *state, const DpOperand *op);
 
 /*
  * Sets plain and readable; close lets go of it.  remember: the frame may meet the
