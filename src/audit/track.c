@@ -305,9 +305,11 @@ add_plan(PlannedStmt *stmt)
 
 		if (rte->rtekind != RTE_RELATION || rte->relkind == RELKIND_VIEW || !dp_rte_is_named(rte))
 			continue;
-		selected = dp_rte_selected_cols(rte, perminfos);
+		/* what is assigned is compared with what is there (columns/kept_value.c) */
+		selected = bms_union(dp_rte_selected_cols(rte, perminfos), dp_rte_updated_cols(rte, perminfos));
 		if (selected != NULL)
 			any |= add_relation(rte->relid, selected);
+		bms_free(selected);
 	}
 	if (any)
 		dp_actor_prepare();

@@ -65,6 +65,19 @@ dp_rte_selected_cols(RangeTblEntry *rte, List *perminfos)
 #endif
 }
 
+/* The columns that a statement assigns to in an UPDATE, likewise. */
+static inline Bitmapset *
+dp_rte_updated_cols(RangeTblEntry *rte, List *perminfos)
+{
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex == 0 || perminfos == NIL)
+		return NULL;
+	return ((RTEPermissionInfo *) list_nth(perminfos, rte->perminfoindex - 1))->updatedCols;
+#else
+	return rte->updatedCols;
+#endif
+}
+
 /* The role whose privileges on an entry's relation are checked; invalid: the current one. */
 static inline Oid
 dp_rte_check_as_user(RangeTblEntry *rte, List *perminfos)

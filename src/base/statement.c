@@ -90,6 +90,9 @@ push_frame(DpStatementFrame *frame, DpStatementFrameKind kind, CmdType command,
 	frame->within_ri = InNoForceRLSOperation();
 	frame->is_ri = frame->within_ri && !outer->within_ri && kind != DP_FRAME_UTILITY;
 	frame->in_copy_to = outer->in_copy_to;
+	/* what CREATE TABLE AS runs is a query like others */
+	frame->writes = (kind != DP_FRAME_UTILITY && command != CMD_SELECT && command != CMD_UTILITY) ||
+		(plan != NULL && plan->hasModifyingCTE) || (outer->kind == DP_FRAME_UTILITY && outer->writes);
 	frame->n_code = dp_n_code;
 	frame->memo = NULL;
 	frame->outer = outer;
@@ -155,6 +158,7 @@ plan_query(Query *query, const char *source, int options, ParamListInfo params)
 	TELL(planning, query, source);
 	of_role = depends_on_role;
 	BEGIN_FRAME(DP_FRAME_PLAN, query->commandType, NULL);
+	frame.writes |= query->hasModifyingCTE;
 	result = plan_next(query, source, options, params);
 	END_FRAME();
 	if (of_role)
@@ -255,6 +259,19 @@ is_copy_to(Node *statement)
 	return IsA(statement, CopyStmt) && !((CopyStmt *) statement)->is_from;
 }
 
+/* A command that stores what a query gives; the query of an EXPLAIN is analysed already. */
+static bool
+stores_query(Node *statement)
+{
+	if (IsA(statement, ExplainStmt))
+	{
+		Query	   *query = (Query *) ((ExplainStmt *) statement)->query;
+
+		return IsA(query, Query) && query->commandType == CMD_UTILITY && stores_query(query->utilityStmt);
+	}
+	return IsA(statement, CreateTableAsStmt) || IsA(statement, RefreshMatViewStmt);
+}
+
 /*
  * Tell those whose begin_utility returned that it is over.  *n_begun counts down
  * before each call, so that one that refuses the command is not called again.
@@ -282,6 +299,7 @@ run_next_utility(PlannedStmt *planned, const char *source, bool read_only_tree,
 	BEGIN_FRAME(DP_FRAME_UTILITY, CMD_UTILITY, NULL);
 	frame.utility = planned->utilityStmt;
 	frame.in_copy_to |= is_copy_to(planned->utilityStmt);
+	frame.writes = stores_query(planned->utilityStmt);
 	if (previous_utility)
 		previous_utility(planned, source, read_only_tree, context, params, environment, dest,
 						 completion);

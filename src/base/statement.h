@@ -63,6 +63,7 @@ typedef struct DpStatementFrame
 	bool		within_ri;		/* entered in the context of referential integrity */
 	bool		is_ri;			/* ... and by it: the RI trigger's own query */
 	bool		in_copy_to;		/* a COPY TO is on the stack */
+	bool		writes;			/* its query changes rows, or its command stores a query's */
 	int			n_code;			/* dp_n_code when it was entered */
 	struct DpOpenMemo *memo;	/* values opened in it; NULL: none yet */
 	struct DpStatementFrame *outer; /* NULL at the bottom */

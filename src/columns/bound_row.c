@@ -4,11 +4,11 @@
  *
  * dataprotect._seal_subject(account_type, id_column), a BEFORE ROW trigger,
  * seals every protected column of the row under the account's own key.  On
- * UPDATE by a role with "search" or "reveal", a column whose plaintext did not
- * change keeps its old envelope, so that the update can stay on the page (HOT).  Sealing for an account is not a
- * read and needs no grant: the values come from the writer; but a value that is
- * sealed for another account already is refused (a paste), and so is a stored one
- * from elsewhere, unless the writer may read it.
+ * UPDATE a column whose plaintext did not change keeps its old envelope, by the rule
+ * of kept_value.h.  Sealing for an account is not a read and needs no grant: the
+ * values come from the writer; but a value that is sealed for another account
+ * already is refused (a paste), and so is a stored one from elsewhere, unless the
+ * writer may read it.
  *
  * dataprotect._sealed_for(value, account_type, id), in a CHECK constraint,
  * compares key ids without opening anything, and so catches what bypassed the
@@ -28,11 +28,11 @@
 #include "base/guc.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
+#include "columns/kept_value.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "types/codec.h"
 #include "types/seal.h"
 #include "types/types.h"
 #include "types/value.h"
@@ -201,22 +201,6 @@ row_account(HeapTuple tuple, TupleDesc desc, const char *column)
 	return id;
 }
 
-/* Do two plaintexts have the same bytes? */
-static bool
-same_plain(const DpTypeInfo *info, Datum left, Datum right)
-{
-	DpPlain		a;
-	DpPlain		b;
-	bool		same;
-
-	dp_codec_encode(info, left, &a);
-	dp_codec_encode(info, right, &b);
-	same = a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
-	dp_plain_done(&a);
-	dp_plain_done(&b);
-	return same;
-}
-
 /* The row before the change, as far as a column of it can be kept. */
 typedef struct OldColumn
 {
@@ -248,8 +232,7 @@ seal_column(TriggerData *trigger, Form_pg_attribute att, const char *account_typ
 	DpKey		key;
 	DpKeyPurpose purpose;
 	Datum		plain;
-	Datum		old_plain;
-	bool		same = false;
+	bool		same;
 
 	dp_value_parse(datum, false, &value);
 	if (subject_key != 0 && value.env.key_id == subject_key)
@@ -277,15 +260,8 @@ seal_column(TriggerData *trigger, Form_pg_attribute att, const char *account_typ
 				 errmsg("a value of column \"%s\" cannot be sealed for its account because its key is suspended or destroyed",
 						NameStr(att->attname)),
 				 errhint("An account that asked for its deletion keeps its rows: see dataprotect.deletion_requests.")));
-	/* Which envelope it got would tell a writer whether he guessed right. */
-	if (old->datum != NULL && subject_key != 0 && old->value.env.key_id == subject_key &&
-		dp_access_privilege(family) >= DP_PRIV_SEARCH &&
-		dp_value_has_form(&old->value.env, modifier) &&
-		dp_value_open(info, &old->value, DP_USE_MAINTAIN, false, &old_plain))
-	{
-		same = same_plain(info, plain, old_plain);
-		dp_value_dispose(info, old_plain);
-	}
+	same = old->datum != NULL && subject_key != 0 && old->value.env.key_id == subject_key &&
+		dp_value_has_form(&old->value.env, modifier) && dp_kept_same(info, plain, &old->value);
 	if (same)
 		result = old->datum;
 	else

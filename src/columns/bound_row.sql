@@ -1,3 +1,10 @@
+-- What the planner puts around what UPDATE assigns to a protected column; run by
+-- whoever writes, so open to all, who cannot call it.
+CREATE FUNCTION dataprotect._kept_value(new internal, old internal) RETURNS internal
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'dp_kept_value';
+COMMENT ON FUNCTION dataprotect._kept_value(internal, internal) IS
+    'the stored value where an UPDATE writes what is there already, else the new one';
+
 -- What bind_subject() puts on a table.
 
 CREATE FUNCTION dataprotect._seal_subject() RETURNS trigger

@@ -10,6 +10,7 @@
 #include "columns/guard.h"
 #include "columns/hidden_index.h"
 #include "columns/insert_counts.h"
+#include "columns/kept_value.h"
 #include "columns/preload_keys.h"
 
 void
@@ -21,4 +22,5 @@ dp_columns_init(void)
 	dp_insert_counts_init();
 	dp_folded_index_init();
 	dp_foreign_expression_init();
+	dp_kept_value_init();
 }

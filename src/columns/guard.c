@@ -35,7 +35,7 @@
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_type.h"
 #include "partitioning/partdefs.h"
-#include "types/show.h"
+#include "types/storing.h"
 #include "types/types.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -364,7 +364,7 @@ begin_utility(const DpUtility *utility, Datum *state)
 	*state = BoolGetDatum(false);
 	if (changes_types(utility->statement))
 	{
-		dp_show_begin_strict();
+		dp_storing_begin_strict();
 		*state = BoolGetDatum(true);
 	}
 	if (IsA(utility->statement, CreateRangeStmt))
@@ -378,7 +378,7 @@ static void
 end_utility(const DpUtility *utility, Datum state, bool failed)
 {
 	if (DatumGetBool(state))
-		dp_show_end_strict();
+		dp_storing_end_strict();
 	if (failed)
 		return;
 	if (IsA(utility->statement, CreateStmt) &&

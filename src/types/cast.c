@@ -13,6 +13,7 @@
 #include "types/row_condition.h"
 #include "types/seal.h"
 #include "types/show.h"
+#include "types/storing.h"
 #include "types/types.h"
 #include "types/value.h"
 #include "utils/builtins.h"
@@ -146,6 +147,7 @@ dp_from_base(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(dp_seal_for(info, plain, typmod));
 }
 
+/* False where the result is NULL. */
 static bool
 open_for_cast(FmgrInfo *flinfo, const DpTypeInfo *info, struct varlena *datum, Datum *out)
 {
@@ -165,14 +167,14 @@ open_for_cast(FmgrInfo *flinfo, const DpTypeInfo *info, struct varlena *datum, D
 			dp_access_denied(value.family, "reveal");
 		case DP_PRIV_MASK:
 		case DP_PRIV_SEARCH:
-			dp_show_refuse_strict(value.family, true);
+			dp_storing_refuse(flinfo, &value, DP_NOT_ALLOWED);
 			return dp_show_mask(info, &value, out);
 		case DP_PRIV_REVEAL:
 			break;
 	}
 	if (dp_show_open(info, &value, out))
 		return true;
-	dp_show_refuse_strict(value.family, false);
+	dp_storing_refuse(flinfo, &value, DP_NOT_READABLE);
 	dp_show_warn_unreadable(value.family);
 	return false;
 }

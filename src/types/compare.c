@@ -27,6 +27,7 @@
 #include "miscadmin.h"
 #include "types/maintenance.h"
 #include "types/operand.h"
+#include "types/storing.h"
 #include "types/types.h"
 #include "types/value.h"
 #include "utils/builtins.h"
@@ -234,6 +235,9 @@ compare(const Call *call, int *out)
 	else
 	{
 		known = false;
+		if (call->comparison != CMP_ORDER && !call->maintenance && call->flinfo != NULL &&
+			call->flinfo->fn_expr != NULL)
+			dp_storing_refuse(call->flinfo, left.readable ? &right.value : &left.value, DP_NOT_READABLE);
 		*out = (int) right.readable - (int) left.readable;
 		/* An index wants one order of them; a user's sort has them as peers. */
 		if (*out == 0 && call->maintenance && left.encrypted && right.encrypted)

@@ -13,7 +13,8 @@
  *	reveal			plaintext					plaintext
  *	key unreadable	****						NULL
  *
- * with one warning a statement where a key is suspended or destroyed.
+ * with one warning a statement where a key is suspended or destroyed.  In a
+ * statement that writes, what is not the value itself is an error (storing.h).
  */
 #include "postgres.h"
 
@@ -25,6 +26,7 @@
 #include "types/maintenance.h"
 #include "types/seal.h"
 #include "types/show.h"
+#include "types/storing.h"
 #include "types/value.h"
 #include "utils/builtins.h"
 
@@ -126,7 +128,10 @@ dp_type_send(PG_FUNCTION_ARGS)
 	dp_value_parse(datum, DP_IN_COMPARATOR(), &value);
 	privilege = dp_show_privilege(&value);
 	if (privilege == DP_PRIV_MASK)
+	{
 		dp_show_refuse_copy();
+		dp_storing_refuse(NULL, &value, DP_NOT_ALLOWED);
+	}
 	if (privilege == DP_PRIV_NONE || info->base_oid == TEXTOID)
 	{
 		StringInfoData buf;

@@ -44,12 +44,11 @@
 #include "utils/memutils.h"
 
 /*
- * Has nothing that a user wrote been entered since the innermost frame began?
  * COPY's own context is the one that may lie above it.  Workers that apply a
  * subscription's changes, and constraints checked at commit, have no frame.
  */
-static bool
-nothing_entered_since(void)
+bool
+dp_maintenance_nothing_entered(void)
 {
 	ErrorContextCallback *top = error_context_stack;
 
@@ -73,7 +72,7 @@ page_locked_since(void)
 static bool
 in_ri_query(void)
 {
-	return dp_frame->is_ri && nothing_entered_since();
+	return dp_frame->is_ri && dp_maintenance_nothing_entered();
 }
 
 /* A stored value, put into a plan in a parameter's place. */
@@ -128,7 +127,7 @@ compares_for_ri(Node *expr)
 static bool
 compares_keys_for_ri(FmgrInfo *flinfo)
 {
-	return flinfo != NULL && flinfo->fn_mcxt == TopMemoryContext && nothing_entered_since();
+	return flinfo != NULL && flinfo->fn_mcxt == TopMemoryContext && dp_maintenance_nothing_entered();
 }
 
 bool
@@ -137,7 +136,7 @@ dp_maintenance_calls(FunctionCallInfo fcinfo, bool equality)
 	Node	   *expr = fcinfo->flinfo != NULL ? fcinfo->flinfo->fn_expr : NULL;
 
 	if (expr == NULL)
-		return (page_locked_since() && nothing_entered_since()) ||
+		return (page_locked_since() && dp_maintenance_nothing_entered()) ||
 			(equality && compares_keys_for_ri(fcinfo->flinfo));
 	if (IsA(expr, Const))
 		return ((Const *) expr)->consttype == BYTEAOID;

@@ -23,6 +23,9 @@ extern bool dp_maintenance_calls(FunctionCallInfo fcinfo, bool equality);
 /* True while a foreign key is checked or cascades; not in what that calls. */
 extern bool dp_maintenance_is_referential(void);
 
+/* Has nothing that a user wrote been entered since the innermost frame began? */
+extern bool dp_maintenance_nothing_entered(void);
+
 /* True where a sort that is being set up serves the build of an index. */
 extern bool dp_maintenance_sorts(SortSupport ssup);
 

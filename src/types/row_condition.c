@@ -11,9 +11,10 @@
 #include "nodes/plannodes.h"
 #include "nodes/primnodes.h"
 #include "replication/logicalworker.h"
+#include "types/plan_place.h"
 #include "types/row_condition.h"
 #include "types/seal.h"
-#include "types/show.h"
+#include "types/storing.h"
 #include "utils/memutils.h"
 
 /* The name that PostgreSQL gives to the memory of an executor's state. */
@@ -68,7 +69,7 @@ changes_rows(void)
 			return dp_frame->plan != NULL && updates_on_conflict(dp_frame->plan->planTree);
 		case CMD_UTILITY:
 			/* the type of another column changes, and the table's rules are made again */
-			return dp_show_is_strict();
+			return dp_storing_is_strict();
 		default:
 			return false;
 	}
@@ -77,7 +78,8 @@ changes_rows(void)
 DpRowView
 dp_row_condition_view(FmgrInfo *flinfo, const DpValue *value)
 {
-	if (dp_frame->command == CMD_SELECT || dp_n_code > 0 || !is_prepared_by_executor(flinfo))
+	if (dp_frame->command == CMD_SELECT || dp_n_code > 0 || !is_prepared_by_executor(flinfo) ||
+		(dp_frame->plan != NULL && dp_plan_place_copies(dp_frame->plan)))
 		return DP_ROW_NONE;
 	if (dp_seal_is_own(value->datum))
 		return DP_ROW_OWN;

@@ -15,9 +15,11 @@
 #include "types/maintenance.h"
 #include "types/open_memo.h"
 #include "types/show.h"
+#include "types/storing.h"
 #include "types/value.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -50,41 +52,6 @@ dp_show_warn_unreadable(int32 family)
 			 errmsg("values under key \"%s\" are unreadable",
 					NameStr(dp_keys_family(family)->name)),
 			 errdetail("Their key is suspended, expired or destroyed.")));
-}
-
-static int	strict_depth = 0;
-
-void
-dp_show_begin_strict(void)
-{
-	strict_depth++;
-}
-
-void
-dp_show_end_strict(void)
-{
-	strict_depth--;
-}
-
-bool
-dp_show_is_strict(void)
-{
-	return strict_depth > 0;
-}
-
-void
-dp_show_refuse_strict(int32 family, bool readable)
-{
-	if (strict_depth == 0)
-		return;
-	if (readable)
-		dp_access_denied(family, "reveal");
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("a value under key \"%s\" cannot be read",
-					NameStr(dp_keys_family(family)->name)),
-			 errdetail("Its key is suspended, expired or destroyed."),
-			 errhint("Resume the key, or remove the value; nothing was changed.")));
 }
 
 /* What the current role may be shown of a value. */
@@ -246,13 +213,77 @@ dp_show_mask(const DpTypeInfo *info, const DpValue *value, Datum *out)
 	return has_form;
 }
 
+/* Is the value's key suspended: unreadable for now, and not destroyed? */
+static bool
+is_suspended(const DpValue *value)
+{
+	DpKey		key;
+
+	return dp_keys_get(value->env.key_id, DP_USE_READ, false, &key) != DP_KEY_OK &&
+		dp_keys_get(value->env.key_id, DP_USE_MAINTAIN, false, &key) == DP_KEY_OK;
+}
+
+bool
+dp_show_hides(const DpValue *value)
+{
+	DpPrivilege privilege = dp_show_privilege(value);
+
+	return privilege == DP_PRIV_MASK || (privilege == DP_PRIV_REVEAL && is_suspended(value));
+}
+
+/* Is a mask shown as NULL where a value of the base type is asked for? */
+static bool
+masks_to_null(const DpTypeInfo *info, const DpValue *value)
+{
+	DpMaskKind	kind = family_mask(value->family)->kind;
+	Datum		mask;
+
+	if (info->base_oid == TEXTOID)
+		return kind == DP_MASK_NULL;
+	if (kind != DP_MASK_YEAR)
+		return true;
+	if (!dp_show_mask(info, value, &mask))
+		return true;
+	dp_value_dispose(info, mask);
+	return false;
+}
+
+bool
+dp_show_gives(const DpTypeInfo *info, const DpValue *value, const Datum *plain)
+{
+	bool		masked = dp_show_privilege(value) == DP_PRIV_MASK;
+	const char *shown = UNREADABLE_TEXT;
+	char	   *written;
+	bool		same;
+
+	if (!dp_show_hides(value))
+		return false;
+	if (plain == NULL)
+		return !masked || masks_to_null(info, value);
+	if (masked)
+		shown = mask_as_text(info, value);
+	written = OutputFunctionCall(unconstify(FmgrInfo *, &info->base_out), *plain);
+	same = strcmp(written, shown != NULL ? shown : "") == 0;
+	explicit_bzero(written, strlen(written));
+	return same;
+}
+
+/* pg_dump --inserts reads its tables through a cursor of this name. */
+static bool
+is_dumping(void)
+{
+	return PortalIsValid(GetPortalByName("_pg_dump_cursor"));
+}
+
 void
 dp_show_refuse_copy(void)
 {
-	if (dp_audit_in_copy_to())
+	bool		copies = dp_audit_in_copy_to();
+
+	if (copies || is_dumping())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("cannot COPY masked values"),
+				 copies ? errmsg("cannot COPY masked values") : errmsg("cannot dump masked values"),
 				 errdetail("A copy of masks would look like data when it is loaded again."),
 				 errhint("Leave protected columns out, or set \"dataprotect.output\" to \"ciphertext\".")));
 }
@@ -272,6 +303,7 @@ dp_show_text(const DpTypeInfo *info, const DpValue *value)
 		case DP_PRIV_MASK:
 		case DP_PRIV_SEARCH:
 			dp_show_refuse_copy();
+			dp_storing_refuse(NULL, value, DP_NOT_ALLOWED);
 			result = mask_as_text(info, value);
 			return result != NULL ? result : pstrdup("");
 		case DP_PRIV_REVEAL:
@@ -287,6 +319,7 @@ dp_show_text(const DpTypeInfo *info, const DpValue *value)
 	if (readable)
 		return result;
 	dp_show_refuse_copy();
+	dp_storing_refuse(NULL, value, DP_NOT_READABLE);
 	dp_show_warn_unreadable(value->family);
 	return pstrdup(UNREADABLE_TEXT);
 }

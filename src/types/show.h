@@ -23,22 +23,18 @@ extern bool dp_show_mask(const DpTypeInfo *info, const DpValue *value, Datum *ou
 /* Text of a value for the current role, palloc'd. */
 extern char *dp_show_text(const DpTypeInfo *info, const DpValue *value);
 
-/* Error within COPY TO: masks would look like data when they are loaded again. */
+/*
+ * What the role gets in the place of a value.  hides: it is not the value itself,
+ * and not its ciphertext.  gives: it is plain, or SQL NULL where plain is NULL.
+ * A value that is lost for good hides nothing.
+ */
+extern bool dp_show_hides(const DpValue *value);
+extern bool dp_show_gives(const DpTypeInfo *info, const DpValue *value, const Datum *plain);
+
+/* Error within COPY TO, and where pg_dump reads rows: masks would look like data when they are loaded again. */
 extern void dp_show_refuse_copy(void);
 
 /* One warning a statement and key. */
 extern void dp_show_warn_unreadable(int32 family);
-
-/*
- * While strict, a cast that would give a mask, or NULL for a value whose key is
- * unreadable, is an error: for statements that store what casts give.  Nests;
- * whoever begins ends it, after an error too.
- */
-extern void dp_show_begin_strict(void);
-extern void dp_show_end_strict(void);
-extern bool dp_show_is_strict(void);
-
-/* The error where strict; readable: it is the role's right that is missing. */
-extern void dp_show_refuse_strict(int32 family, bool readable);
 
 #endif							/* DP_TYPES_SHOW_H */
