@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "columns/changed_row.h"
 #include "columns/columns.h"
 #include "columns/folded_index.h"
 #include "columns/foreign_expression.h"
@@ -23,4 +24,5 @@ dp_columns_init(void)
 	dp_folded_index_init();
 	dp_foreign_expression_init();
 	dp_kept_value_init();
+	dp_changed_row_init();
 }

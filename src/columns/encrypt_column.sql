@@ -335,14 +335,15 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._do_decrypt_column(regclass, name) IS 'body of dataprotect.decrypt_column(); see definer.c';
 
+-- The event is written by whatever ALTER TABLE decrypts the column (guard_alter.c).
 CREATE FUNCTION dataprotect._log_decrypt_column(rel regclass, col name, done text) RETURNS void
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT dataprotect._column_event('column.decrypted', $1, $2, $3)
+    SELECT NULL::void
 $$;
 COMMENT ON FUNCTION dataprotect._log_decrypt_column(regclass, name, text) IS
-    'event of dataprotect.decrypt_column(); see definer.c';
+    'part of dataprotect.decrypt_column(), which ALTER TABLE records; see definer.c';
 
 CREATE PROCEDURE dataprotect.decrypt_column(rel regclass, col name)
     LANGUAGE c AS 'MODULE_PATHNAME', 'dp_definer_enter_recorded';

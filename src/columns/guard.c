@@ -26,6 +26,7 @@
 #include "columns/contains_encrypted.h"
 #include "columns/foreign_expression.h"
 #include "columns/guard.h"
+#include "columns/guard_alter.h"
 #include "columns/guard_catalog.h"
 #include "columns/guard_index.h"
 #include "columns/guard_object.h"
@@ -35,7 +36,6 @@
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_type.h"
 #include "partitioning/partdefs.h"
-#include "types/storing.h"
 #include "types/types.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -342,31 +342,9 @@ check_refresh(RefreshMatViewStmt *stmt)
 		refuse_matview(relid);
 }
 
-/* An ALTER TABLE that may store what casts give. */
-static bool
-changes_types(Node *statement)
-{
-	ListCell   *lc;
-
-	if (!IsA(statement, AlterTableStmt))
-		return false;
-	foreach(lc, ((AlterTableStmt *) statement)->cmds)
-	{
-		if (lfirst_node(AlterTableCmd, lc)->subtype == AT_AlterColumnType)
-			return true;
-	}
-	return false;
-}
-
 static void
 begin_utility(const DpUtility *utility, Datum *state)
 {
-	*state = BoolGetDatum(false);
-	if (changes_types(utility->statement))
-	{
-		dp_storing_begin_strict();
-		*state = BoolGetDatum(true);
-	}
 	if (IsA(utility->statement, CreateRangeStmt))
 		check_range((CreateRangeStmt *) utility->statement);
 	else if (IsA(utility->statement, RefreshMatViewStmt))
@@ -377,8 +355,6 @@ begin_utility(const DpUtility *utility, Datum *state)
 static void
 end_utility(const DpUtility *utility, Datum state, bool failed)
 {
-	if (DatumGetBool(state))
-		dp_storing_end_strict();
 	if (failed)
 		return;
 	if (IsA(utility->statement, CreateStmt) &&
@@ -398,5 +374,6 @@ void
 dp_guard_init(void)
 {
 	dp_guard_type_init();
+	dp_guard_alter_init();
 	dp_statement_subscribe(&subscriber);
 }

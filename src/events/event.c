@@ -42,6 +42,7 @@ dp_event_alerts(int code)
 {
 	switch (code)
 	{
+		case DP_EVENT_COLUMN_DECRYPTED:
 		case DP_EVENT_KEY_DESTROYED:
 		case DP_EVENT_LOCKDOWN_STARTED:
 		case DP_EVENT_LOCKDOWN_LIFTED:

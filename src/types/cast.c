@@ -61,6 +61,42 @@ convert(Oid from, Oid to, Datum value, Oid collation, bool *out_isnull)
 	return result;
 }
 
+/* Is the value sealed as a column of that modifier wants it, but for the base type's own? */
+static bool
+is_sealed_for(const DpValue *value, const DpModifier *modifier)
+{
+	return dp_value_has_form(&value->env, modifier) &&
+		dp_keys_family_by_name(NameStr(modifier->key))->family == value->family;
+}
+
+/*
+ * Does the value satisfy the base type's own modifier, as far as can be told
+ * without opening it?  A restore's values were fitted when they were written; a text of
+ * no more bytes has no more characters.
+ */
+static bool
+surely_fits(const DpTypeInfo *info, const DpValue *value, const DpModifier *modifier)
+{
+	return modifier->base_typmod < 0 || dp_seal_takes_ciphertext() ||
+		(info->base_oid == TEXTOID && (value->env.flags & DP_ENV_COMPRESSED) == 0 &&
+		 value->env.ciphertext_len <= (Size) (modifier->base_typmod - VARHDRSZ));
+}
+
+/* Of a value that goes to another column: whether it fits tells of it, so it is counted. */
+static Datum
+open_for_column(const DpTypeInfo *info, const DpValue *value)
+{
+	Datum		plain;
+
+	if (!value->literal && dp_access_privilege(value->family) < DP_PRIV_REVEAL)
+		dp_access_denied(value->family, "reveal");
+	if (!dp_show_open(info, value, &plain))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a value whose key is suspended or destroyed cannot be moved to another column")));
+	return plain;
+}
+
 /*
  * Length coercion (encrypted, typmod, explicit): seals literals, and values of
  * another column, for the column they go to.  A value that fits the column as
@@ -72,7 +108,6 @@ dp_coerce(PG_FUNCTION_ARGS)
 	const DpTypeInfo *info = dp_typeinfo_of_call(fcinfo);
 	struct varlena *datum = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0));
 	int32		typmod = PG_GETARG_INT32(1);
-	const DpModifier *modifier;
 	DpValue		value;
 	Datum		plain;
 	struct varlena *result;
@@ -80,21 +115,10 @@ dp_coerce(PG_FUNCTION_ARGS)
 	if (typmod < 0)
 		PG_RETURN_POINTER(datum);
 	dp_value_parse(datum, false, &value);
-	if (!value.literal)
-	{
-		modifier = dp_modifier_of(info->enc_oid, typmod);
-		/* a restore's values were fitted to the base type's modifier when they were written */
-		if ((modifier->base_typmod < 0 || dp_seal_takes_ciphertext()) &&
-			dp_value_has_form(&value.env, modifier) &&
-			dp_keys_family_by_name(NameStr(modifier->key))->family == value.family)
-			PG_RETURN_POINTER(datum);
-		if (dp_access_privilege(value.family) < DP_PRIV_REVEAL)
-			dp_access_denied(value.family, "reveal");
-	}
-	if (!dp_show_open(info, &value, &plain))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a value whose key is suspended or destroyed cannot be moved to another column")));
+	if (!value.literal && is_sealed_for(&value, dp_modifier_of(info->enc_oid, typmod)) &&
+		surely_fits(info, &value, dp_modifier_of(info->enc_oid, typmod)))
+		PG_RETURN_POINTER(datum);
+	plain = open_for_column(info, &value);
 	plain = dp_seal_apply_modifier(info, plain, typmod, PG_GETARG_BOOL(2));
 	result = dp_seal_for(info, plain, typmod);
 	dp_value_dispose(info, plain);

@@ -6,7 +6,7 @@
  * wherever the executor has put the expression.  What is called with a node that
  * the plan does not have, and with nothing entered since the frame began, belongs
  * to the table: constraints, trigger conditions.  What is called without a node
- * (output functions, the columns of a row) may be anywhere.
+ * (output functions, the columns of a row) may be anywhere, but for error messages.
  */
 #include "postgres.h"
 
@@ -57,6 +57,17 @@ writes_around(const DpStatementFrame *frame)
 	return false;
 }
 
+/*
+ * Is the detail of an error being made?  The executor does that, and referential
+ * integrity, in memory where no expression is evaluated.
+ */
+static bool
+is_reporting(void)
+{
+	return strcmp(CurrentMemoryContext->name, "ExecutorState") == 0 ||
+		strcmp(CurrentMemoryContext->name, "SPI Proc") == 0;
+}
+
 /* Is the result of the call stored, as far as can be told? */
 static bool
 is_stored(FmgrInfo *flinfo, DpNotShown why)
@@ -73,8 +84,10 @@ is_stored(FmgrInfo *flinfo, DpNotShown why)
 		return frame->kind != DP_FRAME_PLAN || !dp_maintenance_nothing_entered();
 	if (!frame->writes || frame->kind == DP_FRAME_PLAN)
 		return frame->writes && !dp_maintenance_nothing_entered();
-	if (frame->plan == NULL || node == NULL || !dp_maintenance_nothing_entered())
+	if (frame->plan == NULL || !dp_maintenance_nothing_entered())
 		return true;
+	if (node == NULL)
+		return !is_reporting();
 	switch (dp_plan_place(frame->plan, node))
 	{
 		case DP_PLACE_CONDITION:
