@@ -28,9 +28,11 @@ SELECT dataprotect.annotate_account('customer', 'company.orders', '{customer_id}
 SELECT dataprotect.annotate_account('customer', 'company.order_line', '{order_id}', 'delete');
 SELECT dataprotect.annotate_account('customer', 'company.payment', '{customer_id}', 'delete');
 SELECT dataprotect.annotate_account('customer', 'company.payment', '{order_id}', 'delete');
-SELECT dataprotect.annotate_account('customer', 'company.ticket', '{customer_id}', 'nullify');"
+SELECT dataprotect.annotate_account('customer', 'company.ticket', '{customer_id}', 'nullify');
+SELECT dataprotect.annotate_account('customer', 'company.customer', '{address_id}', 'shared');"
 account_rest="SELECT dataprotect.annotate_account('customer', 'company.customer', '{referred_by}', 'nullify');"
-bind="SELECT dataprotect.bind_subject('company.customer', 'customer', 'customer_id');"
+bind="SELECT dataprotect.bind_subject('company.customer', 'customer', 'customer_id');
+SELECT dataprotect.bind_subject('company.payment', 'customer', 'customer_id');"
 left_query="SELECT (SELECT count(*) FROM company.customer WHERE customer_id = 7) AS customers,
        (SELECT count(*) FROM company.orders WHERE customer_id = 7) AS orders,
        (SELECT count(*) FROM company.payment WHERE customer_id = 7) AS payments;"

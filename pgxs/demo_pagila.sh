@@ -29,9 +29,12 @@ part_name="old payments"
 account="CREATE INDEX ON payment (customer_id);
 SELECT dataprotect.create_account_type('customer', 'customer', 'customer_id');
 SELECT dataprotect.annotate_account('customer', 'rental', '{customer_id}', 'delete');
-SELECT dataprotect.annotate_account('customer', 'payment', '{rental_id}', 'delete');"
+SELECT dataprotect.annotate_account('customer', 'payment', '{rental_id}', 'delete');
+SELECT dataprotect.annotate_account('customer', r, c::name[], 'shared')
+  FROM (VALUES ('customer'::regclass, '{store_id}'), ('customer', '{address_id}'), ('rental', '{inventory_id}'), ('rental', '{staff_id}'), ('payment', '{staff_id}')) s(r, c);"
 account_rest="SELECT dataprotect.annotate_account('customer', 'payment', '{customer_id}', 'delete');"
-bind="SELECT dataprotect.bind_subject('customer', 'customer', 'customer_id');"
+bind="SELECT dataprotect.bind_subject('customer', 'customer', 'customer_id');
+SELECT dataprotect.bind_subject('payment', 'customer', 'customer_id');"
 left_query="SELECT (SELECT count(*) FROM customer WHERE customer_id = 7) AS customers,
        (SELECT count(*) FROM rental WHERE customer_id = 7) AS rentals,
        (SELECT count(*) FROM payment WHERE customer_id = 7) AS payments;"

@@ -32,7 +32,9 @@ VALUES
     ('TABLE', 'dataprotect.type_modifiers', 'dataprotect_admin, dataprotect_auditor'),
     ('TABLE', 'dataprotect.workers', 'dataprotect_admin, dataprotect_auditor'),
     -- the public functions and procedures
+    ('ROUTINE', 'dataprotect.account_plan', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.activate_retention', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.alter_account_type', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.alter_key', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.alter_retention_policy', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.annotate_account', 'dataprotect_admin'),
@@ -49,6 +51,7 @@ VALUES
     ('ROUTINE', 'dataprotect.destroy_key', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.distrust_function', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.drill', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.drop_account_type', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.drop_key', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.drop_retention_policy', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.encrypt_column', 'dataprotect_admin'),
@@ -76,6 +79,7 @@ VALUES
     ('ROUTINE', 'dataprotect.schedule_maintenance', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.suspend_key', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.trust_function', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.unannotate_account', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.verify', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.verify_audit_log', 'dataprotect_admin, dataprotect_auditor'),
     -- evaluated by a CHECK constraint, as whoever writes the row; asks for itself

@@ -17,6 +17,12 @@
 #include "utils/relcache.h"
 
 /*
+ * Domain of messages that name objects and roles and never a value: they are
+ * kept whole where an error is written down (batch_commit.h).
+ */
+#define DP_MESSAGE_DOMAIN "dataprotect"
+
+/*
  * Open a relation of one of these relkinds; an error where there is none (42P01),
  * or it is something else (42809).  The caller closes it.
  */

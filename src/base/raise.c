@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "base/argument.h"
 #include "base/compat.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
@@ -88,10 +89,11 @@ dp_raise(PG_FUNCTION_ARGS)
 
 	if (error_context_stack != NULL)
 		error_context_stack = error_context_stack->previous;
-	ereport(ERROR,
-			(errcode(sqlstate),
-			 errmsg_internal("%s", message != NULL ? message : "error without a message"),
-			 detail != NULL ? errdetail_internal("%s", detail) : 0,
-			 hint != NULL ? errhint("%s", hint) : 0,
-			 PG_ARGISNULL(4) ? 0 : about_table(PG_GETARG_OID(4))));
+	/* one about a table names objects and no value: it may be written down whole */
+	ereport_domain(ERROR, PG_ARGISNULL(4) ? TEXTDOMAIN : DP_MESSAGE_DOMAIN,
+				   (errcode(sqlstate),
+					errmsg_internal("%s", message != NULL ? message : "error without a message"),
+					detail != NULL ? errdetail_internal("%s", detail) : 0,
+					hint != NULL ? errhint("%s", hint) : 0,
+					PG_ARGISNULL(4) ? 0 : about_table(PG_GETARG_OID(4))));
 }

@@ -1,5 +1,8 @@
 -- Account types: a root table and what becomes of everything that hangs on it
 
+-- Tables and columns are known by identity (OID, attribute number) and by name:
+-- the numbers follow a rename, the names a dump.  root_oid differs from root only
+-- in a restored database, where the names count (_settle_names()).
 CREATE TABLE dataprotect.account_type (
     name text PRIMARY KEY,
     root regclass NOT NULL,
@@ -7,27 +10,117 @@ CREATE TABLE dataprotect.account_type (
     grace interval NOT NULL,
     deadline interval NOT NULL,
     created_by name NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    grace_readable bool NOT NULL DEFAULT false,
+    recipients text[] NOT NULL DEFAULT '{}',    -- to be told of an erasure (GDPR, Article 19)
+    root_oid oid,
+    id_attnum int2
 );
 COMMENT ON TABLE dataprotect.account_type IS 'account types; see dataprotect.create_account_type()';
 
--- What columns mean: the account id of the root (the account's own row), the
--- referencing columns of a foreign key (the rows it leads to, or leads away to),
--- any other columns of an account's table (what is personal in it).
+-- What columns mean: the account id of the root (the account's own row), columns
+-- that reference something (the rows they lead to, or lead away to), any other
+-- columns of an account's table (what is personal in it).
 CREATE TABLE dataprotect.account_rule (
     account_type text NOT NULL REFERENCES dataprotect.account_type ON DELETE CASCADE,
     rel regclass NOT NULL,
     columns name[] NOT NULL,
-    action text NOT NULL CHECK (action IN ('delete', 'nullify', 'anonymise', 'keep')),
+    action text NOT NULL CHECK (action IN ('delete', 'nullify', 'anonymise', 'keep', 'shared')),
     legal_basis text CHECK (action <> 'keep' OR legal_basis <> ''),
-    targets regclass[] NOT NULL,        -- what foreign keys over the columns led to when it was decided
+    targets regclass[] NOT NULL,        -- what the columns led to when it was decided
     annotated_by name NOT NULL,
     annotated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
-    PRIMARY KEY (account_type, rel, columns)
+    reference regclass,                 -- what they reference where no foreign key says so
+    reference_columns name[],
+    match jsonb NOT NULL DEFAULT '{}',  -- columns that say whether this reference is meant, with their values
+    rel_oid oid NOT NULL,
+    attnums int2[] NOT NULL,
+    reference_attnums int2[],
+    PRIMARY KEY (account_type, rel, columns, match)
 );
 COMMENT ON TABLE dataprotect.account_rule IS 'annotations of account types; see dataprotect.annotate_account()';
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.account_type', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.account_rule', '');
+
+CREATE FUNCTION dataprotect._attnums(rel regclass, columns name[]) RETURNS int2[]
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT array_agg(a.attnum ORDER BY c.ord)
+      FROM unnest(columns) WITH ORDINALITY AS c(name, ord)
+      LEFT JOIN pg_attribute a ON a.attrelid = rel AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped;
+$$;
+COMMENT ON FUNCTION dataprotect._attnums(regclass, name[]) IS 'numbers of columns; NULL for what is none';
+
+CREATE FUNCTION dataprotect._attnames(rel regclass, attnums int2[]) RETURNS name[]
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT array_agg(a.attname ORDER BY c.ord)
+      FROM unnest(attnums) WITH ORDINALITY AS c(num, ord)
+      LEFT JOIN pg_attribute a ON a.attrelid = rel AND a.attnum = c.num AND NOT a.attisdropped;
+$$;
+COMMENT ON FUNCTION dataprotect._attnames(regclass, int2[]) IS 'names of columns; NULL for one that was dropped';
+
+-- Names of columns as they are now, where numbers are this database's.
+CREATE FUNCTION dataprotect._names_now(rel regclass, rel_oid oid, attnums int2[], names name[]) RETURNS name[]
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN rel = rel_oid AND array_position(attnums, NULL) IS NULL THEN dataprotect._attnames(rel, attnums) ELSE names END;
+$$;
+COMMENT ON FUNCTION dataprotect._names_now(regclass, oid, int2[], name[]) IS 'columns that were written down, by the names that they have now';
+
+-- Annotations as they stand now: of tables and columns that still exist.
+CREATE FUNCTION dataprotect._rules_of(account_type text) RETURNS SETOF dataprotect.account_rule
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT r.account_type, r.rel, n.columns, r.action, r.legal_basis, r.targets, r.annotated_by, r.annotated_at,
+           r.reference, m.reference_columns, r.match, r.rel_oid, r.attnums, r.reference_attnums
+      FROM dataprotect.account_rule r
+      JOIN pg_class c ON c.oid = r.rel,
+           LATERAL (SELECT array_agg(a.attname ORDER BY k.ord) AS columns
+                      FROM unnest(r.columns, r.attnums) WITH ORDINALITY AS k(name, num, ord)
+                      LEFT JOIN pg_attribute a ON a.attrelid = r.rel AND NOT a.attisdropped AND a.attnum > 0
+                                              AND CASE WHEN r.rel = r.rel_oid THEN a.attnum = k.num ELSE a.attname = k.name END) n,
+           LATERAL (SELECT array_agg(a.attname ORDER BY k.ord) AS reference_columns
+                      FROM unnest(r.reference_columns, r.reference_attnums) WITH ORDINALITY AS k(name, num, ord)
+                      LEFT JOIN pg_attribute a ON a.attrelid = r.reference AND NOT a.attisdropped AND a.attnum > 0
+                                              AND CASE WHEN r.rel = r.rel_oid THEN a.attnum = k.num ELSE a.attname = k.name END) m
+     WHERE r.account_type = $1 AND array_position(n.columns, NULL) IS NULL
+       AND (r.reference IS NULL OR array_position(m.reference_columns, NULL) IS NULL);
+$$;
+COMMENT ON FUNCTION dataprotect._rules_of(text) IS 'annotations of an account type whose tables and columns exist, by their present names';
+
+-- Write present names and numbers down, and forget what is gone.
+CREATE FUNCTION dataprotect._settle_names(account_type text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    rules dataprotect.account_rule[] := ARRAY(SELECT r FROM dataprotect._rules_of($1) r);
+BEGIN
+    UPDATE dataprotect.account_type t
+       SET id_column = (dataprotect._names_now(t.root, t.root_oid, ARRAY[t.id_attnum], ARRAY[t.id_column]))[1]
+     WHERE t.name = $1 AND t.id_column IS DISTINCT FROM
+           coalesce((dataprotect._names_now(t.root, t.root_oid, ARRAY[t.id_attnum], ARRAY[t.id_column]))[1], t.id_column);
+    UPDATE dataprotect.account_type t
+       SET root_oid = t.root, id_attnum = (dataprotect._attnums(t.root, ARRAY[t.id_column]))[1]
+     WHERE t.name = $1 AND (t.root_oid IS DISTINCT FROM t.root::oid
+                            OR t.id_attnum IS DISTINCT FROM (dataprotect._attnums(t.root, ARRAY[t.id_column]))[1]);
+    IF rules IS DISTINCT FROM ARRAY(SELECT r FROM dataprotect.account_rule r WHERE r.account_type = $1)
+       OR EXISTS (SELECT FROM unnest(rules) r WHERE r.rel <> r.rel_oid) THEN
+        DELETE FROM dataprotect.account_rule r WHERE r.account_type = $1;
+        INSERT INTO dataprotect.account_rule
+            SELECT r.account_type, r.rel, r.columns, r.action, r.legal_basis, r.targets, r.annotated_by, r.annotated_at,
+                   r.reference, r.reference_columns, r.match, r.rel, dataprotect._attnums(r.rel, r.columns),
+                   dataprotect._attnums(r.reference, r.reference_columns)
+              FROM unnest(rules) r ON CONFLICT DO NOTHING;
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._settle_names(text) IS 'bring the tables and columns of an account type''s annotations up to date';
 
 CREATE FUNCTION dataprotect._find_account_type(name text) RETURNS dataprotect.account_type
     LANGUAGE plpgsql STABLE
@@ -43,6 +136,8 @@ BEGIN
             NULL,
             'dataprotect.create_account_type() makes one.');
     END IF;
+    found_type.id_column := coalesce((dataprotect._names_now(found_type.root, found_type.root_oid,
+        ARRAY[found_type.id_attnum], ARRAY[found_type.id_column]))[1], found_type.id_column);
     RETURN found_type;
 END $$;
 COMMENT ON FUNCTION dataprotect._find_account_type(text) IS 'the account type of that name, or an error';
@@ -92,8 +187,19 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._id_type(regclass, name) IS 'type in which an account id is compared';
 
+CREATE FUNCTION dataprotect._check_account_times(grace interval, deadline interval) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF dataprotect._now() + grace < dataprotect._now() OR dataprotect._now() + deadline <= dataprotect._now() + grace THEN
+        PERFORM dataprotect._raise('invalid_parameter_value', 'the deadline must lie after the grace period');
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._check_account_times(interval, interval) IS 'error unless a deadline lies after a grace period';
+
 CREATE FUNCTION dataprotect._do_create_account_type(name text, root regclass, id_column name,
-        grace interval, deadline interval) RETURNS void
+        grace interval, deadline interval, grace_readable bool, recipients text[]) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -102,9 +208,7 @@ BEGIN
         PERFORM dataprotect._raise('null_value_not_allowed',
             'an account type needs a name, a table, an id column, a grace period and a deadline');
     END IF;
-    IF dataprotect._now() + grace < dataprotect._now() OR dataprotect._now() + deadline <= dataprotect._now() + grace THEN
-        PERFORM dataprotect._raise('invalid_parameter_value', 'the deadline must lie after the grace period');
-    END IF;
+    PERFORM dataprotect._check_account_times(grace, deadline);
     IF (SELECT c.relkind NOT IN ('r', 'p') FROM pg_class c WHERE c.oid = root) THEN
         PERFORM dataprotect._raise('wrong_object_type', format('"%s" is not a table', root));
     END IF;
@@ -119,119 +223,108 @@ BEGIN
             'An account is one row of its root table.');
     END IF;
     BEGIN
-        INSERT INTO dataprotect.account_type (name, root, id_column, grace, deadline, created_by)
-            VALUES (name, root, id_column, grace, deadline, pg_get_userbyid(dataprotect._caller()));
+        INSERT INTO dataprotect.account_type (name, root, id_column, grace, deadline, created_by, grace_readable, recipients,
+                                              root_oid, id_attnum)
+            VALUES (name, root, id_column, grace, deadline, pg_get_userbyid(dataprotect._caller()),
+                    coalesce(grace_readable, false), coalesce(recipients, '{}'),
+                    root, (dataprotect._attnums(root, ARRAY[id_column]))[1]);
     EXCEPTION WHEN unique_violation THEN
-        PERFORM dataprotect._raise('duplicate_object', format('account type "%s" already exists', name));
+        PERFORM dataprotect._raise('duplicate_object', format('account type "%s" already exists', name),
+            NULL, 'dataprotect.alter_account_type() changes one, dataprotect.drop_account_type() removes it.');
     END;
     PERFORM dataprotect._event('account_type.created', NULL, jsonb_build_object('account_type', name,
         'root', root::text, 'id_column', id_column, 'grace', grace, 'deadline', deadline));
 END $$;
-COMMENT ON FUNCTION dataprotect._do_create_account_type(text, regclass, name, interval, interval) IS 'body of dataprotect.create_account_type(); see definer.c';
+COMMENT ON FUNCTION dataprotect._do_create_account_type(text, regclass, name, interval, interval, bool, text[]) IS
+    'body of dataprotect.create_account_type(); see definer.c';
 
 CREATE FUNCTION dataprotect.create_account_type(name text, root regclass, id_column name,
-        grace interval = '30 days', deadline interval = '90 days') RETURNS void
+        grace interval = '30 days', deadline interval = '90 days', grace_readable bool = false,
+        recipients text[] = '{}') RETURNS void
     AS 'MODULE_PATHNAME', 'dp_definer_enter'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION dataprotect.create_account_type(text, regclass, name, interval, interval) IS
+COMMENT ON FUNCTION dataprotect.create_account_type(text, regclass, name, interval, interval, bool, text[]) IS
     'say which table''s rows are accounts, how long a deletion can be taken back and when it must be done';
 
--- Foreign keys that lead away from a table, those of partitions counted for the
--- partitioned table.
-CREATE FUNCTION dataprotect._referenced_by(rel regclass,
-        OUT columns name[], OUT target regclass, OUT target_columns name[], OUT operators text[],
-        OUT constraint_name name, OUT casts bool) RETURNS SETOF record
-    LANGUAGE sql STABLE STRICT
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT r.child_columns, t.target, r.parent_columns, r.operators, r.constraint_name, r.casts
-      FROM (SELECT DISTINCT dataprotect._top(c.confrelid) AS target FROM pg_catalog.pg_constraint c
-             WHERE c.contype = 'f' AND c.conparentid = 0
-               AND c.conrelid IN (SELECT dataprotect._below(dataprotect._top($1)))) t,
-           dataprotect._referencing(t.target) r
-     WHERE r.child = dataprotect._top($1);
-$$;
-COMMENT ON FUNCTION dataprotect._referenced_by(regclass) IS 'foreign keys that lead away from a table';
-
-CREATE FUNCTION dataprotect._do_annotate_account(name text, rel regclass, columns name[], action text,
-        legal_basis text) RETURNS void
+CREATE FUNCTION dataprotect._do_alter_account_type(name text, grace interval, deadline interval, grace_readable bool,
+        recipients text[]) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    account dataprotect.account_type := dataprotect._find_account_type(_do_annotate_account.name);
-    top regclass := dataprotect._top(_do_annotate_account.rel);
-    targets regclass[];
+    account dataprotect.account_type := dataprotect._find_account_type(_do_alter_account_type.name);
 BEGIN
-    IF _do_annotate_account.action IS NULL OR _do_annotate_account.action NOT IN ('delete', 'nullify', 'anonymise', 'keep') THEN
-        PERFORM dataprotect._raise('invalid_parameter_value',
-            format('unknown account action "%s"', _do_annotate_account.action),
-            NULL,
-            'Actions are delete, nullify, anonymise and keep.');
-    END IF;
-    IF _do_annotate_account.action = 'keep' AND coalesce(_do_annotate_account.legal_basis, '') = '' THEN
-        PERFORM dataprotect._raise('null_value_not_allowed', 'action "keep" needs a legal basis');
-    END IF;
-    PERFORM dataprotect._check_table_right(top);
-    PERFORM dataprotect._check_columns(top, _do_annotate_account.columns);
-    IF top = account.root AND _do_annotate_account.columns = ARRAY[account.id_column]
-       AND _do_annotate_account.action NOT IN ('delete', 'anonymise') THEN
-        PERFORM dataprotect._raise('invalid_parameter_value',
-            'the row of an account itself can be deleted or anonymised');
-    END IF;
-    -- An edge that comes later is another, whatever its columns.
-    targets := ARRAY(SELECT DISTINCT r.target FROM dataprotect._referenced_by(top) r
-                      WHERE r.columns = _do_annotate_account.columns ORDER BY 1);
-    IF targets <> '{}' THEN
-        -- rows of the table at the other end may go as well
-        IF _do_annotate_account.action IN ('delete', 'anonymise') THEN
-            PERFORM dataprotect._check_table_right(t) FROM unnest(targets) t;
-        END IF;
-    ELSIF _do_annotate_account.action = 'delete'
-          AND NOT (top = account.root AND _do_annotate_account.columns = ARRAY[account.id_column]) THEN
-        PERFORM dataprotect._raise('invalid_parameter_value',
-            format('columns %s of relation "%s" are not a foreign key', _do_annotate_account.columns, top),
-            NULL,
-            'Rows are deleted along foreign keys; other columns can be anonymised, nullified or kept.');
-    END IF;
-    INSERT INTO dataprotect.account_rule (account_type, rel, columns, action, legal_basis, targets, annotated_by)
-        VALUES (_do_annotate_account.name, top, _do_annotate_account.columns, _do_annotate_account.action,
-                _do_annotate_account.legal_basis, targets, pg_get_userbyid(dataprotect._caller()))
-        ON CONFLICT (account_type, rel, columns) DO UPDATE
-           SET action = excluded.action, legal_basis = excluded.legal_basis, targets = excluded.targets,
-               annotated_by = excluded.annotated_by, annotated_at = dataprotect._now();
-    PERFORM dataprotect._event('account_type.annotated', NULL, jsonb_build_object('account_type', _do_annotate_account.name,
-        'rel', top::text, 'columns', _do_annotate_account.columns, 'action', _do_annotate_account.action,
-        'legal_basis', _do_annotate_account.legal_basis));
+    PERFORM dataprotect._check_table_right(account.root);
+    PERFORM dataprotect._check_account_times(coalesce(_do_alter_account_type.grace, account.grace),
+                                             coalesce(_do_alter_account_type.deadline, account.deadline));
+    UPDATE dataprotect.account_type t
+       SET grace = coalesce(_do_alter_account_type.grace, t.grace),
+           deadline = coalesce(_do_alter_account_type.deadline, t.deadline),
+           grace_readable = coalesce(_do_alter_account_type.grace_readable, t.grace_readable),
+           recipients = coalesce(_do_alter_account_type.recipients, t.recipients)
+     WHERE t.name = account.name;
+    PERFORM dataprotect._event('account_type.annotated', NULL, jsonb_strip_nulls(jsonb_build_object('account_type', account.name,
+        'act', 'altered', 'grace', _do_alter_account_type.grace, 'deadline', _do_alter_account_type.deadline,
+        'grace_readable', _do_alter_account_type.grace_readable, 'recipients', _do_alter_account_type.recipients)));
 END $$;
-COMMENT ON FUNCTION dataprotect._do_annotate_account(text, regclass, name[], text, text) IS 'body of dataprotect.annotate_account(); see definer.c';
+COMMENT ON FUNCTION dataprotect._do_alter_account_type(text, interval, interval, bool, text[]) IS
+    'body of dataprotect.alter_account_type(); see definer.c';
 
-CREATE FUNCTION dataprotect.annotate_account(name text, rel regclass, columns name[], action text,
-        legal_basis text = NULL) RETURNS void
+CREATE FUNCTION dataprotect.alter_account_type(name text, grace interval = NULL, deadline interval = NULL,
+        grace_readable bool = NULL, recipients text[] = NULL) RETURNS void
     AS 'MODULE_PATHNAME', 'dp_definer_enter'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION dataprotect.annotate_account(text, regclass, name[], text, text) IS
-    'say what becomes of the rows, or of the columns, that belong to an account when it is deleted';
+COMMENT ON FUNCTION dataprotect.alter_account_type(text, interval, interval, bool, text[]) IS
+    'change an account type; requests that were made keep their dates';
 
-CREATE FUNCTION dataprotect._account_rules(account_type text) RETURNS jsonb
-    LANGUAGE sql STABLE STRICT
+CREATE FUNCTION dataprotect._do_drop_account_type(name text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(jsonb_agg(jsonb_build_object('rel', r.rel::oid, 'columns', r.columns, 'action', r.action,
-                                                 'targets', r.targets::oid[], 'basis', r.legal_basis)), '[]')
-      FROM dataprotect.account_rule r WHERE r.account_type = $1;
-$$;
-COMMENT ON FUNCTION dataprotect._account_rules(text) IS 'annotations of an account type';
+#variable_conflict use_column
+DECLARE
+    account dataprotect.account_type := dataprotect._find_account_type(_do_drop_account_type.name);
+    bound regclass;
+BEGIN
+    IF EXISTS (SELECT FROM pg_class c WHERE c.oid = account.root) THEN
+        PERFORM dataprotect._check_table_right(account.root);
+        IF EXISTS (SELECT FROM dataprotect.deletion_requests r WHERE r.account_type = account.name AND r.state IN
+                       ('requested', 'held', 'purging', 'purged', 'shredded', 'verified')) THEN
+            PERFORM dataprotect._raise('object_in_use',
+                format('account type "%s" has deletion requests that are not finished', account.name),
+                NULL,
+                'See dataprotect.deletion_requests.');
+        END IF;
+    END IF;
+    SELECT b.rel INTO bound FROM dataprotect.subject_binding b JOIN pg_class c ON c.oid = b.rel
+     WHERE b.account_type = account.name LIMIT 1;
+    IF FOUND THEN
+        PERFORM dataprotect._raise('dependent_objects_still_exist',
+            format('table "%s" is bound to account type "%s"', bound, account.name),
+            NULL,
+            'dataprotect.unbind_subject() brings its values back under their named keys.');
+    END IF;
+    DELETE FROM dataprotect.subject_binding b WHERE b.account_type = account.name;
+    DELETE FROM dataprotect.account_type t WHERE t.name = account.name;
+    PERFORM dataprotect._event('account_type.annotated', NULL, jsonb_build_object('account_type', account.name, 'act', 'dropped'));
+END $$;
+COMMENT ON FUNCTION dataprotect._do_drop_account_type(text) IS 'body of dataprotect.drop_account_type(); see definer.c';
+
+CREATE FUNCTION dataprotect.drop_account_type(name text) RETURNS void
+    AS 'MODULE_PATHNAME', 'dp_definer_enter'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect.drop_account_type(text) IS
+    'forget an account type and its annotations; finished requests and their certificates stay';
 
 -- What becomes of the account's own row.
 CREATE FUNCTION dataprotect._account_root_action(account dataprotect.account_type) RETURNS text
     LANGUAGE sql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce((SELECT r.action FROM dataprotect.account_rule r
-                      WHERE r.account_type = account.name AND r.rel = account.root
-                        AND r.columns = ARRAY[account.id_column]), 'delete');
+    SELECT coalesce((SELECT r.action FROM dataprotect._rules_of(account.name) r
+                      WHERE r.rel = account.root AND r.columns = ARRAY[account.id_column]
+                        AND r.action IN ('delete', 'anonymise') AND r.reference IS NULL LIMIT 1), 'delete');
 $$;
 COMMENT ON FUNCTION dataprotect._account_root_action(dataprotect.account_type) IS 'what becomes of an account''s own row';
 
@@ -244,20 +337,3 @@ AS $$
                   dataprotect._id_type(account.root, account.id_column));
 $$;
 COMMENT ON FUNCTION dataprotect._account_own_row(dataprotect.account_type, text) IS 'condition that chooses an account''s own row';
-
--- Paths from the root to the rows of one account.
-CREATE FUNCTION dataprotect._account_tree(account dataprotect.account_type, id text,
-        OUT ord bigint, OUT depth int, OUT parent regclass, OUT child regclass, OUT child_columns name[],
-        OUT parent_columns name[], OUT sets_null bool, OUT constraint_name name, OUT action text, OUT basis text,
-        OUT loops bool, OUT alias text, OUT up text, OUT casts bool, OUT above regclass[]) RETURNS SETOF record
-    LANGUAGE sql STABLE STRICT
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT t.ordinality, t.depth, t.parent, t.child, t.child_columns, t.parent_columns, t.sets_null, t.constraint_name,
-           t.action, t.basis, t.loops, t.child_alias, t.child_up, t.casts, t.above
-      FROM dataprotect._fk_tree(account.root, account.root::text, 't', dataprotect._account_own_row(account, id), '',
-               ARRAY[account.root], dataprotect._account_rules(account.name), ARRAY['delete', 'anonymise', 'keep'])
-           WITH ORDINALITY t;
-$$;
-COMMENT ON FUNCTION dataprotect._account_tree(dataprotect.account_type, text) IS
-    'foreign keys that lead to the rows of an account, parents before children';

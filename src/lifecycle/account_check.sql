@@ -1,144 +1,116 @@
 -- What stands in the way of deleting an account
 
--- The action for a table's rows that belong to an account (not what cuts them
--- off): delete, anonymise or keep; several where annotations contradict.
-CREATE FUNCTION dataprotect._account_row_actions(account dataprotect.account_type, rel regclass) RETURNS text[]
-    LANGUAGE sql STABLE STRICT
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT CASE WHEN $2 = account.root THEN ARRAY[dataprotect._account_root_action(account)] ELSE
-        (SELECT array_agg(DISTINCT t.action ORDER BY t.action) FROM dataprotect._account_tree(account, '0') t
-          WHERE t.child = $2 AND NOT t.loops AND t.action IN ('delete', 'anonymise', 'keep')) END;
-$$;
-COMMENT ON FUNCTION dataprotect._account_row_actions(dataprotect.account_type, regclass) IS
-    'what becomes of the rows of a table that belong to an account';
-
--- Rows of a table are looked for as its owner, who must be able to read the
--- tables on the way to it; a superuser reads no table of an ordinary role.
-CREATE FUNCTION dataprotect._account_reading_problem(rel regclass, others regclass[]) RETURNS text
-    LANGUAGE plpgsql STABLE STRICT
-    SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    owner pg_roles := (SELECT o FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner WHERE c.oid = rel);
-    other record;
-BEGIN
-    FOR other IN SELECT c.oid::regclass AS rel, c.relowner, o.rolsuper FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner
-                  WHERE c.oid = ANY (others) ORDER BY c.oid::regclass::text
-    LOOP
-        IF owner.rolsuper AND NOT other.rolsuper THEN
-            RETURN format('it belongs to a superuser and "%s" to an ordinary role', other.rel);
-        END IF;
-        IF NOT has_table_privilege(owner.oid, other.rel, 'SELECT') THEN
-            RETURN format('its owner may not read "%s"', other.rel);
-        END IF;
-        IF NOT pg_has_role(other.relowner, owner.oid, 'USAGE') THEN
-            RETURN format('it belongs to "%s"; code of "%s" of "%s" would run with these rights',
-                          owner.rolname, other.rel, pg_get_userbyid(other.relowner));
-        END IF;
-    END LOOP;
-    RETURN NULL;
-END $$;
-COMMENT ON FUNCTION dataprotect._account_reading_problem(regclass, regclass[]) IS
-    'why the owner of a table cannot look for rows in it by way of other tables, or NULL';
-
--- What is wrong with one edge, or NULL.
-CREATE FUNCTION dataprotect._account_edge_problem(account dataprotect.account_type, child regclass, child_columns name[],
-        parent regclass, action text, loops bool, sets_null bool, constraint_name name, casts bool, above regclass[])
-    RETURNS text
+-- What is wrong with one edge of a plan, or NULL.
+CREATE FUNCTION dataprotect._account_edge_problem(account dataprotect.account_type, edge dataprotect.plan_edge) RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    parent_actions text[];
-    fixed name;
+    edge_name text := CASE WHEN edge.declared THEN format('foreign key "%s" to "%s"', edge.name, edge.to_rel)
+                           ELSE format('the reference to "%s" (%s)', edge.to_rel, edge.name) END;
+    followed bool := CASE edge.direction WHEN 'in' THEN edge.action IN ('delete', 'nullify', 'anonymise', 'keep')
+                                         ELSE edge.action IN ('delete', 'anonymise') END;
+    target text[] := (SELECT t.actions FROM dataprotect.plan_table t WHERE t.plan = edge.plan AND t.rel = edge.to_rel);
+    source text[] := (SELECT t.actions FROM dataprotect.plan_table t WHERE t.plan = edge.plan AND t.rel = edge.from_rel);
+    fixed name := (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = edge.from_rel AND a.attname = ANY (edge.columns)
+                      AND a.attnotnull ORDER BY a.attnum LIMIT 1);
 BEGIN
-    IF action IS NULL THEN
-        RETURN format('foreign key "%s" to "%s" is not annotated', constraint_name, parent);
+    IF edge.action IS NULL THEN
+        RETURN CASE edge.name WHEN 'bind_subject' THEN 'the table is bound to the account, and nothing says what becomes of its rows'
+                              ELSE edge_name || ' is not annotated' END;
     END IF;
-    IF casts THEN
-        RETURN format('foreign key "%s" to "%s" compares by a cast', constraint_name, parent);
-    END IF;
-    IF NOT loops AND dataprotect._account_reading_problem(child, above) IS NOT NULL THEN
-        RETURN dataprotect._account_reading_problem(child, above);
-    END IF;
-    SELECT a.attname INTO fixed FROM pg_attribute a
-     WHERE a.attrelid = child AND a.attname = ANY (child_columns) AND a.attnotnull LIMIT 1;
-    IF action = 'nullify' THEN
-        RETURN CASE WHEN fixed IS NOT NULL THEN format('column "%s" does not allow nulls', fixed) END;
-    END IF;
-    IF loops THEN
-        RETURN format('rows of "%s" reference the account''s rows in a circle; they can only be nullified', child);
-    END IF;
-    IF action = 'delete' THEN
+    IF NOT followed AND edge.direction = 'out' THEN
         RETURN NULL;
     END IF;
-    parent_actions := dataprotect._account_row_actions(account, parent);
-    IF 'delete' = ANY (parent_actions) AND NOT sets_null AND (action = 'keep' OR fixed IS NOT NULL) THEN
-        RETURN format('its rows stay, but the rows of "%s" that they reference are deleted', parent);
+    IF edge.casts THEN
+        RETURN edge_name || ' compares by a cast';
+    END IF;
+    IF followed AND (array_position(edge.to_pos, NULL) IS NOT NULL OR EXISTS (
+            SELECT FROM pg_attribute a WHERE a.attrelid = edge.from_rel AND a.attname = ANY (edge.columns)
+               AND NOT dataprotect._is_plain_type(a.atttypid))) THEN
+        RETURN edge_name || ' is over columns of a type that cannot be followed (protected, composite, range or array)';
+    END IF;
+    IF edge.direction = 'out' THEN
+        IF edge.to_rel = account.root OR target IS NOT NULL AND NOT (SELECT t.satellite FROM dataprotect.plan_table t
+                                                                      WHERE t.plan = edge.plan AND t.rel = edge.to_rel) THEN
+            RETURN CASE WHEN edge.to_rel = account.root
+                        THEN format('rows of "%s" reference the account''s rows in a circle; they can only be nullified', edge.from_rel)
+                        ELSE format('rows of "%s" belong to the account by what references it; this reference can only be nullified, kept or shared', edge.to_rel) END;
+        END IF;
+        IF edge.action = 'delete' AND source <> '{delete}' THEN
+            RETURN format('its rows stay, and what they reference in "%s" with them', edge.to_rel);
+        END IF;
+        RETURN NULL;
+    END IF;
+    IF edge.action = 'nullify' THEN
+        RETURN CASE WHEN fixed IS NOT NULL THEN format('column "%s" does not allow nulls', fixed) END;
+    END IF;
+    -- (rows of a satellite stay as long as anything else references them)
+    IF edge.action <> 'delete' AND target = '{delete}' AND edge.declared AND NOT edge.sets_null
+       AND NOT (SELECT t.satellite FROM dataprotect.plan_table t WHERE t.plan = edge.plan AND t.rel = edge.to_rel)
+       AND (edge.action IN ('keep', 'shared') OR fixed IS NOT NULL) THEN
+        RETURN format('its rows stay, but the rows of "%s" that they reference are deleted', edge.to_rel);
     END IF;
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION dataprotect._account_edge_problem(dataprotect.account_type, regclass, name[], regclass, text, bool, bool, name, bool, regclass[]) IS
-    'why an annotated foreign key cannot be followed, or NULL';
+COMMENT ON FUNCTION dataprotect._account_edge_problem(dataprotect.account_type, dataprotect.plan_edge) IS
+    'why an edge cannot be dealt with as annotated, or NULL';
 
 -- What is wrong with what happens to a table's rows, or NULL.
-CREATE FUNCTION dataprotect._account_table_problem(account dataprotect.account_type, rel regclass) RETURNS text
-    LANGUAGE plpgsql STABLE STRICT
+CREATE FUNCTION dataprotect._account_table_problem(account dataprotect.account_type, tab dataprotect.plan_table) RETURNS text
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    actions text[] := dataprotect._account_row_actions(account, rel);
     bound bool := EXISTS (SELECT 1 FROM dataprotect.subject_binding b
-                           WHERE b.rel = _account_table_problem.rel AND b.account_type = account.name);
+                           WHERE b.rel = tab.rel AND b.account_type = account.name);
     bad name;
 BEGIN
-    SELECT c.relname INTO bad FROM dataprotect._below(rel) b JOIN pg_class c ON c.oid = b
+    SELECT c.relname INTO bad FROM dataprotect._below(tab.rel) b JOIN pg_class c ON c.oid = b
      WHERE c.relkind NOT IN ('r', 'p') LIMIT 1;
     IF FOUND THEN
         RETURN format('"%s" is not an ordinary table', bad);
     END IF;
-    IF bound AND dataprotect._unbindable(rel) IS NOT NULL THEN
+    IF bound AND dataprotect._unbindable(tab.rel) IS NOT NULL THEN
         RETURN format('column "%s" contains encrypted values that cannot be sealed under the account''s own key',
-                      dataprotect._unbindable(rel));
+                      dataprotect._unbindable(tab.rel));
     END IF;
-    IF cardinality(actions) > 1 THEN
-        RETURN format('annotations contradict each other: %s', array_to_string(actions, ', '));
+    IF cardinality(tab.actions) > 1 THEN
+        RETURN format('annotations contradict each other: %s', array_to_string(tab.actions, ', '));
     END IF;
-    IF actions = '{keep}' AND bound THEN
-        SELECT p INTO bad FROM dataprotect._protected_attributes(rel) p LIMIT 1;
+    IF tab.actions = '{keep}' AND bound THEN
+        SELECT p INTO bad FROM dataprotect._protected_attributes(tab.rel) p LIMIT 1;
         IF FOUND THEN
             RETURN format('its rows are kept, but column "%s" is sealed under the account''s own key', bad);
         END IF;
     END IF;
-    IF actions = '{anonymise}' THEN
-        SELECT p.col INTO bad FROM dataprotect._personal_columns(account.name, rel) p WHERE p.value IS NULL LIMIT 1;
+    IF tab.actions = '{anonymise}' THEN
+        SELECT p.col INTO bad FROM dataprotect._personal_columns(account.name, tab.rel) p WHERE p.value IS NULL LIMIT 1;
         IF FOUND THEN
             RETURN format('no neutral value fits column "%s"', bad);
         END IF;
-        SELECT p.col INTO bad FROM dataprotect._personal_columns(account.name, rel) p
-          JOIN dataprotect._protected_attributes(rel) a ON a = p.col WHERE p.value <> 'NULL' LIMIT 1;
+        SELECT p.col INTO bad FROM dataprotect._personal_columns(account.name, tab.rel) p
+          JOIN dataprotect._protected_attributes(tab.rel) a ON a = p.col WHERE p.value <> 'NULL' LIMIT 1;
         IF FOUND AND bound THEN
             RETURN format('column "%s" does not allow nulls and is sealed under the account''s own key', bad);
         END IF;
     END IF;
+    -- rows that reference each other in a circle
+    IF EXISTS (SELECT FROM dataprotect.plan_step s WHERE s.plan = tab.plan AND s.rel = tab.rel AND s.what = 'clear'
+                  AND s.edge IS NOT NULL AND coalesce(s.assignments, '') = '') THEN
+        RETURN 'its rows and others reference each other in a circle, and no column of it allows nulls';
+    END IF;
+    -- unreadable at once is promised where there is a grace time
+    IF NOT bound AND NOT account.grace_readable AND account.grace > interval '0'
+       AND EXISTS (SELECT FROM dataprotect._protected_attributes(tab.rel)) THEN
+        RETURN format('its protected columns (%s) are not bound to the account and stay readable in the grace time; '
+                      'use bind_subject(), or say grace_readable => true',
+                      (SELECT string_agg(p, ', ') FROM dataprotect._protected_attributes(tab.rel) p));
+    END IF;
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION dataprotect._account_table_problem(dataprotect.account_type, regclass) IS
+COMMENT ON FUNCTION dataprotect._account_table_problem(dataprotect.account_type, dataprotect.plan_table) IS
     'why a table''s rows cannot be dealt with as annotated, or NULL';
-
--- Rows at the other end go where nobody else references them: whoever does is read.
-CREATE FUNCTION dataprotect._account_away_problem(rel regclass, target regclass) RETURNS text
-    LANGUAGE sql STABLE STRICT
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT coalesce((SELECT format('foreign key "%s" to "%s" compares by a cast', r.constraint_name, target)
-                       FROM dataprotect._referencing(target) r WHERE r.casts LIMIT 1),
-                    'what it references: ' || dataprotect._account_reading_problem(target, ARRAY(
-                        SELECT r.child FROM dataprotect._referencing(target) r) || rel));
-$$;
-COMMENT ON FUNCTION dataprotect._account_away_problem(regclass, regclass) IS
-    'why rows that a table''s rows reference cannot go with them, or NULL';
 
 -- Whoever decided what happens to rows could have changed them himself; that is
 -- asked again whenever the decision is used.
@@ -164,72 +136,132 @@ END $$;
 COMMENT ON FUNCTION dataprotect._account_rights_problem(name, regclass[]) IS
     'why a decision about tables is none any more, or NULL';
 
-CREATE FUNCTION dataprotect._account_check(account dataprotect.account_type,
+CREATE FUNCTION dataprotect._account_check(account dataprotect.account_type, plan_id bigint,
         OUT rel regclass, OUT columns name[], OUT action text, OUT problem text) RETURNS SETOF record
-    LANGUAGE plpgsql STABLE STRICT
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
-DECLARE
-    item record;
-    reached regclass[];
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = account.root) THEN
-        RETURN QUERY SELECT account.root, ARRAY[account.id_column], NULL::text, 'the root table does not exist any more';
+        RETURN QUERY SELECT account.root, ARRAY[account.id_column], NULL::text,
+                            'the root table does not exist any more; dataprotect.drop_account_type() removes the type'::text;
         RETURN;
     END IF;
-    reached := ARRAY(SELECT t.child FROM dataprotect._account_tree(account, '0') t WHERE t.action IS NOT NULL
-                      UNION SELECT account.root);
     RETURN QUERY SELECT account.root, ARRAY[account.id_column], dataprotect._account_root_action(account),
                         coalesce(dataprotect._account_rights_problem(account.created_by, ARRAY[account.root]),
-                                 dataprotect._account_table_problem(account, account.root));
+                                 (SELECT dataprotect._account_table_problem(account, t) FROM dataprotect.plan_table t
+                                   WHERE t.plan = plan_id AND t.n = 0));
     -- who decided
     RETURN QUERY
         SELECT p.* FROM (
             SELECT a.rel, a.columns, a.action, dataprotect._account_rights_problem(a.annotated_by, a.rel ||
                        CASE WHEN a.action IN ('delete', 'anonymise') THEN a.targets END) AS problem
-              FROM dataprotect.account_rule a WHERE a.account_type = account.name) p
+              FROM dataprotect._rules_of(account.name) a) p
          WHERE p.problem IS NOT NULL;
-    -- edges that lead to the account's rows
-    FOR item IN SELECT DISTINCT ON (t.child, t.child_columns, t.parent) t.*
-                  FROM dataprotect._account_tree(account, '0') t
-                 ORDER BY t.child, t.child_columns, t.parent, t.loops
-    LOOP
-        RETURN QUERY SELECT item.child, item.child_columns, item.action,
-            coalesce(dataprotect._account_edge_problem(account, item.child, item.child_columns, item.parent, item.action,
-                                                       item.loops, item.sets_null, item.constraint_name, item.casts,
-                                                       item.above),
-                     CASE WHEN item.action IN ('delete', 'anonymise', 'keep') AND NOT item.loops
-                          THEN dataprotect._account_table_problem(account, item.child) END);
-    END LOOP;
-    -- edges that lead away from them
     RETURN QUERY
-        SELECT t.rel, r.columns, a.action,
-               CASE WHEN r.target <> ALL (a.targets)
-                    THEN format('foreign key "%s" to "%s" is not annotated', r.constraint_name, r.target)
-                    WHEN a.action = 'delete' AND dataprotect._account_row_actions(account, t.rel) <> '{delete}'
-                    THEN format('its rows stay, and what they reference in "%s" with them', r.target)
-                    WHEN a.action IN ('delete', 'anonymise') THEN dataprotect._account_away_problem(t.rel, r.target) END
-          FROM unnest(reached) AS t(rel) CROSS JOIN LATERAL dataprotect._referenced_by(t.rel) r
-          LEFT JOIN dataprotect.account_rule a
-                 ON a.account_type = account.name AND a.rel = t.rel AND a.columns = r.columns
-         WHERE r.target <> ALL (reached);
+        WITH tables AS MATERIALIZED (
+            SELECT t.rel, dataprotect._account_table_problem(account, t) AS problem FROM dataprotect.plan_table t
+             WHERE t.plan = plan_id AND t.n > 0)
+        SELECT e.from_rel, e.columns, e.action, coalesce(dataprotect._account_edge_problem(account, e), t.problem)
+          FROM dataprotect.plan_edge e
+          LEFT JOIN tables t ON t.rel = CASE e.direction WHEN 'in' THEN e.from_rel ELSE e.to_rel END
+                            AND e.action IN ('delete', 'anonymise', 'keep')
+         WHERE e.plan = plan_id ORDER BY e.edge;
     -- annotations that are never used
     RETURN QUERY
-        SELECT a.rel, a.columns, a.action, 'no foreign key leads from the account to this table'
-          FROM dataprotect.account_rule a WHERE a.account_type = account.name AND a.rel <> ALL (reached);
+        SELECT a.rel, a.columns, a.action, 'nothing leads from the account to this table'::text
+          FROM dataprotect._rules_of(account.name) a
+         WHERE a.action NOT IN ('shared', 'keep')
+           AND NOT EXISTS (SELECT FROM dataprotect.plan_table t WHERE t.plan = plan_id AND t.rel = a.rel)
+           AND NOT EXISTS (SELECT FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.from_rel = a.rel);
 END $$;
-COMMENT ON FUNCTION dataprotect._account_check(dataprotect.account_type) IS
+COMMENT ON FUNCTION dataprotect._account_check(dataprotect.account_type, bigint) IS
     'edges and annotations of an account type, with what is wrong about them';
 
-CREATE FUNCTION dataprotect.check_account_type(name text,
-        OUT rel regclass, OUT columns name[], OUT action text, OUT problem text) RETURNS SETOF record
-    LANGUAGE sql STABLE SECURITY DEFINER
+-- Columns elsewhere that look as if they belonged to such accounts.  Nobody can
+-- decide that but who knows the tables: annotate_account() answers, with a
+-- reference or with "shared".
+CREATE FUNCTION dataprotect._account_questions(account dataprotect.account_type, plan_id bigint,
+        OUT rel regclass, OUT columns name[], OUT question text) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT c.rel, c.columns, c.action, c.problem
-      FROM dataprotect._account_check(dataprotect._find_account_type($1)) c
-     ORDER BY c.problem IS NULL, c.rel::text, c.columns::text;
-$$;
+#variable_conflict use_column
+DECLARE
+    inside oid[] := ARRAY(SELECT b::oid FROM dataprotect.plan_table t, dataprotect._below(t.rel) b WHERE t.plan = plan_id
+                          UNION SELECT r.rel FROM dataprotect._rules_of(account.name) r WHERE r.targets = '{}' AND r.action = 'shared'
+                          UNION SELECT e.from_rel FROM dataprotect.plan_edge e WHERE e.plan = plan_id);
+    singular text := (SELECT CASE WHEN c.relname ~ 'ies$' THEN left(c.relname, -3) || 'y' ELSE regexp_replace(c.relname, 's$', '') END
+                        FROM pg_class c WHERE c.oid = account.root);
+    root_name name := (SELECT c.relname FROM pg_class c WHERE c.oid = account.root);
+    id_type oid := dataprotect._column_type(account.root, account.id_column);
+BEGIN
+    RETURN QUERY
+        SELECT a.attrelid::regclass, ARRAY[a.attname],
+               format('column "%s" has the type and a name of the account''s id: is it a reference to "%s"?', a.attname, account.root)
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+         WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+           AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'dataprotect')
+           AND dataprotect._equality_operator(id_type, dataprotect._undomained(a.atttypid)) IS NOT NULL
+           AND (lower(a.attname) = ANY (ARRAY[lower(singular) || '_id', lower(singular) || 'id', lower(singular), lower(root_name) || '_id',
+                                            lower(account.name) || '_id'])
+                OR a.attname = account.id_column AND account.id_column <> 'id'
+                OR a.attname = ANY (ARRAY(SELECT e.columns[1] FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.to_rel = account.root
+                                            AND cardinality(e.columns) = 1))
+                -- polymorphic: author_type beside author_id
+                OR a.attname ~ '_id$' AND EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.oid AND NOT t.attisdropped
+                                                     AND t.attname = regexp_replace(a.attname, '_id$', '_type')))
+           AND NOT (c.oid = account.root AND a.attname = account.id_column)
+           AND NOT EXISTS (SELECT FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.from_rel = c.oid AND a.attname = ANY (e.columns))
+           AND NOT EXISTS (SELECT FROM dataprotect._rules_of(account.name) r WHERE r.rel = c.oid AND a.attname = ANY (r.columns))
+           AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.conrelid = c.oid AND a.attnum = ANY (k.conkey));
+    RETURN QUERY
+        SELECT c.oid::regclass, ARRAY(SELECT p FROM dataprotect._protected_attributes(c.oid) p), 'protected columns of a table outside the plan: are its rows those of such accounts?'::text
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname <> 'dataprotect' AND c.oid <> ALL (inside)
+           AND EXISTS (SELECT FROM dataprotect._protected_attributes(c.oid));
+    -- where our own policies put rows, and triggers that read whole rows
+    RETURN QUERY
+        SELECT t.rel, NULL::name[], format('retention policy "%s" archives its rows: the archive is not searched', p.name)
+          FROM dataprotect.plan_table t JOIN dataprotect.retention_policies p ON p.rel = t.rel AND p.action = 'archive'
+         WHERE t.plan = plan_id;
+    RETURN QUERY
+        SELECT t.rel, NULL::name[], format('trigger "%s" calls %s, which may copy rows to where nothing is searched', g.tgname, g.tgfoid::regproc)
+          FROM dataprotect.plan_table t JOIN pg_trigger g ON g.tgrelid = t.rel AND NOT g.tgisinternal AND g.tgenabled <> 'D'
+          JOIN pg_proc f ON f.oid = g.tgfoid
+         WHERE t.plan = plan_id AND g.tgparentid = 0 AND g.tgname <> 'zz_dataprotect_subject'
+           AND f.prosrc ~* '\minsert\s+into\M|\mexecute\M';
+    -- what can be read in the grace time
+    IF account.grace > interval '0' THEN
+        RETURN QUERY
+            SELECT t.rel, x.cols, 'plain columns, readable in the grace time'::text
+              FROM dataprotect.plan_table t,
+                   LATERAL (SELECT array_agg(p.col ORDER BY p.col) AS cols FROM dataprotect._personal_columns(account.name, t.rel) p
+                             WHERE NOT EXISTS (SELECT FROM dataprotect._protected_attributes(t.rel) a WHERE a = p.col)) x
+             WHERE t.plan = plan_id AND x.cols IS NOT NULL;
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._account_questions(dataprotect.account_type, bigint) IS
+    'what an administrator should ask about an account type: columns and tables that may hold data of its accounts';
+
+CREATE FUNCTION dataprotect.check_account_type(name text,
+        OUT rel regclass, OUT columns name[], OUT action text, OUT problem text, OUT question text) RETURNS SETOF record
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    account dataprotect.account_type := dataprotect._find_account_type($1);
+    plan_id bigint := CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = account.root) THEN dataprotect._account_current_plan(account) END;
+BEGIN
+    RETURN QUERY
+        SELECT c.rel, c.columns, c.action, c.problem, c.question
+          FROM (SELECT k.rel, k.columns, k.action, k.problem, NULL::text AS question FROM dataprotect._account_check(account, plan_id) k
+                UNION ALL
+                SELECT q.rel, q.columns, NULL, NULL, q.question FROM dataprotect._account_questions(account, plan_id) q WHERE plan_id IS NOT NULL) c
+         ORDER BY c.problem IS NULL, c.question IS NULL, c.rel::text, c.columns::text;
+END $$;
 COMMENT ON FUNCTION dataprotect.check_account_type(text) IS
-    'foreign keys of an account type with what was decided about them; problem is NULL where nothing is wrong';
+    'edges of an account type with what was decided about them; problem is NULL where nothing is wrong; question: what else may belong to such accounts';

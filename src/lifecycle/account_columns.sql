@@ -50,13 +50,20 @@ AS $$
     WITH keys AS (
         SELECT c.conkey FROM pg_catalog.pg_constraint c WHERE c.conrelid = $2 AND c.contype IN ('p', 'f')
         UNION ALL
-        SELECT array_agg(a.attnum) FROM dataprotect._referenced_by($2) r, pg_catalog.pg_attribute a
-         WHERE a.attrelid = $2 AND a.attname = ANY (r.columns)
+        SELECT array_agg(a.attnum) FROM dataprotect._foreign_keys(ARRAY[$2]) f, pg_catalog.pg_attribute a
+         WHERE f.from_rel = $2 AND a.attrelid = $2 AND a.attname = ANY (f.columns)
+        UNION ALL
+        SELECT array_agg(a.attnum) FROM dataprotect._rules_of($1) r, pg_catalog.pg_attribute a
+         WHERE r.rel = $2 AND r.reference IS NOT NULL AND a.attrelid = $2
+           AND (a.attname = ANY (r.columns) OR r.match ? a.attname::text)
+        UNION ALL
+        SELECT ARRAY[a.attnum] FROM dataprotect._bindings_of($1) b, pg_catalog.pg_attribute a
+         WHERE b.rel = $2 AND a.attrelid = $2 AND a.attname = b.id_column
     ), rule AS (
         SELECT c AS col, r.action
-          FROM dataprotect.account_rule r, unnest(r.columns) c
-         WHERE r.account_type = $1 AND r.rel = $2
-           AND NOT EXISTS (SELECT 1 FROM dataprotect._referenced_by($2) f WHERE f.columns = r.columns)
+          FROM dataprotect._rules_of($1) r, unnest(r.columns) c
+         WHERE r.rel = $2 AND r.targets = '{}' AND r.action <> 'shared'
+           AND NOT EXISTS (SELECT 1 FROM dataprotect._foreign_keys(ARRAY[$2]) f WHERE f.from_rel = $2 AND f.columns = r.columns)
            AND NOT EXISTS (SELECT 1 FROM dataprotect.account_type t
                             WHERE t.name = $1 AND t.root = $2 AND r.columns = ARRAY[t.id_column])
     ), chosen AS (

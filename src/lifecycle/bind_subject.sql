@@ -1,5 +1,39 @@
 -- Binding a table's rows to accounts
 
+-- Whether a column has the account's id: it is the root's, or a foreign key or an
+-- annotated reference over it leads there, over other tables as well.  A column
+-- that says nothing else (no key of its own table, no reference) may have it: it
+-- becomes an edge that needs a decision.
+CREATE FUNCTION dataprotect._has_account_id(account dataprotect.account_type, rel regclass, col name, trail text[] = '{}') RETURNS bool
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    edge record;
+    here text := format('%s.%I', rel, col);
+    leads bool := false;
+BEGIN
+    IF rel = account.root AND col = account.id_column THEN
+        RETURN true;
+    ELSIF here = ANY (trail) THEN
+        RETURN false;
+    END IF;
+    FOR edge IN SELECT e.to_rel, e.target_columns[array_position(e.columns, col)] AS target
+                  FROM dataprotect._account_edges(account, ARRAY[rel]) e
+                 WHERE e.from_rel = rel AND col = ANY (e.columns) AND e.name <> 'bind_subject'
+    LOOP
+        leads := true;
+        IF dataprotect._has_account_id(account, edge.to_rel, edge.target, trail || here) THEN
+            RETURN true;
+        END IF;
+    END LOOP;
+    RETURN NOT leads AND trail = '{}' AND NOT EXISTS (
+        SELECT FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+         WHERE c.conrelid = rel AND c.contype IN ('p', 'u') AND cardinality(c.conkey) = 1 AND a.attname = col);
+END $$;
+COMMENT ON FUNCTION dataprotect._has_account_id(dataprotect.account_type, regclass, name, text[]) IS
+    'whether a column can have the ids of an account type';
+
 CREATE FUNCTION dataprotect._do_bind_subject(rel regclass, account_type text, id_column name) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -15,6 +49,12 @@ BEGIN
         PERFORM dataprotect._raise('wrong_object_type', format('"%s" is not a table', top));
     END IF;
     PERFORM dataprotect._id_type(top, id_column);
+    IF NOT dataprotect._has_account_id(account, top, id_column) THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            format('column "%s" of table "%s" is not the id of an account of type "%s"', id_column, top, account_type),
+            format('It does not lead to column "%s" of "%s".', account.id_column, account.root),
+            'Name the column that references the account; where no foreign key says so, annotate_account(... references_columns => ...) does.');
+    END IF;
     IF EXISTS (SELECT FROM dataprotect.protected_columns p WHERE p.rel = top AND p.ordered) THEN
         PERFORM dataprotect._raise('object_not_in_prerequisite_state',
             format('table "%s" has ordered columns', top),
@@ -32,8 +72,9 @@ BEGIN
         PERFORM dataprotect._raise('duplicate_object',
             format('table "%s" is bound to account type "%s" already', top, bound.account_type));
     END IF;
-    INSERT INTO dataprotect.subject_binding (rel, account_type, id_column, bound_by)
-        VALUES (top, account_type, id_column, pg_get_userbyid(dataprotect._caller()))
+    INSERT INTO dataprotect.subject_binding (rel, account_type, id_column, bound_by, rel_oid, id_attnum)
+        VALUES (top, account_type, id_column, pg_get_userbyid(dataprotect._caller()), top,
+                (dataprotect._attnums(top, ARRAY[id_column]))[1])
         ON CONFLICT DO NOTHING;
     PERFORM dataprotect._do_bind_refresh(top);
     PERFORM dataprotect._event('column.bound', NULL, jsonb_build_object('rel', top::text,

@@ -12,15 +12,16 @@ CREATE FUNCTION dataprotect._deletion_residual(request dataprotect.deletion_requ
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    account dataprotect.account_type := dataprotect._find_account_type(request.account_type);
     items text[] := '{}';
     kept record;
     roots text;
 BEGIN
-    FOR kept IN SELECT r.rel, r.columns, r.legal_basis FROM dataprotect.account_rule r
-                 WHERE r.account_type = account.name AND r.action = 'keep' ORDER BY r.rel::text, r.columns::text
+    FOR kept IN SELECT w.rel, w.rows, string_agg(DISTINCT e.basis, '; ') AS basis
+                  FROM dataprotect.deletion_work w
+                  LEFT JOIN dataprotect.plan_edge e ON e.plan = request.plan AND e.from_rel::text = w.rel AND e.action = 'keep'
+                 WHERE w.request = request.id AND w.action = 'keep' GROUP BY w.rel, w.rows ORDER BY w.rel
     LOOP
-        items := items || format('Table %s (%s) was kept: %s.', kept.rel, array_to_string(kept.columns, ', '), kept.legal_basis);
+        items := items || format('%s rows of table %s were kept: %s.', kept.rows, kept.rel, kept.basis);
     END LOOP;
     items := items || ARRAY(SELECT format('%s rows of %s stay because other rows reference them.', w.rows, w.rel)
                               FROM dataprotect.deletion_work w WHERE w.request = request.id AND w.action = 'shared');
@@ -28,7 +29,7 @@ BEGIN
                                           'until they expire, and so do pages of the table until their free space is used again.',
                                           w.rel, to_char(request.purged_at, 'YYYY-MM-DD HH24:MI TZ'))
                               FROM (SELECT DISTINCT w.rel FROM dataprotect.deletion_work w
-                                     WHERE w.request = request.id AND w.action <> 'shared') w ORDER BY w.rel);
+                                     WHERE w.request = request.id AND w.action NOT IN ('shared', 'keep')) w ORDER BY w.rel);
     IF cardinality(request.key_ids) > 0 THEN
         SELECT string_agg(DISTINCT u, ', ') INTO roots
           FROM dataprotect.key_version v JOIN dataprotect.epoch e ON e.key_id = v.epoch, unnest(e.kms_uri) u
@@ -66,7 +67,7 @@ DECLARE
         'within_deadline', dataprotect._now() <= request.deadline,
         'erased', (SELECT coalesce(jsonb_agg(jsonb_build_object('table', w.rel, 'action', w.action, 'rows', w.rows)
                                              ORDER BY w.rel, w.action), '[]')
-                     FROM dataprotect.deletion_work w WHERE w.request = request.id AND w.action <> 'shared'),
+                     FROM dataprotect.deletion_work w WHERE w.request = request.id AND w.action NOT IN ('shared', 'keep')),
         'keys_destroyed', (SELECT coalesce(jsonb_agg(lpad(to_hex(k), 16, '0') ORDER BY k), '[]')
                              FROM unnest(request.key_ids) k),
         'techniques', CASE WHEN cardinality(request.key_ids) > 0 THEN jsonb_build_array(jsonb_build_object(
@@ -120,8 +121,9 @@ CREATE FUNCTION dataprotect._rows_as_json(named regclass, leaf regclass, tids ti
 COMMENT ON FUNCTION dataprotect._rows_as_json(regclass, regclass, tid[]) IS
     'rows of a table that the caller may read as JSON, read without a query on the table';
 
--- Where an account's rows are, chosen as their tables' owners.  Rows of other
--- accounts that reference this one are not among them.
+-- Where an account's rows are, chosen as their tables' owners: collected as for a
+-- deletion, what it references included.  Rows of other accounts that reference
+-- this one are not among them.
 CREATE FUNCTION dataprotect._export_rows(account_type text, id text, OUT rel regclass, OUT leaf regclass, OUT tids tid[])
     RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -130,19 +132,29 @@ AS $$
 DECLARE
     account dataprotect.account_type := dataprotect._find_account_type(account_type);
     spelled text := dataprotect._account_id(account, id);
-    found record;
+    plan_id bigint := dataprotect._account_current_plan(account);
+    note bigint := -1 - abs(hashtextextended(gen_random_uuid()::text, 0) / 2);
+    tab dataprotect.plan_table;
+    problem text;
 BEGIN
-    FOR found IN SELECT n.child, l AS leaf, array_agg(n.alias ORDER BY n.ord) AS aliases, array_agg(n.up ORDER BY n.ord) AS ups
-                   FROM dataprotect._account_nodes(account, spelled) n CROSS JOIN LATERAL dataprotect._leaves(n.child) l
-                  WHERE NOT n.loops GROUP BY n.child, l ORDER BY n.child::text, l::text
-    LOOP
-        rel := found.child;
-        leaf := found.leaf;
-        tids := dataprotect._tids_as(found.leaf, format('SELECT array_agg(x.c) FROM (%s) x',
-            (SELECT string_agg(format('SELECT %1$I.ctid AS c FROM ONLY %2$s %1$I WHERE %3$s', a, found.leaf, u), ' UNION ')
-               FROM unnest(found.aliases, found.ups) AS n(a, u))));
-        RETURN NEXT;
+    SELECT format('Table "%s", columns %s: %s.', c.rel, c.columns, c.problem) INTO problem
+      FROM dataprotect._account_check(account, plan_id) c JOIN dataprotect.plan_edge e
+        ON e.plan = plan_id AND e.from_rel = c.rel AND e.columns = c.columns AND e.action IS NULL
+     WHERE c.problem IS NOT NULL ORDER BY c.rel::text, c.columns::text LIMIT 1;
+    IF FOUND THEN
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('accounts of type "%s" cannot be exported yet', account.name),
+            problem,
+            'An export that leaves out what nobody decided about is none; dataprotect.annotate_account() decides it.');
+    END IF;
+    PERFORM dataprotect._account_collect(account, plan_id, note, spelled);
+    FOR tab IN SELECT t.* FROM dataprotect.plan_table t WHERE t.plan = plan_id ORDER BY t.rel::text LOOP
+        RETURN QUERY SELECT tab.rel, r.leaf, r.tids FROM dataprotect._rows_now(note, tab) r;
+        IF NOT FOUND THEN
+            RETURN QUERY SELECT tab.rel, l, '{}'::tid[] FROM dataprotect._leaves(tab.rel) l LIMIT 1;
+        END IF;
     END LOOP;
+    DELETE FROM dataprotect.deletion_row d WHERE d.request = note;
 END $$;
 COMMENT ON FUNCTION dataprotect._export_rows(text, text) IS 'where an account''s rows are';
 

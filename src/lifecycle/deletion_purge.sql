@@ -1,35 +1,9 @@
--- Removing an account's rows, a batch at a time
+-- Changing an account's rows: the steps of its plan, a batch at a time
 --
--- Rows are chosen along foreign keys, with the keys' own operators, and changed,
--- both as their table's owner: reading a table of an ordinary role may run that
--- role's code (an index's expression, when the query is planned).
-
--- The tree of an account with its own row as node 0.
-CREATE FUNCTION dataprotect._account_nodes(account dataprotect.account_type, id text,
-        OUT ord bigint, OUT parent regclass, OUT child regclass, OUT child_columns name[], OUT sets_null bool,
-        OUT action text, OUT loops bool, OUT alias text, OUT up text) RETURNS SETOF record
-    LANGUAGE sql STABLE STRICT
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT 0, NULL::regclass, account.root, NULL::name[], false, dataprotect._account_root_action(account), false, 't',
-           dataprotect._account_own_row(account, id)
-     UNION ALL
-    SELECT t.ord, t.parent, t.child, t.child_columns, t.sets_null, t.action, t.loops, t.alias, t.up
-      FROM dataprotect._account_tree(account, id) t WHERE t.action IS NOT NULL AND (NOT t.loops OR t.action = 'nullify');
-$$;
-COMMENT ON FUNCTION dataprotect._account_nodes(dataprotect.account_type, text) IS
-    'an account''s own row and the foreign keys that lead to its other rows';
-
-CREATE FUNCTION dataprotect._locked_tids(leaf regclass, alias text, condition text, max_rows int) RETURNS tid[]
-    LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RETURN dataprotect._tids_as(leaf, format(
-        'SELECT array_agg(x.c) FROM (SELECT %1$I.ctid AS c FROM ONLY %2$s %1$I WHERE %3$s%4$s FOR UPDATE OF %1$I) x',
-        alias, leaf, condition, ' LIMIT ' || max_rows));
-END $$;
-COMMENT ON FUNCTION dataprotect._locked_tids(regclass, text, text, int) IS 'rows of a table that satisfy a condition, locked';
+-- Rows are chosen by their keys and locked, and changed, as their table's owner:
+-- reading a table of an ordinary role may run that role's code (an index's
+-- expression, when the query is planned).  A row that somebody else has locked is
+-- met again later; what waits says for whom.
 
 CREATE FUNCTION dataprotect._rows_held(leaf regclass, tids tid[]) RETURNS bool
     LANGUAGE plpgsql VOLATILE
@@ -46,65 +20,77 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._rows_held(regclass, tid[]) IS 'whether one of these rows is under a legal hold';
 
--- Table in which a legal hold covers a row of the account that would be removed
--- or changed, or NULL.
-CREATE FUNCTION dataprotect._account_held(account dataprotect.account_type, id text) RETURNS text
+-- Whether a hold can cover rows of a table at all.
+CREATE FUNCTION dataprotect._may_be_held(rel regclass) RETURNS bool
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM dataprotect.holds h JOIN pg_class c ON c.oid = h.rel
+                    WHERE h.active AND (h.rel IN (SELECT dataprotect._below($1)) OR $1 IN (SELECT dataprotect._below(h.rel))));
+$$;
+COMMENT ON FUNCTION dataprotect._may_be_held(regclass) IS 'whether an active hold is on a table, or on some of it';
+
+-- Where rows are now: by keys (state 'm' and 'd'), as (leaf, tid).
+CREATE FUNCTION dataprotect._rows_now(request bigint, tab dataprotect.plan_table, OUT leaf regclass, OUT tids tid[]) RETURNS SETOF record
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    k int := cardinality(tab.key_columns);
+    portion record;
+    last bigint := 0;
+BEGIN
+    LOOP
+        SELECT max(x.seq) AS last, array_agg(x.key) AS keys INTO portion
+          FROM (SELECT d.seq, d.key FROM dataprotect.deletion_row d
+                 WHERE d.request = _rows_now.request AND d.n = tab.n AND d.seq > last ORDER BY d.seq LIMIT 10000) x;
+        EXIT WHEN portion.last IS NULL;
+        last := portion.last;
+        RETURN QUERY
+            SELECT r[1]::oid::regclass, array_agg(r[2]::tid)
+              FROM dataprotect._rows_as(tab.rel, format('SELECT t.tableoid, t.ctid FROM %s t, %s WHERE %s', tab.rel,
+                       dataprotect._arrays(k), tab.key_condition), tab.watch_types[1:k], portion.keys) r
+             GROUP BY r[1];
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._rows_now(bigint, dataprotect.plan_table) IS 'where an account''s rows of a table are';
+
+-- Table in which a legal hold covers a row of the account, one that would be cut
+-- off included, or NULL.
+CREATE FUNCTION dataprotect._account_held(plan_id bigint, request bigint) RETURNS text
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    node record;
-    away record;
-    leaf regclass;
-    tids tid[];
+    tab dataprotect.plan_table;
+    found_rows record;
+    step record;
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM dataprotect.holds h WHERE h.active) THEN
         RETURN NULL;
     END IF;
-    FOR node IN SELECT * FROM dataprotect._account_nodes(account, id) n WHERE n.action <> 'keep' LOOP
-        FOR leaf IN SELECT * FROM dataprotect._leaves(node.child) LOOP
-            CONTINUE WHEN dataprotect._held_condition(leaf, 't') IS NULL;
-            tids := dataprotect._tids_as(leaf, format('SELECT array_agg(%1$I.ctid) FROM ONLY %2$s %1$I WHERE %3$s',
-                                                      node.alias, leaf, node.up));
-            IF dataprotect._rows_held(leaf, tids) THEN
-                RETURN leaf::text;
+    FOR tab IN SELECT t.* FROM dataprotect.plan_table t
+                WHERE t.plan = plan_id AND t.actions <> '{keep}' AND dataprotect._may_be_held(t.rel) ORDER BY t.n
+    LOOP
+        FOR found_rows IN SELECT * FROM dataprotect._rows_now(request, tab) LOOP
+            IF dataprotect._rows_held(found_rows.leaf, found_rows.tids) THEN
+                RETURN found_rows.leaf::text;
             END IF;
         END LOOP;
-        FOR away IN SELECT * FROM dataprotect._account_away(account, node.child) LOOP
-            FOR leaf IN SELECT * FROM dataprotect._leaves(away.target) LOOP
-                CONTINUE WHEN dataprotect._held_condition(leaf, 't') IS NULL;
-                tids := dataprotect._tids_as(leaf, format(
-                    'SELECT array_agg(x.ctid) FROM ONLY %1$s x WHERE EXISTS (SELECT 1 FROM %2$s %3$I WHERE %4$s AND %5$s)',
-                    leaf, node.child, node.alias, node.up,
-                    dataprotect._join_condition('x', away.target_columns, node.alias, away.columns, away.operators)));
-                IF dataprotect._rows_held(leaf, tids) THEN
-                    RETURN leaf::text;
-                END IF;
-            END LOOP;
+    END LOOP;
+    FOR step IN SELECT s.* FROM dataprotect.plan_step s
+                 WHERE s.plan = plan_id AND s.what = 'cut' AND dataprotect._may_be_held(s.rel) ORDER BY s.ord
+    LOOP
+        FOR found_rows IN SELECT * FROM dataprotect._rows_to_cut(plan_id, request, step.edge, NULL) LOOP
+            IF dataprotect._rows_held(found_rows.leaf, found_rows.tids) THEN
+                RETURN found_rows.leaf::text;
+            END IF;
         END LOOP;
     END LOOP;
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION dataprotect._account_held(dataprotect.account_type, text) IS
+COMMENT ON FUNCTION dataprotect._account_held(bigint, bigint) IS
     'a table in which a legal hold covers a row of an account, or NULL';
-
--- Annotated foreign keys that lead away from a table of the account to rows that
--- go, or are anonymised, with it.
-CREATE FUNCTION dataprotect._account_away(account dataprotect.account_type, rel regclass,
-        OUT columns name[], OUT target regclass, OUT target_columns name[], OUT operators text[], OUT action text)
-    RETURNS SETOF record
-    LANGUAGE sql STABLE STRICT
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT r.columns, r.target, r.target_columns, r.operators, a.action
-      FROM dataprotect._referenced_by($2) r
-      JOIN dataprotect.account_rule a ON a.account_type = account.name AND a.rel = $2 AND a.columns = r.columns
-     WHERE a.action IN ('delete', 'anonymise') AND r.target = ANY (a.targets)
-       AND r.target <> ALL (ARRAY(SELECT t.child FROM dataprotect._account_tree(account, '0') t
-                                   WHERE t.action IS NOT NULL) || account.root);
-$$;
-COMMENT ON FUNCTION dataprotect._account_away(dataprotect.account_type, regclass) IS
-    'annotated foreign keys that lead away from a table of an account';
 
 CREATE FUNCTION dataprotect._deletion_count(request bigint, leaf regclass, action text, rows bigint) RETURNS void
     LANGUAGE sql VOLATILE
@@ -113,11 +99,28 @@ AS $$
     INSERT INTO dataprotect.deletion_work AS w (request, rel, action, rows)
         SELECT $1, dataprotect._top($2)::text, $3, $4 WHERE $4 > 0
         ON CONFLICT (request, rel, action) DO UPDATE SET rows = w.rows + excluded.rows;
-    INSERT INTO dataprotect.deletion_scrub (request, rel) SELECT $1, $2 WHERE $4 > 0 AND $3 <> 'shared'
+    -- old versions matter where values of the account were sealed
+    INSERT INTO dataprotect.deletion_scrub (request, rel)
+        SELECT $1, $2 WHERE $4 > 0 AND $3 NOT IN ('keep', 'shared') AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = $2 AND a.attnum > 0
+                                                  AND NOT a.attisdropped AND dataprotect._bears(a.atttypid))
         ON CONFLICT (request, rel) DO UPDATE SET scrubbed_at = NULL;
-    UPDATE dataprotect.deletion_request r SET purge_xid = pg_current_xact_id() WHERE r.id = $1 AND $4 > 0;
+    UPDATE dataprotect.deletion_request r SET purge_xid = pg_current_xact_id()
+     WHERE r.id = $1 AND $4 > 0 AND $3 NOT IN ('keep', 'shared');
 $$;
 COMMENT ON FUNCTION dataprotect._deletion_count(bigint, regclass, text, bigint) IS 'count rows that a deletion dealt with';
+
+-- Triggers and rules that may be why a change did not take place.
+CREATE FUNCTION dataprotect._who_interferes(rel regclass) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(string_agg(x.name, ', ' ORDER BY x.name), 'none is enabled now')
+      FROM (SELECT format('trigger "%s"', t.tgname) AS name FROM pg_trigger t
+             WHERE t.tgrelid = rel AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgname <> 'zz_dataprotect_subject'
+            UNION ALL
+            SELECT format('rule "%s"', r.rulename) FROM pg_rewrite r WHERE r.ev_class = rel AND r.ev_enabled <> 'D') x;
+$$;
+COMMENT ON FUNCTION dataprotect._who_interferes(regclass) IS 'triggers and rules of a table, in words';
 
 CREATE FUNCTION dataprotect._deletion_change(request bigint, leaf regclass, tids tid[], assignments text, action text)
     RETURNS void
@@ -131,144 +134,255 @@ DECLARE
 BEGIN
     IF changed <> cardinality(tids) THEN
         PERFORM dataprotect._raise('triggered_action_exception',
-            format('a trigger keeps rows of table "%s" from being removed', leaf), rel => leaf);
+            format('%s of table "%s" keeps rows from being %s', dataprotect._who_interferes(leaf), leaf,
+                   CASE action WHEN 'delete' THEN 'removed' ELSE 'changed' END), rel => leaf);
     END IF;
     PERFORM dataprotect._deletion_count(request, leaf, action, changed);
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_change(bigint, regclass, tid[], text, text) IS
     'delete or change rows of an account and count them';
 
--- Rows that the given rows reference and nothing else does, by table: they are
--- looked for before the given rows go and dealt with after.
-CREATE FUNCTION dataprotect._deletion_orphans(account dataprotect.account_type, request bigint, rel regclass, leaf regclass,
-        tids tid[], OUT target regclass, OUT action text, OUT orphans tid[]) RETURNS SETOF record
-    LANGUAGE plpgsql VOLATILE STRICT
-    SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    away record;
-    others text;
-    found jsonb;
-BEGIN
-    FOR away IN SELECT * FROM dataprotect._account_away(account, rel) LOOP
-        SELECT string_agg(format('NOT EXISTS (SELECT 1 FROM %s o WHERE %s AND NOT (o.tableoid OPERATOR(pg_catalog.=) %L::pg_catalog.oid '
-                                 'AND o.ctid OPERATOR(pg_catalog.=) ANY ($1)))',
-                                 r.child, dataprotect._join_condition('x', r.parent_columns, 'o', r.child_columns, r.operators),
-                                 leaf::oid), ' AND ')
-          INTO others FROM dataprotect._referencing(away.target) r;
-        action := away.action;
-        FOR target IN SELECT * FROM dataprotect._leaves(away.target) LOOP
-            found := dataprotect._value_as(target, format(
-                'SELECT jsonb_build_object(''alone'', (array_agg(y.c) FILTER (WHERE y.alone))::text, ''all'', count(*)) '
-                'FROM (SELECT x.ctid AS c, %4$s AS alone FROM ONLY %1$s x '
-                'WHERE EXISTS (SELECT 1 FROM ONLY %2$s a WHERE a.ctid = ANY ($1) AND %3$s) FOR UPDATE OF x) y', target, leaf,
-                dataprotect._join_condition('x', away.target_columns, 'a', away.columns, away.operators), others), tids);
-            orphans := (found ->> 'alone')::tid[];
-            PERFORM dataprotect._deletion_count(request, target, 'shared',
-                                                (found ->> 'all')::bigint - coalesce(cardinality(orphans), 0));
-            IF orphans IS NOT NULL THEN
-                RETURN NEXT;
-            END IF;
-        END LOOP;
-    END LOOP;
-END $$;
-COMMENT ON FUNCTION dataprotect._deletion_orphans(dataprotect.account_type, bigint, regclass, regclass, tid[]) IS
-    'rows that only these rows reference';
-
--- Deal with rows of one table and with what only they referenced.
-CREATE FUNCTION dataprotect._deletion_rows(account dataprotect.account_type, request bigint, rel regclass, leaf regclass,
-        tids tid[], assignments text, action text) RETURNS void
+-- Rows that reference the account's rows by an edge, as (leaf, tid), locked; at
+-- most max_rows.  NULL: all, and none is locked.
+CREATE FUNCTION dataprotect._rows_to_cut(plan_id bigint, request bigint, edge_id int, max_rows int, OUT leaf regclass, OUT tids tid[])
+    RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    orphan record;
-    left_over record;
-    left_overs jsonb := '[]';
+    edge dataprotect.plan_edge := (SELECT e FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.edge = edge_id);
+    source dataprotect.plan_table := (SELECT t FROM dataprotect.plan_table t WHERE t.plan = plan_id AND t.rel = edge.to_rel);
+    last bigint := 0;
+    portion record;
 BEGIN
-    FOR orphan IN SELECT * FROM dataprotect._deletion_orphans(account, request, rel, leaf, tids) LOOP
-        CONTINUE WHEN action <> 'delete' AND orphan.action = 'delete';
-        left_overs := left_overs || jsonb_build_object('target', orphan.target::oid, 'action', orphan.action,
-                                                       'tids', orphan.orphans::text);
+    LOOP
+        SELECT max(x.seq) AS last, array_agg(p.v) FILTER (WHERE array_position(p.v, NULL) IS NULL) AS vals INTO portion
+          FROM (SELECT d.seq, d.vals FROM dataprotect.deletion_row d
+                 WHERE d.request = _rows_to_cut.request AND d.n = source.n AND d.state IN ('m', 'd') AND d.seq > last
+                 ORDER BY d.seq LIMIT 10000) x, LATERAL (SELECT dataprotect._positions(x.vals, edge.to_pos) AS v) p;
+        EXIT WHEN portion.last IS NULL;
+        last := portion.last;
+        CONTINUE WHEN portion.vals IS NULL;
+        RETURN QUERY
+            SELECT r[1]::oid::regclass, array_agg(r[2]::tid)
+              FROM dataprotect._rows_as(edge.from_rel, edge.statement || coalesce(' LIMIT ' || max_rows || ' FOR UPDATE OF t SKIP LOCKED', ''),
+                       dataprotect._oids_at(source.watch_types, edge.to_pos), portion.vals) r
+             GROUP BY r[1];
+        EXIT WHEN FOUND AND max_rows IS NOT NULL;
     END LOOP;
-    IF assignments IS NOT NULL OR action = 'delete' THEN
-        PERFORM dataprotect._deletion_change(request, leaf, tids, assignments, action);
+END $$;
+COMMENT ON FUNCTION dataprotect._rows_to_cut(bigint, bigint, int, int) IS 'rows that reference an account''s rows by one edge';
+
+-- Who has locked one of these rows, in words; NULL where nobody has.
+CREATE FUNCTION dataprotect._who_locks(leaf regclass, tids tid[]) RETURNS text
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    lockers text[] := dataprotect._value_as(leaf, format('SELECT array_agg(DISTINCT t.xmax::pg_catalog.text) FROM ONLY %s t '
+        'WHERE t.ctid OPERATOR(pg_catalog.=) ANY ($1) AND t.xmax OPERATOR(pg_catalog.<>) ''0''::pg_catalog.xid', leaf), tids);
+BEGIN
+    RETURN (SELECT string_agg(DISTINCT format('process %s', l.pid), ', ') FROM pg_locks l
+             WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid()
+               AND l.transactionid::text = ANY (lockers));
+END $$;
+COMMENT ON FUNCTION dataprotect._who_locks(regclass, tid[]) IS 'who has locked one of some rows, in words';
+
+CREATE FUNCTION dataprotect._waits_for_rows(leaf regclass, tids tid[]) RETURNS text
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('waits: rows of %s are locked by %s', dataprotect._top(leaf), coalesce(dataprotect._who_locks(leaf, tids), 'another transaction'));
+$$;
+COMMENT ON FUNCTION dataprotect._waits_for_rows(regclass, tid[]) IS 'why rows cannot be changed now, in words';
+
+-- What clearing wrote is what stands there; a trigger may have put a value back.
+CREATE FUNCTION dataprotect._check_cleared(account dataprotect.account_type, tab dataprotect.plan_table, keys text[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    k int := cardinality(tab.key_columns);
+    item record;
+BEGIN
+    FOR item IN SELECT p.col, p.value FROM dataprotect._personal_columns(account.name, tab.rel) p
+                 WHERE (p.named OR tab.actions = '{anonymise}') AND p.value NOT LIKE '%gen_random_uuid%'
+    LOOP
+        IF EXISTS (SELECT FROM dataprotect._rows_as(tab.rel, format('SELECT 1 FROM %s t, %s WHERE %s AND %s LIMIT 1', tab.rel,
+                       dataprotect._arrays(k), tab.key_condition,
+                       CASE WHEN item.value = 'NULL' THEN format('t.%I IS NOT NULL', item.col)
+                            ELSE format('pg_catalog.concat(t.%I) OPERATOR(pg_catalog.<>) pg_catalog.concat(%s%s)', item.col, item.value,
+                                        dataprotect._operand_cast(dataprotect._column_type(tab.rel, item.col))) END),
+                       tab.watch_types[1:k], keys) r) THEN
+            PERFORM dataprotect._raise('triggered_action_exception',
+                format('%s of table "%s" puts a value of column "%s" back', dataprotect._who_interferes(tab.rel), tab.rel, item.col),
+                rel => tab.rel);
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._check_cleared(dataprotect.account_type, dataprotect.plan_table, text[]) IS
+    'error where a column that was cleared has its value again';
+
+-- The next rows of one table: removed, or cleared.  waits says why rows were
+-- left; dealt how many were dealt with, or were not there any more.
+CREATE FUNCTION dataprotect._deletion_apply(account dataprotect.account_type, request bigint, step dataprotect.plan_step,
+        tab dataprotect.plan_table, max_rows int, OUT dealt int, OUT waits text, OUT held text, OUT moved bool) RETURNS record
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    k int := cardinality(tab.key_columns);
+    seqs bigint[];
+    keys text[];
+    chosen record;
+    rows int[] := '{}';
+    versions bool := tab.key_columns = '{tableoid,ctid,xmin}';
+    action text := CASE WHEN step.what = 'delete' THEN 'delete' WHEN step.edge IS NOT NULL THEN 'nullify' ELSE 'anonymise' END;
+BEGIN
+    dealt := 0;
+    moved := false;
+    SELECT array_agg(x.seq ORDER BY x.i), array_agg(x.key || x.i::text ORDER BY x.i) INTO seqs, keys
+      FROM (SELECT d.seq, d.key, row_number() OVER (ORDER BY d.seq DESC) AS i FROM dataprotect.deletion_row d
+             WHERE d.request = _deletion_apply.request AND d.n = tab.n AND d.state = 'm' ORDER BY d.seq DESC LIMIT max_rows) x;
+    IF seqs IS NULL THEN
+        RETURN;
     END IF;
-    FOR left_over IN SELECT (e ->> 'target')::oid::regclass AS target, e ->> 'action' AS action,
-                            (e ->> 'tids')::tid[] AS tids FROM jsonb_array_elements(left_overs) e
+    FOR chosen IN
+        SELECT r[1]::oid::regclass AS leaf, array_agg(r[2]::tid) AS tids, array_agg(r[3]::int) AS rows
+          FROM dataprotect._rows_as(tab.rel, format('SELECT t.tableoid, t.ctid, v.c%s FROM %s t, %s WHERE %s FOR UPDATE OF t SKIP LOCKED',
+                   k + 1, tab.rel, dataprotect._arrays(k + 1), tab.key_condition), tab.watch_types[1:k] || 'int4'::regtype::oid, keys) r
+         GROUP BY r[1]
     LOOP
-        PERFORM dataprotect._deletion_change(request, left_over.target, left_over.tids,
-            dataprotect._personal_assignments(account.name, dataprotect._top(left_over.target)), left_over.action);
+        IF dataprotect._rows_held(chosen.leaf, chosen.tids) THEN
+            held := chosen.leaf::text;
+            RETURN;
+        END IF;
+        PERFORM dataprotect._deletion_change(request, chosen.leaf, chosen.tids, step.assignments, action);
+        rows := rows || chosen.rows;
     END LOOP;
+    IF action = 'anonymise' AND rows <> '{}' AND NOT versions THEN
+        SELECT array_agg(d.key) INTO keys FROM dataprotect.deletion_row d
+         WHERE d.request = _deletion_apply.request AND d.n = tab.n AND d.seq IN (SELECT seqs[i] FROM unnest(rows) i);
+        PERFORM dataprotect._check_cleared(account, tab, keys);
+    END IF;
+    IF step.edge IS NULL THEN
+        UPDATE dataprotect.deletion_row d SET state = 'd'
+         WHERE d.request = _deletion_apply.request AND d.n = tab.n AND d.seq IN (SELECT seqs[i] FROM unnest(rows) i);
+    END IF;
+    dealt := cardinality(rows);
+    -- the others are locked, or not where they were noted any more
+    IF dealt < cardinality(seqs) THEN
+        SELECT array_agg(d.key || i::text) INTO keys
+          FROM generate_subscripts(seqs, 1) i JOIN dataprotect.deletion_row d
+            ON d.request = _deletion_apply.request AND d.n = tab.n AND d.seq = seqs[i] WHERE i <> ALL (rows);
+        FOR chosen IN
+            SELECT r[1]::oid::regclass AS leaf, array_agg(r[2]::tid) AS tids, array_agg(r[3]::int) AS rows
+              FROM dataprotect._rows_as(tab.rel, format('SELECT t.tableoid, t.ctid, v.c%s FROM %s t, %s WHERE %s',
+                       k + 1, tab.rel, dataprotect._arrays(k + 1), tab.key_condition), tab.watch_types[1:k] || 'int4'::regtype::oid, keys) r
+             GROUP BY r[1]
+        LOOP
+            waits := dataprotect._waits_for_rows(chosen.leaf, chosen.tids);
+            rows := rows || chosen.rows;
+        END LOOP;
+        UPDATE dataprotect.deletion_row d SET state = 'd'
+         WHERE d.request = _deletion_apply.request AND d.n = tab.n
+           AND d.seq IN (SELECT seqs[i] FROM generate_subscripts(seqs, 1) i WHERE i <> ALL (rows));
+        IF FOUND THEN
+            moved := versions;
+            dealt := dealt + 1;
+        END IF;
+    END IF;
 END $$;
-COMMENT ON FUNCTION dataprotect._deletion_rows(dataprotect.account_type, bigint, regclass, regclass, tid[], text, text) IS
-    'deal with rows of one table of an account';
+COMMENT ON FUNCTION dataprotect._deletion_apply(dataprotect.account_type, bigint, dataprotect.plan_step, dataprotect.plan_table, int) IS
+    'remove or clear the next rows of an account in one table';
 
--- Phase 0: what is personal in rows that stay.  One transaction: it is not
--- repeated, because nothing tells afterwards which rows are done.
-CREATE FUNCTION dataprotect._deletion_clear_columns(account dataprotect.account_type, request bigint, id text) RETURNS void
-    LANGUAGE plpgsql VOLATILE STRICT
+-- Cut rows of others off from the account's rows.
+CREATE FUNCTION dataprotect._deletion_cut(plan_id bigint, request bigint, step dataprotect.plan_step, max_rows int,
+        OUT dealt int, OUT waits text, OUT held text) RETURNS record
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    node record;
-    leaf regclass;
-    tids tid[];
-    assignments text;
+    chosen record;
+    before int;
 BEGIN
-    FOR node IN SELECT * FROM dataprotect._account_nodes(account, id) n
-                 WHERE n.action IN ('anonymise', 'nullify', 'keep') AND NOT n.loops ORDER BY n.ord DESC
+    dealt := 0;
     LOOP
-        SELECT string_agg(format('%I = %s', p.col, p.value), ', ') INTO assignments
-          FROM dataprotect._personal_columns(account.name, node.child) p
-         WHERE p.named OR node.action = 'anonymise';
-        CONTINUE WHEN assignments IS NULL AND node.action <> 'anonymise';
-        FOR leaf IN SELECT * FROM dataprotect._leaves(node.child) LOOP
-            tids := dataprotect._locked_tids(leaf, node.alias, node.up, NULL);
-            CONTINUE WHEN tids IS NULL;
-            PERFORM dataprotect._deletion_rows(account, request, node.child, leaf, tids, assignments, 'anonymise');
+        before := dealt;
+        FOR chosen IN SELECT * FROM dataprotect._rows_to_cut(plan_id, request, step.edge, max_rows - dealt) LOOP
+            IF dataprotect._rows_held(chosen.leaf, chosen.tids) THEN
+                held := chosen.leaf::text;
+                RETURN;
+            END IF;
+            PERFORM dataprotect._deletion_change(request, chosen.leaf, chosen.tids, step.assignments, 'nullify');
+            dealt := dealt + cardinality(chosen.tids);
         END LOOP;
+        EXIT WHEN dealt >= max_rows OR dealt = before;
+        IF before > 0 THEN
+            PERFORM dataprotect._raise('triggered_action_exception',
+                format('%s of table "%s" puts a reference back', dataprotect._who_interferes(step.rel), step.rel), rel => step.rel);
+        END IF;
     END LOOP;
+    IF dealt < max_rows THEN
+        FOR chosen IN SELECT * FROM dataprotect._rows_to_cut(plan_id, request, step.edge, NULL) LIMIT 1 LOOP
+            waits := dataprotect._waits_for_rows(chosen.leaf, chosen.tids);
+        END LOOP;
+    END IF;
 END $$;
-COMMENT ON FUNCTION dataprotect._deletion_clear_columns(dataprotect.account_type, bigint, text) IS
-    'clear what is personal in rows of an account that stay';
+COMMENT ON FUNCTION dataprotect._deletion_cut(bigint, bigint, dataprotect.plan_step, int) IS
+    'cut the next rows of others off from an account''s rows';
 
--- Phases 1 and 2: remove or cut off rows, the farthest first; at most max_rows.
--- True where there may be more.
-CREATE FUNCTION dataprotect._deletion_remove_rows(account dataprotect.account_type, request bigint, id text,
-        own_row bool, max_rows int) RETURNS bool
-    LANGUAGE plpgsql VOLATILE STRICT
+-- A request goes on under a newer plan: what was noted is noted under its tables.
+CREATE FUNCTION dataprotect._deletion_follow_plan(request dataprotect.deletion_request, plan_id bigint) RETURNS void
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    node record;
-    leaf regclass;
-    tids tid[];
-    budget int := max_rows;
-    cut text;
+    tab dataprotect.plan_table;
+    k int;
 BEGIN
-    FOR node IN SELECT n.*, 'delete' = ANY (dataprotect._account_row_actions(account, n.parent)) AS parent_goes
-                  FROM dataprotect._account_nodes(account, id) n
-                 WHERE (n.ord = 0) = own_row ORDER BY n.ord DESC
-    LOOP
-        CONTINUE WHEN node.action = 'keep'
-                   OR node.action = 'anonymise' AND (own_row OR NOT node.parent_goes OR node.sets_null);
-        cut := (SELECT string_agg(format('%I = NULL', c), ', ') FROM unnest(node.child_columns) c);
-        FOR leaf IN SELECT * FROM dataprotect._leaves(node.child) LOOP
-            tids := dataprotect._locked_tids(leaf, node.alias, node.up, budget);
-            CONTINUE WHEN tids IS NULL;
-            IF node.action = 'delete' THEN
-                PERFORM dataprotect._deletion_rows(account, request, node.child, leaf, tids, NULL, 'delete');
-            ELSE
-                PERFORM dataprotect._deletion_change(request, leaf, tids, cut, 'nullify');
-            END IF;
-            budget := budget - cardinality(tids);
-            IF budget <= 0 THEN
-                RETURN true;
-            END IF;
-        END LOOP;
+    WITH old AS (
+        DELETE FROM dataprotect.deletion_row d WHERE d.request = _deletion_follow_plan.request.id RETURNING d.*)
+    INSERT INTO dataprotect.deletion_row (request, n, key, vals, leaf, state)
+        SELECT o.request, n.n, o.key, ARRAY(SELECT o.vals[array_position(p.watch, w.c)] FROM unnest(n.watch) WITH ORDINALITY AS w(c, ord) ORDER BY w.ord),
+               o.leaf, o.state
+          FROM old o
+          JOIN dataprotect.plan_table p ON p.plan = _deletion_follow_plan.request.plan AND p.n = o.n
+          JOIN dataprotect.plan_table n ON n.plan = plan_id AND n.rel = p.rel AND n.key_columns = p.key_columns
+         ORDER BY o.seq;
+    FOR tab IN SELECT t.* FROM dataprotect.plan_table t WHERE t.plan = plan_id LOOP
+        k := cardinality(tab.key_columns);
+        UPDATE dataprotect.deletion_row d SET vals = r[2:]
+          FROM dataprotect._rows_as(tab.rel, format('SELECT %s FROM %s t, %s WHERE %s', tab.select_list, tab.rel, dataprotect._arrays(k), tab.key_condition),
+                   tab.watch_types[1:k], (SELECT array_agg(o.key) FROM dataprotect.deletion_row o
+                                           WHERE o.request = _deletion_follow_plan.request.id AND o.n = tab.n)) r
+         WHERE d.request = _deletion_follow_plan.request.id AND d.n = tab.n AND d.key = r[2:k + 1];
     END LOOP;
-    RETURN false;
+    UPDATE dataprotect.deletion_request q SET plan = plan_id, phase = 0 WHERE q.id = _deletion_follow_plan.request.id;
 END $$;
-COMMENT ON FUNCTION dataprotect._deletion_remove_rows(dataprotect.account_type, bigint, text, bool, int) IS
-    'remove or cut off the next rows of an account';
+COMMENT ON FUNCTION dataprotect._deletion_follow_plan(dataprotect.deletion_request, bigint) IS 'let a deletion go on under another plan';
+
+-- A table in which rows of the account are that should be gone or cleared, or NULL.
+CREATE FUNCTION dataprotect._rows_remain(plan_id bigint, request bigint) RETURNS regclass
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found regclass;
+    step record;
+BEGIN
+    SELECT t.rel INTO found FROM dataprotect.plan_table t
+     WHERE t.plan = plan_id AND EXISTS (SELECT FROM dataprotect.plan_step s WHERE s.plan = plan_id AND s.n = t.n AND s.edge IS NULL)
+       AND EXISTS (SELECT FROM dataprotect.deletion_row d WHERE d.request = _rows_remain.request AND d.n = t.n AND d.state = 'm')
+     ORDER BY t.n LIMIT 1;
+    IF found IS NOT NULL THEN
+        RETURN found;
+    END IF;
+    FOR step IN SELECT s.* FROM dataprotect.plan_step s WHERE s.plan = plan_id AND s.what = 'cut' ORDER BY s.ord LOOP
+        IF EXISTS (SELECT FROM dataprotect._rows_to_cut(plan_id, request, step.edge, NULL)) THEN
+            RETURN step.rel;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION dataprotect._rows_remain(bigint, bigint) IS 'a table with rows that a deletion has still to deal with, or NULL';

@@ -2,7 +2,7 @@
 
 CREATE TABLE dataprotect.deletion_request (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    account_type text NOT NULL REFERENCES dataprotect.account_type,
+    account_type text NOT NULL,
     account_id text NOT NULL,
     state text NOT NULL CHECK (state IN ('requested', 'held', 'purging', 'purged', 'shredded', 'verified', 'certified',
                                          'cancelled', 'retained')),
@@ -13,7 +13,11 @@ CREATE TABLE dataprotect.deletion_request (
     deadline timestamptz,
     state_since timestamptz NOT NULL DEFAULT pg_catalog.now(),
     detail text,
-    phase int NOT NULL DEFAULT 0,       -- of purging: 0 clear columns, 1 rows, 2 the account's own row
+    phase int NOT NULL DEFAULT 0,       -- of purging: 0 collect rows, then the step of the plan
+    plan bigint REFERENCES dataprotect.plan,
+    passes int NOT NULL DEFAULT 0,      -- how often rows came back
+    holds_seen text,                    -- the holds that no row of the account is under
+    holds_met bigint[],                 -- the holds that kept it waiting
     key_ids int8[],                     -- the account's keys, remembered before they go
     purge_xid xid8,                     -- last transaction that removed rows
     purge_started_at timestamptz,
@@ -54,6 +58,7 @@ SELECT pg_catalog.pg_extension_config_dump('dataprotect.deletion_scrub', '');
 CREATE VIEW dataprotect.deletion_requests AS
     SELECT id, account_type, account_id, state, requested_at, grace_until, deadline, state_since, detail,
            reason, requested_by, purged_at, destroyed_at, verified_at, certified_at,
+           (SELECT p.version FROM dataprotect.plan p WHERE p.id = plan) AS plan_version,
            state IN ('requested', 'held', 'purging', 'purged', 'shredded', 'verified') AND deadline < dataprotect._now()
                AS overdue
       FROM dataprotect.deletion_request;
@@ -120,15 +125,15 @@ END $$;
 COMMENT ON FUNCTION dataprotect._deletion_note(bigint, text, text) IS 'write a request''s state down';
 
 -- The first thing that stands in the way of deleting such an account, or NULL.
-CREATE FUNCTION dataprotect._account_obstacle(account dataprotect.account_type) RETURNS text
+CREATE FUNCTION dataprotect._account_obstacle(account dataprotect.account_type, plan_id bigint) RETURNS text
     LANGUAGE sql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT format('Table "%s", columns %s: %s.', c.rel, c.columns, c.problem)
-      FROM dataprotect._account_check(account) c WHERE c.problem IS NOT NULL
+      FROM dataprotect._account_check(account, plan_id) c WHERE c.problem IS NOT NULL
      ORDER BY c.rel::text, c.columns::text LIMIT 1;
 $$;
-COMMENT ON FUNCTION dataprotect._account_obstacle(dataprotect.account_type) IS
+COMMENT ON FUNCTION dataprotect._account_obstacle(dataprotect.account_type, bigint) IS
     'the first problem of an account type, or NULL';
 
 CREATE FUNCTION dataprotect.request_deletion(account_type text, id text, reason text = NULL) RETURNS bigint
@@ -138,7 +143,8 @@ AS $$
 #variable_conflict use_column
 DECLARE
     account dataprotect.account_type := dataprotect._find_account_type(request_deletion.account_type);
-    obstacle text := dataprotect._account_obstacle(account);
+    plan_id bigint := dataprotect._account_current_plan(account);
+    obstacle text := dataprotect._account_obstacle(account, plan_id);
     spelled text;
     request bigint;
 BEGIN
@@ -150,9 +156,9 @@ BEGIN
     END IF;
     spelled := dataprotect._account_id(account, request_deletion.id);
     BEGIN
-        INSERT INTO dataprotect.deletion_request (account_type, account_id, state, reason, requested_by, grace_until, deadline)
+        INSERT INTO dataprotect.deletion_request (account_type, account_id, state, reason, requested_by, grace_until, deadline, plan)
             VALUES (account.name, spelled, 'requested', request_deletion.reason,
-                    pg_get_userbyid(dataprotect._caller()), dataprotect._now() + account.grace, dataprotect._now() + account.deadline)
+                    pg_get_userbyid(dataprotect._caller()), dataprotect._now() + account.grace, dataprotect._now() + account.deadline, plan_id)
             RETURNING deletion_request.id INTO request;
     EXCEPTION WHEN unique_violation THEN
         PERFORM dataprotect._raise('duplicate_object',
@@ -183,7 +189,8 @@ BEGIN
     IF before.state NOT IN ('requested', 'held') OR before.purge_started_at IS NOT NULL THEN
         PERFORM dataprotect._raise('object_not_in_prerequisite_state',
             format('deletion request %s cannot be taken back', request),
-            format('It is in state "%s".', before.state));
+            format('It is in state "%s".', before.state)
+                || CASE WHEN before.purge_started_at IS NOT NULL THEN ' The grace time is over, and rows are gone or being removed.' ELSE '' END);
     END IF;
     PERFORM dataprotect._deletion_note(request, _deletion_withdraw.state, reason);
     PERFORM dataprotect._subject_resume(before.account_type, before.account_id,

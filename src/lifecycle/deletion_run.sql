@@ -122,36 +122,41 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._values_with_keys(int8[]) IS 'protected values that are sealed under one of these keys, by column';
 
--- What of an account is still there, in words, or NULL.  The ids that reference
--- its row are compared as well where no foreign key does it (a partition
--- without one).
-CREATE FUNCTION dataprotect._account_remains(account dataprotect.account_type, id text) RETURNS text
-    LANGUAGE plpgsql VOLATILE STRICT
+-- The active holds, so that a deletion sees whether it has looked at them.
+CREATE FUNCTION dataprotect._holds_now() RETURNS text
+    LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    edge record;
-    there bool;
+    SELECT coalesce(string_agg(h.id::text, ',' ORDER BY h.id), '') FROM dataprotect.holds h WHERE h.active;
+$$;
+COMMENT ON FUNCTION dataprotect._holds_now() IS 'ids of the active holds';
+
+-- How much is gone already, for the detail of what waits.
+CREATE FUNCTION dataprotect._deletion_so_far(request bigint) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce('; ' || nullif(sum(w.rows) FILTER (WHERE w.action NOT IN ('keep', 'shared')), 0) || ' rows are dealt with already', '')
+      FROM dataprotect.deletion_work w WHERE w.request = $1;
+$$;
+COMMENT ON FUNCTION dataprotect._deletion_so_far(bigint) IS 'how many rows a deletion has dealt with, in words';
+
+CREATE FUNCTION dataprotect._deletion_held(request dataprotect.deletion_request, rel text) RETURNS bool
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
 BEGIN
-    IF dataprotect._account_root_action(account) = 'delete' THEN
-        there := dataprotect._value_as(account.root, format('SELECT EXISTS (SELECT 1 FROM %s t WHERE %s)', account.root,
-                                                            dataprotect._account_own_row(account, id)));
-        IF there THEN
-            RETURN format('the account''s row is in %s', account.root);
-        END IF;
-    END IF;
-    FOR edge IN SELECT t.child, t.child_columns[1] AS col FROM dataprotect._account_tree(account, id) t
-                 WHERE t.depth = 1 AND t.action IN ('delete', 'nullify') AND t.parent_columns = ARRAY[account.id_column]
-    LOOP
-        there := dataprotect._value_as(edge.child, format('SELECT EXISTS (SELECT 1 FROM %s t WHERE t.%I = %L::%s)',
-            edge.child, edge.col, id, dataprotect._id_type(account.root, account.id_column)));
-        IF there THEN
-            RETURN format('rows that reference the account are in %s', edge.child);
-        END IF;
-    END LOOP;
-    RETURN NULL;
+    PERFORM dataprotect._deletion_note(request.id, 'held', format('a legal hold covers rows of %s%s', rel,
+                                                                  dataprotect._deletion_so_far(request.id)));
+    UPDATE dataprotect.deletion_request r SET phase = 0, holds_seen = NULL,
+           holds_met = (SELECT array_agg(DISTINCT h.id ORDER BY h.id) FROM (
+                SELECT unnest(r.holds_met) AS id UNION SELECT h.id FROM dataprotect.holds h JOIN pg_class c ON c.oid = h.rel
+                 WHERE h.active AND (_deletion_held.rel::regclass IN (SELECT dataprotect._below(h.rel))
+                                 OR h.rel IN (SELECT dataprotect._below(_deletion_held.rel::regclass)))) h)
+     WHERE r.id = request.id;
+    RETURN false;
 END $$;
-COMMENT ON FUNCTION dataprotect._account_remains(dataprotect.account_type, text) IS 'what is left of an account''s rows, or NULL';
+COMMENT ON FUNCTION dataprotect._deletion_held(dataprotect.deletion_request, text) IS 'stop a deletion for a legal hold';
 
 -- requested, held: begin to purge, unless something forbids it.
 CREATE FUNCTION dataprotect._deletion_start(account dataprotect.account_type, request dataprotect.deletion_request)
@@ -160,23 +165,29 @@ CREATE FUNCTION dataprotect._deletion_start(account dataprotect.account_type, re
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    obstacle text := dataprotect._account_obstacle(account);
+    obstacle text;
+    plan_id bigint;
     held text;
 BEGIN
     IF request.grace_until > dataprotect._now() THEN
         RETURN false;
     END IF;
+    plan_id := dataprotect._account_current_plan(account);
+    obstacle := dataprotect._account_obstacle(account, plan_id);
     IF obstacle IS NOT NULL THEN
         PERFORM dataprotect._deletion_note(request.id, request.state, 'waits: ' || obstacle);
         RETURN false;
     END IF;
-    held := dataprotect._account_held(account, request.account_id);
+    IF request.plan IS DISTINCT FROM plan_id THEN
+        PERFORM dataprotect._deletion_follow_plan(request, plan_id);
+    END IF;
+    PERFORM dataprotect._account_collect(account, plan_id, request.id, request.account_id);
+    held := dataprotect._account_held(plan_id, request.id);
     IF held IS NOT NULL THEN
-        PERFORM dataprotect._deletion_note(request.id, 'held', format('a legal hold covers rows of %s', held));
-        RETURN false;
+        RETURN dataprotect._deletion_held(request, held);
     END IF;
     UPDATE dataprotect.deletion_request r
-       SET purge_started_at = coalesce(r.purge_started_at, dataprotect._now()),
+       SET purge_started_at = coalesce(r.purge_started_at, dataprotect._now()), phase = 1, holds_seen = dataprotect._holds_now(),
            key_ids = coalesce(r.key_ids, dataprotect._subject_key_ids(r.account_type, r.account_id))
      WHERE r.id = request.id;
     PERFORM dataprotect._deletion_note(request.id, 'purging', NULL);
@@ -185,6 +196,55 @@ END $$;
 COMMENT ON FUNCTION dataprotect._deletion_start(dataprotect.account_type, dataprotect.deletion_request) IS
     'begin to purge an account, unless something forbids it';
 
+-- Steps of the plan from the request's on, as far as a batch goes: true where all
+-- of them are done, NULL where something is waited for, which is written down.
+CREATE FUNCTION dataprotect._deletion_steps(account dataprotect.account_type, request dataprotect.deletion_request, batch int) RETURNS bool
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    step dataprotect.plan_step;
+    tab dataprotect.plan_table;
+    outcome record;
+    budget int := batch;
+    waits text;
+BEGIN
+    FOR step IN SELECT s.* FROM dataprotect.plan_step s WHERE s.plan = request.plan AND s.ord >= request.phase ORDER BY s.ord LOOP
+        SELECT t.* INTO tab FROM dataprotect.plan_table t WHERE t.plan = request.plan AND t.n = step.n;
+        LOOP
+            IF step.what = 'cut' THEN
+                SELECT c.dealt, c.waits, c.held, false AS moved INTO outcome FROM dataprotect._deletion_cut(request.plan, request.id, step, budget) c;
+            ELSE
+                -- what is cut for a circle is cut whole: nothing tells which row is done
+                SELECT * INTO outcome FROM dataprotect._deletion_apply(account, request.id, step, tab,
+                    CASE WHEN step.edge IS NULL THEN budget ELSE 2147483647 END);
+            END IF;
+            IF outcome.held IS NOT NULL THEN
+                PERFORM dataprotect._deletion_held(request, outcome.held);
+                RETURN NULL;
+            END IF;
+            IF outcome.moved THEN
+                PERFORM dataprotect._account_collect(account, request.plan, request.id, request.account_id);
+            END IF;
+            budget := budget - outcome.dealt;
+            waits := coalesce(waits, outcome.waits);
+            EXIT WHEN outcome.dealt = 0 OR outcome.waits IS NOT NULL OR step.what = 'clear' AND step.edge IS NOT NULL;
+            IF budget <= 0 THEN
+                UPDATE dataprotect.deletion_request r SET phase = step.ord WHERE r.id = request.id;
+                RETURN false;
+            END IF;
+        END LOOP;
+        IF waits IS NOT NULL THEN
+            UPDATE dataprotect.deletion_request r SET phase = step.ord WHERE r.id = request.id;
+            PERFORM dataprotect._deletion_note(request.id, 'purging', waits);
+            RETURN NULL;
+        END IF;
+    END LOOP;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION dataprotect._deletion_steps(dataprotect.account_type, dataprotect.deletion_request, int) IS
+    'go on with the steps of a deletion''s plan';
+
 -- purging: the next rows.
 CREATE FUNCTION dataprotect._deletion_purge(account dataprotect.account_type, request dataprotect.deletion_request)
     RETURNS bool
@@ -192,29 +252,55 @@ CREATE FUNCTION dataprotect._deletion_purge(account dataprotect.account_type, re
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    held text := dataprotect._account_held(account, request.account_id);
-    obstacle text := dataprotect._account_obstacle(account);
-    batch int := current_setting('dataprotect.retention_batch_size')::int;
+    plan_id bigint := dataprotect._account_current_plan(account);
+    obstacle text := dataprotect._account_obstacle(account, plan_id);
+    held text;
+    done bool;
+    back regclass;
 BEGIN
-    IF held IS NOT NULL THEN
-        PERFORM dataprotect._deletion_note(request.id, 'held', format('a legal hold covers rows of %s', held));
-        RETURN false;
-    END IF;
     IF obstacle IS NOT NULL THEN
         PERFORM dataprotect._deletion_note(request.id, 'purging', 'waits: ' || obstacle);
         RETURN false;
     END IF;
+    IF request.plan IS DISTINCT FROM plan_id THEN
+        PERFORM dataprotect._deletion_follow_plan(request, plan_id);
+        request.plan := plan_id;
+        request.phase := 0;
+    END IF;
     IF request.phase = 0 THEN
-        PERFORM dataprotect._deletion_clear_columns(account, request.id, request.account_id);
-    ELSIF dataprotect._deletion_remove_rows(account, request.id, request.account_id, request.phase = 2, batch) THEN
-        RETURN true;
+        PERFORM dataprotect._account_collect(account, plan_id, request.id, request.account_id);
+        request.phase := 1;
+        request.holds_seen := NULL;
+        UPDATE dataprotect.deletion_request r SET phase = 1 WHERE r.id = request.id;
     END IF;
-    UPDATE dataprotect.deletion_request r
-       SET phase = r.phase + 1, purged_at = CASE WHEN r.phase = 2 THEN dataprotect._now() END
-     WHERE r.id = request.id;
-    IF request.phase = 2 THEN
-        PERFORM dataprotect._deletion_note(request.id, 'purged', 'old row versions are being cleared');
+    IF request.holds_seen IS DISTINCT FROM dataprotect._holds_now() THEN
+        held := dataprotect._account_held(plan_id, request.id);
+        IF held IS NOT NULL THEN
+            RETURN dataprotect._deletion_held(request, held);
+        END IF;
+        UPDATE dataprotect.deletion_request r SET holds_seen = dataprotect._holds_now() WHERE r.id = request.id;
     END IF;
+    done := dataprotect._deletion_steps(account, request, current_setting('dataprotect.retention_batch_size')::int);
+    IF done IS NOT TRUE THEN
+        RETURN done IS NOT NULL;
+    END IF;
+    -- look again: rows that came meanwhile, and what a trigger has put back
+    PERFORM dataprotect._account_collect(account, plan_id, request.id, request.account_id);
+    back := dataprotect._rows_remain(plan_id, request.id);
+    IF back IS NOT NULL THEN
+        UPDATE dataprotect.deletion_request r SET phase = 1, passes = (r.passes + 1) % 3 WHERE r.id = request.id;
+        IF request.passes = 2 THEN
+            PERFORM dataprotect._deletion_note(request.id, 'purging', format('waits: rows of the account come back in %s: %s', back,
+                                                                             dataprotect._who_interferes(back)));
+        END IF;
+        RETURN request.passes < 2;
+    END IF;
+    DELETE FROM dataprotect.deletion_work w WHERE w.request = request.id AND w.action IN ('keep', 'shared');
+    PERFORM dataprotect._deletion_count(request.id, t.rel, CASE d.state WHEN 'c' THEN 'shared' ELSE 'keep' END, count(*))
+       FROM dataprotect.deletion_row d JOIN dataprotect.plan_table t ON t.plan = plan_id AND t.n = d.n
+      WHERE d.request = request.id AND (d.state = 'c' OR t.actions = '{keep}') GROUP BY t.rel, d.state = 'c', CASE d.state WHEN 'c' THEN 'shared' ELSE 'keep' END;
+    UPDATE dataprotect.deletion_request r SET phase = 0, purged_at = dataprotect._now() WHERE r.id = request.id;
+    PERFORM dataprotect._deletion_note(request.id, 'purged', 'old row versions are being cleared');
     RETURN true;
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_purge(dataprotect.account_type, dataprotect.deletion_request) IS
@@ -311,7 +397,16 @@ BEGIN
         RETURN false;
     END IF;
     scanned := dataprotect._values_with_keys(request.key_ids);
-    remains := dataprotect._account_remains(account, request.account_id);
+    -- the rows are looked for once more, from everything that was noted
+    IF request.plan IS NOT NULL THEN
+        PERFORM dataprotect._account_collect(account, request.plan, request.id, request.account_id);
+        remains := 'rows of the account are in ' || dataprotect._rows_remain(request.plan, request.id);
+        IF remains IS NOT NULL THEN
+            UPDATE dataprotect.deletion_request r SET phase = 0 WHERE r.id = request.id;
+            PERFORM dataprotect._deletion_note(request.id, 'purging', 'not verified: ' || remains);
+            RETURN false;
+        END IF;
+    END IF;
     IF scanned.hits <> '{}' THEN
         remains := concat_ws('; ', remains, 'values of the account are left in '
             || (SELECT string_agg(k, ', ') FROM jsonb_object_keys(scanned.hits) k));
@@ -327,6 +422,7 @@ BEGIN
        SET verified_at = dataprotect._now(), verification = jsonb_build_object('tables_in_database', scanned.tables,
                'protected_columns_scanned', scanned.columns, 'values_found', 0, 'rows_found', 0, 'keys_found', 0)
      WHERE r.id = request.id;
+    DELETE FROM dataprotect.deletion_row d WHERE d.request = request.id;
     PERFORM dataprotect._deletion_note(request.id, 'verified', NULL);
     RETURN true;
 END $$;
@@ -360,6 +456,7 @@ CREATE FUNCTION dataprotect._deletion_failed(id bigint, failure text) RETURNS vo
     LANGUAGE sql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+    UPDATE dataprotect.deletion_request r SET phase = 0 WHERE r.id = $1 AND r.state = 'purging';
     SELECT dataprotect._deletion_note($1, r.state, 'failed, is tried again: ' || $2)
       FROM dataprotect.deletion_request r WHERE r.id = $1;
 $$;

@@ -5,7 +5,9 @@ CREATE TABLE dataprotect.subject_binding (
     account_type text NOT NULL,
     id_column name NOT NULL,
     bound_by name NOT NULL,
-    bound_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+    bound_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    rel_oid oid,                        -- as in account_type
+    id_attnum int2
 );
 COMMENT ON TABLE dataprotect.subject_binding IS 'tables whose rows are sealed for an account; see dataprotect.bind_subject()';
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.subject_binding', '');

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/argument.h"
 #include "base/worker.h"
 #include "executor/spi.h"
 #include "miscadmin.h"

@@ -42,12 +42,6 @@ extern void dp_run_as_end(DpRunAs *state);
 extern void dp_run_as_system(DpRunAs *state);
 
 /*
- * Domain of messages that name objects and roles and never a value: they are
- * kept whole where an error is written down (batch_commit.h).
- */
-#define DP_MESSAGE_DOMAIN "dataprotect"
-
-/*
  * Between dp_run_as_begin() and the execution of a plan: code that hangs on a
  * table (expressions of its indexes, its constraints) runs already when a query
  * on it is planned.  So a plan names only tables whose owners have the rights of

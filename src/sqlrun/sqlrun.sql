@@ -30,6 +30,14 @@ CREATE FUNCTION dataprotect._apply_as(rel regclass, sql text, tids tid[] = NULL,
 COMMENT ON FUNCTION dataprotect._apply_as(regclass, text, tid[], bool) IS
     'change rows of a table with the rights of its owner, whose triggers then gain nothing';
 
+-- Rows known by their keys: $1, $2, .. are arrays of the given types, vals has
+-- their values row by row.
+CREATE FUNCTION dataprotect._rows_as(rel regclass, sql text, types oid[], vals text[], changes bool = false) RETURNS SETOF text[]
+    AS 'MODULE_PATHNAME', 'dp_run_as_rows'
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect._rows_as(regclass, text, oid[], text[], bool) IS
+    'rows of a statement over keys, run with the rights of a table''s owner';
+
 -- Whoever makes a rule about a table could have changed its rows anyway.
 CREATE FUNCTION dataprotect._check_table_right(rel regclass) RETURNS void
     LANGUAGE plpgsql STABLE

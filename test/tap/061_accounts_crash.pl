@@ -22,6 +22,7 @@ CALL dataprotect.encrypt_column('company.customer', 'email', 'pii', searchable =
 SELECT dataprotect.create_account_type('customer', 'company.customer', 'customer_id', '0', '1 day');
 SELECT dataprotect.annotate_account('customer', 'company.customer', '{referred_by}', 'nullify');
 SELECT dataprotect.annotate_account('customer', 'company.customer', '{address_id}', 'delete');
+SELECT dataprotect.annotate_account('customer', 'company.address', '{country}', 'shared');
 SELECT dataprotect.annotate_account('customer', 'company.orders', '{customer_id}', 'delete');
 SELECT dataprotect.annotate_account('customer', 'company.order_line', '{order_id}', 'delete');
 SELECT dataprotect.annotate_account('customer', 'company.payment', '{customer_id}', 'delete');

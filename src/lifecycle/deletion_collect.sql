@@ -1,0 +1,179 @@
+-- The rows of an account, collected table by table to a fixpoint
+--
+-- A row is noted once, by its key, whatever the number of ways to it.  Each edge
+-- remembers how far it has looked; a round looks from every row that came since,
+-- and the work is over when a round finds none: edges times rows, never paths.
+-- What was noted is in an ordinary table of ours: a deletion that was interrupted
+-- goes on with rows to which nothing leads any more.  Rows that are gone stay
+-- noted to the end, so that what references them in spite of it is found.
+
+CREATE TABLE dataprotect.deletion_row (
+    request bigint NOT NULL,            -- negative: of an export
+    n int NOT NULL,                     -- table of the plan
+    key text[] NOT NULL,
+    vals text[] NOT NULL,               -- of the watched columns
+    leaf oid NOT NULL,
+    state "char" NOT NULL CHECK (state IN ('m', 'c', 'd')), -- of the account; referenced by it; dealt with
+    seq bigint GENERATED ALWAYS AS IDENTITY,
+    PRIMARY KEY (request, n, key)
+);
+CREATE INDEX deletion_row_seq_idx ON dataprotect.deletion_row (request, n, state, seq);
+COMMENT ON TABLE dataprotect.deletion_row IS 'rows of accounts that are being deleted or exported';
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.deletion_row', 'WHERE request > 0');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.deletion_row_seq_seq', '');
+
+-- Values at some positions of rows, one after the other, as parameters.
+CREATE FUNCTION dataprotect._positions(vals text[], pos int[]) RETURNS text[]
+    LANGUAGE sql IMMUTABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT array_agg(vals[p] ORDER BY ord) FROM unnest(pos) WITH ORDINALITY AS x(p, ord);
+$$;
+COMMENT ON FUNCTION dataprotect._positions(text[], int[]) IS 'some of the values of a row';
+
+CREATE FUNCTION dataprotect._oids_at(types oid[], pos int[]) RETURNS oid[]
+    LANGUAGE sql IMMUTABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT array_agg(types[p] ORDER BY ord) FROM unnest(pos) WITH ORDINALITY AS x(p, ord);
+$$;
+COMMENT ON FUNCTION dataprotect._oids_at(oid[], int[]) IS 'some of the types of a row';
+
+-- Note rows that a statement finds; one that came back after it was removed is
+-- there again.
+CREATE FUNCTION dataprotect._collect_rows(request bigint, tab dataprotect.plan_table, state "char", rel regclass, statement text,
+        types oid[], vals text[]) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    k int := cardinality(tab.key_columns);
+    added bigint;
+BEGIN
+    INSERT INTO dataprotect.deletion_row AS d (request, n, key, vals, leaf, state)
+        SELECT _collect_rows.request, tab.n, r[2:k + 1], r[2:], r[1]::oid, _collect_rows.state
+          FROM dataprotect._rows_as(rel, statement, types, _collect_rows.vals) r
+        ON CONFLICT ON CONSTRAINT deletion_row_pkey DO UPDATE
+           SET state = 'm', vals = excluded.vals, leaf = excluded.leaf
+         WHERE tab.actions = '{delete}' AND d.state = 'd' AND excluded.state = 'm';
+    GET DIAGNOSTICS added = ROW_COUNT;
+    RETURN added;
+END $$;
+COMMENT ON FUNCTION dataprotect._collect_rows(bigint, dataprotect.plan_table, "char", regclass, text, oid[], text[]) IS
+    'note rows of an account; how many came new';
+
+-- Rows at the other end of an edge, from the rows noted after seen; in portions.
+-- Where the edge has looked to is returned.
+CREATE FUNCTION dataprotect._collect_edge(request bigint, edge dataprotect.plan_edge, source dataprotect.plan_table,
+        tab dataprotect.plan_table, pos int[], INOUT seen bigint, OUT added bigint) RETURNS record
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    portion record;
+BEGIN
+    added := 0;
+    LOOP
+        SELECT max(x.seq) AS last, array_agg(p.v) FILTER (WHERE array_position(p.v, NULL) IS NULL) AS vals INTO portion
+          FROM (SELECT d.seq, d.vals FROM dataprotect.deletion_row d
+                 WHERE d.request = _collect_edge.request AND d.n = source.n AND d.state IN ('m', 'd') AND d.seq > seen
+                 ORDER BY d.seq LIMIT 10000) x, LATERAL (SELECT dataprotect._positions(x.vals, pos) AS v) p;
+        EXIT WHEN portion.last IS NULL;
+        seen := portion.last;
+        IF portion.vals IS NOT NULL THEN
+            added := added + dataprotect._collect_rows(request, tab, CASE edge.direction WHEN 'in' THEN 'm' ELSE 'c' END::"char",
+                tab.rel, edge.statement, dataprotect._oids_at(source.watch_types, pos), portion.vals);
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._collect_edge(bigint, dataprotect.plan_edge, dataprotect.plan_table, dataprotect.plan_table, int[], bigint) IS
+    'note the rows at the other end of an edge';
+
+-- Rows of a satellite that only rows of the account reference are the account's.
+-- True where there were some.
+CREATE FUNCTION dataprotect._collect_alone(request bigint, plan_id bigint, tab dataprotect.plan_table) RETURNS bool
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    candidates bigint[] := ARRAY(SELECT d.seq FROM dataprotect.deletion_row d
+                                  WHERE d.request = _collect_alone.request AND d.n = tab.n AND d.state = 'c' ORDER BY d.seq);
+    edge record;
+    params text[];
+    taken int;
+BEGIN
+    FOR edge IN SELECT e.*, f.n AS from_n, f.key_columns AS from_key,
+                       (SELECT count(*) FROM dataprotect.deletion_row d
+                         WHERE d.request = _collect_alone.request AND d.n = f.n AND d.state IN ('m', 'd')) + 1 AS enough
+                  FROM dataprotect.plan_edge e
+                  LEFT JOIN dataprotect.plan_table f ON f.plan = plan_id AND f.rel = e.from_rel
+                 WHERE e.plan = plan_id AND e.to_rel = tab.rel AND e.check_statement IS NOT NULL
+                   AND (e.declared OR e.action IS NOT NULL)
+    LOOP
+        EXIT WHEN candidates = '{}';
+        SELECT array_agg(dataprotect._positions(d.vals, edge.to_pos) || ARRAY[c.i::text, edge.enough::text]) INTO params
+          FROM unnest(candidates) WITH ORDINALITY AS c(seq, i)
+          JOIN dataprotect.deletion_row d ON d.request = _collect_alone.request AND d.n = tab.n AND d.seq = c.seq
+         WHERE array_position(dataprotect._positions(d.vals, edge.to_pos), NULL) IS NULL;
+        CONTINUE WHEN params IS NULL;
+        candidates := ARRAY(
+            SELECT c.seq FROM unnest(candidates) WITH ORDINALITY AS c(seq, i)
+             WHERE c.i NOT IN (
+                SELECT r[1]::int FROM dataprotect._rows_as(edge.from_rel, edge.check_statement,
+                           dataprotect._oids_at(tab.watch_types, edge.to_pos) || ARRAY['int4'::regtype, 'int8'::regtype]::oid[], params) r
+                 WHERE edge.from_n IS NULL OR NOT EXISTS (
+                       SELECT FROM dataprotect.deletion_row d
+                        WHERE d.request = _collect_alone.request AND d.n = edge.from_n AND d.state IN ('m', 'd') AND d.key = r[2:])));
+    END LOOP;
+    UPDATE dataprotect.deletion_row d SET state = 'm', seq = DEFAULT
+     WHERE d.request = _collect_alone.request AND d.n = tab.n AND d.seq = ANY (candidates);
+    GET DIAGNOSTICS taken = ROW_COUNT;
+    RETURN taken > 0;
+END $$;
+COMMENT ON FUNCTION dataprotect._collect_alone(bigint, bigint, dataprotect.plan_table) IS
+    'take rows of a table that only the account''s rows reference';
+
+-- Note every row of an account; what was noted before is looked from again.
+CREATE FUNCTION dataprotect._account_collect(account dataprotect.account_type, plan_id bigint, request bigint, id text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    tables dataprotect.plan_table[] := ARRAY(SELECT t FROM dataprotect.plan_table t WHERE t.plan = plan_id ORDER BY t.n);
+    edges dataprotect.plan_edge[] := ARRAY(SELECT e FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.statement IS NOT NULL
+                                               AND NOT (e.direction = 'in' AND e.action = 'nullify') ORDER BY e.direction, e.edge);
+    root dataprotect.plan_table := tables[1];
+    seen bigint[] := array_fill(0::bigint, ARRAY[greatest(cardinality(edges), 1)]);
+    looked record;
+    source dataprotect.plan_table;
+    target dataprotect.plan_table;
+    id_type oid := root.watch_types[array_position(root.watch, account.id_column)];
+    moved bool;
+BEGIN
+    -- a candidate is one as long as something of the account references it
+    DELETE FROM dataprotect.deletion_row d WHERE d.request = _account_collect.request AND d.state = 'c';
+    PERFORM dataprotect._collect_rows(request, root, 'm', root.rel,
+        format('SELECT %s FROM %s t, unnest($1) v(c1) WHERE %s', root.select_list, root.rel,
+               format(dataprotect._operator_template(dataprotect._equality_operator(id_type, id_type)), 'v.c1', format('t.%I', account.id_column))),
+        ARRAY[id_type], ARRAY[id]);
+    LOOP
+        moved := false;
+        FOR i IN 1..cardinality(edges) LOOP
+            source := (SELECT t FROM unnest(tables) t WHERE t.rel = CASE edges[i].direction WHEN 'in' THEN edges[i].to_rel ELSE edges[i].from_rel END);
+            target := (SELECT t FROM unnest(tables) t WHERE t.rel = CASE edges[i].direction WHEN 'in' THEN edges[i].from_rel ELSE edges[i].to_rel END);
+            looked := dataprotect._collect_edge(request, edges[i], source, target,
+                CASE edges[i].direction WHEN 'in' THEN edges[i].to_pos ELSE edges[i].from_pos END, seen[i]);
+            moved := moved OR looked.added > 0;
+            seen[i] := looked.seen;
+        END LOOP;
+        IF NOT moved THEN
+            FOREACH target IN ARRAY tables LOOP
+                CONTINUE WHEN NOT target.satellite;
+                moved := dataprotect._collect_alone(request, plan_id, target) OR moved;
+            END LOOP;
+        END IF;
+        EXIT WHEN NOT moved;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._account_collect(dataprotect.account_type, bigint, bigint, text) IS
+    'note every row of an account';
