@@ -94,6 +94,22 @@ SELECT format('EXECUTE wi_insert(%L, %L)', v, s) FROM wi WHERE id = 1 \gexec
 \c - regress_wd_owner
 SELECT * FROM wi ORDER BY id;
 
+-- a hint leads on: refusals-that-point-in-a-circle
+\c - :su
+CREATE TYPE wh_pair AS (a int, b int);
+CREATE TABLE wh (x char(4), y "char", a text[], p wh_pair, c cidr);
+CALL dataprotect.encrypt_column('wh', 'x', 'wd');
+ALTER TABLE wh ALTER COLUMN x TYPE varchar(4);
+CALL dataprotect.encrypt_column('wh', 'x', 'wd');
+CALL dataprotect.encrypt_column('wh', 'a', 'wd');
+ALTER TABLE wh ALTER COLUMN a TYPE jsonb USING to_jsonb(a);
+CALL dataprotect.encrypt_column('wh', 'a', 'wd');
+CALL dataprotect.encrypt_column('wh', 'p', 'wd');
+CALL dataprotect.encrypt_column('wh', 'c', 'wd');
+SELECT dataprotect.create_encrypted_type('cidr');
+CALL dataprotect.encrypt_column('wh', 'c', 'wd');
+\c - regress_wd_owner
+
 -- a foreign key's column is updated with no more right than it is inserted with
 CREATE TABLE wp (tok encrypted_text('wd', 'ordered'));
 CREATE UNIQUE INDEX ON wp (tok);
@@ -116,4 +132,6 @@ INSERT INTO wk VALUES (2, 'bad');
 \c - regress_wd_owner
 SELECT * FROM wc;
 \c - :su
+SET client_min_messages = warning;
+DROP TABLE wh; DROP TYPE wh_pair; DROP TYPE encrypted_cidr CASCADE;
 DROP TABLE wd, wdm, wt, wi, wc, wp, wk;

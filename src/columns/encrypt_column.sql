@@ -28,6 +28,28 @@ $$;
 COMMENT ON FUNCTION dataprotect._refuse_obstacles(text, regclass, name, text[], text[]) IS
     'errors with every object that stands in the way, if there is one';
 
+-- What to do about a type that has no encrypted one: never a call that is refused as well.
+CREATE FUNCTION dataprotect._encrypted_type_advice(rel regclass, col name, base oid, typmod int4) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    change      text := format('Change the column first: ALTER TABLE %s ALTER COLUMN %I TYPE ', rel, col);
+BEGIN
+    IF base = 'bpchar'::regtype THEN
+        RETURN change || CASE WHEN typmod < 0 THEN 'text' ELSE format_type('varchar'::regtype, typmod) END || '.';
+    ELSIF (SELECT t.typcategory = 'A' FROM pg_type t WHERE t.oid = base) THEN
+        RETURN change || format('jsonb USING to_jsonb(%I).', col);
+    END IF;
+    PERFORM dataprotect._check_base_type(base::regtype);
+    RETURN format('Make one with SELECT dataprotect.create_encrypted_type(%L).', format_type(base, NULL));
+EXCEPTION WHEN wrong_object_type THEN
+    RETURN 'Change the column to text or another type that has one first.';
+END
+$$;
+COMMENT ON FUNCTION dataprotect._encrypted_type_advice(regclass, name, oid, int4) IS
+    'what can be done about a column whose type has no encrypted type';
+
 -- Everything that can be known before the table is locked.
 CREATE FUNCTION dataprotect._check_encrypt(rel regclass, col name, key text, searchable bool, ordered bool)
     RETURNS void
@@ -70,7 +92,7 @@ BEGIN
         PERFORM dataprotect._raise('feature_not_supported',
             format('type %s of column "%s" has no encrypted type', format_type(base, NULL), col),
             NULL,
-            format('Make one with SELECT dataprotect.create_encrypted_type(%L).', format_type(base, NULL)));
+            dataprotect._encrypted_type_advice(rel, col, base, typmod));
     END IF;
     IF typmod >= 0 AND (dataprotect._base_modifier(base, typmod) IS NULL
                         OR base = 'interval'::regtype AND format_type(base, typmod) !~ '^interval\(') THEN

@@ -115,6 +115,7 @@ extern bool dp_envelope_open(DpAead *aead, const DpEnvelope *env, uint32_t type_
 #define DP_PRF_HASH		'h'		/* index hashes */
 #define DP_PRF_TOKEN	't'		/* search tokens */
 #define DP_PRF_BLIND	'b'		/* token blinding in text and binary forms */
+#define DP_PRF_REPLICATED 'r'	/* marks text forms that leave for a subscriber */
 #define DP_PRF_MASK		'm'		/* mask "token": a pseudonym per grantee */
 #define DP_PRF_FOLD		'f'		/* nonces of folded values */
 extern bool dp_envelope_blind(DpPrf *prf, uint8_t *envelope, size_t len) DP_MUST_CHECK;

@@ -50,7 +50,7 @@ dp_type_in(PG_FUNCTION_ARGS)
 	Datum		plain;
 	struct varlena *result;
 
-	if (dp_value_is_armor(text))
+	if (dp_value_is_armor(text) && !dp_seal_takes_as_text(text))
 	{
 		if (dp_guc_input == DP_INPUT_CIPHERTEXT)
 			PG_RETURN_POINTER(dp_seal_accept_ciphertext(text, info));
@@ -86,12 +86,16 @@ dp_type_recv(PG_FUNCTION_ARGS)
 		memcmp(buf->data + buf->cursor, DP_ARMOR_PREFIX, prefix) == 0)
 	{
 		int			len = buf->len - buf->cursor;
-		char	   *text;
+		char	   *text = pnstrdup(buf->data + buf->cursor, len);
 
-		if (dp_guc_input != DP_INPUT_CIPHERTEXT)
-			dp_seal_refuse_ciphertext();
-		text = pnstrdup(pq_getmsgbytes(buf, len), len);
-		PG_RETURN_POINTER(dp_seal_accept_ciphertext(text, info));
+		if (!dp_seal_takes_as_text(text))
+		{
+			if (dp_guc_input != DP_INPUT_CIPHERTEXT)
+				dp_seal_refuse_ciphertext();
+			(void) pq_getmsgbytes(buf, len);
+			PG_RETURN_POINTER(dp_seal_accept_ciphertext(text, info));
+		}
+		pfree(text);
 	}
 	if (!OidIsValid(info->base_recv.fn_oid))
 		ereport(ERROR,

@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "keys/catalog.h"
 #include "miscadmin.h"
+#include "replication/logicalworker.h"
 #include "types/seal.h"
 #include "types/seal_right.h"
 #include "types/types.h"
@@ -248,4 +249,20 @@ dp_seal_refuse_ciphertext(void)
 			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 			 errmsg("a protected value in its encrypted form is not accepted as plaintext"),
 			 errhint("To restore a dump, an administrator sets \"dataprotect.input\" to \"ciphertext\".")));
+}
+
+bool
+dp_seal_takes_as_text(const char *armor)
+{
+	static bool warned = false;
+
+	if (dp_guc_input != DP_INPUT_PLAINTEXT || !IsLogicalWorker() || dp_value_is_replicated(armor))
+		return false;
+	if (!warned)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("text that looks like a protected value is replicated as text"),
+				 errdetail("It was written into a column of plain text, or comes from a server whose keys are not here.")));
+	warned = true;
+	return true;
 }

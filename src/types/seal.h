@@ -40,4 +40,11 @@ extern bool dp_seal_takes_ciphertext(void);
 extern struct varlena *dp_seal_accept_ciphertext(const char *armor, const DpTypeInfo *info);
 extern void dp_seal_refuse_ciphertext(void);
 
+/*
+ * Is what looks like the text form to be taken as any other text?  Where a plaintext
+ * subscriber applies what somebody wrote into a column of plain text: refused, it
+ * would stop the subscription.  What a publisher's protected column sent is not.
+ */
+extern bool dp_seal_takes_as_text(const char *armor);
+
 #endif							/* DP_TYPES_SEAL_H */

@@ -12,6 +12,7 @@
 #include "base/guc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "replication/walsender.h"
 #include "types/maintenance.h"
 #include "types/open_memo.h"
 #include "types/show.h"
@@ -299,7 +300,8 @@ dp_show_text(const DpTypeInfo *info, const DpValue *value)
 	switch (dp_show_privilege(value))
 	{
 		case DP_PRIV_NONE:
-			return dp_value_to_armor(value->datum);
+			return HistoricSnapshotActive() || am_walsender ? dp_value_to_replicated_armor(value->datum) :
+				dp_value_to_armor(value->datum);
 		case DP_PRIV_MASK:
 		case DP_PRIV_SEARCH:
 			dp_show_refuse_copy();

@@ -376,16 +376,46 @@ dp_value_is_armor(const char *text)
 	return strncmp(text, DP_ARMOR_PREFIX, strlen(DP_ARMOR_PREFIX)) == 0;
 }
 
-char *
-dp_value_to_armor(const struct varlena *datum)
+/*
+ * A marked text form has this bit in the envelope's first byte, and behind the
+ * envelope the first bytes of PRF(DP_PRF_REPLICATED, all before them).
+ */
+#define MARKED		0x80
+#define MARK_LEN	8
+
+static void
+make_mark(const uint8 *marked, Size len, uint8 out[MARK_LEN])
 {
-	Size		len = VARSIZE_ANY_EXHDR(datum);
-	uint8	   *copy = palloc(len);
+	uint8		mac[DP_PRF_OUT_LEN];
+
+	if (!dp_prf(dp_keys_prf(), DP_PRF_REPLICATED, marked, len, mac))
+		report_corrupted();
+	memcpy(out, mac, MARK_LEN);
+}
+
+static char *
+encode_armor(const uint8 *bytes, Size len)
+{
 	Size		prefix = strlen(DP_ARMOR_PREFIX);
 	int			max = pg_b64_enc_len((int) len);
 	char	   *out = palloc(prefix + max + 1);
-	DpEnvelope	env;
 	int			n;
+
+	memcpy(out, DP_ARMOR_PREFIX, prefix);
+	n = pg_b64_encode((const void *) bytes, (int) len, out + prefix, max);
+	if (n < 0)
+		elog(ERROR, "could not encode a protected value");
+	out[prefix + n] = '\0';
+	return out;
+}
+
+static char *
+to_armor(const struct varlena *datum, bool marked)
+{
+	Size		len = VARSIZE_ANY_EXHDR(datum);
+	uint8	   *copy = palloc(len + MARK_LEN);
+	DpEnvelope	env;
+	char	   *out;
 
 	memcpy(copy, VARDATA_ANY(datum), len);
 	if (!dp_envelope_parse(copy, len, &env))
@@ -393,24 +423,74 @@ dp_value_to_armor(const struct varlena *datum)
 	/* Comparing text must not be an oracle for equality. */
 	if (env.token != NULL && !dp_envelope_blind(dp_keys_prf(), copy, len))
 		report_corrupted();
-	memcpy(out, DP_ARMOR_PREFIX, prefix);
-	n = pg_b64_encode((const void *) copy, (int) len, out + prefix, max);
-	if (n < 0)
-		elog(ERROR, "could not encode a protected value");
-	out[prefix + n] = '\0';
+	if (marked)
+	{
+		copy[0] |= MARKED;
+		make_mark(copy, len, copy + len);
+		len += MARK_LEN;
+	}
+	out = encode_armor(copy, len);
 	pfree(copy);
 	return out;
+}
+
+char *
+dp_value_to_armor(const struct varlena *datum)
+{
+	return to_armor(datum, false);
+}
+
+char *
+dp_value_to_replicated_armor(const struct varlena *datum)
+{
+	return to_armor(datum, true);
+}
+
+/* The bytes of a text form behind room for a header; *len is negative where it has none. */
+static struct varlena *
+decode_armor(const char *armor, int *len)
+{
+	const char *text = armor + strlen(DP_ARMOR_PREFIX);
+	int			max = pg_b64_dec_len((int) strlen(text));
+	struct varlena *result = palloc(VARHDRSZ + max + 1);
+
+	*len = pg_b64_decode(text, (int) strlen(text), (void *) VARDATA(result), max);
+	return result;
+}
+
+static bool
+is_marked(const struct varlena *bytes, int len)
+{
+	return len > MARK_LEN && (((const uint8 *) VARDATA(bytes))[0] & MARKED) != 0;
+}
+
+bool
+dp_value_is_replicated(const char *armor)
+{
+	int			len;
+	struct varlena *bytes = decode_armor(armor, &len);
+	uint8		mark[MARK_LEN];
+	DpKey		key;
+
+	/* where no key was ever created, there is no PRF */
+	if (!is_marked(bytes, len) || !dp_keys_literal(&key))
+		return false;
+	make_mark((const uint8 *) VARDATA(bytes), len - MARK_LEN, mark);
+	return dp_equal_ct(mark, VARDATA(bytes) + len - MARK_LEN, MARK_LEN);
 }
 
 struct varlena *
 dp_value_from_armor(const char *armor, const char *type_name)
 {
-	const char *text = armor + strlen(DP_ARMOR_PREFIX);
-	int			max = pg_b64_dec_len((int) strlen(text));
-	struct varlena *result = palloc(VARHDRSZ + max + 1);
-	int			n = pg_b64_decode(text, (int) strlen(text), (void *) VARDATA(result), max);
+	int			n;
+	struct varlena *result = decode_armor(armor, &n);
 	DpEnvelope	env;
 
+	if (is_marked(result, n))
+	{
+		((uint8 *) VARDATA(result))[0] &= (uint8) ~MARKED;
+		n -= MARK_LEN;
+	}
 	if (n < 0 || !dp_envelope_parse((uint8 *) VARDATA(result), n, &env) ||
 		(env.flags & DP_ENV_LITERAL) != 0)
 		ereport(ERROR,

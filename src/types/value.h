@@ -83,7 +83,16 @@ extern void dp_value_pseudonym(const DpTypeInfo *info, Datum plain, const char *
 /* The text form enc:v1:<base64>, palloc'd; token blinded. */
 extern char *dp_value_to_armor(const struct varlena *datum);
 
-/* From the text form; ERRCODE_INVALID_TEXT_REPRESENTATION where malformed. */
+/*
+ * The same as it leaves for a subscriber, by logical decoding or a walsender's COPY:
+ * nobody who writes text can make or keep it without a replication connection.
+ */
+extern char *dp_value_to_replicated_armor(const struct varlena *datum);
+
+/* Was the text made by the function above, under the PRF of this database? */
+extern bool dp_value_is_replicated(const char *armor);
+
+/* From either text form; ERRCODE_INVALID_TEXT_REPRESENTATION where malformed. */
 extern struct varlena *dp_value_from_armor(const char *armor, const char *type_name);
 extern bool dp_value_is_armor(const char *text);
 

@@ -100,6 +100,23 @@ $subscriber->safe_psql('postgres', "ALTER ROLE replica SET dataprotect.input = '
 $publisher->wait_for_catchup('people');
 is($subscriber->safe_psql('postgres', 'SELECT email FROM person WHERE id = 2003'), 'needle-refused@example.org', 'and arrives once the setting is there');
 
+# replication-stopped-by-a-text: what somebody writes into a column of plain text is text for a
+# subscriber of plaintext, whatever it looks like, and is opened as nobody's value.
+my $stolen = $subscriber->safe_psql('postgres', "SET dataprotect.output = 'ciphertext'; SELECT email FROM person WHERE id = 7");
+my @texts = ('ordinary', 'enc:v1:', 'enc:v1:AAAA', 'enc:v1:=not base64=', $stolen, substr($stolen, 0, -8) . 'AAAAAAA=', "enc:v1:kAAA$stolen", 'last');
+$publisher->safe_psql('postgres', 'CREATE TABLE repl (id int PRIMARY KEY, t text); CREATE PUBLICATION texts FOR TABLE repl');
+$publisher->safe_psql('postgres', "INSERT INTO repl VALUES (0, '$stolen')");
+$subscriber->safe_psql('postgres', "CREATE TABLE repl (id int PRIMARY KEY, t encrypted_text('pii')); CREATE SUBSCRIPTION texts CONNECTION '$connection' PUBLICATION texts");
+poll_sql($subscriber, 'postgres', "SELECT count(*) = 0 FROM pg_subscription_rel WHERE srsubstate NOT IN ('r', 's')");
+$publisher->safe_psql('postgres', "INSERT INTO repl VALUES ($_, '$texts[$_ - 1]')") for 1 .. @texts;
+$publisher->wait_for_catchup('texts');
+is($subscriber->safe_psql('postgres', 'SELECT t FROM repl ORDER BY id'), join("\n", $stolen, @texts), 'every text arrives as it was written');
+is($subscriber->safe_psql('postgres', "SELECT count(*) FROM repl WHERE t = 'needle7\@example.org'"), '0', 'and none opens as a value');
+$subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION texts SET (binary = true)');
+$publisher->safe_psql('postgres', "INSERT INTO repl VALUES (99, '$stolen')");
+$publisher->wait_for_catchup('texts');
+is($subscriber->safe_psql('postgres', 'SELECT t FROM repl WHERE id = 99'), $stolen, 'by binary transfer, too');
+
 for my $node ($publisher, $subscriber)
 {
 	unlike(slurp_file($node->logfile), qr/needle[^ ]*\@/, 'no plaintext in the log of the ' . $node->name);
