@@ -269,6 +269,17 @@ dp_node_is_json(Node *node)
 #endif
 }
 
+/* Names and values, in turn, of a SQL/JSON object constructor; else NIL. */
+static inline List *
+dp_json_object_args(Node *node)
+{
+#if PG_VERSION_NUM >= 160000
+	if (IsA(node, JsonConstructorExpr) && ((JsonConstructorExpr *) node)->type == JSCTOR_JSON_OBJECT)
+		return ((JsonConstructorExpr *) node)->args;
+#endif
+	return NIL;
+}
+
 /* Where a partition has the columns of its parent elsewhere; NULL where it has not. */
 static inline TupleConversionMap *
 dp_root_to_partition_map(ResultRelInfo *partition, EState *estate)

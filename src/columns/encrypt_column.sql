@@ -326,7 +326,7 @@ BEGIN
     PERFORM dataprotect._check_decrypt(rel, col);
 
     SELECT p.key INTO key_name FROM dataprotect.protected_columns p WHERE p.rel = $1 AND p.col = $2 AND p.path IS NULL;
-    SELECT a.atttypid, substring(format_type(a.atttypid, a.atttypmod) FROM '''(\([-0-9, ]+\))''')
+    SELECT a.atttypid, '(' || substring(format_type(a.atttypid, a.atttypmod) FROM ',''([-0-9,]+)''\)$') || ')'
     INTO encrypted, modifier
     FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col;
     base := dataprotect._base_type(encrypted::regtype);

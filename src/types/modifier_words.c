@@ -45,13 +45,16 @@ read_number(const char *p, int32_t *out)
 	return end;
 }
 
-/* "(5,2)" */
+/* "5,2" or "(5,2)" */
 static const char *
 read_base_modifier(const char *p, DpModifierWords *out)
 {
+	bool		closes = p[0] == '(';
+
+	if (closes)
+		p++;
 	for (;;)
 	{
-		p++;					/* past the parenthesis or comma */
 		if (out->n_numbers == DP_MODIFIER_MAX_NUMBERS)
 			return not_a_list;
 		p = read_number(skip_spaces(p), &out->numbers[out->n_numbers]);
@@ -59,10 +62,11 @@ read_base_modifier(const char *p, DpModifierWords *out)
 			return not_a_list;
 		out->n_numbers++;
 		p = skip_spaces(p);
-		if (p[0] == ')' && p[1] == '\0')
+		if (closes ? p[0] == ')' && p[1] == '\0' : p[0] == '\0')
 			return NULL;
 		if (p[0] != ',')
 			return not_a_list;
+		p++;
 	}
 }
 
@@ -112,7 +116,7 @@ dp_modifier_words_read(const char *const *words, int n, DpModifierWords *out)
 
 		if (which < N_SWITCHES && !*switch_of(out, which))
 			*switch_of(out, which) = true;
-		else if (words[i][0] == '(' && out->n_numbers == 0)
+		else if ((words[i][0] == '(' || words[i][0] == '-' || is_digit(words[i][0])) && out->n_numbers == 0)
 			problem = read_base_modifier(words[i], out);
 		else
 			problem = "A word is unknown or stands there twice.";
@@ -157,7 +161,7 @@ dp_modifier_words_write(const DpModifierWords *words, char out[DP_MODIFIER_TEXT_
 			len += (size_t) snprintf(out + len, DP_MODIFIER_TEXT_SIZE - len, ",'%s'", switches[which]);
 	}
 	for (i = 0; i < words->n_numbers; i++)
-		len += (size_t) snprintf(out + len, DP_MODIFIER_TEXT_SIZE - len, "%s%d", i == 0 ? ",'(" : ",", words->numbers[i]);
+		len += (size_t) snprintf(out + len, DP_MODIFIER_TEXT_SIZE - len, "%s%d", i == 0 ? ",'" : ",", words->numbers[i]);
 	if (words->n_numbers > 0)
-		(void) append(out, len, ")'");
+		(void) append(out, len, "'");
 }

@@ -5,10 +5,11 @@
  *	encrypted_text('pii', 'searchable', 'ordered', 'padded', '(50)')
  *
  * First the key's name; then, in any order and each at most once, the words
- * "searchable", "ordered" and "padded" and, in parentheses, the modifier of the
+ * "searchable", "ordered" and "padded" and, in parentheses or not, the modifier of the
  * base type (for text: a length, enforced as varchar's).
  *
- * Canonical text:	'pii','searchable','ordered','padded','(50)'	(quotes doubled inside)
+ * Canonical text:	'pii','searchable','ordered','padded','50'	(quotes doubled inside)
+ * Without parentheses: readers of format_type() look for the first pair of them.
  *
  * The canonical text is what a modifier is: two lists of words mean the same
  * exactly where their texts are the same, and reading the words of a text gives

@@ -164,8 +164,8 @@ mask_pseudonym(const DpTypeInfo *info, const DpMask *mask, Datum plain, uint8 ou
  * The mask as text; NULL for SQL NULL.  Masks that say nothing of the value are
  * made without opening it.
  */
-static char *
-mask_as_text(const DpTypeInfo *info, const DpValue *value)
+char *
+dp_show_mask_text(const DpTypeInfo *info, const DpValue *value)
 {
 	const DpMask mask = *family_mask(value->family);
 	uint8		token[DP_MASK_TOKEN_LEN];
@@ -200,7 +200,7 @@ dp_show_mask(const DpTypeInfo *info, const DpValue *value, Datum *out)
 
 	if (info->base_oid == TEXTOID)
 	{
-		text = mask_as_text(info, value);
+		text = dp_show_mask_text(info, value);
 		if (text != NULL)
 			*out = PointerGetDatum(cstring_to_text(text));
 		return text != NULL;
@@ -262,7 +262,7 @@ dp_show_gives(const DpTypeInfo *info, const DpValue *value, const Datum *plain)
 	if (plain == NULL)
 		return !masked || masks_to_null(info, value);
 	if (masked)
-		shown = mask_as_text(info, value);
+		shown = dp_show_mask_text(info, value);
 	written = OutputFunctionCall(unconstify(FmgrInfo *, &info->base_out), *plain);
 	same = strcmp(written, shown != NULL ? shown : "") == 0;
 	explicit_bzero(written, strlen(written));
@@ -306,7 +306,7 @@ dp_show_text(const DpTypeInfo *info, const DpValue *value)
 		case DP_PRIV_SEARCH:
 			dp_show_refuse_copy();
 			dp_storing_refuse(NULL, value, DP_NOT_ALLOWED);
-			result = mask_as_text(info, value);
+			result = dp_show_mask_text(info, value);
 			return result != NULL ? result : pstrdup("");
 		case DP_PRIV_REVEAL:
 			break;

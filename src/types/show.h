@@ -20,6 +20,9 @@ extern bool dp_show_open(const DpTypeInfo *info, const DpValue *value, Datum *ou
 /* The mask in the base type; false for SQL NULL. */
 extern bool dp_show_mask(const DpTypeInfo *info, const DpValue *value, Datum *out);
 
+/* The mask as text, palloc'd; NULL for SQL NULL. */
+extern char *dp_show_mask_text(const DpTypeInfo *info, const DpValue *value);
+
 /* Text of a value for the current role, palloc'd. */
 extern char *dp_show_text(const DpTypeInfo *info, const DpValue *value);
 

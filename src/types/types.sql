@@ -447,6 +447,7 @@ BEGIN
                                       'timestamp', 'timestamptz', 'uuid']::regtype[]);
     PERFORM dataprotect._create_type_io(v_enc, base);
     PERFORM dataprotect._create_type_casts(v_enc, base);
+    PERFORM dataprotect._create_json_cast(v_enc, base);
     IF v_hashable THEN
         PERFORM dataprotect._create_operators(v_enc, v_enc, v_enc, 'ee', v_ordered);
         FOREACH b IN ARRAY v_bases LOOP

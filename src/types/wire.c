@@ -306,6 +306,29 @@ wrap(Query *query)
 	query->jointree = makeFromExpr(list_make1(ref), NULL);
 }
 
+/*
+ * The fields of a row that has no type of its own, which only a query without
+ * anything to do after them can cast.
+ */
+static void
+cast_fields(Query *query, Node *node)
+{
+	ListCell   *lc;
+
+	if (!IsA(node, RowExpr) || ((RowExpr *) node)->row_typeid != RECORDOID)
+		return;
+	foreach(lc, ((RowExpr *) node)->args)
+	{
+		int32		typmod = exprTypmod(lfirst(lc));
+		bool		is_array;
+
+		if (!OidIsValid(encrypted_type(exprType(lfirst(lc)), &typmod, &is_array)))
+			cast_fields(query, lfirst(lc));
+		else if (may_see(query, typmod))
+			lfirst(lc) = as_base_type(lfirst(lc));
+	}
+}
+
 static void
 cast_results(Query *query, TupleDesc described)
 {
@@ -314,16 +337,20 @@ cast_results(Query *query, TupleDesc described)
 										  described);
 	ListCell   *lc;
 
-	if (columns == NULL)
-		return;
 	if (selects && casts_come_after(query, columns))
+	{
+		if (columns == NULL)
+			return;
 		wrap(query);
+	}
 	foreach(lc, selects ? query->targetList : query->returningList)
 	{
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);
 
 		if (bms_is_member(tle->resno, columns))
 			tle->expr = as_base_type(tle->expr);
+		else if (!tle->resjunk && tle->ressortgroupref == 0 && dp_guc_output == DP_OUTPUT_AUTO)
+			cast_fields(query, (Node *) tle->expr);
 	}
 	bms_free(columns);
 }
@@ -335,8 +362,12 @@ has_user_types(List *tlist)
 	ListCell   *lc;
 
 	foreach(lc, tlist)
-		if (exprType((Node *) lfirst_node(TargetEntry, lc)->expr) >= FirstNormalObjectId)
-		return true;
+	{
+		Oid			type = exprType((Node *) lfirst_node(TargetEntry, lc)->expr);
+
+		if (type >= FirstNormalObjectId || type == RECORDOID)
+			return true;
+	}
 	return false;
 }
 

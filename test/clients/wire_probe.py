@@ -66,6 +66,7 @@ SELECT t.ip, s.f8 FROM T t LEFT JOIN T s ON s.id = t.id + 1 ORDER BY t.id
 SELECT CASE WHEN id = 1 THEN pay END, coalesce(name, code), nullif(n4, n4), greatest(born, born) FROM T ORDER BY id
 SELECT unnest(ARRAY[n8, n8]) FROM T WHERE id = 2
 SELECT ARRAY[pay, pay], (ARRAY[iv])[1] FROM T WHERE id = 1
+SELECT ROW(id, n4, active, pay), ROW(id, ROW(name)) FROM T
 SELECT x.at FROM T, LATERAL (SELECT T.at) x ORDER BY T.id
 SELECT ts FROM (SELECT ts, id FROM T) s ORDER BY id
 SELECT name FROM T WHERE name IS NULL
@@ -90,6 +91,12 @@ DECLARE c CURSOR FOR SELECT * FROM T ORDER BY id FOR UPDATE; FETCH 1 FROM c; UPD
 DECLARE c SCROLL CURSOR FOR SELECT name, born FROM T ORDER BY born; FETCH LAST FROM c; FETCH PRIOR FROM c
 PREPARE p AS SELECT pay, active FROM T WHERE name = $1; EXECUTE p ('Ada'); SELECT parameter_types FROM pg_prepared_statements WHERE name = 'p'
 PREPARE i AS INSERT INTO T (id, pay) VALUES ($1, $2) RETURNING pay; EXECUTE i (70, 1.5); SELECT parameter_types FROM pg_prepared_statements WHERE name = 'i'
+SELECT to_jsonb(n4), to_jsonb(active), to_json(doc), to_jsonb(tz), to_json(name), to_jsonb(pay) FROM T ORDER BY id
+SELECT to_jsonb(t), row_to_json(t) FROM T t ORDER BY id
+SELECT json_agg(doc ORDER BY id), jsonb_agg(t ORDER BY id), json_agg(f8 ORDER BY id) FROM T t
+SELECT json_build_object('n', n4, 'on', active, 'd', doc, 'b', born, 'l', ARRAY[pay, pay]), jsonb_build_array(n8, ts, iv, u, ip, raw) FROM T ORDER BY id
+SELECT jsonb_build_object('d', doc) #> '{d,a}' FROM T WHERE id = 1
+SELECT json_object_agg(n4, pay ORDER BY id), jsonb_object_agg(name, active), json_build_object(n2, n2, born, 1) FROM T GROUP BY n2, born, id ORDER BY id
 EXPLAIN (COSTS OFF) SELECT name FROM v_T WHERE id = 1
 """
 

@@ -165,7 +165,7 @@ $node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->co
 	'the schema restores before any key is there');
 is( $node->safe_psql('restored', q{SELECT format_type(atttypid, atttypmod) FROM pg_attribute
 		WHERE attrelid = 'company.staff'::regclass AND attname = 'email'}),
-	q{encrypted_text('pii','searchable','(80)')}, 'modifiers say what they said');
+	q{encrypted_text('pii','searchable','80')}, 'modifiers say what they said');
 is($node->safe_psql('restored', 'SELECT count(*) FROM company.staff'), '0', 'and its tables can be used');
 
 done_testing();

@@ -30,14 +30,14 @@ SELECT dataprotect.grant_access('pii', 'app', 'reveal'), dataprotect.grant_acces
 SQL
 
 my @columns = (
-	[ 'customer', 'email', q{encrypted_text('pii','(50)')} ],
-	[ 'customer', 'first_name', q{encrypted_text('pii','(45)')} ],
-	[ 'customer', 'last_name', q{encrypted_text('pii','(45)')} ],
+	[ 'customer', 'email', q{encrypted_text('pii','50')} ],
+	[ 'customer', 'first_name', q{encrypted_text('pii','45')} ],
+	[ 'customer', 'last_name', q{encrypted_text('pii','45')} ],
 	[ 'customer', 'create_date', q{encrypted_date('pii')} ],
-	[ 'address', 'phone', q{encrypted_text('pii','(20)')} ],
-	[ 'address', 'address', q{encrypted_text('pii','(50)')} ],
-	[ 'staff', 'password', q{encrypted_text('pii','(40)')} ],
-	[ 'payment', 'amount', q{encrypted_numeric('pii','(5,2)')} ]);
+	[ 'address', 'phone', q{encrypted_text('pii','20')} ],
+	[ 'address', 'address', q{encrypted_text('pii','50')} ],
+	[ 'staff', 'password', q{encrypted_text('pii','40')} ],
+	[ 'payment', 'amount', q{encrypted_numeric('pii','5,2')} ]);
 
 sub as_app
 {

@@ -94,13 +94,25 @@ sub types_for
 
 my $columns = 'SELECT name, pay FROM prot';
 is(types_for('app', $columns), 'text numeric(12,2)', 'a role with reveal gets base types');
-is(types_for('support', $columns), "encrypted_text('pii') encrypted_numeric('pay','(12,2)')", 'a role with a mask the encrypted ones');
-is(types_for('clerk', $columns), "text encrypted_numeric('pay','(12,2)')", 'each column by its key');
+is(types_for('support', $columns), "encrypted_text('pii') encrypted_numeric('pay','12,2')", 'a role with a mask the encrypted ones');
+is(types_for('clerk', $columns), "text encrypted_numeric('pay','12,2')", 'each column by its key');
 is(types_for('clerk', 'SELECT array_agg(name), array_agg(born) FROM prot'), 'text[] date[]', 'a value without a modifier by those that the query names');
 is(types_for('clerk', 'SELECT array_agg(pay), array_agg(name) FROM prot'), 'encrypted_numeric[] encrypted_text[]', 'any of them');
-is(types_for('app', "SET dataprotect.output = 'mask'; $columns"), "encrypted_text('pii') encrypted_numeric('pay','(12,2)')",
+is(types_for('app', "SET dataprotect.output = 'mask'; $columns"), "encrypted_text('pii') encrypted_numeric('pay','12,2')",
 	'who wants masks gets the encrypted types');
 is(as('support', $columns . ' ORDER BY id'), "****|****\n****|****", 'masks are text');
+
+# json-output: what JSON shows to a role that may not read, and of what nobody can.
+my $members = "SELECT jsonb_object_agg(key, value) FROM prot p, jsonb_each(to_jsonb(p)) WHERE p.id = 1 AND key IN ('pay', 'active', 'doc', 'name')";
+is(as('support', $members), '{"doc": "****", "pay": "****", "name": "****", "active": "****"}', 'JSON of a masked role has masks');
+like(as('clerk', $members), qr/^\{"doc": \{"a": 1, "l": \[1, 2\]\}, "pay": "enc:v1:[^"]*", "name": "Ada", "active": false\}$/,
+	'JSON of a role without a right to one column has its ciphertext');
+is(as('support', 'SELECT json_object_agg(n4, 1) FROM prot WHERE id = 1'), '{ "****" : 1 }', 'and as the name of a member');
+$node->safe_psql('postgres', "SELECT dataprotect.suspend_key('pay', 'test')");
+is(as('app', 'SELECT to_json(pay) FROM prot WHERE id = 1'), 'null', 'JSON of what is unreadable is null');
+$node->safe_psql('postgres', "SELECT dataprotect.resume_key('pay', 'test')");
+is(as('app', 'BEGIN; CREATE TEMP TABLE j (j json); INSERT INTO j SELECT doc FROM prot WHERE id = 1; SELECT j FROM j; ROLLBACK'),
+	'{"a": 1, "l": [1, 2]}', 'a protected jsonb is assigned to json');
 
 # What stores a result, or hands it to code, has the encrypted types.
 my %stores = (
@@ -112,7 +124,7 @@ my %stores = (
 for my $what (sort keys %stores)
 {
 	is(as('app', "BEGIN; $stores{$what}; SELECT string_agg(format_type(atttypid, atttypmod), ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 's'::regclass AND attnum > 0; ROLLBACK"
-		  ) =~ /(encrypted.*)/ && $1, "encrypted_text('pii') encrypted_numeric('pay','(12,2)')", "$what stores the encrypted types");
+		  ) =~ /(encrypted.*)/ && $1, "encrypted_text('pii') encrypted_numeric('pay','12,2')", "$what stores the encrypted types");
 }
 for my $make ('CREATE TEMP TABLE s AS EXECUTE p', 'EXPLAIN ANALYZE CREATE TEMP TABLE s AS EXECUTE p')
 {
