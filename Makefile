@@ -15,7 +15,8 @@ OBJS = \
        $(addprefix src/kms/, agent.o aws_credentials.o call.o client.o http.o job.o kms_shmem.o \
            provider_aws.o provider_file.o reply.o status.o uri.o uri_policy.o) \
        $(addprefix src/keys/, arena.o cache.o catalog.o family.o generation.o invalidation.o key_errors.o key_export.o \
-           keys.o mint.o pinned_keys.o seal_budget.o spare_key.o subject_key.o system_keys.o unwrap_key.o) \
+           keys.o mint.o own_function.o pinned_keys.o policy_alarm.o policy_root.o policy_seal.o policy_trigger.o \
+           seal_budget.o spare_key.o subject_key.o system_keys.o unwrap_key.o) \
        $(addprefix src/access/, access.o foreign_code.o grantee.o mask.o role_drop.o search_count.o) \
        $(addprefix src/audit/, activity.o audit_log.o batch.o chain.o collector.o literals.o \
            parallel.o protected_columns.o redact.o role_events.o segment.o store.o track.o verify.o writer.o) \
@@ -36,7 +37,7 @@ OBJS = \
 SQL_PARTS = \
        $(addprefix src/base/, schema.sql raise.sql acl.sql pinned_settings.sql workers.sql) \
        $(addprefix src/kms/, kms.sql) \
-       $(addprefix src/keys/, key_tables.sql mint.sql administration.sql subject_keys.sql \
+       $(addprefix src/keys/, key_tables.sql policy.sql mint.sql administration.sql subject_keys.sql \
            key_export.sql key_views.sql) \
        $(addprefix src/access/, mask.sql access.sql foreign_code.sql) \
        $(addprefix src/audit/, audit.sql) \
@@ -49,7 +50,7 @@ SQL_PARTS = \
            account_columns.sql account_plan.sql account_check.sql bind_subject.sql deletion_request.sql \
            deletion_collect.sql deletion_purge.sql \
            deletion_run.sql certificate.sql) \
-       src/statistics.sql src/privileges.sql src/pinned_routines.sql
+       src/sealed_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql
 
 DATA_built   = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN  = $(EXTENSION)--$(EXTVERSION).sql

@@ -41,3 +41,4 @@ SELECT dataprotect.revoke_access('pii', 'regress_decryptor') AS revoked;
 DROP ROLE regress_decryptor;
 DELETE FROM dataprotect.subject_binding;
 DELETE FROM dataprotect.account_type;
+SELECT dataprotect.reseal_policy('the tables are gone') > 0 AS accepted;

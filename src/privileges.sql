@@ -68,6 +68,8 @@ VALUES
     ('ROUTINE', 'dataprotect.reencrypt', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.release_hold', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.rename_key', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.verify_policy', 'dataprotect_admin, dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect.reseal_policy', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.request_deletion', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.resume_key', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.retain_account', 'dataprotect_admin'),

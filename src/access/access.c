@@ -27,6 +27,8 @@
 #include "events/event.h"
 #include "keys/catalog.h"
 #include "keys/keys.h"
+#include "keys/policy_alarm.h"
+#include "keys/policy_root.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -144,8 +146,9 @@ connection_is_encrypted(void)
 
 /* What one row gives the role now; narrows *until to when that may change. */
 static DpPrivilege
-weigh_grant(TupleDesc desc, HeapTuple tuple, Oid role, TimestampTz now, TimestampTz *until)
+weigh_grant(Relation rel, HeapTuple tuple, Oid role, TimestampTz now, TimestampTz *until)
 {
+	TupleDesc	desc = RelationGetDescr(rel);
 	bool		isnull;
 	Datum		value;
 	TimestampTz edge;
@@ -180,6 +183,11 @@ weigh_grant(TupleDesc desc, HeapTuple tuple, Oid role, TimestampTz now, Timestam
 	value = heap_getattr(tuple, Anum_grant_require_tls, desc, &isnull);
 	if (isnull || (DatumGetBool(value) && !connection_is_encrypted()))
 		return DP_PRIV_NONE;
+	if (dp_seal_check(DP_SEALED_ACCESS_GRANT, rel, tuple) == DP_SEAL_BAD)
+	{
+		dp_policy_alarm(DP_SEALED_ACCESS_GRANT, DatumGetInt32(heap_getattr(tuple, Anum_grant_family, desc, &isnull)));
+		return DP_PRIV_NONE;
+	}
 	value = heap_getattr(tuple, Anum_grant_privilege, desc, &isnull);
 	return isnull ? DP_PRIV_NONE : parse_privilege(TextDatumGetCString(value));
 }
@@ -196,10 +204,21 @@ strongest_grant(int32 family, Oid role, TimestampTz now, TimestampTz *until)
 	ScanKeyInit(&key[0], Anum_grant_family, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(family));
 	scan = systable_beginscan(rel, dp_catalog_relation("access_grant_family_idx"), true, NULL, 1, key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		best = Max(best, weigh_grant(RelationGetDescr(rel), tuple, role, now, until));
+		best = Max(best, weigh_grant(rel, tuple, role, now, until));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return best;
+}
+
+/*
+ * Where somebody else has written, changed, removed or put back a grant on a key,
+ * none on it gives anything until an administrator has looked; so a lockdown.
+ */
+static bool
+grants_count(int32 family)
+{
+	return dp_policy_whole(DP_SEALED_ACCESS_GRANT, family) != DP_SEAL_BAD &&
+		dp_policy_whole(DP_SEALED_INSTANCE, 0) != DP_SEAL_BAD;
 }
 
 static void
@@ -213,6 +232,8 @@ compute(CacheEntry *entry)
 	if (strlen(stated_purpose()) >= PURPOSE_MAX || dp_catalog_in_lockdown())
 		return;
 	entry->privilege = strongest_grant(entry->key.family, entry->key.role, now, &entry->valid_until);
+	if (entry->privilege != DP_PRIV_NONE && !grants_count(entry->key.family))
+		entry->privilege = DP_PRIV_NONE;
 	if (entry->privilege != DP_PRIV_NONE && entry->key.authenticated != entry->key.role &&
 		superuser_arg(entry->key.authenticated))
 		entry->privilege = Min(entry->privilege,

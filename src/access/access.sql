@@ -16,7 +16,8 @@ CREATE TABLE dataprotect.access_grant (
     granted_by name NOT NULL,
     granted_at timestamptz NOT NULL DEFAULT now(),
     revoked_by name,
-    revoke_reason text
+    revoke_reason text,
+    seal bytea
 );
 CREATE INDEX access_grant_family_idx ON dataprotect.access_grant (family);
 COMMENT ON TABLE dataprotect.access_grant IS 'privileges on keys, past ones included';
@@ -44,6 +45,16 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._check_privilege(regrole, text) IS 'raises an error where a role is missing or a privilege is none';
+
+-- Superusers are members of every role by right: it is what they were made that counts.
+CREATE FUNCTION dataprotect._is_of(role name, grantee oid) RETURNS bool
+    LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    WITH RECURSIVE of_role(oid) AS (
+        SELECT r.oid FROM pg_catalog.pg_authid r WHERE r.rolname = role
+        UNION SELECT m.roleid FROM of_role o JOIN pg_catalog.pg_auth_members m ON m.member = o.oid)
+    SELECT EXISTS (SELECT FROM of_role o WHERE o.oid = grantee)
+$$;
+COMMENT ON FUNCTION dataprotect._is_of(name, oid) IS 'is a role another one, or a member of it by any way?';
 
 CREATE FUNCTION dataprotect.grant_access(key text, grantee regrole, privilege text, purpose text DEFAULT NULL,
                                          reason text DEFAULT NULL, valid_until timestamptz DEFAULT NULL,
@@ -85,7 +96,9 @@ BEGIN
     PERFORM dataprotect._event('access.granted', grant_access.key, jsonb_strip_nulls(jsonb_build_object(
         'grantee', grant_access.grantee::text, 'privilege', grant_access.privilege, 'purpose', grant_access.purpose,
         'reason', grant_access.reason, 'valid_until', grant_access.valid_until,
-        'require_tls', grant_access.require_tls)));
+        'require_tls', grant_access.require_tls,
+        'self', CASE WHEN dataprotect._is_of(session_user, grant_access.grantee)
+                       OR dataprotect._is_of(pg_get_userbyid(dataprotect._caller()), grant_access.grantee) THEN true END)));
     INSERT INTO dataprotect.access_grant (family, grantee, privilege, purpose, valid_until, require_tls, reason, granted_by)
         VALUES (v_family, grant_access.grantee, grant_access.privilege, grant_access.purpose, grant_access.valid_until,
                 grant_access.require_tls, grant_access.reason, session_user)

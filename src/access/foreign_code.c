@@ -23,6 +23,7 @@
 #include "fmgr.h"
 #include "keys/catalog.h"
 #include "keys/keys.h"
+#include "keys/policy_root.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -239,7 +240,8 @@ judge_function(Oid function, Oid *owner)
 		return false;
 	*owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
 	policy = known_policy;
-	counts = !reveals_all(*owner) && !is_trusted(tuple);
+	counts = !reveals_all(*owner) &&
+		!(is_trusted(tuple) && dp_policy_whole(DP_SEALED_TRUSTED_FUNCTION, 0) != DP_SEAL_BAD);
 	ReleaseSysCache(tuple);
 	follow_policy();
 	if (policy == known_policy && catalogs == catalog_changes)

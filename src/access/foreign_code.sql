@@ -8,7 +8,8 @@ CREATE TABLE dataprotect.trusted_function (
     digest bytea NOT NULL,
     reason text NOT NULL,
     trusted_by name NOT NULL,
-    trusted_at timestamptz NOT NULL DEFAULT now()
+    trusted_at timestamptz NOT NULL DEFAULT now(),
+    seal bytea
 );
 COMMENT ON TABLE dataprotect.trusted_function IS
     'functions of ordinary roles that see what whoever runs them sees; digest: of the function as it was trusted';

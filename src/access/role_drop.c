@@ -21,14 +21,24 @@ end_grants(Oid role)
 	Datum		values[1] = {ObjectIdGetDatum(role)};
 	Oid			user;
 	int			context;
+	int			level;
 
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(dp_catalog_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_connect() != SPI_OK_CONNECT ||
-		SPI_execute_with_args("SELECT dataprotect._end_grants_of($1, 'its role was dropped')", 1,
-							  types, values, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not end the grants of a role");
-	SPI_finish();
+	level = dp_own_begin();
+	PG_TRY();
+	{
+		if (SPI_connect() != SPI_OK_CONNECT ||
+			SPI_execute_with_args("SELECT dataprotect._end_grants_of($1, 'its role was dropped')", 1,
+								  types, values, NULL, false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "could not end the grants of a role");
+		SPI_finish();
+	}
+	PG_FINALLY();
+	{
+		dp_own_end(level);
+	}
+	PG_END_TRY();
 	SetUserIdAndSecContext(user, context);
 }
 

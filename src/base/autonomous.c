@@ -21,6 +21,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "base/statement.h"
 #include "base/text.h"
 #include "base/worker_shared.h"
 #include "executor/spi.h"
@@ -56,6 +57,7 @@ typedef struct Exchange
 	Oid			database;
 	Oid			session_user;	/* on whose behalf: authenticated role */
 	Oid			current_user;	/* and current role */
+	bool		own;			/* the statement is own code */
 	volatile ExchangeState done;
 	int			sqlstate;
 	char		message[ERROR_TEXT_MAX];
@@ -84,11 +86,14 @@ execute_statement(Exchange *exchange)
 {
 	ExchangeState done = EXCHANGE_NULL;
 	int			rc;
+	int			level;
 
 	StartTransactionCommand();
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	level = exchange->own ? dp_own_begin() : INT_MAX;
 	rc = SPI_execute(exchange->sql, false, 1);
+	dp_own_end(level);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
 	if (SPI_tuptable != NULL && SPI_processed > 0)
@@ -295,7 +300,7 @@ wait_for_end(const Exchange *exchange, const Runner *runner)
 }
 
 char *
-dp_worker_autonomous(const char *sql)
+dp_worker_autonomous(const char *sql, bool own)
 {
 	dsm_segment *segment;
 	Exchange   *exchange;
@@ -310,6 +315,7 @@ dp_worker_autonomous(const char *sql)
 				 errhint("Do it on the primary.")));
 	segment = make_exchange(sql);
 	exchange = dsm_segment_address(segment);
+	exchange->own = own;
 	if (!find_runner(dsm_segment_handle(segment), &runner))
 		wait_for_runner(dsm_segment_handle(segment), &runner);
 	wait_for_end(exchange, &runner);

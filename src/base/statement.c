@@ -19,6 +19,17 @@
 
 #define MAX_SUBSCRIBERS 32
 
+/* One call of own code; see statement.h. */
+typedef struct OwnScope
+{
+	int			depth;			/* of the frame that it was entered in */
+	bool		trusted;		/* else a function for internal use that a stranger called */
+} OwnScope;
+
+static OwnScope *own = NULL;	/* in TopMemoryContext */
+static int	n_own = 0;
+static int	max_own = 0;
+
 static const DpSubscriber *subscribers[MAX_SUBSCRIBERS];
 static int	n_subscribers = 0;
 static void (*release_memo) (struct DpOpenMemo *memo) = NULL;
@@ -45,6 +56,7 @@ static ExecutorEnd_hook_type previous_end = NULL;
 static ProcessUtility_hook_type previous_utility = NULL;
 static object_access_hook_type previous_object_access = NULL;
 static ClientAuthentication_hook_type previous_client = NULL;
+static DpOwnKind (*own_kind) (Oid function) = NULL;
 static needs_fmgr_hook_type previous_needs_fmgr = NULL;
 static fmgr_hook_type previous_fmgr = NULL;
 
@@ -94,6 +106,7 @@ push_frame(DpStatementFrame *frame, DpStatementFrameKind kind, CmdType command,
 	frame->writes = (kind != DP_FRAME_UTILITY && command != CMD_SELECT && command != CMD_UTILITY) ||
 		(plan != NULL && plan->hasModifyingCTE) || (outer->kind == DP_FRAME_UTILITY && outer->writes);
 	frame->n_code = dp_n_code;
+	frame->n_own = n_own;
 	frame->memo = NULL;
 	frame->outer = outer;
 	dp_frame = frame;
@@ -104,6 +117,7 @@ pop_frame(DpStatementFrame *frame)
 {
 	if (unlikely(frame->memo != NULL))
 		drop_memo(frame);
+	n_own = frame->n_own;
 	dp_frame = frame->outer;
 }
 
@@ -343,6 +357,62 @@ access_object(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 	TELL(object_access, access, class_id, object_id, sub_id, arg);
 }
 
+/* ---- own code ---- */
+
+static void
+push_own(bool trusted)
+{
+	if (n_own == max_own)
+	{
+		int			new_max = Max(16, max_own * 2);
+
+		own = own == NULL ? MemoryContextAlloc(TopMemoryContext, new_max * sizeof(OwnScope)) :
+			repalloc(own, new_max * sizeof(OwnScope));
+		max_own = new_max;
+	}
+	own[n_own].depth = dp_frame->depth;
+	own[n_own].trusted = trusted;
+	n_own++;
+}
+
+/* The frame of the statement that is running: what referential integrity adds is part of it. */
+static int
+statement_depth(void)
+{
+	const DpStatementFrame *frame = dp_frame;
+
+	while (frame->is_ri && frame->outer != NULL)
+		frame = frame->outer;
+	return frame->depth;
+}
+
+bool
+dp_own_statement(void)
+{
+	return n_own > 0 && own[n_own - 1].trusted && statement_depth() == own[n_own - 1].depth + 1;
+}
+
+/* Called in a statement of own code, or in an expression of it. */
+bool
+dp_own_caller(void)
+{
+	return n_own > 0 && own[n_own - 1].trusted &&
+		(dp_frame->depth == own[n_own - 1].depth || statement_depth() == own[n_own - 1].depth + 1);
+}
+
+int
+dp_own_begin(void)
+{
+	push_own(true);
+	return n_own - 1;
+}
+
+void
+dp_own_end(int level)
+{
+	n_own = Min(n_own, level);
+}
+
 /* ---- foreign code ---- */
 
 /*
@@ -355,6 +425,7 @@ typedef struct CallSite
 	int			running;		/* calls, where the function is recursive */
 	bool		counts;
 	Oid			owner;
+	DpOwnKind	own;
 } CallSite;
 
 static bool
@@ -362,7 +433,8 @@ needs_fmgr(Oid function)
 {
 	if (previous_needs_fmgr && previous_needs_fmgr(function))
 		return true;
-	return may_count != NULL && may_count(function);
+	return (may_count != NULL && may_count(function)) ||
+		(own_kind != NULL && own_kind(function) != DP_OWN_NONE);
 }
 
 static void
@@ -397,9 +469,14 @@ call_function(FmgrHookEventType event, FmgrInfo *flinfo, Datum *private)
 		if (previous_fmgr)
 			previous_fmgr(event, flinfo, &site->next);
 		if (site->running == 0)
+		{
 			site->counts = judge != NULL && judge(flinfo->fn_oid, &site->owner);
+			site->own = own_kind != NULL ? own_kind(flinfo->fn_oid) : DP_OWN_NONE;
+		}
 		if (site->counts)
 			push_code(flinfo->fn_oid, site->owner);
+		if (site->own != DP_OWN_NONE)
+			push_own(site->own == DP_OWN_PUBLIC || dp_own_caller());
 		site->running++;
 		return;
 	}
@@ -409,6 +486,8 @@ call_function(FmgrHookEventType event, FmgrInfo *flinfo, Datum *private)
 		site->running--;
 	if (site->counts && dp_n_code > dp_frame->n_code)
 		dp_n_code--;
+	if (site->own != DP_OWN_NONE && n_own > dp_frame->n_own)
+		n_own--;
 }
 
 /* What no frame owns, as in workers that apply a subscription's changes. */
@@ -424,7 +503,7 @@ end_transaction(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 			drop_memo(&bottom);
 			if (!DP_IN_STATEMENT())
-				dp_n_code = 0;
+				dp_n_code = n_own = 0;
 			break;
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
@@ -454,6 +533,12 @@ dp_statement_set_code_judge(bool (*new_may_count) (Oid function), DpCodeJudge ne
 {
 	may_count = new_may_count;
 	judge = new_judge;
+}
+
+void
+dp_statement_set_own(DpOwnKind (*kind_of) (Oid function))
+{
+	own_kind = kind_of;
 }
 
 void

@@ -65,6 +65,7 @@ typedef struct DpStatementFrame
 	bool		in_copy_to;		/* a COPY TO is on the stack */
 	bool		writes;			/* its query changes rows, or its command stores a query's */
 	int			n_code;			/* dp_n_code when it was entered */
+	int			n_own;			/* scopes of own code when it was entered */
 	struct DpOpenMemo *memo;	/* values opened in it; NULL: none yet */
 	struct DpStatementFrame *outer; /* NULL at the bottom */
 } DpStatementFrame;
@@ -141,6 +142,31 @@ extern const DpCode *dp_code;	/* dp_n_code of them */
 /* True where the function counts: *owner is whose code it is.  May read tables. */
 typedef bool (*DpCodeJudge) (Oid function, Oid *owner);
 extern void dp_statement_set_code_judge(bool (*may_count) (Oid function), DpCodeJudge judge);
+
+/*
+ * Own code: who wrote the statement that is running?  A function of the extension
+ * is guarded like foreign code, and opens a scope: statements that it runs itself,
+ * one frame further in, are ours; what runs inside them (triggers, defaults and
+ * functions that somebody put there) is further in still, and is not.  Referential
+ * integrity goes on for the statement that it follows.  A function for internal
+ * use is ours only where another of ours, or C code of ours, called it.
+ */
+typedef enum DpOwnKind
+{
+	DP_OWN_NONE,
+	DP_OWN_INTERNAL,
+	DP_OWN_PUBLIC
+} DpOwnKind;
+
+extern void dp_statement_set_own(DpOwnKind (*kind_of) (Oid function));
+
+/* C code: around statements of its own, and functions that it calls; pairs, in PG_TRY. */
+extern int	dp_own_begin(void);
+extern void dp_own_end(int level);
+
+/* Is the innermost statement one of ours?  Was a C function called by own code? */
+extern bool dp_own_statement(void);
+extern bool dp_own_caller(void);
 
 /*
  * From a planning subscriber: what it found depends on the current role, so that

@@ -87,9 +87,9 @@ extern void dp_worker_on_database_list(DpWorkerDatabaseList callback);
  * raised here again with its SQLSTATE, message, detail and hint.  Waits for its
  * turn; interruptible: the statement may then still commit.
  * For what must survive the caller's rollback: keys exist before the first
- * envelope under them.
+ * envelope under them.  own: what it calls is called by own code (statement.h).
  */
-extern char *dp_worker_autonomous(const char *sql);
+extern char *dp_worker_autonomous(const char *sql, bool own);
 
 /*
  * Inside such a worker: true, and for whom it runs (authenticated and current

@@ -57,7 +57,9 @@
 	X(DP_EVENT_ROLE_REVOKED,		81, "role.revoked") \
 	X(DP_EVENT_ROLE_CREATED,		82, "role.created") \
 	X(DP_EVENT_ROLE_ALTERED,		83, "role.altered") \
-	X(DP_EVENT_ROLE_DROPPED,		84, "role.dropped")
+	X(DP_EVENT_ROLE_DROPPED,		84, "role.dropped") \
+	X(DP_EVENT_POLICY_TAMPERED,		90,	"policy.tampered") \
+	X(DP_EVENT_POLICY_RESEALED,		91, "policy.resealed")
 
 typedef enum DpEventCode
 {

@@ -54,6 +54,8 @@ dp_event_alerts(int code)
 		case DP_EVENT_ROLE_CREATED:
 		case DP_EVENT_ROLE_ALTERED:
 		case DP_EVENT_ROLE_DROPPED:
+		case DP_EVENT_POLICY_TAMPERED:
+		case DP_EVENT_POLICY_RESEALED:
 			return true;
 		default:
 			return false;
@@ -65,7 +67,7 @@ static bool
 is_failure(DpEventCode code)
 {
 	return code == DP_EVENT_ACCESS_DENIED || code == DP_EVENT_WORKER_FAILED ||
-		code == DP_EVENT_RETENTION_FAILED;
+		code == DP_EVENT_RETENTION_FAILED || code == DP_EVENT_POLICY_TAMPERED;
 }
 
 void

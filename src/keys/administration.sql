@@ -107,6 +107,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._check_key_options(interval, interval, text) IS 'raises an error unless a key may have these options';
 
+-- The policy key is one of them: what was decided without it is sealed now.
+CREATE FUNCTION dataprotect._need_system(kms_uri text[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_first bool := NOT EXISTS (SELECT FROM dataprotect.key_version);
+BEGIN
+    PERFORM dataprotect._autonomous(format('SELECT dataprotect._mint_system(%L)', kms_uri));
+    IF v_first THEN
+        PERFORM dataprotect._autonomous('SELECT dataprotect._seal_first(false)');
+        PERFORM dataprotect._seal_first(true);
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._need_system(text[]) IS 'makes the system''s own keys where there are none; committed at once';
+
 CREATE FUNCTION dataprotect.create_key(name text, kms_uri text[] DEFAULT NULL, rotation_period interval DEFAULT '1 year',
                                        keep interval DEFAULT NULL, mask text DEFAULT 'full', description text DEFAULT NULL)
     RETURNS void
@@ -118,7 +132,7 @@ BEGIN
     create_key.kms_uri := dataprotect._resolve_uris(create_key.kms_uri);
     create_key.mask := dataprotect._mask_canonical(coalesce(create_key.mask, 'full'));
 
-    PERFORM dataprotect._autonomous(format('SELECT dataprotect._mint_system(%L)', create_key.kms_uri));
+    PERFORM dataprotect._need_system(create_key.kms_uri);
     PERFORM dataprotect._event('key.created', create_key.name,
         jsonb_build_object('kms_uri', create_key.kms_uri, 'mask', create_key.mask));
     PERFORM dataprotect._autonomous(format('SELECT dataprotect._mint_key(%L, %L, %L, %L, %L)',

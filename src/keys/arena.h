@@ -38,6 +38,7 @@ typedef struct DpSystemKeys
 	uint64		prf;
 	uint64		audit_seal;
 	uint64		audit_chain;
+	uint64		policy;
 } DpSystemKeys;
 
 extern void dp_arena_init(void);

@@ -24,6 +24,7 @@
 #include "keys/generation.h"
 #include "keys/keys.h"
 #include "keys/keys_internal.h"
+#include "keys/policy_root.h"
 #include "kms/kms.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
@@ -137,6 +138,13 @@ family_is_active(int32 family)
 	return family == 0 || dp_keys_family(family)->state == DP_KEY_ACTIVE;
 }
 
+/* Its row is not what an administrator made it: nothing is read under the key. */
+static bool
+family_is_closed(int32 family)
+{
+	return family != 0 && dp_policy_whole(DP_SEALED_KEY, family) == DP_SEAL_BAD;
+}
+
 static bool
 family_is_gone(int32 family)
 {
@@ -164,7 +172,8 @@ fill_slot(LocalSlot *slot, const DpArenaEntry *entry)
 	slot->family = entry->family;
 	slot->purpose = (DpKeyPurpose) entry->purpose;
 	slot->maintainable = !gone;
-	slot->readable = !gone && entry->state != DP_KEY_SUSPENDED && family_is_active(entry->family);
+	slot->readable = !gone && entry->state != DP_KEY_SUSPENDED && family_is_active(entry->family) &&
+		!family_is_closed(entry->family);
 	slot->refresh_at = entry->refresh_at;
 	slot->expires_at = entry->expires_at;
 	slot->keyed = false;
@@ -251,7 +260,8 @@ try_load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz no
 			dp_keys_report_retry();
 		dp_keys_load_row(key_id, &entry);
 	}
-	else if (in_comparator && !dp_keys_family_is_cached(entry.family))
+	else if (in_comparator && entry.family != 0 &&
+			 (!dp_keys_family_is_cached(entry.family) || !dp_policy_is_known(DP_SEALED_KEY, entry.family)))
 	{
 		dp_secret_wipe(&entry, sizeof(entry));
 		dp_keys_report_retry();
@@ -340,6 +350,7 @@ dp_keys_family_of(uint64 key_id, bool in_comparator, DpKeyPurpose *out_purpose)
 {
 	LocalSlot  *slot = &slots[key_id & (N_SLOTS - 1)];
 	DpVersionRow row;
+	DpArenaEntry entry;
 
 	dp_keys_follow_generation();
 	if (likely(slot->key_id == key_id))
@@ -360,6 +371,13 @@ dp_keys_family_of(uint64 key_id, bool in_comparator, DpKeyPurpose *out_purpose)
 	}
 	if (!dp_catalog_read_version(key_id, &row))
 		dp_keys_report_missing();
+	/* A key that is in use belongs to whom its row said when it was loaded. */
+	if (row.seal != DP_SEAL_GOOD && find_in_arena(key_id, false, dp_keys_statement_now(), &entry))
+	{
+		row.purpose = entry.purpose;
+		row.family = entry.family;
+		dp_secret_wipe(&entry, sizeof(entry));
+	}
 	*out_purpose = (DpKeyPurpose) row.purpose;
 	return row.family;
 }
@@ -370,8 +388,11 @@ report_unsealable(const DpFamily *family)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("key \"%s\" is %s", NameStr(family->name),
-					family->state == DP_KEY_DESTROYED ? "destroyed" : "suspended"),
+					family->state == DP_KEY_DESTROYED ? "destroyed" :
+					family->state == DP_KEY_SUSPENDED ? "suspended" : "closed"),
 			 errdetail("Nothing can be written under it."),
+			 family->state == DP_KEY_ACTIVE ?
+			 errhint("Its row was changed by somebody else than the extension: see dataprotect.verify_policy().") :
 			 errhint("See dataprotect.keys for the reason.")));
 }
 

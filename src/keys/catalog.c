@@ -65,7 +65,7 @@
 #define Anum_account_subject		2
 
 /* Called for each row found; returns whether to go on. */
-typedef bool (*RowReader) (TupleDesc desc, HeapTuple tuple, void *out);
+typedef bool (*RowReader) (Relation rel, HeapTuple tuple, void *out);
 
 /* Tables belong to the extension; an index belongs to a table that does. */
 static bool
@@ -136,7 +136,7 @@ scan_rows(const char *table, const char *index, int n_keys, ScanKey keys,
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		found = true;
-		if (!reader(RelationGetDescr(rel), tuple, out))
+		if (!reader(rel, tuple, out))
 			break;
 	}
 	systable_endscan(scan);
@@ -145,10 +145,10 @@ scan_rows(const char *table, const char *index, int n_keys, ScanKey keys,
 }
 
 static Datum
-row_attr(TupleDesc desc, HeapTuple tuple, int attnum, bool *isnull)
+row_attr(Relation rel, HeapTuple tuple, int attnum, bool *isnull)
 {
 	bool		null;
-	Datum		value = heap_getattr(tuple, attnum, desc, &null);
+	Datum		value = heap_getattr(tuple, attnum, RelationGetDescr(rel), &null);
 
 	if (isnull != NULL)
 		*isnull = null;
@@ -160,19 +160,25 @@ row_attr(TupleDesc desc, HeapTuple tuple, int attnum, bool *isnull)
 }
 
 static bool
-read_version(TupleDesc desc, HeapTuple tuple, void *arg)
+read_nothing(Relation rel, HeapTuple tuple, void *arg)
+{
+	return false;
+}
+
+static bool
+read_version(Relation rel, HeapTuple tuple, void *arg)
 {
 	DpVersionRow *out = arg;
 	bool		isnull;
 	Datum		wrapped;
 
-	out->key_id = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_version_key_id, NULL));
-	out->family = DatumGetInt32(row_attr(desc, tuple, Anum_version_family, NULL));
-	out->purpose = DatumGetInt16(row_attr(desc, tuple, Anum_version_purpose, NULL));
-	out->version = DatumGetInt32(row_attr(desc, tuple, Anum_version_version, NULL));
-	out->epoch = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_version_epoch, NULL));
-	out->state = DatumGetChar(row_attr(desc, tuple, Anum_version_state, NULL));
-	wrapped = row_attr(desc, tuple, Anum_version_wrapped, &isnull);
+	out->key_id = (uint64) DatumGetInt64(row_attr(rel, tuple, Anum_version_key_id, NULL));
+	out->family = DatumGetInt32(row_attr(rel, tuple, Anum_version_family, NULL));
+	out->purpose = DatumGetInt16(row_attr(rel, tuple, Anum_version_purpose, NULL));
+	out->version = DatumGetInt32(row_attr(rel, tuple, Anum_version_version, NULL));
+	out->epoch = (uint64) DatumGetInt64(row_attr(rel, tuple, Anum_version_epoch, NULL));
+	out->state = DatumGetChar(row_attr(rel, tuple, Anum_version_state, NULL));
+	wrapped = row_attr(rel, tuple, Anum_version_wrapped, &isnull);
 	out->has_wrapped = false;
 	if (!isnull)
 	{
@@ -184,7 +190,34 @@ read_version(TupleDesc desc, HeapTuple tuple, void *arg)
 			out->has_wrapped = true;
 		}
 	}
+	out->seal = out->family == 0 ? DP_SEAL_GOOD : dp_seal_check(DP_SEALED_KEY_VERSION, rel, tuple);
 	return false;
+}
+
+static bool
+read_until_named(Relation rel, HeapTuple tuple, void *arg)
+{
+	bool	   *found = arg;
+
+	*found = DatumGetInt32(row_attr(rel, tuple, Anum_version_family, NULL)) != 0;
+	return !*found;
+}
+
+bool
+dp_catalog_has_keys(void)
+{
+	bool		found = false;
+
+	(void) scan_rows("key_version", NULL, 0, NULL, read_until_named, &found);
+	return found;
+}
+
+bool
+dp_catalog_is_member(Oid class_id, Oid object_id)
+{
+	Oid			extension = get_extension_oid("dataprotect", true);
+
+	return OidIsValid(extension) && getExtensionOfObject(class_id, object_id) == extension;
 }
 
 bool
@@ -198,7 +231,7 @@ dp_catalog_read_version(uint64 key_id, DpVersionRow *out)
 }
 
 static bool
-read_epoch(TupleDesc desc, HeapTuple tuple, void *arg)
+read_epoch(Relation rel, HeapTuple tuple, void *arg)
 {
 	DpEpochRow *out = arg;
 	Datum	   *uris;
@@ -207,12 +240,12 @@ read_epoch(TupleDesc desc, HeapTuple tuple, void *arg)
 	int			n_blobs;
 	int			i;
 
-	out->context.key_id = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_epoch_key_id, NULL));
-	out->context.version = DatumGetInt32(row_attr(desc, tuple, Anum_epoch_epoch, NULL));
+	out->context.key_id = (uint64) DatumGetInt64(row_attr(rel, tuple, Anum_epoch_key_id, NULL));
+	out->context.version = DatumGetInt32(row_attr(rel, tuple, Anum_epoch_epoch, NULL));
 	out->context.purpose = DP_PURPOSE_EPOCH;
-	deconstruct_array(DatumGetArrayTypeP(row_attr(desc, tuple, Anum_epoch_kms_uri, NULL)),
+	deconstruct_array(DatumGetArrayTypeP(row_attr(rel, tuple, Anum_epoch_kms_uri, NULL)),
 					  TEXTOID, -1, false, TYPALIGN_INT, &uris, NULL, &n_uris);
-	deconstruct_array(DatumGetArrayTypeP(row_attr(desc, tuple, Anum_epoch_wrapped, NULL)),
+	deconstruct_array(DatumGetArrayTypeP(row_attr(rel, tuple, Anum_epoch_wrapped, NULL)),
 					  BYTEAOID, -1, false, TYPALIGN_INT, &blobs, NULL, &n_blobs);
 	if (n_uris != n_blobs || n_uris < 1 || n_uris > DP_KMS_MAX_URIS)
 		ereport(ERROR,
@@ -250,18 +283,18 @@ dp_catalog_read_epoch(uint64 key_id, DpEpochRow *out)
 }
 
 static bool
-read_family(TupleDesc desc, HeapTuple tuple, void *arg)
+read_family(Relation rel, HeapTuple tuple, void *arg)
 {
 	DpFamily   *out = arg;
 	bool		isnull;
-	char	   *mask = TextDatumGetCString(row_attr(desc, tuple, Anum_key_mask, NULL));
+	char	   *mask = TextDatumGetCString(row_attr(rel, tuple, Anum_key_mask, NULL));
 
-	out->family = DatumGetInt32(row_attr(desc, tuple, Anum_key_family, NULL));
-	namestrcpy(&out->name, NameStr(*DatumGetName(row_attr(desc, tuple, Anum_key_name, NULL))));
-	out->state = DatumGetChar(row_attr(desc, tuple, Anum_key_state, NULL));
-	out->current_key_id = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_key_current_key_id, NULL));
-	out->current_version = DatumGetInt32(row_attr(desc, tuple, Anum_key_current_version, NULL));
-	(void) row_attr(desc, tuple, Anum_key_keep, &isnull);
+	out->family = DatumGetInt32(row_attr(rel, tuple, Anum_key_family, NULL));
+	namestrcpy(&out->name, NameStr(*DatumGetName(row_attr(rel, tuple, Anum_key_name, NULL))));
+	out->state = DatumGetChar(row_attr(rel, tuple, Anum_key_state, NULL));
+	out->current_key_id = (uint64) DatumGetInt64(row_attr(rel, tuple, Anum_key_current_key_id, NULL));
+	out->current_version = DatumGetInt32(row_attr(rel, tuple, Anum_key_current_version, NULL));
+	(void) row_attr(rel, tuple, Anum_key_keep, &isnull);
 	out->has_keep = !isnull;
 	strlcpy(out->mask, mask, sizeof(out->mask));
 	return false;
@@ -288,12 +321,12 @@ dp_catalog_read_family(int32 family, DpFamily *out)
 }
 
 static bool
-read_system(TupleDesc desc, HeapTuple tuple, void *arg)
+read_system(Relation rel, HeapTuple tuple, void *arg)
 {
 	DpSystemKeys *out = arg;
-	uint64		key_id = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_version_key_id, NULL));
+	uint64		key_id = (uint64) DatumGetInt64(row_attr(rel, tuple, Anum_version_key_id, NULL));
 
-	switch ((DpKeyPurpose) DatumGetInt16(row_attr(desc, tuple, Anum_version_purpose, NULL)))
+	switch ((DpKeyPurpose) DatumGetInt16(row_attr(rel, tuple, Anum_version_purpose, NULL)))
 	{
 		case DP_PURPOSE_LITERAL:
 			out->literal = key_id;
@@ -306,6 +339,9 @@ read_system(TupleDesc desc, HeapTuple tuple, void *arg)
 			break;
 		case DP_PURPOSE_AUDIT_CHAIN:
 			out->audit_chain = key_id;
+			break;
+		case DP_PURPOSE_POLICY:
+			out->policy = key_id;
 			break;
 		default:
 			break;
@@ -321,19 +357,25 @@ dp_catalog_read_system(DpSystemKeys *out)
 	memset(out, 0, sizeof(*out));
 	ScanKeyInit(&key[0], Anum_version_family, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(0));
 	return scan_rows("key_version", "key_version_family_idx", 1, key, read_system, out) &&
-		out->prf != 0 && out->literal != 0 && out->audit_seal != 0 && out->audit_chain != 0;
+		out->prf != 0 && out->literal != 0 && out->audit_seal != 0 && out->audit_chain != 0 &&
+		out->policy != 0;
 }
 
 static bool
-read_subject(TupleDesc desc, HeapTuple tuple, void *arg)
+read_subject(Relation rel, HeapTuple tuple, void *arg)
 {
 	DpSubjectRow *out = arg;
 
-	out->key_id = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_subject_key_id, NULL));
-	out->family = DatumGetInt32(row_attr(desc, tuple, Anum_subject_family, NULL));
-	out->version = DatumGetInt32(row_attr(desc, tuple, Anum_subject_version, NULL));
-	out->account_type = TextDatumGetCString(row_attr(desc, tuple, Anum_subject_account_type, NULL));
-	out->subject = TextDatumGetCString(row_attr(desc, tuple, Anum_subject_subject, NULL));
+	if (dp_seal_check(DP_SEALED_SUBJECT_KEY, rel, tuple) == DP_SEAL_BAD)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("table \"%s\" was changed by somebody else than extension \"%s\"", "dataprotect.subject_key", "dataprotect"),
+				 errhint("See dataprotect.verify_policy().")));
+	out->key_id = (uint64) DatumGetInt64(row_attr(rel, tuple, Anum_subject_key_id, NULL));
+	out->family = DatumGetInt32(row_attr(rel, tuple, Anum_subject_family, NULL));
+	out->version = DatumGetInt32(row_attr(rel, tuple, Anum_subject_version, NULL));
+	out->account_type = TextDatumGetCString(row_attr(rel, tuple, Anum_subject_account_type, NULL));
+	out->subject = TextDatumGetCString(row_attr(rel, tuple, Anum_subject_subject, NULL));
 	return true;				/* the index ends with the version: the last row is the newest */
 }
 
@@ -360,12 +402,6 @@ dp_catalog_read_subject_of(uint64 key_id, DpSubjectRow *out)
 
 	ScanKeyInit(&key[0], Anum_subject_key_id, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum((int64) key_id));
 	return scan_rows("subject_key", "subject_key_key_id_key", 1, key, read_subject, out);
-}
-
-static bool
-read_nothing(TupleDesc desc, HeapTuple tuple, void *arg)
-{
-	return false;
 }
 
 /* Both tables begin with the account's type and id, their primary key. */
@@ -396,11 +432,11 @@ dp_catalog_is_suspended(const char *account_type, const char *subject)
 }
 
 static bool
-read_lockdown(TupleDesc desc, HeapTuple tuple, void *arg)
+read_lockdown(Relation rel, HeapTuple tuple, void *arg)
 {
 	bool		isnull;
 
-	(void) row_attr(desc, tuple, Anum_instance_lockdown_since, &isnull);
+	(void) row_attr(rel, tuple, Anum_instance_lockdown_since, &isnull);
 	*(bool *) arg = !isnull;
 	return false;
 }
@@ -416,9 +452,9 @@ dp_catalog_in_lockdown(void)
 }
 
 static bool
-read_uid(TupleDesc desc, HeapTuple tuple, void *arg)
+read_uid(Relation rel, HeapTuple tuple, void *arg)
 {
-	memcpy(arg, DatumGetUUIDP(row_attr(desc, tuple, Anum_instance_uid, NULL))->data, UUID_LEN);
+	memcpy(arg, DatumGetUUIDP(row_attr(rel, tuple, Anum_instance_uid, NULL))->data, UUID_LEN);
 	return false;
 }
 
@@ -440,7 +476,7 @@ typedef struct VersionList
 } VersionList;
 
 static bool
-append_version(TupleDesc desc, HeapTuple tuple, void *arg)
+append_version(Relation rel, HeapTuple tuple, void *arg)
 {
 	VersionList *list = arg;
 
@@ -449,7 +485,7 @@ append_version(TupleDesc desc, HeapTuple tuple, void *arg)
 		list->max *= 2;
 		list->ids = repalloc(list->ids, list->max * sizeof(uint64));
 	}
-	list->ids[list->n++] = (uint64) DatumGetInt64(row_attr(desc, tuple, Anum_version_key_id, NULL));
+	list->ids[list->n++] = (uint64) DatumGetInt64(row_attr(rel, tuple, Anum_version_key_id, NULL));
 	return true;
 }
 
@@ -476,7 +512,7 @@ typedef struct FamilyList
 } FamilyList;
 
 static bool
-append_family(TupleDesc desc, HeapTuple tuple, void *arg)
+append_family(Relation rel, HeapTuple tuple, void *arg)
 {
 	FamilyList *list = arg;
 
@@ -485,7 +521,7 @@ append_family(TupleDesc desc, HeapTuple tuple, void *arg)
 		list->max *= 2;
 		list->families = repalloc(list->families, list->max * sizeof(int32));
 	}
-	list->families[list->n++] = DatumGetInt32(row_attr(desc, tuple, Anum_key_family, NULL));
+	list->families[list->n++] = DatumGetInt32(row_attr(rel, tuple, Anum_key_family, NULL));
 	return true;
 }
 

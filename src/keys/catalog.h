@@ -13,6 +13,7 @@
 
 #include "keys/arena.h"
 #include "keys/keys.h"
+#include "keys/policy_seal.h"
 #include "kms/kms.h"
 
 typedef struct DpVersionRow
@@ -24,6 +25,7 @@ typedef struct DpVersionRow
 	uint64		epoch;
 	char		state;
 	bool		has_wrapped;
+	DpSealVerdict seal;			/* of a key of family 0, its wrapping says enough */
 	uint8		wrapped[DP_WRAPPED_LEN];
 } DpVersionRow;
 
@@ -59,6 +61,10 @@ extern bool dp_catalog_has_tombstone(const char *account_type, const char *subje
 extern bool dp_catalog_is_suspended(const char *account_type, const char *subject);
 extern bool dp_catalog_in_lockdown(void);
 extern void dp_catalog_database_uid(uint8 out[16]);
+
+/* Is there any key of a named one?  Was the object made with the extension? */
+extern bool dp_catalog_has_keys(void);
+extern bool dp_catalog_is_member(Oid class_id, Oid object_id);
 
 /* Every key id of a family's named versions, palloc'd. */
 extern int	dp_catalog_list_versions(int32 family, uint64 **out_key_ids);

@@ -138,6 +138,7 @@ CREATE FUNCTION dataprotect.import_keys(exported jsonb) RETURNS int
 DECLARE
     v_families jsonb;
     v_rows int;
+    v_first bool := NOT EXISTS (SELECT FROM dataprotect.key_version);
 BEGIN
     -- Whoever tries is on record, whatever comes of it.
     PERFORM dataprotect._event('key.imported', NULL, jsonb_build_object('database_uid', left(exported ->> 'database_uid', 64),
@@ -198,6 +199,9 @@ BEGIN
     SELECT count(*) INTO v_rows FROM version;
     -- What a copy gave to an account is nobody's spare here.
     DELETE FROM dataprotect.spare_key p USING dataprotect.subject_key s WHERE s.key_id = p.key_id;
+    IF v_first THEN
+        PERFORM dataprotect._seal_first(false);
+    END IF;
     RETURN v_rows;
 END $$;
 COMMENT ON FUNCTION dataprotect.import_keys(jsonb) IS

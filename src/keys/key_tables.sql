@@ -8,7 +8,8 @@ CREATE TABLE dataprotect.instance (
     created_at timestamptz NOT NULL DEFAULT now(),
     lockdown_since timestamptz,
     lockdown_reason text,
-    single bool NOT NULL DEFAULT true UNIQUE CHECK (single)
+    single bool NOT NULL DEFAULT true UNIQUE CHECK (single),
+    seal bytea
 );
 COMMENT ON TABLE dataprotect.instance IS 'identity of this database towards its KMS, and the lockdown switch; one row';
 INSERT INTO dataprotect.instance DEFAULT VALUES;
@@ -28,7 +29,7 @@ BEGIN
             'To restore a dump, set "dataprotect.input" to "ciphertext".');
     END IF;
     UPDATE dataprotect.instance i SET uid = NEW.uid, created_at = NEW.created_at, lockdown_since = NEW.lockdown_since,
-            lockdown_reason = NEW.lockdown_reason
+            lockdown_reason = NEW.lockdown_reason, seal = NEW.seal
         WHERE i.uid = NEW.uid OR NOT EXISTS (SELECT FROM dataprotect.key_version);
     IF NOT FOUND THEN
         PERFORM dataprotect._raise('object_not_in_prerequisite_state',
@@ -52,6 +53,7 @@ CREATE TABLE dataprotect.epoch (
     state "char" NOT NULL DEFAULT 'a',
     created_at timestamptz NOT NULL DEFAULT now(),
     destroyed_at timestamptz,
+    seal bytea,
     CHECK (cardinality(kms_uri) = cardinality(wrapped))
 );
 COMMENT ON TABLE dataprotect.epoch IS 'epoch keys: each wraps key versions and is itself wrapped under every URI of kms_uri, in that order';
@@ -71,7 +73,8 @@ CREATE TABLE dataprotect.key (
     created_at timestamptz NOT NULL DEFAULT now(),
     state_since timestamptz NOT NULL DEFAULT now(),
     reason text,
-    uid uuid NOT NULL UNIQUE DEFAULT gen_random_uuid()
+    uid uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    seal bytea
 );
 COMMENT ON TABLE dataprotect.key IS 'named keys: the unit of grants, masks and states';
 COMMENT ON COLUMN dataprotect.key.uid IS 'identity of the key beyond this database: copies that go on separately give the same family to different keys';
@@ -88,6 +91,7 @@ CREATE TABLE dataprotect.key_version (
     state_since timestamptz NOT NULL DEFAULT now(),
     reason text,
     seals int8 NOT NULL DEFAULT 0,
+    seal bytea,
     CHECK ((state = 'd') = (wrapped IS NULL))
 );
 CREATE INDEX key_version_family_idx ON dataprotect.key_version (family, purpose, version);
@@ -100,6 +104,7 @@ CREATE TABLE dataprotect.subject_key (
     key_id int8 NOT NULL UNIQUE,
     claimed_at timestamptz NOT NULL DEFAULT now(),
     version int4 NOT NULL DEFAULT 1,
+    seal bytea,
     PRIMARY KEY (family, account_type, subject, version)
 );
 COMMENT ON TABLE dataprotect.subject_key IS 'which keys were claimed for which account under which named key: the newest seals, all open';
@@ -117,6 +122,7 @@ CREATE TABLE dataprotect.suspended_subject (
     subject text NOT NULL,
     suspended_at timestamptz NOT NULL DEFAULT now(),
     reason text,
+    seal bytea,
     PRIMARY KEY (account_type, subject)
 );
 COMMENT ON TABLE dataprotect.suspended_subject IS 'accounts whose keys are suspended: no key is claimed for them meanwhile';
@@ -126,6 +132,7 @@ CREATE TABLE dataprotect.tombstone (
     subject text NOT NULL,
     destroyed_at timestamptz NOT NULL DEFAULT now(),
     reason text,
+    seal bytea,
     PRIMARY KEY (account_type, subject)
 );
 COMMENT ON TABLE dataprotect.tombstone IS 'accounts whose keys were destroyed: no key is ever minted or imported for them again';

@@ -62,5 +62,6 @@ extern void dp_keys_cache_init(void);
 extern void dp_keys_system_init(void);
 extern void dp_keys_pinned_init(void);
 extern void dp_keys_subject_init(void);
+extern void dp_policy_trigger_init(void);
 
 #endif							/* DP_KEYS_KEYS_INTERNAL_H */

@@ -10,6 +10,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/secret.h"
+#include "base/statement.h"
 #include "base/worker.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -79,7 +80,7 @@ dp_keys_autonomous_sql(PG_FUNCTION_ARGS)
 	char	   *result;
 
 	refuse_before_commit();
-	result = dp_worker_autonomous(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	result = dp_worker_autonomous(text_to_cstring(PG_GETARG_TEXT_PP(0)), dp_own_caller());
 
 	if (result == NULL)
 		PG_RETURN_NULL();

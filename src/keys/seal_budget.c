@@ -25,6 +25,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/statement.h"
 #include "base/worker.h"
 #include "executor/spi.h"
 #include "keys/arena.h"
@@ -94,7 +95,7 @@ dp_keys_refill_seals(uint64 key_id)
 	if (taken == 0)
 	{
 		answer = dp_worker_autonomous(psprintf("SELECT dataprotect._reserve_seals(" INT64_FORMAT ", %d)",
-											   (int64) key_id, BLOCK_SEALS));
+											   (int64) key_id, BLOCK_SEALS), true);
 		if (answer == NULL || strcmp(answer, "reserved") != 0)
 			return false;
 		dp_arena_add_seals(MyDatabaseId, key_id, BLOCK_SEALS - LOCAL_SEALS);
@@ -110,13 +111,17 @@ dp_keys_refill_seals(uint64 key_id)
 static bool
 rotate_due(void)
 {
+	int			level;
+
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	level = dp_own_begin();
 	if (SPI_connect() != SPI_OK_CONNECT ||
 		SPI_execute("SELECT dataprotect._rotate_due()", false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not look for keys to rotate");
 	SPI_finish();
+	dp_own_end(level);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	return false;

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/statement.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "keys/catalog.h"
@@ -137,7 +138,8 @@ insert_claim(const DpFamily *family, const char *account_type, const char *subje
 	int			save_context;
 	Oid			argtypes[5] = {INT4OID, TEXTOID, TEXTOID, INT8OID, INT4OID};
 	Datum		values[5];
-	bool		claimed;
+	bool		claimed = false;
+	int			level;
 
 	values[0] = Int32GetDatum(family->family);
 	values[1] = CStringGetTextDatum(account_type);
@@ -159,8 +161,17 @@ insert_claim(const DpFamily *family, const char *account_type, const char *subje
 			elog(ERROR, "could not prepare the claim of a key");
 		claim_plan = plan;
 	}
-	if (SPI_execute_plan(claim_plan, values, NULL, false, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not claim a key");
+	level = dp_own_begin();
+	PG_TRY();
+	{
+		if (SPI_execute_plan(claim_plan, values, NULL, false, 0) != SPI_OK_INSERT)
+			elog(ERROR, "could not claim a key");
+	}
+	PG_FINALLY();
+	{
+		dp_own_end(level);
+	}
+	PG_END_TRY();
 	claimed = SPI_processed == 1;
 	SPI_finish();
 	SetUserIdAndSecContext(save_user, save_context);
@@ -274,15 +285,23 @@ current_key(const DpFamily *family, const char *account_type, const char *subjec
 	uint64		key_id;
 	int32		version;
 	DpSubjectRow row;
+	DpVersionRow older;
 	uint8		digest[16];
 
 	if (newest_key(family->family, account_type, subject, &key_id, &version) && version >= family->current_version)
 		return key_id;
-	if (dp_catalog_read_subject(family->family, account_type, subject, &row) && row.version >= family->current_version)
+	if (dp_catalog_read_subject(family->family, account_type, subject, &row))
 	{
-		subject_digest(family->family, account_type, subject, digest);
-		remember(digest, &row, dp_arena_key_generation());
-		return row.key_id;
+		if (row.version >= family->current_version)
+		{
+			subject_digest(family->family, account_type, subject, digest);
+			remember(digest, &row, dp_arena_key_generation());
+			return row.key_id;
+		}
+		/* The state of its key closes an account, whatever became of its tombstone. */
+		if (dp_catalog_read_version(row.key_id, &older) &&
+			(older.state == DP_KEY_SUSPENDED || older.state == DP_KEY_DESTROYED))
+			report_suspended();
 	}
 	return claim(family, account_type, subject);
 }

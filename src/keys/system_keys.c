@@ -23,6 +23,9 @@ static DpPrf *prf = NULL;
 static uint64 prf_key_id = 0;
 static DpPrf *chain = NULL;
 static uint64 chain_key_id = 0;
+static DpPrf *policy = NULL;
+static uint64 policy_key_id = 0;
+static uint8 policy_uid[16];
 
 static void
 forget_system_keys(void)
@@ -31,6 +34,8 @@ forget_system_keys(void)
 	/* The search PRF stays: its key has no state, and its id is compared. */
 	dp_prf_free(chain);
 	chain = NULL;
+	dp_prf_free(policy);
+	policy = NULL;
 }
 
 /*
@@ -123,6 +128,41 @@ dp_keys_audit_chain(void)
 	return system_prf(system_keys.audit_chain, &chain, &chain_key_id);
 }
 
+/* Its row, and under the epoch that the audit's key is under: no opening without both. */
+static bool
+policy_key_is_there(void)
+{
+	DpVersionRow row;
+	DpVersionRow audit;
+
+	return dp_catalog_read_version(system_keys.policy, &row) && row.has_wrapped &&
+		dp_catalog_read_version(system_keys.audit_seal, &audit) && audit.epoch == row.epoch;
+}
+
+/* The policy key; see policy_seal.h. */
+static DpPolicyKey
+policy_source(DpPrf **out_prf, uint8 out_uid[16])
+{
+	if (IsBinaryUpgrade)
+		return DP_POLICY_NONE;
+	if (!know_system_keys())
+		return dp_catalog_has_keys() ? DP_POLICY_LOST : DP_POLICY_NONE;
+	if (policy == NULL || policy_key_id != system_keys.policy)
+	{
+		if (InterruptHoldoffCount > 0)
+			dp_keys_report_retry();
+		if (!policy_key_is_there())
+			return DP_POLICY_LOST;
+		if (!dp_keys_try_epoch_of(system_keys.policy))
+			return DP_POLICY_AWAY;
+		dp_catalog_database_uid(policy_uid);
+		(void) system_prf(system_keys.policy, &policy, &policy_key_id);
+	}
+	*out_prf = policy;
+	memcpy(out_uid, policy_uid, sizeof(policy_uid));
+	return DP_POLICY_READY;
+}
+
 /*
  * Audit fields are sealed as envelopes of their own type code, so that nothing
  * sealed elsewhere can be passed off as one.
@@ -195,4 +235,5 @@ void
 dp_keys_system_init(void)
 {
 	dp_keys_on_forget(forget_system_keys);
+	dp_seal_set_source(policy_source);
 }

@@ -11,6 +11,7 @@
 #include "keys/catalog.h"
 #include "keys/keys.h"
 #include "keys/keys_internal.h"
+#include "keys/policy_alarm.h"
 #include "kms/kms.h"
 #include "miscadmin.h"
 #include "utils/timestamp.h"
@@ -137,7 +138,9 @@ dp_keys_load_row(uint64 key_id, DpArenaEntry *entry)
 	entry->family = row.family;
 	entry->purpose = (uint8) row.purpose;
 	entry->state = row.state;
-	entry->has_key = row.state != DP_KEY_DESTROYED && row.has_wrapped;
+	if (row.seal == DP_SEAL_BAD)
+		dp_policy_alarm(DP_SEALED_KEY_VERSION, 0);
+	entry->has_key = row.state != DP_KEY_DESTROYED && row.has_wrapped && row.seal != DP_SEAL_BAD;
 	if (entry->has_key)
 		unwrap_row(&row, entry);
 	else

@@ -14,7 +14,8 @@ CREATE TABLE dataprotect.account_type (
     grace_readable bool NOT NULL DEFAULT false,
     recipients text[] NOT NULL DEFAULT '{}',    -- to be told of an erasure (GDPR, Article 19)
     root_oid oid,
-    id_attnum int2
+    id_attnum int2,
+    seal bytea
 );
 COMMENT ON TABLE dataprotect.account_type IS 'account types; see dataprotect.create_account_type()';
 
@@ -36,6 +37,7 @@ CREATE TABLE dataprotect.account_rule (
     rel_oid oid NOT NULL,
     attnums int2[] NOT NULL,
     reference_attnums int2[],
+    seal bytea,
     PRIMARY KEY (account_type, rel, columns, match)
 );
 COMMENT ON TABLE dataprotect.account_rule IS 'annotations of account types; see dataprotect.annotate_account()';
@@ -77,7 +79,7 @@ CREATE FUNCTION dataprotect._rules_of(account_type text) RETURNS SETOF dataprote
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT r.account_type, r.rel, n.columns, r.action, r.legal_basis, r.targets, r.annotated_by, r.annotated_at,
-           r.reference, m.reference_columns, r.match, r.rel_oid, r.attnums, r.reference_attnums
+           r.reference, m.reference_columns, r.match, r.rel_oid, r.attnums, r.reference_attnums, r.seal
       FROM dataprotect.account_rule r
       JOIN pg_class c ON c.oid = r.rel,
            LATERAL (SELECT array_agg(a.attname ORDER BY k.ord) AS columns
@@ -112,6 +114,8 @@ BEGIN
                             OR t.id_attnum IS DISTINCT FROM (dataprotect._attnums(t.root, ARRAY[t.id_column]))[1]);
     IF rules IS DISTINCT FROM ARRAY(SELECT r FROM dataprotect.account_rule r WHERE r.account_type = $1)
        OR EXISTS (SELECT FROM unnest(rules) r WHERE r.rel <> r.rel_oid) THEN
+        -- What is written anew is sealed anew: not what somebody else wrote.
+        PERFORM dataprotect._need_policy('account_rule');
         DELETE FROM dataprotect.account_rule r WHERE r.account_type = $1;
         INSERT INTO dataprotect.account_rule
             SELECT r.account_type, r.rel, r.columns, r.action, r.legal_basis, r.targets, r.annotated_by, r.annotated_at,

@@ -17,6 +17,7 @@ CREATE TABLE dataprotect.plan (
     version int NOT NULL,
     digest text NOT NULL,
     compiled_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    seal bytea,
     UNIQUE (account_type, version)
 );
 COMMENT ON TABLE dataprotect.plan IS 'versions of the plans of account types; see dataprotect.account_plan()';
@@ -34,6 +35,7 @@ CREATE TABLE dataprotect.plan_table (
     select_list text,                       -- select list of the watched columns
     key_condition text,                 -- of a row t with one of unnest($1, ..) v(c1, ..)
     assignments text,                   -- what clearing its rows writes
+    seal bytea,
     PRIMARY KEY (plan, n),
     UNIQUE (plan, rel)
 );
@@ -59,6 +61,7 @@ CREATE TABLE dataprotect.plan_edge (
     to_pos int[],
     statement text,                     -- finds the rows at the other end
     check_statement text,               -- finds who references rows at its target
+    seal bytea,
     PRIMARY KEY (plan, edge)
 );
 COMMENT ON TABLE dataprotect.plan_edge IS 'edges of an account''s tables, with what was decided';
@@ -71,6 +74,7 @@ CREATE TABLE dataprotect.plan_step (
     n int,                              -- whose rows: of the table, or of the edge's target
     edge int,
     assignments text,
+    seal bytea,
     PRIMARY KEY (plan, ord)
 );
 COMMENT ON TABLE dataprotect.plan_step IS 'what a deletion changes, in order';

@@ -26,7 +26,8 @@ CREATE TABLE dataprotect.deletion_request (
     verified_at timestamptz,
     certified_at timestamptz,
     verification jsonb,
-    certificate jsonb
+    certificate jsonb,
+    seal bytea
 );
 CREATE UNIQUE INDEX deletion_request_open_idx ON dataprotect.deletion_request (account_type, account_id)
     WHERE state IN ('requested', 'held', 'purging', 'purged', 'shredded', 'verified');

@@ -440,8 +440,12 @@ DECLARE
     account dataprotect.account_type;
 BEGIN
     LOCK TABLE dataprotect.hold IN SHARE MODE;
+    PERFORM dataprotect._need_policy(t.tbl, t.scope)
+       FROM (VALUES ('hold', 0::int8), ('account_type', 0), ('account_rule', 0), ('deletion_request', id)) t(tbl, scope);
     request := dataprotect._lock_deletion_request(id);
     account := dataprotect._find_account_type(request.account_type);
+    PERFORM dataprotect._need_policy(t.tbl, request.plan)
+       FROM (VALUES ('plan'), ('plan_table'), ('plan_edge'), ('plan_step')) t(tbl) WHERE request.plan IS NOT NULL;
     RETURN CASE request.state
         WHEN 'requested' THEN dataprotect._deletion_start(account, request)
         WHEN 'held' THEN dataprotect._deletion_start(account, request)

@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/statement.h"
 #include "base/worker.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -42,13 +43,16 @@ query_texts(const char *sql)
 	List	   *result = NIL;
 	bool		isnull;
 	Datum		array;
+	int			level;
 
 	SetCurrentStatementStartTimestamp();	/* what now() returns */
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
+	level = dp_own_begin();
 	if (SPI_execute(sql, false, 1) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "could not execute \"%s\"", sql);
+	dp_own_end(level);
 	array = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	if (!isnull)
 	{

@@ -12,7 +12,8 @@ CREATE TABLE dataprotect.hold (
     placed_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     released_by name,
     released_at timestamptz,
-    release_reason text
+    release_reason text,
+    seal bytea
 );
 COMMENT ON TABLE dataprotect.hold IS 'legal holds; see dataprotect.place_hold()';
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.hold', '');

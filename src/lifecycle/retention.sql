@@ -26,7 +26,8 @@ CREATE TABLE dataprotect.retention_policy (
     state text NOT NULL DEFAULT 'paused' CHECK (state IN ('paused', 'active')),
     next_due timestamptz,
     created_by name NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    seal bytea
 );
 COMMENT ON TABLE dataprotect.retention_policy IS 'retention policies; see dataprotect.create_retention_policy()';
 
@@ -35,6 +36,7 @@ CREATE TABLE dataprotect.retention_child (
     policy int NOT NULL REFERENCES dataprotect.retention_policy ON DELETE CASCADE,
     rel regclass NOT NULL,
     action text NOT NULL CHECK (action IN ('delete', 'nullify', 'keep_referenced')),
+    seal bytea,
     PRIMARY KEY (policy, rel)
 );
 COMMENT ON TABLE dataprotect.retention_child IS 'what becomes of rows that reference the rows of a retention policy';

@@ -95,6 +95,8 @@ DECLARE
     bare regclass;
     unready text;
 BEGIN
+    PERFORM dataprotect._need_policy('retention_policy', policy.id), dataprotect._need_policy('retention_child', policy.id),
+            dataprotect._need_policy('hold');
     PERFORM dataprotect._retention_settle(policy);
     policy := dataprotect._retention_usable(policy);
     SELECT c.relname INTO unready FROM dataprotect._below(policy.base) b JOIN pg_class c ON c.oid = b

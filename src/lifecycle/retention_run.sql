@@ -146,6 +146,7 @@ DECLARE
     rows_in text := 't.ctid OPERATOR(pg_catalog.=) ANY ($1)';
 BEGIN
     code := dataprotect._retention_code(policy.action, leaf);
+    PERFORM dataprotect._need_policy('hold');
     has_children := policy.action IN ('delete', 'archive') AND EXISTS (
         SELECT 1 FROM dataprotect.retention_child c WHERE c.policy = policy.id AND c.action IN ('delete', 'nullify'));
     own_keys := EXISTS (SELECT 1 FROM dataprotect._retention_own_keys(policy) o WHERE o.rule <> 'leave');

@@ -7,7 +7,8 @@ CREATE TABLE dataprotect.subject_binding (
     bound_by name NOT NULL,
     bound_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     rel_oid oid,                        -- as in account_type
-    id_attnum int2
+    id_attnum int2,
+    seal bytea
 );
 COMMENT ON TABLE dataprotect.subject_binding IS 'tables whose rows are sealed for an account; see dataprotect.bind_subject()';
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.subject_binding', '');
@@ -55,6 +56,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
+    PERFORM dataprotect._need_policy('subject_binding');
     PERFORM dataprotect._check_table_right(binding.rel);
     IF dataprotect._unbindable(binding.rel) IS NOT NULL THEN
         PERFORM dataprotect._raise('feature_not_supported',

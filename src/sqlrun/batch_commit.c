@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "base/argument.h"
+#include "base/statement.h"
 #include "base/worker.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -192,14 +193,24 @@ char *
 dp_batch_query(const char *sql, int nargs, Oid *types, Datum *values)
 {
 	MemoryContext context = CurrentMemoryContext;
-	char	   *result = NULL;
+	char	   *volatile result = NULL;
 	DpRunAs		saved;
-	int			rc;
+	int			level;
 
 	dp_run_as_system(&saved);
-	rc = SPI_execute_with_args(sql, nargs, types, values, NULL, false, 1);
-	if (rc < 0)
-		elog(ERROR, "SPI_execute_with_args returned %s", SPI_result_code_string(rc));
+	level = dp_own_begin();
+	PG_TRY();
+	{
+		int			rc = SPI_execute_with_args(sql, nargs, types, values, NULL, false, 1);
+
+		if (rc < 0)
+			elog(ERROR, "SPI_execute_with_args returned %s", SPI_result_code_string(rc));
+	}
+	PG_FINALLY();
+	{
+		dp_own_end(level);
+	}
+	PG_END_TRY();
 	if (SPI_processed > 0 && SPI_tuptable != NULL)
 	{
 		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);

@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/statement.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/analyze.h"
@@ -28,6 +29,7 @@ dp_client_statement_execute(const char *sql)
 	List	   *planned;
 	Portal		portal;
 	QueryCompletion completion;
+	int			level;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -43,9 +45,11 @@ dp_client_statement_execute(const char *sql)
 
 	portal = CreatePortal("", true, true);
 	portal->visible = false;
+	level = dp_own_begin();
 	PortalDefineQuery(portal, NULL, sql, CreateCommandTag(raw->stmt), planned, NULL);
 	PortalStart(portal, NULL, 0, InvalidSnapshot);
 	(void) dp_portal_run_all(portal, None_Receiver, &completion);
+	dp_own_end(level);
 	PortalDrop(portal, false);
 	CommitTransactionCommand();
 

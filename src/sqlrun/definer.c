@@ -20,8 +20,10 @@
  */
 #include "postgres.h"
 
+#include "base/statement.h"
 #include "catalog/pg_proc.h"
 #include "fmgr.h"
+#include "keys/own_function.h"
 #include "miscadmin.h"
 #include "sqlrun/run_as.h"
 #include "utils/builtins.h"
@@ -94,6 +96,13 @@ get_parts(FunctionCallInfo fcinfo, bool recorded)
 	return parts;
 }
 
+/* The body is part of the extension, or what it writes is nobody's. */
+static int
+enter_own(const Parts *parts)
+{
+	return dp_own_function_kind(parts->body.fn_oid) != DP_OWN_NONE ? dp_own_begin() : INT_MAX;
+}
+
 Datum
 dp_definer_enter(PG_FUNCTION_ARGS)
 {
@@ -102,6 +111,7 @@ dp_definer_enter(PG_FUNCTION_ARGS)
 	Oid			before = entered_by;
 	DpRunAs		saved;
 	Datum		result = (Datum) 0;
+	int			level = enter_own(parts);
 
 	InitFunctionCallInfoData(*call, &parts->body, fcinfo->nargs, fcinfo->fncollation,
 							 fcinfo->context, fcinfo->resultinfo);
@@ -117,6 +127,7 @@ dp_definer_enter(PG_FUNCTION_ARGS)
 	PG_FINALLY();
 	{
 		entered_by = before;
+		dp_own_end(level);
 	}
 	PG_END_TRY();
 	fcinfo->isnull = call->isnull;
@@ -130,6 +141,7 @@ dp_definer_enter_recorded(PG_FUNCTION_ARGS)
 	Parts	   *parts = get_parts(fcinfo, true);
 	NullableDatum result;
 	DpRunAs		saved;
+	int			level;
 
 	/* no context: the work and its event are one transaction */
 	InitFunctionCallInfoData(*call, &parts->body, fcinfo->nargs, fcinfo->fncollation, NULL, NULL);
@@ -140,9 +152,18 @@ dp_definer_enter_recorded(PG_FUNCTION_ARGS)
 	InitFunctionCallInfoData(*call, &parts->log, fcinfo->nargs + 1, InvalidOid, NULL, NULL);
 	memcpy(call->args, fcinfo->args, fcinfo->nargs * sizeof(NullableDatum));
 	call->args[fcinfo->nargs] = result;
-	dp_run_as_system(&saved);
-	(void) FunctionCallInvoke(call);
-	dp_run_as_end(&saved);
+	level = enter_own(parts);
+	PG_TRY();
+	{
+		dp_run_as_system(&saved);
+		(void) FunctionCallInvoke(call);
+		dp_run_as_end(&saved);
+	}
+	PG_FINALLY();
+	{
+		dp_own_end(level);
+	}
+	PG_END_TRY();
 
 	fcinfo->isnull = result.isnull;
 	return result.value;

@@ -122,13 +122,14 @@ for my $forgery (sort keys %forged)
 	for my $text ('false) IS TRUE); ALTER ROLE mal SUPERUSER; SELECT 1 WHERE ((false', "m.yes(1, 'stored')",
 		"EXISTS (SELECT 1 FROM v.private WHERE m.yes(1, 'stored'))", 'true) OR (true', 'at', 'id=77')
 	{
-		root_sql(sprintf $forgery, $text);
+		root_sql(sprintf("$forgery; SELECT dataprotect.reseal_policy('nobody looked')", $text));
 		try_all($superuser, (map { ("CALL dataprotect.run_retention('$_')", "SELECT dataprotect.preview_retention('$_')") } 'old', 'aged'),
 			'SELECT * FROM dataprotect.retention_policies');
 		my ($where) = $forgery =~ /(predicate|age_expression|condition|row_filter)/;
 		is(root_sql("SELECT outcome FROM dataprotect.retention_runs WHERE policy = 'aged' ORDER BY started_at DESC LIMIT 1"), 'error',
 			"write-all-data-to-superuser: stored $where \"$text\" ends the run with an error") if $text ne 'at';
-		root_sql("$forged{$forgery}; INSERT INTO v.old VALUES (1, now() - interval '3 years', 'x') ON CONFLICT DO NOTHING");
+		root_sql("$forged{$forgery}; SELECT dataprotect.reseal_policy('as it was'); "
+			  . "INSERT INTO v.old VALUES (1, now() - interval '3 years', 'x') ON CONFLICT DO NOTHING");
 	}
 }
 nothing_taken('write-all-data-to-superuser: nothing stored ran');
@@ -163,7 +164,7 @@ for my $predicate ("at < now() - interval '1 day'", "day > current_date - 30", "
 	allowed($node, 'mal', "SELECT dataprotect.place_hold('m.held', \$p\$$predicate\$p\$, 'x')", "a hold may say: $predicate");
 }
 nothing_taken('hold-predicate-reads-as-another-owner: no code of a predicate ran');
-root_sql('DELETE FROM dataprotect.hold');
+root_sql(q{DELETE FROM dataprotect.hold; SELECT dataprotect.reseal_policy('gone')});
 
 # account-deletion-takes-foreign-rows: an edge is what was decided, not what has
 # the same columns.
@@ -192,7 +193,7 @@ ALTER TABLE m.child ADD CONSTRAINT added FOREIGN KEY (x) REFERENCES v.secret;
 SQL
 like((as($node, 'mal', "SELECT dataprotect.request_deletion('mal', '2')"))[1], qr/foreign key "added" to "v.secret" is not annotated/,
 	'account-deletion-takes-foreign-rows: a new edge is undecided');
-root_sql("UPDATE dataprotect.deletion_request SET grace_until = now() - interval '1 second'");
+root_sql("UPDATE dataprotect.deletion_request SET grace_until = now() - interval '1 second'; SELECT dataprotect.reseal_policy('clock')");
 root_sql('CALL dataprotect.run_deletions()');
 ok(poll_sql($node, 'postgres', "SELECT state, detail LIKE '%\"added\" to \"v.secret\" is not annotated%' FROM dataprotect.deletion_requests", 'requested|t'),
 	'account-deletion-takes-foreign-rows: it stops what was asked before');
@@ -268,7 +269,7 @@ SQL
 		"CALL dataprotect.run_retention('own_$name')", "SELECT dataprotect.pause_retention('own_$name')");
 	# the worker may be at the deletion; a default and a domain are asked below alone
 	ok(poll_sql($node, 'postgres', "SELECT count(*) > 0 FROM loot WHERE what = 'ran'", 't'), "it runs: $name") if $name !~ /^(?:default|domain)$/;
-	root_sql('DELETE FROM dataprotect.hold; DELETE FROM dataprotect.deletion_request');
+	root_sql(q{DELETE FROM dataprotect.hold; DELETE FROM dataprotect.deletion_request; SELECT dataprotect.reseal_policy('gone')});
 	nothing_taken("code of a table's owner: $name");
 }
 
@@ -302,7 +303,8 @@ SQL
 			"SELECT * FROM dataprotect.retention_policies WHERE name = '$base'", "SELECT dataprotect.export_account('$base', '2')");
 		try_all('vic', @sql);
 		try_all($superuser, @sql, "UPDATE dataprotect.retention_policy SET state = 'active' WHERE name = '$base'", @sql,
-			'DELETE FROM dataprotect.hold', @sql, "SELECT dataprotect.pause_retention('$base')", 'DELETE FROM dataprotect.deletion_request');
+			"DELETE FROM dataprotect.hold", "SELECT dataprotect.reseal_policy('gone')", @sql, "SELECT dataprotect.pause_retention('$base')",
+			'DELETE FROM dataprotect.deletion_request', "SELECT dataprotect.reseal_policy('gone')");
 		nothing_taken("cascade-trigger-runs-as-other-owner: $name, ON DELETE $how");
 	}
 }

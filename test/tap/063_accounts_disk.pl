@@ -49,7 +49,8 @@ sql("SELECT dataprotect.annotate_account('person', 'harmless', '{person}', 'dele
 is(sql("SELECT problem FROM dataprotect.check_account_type('person') WHERE rel = 'harmless'::regclass"),
 	'column "tags" contains encrypted values that cannot be sealed under the account\'s own key',
 	'and so is one that comes later reported');
-sql('DROP TABLE harmless; DELETE FROM dataprotect.account_rule WHERE action = \'delete\' AND rel NOT IN (SELECT oid FROM pg_class)');
+sql(q{DROP TABLE harmless; DELETE FROM dataprotect.account_rule WHERE action = 'delete' AND rel NOT IN (SELECT oid FROM pg_class);
+	SELECT dataprotect.reseal_policy('the table is gone')});
 
 # The account's wrapped keys, and what an old transaction keeps of them.
 sub wrapped
