@@ -56,7 +56,7 @@ missing_packages()
 	wanted=
 	if [ "$purpose" = test ]; then
 		needed="$needed binutils clang libipc-run-perl procps python3"
-		wanted="clang-tidy cppcheck debootstrap libclang-rt-dev
+		wanted="softhsm2 opensc clang-tidy cppcheck debootstrap libclang-rt-dev
 			python3-psycopg2 python3-asyncpg python3-sqlalchemy libpostgresql-jdbc-java default-jdk-headless"
 	fi
 	if [ "$unpacked" = no ]; then

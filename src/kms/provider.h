@@ -52,13 +52,31 @@ typedef struct DpKmsProvider
 
 extern const DpKmsProvider dp_kms_provider_file;
 extern const DpKmsProvider dp_kms_provider_aws;
+extern const DpKmsProvider dp_kms_provider_pkcs11;
 
 /* The provider of a scheme. */
 static inline const DpKmsProvider *
 dp_kms_provider(DpKmsScheme scheme)
 {
-	return scheme == DP_KMS_SCHEME_FILE ? &dp_kms_provider_file : &dp_kms_provider_aws;
+	switch (scheme)
+	{
+		case DP_KMS_SCHEME_FILE:
+			return &dp_kms_provider_file;
+		case DP_KMS_SCHEME_AWS:
+			return &dp_kms_provider_aws;
+		case DP_KMS_SCHEME_PKCS11:
+			return &dp_kms_provider_pkcs11;
+	}
+	return &dp_kms_provider_file;	/* keep compiler quiet */
 }
+
+/*
+ * The context as bytes, for providers that authenticate bytes:
+ *		database uid 16 | key id 8, big endian | version 4, big endian | purpose 2, big endian
+ */
+#define DP_KMS_CONTEXT_LEN (16 + 8 + 4 + 2)
+
+extern void dp_kms_context_bytes(const DpKmsContext *context, uint8 out[DP_KMS_CONTEXT_LEN]);
 
 /* End a call without success. */
 extern void dp_kms_call_fail(DpKmsCall *call, DpKmsCallStatus status, int sqlstate,

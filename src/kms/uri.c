@@ -8,6 +8,7 @@
 
 #define FILE_PREFIX		"file://"
 #define AWS_PREFIX		"aws-kms://"
+#define PKCS11_PREFIX	"pkcs11:"
 #define REGION_QUERY	"region="
 
 /* Our own classes: <ctype.h> depends on the locale. */
@@ -197,6 +198,39 @@ parse_file(const char *text, DpKmsUri *out, const char **out_problem)
 	return DP_KMS_URI_OK;
 }
 
+/* "NAME=" and a value of plain characters up to ";" or the end; *cursor moves past both. */
+static bool
+parse_pkcs11_attribute(const char **cursor, const char *name, char *out, size_t out_size)
+{
+	const char *value;
+	size_t		len;
+
+	if (!starts_with(*cursor, name))
+		return false;
+	value = *cursor + strlen(name);
+	len = strcspn(value, ";");
+	if (len >= out_size || !is_word(value, len, out_size - 1, "-_.:+"))
+		return false;
+	memcpy(out, value, len);
+	out[len] = '\0';
+	*cursor = value + len;
+	return true;
+}
+
+static DpKmsUriResult
+parse_pkcs11(const char *text, DpKmsUri *out, const char **out_problem)
+{
+	const char *cursor = text + strlen(PKCS11_PREFIX);
+
+	*out_problem = "Expected pkcs11:token=LABEL;object=LABEL[;serial=SERIAL], of letters, digits and - _ . : +.";
+	if (!parse_pkcs11_attribute(&cursor, "token=", out->token, sizeof(out->token)) ||
+		!parse_pkcs11_attribute(&cursor, ";object=", out->name, 65))
+		return DP_KMS_URI_MALFORMED;
+	if (*cursor != '\0' && !parse_pkcs11_attribute(&cursor, ";serial=", out->serial, sizeof(out->serial)))
+		return DP_KMS_URI_MALFORMED;
+	return *cursor == '\0' ? DP_KMS_URI_OK : DP_KMS_URI_MALFORMED;
+}
+
 DpKmsUriResult
 dp_kms_uri_parse(const char *text, DpKmsUri *out, const char **out_problem)
 {
@@ -223,14 +257,20 @@ dp_kms_uri_parse(const char *text, DpKmsUri *out, const char **out_problem)
 		return parse_aws(text, out, out_problem);
 	}
 
+	if (starts_with(text, PKCS11_PREFIX))
+	{
+		out->scheme = DP_KMS_SCHEME_PKCS11;
+		return parse_pkcs11(text, out, out_problem);
+	}
+
 	if (text[scheme_len] == ':' && is_alpha(text[0]) &&
 		is_word(text, scheme_len, 32, "+.-") &&
 		!starts_with(text, "file:") && !starts_with(text, "aws-kms:"))
 	{
-		*out_problem = "This release supports aws-kms:// and file:// only.";
+		*out_problem = "This release supports aws-kms://, pkcs11: and file:// only.";
 		return DP_KMS_URI_UNSUPPORTED;
 	}
-	*out_problem = "A key URI begins with aws-kms:// or file:///.";
+	*out_problem = "A key URI begins with aws-kms://, pkcs11: or file:///.";
 	return DP_KMS_URI_MALFORMED;
 }
 

@@ -12,6 +12,7 @@
  *	aws-kms://arn:PARTITION:kms:REGION:ACCOUNT:alias/NAME[?region=REGION]
  *	aws-kms://alias/NAME?region=REGION
  *	aws-kms://KEY-ID?region=REGION
+ *	pkcs11:token=LABEL;object=LABEL[;serial=SERIAL]		(RFC 7512, in this order)
  *
  * Nothing here allocates or fails in another way than by its result.
  */
@@ -23,27 +24,32 @@
 
 #define DP_KMS_URI_MAX		512 /* bytes with the terminator */
 #define DP_KMS_REGION_MAX	33
+#define DP_KMS_TOKEN_MAX	33	/* of a token's label or serial number */
 
 typedef enum DpKmsScheme
 {
 	DP_KMS_SCHEME_FILE,
-	DP_KMS_SCHEME_AWS
+	DP_KMS_SCHEME_AWS,
+	DP_KMS_SCHEME_PKCS11
 } DpKmsScheme;
 
 typedef struct DpKmsUri
 {
 	DpKmsScheme scheme;
 	char		text[DP_KMS_URI_MAX];	/* as given */
-	char		name[DP_KMS_URI_MAX];	/* path of the file; key id, ARN or alias/NAME */
+	char		name[DP_KMS_URI_MAX];	/* path of the file; key id, ARN or alias/NAME; label of
+										 * the object */
 	char		region[DP_KMS_REGION_MAX];	/* aws-kms only */
 	bool		by_alias;		/* aws-kms: an alias may move to another key */
+	char		token[DP_KMS_TOKEN_MAX];	/* pkcs11 only */
+	char		serial[DP_KMS_TOKEN_MAX];	/* pkcs11 only; "": any */
 } DpKmsUri;
 
 typedef enum DpKmsUriResult
 {
 	DP_KMS_URI_OK,
 	DP_KMS_URI_MALFORMED,		/* of a supported scheme, or no URI at all */
-	DP_KMS_URI_UNSUPPORTED		/* hcvault, pkcs11, or a scheme we do not know */
+	DP_KMS_URI_UNSUPPORTED		/* hcvault, or a scheme we do not know */
 } DpKmsUriResult;
 
 /* out_problem: a full sentence; static, set unless the result is OK. */

@@ -16,6 +16,13 @@ scheme_of(const char *uri)
 	return pnstrdup(uri, Min(strcspn(uri, ":"), 32));
 }
 
+/* So much of a malformed URI is shown: of a token's, nothing behind the scheme. */
+static int
+shown_len(const char *uri)
+{
+	return strncmp(uri, "pkcs11:", 7) == 0 ? 7 : pg_mbcliplen(uri, strlen(uri), 100);
+}
+
 bool
 dp_kms_endpoint_usable(const char **out_problem)
 {
@@ -42,7 +49,7 @@ dp_kms_check_uri(const char *uri)
 		case DP_KMS_URI_MALFORMED:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("invalid KMS URI \"%.*s\"", pg_mbcliplen(uri, strlen(uri), 100), uri),
+					 errmsg("invalid KMS URI \"%.*s\"", shown_len(uri), uri),
 					 errdetail_internal("%s", problem),
 					 errhint("Write for example aws-kms://alias/pii?region=eu-central-1 or file:///etc/dataprotect/root.key.")));
 			break;
@@ -51,7 +58,7 @@ dp_kms_check_uri(const char *uri)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("KMS scheme \"%s\" is not supported", scheme_of(uri)),
 					 errdetail_internal("%s", problem),
-					 errhint("The schemes are aws-kms:// and file:///.")));
+					 errhint("The schemes are aws-kms://, pkcs11: and file:///.")));
 			break;
 	}
 

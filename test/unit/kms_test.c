@@ -84,7 +84,16 @@ static const struct
 	{"aws-kms://user:pw@host/alias/pii?region=eu-central-1", EXPECT_MALFORMED},
 
 	{"hcvault://transit/pii", EXPECT_UNSUPPORTED},
-	{"pkcs11:token=hsm;object=root", EXPECT_UNSUPPORTED},
+	{"pkcs11:token=hsm;object=root", " root"},
+	{"pkcs11:token=hsm;object=root;serial=00ff", " root"},
+	{"pkcs11:token=hsm", EXPECT_MALFORMED},
+	{"pkcs11:object=root;token=hsm", EXPECT_MALFORMED},
+	{"pkcs11:token=;object=root", EXPECT_MALFORMED},
+	{"pkcs11:token=hsm;object=ro%6ft", EXPECT_MALFORMED},
+	{"pkcs11:token=hsm;object=root;pin-value=1234", EXPECT_MALFORMED},
+	{"pkcs11:token=hsm;object=root?module-path=/tmp/evil.so", EXPECT_MALFORMED},
+	{"pkcs11:token=hsm;object=root;serial=1;serial=1", EXPECT_MALFORMED},
+	{"pkcs11:token=123456789012345678901234567890123;object=root", EXPECT_MALFORMED},
 	{"gcp-kms://projects/x", EXPECT_UNSUPPORTED}
 };
 
