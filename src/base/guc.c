@@ -31,6 +31,9 @@ int			dp_guc_retention_batch_size = 1000;
 int			dp_guc_retention_cost_delay = 0;
 char	   *dp_guc_kms_aws_endpoint = NULL;
 char	   *dp_guc_kms_ca_file = NULL;
+char	   *dp_guc_kms_vault_address = NULL;
+char	   *dp_guc_kms_vault_namespace = NULL;
+char	   *dp_guc_kms_vault_token_file = NULL;
 char	   *dp_guc_kms_pkcs11_module = NULL;
 char	   *dp_guc_kms_pkcs11_pin_file = NULL;
 
@@ -54,38 +57,7 @@ static const struct config_enum_entry output_options[] = {
 };
 
 static void
-define_kms_settings(void)
-{
-	DefineCustomStringVariable("dataprotect.kms_allowed",
-							   "URI patterns of the KMS keys that may be used, comma-separated.",
-							   "A pattern is a URI whose last character may be \"*\".",
-							   &dp_guc_kms_allowed, "",
-							   PGC_POSTMASTER, GUC_LIST_INPUT | GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
-	DefineCustomStringVariable("dataprotect.kms_aws_endpoint",
-							   "Endpoint of AWS KMS; empty for Amazon's own.",
-							   "https only, unless the host is a loopback address.",
-							   &dp_guc_kms_aws_endpoint, "",
-							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
-	DefineCustomStringVariable("dataprotect.kms_ca_file",
-							   "Certificate authorities trusted for KMS connections; empty for the system's.", NULL,
-							   &dp_guc_kms_ca_file, "",
-							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
-	DefineCustomStringVariable("dataprotect.kms_pkcs11_module",
-							   "PKCS#11 module that reaches the tokens of pkcs11: keys.", NULL,
-							   &dp_guc_kms_pkcs11_module, "",
-							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
-	DefineCustomStringVariable("dataprotect.kms_pkcs11_pin_file",
-							   "File with the PIN of the tokens of pkcs11: keys.", NULL,
-							   &dp_guc_kms_pkcs11_pin_file, "",
-							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
-	DefineCustomIntVariable("dataprotect.kms_timeout",
-							"Longest time that one KMS operation may take.", NULL,
-							&dp_guc_kms_timeout, 5000, 100, 600000,
-							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
-}
-
-void
-dp_guc_init(void)
+define_audit_and_cache_settings(void)
 {
 	DefineCustomStringVariable("dataprotect.audit_directory",
 							   "Directory of the audit segments.",
@@ -124,6 +96,56 @@ dp_guc_init(void)
 							"Age at which a fetched key is refreshed in the background.", NULL,
 							&dp_guc_key_cache_soft_ttl, 300, 1, INT_MAX / 1000,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+}
+
+static void
+define_kms_settings(void)
+{
+	DefineCustomStringVariable("dataprotect.kms_allowed",
+							   "URI patterns of the KMS keys that may be used, comma-separated.",
+							   "A pattern is a URI whose last character may be \"*\".",
+							   &dp_guc_kms_allowed, "",
+							   PGC_POSTMASTER, GUC_LIST_INPUT | GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.kms_aws_endpoint",
+							   "Endpoint of AWS KMS; empty for Amazon's own.",
+							   "https only, unless the host is a loopback address.",
+							   &dp_guc_kms_aws_endpoint, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.kms_ca_file",
+							   "Certificate authorities trusted for KMS connections; empty for the system's.", NULL,
+							   &dp_guc_kms_ca_file, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.kms_pkcs11_module",
+							   "PKCS#11 module that reaches the tokens of pkcs11: keys.", NULL,
+							   &dp_guc_kms_pkcs11_module, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.kms_pkcs11_pin_file",
+							   "File with the PIN of the tokens of pkcs11: keys.", NULL,
+							   &dp_guc_kms_pkcs11_pin_file, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.kms_timeout",
+							"Longest time that one KMS operation may take.", NULL,
+							&dp_guc_kms_timeout, 5000, 100, 600000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.kms_vault_address",
+							   "Address of Vault or OpenBao, as https://HOST:8200.",
+							   "https only, unless the host is a loopback address.",
+							   &dp_guc_kms_vault_address, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.kms_vault_namespace",
+							   "Namespace within Vault; empty for none.", NULL,
+							   &dp_guc_kms_vault_namespace, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.kms_vault_token_file",
+							   "File with the token for Vault, read for each call.", NULL,
+							   &dp_guc_kms_vault_token_file, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+}
+
+void
+dp_guc_init(void)
+{
+	define_audit_and_cache_settings();
 	define_kms_settings();
 	DefineCustomIntVariable("dataprotect.max_workers",
 							"Background workers that go from database to database.", NULL,

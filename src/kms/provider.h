@@ -53,6 +53,7 @@ typedef struct DpKmsProvider
 extern const DpKmsProvider dp_kms_provider_file;
 extern const DpKmsProvider dp_kms_provider_aws;
 extern const DpKmsProvider dp_kms_provider_pkcs11;
+extern const DpKmsProvider dp_kms_provider_hcvault;
 
 /* The provider of a scheme. */
 static inline const DpKmsProvider *
@@ -66,6 +67,8 @@ dp_kms_provider(DpKmsScheme scheme)
 			return &dp_kms_provider_aws;
 		case DP_KMS_SCHEME_PKCS11:
 			return &dp_kms_provider_pkcs11;
+		case DP_KMS_SCHEME_HCVAULT:
+			return &dp_kms_provider_hcvault;
 	}
 	return &dp_kms_provider_file;	/* keep compiler quiet */
 }

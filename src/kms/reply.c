@@ -1,6 +1,6 @@
 /*
  * reply.c
- *	  Replies of AWS KMS, read by PostgreSQL's JSON parser.
+ *	  Replies of AWS KMS and of Vault, read by PostgreSQL's JSON parser.
  *
  * A member that we want is taken where the parser stands on its value, and put
  * unescaped over the value's own place in the buffer: so a secret is in the
@@ -18,6 +18,7 @@ typedef struct Reader
 	char	   *buf;
 	int			depth;			/* arrays and objects that are open */
 	bool		is_object;		/* the outermost value */
+	bool		in_data;		/* within its member "data" */
 } Reader;
 
 /* Where a member of the outermost object goes; NULL for one that we do not use. */
@@ -30,6 +31,17 @@ wanted_member(DpKmsReply *reply, const char *name)
 		return &reply->plaintext;
 	if (strcmp(name, "__type") == 0)
 		return &reply->error_type;
+	return NULL;
+}
+
+/* The same for the object in its member "data". */
+static char **
+wanted_in_data(DpKmsReply *reply, const char *name)
+{
+	if (strcmp(name, "ciphertext") == 0)
+		return &reply->data_ciphertext;
+	if (strcmp(name, "plaintext") == 0)
+		return &reply->data_plaintext;
 	return NULL;
 }
 
@@ -71,7 +83,12 @@ begin_member(void *state, char *name, bool isnull)
 	char	  **wanted = NULL;
 
 	if (reader->depth == 1 && reader->is_object)
+	{
 		wanted = wanted_member(reader->reply, name);
+		reader->in_data = strcmp(name, "data") == 0;
+	}
+	else if (reader->depth == 2 && reader->is_object && reader->in_data)
+		wanted = wanted_in_data(reader->reply, name);
 
 	pfree(name);
 	if (wanted == NULL)

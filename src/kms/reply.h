@@ -1,6 +1,6 @@
 /*
  * reply.h
- *	  Reading what AWS KMS answers.
+ *	  Reading what AWS KMS and Vault answer.
  *
  * The reply is hostile input: it is read as strict JSON of at most
  * DP_KMS_REPLY_DEPTH levels by PostgreSQL's own parser, with no need of a server
@@ -13,13 +13,17 @@
 
 #define DP_KMS_REPLY_DEPTH 16
 
-/* String members of the outermost object; NULL where absent.  They point into
+/* String members of the outermost object, or of its member "data"; NULL where absent.  They point into
  * the buffer, unescaped and NUL-terminated. */
 typedef struct DpKmsReply
 {
 	char	   *ciphertext;		/* CiphertextBlob, base64 */
 	char	   *plaintext;		/* Plaintext, base64: secret */
 	char	   *error_type;		/* __type, without namespace */
+
+	/* Vault's stand in the object "data" */
+	char	   *data_ciphertext;
+	char	   *data_plaintext; /* base64: secret */
 } DpKmsReply;
 
 /*

@@ -8,6 +8,7 @@
 
 #define FILE_PREFIX		"file://"
 #define AWS_PREFIX		"aws-kms://"
+#define HCVAULT_PREFIX	"hcvault://"
 #define PKCS11_PREFIX	"pkcs11:"
 #define REGION_QUERY	"region="
 
@@ -231,6 +232,32 @@ parse_pkcs11(const char *text, DpKmsUri *out, const char **out_problem)
 	return *cursor == '\0' ? DP_KMS_URI_OK : DP_KMS_URI_MALFORMED;
 }
 
+static DpKmsUriResult
+parse_hcvault(const char *text, DpKmsUri *out, const char **out_problem)
+{
+	const char *path = text + strlen(HCVAULT_PREFIX);
+	const char *component = path;
+	int			n = 0;
+
+	*out_problem = "Expected hcvault://MOUNT/KEY, of letters, digits and - _ .";
+	for (;;)
+	{
+		size_t		len = strcspn(component, "/");
+
+		/* neither "." nor ".." */
+		if (!is_word(component, len, 128, "-_.") || component[0] == '.')
+			return DP_KMS_URI_MALFORMED;
+		n++;
+		if (component[len] == '\0')
+			break;
+		component += len + 1;
+	}
+	if (n < 2)
+		return DP_KMS_URI_MALFORMED;
+	memcpy(out->name, path, strlen(path) + 1);
+	return DP_KMS_URI_OK;
+}
+
 DpKmsUriResult
 dp_kms_uri_parse(const char *text, DpKmsUri *out, const char **out_problem)
 {
@@ -257,6 +284,11 @@ dp_kms_uri_parse(const char *text, DpKmsUri *out, const char **out_problem)
 		return parse_aws(text, out, out_problem);
 	}
 
+	if (starts_with(text, HCVAULT_PREFIX))
+	{
+		out->scheme = DP_KMS_SCHEME_HCVAULT;
+		return parse_hcvault(text, out, out_problem);
+	}
 	if (starts_with(text, PKCS11_PREFIX))
 	{
 		out->scheme = DP_KMS_SCHEME_PKCS11;
@@ -265,12 +297,12 @@ dp_kms_uri_parse(const char *text, DpKmsUri *out, const char **out_problem)
 
 	if (text[scheme_len] == ':' && is_alpha(text[0]) &&
 		is_word(text, scheme_len, 32, "+.-") &&
-		!starts_with(text, "file:") && !starts_with(text, "aws-kms:"))
+		!starts_with(text, "file:") && !starts_with(text, "aws-kms:") && !starts_with(text, "hcvault:"))
 	{
-		*out_problem = "This release supports aws-kms://, pkcs11: and file:// only.";
+		*out_problem = "This release supports aws-kms://, hcvault://, pkcs11: and file:// only.";
 		return DP_KMS_URI_UNSUPPORTED;
 	}
-	*out_problem = "A key URI begins with aws-kms://, pkcs11: or file:///.";
+	*out_problem = "A key URI begins with aws-kms://, hcvault://, pkcs11: or file:///.";
 	return DP_KMS_URI_MALFORMED;
 }
 

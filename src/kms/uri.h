@@ -13,6 +13,7 @@
  *	aws-kms://alias/NAME?region=REGION
  *	aws-kms://KEY-ID?region=REGION
  *	pkcs11:token=LABEL;object=LABEL[;serial=SERIAL]		(RFC 7512, in this order)
+ *	hcvault://MOUNT/KEY		(the mount may have several components)
  *
  * Nothing here allocates or fails in another way than by its result.
  */
@@ -30,7 +31,8 @@ typedef enum DpKmsScheme
 {
 	DP_KMS_SCHEME_FILE,
 	DP_KMS_SCHEME_AWS,
-	DP_KMS_SCHEME_PKCS11
+	DP_KMS_SCHEME_PKCS11,
+	DP_KMS_SCHEME_HCVAULT
 } DpKmsScheme;
 
 typedef struct DpKmsUri
@@ -38,7 +40,7 @@ typedef struct DpKmsUri
 	DpKmsScheme scheme;
 	char		text[DP_KMS_URI_MAX];	/* as given */
 	char		name[DP_KMS_URI_MAX];	/* path of the file; key id, ARN or alias/NAME; label of
-										 * the object */
+										 * the object; MOUNT/KEY */
 	char		region[DP_KMS_REGION_MAX];	/* aws-kms only */
 	bool		by_alias;		/* aws-kms: an alias may move to another key */
 	char		token[DP_KMS_TOKEN_MAX];	/* pkcs11 only */
@@ -49,7 +51,7 @@ typedef enum DpKmsUriResult
 {
 	DP_KMS_URI_OK,
 	DP_KMS_URI_MALFORMED,		/* of a supported scheme, or no URI at all */
-	DP_KMS_URI_UNSUPPORTED		/* hcvault, or a scheme we do not know */
+	DP_KMS_URI_UNSUPPORTED		/* a scheme we do not know */
 } DpKmsUriResult;
 
 /* out_problem: a full sentence; static, set unless the result is OK. */

@@ -105,7 +105,7 @@ for my $case (
 	[ 'aws-kms://alias/pii?region=us-east-1', qr/42704.*NotFoundException/s, 'a region without that root' ],
 	[ 'aws-kms://alias/pii', qr/22023: +invalid KMS URI.*DETAIL.*region.*HINT/s, 'a URI without region' ],
 	[ "aws-kms://$root?region=eu-central-1", qr/42501: .*not allowed.*HINT.*kms_allowed/s, 'a URI that is not allowed' ],
-	[ 'hcvault://transit/pii', qr/0A000: .*hcvault.*DETAIL.*aws-kms/s, 'a scheme that is not supported' ])
+	[ 'gcp-kms://projects/pii', qr/0A000: .*gcp-kms.*DETAIL.*aws-kms/s, 'a scheme that is not supported' ])
 {
 	like(sqlstate("SELECT dataprotect.create_key('other', ARRAY['$case->[0]'])"), $case->[1], "create_key refuses $case->[2]");
 }

@@ -1,0 +1,154 @@
+package DataProtect::VaultDouble;
+
+=head1 NAME
+
+DataProtect::VaultDouble - a test double of Vault's transit engine
+
+=head1 SYNOPSIS
+
+	my $vault = DataProtect::VaultDouble->start(token => 's.secret', keys => [ 'pii' ]);
+	$vault->mode('status:503');
+	my @requests = $vault->requests;
+	$vault->stop;
+
+This is a double, written from the published API (POST /v1/transit/encrypt/:name
+and decrypt/:name, C<associated_data>, C<X-Vault-Token>), not a Vault: it hides
+nothing, and its "ciphertext" is the plaintext beside its associated data.  Where
+C<bao> or C<vault> is in PATH, test/tap/024_kms_vault.pl runs against that as well.
+
+Modes: ok, status:N (HTTP status N with Vault's form of errors), wrongkey (another
+plaintext), foreign (a ciphertext that is none), garbage.
+
+=cut
+
+use strict;
+use warnings;
+
+use IO::Socket::INET;
+use JSON::PP ();
+use MIME::Base64 qw(encode_base64 decode_base64);
+use POSIX ();
+
+sub start
+{
+	my ($class, %opt) = @_;
+	my $self = bless {%opt}, $class;
+	my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Listen => 64, ReuseAddr => 1)
+	  or die "could not listen: $!";
+
+	mkdir $self->{dir};
+	$self->mode('ok');
+	$self->{port} = $listener->sockport;
+	$self->{pid} = fork;
+	die "could not fork: $!" if !defined $self->{pid};
+	if ($self->{pid} == 0)
+	{
+		$SIG{PIPE} = 'IGNORE';
+		$SIG{TERM} = 'DEFAULT';
+		$self->_serve($listener);
+		POSIX::_exit(1);
+	}
+	close $listener;
+	return $self;
+}
+
+sub stop
+{
+	my ($self) = @_;
+	return if !$self->{pid};
+	kill 'KILL', $self->{pid};
+	waitpid $self->{pid}, 0;
+	delete $self->{pid};
+	return;
+}
+
+sub DESTROY
+{
+	my ($self) = @_;
+	local ($?, $!, $@);
+	$self->stop;
+	return;
+}
+
+sub address { return "http://127.0.0.1:$_[0]{port}" }
+
+sub mode
+{
+	my ($self, $mode) = @_;
+	open(my $fh, '>', "$self->{dir}/mode.new") or die "mode: $!";
+	print $fh $mode;
+	close $fh;
+	rename "$self->{dir}/mode.new", "$self->{dir}/mode" or die "mode: $!";
+	return;
+}
+
+# The text of every request so far.
+sub requests
+{
+	my ($self) = @_;
+	my @found;
+	for my $file (sort glob "$self->{dir}/request.*")
+	{
+		open(my $fh, '<:raw', $file) or die "$file: $!";
+		local $/;
+		push @found, scalar <$fh>;
+	}
+	return @found;
+}
+
+# One connection after another: the client sends a whole request and waits.
+sub _serve
+{
+	my ($self, $listener) = @_;
+	my $count = 0;
+
+	while (my $client = $listener->accept)
+	{
+		my $request = '';
+		while (sysread $client, $request, 65536, length $request)
+		{
+			my ($head, $body) = $request =~ /\A(.*?\r\n\r\n)(.*)\z/s or next;
+			my ($length) = $head =~ /^Content-Length:\s*(\d+)/mi;
+			last if length $body >= ($length || 0);
+		}
+		next if $request eq '';
+		open(my $fh, '>:raw', sprintf('%s/request.%06d', $self->{dir}, ++$count));
+		print $fh $request;
+		close $fh;
+		my ($status, $reply) = $self->_answer($request);
+		syswrite $client, "HTTP/1.1 $status Test\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: "
+		  . length($reply) . "\r\n\r\n$reply";
+		close $client;
+	}
+	return;
+}
+
+sub _errors { return JSON::PP::encode_json({ errors => [@_] }) }
+
+sub _answer
+{
+	my ($self, $request) = @_;
+	open(my $fh, '<', "$self->{dir}/mode");
+	my $mode = <$fh>;
+	my ($verb, $key) = $request =~ m{^POST /v1/transit/(encrypt|decrypt)/([\w.-]+) HTTP} or return (404, _errors());
+	my ($body) = $request =~ /\r\n\r\n(.*)\z/s;
+	my $in = eval { JSON::PP::decode_json($body) } or return (400, _errors('failed to parse JSON input'));
+
+	return ($1, _errors('secret-in-message')) if $mode =~ /^status:(\d+)$/;
+	return (200, '<html>') if $mode eq 'garbage';
+	return (403, _errors('permission denied')) if $request !~ /^X-Vault-Token: \Q$self->{token}\E\r$/mi;
+	return (400, _errors('encryption key not found')) if !grep { $_ eq $key } @{ $self->{keys} };
+	if ($verb eq 'encrypt')
+	{
+		my $text = 'vault:v1:' . encode_base64("$key $in->{associated_data} $in->{plaintext}", '');
+		$text = 'other:"text' if $mode eq 'foreign';
+		return (200, JSON::PP::encode_json({ request_id => 'double', data => { ciphertext => $text, key_version => 1 } }));
+	}
+	my ($of, $aad, $plain) = split / /, decode_base64(substr $in->{ciphertext}, length 'vault:v1:');
+	return (400, _errors('cipher: message authentication failed'))
+	  if $in->{ciphertext} !~ /^vault:v1:/ || ($of || '') ne $key || ($aad || '') ne $in->{associated_data};
+	$plain = encode_base64('x' x 32, '') if $mode eq 'wrongkey';
+	return (200, JSON::PP::encode_json({ data => { plaintext => $plain }, lease_duration => 0 }));
+}
+
+1;
