@@ -23,8 +23,8 @@ OBJS = \
        $(addprefix src/types/, client_query.o json.o wire.o \
            analyze.o cast.o codec.o compare.o fold.o hash.o io.o maintenance.o \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_table.o \
-           modifier_words.o open_memo.o operand.o plan_place.o row_condition.o seal.o seal_right.o show.o \
-           stored_value.o storing.o typeinfo.o types.o value.o) \
+           modifier_words.o open_memo.o operand.o plan_place.o resolve.o resolver.o row_condition.o seal.o seal_right.o show.o \
+           stored_value.o storing.o subscript.o typeinfo.o types.o value.o) \
        $(addprefix src/columns/, bound_row.o changed_row.o columns.o contains_encrypted.o encrypted_parts.o folded_index.o foreign_expression.o guard.o \
            guard_alter.o guard_catalog.o guard_index.o guard_object.o guard_type.o hidden_index.o insert_counts.o kept_value.o preload_keys.o \
            protect_column.o reencrypt.o reseal.o stored_scan.o verify_values.o) \
@@ -41,7 +41,7 @@ SQL_PARTS = \
            key_export.sql key_views.sql) \
        $(addprefix src/access/, mask.sql access.sql foreign_code.sql) \
        $(addprefix src/audit/, audit.sql) \
-       $(addprefix src/types/, json.sql types.sql) \
+       $(addprefix src/types/, json.sql types.sql type_operators.sql type_overloads.sql make_types.sql) \
        $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql \
            encrypt_column.sql reencrypt.sql verify_values.sql key_guards.sql) \
        $(addprefix src/sqlrun/, sqlrun.sql) \

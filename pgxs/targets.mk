@@ -11,7 +11,7 @@ DP_SCRIPTS = $(srcdir)/pgxs
 
 export PG_CONFIG
 
-.PHONY: lint lint-catalog format format-check analyse unit fuzz regress isolation tap attack bench check-all
+.PHONY: lint lint-catalog format format-check analyse unit fuzz regress isolation resolve tap attack bench check-all
 
 lint: all
 	$(DP_SCRIPTS)/lint.pl --tree $(srcdir)
@@ -41,6 +41,9 @@ regress:
 
 isolation:
 	$(DP_SCRIPTS)/regress.sh isolation $(TESTS)
+
+resolve:
+	$(srcdir)/test/resolve/run.sh
 
 tap:
 	$(srcdir)/test/tap.sh $(or $(TESTS),$(wildcard $(srcdir)/test/tap/*.pl))

@@ -159,14 +159,33 @@ $$;
 COMMENT ON FUNCTION dataprotect._members() IS 'the objects of the extension';
 
 CREATE FUNCTION dataprotect._set_privileges() RETURNS void
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
     r record;
     v_privilege text;
+    v_open oid[];
 BEGIN
-    PERFORM dataprotect._close(m.class, m.object) FROM dataprotect._members() m;
-    PERFORM dataprotect._open_type(m.object) FROM dataprotect._members() m
-        WHERE m.class = 'pg_type'::regclass AND dataprotect._base_type(m.object) IS NOT NULL;
+    -- what everybody may call has that by default: nothing to take away, nothing to give
+    SELECT coalesce(array_agg(p.oid), '{}') INTO STRICT v_open
+        FROM dataprotect._members() m, dataprotect._type_routines(m.object) t (routine) JOIN pg_catalog.pg_proc p ON p.oid = t.routine
+        WHERE m.class = 'pg_type'::regclass AND dataprotect._base_type(m.object) IS NOT NULL AND p.proacl IS NULL;
+    FOR r IN
+        SELECT DISTINCT g.kind, g.name, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee
+            FROM dataprotect._members() m, dataprotect._grantable(m.class, m.object) g, aclexplode(g.acl) a
+            WHERE a.grantee <> g.owner AND NOT (m.class = 'pg_proc'::regclass AND m.object = ANY (v_open))
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s %s FROM %s CASCADE', r.kind, r.name, r.grantee);
+    END LOOP;
+    FOR r IN
+        SELECT format('TYPE %s', m.object::regtype) AS name FROM dataprotect._members() m
+            WHERE m.class = 'pg_type'::regclass AND dataprotect._base_type(m.object) IS NOT NULL
+        UNION ALL
+        SELECT format('ROUTINE %s', p.oid::regprocedure)
+            FROM dataprotect._members() m, dataprotect._type_routines(m.object) t (routine) JOIN pg_catalog.pg_proc p ON p.oid = t.routine
+            WHERE m.class = 'pg_type'::regclass AND dataprotect._base_type(m.object) IS NOT NULL AND p.proacl IS NOT NULL
+    LOOP
+        EXECUTE format('GRANT ALL ON %s TO PUBLIC', r.name);
+    END LOOP;
     FOR r IN SELECT * FROM dataprotect._privileges() LOOP
         v_privilege := CASE r.kind WHEN 'ROUTINE' THEN 'EXECUTE' WHEN 'TABLE' THEN 'SELECT' ELSE 'USAGE' END;
         EXECUTE format('GRANT %s ON %s %s TO %s', v_privilege, r.kind, r.name, r.grantees);

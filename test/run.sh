@@ -16,6 +16,7 @@
 #	catalog		rules of a live server's catalogs, likewise
 #	regress		sql/ against expected/
 #	isolation	test/isolation
+#	resolve		calls over encrypted types against those over plain ones
 #	tap		test/tap
 #	attack		test/attack
 #	demo		the README's first command, on each of its databases
@@ -29,7 +30,7 @@
 # counted as passed, and each says why.
 set -eu
 
-all_stages="compile clang unit lint catalog regress isolation tap attack demo fuzz asan matrix"
+all_stages="compile clang unit lint catalog regress isolation resolve tap attack demo fuzz asan matrix"
 stages=${*:-$all_stages}
 for stage in $stages; do
 	case " $all_stages " in
@@ -224,6 +225,11 @@ stage_regress()
 stage_isolation()
 {
 	run isolation "$work/src/pgxs/regress.sh" isolation
+}
+
+stage_resolve()
+{
+	run resolve "$work/src/test/resolve/run.sh"
 }
 
 # tap_files NAME FOLDER

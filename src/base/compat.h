@@ -463,4 +463,17 @@ dp_set_block_counts(Relation rel, DpBlockCounts counts)
 	}
 }
 
+#include "utils/lsyscache.h"
+
+/* Is an operator one of the comparisons of some btree operator family, or "<>"? */
+static inline bool
+dp_is_btree_comparison(Oid opno)
+{
+#if PG_VERSION_NUM >= 180000
+	return get_op_index_interpretation(opno) != NIL;
+#else
+	return get_op_btree_interpretation(opno) != NIL;
+#endif
+}
+
 #endif							/* DP_BASE_COMPAT_H */

@@ -1,6 +1,6 @@
 /*
  * cast.c
- *	  Casts to and from encrypted types, length coercion, concatenation.
+ *	  Casts to, from and between encrypted types, length coercion.
  */
 #include "postgres.h"
 
@@ -9,8 +9,10 @@
 #include "catalog/pg_type.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
+#include "nodes/primnodes.h"
 #include "parser/parse_coerce.h"
 #include "types/row_condition.h"
+#include "types/resolve.h"
 #include "types/seal.h"
 #include "types/show.h"
 #include "types/storing.h"
@@ -23,16 +25,14 @@ PG_FUNCTION_INFO_V1(dp_coerce);
 PG_FUNCTION_INFO_V1(dp_from_base);
 PG_FUNCTION_INFO_V1(dp_to_base);
 PG_FUNCTION_INFO_V1(dp_to_other);
-PG_FUNCTION_INFO_V1(dp_concat_ee);
-PG_FUNCTION_INFO_V1(dp_concat_eb);
-PG_FUNCTION_INFO_V1(dp_concat_be);
+PG_FUNCTION_INFO_V1(dp_recast);
 
 /*
  * Value of one type as another, by the cast that pg_cast has between them, which
  * may give NULL (the time of an infinite timestamp).
  */
 static Datum
-convert(Oid from, Oid to, Datum value, Oid collation, bool *out_isnull)
+convert(Oid from, Oid to, int32 typmod, bool explicit, Datum value, Oid collation, bool *out_isnull)
 {
 	LOCAL_FCINFO(call, 3);
 	CoercionPathType path;
@@ -53,8 +53,8 @@ convert(Oid from, Oid to, Datum value, Oid collation, bool *out_isnull)
 	fmgr_info(func, &flinfo);
 	InitFunctionCallInfoData(*call, &flinfo, Min(get_func_nargs(func), 3), collation, NULL, NULL);
 	call->args[0].value = value;
-	call->args[1].value = Int32GetDatum(-1);
-	call->args[2].value = BoolGetDatum(true);
+	call->args[1].value = Int32GetDatum(typmod);
+	call->args[2].value = BoolGetDatum(explicit);
 	call->args[0].isnull = call->args[1].isnull = call->args[2].isnull = false;
 	result = FunctionCallInvoke(call);
 	*out_isnull = call->isnull;
@@ -156,7 +156,7 @@ dp_from_base(PG_FUNCTION_ARGS)
 		fcinfo->flinfo->fn_extra =
 			unconstify(DpTypeInfo *, dp_typeinfo_get(signature->rettype));
 	info = fcinfo->flinfo->fn_extra;
-	plain = convert(argtype, info->base_oid, plain, PG_GET_COLLATION(), &isnull);
+	plain = convert(argtype, info->base_oid, -1, true, plain, PG_GET_COLLATION(), &isnull);
 	if (isnull)
 		PG_RETURN_NULL();
 	plain = detoast_base(info, plain);
@@ -169,6 +169,19 @@ dp_from_base(PG_FUNCTION_ARGS)
 	}
 	plain = dp_seal_apply_modifier(info, plain, typmod, PG_GETARG_BOOL(2));
 	PG_RETURN_POINTER(dp_seal_for(info, plain, typmod));
+}
+
+/*
+ * A comparison that no operator of the encrypted type makes (an int4 against a
+ * numeric) was planned with this mark on its casts (src/types/resolve.c): it gets a
+ * value in the clear or an error, never a mask, which would be a wrong answer.
+ */
+static bool
+is_compared(FmgrInfo *flinfo)
+{
+	Node	   *expr = flinfo->fn_expr;
+
+	return expr != NULL && IsA(expr, FuncExpr) && ((FuncExpr *) expr)->funcformat == DP_COMPARED_FORMAT;
 }
 
 /* False where the result is NULL. */
@@ -185,6 +198,8 @@ open_for_cast(FmgrInfo *flinfo, const DpTypeInfo *info, struct varlena *datum, D
 		if (view != DP_ROW_NONE)
 			return view == DP_ROW_OWN && dp_value_open(info, &value, DP_USE_READ, false, out);
 	}
+	if (is_compared(flinfo) && !value.literal && dp_access_privilege(value.family) < DP_PRIV_REVEAL)
+		dp_access_denied(value.family, "reveal");
 	switch (dp_show_privilege(&value))
 	{
 		case DP_PRIV_NONE:
@@ -214,7 +229,10 @@ dp_to_base(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(plain);
 }
 
-/* Cast to another type that the base type casts to. */
+/*
+ * Cast (encrypted[, typmod, explicit]) to another type that the base type casts
+ * to; with the modifier where the base type's own cast takes it.
+ */
 Datum
 dp_to_other(PG_FUNCTION_ARGS)
 {
@@ -225,42 +243,30 @@ dp_to_other(PG_FUNCTION_ARGS)
 
 	if (!open_for_cast(fcinfo->flinfo, info, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0)), &plain))
 		PG_RETURN_NULL();
-	result = convert(info->base_oid, get_func_rettype(fcinfo->flinfo->fn_oid), plain,
-					 PG_GET_COLLATION(), &isnull);
+	result = convert(info->base_oid, dp_typeinfo_signature(fcinfo->flinfo->fn_oid)->rettype,
+					 PG_NARGS() == 3 ? PG_GETARG_INT32(1) : -1, PG_NARGS() == 3 ? PG_GETARG_BOOL(2) : true,
+					 plain, PG_GET_COLLATION(), &isnull);
 	if (isnull)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(result);
 }
 
-/* || with a text result; NULL where a value is masked to NULL or unreadable. */
-static Datum
-concat(FunctionCallInfo fcinfo, bool left_encrypted, bool right_encrypted)
+/* Cast (encrypted, typmod, explicit) to another encrypted type. */
+Datum
+dp_recast(PG_FUNCTION_ARGS)
 {
-	const DpTypeInfo *info = dp_typeinfo_of_call(fcinfo);
-	Datum		left = PG_GETARG_DATUM(0);
-	Datum		right = PG_GETARG_DATUM(1);
+	const DpSignature *signature = dp_typeinfo_signature(fcinfo->flinfo->fn_oid);
+	const DpTypeInfo *from = dp_typeinfo_get(signature->argtypes[0]);
+	const DpTypeInfo *to = dp_typeinfo_get(signature->rettype);
+	int32		typmod = PG_GETARG_INT32(1);
+	Datum		plain;
+	bool		isnull;
 
-	if (left_encrypted && !open_for_cast(fcinfo->flinfo, info, PG_DETOAST_DATUM_PACKED(left), &left))
+	if (!open_for_cast(fcinfo->flinfo, from, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0)), &plain))
 		PG_RETURN_NULL();
-	if (right_encrypted && !open_for_cast(fcinfo->flinfo, info, PG_DETOAST_DATUM_PACKED(right), &right))
+	plain = convert(from->base_oid, to->base_oid, -1, true, plain, PG_GET_COLLATION(), &isnull);
+	if (isnull)
 		PG_RETURN_NULL();
-	return DirectFunctionCall2(textcat, left, right);
-}
-
-Datum
-dp_concat_ee(PG_FUNCTION_ARGS)
-{
-	return concat(fcinfo, true, true);
-}
-
-Datum
-dp_concat_eb(PG_FUNCTION_ARGS)
-{
-	return concat(fcinfo, true, false);
-}
-
-Datum
-dp_concat_be(PG_FUNCTION_ARGS)
-{
-	return concat(fcinfo, false, true);
+	plain = dp_seal_apply_modifier(to, detoast_base(to, plain), typmod, PG_GETARG_BOOL(2));
+	PG_RETURN_POINTER(dp_seal_for(to, plain, typmod));
 }

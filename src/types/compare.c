@@ -3,8 +3,9 @@
  *	  Comparison and ordering of encrypted values.
  *
  * Operators exist for encrypted against encrypted (ee), encrypted against base
- * (eb) and base against encrypted (be); the base side may also be char(n) or
- * name where the base type is text (varchar comes as text).  Every call checks
+ * (eb) and base against encrypted (be), and within the base type for operator
+ * families (bb); the base side may also be of another type that the base type's
+ * order knows.  Every call checks
  * the current role's privilege on the key of every value it would open, except
  * calls by index maintenance (maintenance.c):
  *
@@ -19,6 +20,7 @@
 #include "postgres.h"
 
 #include "access/access.h"
+#include "access/nbtree.h"
 #include "access/search_count.h"
 #include "audit/track.h"
 #include "base/compat.h"
@@ -32,6 +34,7 @@
 #include "types/value.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/typcache.h"
 
 /* One comparison: what, by whom, for what. */
 typedef struct Call
@@ -48,8 +51,12 @@ typedef struct Call
 
 /* Order of two readable plaintexts; equality where only that is asked for. */
 static int
-compare_plain(const DpTypeInfo *info, Datum left, Datum right, Oid collation, bool equality_only)
+compare_plain(const DpCallState *state, Datum left, Datum right, Oid collation, bool equality_only)
 {
+	const DpTypeInfo *info = state->info;
+
+	if (OidIsValid(state->cross.fn_oid))
+		return DatumGetInt32(FunctionCall2Coll(unconstify(FmgrInfo *, &state->cross), collation, left, right));
 	if (equality_only && OidIsValid(info->base_eq.fn_oid))
 		return DatumGetBool(FunctionCall2Coll(unconstify(FmgrInfo *, &info->base_eq), collation,
 											  left, right)) ? 0 : 1;
@@ -231,7 +238,7 @@ compare(const Call *call, int *out)
 		dp_operand_searched(call->state, &right);
 	}
 	if (left.readable && right.readable)
-		*out = compare_plain(info, left.plain, right.plain, call->collation, equality);
+		*out = compare_plain(call->state, left.plain, right.plain, call->collation, equality);
 	else
 	{
 		known = false;
@@ -378,37 +385,94 @@ dp_cmp_bb(PG_FUNCTION_ARGS)
 {
 	const DpCallState *state = dp_operand_base_state(fcinfo->flinfo->fn_oid);
 
-	PG_RETURN_INT32(compare_plain(state->info, dp_operand_base(state, PG_GETARG_DATUM(0)),
+	PG_RETURN_INT32(compare_plain(state, dp_operand_base(state, PG_GETARG_DATUM(0)),
 								  dp_operand_base(state, PG_GETARG_DATUM(1)), PG_GET_COLLATION(), false));
 }
 
-PG_FUNCTION_INFO_V1(dp_token_lt_ee);
-PG_FUNCTION_INFO_V1(dp_token_le_ee);
-PG_FUNCTION_INFO_V1(dp_token_gt_ee);
-PG_FUNCTION_INFO_V1(dp_token_ge_ee);
-
-Datum
-dp_token_lt_ee(PG_FUNCTION_ARGS)
+/* The same as operators, for sides that are named. */
+static int
+token_order(FunctionCallInfo fcinfo, DpSides sides)
 {
-	PG_RETURN_BOOL(compare_token_arguments(fcinfo, SIDES_EE) < 0);
+	if (sides == SIDES_BB)
+		return DatumGetInt32(dp_token_cmp_bb(fcinfo));
+	return compare_token_arguments(fcinfo, sides);
 }
 
-Datum
-dp_token_le_ee(PG_FUNCTION_ARGS)
+#define DP_TOKEN_COMPARISON(name, suffix, sides, condition) \
+	PG_FUNCTION_INFO_V1(dp_token_##name##_##suffix); \
+	Datum dp_token_##name##_##suffix(PG_FUNCTION_ARGS) \
+	{ \
+		int			order = token_order(fcinfo, sides); \
+		PG_RETURN_BOOL(condition); \
+	}
+#define DP_TOKEN_COMPARISONS(suffix, sides) \
+	DP_TOKEN_COMPARISON(lt, suffix, sides, order < 0) \
+	DP_TOKEN_COMPARISON(le, suffix, sides, order <= 0) \
+	DP_TOKEN_COMPARISON(gt, suffix, sides, order > 0) \
+	DP_TOKEN_COMPARISON(ge, suffix, sides, order >= 0)
+
+DP_TOKEN_COMPARISONS(ee, SIDES_EE)
+DP_TOKEN_COMPARISONS(eb, SIDES_EB)
+DP_TOKEN_COMPARISONS(be, SIDES_BE)
+DP_TOKEN_COMPARISONS(bb, SIDES_BB)
+
+static bool
+base_holds(FunctionCallInfo fcinfo, DpComparison comparison)
 {
-	PG_RETURN_BOOL(compare_token_arguments(fcinfo, SIDES_EE) <= 0);
+	const DpCallState *state = dp_operand_base_state(fcinfo->flinfo->fn_oid);
+	bool		equality = comparison == CMP_EQ || comparison == CMP_NE;
+
+	return holds(comparison, compare_plain(state, dp_operand_base(state, PG_GETARG_DATUM(0)),
+										   dp_operand_base(state, PG_GETARG_DATUM(1)), PG_GET_COLLATION(), equality));
 }
 
-Datum
-dp_token_gt_ee(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(compare_token_arguments(fcinfo, SIDES_EE) > 0);
-}
+#define DP_BASE_COMPARISON(name, comparison) \
+	PG_FUNCTION_INFO_V1(dp_##name##_bb); \
+	Datum dp_##name##_bb(PG_FUNCTION_ARGS) { PG_RETURN_BOOL(base_holds(fcinfo, comparison)); }
+
+DP_BASE_COMPARISON(eq, CMP_EQ)
+DP_BASE_COMPARISON(ne, CMP_NE)
+DP_BASE_COMPARISON(lt, CMP_LT)
+DP_BASE_COMPARISON(le, CMP_LE)
+DP_BASE_COMPARISON(gt, CMP_GT)
+DP_BASE_COMPARISON(ge, CMP_GE)
+
+/*
+ * in_range (encrypted, encrypted, offset, sub, less): what a window frame asks.
+ * No row is near to one whose value is unreadable.
+ */
+PG_FUNCTION_INFO_V1(dp_in_range);
 
 Datum
-dp_token_ge_ee(PG_FUNCTION_ARGS)
+dp_in_range(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(compare_token_arguments(fcinfo, SIDES_EE) >= 0);
+	Call		call;
+	DpCallState *state;
+	DpOperand	value;
+	DpOperand	bound;
+	bool		result = false;
+
+	fill_call(&call, fcinfo, SIDES_EE, CMP_ORDER);
+	state = call.state;
+	if (!OidIsValid(state->cross.fn_oid))
+	{
+		TypeCacheEntry *cache = lookup_type_cache(state->info->base_oid, TYPECACHE_BTREE_OPFAMILY);
+		Oid		   *argtypes;
+		int			nargs;
+
+		(void) get_func_signature(fcinfo->flinfo->fn_oid, &argtypes, &nargs);
+		fmgr_info_cxt(get_opfamily_proc(cache->btree_opf, cache->btree_opintype, argtypes[2], BTINRANGE_PROC),
+					  &state->cross, fcinfo->flinfo->fn_mcxt);
+	}
+	fill_operands(&call, &value, &bound);
+	dp_operand_open(state->info, &value, DP_USE_READ);
+	dp_operand_open(state->info, &bound, DP_USE_READ);
+	if (value.readable && bound.readable)
+		result = DatumGetBool(FunctionCall5Coll(&state->cross, call.collation, value.plain, bound.plain,
+												PG_GETARG_DATUM(2), PG_GETARG_DATUM(3), PG_GETARG_DATUM(4)));
+	dp_operand_close(&value, true);
+	dp_operand_close(&bound, true);
+	PG_RETURN_BOOL(result);
 }
 
 /* --- sorts --- */

@@ -5,17 +5,47 @@
 #include "postgres.h"
 
 #include "access/access.h"
+#include "access/nbtree.h"
 #include "access/search_count.h"
 #include "audit/track.h"
 #include "base/compat.h"
-#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
+#include "nodes/primnodes.h"
 #include "types/codec.h"
 #include "types/maintenance.h"
 #include "types/operand.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
+
+/*
+ * The base side may be of another type that the base type's default order knows
+ * (int4 beside int8, date beside timestamp).
+ */
+static void
+fill_cross(DpCallState *state, DpSides sides, MemoryContext context)
+{
+	Oid			base = state->info->base_oid;
+	Oid			other = state->base_arg;
+	TypeCacheEntry *cache;
+	Oid			proc = InvalidOid;
+
+	if (other == base)
+		return;
+	cache = lookup_type_cache(base, TYPECACHE_BTREE_OPFAMILY);
+	if (OidIsValid(cache->btree_opf))
+		proc = get_opfamily_proc(cache->btree_opf, sides == SIDES_BE ? other : cache->btree_opintype,
+								 sides == SIDES_BE ? cache->btree_opintype : other, BTORDER_PROC);
+	if (OidIsValid(proc))
+		fmgr_info_cxt(proc, &state->cross, context);
+	else if (getBaseType(other) != base)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("values of type %s cannot be compared with values of type %s",
+						state->info->name, format_type_be(other))));
+}
 
 DpCallState *
 dp_operand_call_state(FunctionCallInfo fcinfo, DpSides sides)
@@ -29,7 +59,10 @@ dp_operand_call_state(FunctionCallInfo fcinfo, DpSides sides)
 	state = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(DpCallState));
 	state->info = dp_typeinfo_get(signature.argtypes[sides == SIDES_BE ? 1 : 0]);
 	if (sides != SIDES_EE)
+	{
 		state->base_arg = signature.argtypes[sides == SIDES_BE ? 0 : 1];
+		fill_cross(state, sides, fcinfo->flinfo->fn_mcxt);
+	}
 	fcinfo->flinfo->fn_extra = state;
 	return state;
 }
@@ -37,12 +70,7 @@ dp_operand_call_state(FunctionCallInfo fcinfo, DpSides sides)
 Datum
 dp_operand_base(const DpCallState *state, Datum value)
 {
-	/* char(n) loses its trailing blanks, as its own comparison with text does. */
-	if (state->base_arg == BPCHAROID)
-		return DirectFunctionCall1(rtrim1, value);
-	if (state->base_arg == NAMEOID)
-		return DirectFunctionCall1(name_text, value);
-	if (state->info->base_len == -1)
+	if (state->info->base_len == -1 && !OidIsValid(state->cross.fn_oid))
 		return PointerGetDatum(PG_DETOAST_DATUM_PACKED(value));
 	return value;
 }
@@ -61,6 +89,10 @@ dp_operand_check(FmgrInfo *flinfo, DpOperand *op, const DpOperand *other, int ot
 	privilege = dp_access_privilege(op->value.family);
 	if (privilege == DP_PRIV_REVEAL)
 		return;
+	/* where a list is hashed, its elements may stand on either side */
+	if (flinfo != NULL && flinfo->fn_expr != NULL && IsA(flinfo->fn_expr, ScalarArrayOpExpr) &&
+		OidIsValid(((ScalarArrayOpExpr *) flinfo->fn_expr)->hashfuncid))
+		other_arg = 1;
 	if (privilege == DP_PRIV_SEARCH && comparison == CMP_EQ && other != NULL &&
 		(!other->encrypted || other->value.literal) && flinfo != NULL &&
 		flinfo->fn_expr != NULL && get_fn_expr_arg_stable(flinfo, other_arg))
@@ -171,8 +203,6 @@ dp_operand_base_state(Oid funcid)
 	argtype = dp_typeinfo_signature(funcid)->argtypes[0];
 	last_funcid = InvalidOid;
 	last.base_arg = argtype;
-	if (argtype == VARCHAROID || argtype == BPCHAROID || argtype == NAMEOID)
-		argtype = TEXTOID;
 	last.info = dp_typeinfo_get(dp_typeinfo_encrypted_over(argtype));
 	last_funcid = funcid;
 	return &last;

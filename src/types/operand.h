@@ -31,7 +31,8 @@ typedef enum DpSides
 {
 	SIDES_EE,
 	SIDES_EB,
-	SIDES_BE
+	SIDES_BE,
+	SIDES_BB					/* none: within an operator family */
 } DpSides;
 
 /* One operand on its way to a plaintext. */
@@ -51,6 +52,7 @@ typedef struct DpCallState
 	const DpTypeInfo *info;
 	Oid			base_arg;		/* declared type of the base side, or invalid */
 	uint64		searched;		/* of the constant that was counted last, or 0 */
+	FmgrInfo	cross;			/* of the base type's order: with another type, or in_range */
 } DpCallState;
 
 /* What is known of a call site, kept in fn_extra. */

@@ -95,8 +95,8 @@ types_changed(Datum arg, int cacheid, uint32 hashvalue)
 	kinds = NULL;
 }
 
-static bool
-is_c_function(Oid funcid, const char *symbol)
+bool
+dp_typeinfo_is_c_function(Oid funcid, const char *symbol)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(funcid));
 	bool		result = false;
@@ -158,7 +158,7 @@ dp_type_is_encrypted(Oid typid)
 			input = form->typinput;
 		ReleaseSysCache(tuple);
 	}
-	encrypted = OidIsValid(input) && is_c_function(input, "dp_type_in");
+	encrypted = OidIsValid(input) && dp_typeinfo_is_c_function(input, "dp_type_in");
 	if (kinds == NULL)
 		kinds = make_table("dataprotect kinds of types", sizeof(KindEntry));
 	entry = hash_search(kinds, &typid, HASH_ENTER, NULL);
@@ -193,7 +193,7 @@ find_base(Oid typid)
 		Form_pg_cast form = (Form_pg_cast) GETSTRUCT(&list->members[i]->tuple);
 
 		if (form->castcontext == COERCION_CODE_IMPLICIT && form->casttarget != typid &&
-			is_c_function(form->castfunc, "dp_to_base"))
+			dp_typeinfo_is_c_function(form->castfunc, "dp_to_base"))
 			base = form->casttarget;
 	}
 	ReleaseSysCacheList(list);

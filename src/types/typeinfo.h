@@ -54,6 +54,9 @@ extern const DpTypeInfo *dp_typeinfo_get(Oid typid);
 /* The encrypted type over a base type, or InvalidOid. */
 extern Oid	dp_typeinfo_encrypted_over(Oid base_oid);
 
+/* Is a function ours, by the name of its C function?  False where there is none. */
+extern bool dp_typeinfo_is_c_function(Oid funcid, const char *symbol);
+
 /* Declared types of a function; unary ones have InvalidOid for the second. */
 typedef struct DpSignature
 {

@@ -9,6 +9,7 @@
 #include "types/json.h"
 #include "types/modifier_ddl.h"
 #include "types/open_memo.h"
+#include "types/resolve.h"
 #include "types/seal_right.h"
 #include "types/storing.h"
 #include "types/types.h"
@@ -18,6 +19,7 @@ void
 dp_types_init(void)
 {
 	dp_open_memo_init();
+	dp_resolve_init();
 	dp_seal_right_init();
 	dp_modifier_ddl_init();
 	dp_client_query_init();

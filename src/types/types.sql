@@ -49,6 +49,10 @@ CREATE FUNCTION dataprotect._typanalyze(internal) RETURNS bool
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'dp_type_analyze';
 COMMENT ON FUNCTION dataprotect._typanalyze(internal) IS 'ANALYZE of encrypted types: null fraction and width only';
 
+CREATE FUNCTION dataprotect._subscript(internal) RETURNS internal
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_subscript';
+COMMENT ON FUNCTION dataprotect._subscript(internal) IS 'subscripts of encrypted types: those of the base type';
+
 -- The collector of modifiers that nothing uses any more.
 CREATE FUNCTION dataprotect._claim_modifier(typmod int4) RETURNS bool
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_modifier_claim';
@@ -130,20 +134,10 @@ COMMENT ON FUNCTION dataprotect._belong_to_type(regclass, oid, regtype) IS 'reco
 
 -- What is made for a type is named after it, beside it.
 CREATE FUNCTION dataprotect._member(enc text, suffix text) RETURNS text
-    LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('%I.%I', n[1], n[2] || suffix) FROM (SELECT parse_ident(enc)) p(n)
+    LANGUAGE sql IMMUTABLE AS $$
+    SELECT pg_catalog.format('%I.%I', (pg_catalog.parse_ident(enc))[1], (pg_catalog.parse_ident(enc))[2] || suffix)
 $$;
 COMMENT ON FUNCTION dataprotect._member(text, text) IS 'quoted name of an object that is made for an encrypted type';
-
--- Declares one function in C with its comment; _open_type() says who may call it.
-CREATE FUNCTION dataprotect._declare(signature text, returns text, symbol text, properties text, remark text) RETURNS void
-    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    EXECUTE format('CREATE FUNCTION %s RETURNS %s LANGUAGE c %s AS %L, %L',
-                   signature, returns, properties, dataprotect._library(), symbol);
-    EXECUTE format('COMMENT ON FUNCTION %s IS %L', signature, remark);
-END $$;
-COMMENT ON FUNCTION dataprotect._declare(text, text, text, text, text) IS 'declares a C function of an encrypted type';
 
 -- Where the module lies: as it was said for _typanalyze.
 CREATE FUNCTION dataprotect._library() RETURNS text
@@ -152,18 +146,50 @@ CREATE FUNCTION dataprotect._library() RETURNS text
 $$;
 COMMENT ON FUNCTION dataprotect._library() IS 'library of the extension''s C functions';
 
--- What PostgreSQL asks EXECUTE for of whoever uses the type, or an operator or
--- cast of it.  These functions look at the rights on keys themselves; those
--- that only index access methods call are not among them.
-CREATE FUNCTION dataprotect._type_routines(type regtype) RETURNS SETOF regprocedure
+-- What declares one function in C, with its comment; _open_type() says who may call
+-- it.  Many are run as one text: each new operator makes PostgreSQL plan all anew.
+CREATE FUNCTION dataprotect._declaration(signature text, returns text, symbol text, properties text, remark text) RETURNS text
+    LANGUAGE sql STABLE AS $$
+    SELECT pg_catalog.format('CREATE FUNCTION %1$s RETURNS %2$s LANGUAGE c %3$s AS %4$L, %5$L; COMMENT ON FUNCTION %1$s IS %6$L; ',
+                             signature, returns, properties, dataprotect._library(), symbol, remark)
+$$;
+COMMENT ON FUNCTION dataprotect._declaration(text, text, text, text, text) IS 'what declares a C function of an encrypted type';
+
+CREATE FUNCTION dataprotect._declare(signature text, returns text, symbol text, properties text, remark text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE dataprotect._declaration(signature, returns, symbol, properties, remark);
+END $$;
+COMMENT ON FUNCTION dataprotect._declare(text, text, text, text, text) IS 'declares a C function of an encrypted type';
+
+-- Functions and aggregates that stand in for those over the base type (type_overloads.sql).
+CREATE FUNCTION dataprotect._overloads(type regtype) RETURNS SETOF regprocedure
     LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.oid::regprocedure
+        FROM pg_catalog.pg_type t JOIN pg_catalog.pg_proc p ON p.pronamespace = t.typnamespace AND p.proowner = t.typowner
+            JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+        WHERE t.oid = $1 AND $1 = ANY (p.proargtypes::oid[]) AND p.oid >= 16384 AND (p.prokind = 'a' OR l.lanname = 'sql')
+$$;
+COMMENT ON FUNCTION dataprotect._overloads(regtype) IS 'functions and aggregates that stand in for those over the base type';
+
+-- What PostgreSQL asks EXECUTE for of whoever uses the type, or an operator or
+-- cast of it.  These functions look at the rights on keys themselves, or who calls;
+-- those that only btree access methods call are not among them.
+CREATE FUNCTION dataprotect._type_routines(type regtype) RETURNS SETOF regprocedure
+    LANGUAGE sql STABLE STRICT ROWS 100 SET search_path = pg_catalog, pg_temp AS $$
     SELECT p.oid::regprocedure
         FROM (SELECT unnest(ARRAY[t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin, t.typmodout])
                   FROM pg_catalog.pg_type t WHERE t.oid = $1
               UNION SELECT c.castfunc FROM pg_catalog.pg_cast c WHERE $1 IN (c.castsource, c.casttarget)
-              UNION SELECT o.oprcode FROM pg_catalog.pg_operator o WHERE $1 IN (o.oprleft, o.oprright)) used (routine)
+              UNION SELECT o.oprcode FROM pg_catalog.pg_operator o WHERE $1 IN (o.oprleft, o.oprright)
+              UNION SELECT o.oprcode FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_amop m ON m.amopfamily = c.opcfamily
+                        JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr WHERE c.opcintype = $1
+              UNION SELECT m.amproc FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_amproc m ON m.amprocfamily = c.opcfamily
+                        JOIN pg_catalog.pg_am a ON a.oid = c.opcmethod WHERE c.opcintype = $1 AND a.amname = 'hash') used (routine)
             JOIN pg_catalog.pg_proc p ON p.oid = used.routine
         WHERE p.probin = dataprotect._library()
+    UNION
+    SELECT dataprotect._overloads($1)
 $$;
 COMMENT ON FUNCTION dataprotect._type_routines(regtype) IS 'functions of an encrypted type that everybody must be able to call';
 
@@ -171,14 +197,21 @@ CREATE FUNCTION dataprotect._open_type(type regtype) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_routine regprocedure;
+    v_routines oid[] := ARRAY(SELECT dataprotect._type_routines(type));
 BEGIN
     PERFORM dataprotect._close('pg_type'::regclass, type);
-    PERFORM dataprotect._close('pg_proc'::regclass, p.oid)
-        FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_type t ON t.typnamespace = p.pronamespace
-        WHERE t.oid = type AND starts_with(p.proname, t.typname || '_') AND p.probin = dataprotect._library();
     EXECUTE format('GRANT USAGE ON TYPE %s TO PUBLIC', type);
-    FOR v_routine IN SELECT dataprotect._type_routines(type) LOOP
-        EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', v_routine);
+    -- a routine without a privilege on record is everybody's, and nobody's to hand on
+    FOR v_routine IN
+        SELECT p.oid
+        FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_type t ON t.typnamespace = p.pronamespace
+        WHERE t.oid = type AND (starts_with(p.proname, t.typname || '_') AND p.probin = dataprotect._library() OR p.oid = ANY (v_routines))
+            AND (p.proacl IS NOT NULL OR p.oid <> ALL (v_routines))
+    LOOP
+        PERFORM dataprotect._close('pg_proc'::regclass, v_routine);
+        IF v_routine = ANY (v_routines) THEN
+            EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', v_routine);
+        END IF;
     END LOOP;
 END $$;
 COMMENT ON FUNCTION dataprotect._open_type(regtype) IS 'lets everybody use an encrypted type; what a value shows depends on its key';
@@ -205,11 +238,12 @@ BEGIN
         'modifier: a number to key, words and base modifier');
     EXECUTE format('CREATE TYPE %s (INPUT = %s, OUTPUT = %s, RECEIVE = %s, SEND = %s, '
                    'TYPMOD_IN = %s, TYPMOD_OUT = %s, ANALYZE = dataprotect._typanalyze, '
-                   'STORAGE = external, CATEGORY = %L, COLLATABLE = %s)',
+                   'STORAGE = external, CATEGORY = %L, COLLATABLE = %s%s)',
                    enc, dataprotect._member(enc, '_in'), dataprotect._member(enc, '_out'),
                    dataprotect._member(enc, '_recv'), dataprotect._member(enc, '_send'),
                    dataprotect._member(enc, '_typmod_in'), dataprotect._member(enc, '_typmod_out'),
-                   t.typcategory, (t.typcollation <> 0)::text);
+                   t.typcategory, (t.typcollation <> 0)::text,
+                   CASE WHEN t.typsubscript <> 0 AND t.typelem = 0 THEN ', SUBSCRIPT = dataprotect._subscript' ELSE '' END);
     -- ANALYZE of arrays would compare their elements; no command sets this for an array type.
     UPDATE pg_catalog.pg_type a SET typanalyze = 'dataprotect._typanalyze(internal)'::regprocedure
         FROM pg_catalog.pg_type e WHERE e.oid = enc::regtype AND a.oid = e.typarray;
@@ -217,294 +251,54 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._create_type_io(text, regtype) IS 'declares an encrypted type with its input and output';
 
--- Casts: to the base type implicitly; from it, and from what casts to it, on
--- assignment; to what it casts to, as strictly as the base type does.
+-- Casts.  An encrypted type becomes, without being asked, its base type and
+-- whatever that becomes, and takes in what its base type takes in; the base type
+-- itself only on assignment, so that the result of both is the base type.
+CREATE FUNCTION dataprotect._create_cast(source regtype, target regtype, context "char", enc text, suffix text,
+                                         symbol text, extended bool, remark text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_function text := format('%s(%s%s)', dataprotect._member(enc, suffix), source, CASE WHEN extended THEN ', int4, bool' ELSE '' END);
+BEGIN
+    PERFORM dataprotect._declare(v_function, target::text, symbol, 'STABLE STRICT PARALLEL SAFE', remark);
+    EXECUTE format('CREATE CAST (%s AS %s) WITH FUNCTION %s %s', source, target, v_function,
+                   CASE context WHEN 'i' THEN 'AS IMPLICIT' WHEN 'a' THEN 'AS ASSIGNMENT' ELSE '' END);
+END $$;
+COMMENT ON FUNCTION dataprotect._create_cast(regtype, regtype, "char", text, text, text, bool, text) IS 'declares a cast of an encrypted type by a C function';
+
 CREATE FUNCTION dataprotect._create_type_casts(enc text, base regtype) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    r record;
     v_function text;
 BEGIN
-    v_function := format('%s(%s, int4, bool)', dataprotect._member(enc, '_coerce'), enc);
-    PERFORM dataprotect._declare(v_function, enc, 'dp_coerce', 'STABLE STRICT PARALLEL SAFE',
-        'seals a value for a column');
-    EXECUTE format('CREATE CAST (%s AS %1$s) WITH FUNCTION %s AS IMPLICIT', enc, v_function);
+    PERFORM dataprotect._create_cast(enc::regtype, enc::regtype, 'i', enc, '_coerce', 'dp_coerce', true, 'seals a value for a column');
     -- the argument's name records the number of the base type (src/types/typeinfo.c)
     v_function := format('%s(%s %s)', dataprotect._member(enc, '_reveal'), dataprotect._base_code(base), enc);
     PERFORM dataprotect._declare(v_function, base::text, 'dp_to_base', 'STABLE STRICT PARALLEL SAFE',
         'opens a value: plaintext or mask, by the role''s grants');
     EXECUTE format('CREATE CAST (%s AS %s) WITH FUNCTION %s(%1$s) AS IMPLICIT', enc, base, dataprotect._member(enc, '_reveal'));
+    PERFORM dataprotect._create_cast(base, enc::regtype, 'a', enc, '_seal', 'dp_from_base', true, 'seals a value');
 
-    FOR r IN
-        SELECT base AS source
-        UNION
-        SELECT c.castsource::regtype FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.castsource
+    -- only within a category: PostgreSQL prefers the preferred type of a category to others of it alone
+    PERFORM dataprotect._create_cast(c.castsource::regtype, enc::regtype, CASE t.typcategory WHEN b.typcategory THEN c.castcontext ELSE 'a' END,
+                                     enc, '_seal', 'dp_from_base', true, 'seals a value')
+        FROM pg_cast c JOIN pg_type t ON t.oid = c.castsource JOIN pg_type b ON b.oid = c.casttarget
         WHERE c.casttarget = base AND c.castsource <> base AND c.castcontext IN ('a', 'i')
           AND c.castmethod IN ('f', 'b') AND dataprotect._base_type(c.castsource) IS NULL
-          AND t.typtype IN ('b') AND t.typnamespace = 'pg_catalog'::regnamespace
-    LOOP
-        v_function := format('%s(%s, int4, bool)', dataprotect._member(enc, '_seal'), r.source);
-        PERFORM dataprotect._declare(v_function, enc, 'dp_from_base', 'STABLE STRICT PARALLEL SAFE', 'seals a value');
-        EXECUTE format('CREATE CAST (%s AS %s) WITH FUNCTION %s AS ASSIGNMENT', r.source, enc, v_function);
-    END LOOP;
-
-    FOR r IN
-        SELECT c.casttarget::regtype AS target, c.castcontext FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget
+          AND t.typtype IN ('b') AND t.typnamespace = 'pg_catalog'::regnamespace;
+    -- a cast that takes the target's modifier is given it
+    PERFORM dataprotect._create_cast(enc::regtype, c.casttarget::regtype, c.castcontext, enc, '_to_' || t.typname, 'dp_to_other',
+                                     coalesce(p.pronargs > 1, false), 'opens a value and casts it')
+        FROM pg_cast c JOIN pg_type t ON t.oid = c.casttarget LEFT JOIN pg_proc p ON p.oid = c.castfunc
         WHERE c.castsource = base AND c.casttarget <> base AND c.castmethod IN ('f', 'b')
           AND dataprotect._base_type(c.casttarget) IS NULL
-          AND t.typtype = 'b' AND t.typnamespace = 'pg_catalog'::regnamespace
-    LOOP
-        v_function := format('%s(%s)', dataprotect._member(enc, '_to_' || (SELECT typname FROM pg_catalog.pg_type WHERE oid = r.target)), enc);
-        PERFORM dataprotect._declare(v_function, r.target::text, 'dp_to_other', 'STABLE STRICT PARALLEL SAFE',
-            'opens a value and casts it');
-        -- varchar as easily as text: functions over varchar, UNION and COALESCE with varchar columns
-        EXECUTE format('CREATE CAST (%s AS %s) WITH FUNCTION %s %s', enc, r.target, v_function,
-                       CASE WHEN r.target = 'varchar'::regtype AND r.castcontext = 'i' THEN 'AS IMPLICIT'
-                            WHEN r.castcontext = 'e' THEN '' ELSE 'AS ASSIGNMENT' END);
-    END LOOP;
+          AND t.typtype = 'b' AND t.typnamespace = 'pg_catalog'::regnamespace;
+    -- between encrypted types, as between their base types
+    PERFORM dataprotect._create_cast(s.type, d.type, CASE f.typcategory WHEN t.typcategory THEN c.castcontext ELSE 'a' END, enc, CASE s.type WHEN enc::regtype THEN '_to_' || t.typname ELSE '_seal' END,
+                                     'dp_recast', true, 'opens a value, casts it and seals it again')
+        FROM pg_cast c, dataprotect._encrypted_type(c.castsource) s (type), dataprotect._encrypted_type(c.casttarget) d (type), pg_type f, pg_type t
+        WHERE base IN (c.castsource, c.casttarget) AND c.castsource <> c.casttarget AND c.castcontext IN ('i', 'a')
+          AND s.type <> d.type AND s.type IS NOT NULL AND d.type IS NOT NULL AND c.castsource <> 'varchar'::regtype
+          AND c.casttarget <> 'varchar'::regtype AND f.oid = s.type AND t.oid = d.type;
 END $$;
 COMMENT ON FUNCTION dataprotect._create_type_casts(text, regtype) IS 'declares the casts of an encrypted type';
-
--- The six comparison operators for one pair of argument types.
-CREATE FUNCTION dataprotect._create_operators(enc text, left_type text, right_type text, sides text, ordered bool) RETURNS void
-    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    r record;
-    v_schema text := quote_ident((parse_ident(enc))[1]);
-    v_function text;
-BEGIN
-    FOR r IN
-        SELECT * FROM (VALUES
-            ('=', 'eq', '=', '<>', 'eqsel', 'eqjoinsel', 'HASHES, MERGES', 'LEAKPROOF'),
-            ('<>', 'ne', '<>', '=', 'neqsel', 'neqjoinsel', '', 'LEAKPROOF'),
-            ('<', 'lt', '>', '>=', 'scalarltsel', 'scalarltjoinsel', '', ''),
-            ('<=', 'le', '>=', '>', 'scalarlesel', 'scalarlejoinsel', '', ''),
-            ('>', 'gt', '<', '<=', 'scalargtsel', 'scalargtjoinsel', '', ''),
-            ('>=', 'ge', '<=', '<', 'scalargesel', 'scalargejoinsel', '', ''))
-            o(op, name, commutator, negator, restrict, join_sel, extra, leak)
-        WHERE ordered OR name IN ('eq', 'ne')
-    LOOP
-        v_function := dataprotect._member(enc, '_' || r.name);
-        PERFORM dataprotect._declare(format('%s(%s, %s)', v_function, left_type, right_type), 'bool', format('dp_%s_%s', r.name, sides),
-            'STABLE STRICT PARALLEL SAFE ' || r.leak, 'comparison');
-        EXECUTE format('CREATE OPERATOR %s.%s (FUNCTION = %s, LEFTARG = %s, RIGHTARG = %s, '
-                       'COMMUTATOR = OPERATOR(%1$s.%7$s), NEGATOR = OPERATOR(%1$s.%8$s), RESTRICT = %6$s, JOIN = %9$s%10$s)',
-                       v_schema, r.op, v_function, left_type, right_type, r.restrict, r.commutator, r.negator, r.join_sel,
-                       CASE WHEN r.extra = '' THEN '' ELSE ', ' || CASE WHEN ordered THEN r.extra ELSE 'HASHES' END END);
-    END LOOP;
-END $$;
-COMMENT ON FUNCTION dataprotect._create_operators(text, text, text, text, bool) IS 'declares the comparison operators of an encrypted type against one type';
-
--- Operator families: hash (equality), plaintext order (default btree), tokens.
-CREATE FUNCTION dataprotect._create_hash_class(enc text, bases text[]) RETURNS void
-    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_schema text := quote_ident((parse_ident(enc))[1]);
-    v_family text := dataprotect._member(enc, '_hash_ops');
-    v_hash text := dataprotect._member(enc, '_hash');
-    v_extended text := dataprotect._member(enc, '_hash_extended');
-    b text;
-BEGIN
-    PERFORM dataprotect._declare(format('%s(%s)', v_hash, enc), 'int4', 'dp_hash_e', 'STABLE STRICT PARALLEL SAFE', 'index hash');
-    PERFORM dataprotect._declare(format('%s(%s, int8)', v_extended, enc), 'int8', 'dp_hash_extended_e', 'STABLE STRICT PARALLEL SAFE', 'hash with seed');
-    EXECUTE format('CREATE OPERATOR FAMILY %s USING hash', v_family);
-    EXECUTE format('CREATE OPERATOR CLASS %s DEFAULT FOR TYPE %s USING hash FAMILY %1$s AS '
-                   'OPERATOR 1 %3$s.= (%2$s, %2$s), FUNCTION 1 %4$s(%2$s), FUNCTION 2 %5$s(%2$s, int8)',
-                   v_family, enc, v_schema, v_hash, v_extended);
-    FOREACH b IN ARRAY bases LOOP
-        PERFORM dataprotect._declare(format('%s(%s)', v_hash, b), 'int4', 'dp_hash_b', 'STABLE STRICT PARALLEL SAFE', 'index hash of a base value');
-        PERFORM dataprotect._declare(format('%s(%s, int8)', v_extended, b), 'int8', 'dp_hash_extended_b', 'STABLE STRICT PARALLEL SAFE', 'hash of a base value with seed');
-        EXECUTE format('ALTER OPERATOR FAMILY %s USING hash ADD '
-                       'OPERATOR 1 %4$s.= (%2$s, %3$s), OPERATOR 1 %4$s.= (%3$s, %2$s), '
-                       'FUNCTION 1 (%3$s, %3$s) %5$s(%3$s), FUNCTION 2 (%3$s, %3$s) %6$s(%3$s, int8)',
-                       v_family, enc, b, v_schema, v_hash, v_extended);
-    END LOOP;
-END $$;
-COMMENT ON FUNCTION dataprotect._create_hash_class(text, text[]) IS 'declares the hash class of an encrypted type';
-
-CREATE FUNCTION dataprotect._create_order_class(enc text, bases text[]) RETURNS void
-    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_schema text := quote_ident((parse_ident(enc))[1]);
-    v_family text := dataprotect._member(enc, '_ops');
-    v_cmp text := dataprotect._member(enc, '_cmp');
-    v_sort text := dataprotect._member(enc, '_sortsupport');
-    v_ops text;
-    b text;
-BEGIN
-    PERFORM dataprotect._declare(format('%s(%s, %2$s)', v_cmp, enc), 'int4', 'dp_cmp_ee', 'STABLE STRICT PARALLEL SAFE', 'plaintext order');
-    PERFORM dataprotect._declare(v_sort || '(internal)', 'void', 'dp_sort_support', 'STABLE STRICT PARALLEL SAFE', 'plaintext order');
-    EXECUTE format('CREATE OPERATOR FAMILY %s USING btree', v_family);
-    EXECUTE format('CREATE OPERATOR CLASS %s DEFAULT FOR TYPE %s USING btree FAMILY %1$s AS '
-                   'OPERATOR 1 %3$s.<, OPERATOR 2 %3$s.<=, OPERATOR 3 %3$s.=, OPERATOR 4 %3$s.>=, OPERATOR 5 %3$s.>, '
-                   'FUNCTION 1 %4$s(%2$s, %2$s), FUNCTION 2 %5$s(internal)', v_family, enc, v_schema, v_cmp, v_sort);
-    FOREACH b IN ARRAY bases LOOP
-        PERFORM dataprotect._declare(format('%s(%s, %s)', v_cmp, enc, b), 'int4', 'dp_cmp_eb', 'STABLE STRICT PARALLEL SAFE', 'plaintext order');
-        PERFORM dataprotect._declare(format('%s(%s, %s)', v_cmp, b, enc), 'int4', 'dp_cmp_be', 'STABLE STRICT PARALLEL SAFE', 'plaintext order');
-        SELECT string_agg(format('OPERATOR %s %s.%s (%s, %s)', o.n, v_schema, o.op, s.l, s.r), ', ') INTO v_ops
-            FROM (VALUES (1, '<'), (2, '<='), (3, '='), (4, '>='), (5, '>')) o(n, op), (VALUES (enc, b), (b, enc)) s(l, r);
-        EXECUTE format('ALTER OPERATOR FAMILY %s USING btree ADD %s, '
-                       'FUNCTION 1 (%3$s, %4$s) %5$s(%3$s, %4$s), FUNCTION 1 (%4$s, %3$s) %5$s(%4$s, %3$s)',
-                       v_family, v_ops, enc, b, v_cmp);
-        PERFORM dataprotect._declare(format('%s(%s, %2$s)', v_cmp, b), 'int4', 'dp_cmp_bb', 'STABLE STRICT PARALLEL SAFE', 'plaintext order of base values');
-        EXECUTE format('ALTER OPERATOR FAMILY %s USING btree ADD FUNCTION 1 (%2$s, %2$s) %3$s(%2$s, %2$s)', v_family, b, v_cmp);
-    END LOOP;
-END $$;
-COMMENT ON FUNCTION dataprotect._create_order_class(text, text[]) IS 'declares the plaintext order of an encrypted type';
-
-CREATE FUNCTION dataprotect._create_token_class(enc text, bases text[]) RETURNS void
-    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_schema text := quote_ident((parse_ident(enc))[1]);
-    v_family text := dataprotect._member(enc, '_token_ops');
-    v_cmp text := dataprotect._member(enc, '_token_cmp');
-    v_sort text := dataprotect._member(enc, '_token_sortsupport');
-    r record;
-    b text;
-BEGIN
-    FOR r IN SELECT * FROM (VALUES ('#<#', 'lt', '#>#', '#>=#'), ('#<=#', 'le', '#>=#', '#>#'),
-                                   ('#>#', 'gt', '#<#', '#<=#'), ('#>=#', 'ge', '#<=#', '#<#')) o(op, name, commutator, negator)
-    LOOP
-        PERFORM dataprotect._declare(format('%s(%s, %2$s)', dataprotect._member(enc, '_token_' || r.name), enc), 'bool',
-            format('dp_token_%s_ee', r.name), 'STABLE STRICT PARALLEL SAFE', 'comparison of search tokens');
-        EXECUTE format('CREATE OPERATOR %s.%s (FUNCTION = %s, LEFTARG = %s, RIGHTARG = %4$s, '
-                       'COMMUTATOR = OPERATOR(%1$s.%5$s), NEGATOR = OPERATOR(%1$s.%6$s), RESTRICT = scalarltsel, JOIN = scalarltjoinsel)',
-                       v_schema, r.op, dataprotect._member(enc, '_token_' || r.name), enc, r.commutator, r.negator);
-    END LOOP;
-    PERFORM dataprotect._declare(format('%s(%s, %2$s)', v_cmp, enc), 'int4', 'dp_token_cmp_ee', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens');
-    PERFORM dataprotect._declare(v_sort || '(internal)', 'void', 'dp_token_sort_support', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens');
-    EXECUTE format('CREATE OPERATOR FAMILY %s USING btree', v_family);
-    EXECUTE format('CREATE OPERATOR CLASS %s FOR TYPE %s USING btree FAMILY %1$s AS '
-                   'OPERATOR 1 %3$s.#<#, OPERATOR 2 %3$s.#<=#, OPERATOR 3 %3$s.=, OPERATOR 4 %3$s.#>=#, OPERATOR 5 %3$s.#>#, '
-                   'FUNCTION 1 %4$s(%2$s, %2$s), FUNCTION 2 %5$s(internal)', v_family, enc, v_schema, v_cmp, v_sort);
-    FOREACH b IN ARRAY bases LOOP
-        PERFORM dataprotect._declare(format('%s(%s, %s)', v_cmp, enc, b), 'int4', 'dp_token_cmp_eb', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens');
-        PERFORM dataprotect._declare(format('%s(%s, %s)', v_cmp, b, enc), 'int4', 'dp_token_cmp_be', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens');
-        EXECUTE format('ALTER OPERATOR FAMILY %s USING btree ADD OPERATOR 3 %4$s.= (%2$s, %3$s), OPERATOR 3 %4$s.= (%3$s, %2$s), '
-                       'FUNCTION 1 (%2$s, %3$s) %5$s(%2$s, %3$s), FUNCTION 1 (%3$s, %2$s) %5$s(%3$s, %2$s)',
-                       v_family, enc, b, v_schema, v_cmp);
-        PERFORM dataprotect._declare(format('%s(%s, %2$s)', v_cmp, b), 'int4', 'dp_token_cmp_bb', 'STABLE STRICT PARALLEL SAFE', 'order of search tokens of base values');
-        EXECUTE format('ALTER OPERATOR FAMILY %s USING btree ADD FUNCTION 1 (%2$s, %2$s) %3$s(%2$s, %2$s)', v_family, b, v_cmp);
-    END LOOP;
-END $$;
-COMMENT ON FUNCTION dataprotect._create_token_class(text, text[]) IS 'declares the token order of an encrypted type';
-
--- Of what is made for a type, some bears the type nowhere in its declaration.
-CREATE FUNCTION dataprotect._loose_members(schema oid, name text) RETURNS TABLE (class regclass, object oid, drop_statement text)
-    LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
-    SELECT 'pg_opfamily'::regclass, f.oid, format('DROP OPERATOR FAMILY %I.%I USING %I', n.nspname, f.opfname, a.amname)
-    FROM pg_opfamily f JOIN pg_am a ON a.oid = f.opfmethod JOIN pg_namespace n ON n.oid = f.opfnamespace
-    WHERE f.opfnamespace = $1 AND f.opfname IN ($2 || '_hash_ops', $2 || '_ops', $2 || '_token_ops')
-    UNION ALL
-    SELECT 'pg_proc'::regclass, p.oid, format('DROP FUNCTION %s', p.oid::regprocedure)
-    FROM pg_proc p
-    WHERE p.pronamespace = $1 AND p.probin = dataprotect._library()
-        AND p.proname IN ($2 || '_typmod_in', $2 || '_typmod_out', $2 || '_sortsupport', $2 || '_token_sortsupport',
-                          $2 || '_hash', $2 || '_hash_extended', $2 || '_cmp', $2 || '_token_cmp')
-$$;
-COMMENT ON FUNCTION dataprotect._loose_members(oid, text) IS 'operator families and functions that were made for an encrypted type and name it nowhere';
-
-CREATE FUNCTION dataprotect._create_encrypted_type(schema text, base regtype) RETURNS regtype
-    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
-DECLARE
-    t pg_catalog.pg_type;
-    v_name text;
-    v_enc text;
-    v_bases text[];
-    v_schema oid;
-    v_hashable bool;
-    v_ordered bool;
-    v_searchable bool;
-    b text;
-    r record;
-BEGIN
-    PERFORM dataprotect._check_base_type(base);
-    IF dataprotect._encrypted_type(base) IS NOT NULL THEN
-        PERFORM dataprotect._raise('duplicate_object',
-            format('type %s has an encrypted type already: %s', base, dataprotect._encrypted_type(base)));
-    END IF;
-    SELECT * INTO STRICT t FROM pg_catalog.pg_type WHERE oid = base;
-    v_name := 'encrypted_' || t.typname;
-    IF octet_length(v_name) > 40 THEN
-        PERFORM dataprotect._raise('name_too_long', 'the base type''s name is too long');
-    END IF;
-    v_enc := format('%I.%I', schema, v_name);
-    v_schema := (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = schema);
-    -- left by a type that was restored from a dump and dropped
-    IF to_regtype(v_enc) IS NULL THEN
-        FOR r IN SELECT * FROM dataprotect._loose_members(v_schema, v_name) m ORDER BY m.class = 'pg_proc'::regclass LOOP
-            EXECUTE r.drop_statement;
-        END LOOP;
-    END IF;
-    -- Not varchar: it has no operators of its own, so that one of ours would take over
-    -- every varchar = 'literal' in the database.  A varchar reaches text's operators.
-    v_bases := CASE base WHEN 'text'::regtype THEN ARRAY['text', 'bpchar', 'name'] ELSE ARRAY[base::text] END;
-    v_hashable := EXISTS (SELECT FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am a ON a.oid = c.opcmethod
-                          WHERE (c.opcintype = base OR (t.typtype = 'e' AND c.opcintype = 'anyenum'::regtype)) AND c.opcdefault AND a.amname = 'hash');
-    v_ordered := EXISTS (SELECT FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am a ON a.oid = c.opcmethod
-                         WHERE (c.opcintype = base OR (t.typtype = 'e' AND c.opcintype = 'anyenum'::regtype)) AND c.opcdefault AND a.amname = 'btree');
-    v_searchable := base = ANY (ARRAY['text', 'bytea', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'date', 'time',
-                                      'timestamp', 'timestamptz', 'uuid']::regtype[]);
-    PERFORM dataprotect._create_type_io(v_enc, base);
-    PERFORM dataprotect._create_type_casts(v_enc, base);
-    PERFORM dataprotect._create_json_cast(v_enc, base);
-    IF v_hashable THEN
-        PERFORM dataprotect._create_operators(v_enc, v_enc, v_enc, 'ee', v_ordered);
-        FOREACH b IN ARRAY v_bases LOOP
-            PERFORM dataprotect._create_operators(v_enc, v_enc, b, 'eb', v_ordered);
-            PERFORM dataprotect._create_operators(v_enc, b, v_enc, 'be', v_ordered);
-        END LOOP;
-        PERFORM dataprotect._create_hash_class(v_enc, v_bases);
-        IF v_ordered THEN
-            PERFORM dataprotect._create_order_class(v_enc, v_bases);
-        END IF;
-        IF v_ordered AND v_searchable THEN
-            PERFORM dataprotect._create_token_class(v_enc, v_bases);
-        END IF;
-    END IF;
-    PERFORM dataprotect._belong_to_type(m.class, m.object, v_enc::regtype) FROM dataprotect._loose_members(v_schema, v_name) m;
-    RETURN v_enc::regtype;
-END $$;
-COMMENT ON FUNCTION dataprotect._create_encrypted_type(text, regtype) IS 'declares the encrypted type over a base type in a schema';
-
-DO $$
-DECLARE
-    b regtype;
-BEGIN
-    FOREACH b IN ARRAY ARRAY['text', 'bytea', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'bool', 'date', 'time',
-                             'timestamp', 'timestamptz', 'interval', 'uuid', 'inet', 'jsonb']::regtype[]
-    LOOP
-        PERFORM dataprotect._create_encrypted_type('pg_catalog', b);
-    END LOOP;
-END $$;
-
--- Concatenation: || of text and of anything else would be ambiguous otherwise.
-SELECT dataprotect._declare(pg_catalog.format('%s(%s, %s)', dataprotect._member(t.enc, '_concat'), pg_catalog.replace(s.l, 'enc', t.enc),
-                                              pg_catalog.replace(s.r, 'enc', t.enc)),
-                            'text', 'dp_concat_' || s.sides, 'STABLE STRICT PARALLEL SAFE', 'concatenation')
-FROM (VALUES ('enc', 'enc', 'ee'), ('enc', 'text', 'eb'), ('text', 'enc', 'be')) s(l, r, sides),
-    (VALUES ('pg_catalog.encrypted_text')) t(enc);
-CREATE OPERATOR pg_catalog.|| (FUNCTION = pg_catalog.encrypted_text_concat, LEFTARG = pg_catalog.encrypted_text, RIGHTARG = pg_catalog.encrypted_text);
-CREATE OPERATOR pg_catalog.|| (FUNCTION = pg_catalog.encrypted_text_concat, LEFTARG = pg_catalog.encrypted_text, RIGHTARG = text);
-CREATE OPERATOR pg_catalog.|| (FUNCTION = pg_catalog.encrypted_text_concat, LEFTARG = text, RIGHTARG = pg_catalog.encrypted_text);
-
--- Evaluated in indexes by whoever writes, so open to all; it shows nothing (fold.h).
-CREATE FUNCTION dataprotect.blind(value pg_catalog.encrypted_text, folds text) RETURNS pg_catalog.encrypted_text
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_blind';
-COMMENT ON FUNCTION dataprotect.blind(pg_catalog.encrypted_text, text) IS
-    'a text as lower, upper, initcap, btrim, ltrim, rtrim or md5 fold it, sealed again: what an index over lower(column) becomes';
-
--- Not in pg_catalog, whose contents pg_dump leaves out unless an extension makes
--- them: what is made here belongs to the database's owner and is dumped.
-CREATE FUNCTION dataprotect.create_encrypted_type(base regtype) RETURNS regtype
-    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_type regtype;
-BEGIN
-    v_type := dataprotect._create_encrypted_type(CASE WHEN to_regnamespace('public') IS NULL THEN 'dataprotect' ELSE 'public' END, base);
-    PERFORM dataprotect._open_type(v_type);
-    PERFORM dataprotect._event('type.created', NULL, jsonb_build_object('base', base::text));
-    RETURN v_type;
-END $$;
-COMMENT ON FUNCTION dataprotect.create_encrypted_type(regtype) IS
-    'makes encrypted_<name> over any scalar base type, in schema public, or in schema dataprotect where there is none';

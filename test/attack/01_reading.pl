@@ -139,7 +139,7 @@ for my $call (@calls)
 conceals($node, 'super', "SELECT $_ FROM victim LIMIT 1", "function: $_")
   for 'encrypted_text_hash(email)', 'encrypted_text_cmp(email, tok)', 'encrypted_text_token_cmp(tok, tok)',
   "dataprotect._reencrypt_blocks('victim', 'email', 0, 1)";
-for my $public ('encrypted_text_reveal(email)', 'encrypted_text_concat(email, email)', 'encrypted_text_to_varchar(email)',
+for my $public ('encrypted_text_reveal(email)', 'email || email', 'encrypted_text_to_varchar(email)',
 	'encrypted_text_eq(email, email)', "encrypted_text_eq(email, 'a'::text)", 'encrypted_text_lt(email, tok)',
 	'encrypted_text_token_lt(tok, tok)', "encrypted_text_ge('a'::text, email)")
 {

@@ -1,0 +1,191 @@
+-- Calls over protected columns resolve, and are planned, as over plain ones.
+SELECT current_user AS su \gset
+SELECT dataprotect.create_key('calls') \g /dev/null
+CREATE ROLE regress_caller LOGIN;
+CREATE ROLE regress_finder LOGIN;
+GRANT CREATE ON SCHEMA public TO regress_caller;
+SELECT dataprotect.grant_access('calls', 'regress_caller', 'reveal'), dataprotect.grant_access('calls', 'regress_finder', 'search') \g /dev/null
+CREATE SCHEMA calls;
+GRANT ALL ON SCHEMA calls TO regress_caller, regress_finder;
+-- amvalidate: every operator class is whole, and no operator is a shell
+SELECT opcname FROM pg_opclass WHERE NOT amvalidate(oid);
+SELECT oid::regoperator FROM pg_operator WHERE oprcode = 0;
+
+\c - regress_caller
+SET search_path = calls;
+CREATE TABLE v (id int, n2 encrypted_int2('calls'), n4 encrypted_int4('calls', 'ordered'), n8 encrypted_int8('calls', 'ordered'), pay encrypted_numeric('calls'),
+    f4 encrypted_float4('calls'), f8 encrypted_float8('calls'), ok encrypted_bool('calls'), d encrypted_date('calls', 'ordered'), ts encrypted_timestamp('calls'),
+    tz encrypted_timestamptz('calls'), tm encrypted_time('calls'), doc encrypted_jsonb('calls'), raw encrypted_bytea('calls'), t encrypted_text('calls', 'searchable'));
+INSERT INTO v VALUES (1, 3, 20, 5, 2.5, 1004.3, 0.5, false, '1980-03-01', '2020-01-03 10:00', '2020-01-03 10:00+00', '10:00', '{"a": 1}', '\x0002', 'x');
+-- mixed-comparisons, bigint-literal
+SELECT n8 = 5, n8 BETWEEN 1 AND 10, n8 IN (1, 5), n4 = 20::int2, n4 < 20.5, pay > 1, pay > 1.0::float8, f8 = 0.5::float4, n2 = 3 FROM v;
+SELECT ts > current_date, tz >= current_date, tz < localtimestamp, d < now(), d = '1980-03-01'::timestamp, n4 > n8, n4 = 20::bigint, n4 = 20.0 FROM v;
+SELECT n4 = ANY (ARRAY[1, 20]::bigint[]), pay = ANY (ARRAY[1, 2.5]), n8 = ANY ('{5}'::int[]) FROM v;
+-- mixed-results, numeric-mix, common-type: value and type of the plain column
+SELECT coalesce(pay, 0), coalesce(n8, 0), sum(CASE WHEN ok THEN pay ELSE 0 END), greatest(pay, 0), nullif(n4, 20) FROM v GROUP BY pay, n8, n4;
+SELECT pay FROM v UNION SELECT 5 ORDER BY 1;
+SELECT pay * n4, n4 * 1.5, n4 / 2.0, pay + f8, n2 % 2, n4 ^ 2 FROM v;
+SELECT sqrt(n4), ceil(n4), round(pay), round(n4, 2), power(n4, 2), abs(n4), mod(n8, 3) FROM v;
+SELECT date_trunc('month', d), to_char(d, 'YYYY'), age(date '2020-03-01', d), now() - ts > '1 day', extract(year FROM d), d + 1, d + interval '1 day' FROM v;
+SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY pay), percentile_cont(0.5) WITHIN GROUP (ORDER BY n4), avg(n4), sum(n4), sum(n8), max(d), min(t), stddev(n4), count(DISTINCT n4) FROM v;
+SELECT pg_typeof(sum(n4)), pg_typeof(sum(n8)), pg_typeof(avg(n2)), pg_typeof(sum(DISTINCT pay)), pg_typeof(avg(f4)), pg_typeof(sum(f4)) FROM v;
+SELECT sum(n4) OVER (ORDER BY d RANGE BETWEEN '1 month' PRECEDING AND CURRENT ROW), sum(n4) OVER (ORDER BY n4 RANGE BETWEEN 1 PRECEDING AND CURRENT ROW) FROM v;
+SELECT doc['a'], ARRAY[n4, 1], lag(pay, 1, 0) OVER (), d <@ daterange('1980-01-01', '2021-01-01'), daterange(d, d + 5) FROM v;
+SELECT n4 FROM v UNION SELECT 1.5 ORDER BY 1;
+SELECT n4 FROM v UNION ALL SELECT pay FROM v;
+SELECT d FROM v UNION SELECT ts FROM v ORDER BY 1;
+SELECT t FROM v UNION SELECT 'x'::char(3);
+SELECT n4 > (SELECT avg(n4) FROM v), t || 'y', 'y' || t, t || n4, least(n4, n8), (d, d + 1) OVERLAPS (date '1980-01-01', date '2020-02-01') FROM v;
+SELECT generate_series(1, n2) FROM v;
+-- float4-literal
+SELECT f4 * '-10', pg_typeof(f4 * '-10'), f4 = 1004.3::real FROM v;
+-- cast-bit, concat-of-base-type
+SELECT n4::bit(4), n8::bit(4), n4::bit(8), raw || '\x01', doc || '{"z": 1}', doc - 'a', doc #- '{a}', doc @> '{"a": 1}', doc ? 'a' FROM v;
+PREPARE add (unknown, int) AS UPDATE v SET doc = doc || $1 WHERE id = $2 RETURNING doc;
+EXECUTE add ('{"z": 2}', 1);
+UPDATE v SET raw = raw || '\x01' RETURNING raw;
+UPDATE v SET doc['a'] = '3';
+SELECT coalesce(doc, '{}') || '{"y": 3}' FROM v;
+-- assign-across-types
+INSERT INTO v (id, n8, f8, ts) SELECT 2, n4, n4, d FROM v;
+UPDATE v SET f8 = n4, pay = n4, d = ts WHERE id = 1 RETURNING f8, pay, d;
+DELETE FROM v WHERE id = 2;
+-- using-across-int-types, arrays, record-types
+CREATE TABLE a (n encrypted_int4('calls'), tags encrypted_text('calls')[]);
+CREATE TABLE b (n encrypted_int8('calls'));
+INSERT INTO a VALUES (1, '{a,b}');
+INSERT INTO b VALUES (1);
+SELECT n FROM a NATURAL JOIN b;
+SELECT n FROM a JOIN (SELECT 1::bigint AS n) z USING (n);
+SELECT rank(1) WITHIN GROUP (ORDER BY n) FROM b;
+SELECT 'a' = ANY (tags), array_agg(n) FROM a GROUP BY tags[1], 1;
+DROP TABLE a, b;
+
+-- in-list, not-in-subselect: lists of any length; hashed, merged and nested
+CREATE TABLE people (id int, name encrypted_text('calls'), n4 encrypted_int4('calls'));
+INSERT INTO people SELECT g, 'n' || g, g FROM generate_series(1, 20) g;
+INSERT INTO people VALUES (21, NULL, NULL);
+CREATE TABLE dept (title text, n int);
+INSERT INTO dept VALUES ('n1', 1), ('n2', 2), ('ops', 99);
+ANALYZE people, dept;
+SELECT count(*) FROM people WHERE name IN ('n1','n2','n3','n4','n5','n6','n7','n8');
+SELECT count(*) FROM people WHERE name IN ('n1','n2','n3','n4','n5','n6','n7','n8','n9');
+SELECT count(*) FROM people WHERE n4 IN (1,2,3,4,5,6,7,8,9,10);
+SELECT count(*) FROM people WHERE name NOT IN ('n1','n2','n3','n4','n5','n6','n7','n8','n9');
+SELECT count(*) FROM people WHERE name = ANY (ARRAY['n1','n2','n3','n4','n5','n6','n7','n8','n9']);
+SELECT count(*) FROM people WHERE name = ANY ((SELECT array_agg('n' || g) FROM generate_series(1, 1000) g)::text[]);
+GRANT SELECT ON people TO regress_finder;
+CREATE FUNCTION every_way(statement text) RETURNS TABLE (answer text) LANGUAGE plpgsql AS $$
+DECLARE
+    off text;
+    result text;
+    results text[] := '{}';
+BEGIN
+    FOREACH off IN ARRAY ARRAY['', 'enable_hashjoin', 'enable_mergejoin', 'enable_nestloop', 'enable_hashagg', 'enable_hashjoin enable_mergejoin',
+                               'enable_hashjoin enable_nestloop', 'enable_mergejoin enable_nestloop', 'enable_sort', 'enable_material'] LOOP
+        PERFORM set_config(name, 'off', false) FROM regexp_split_to_table(off, ' ') name WHERE name <> '';
+        EXECUTE format('SELECT string_agg(x::text, '' '' ORDER BY x) FROM (%s) y (x)', statement) INTO result;
+        results := results || coalesce(result, 'none');
+        PERFORM set_config(name, 'on', false) FROM regexp_split_to_table(off, ' ') name WHERE name <> '';
+    END LOOP;
+    RETURN QUERY SELECT DISTINCT unnest(results);
+END $$;
+SELECT * FROM every_way('SELECT id FROM people WHERE name NOT IN (SELECT title FROM dept) AND id > 15');
+SELECT * FROM every_way('SELECT id FROM people WHERE name IN (SELECT title FROM dept)');
+SELECT * FROM every_way('SELECT id FROM people WHERE n4 IN (SELECT n % 10 FROM dept)');
+SELECT * FROM every_way('SELECT id FROM people WHERE EXISTS (SELECT FROM dept d WHERE d.title = people.name)');
+SELECT * FROM every_way('SELECT n FROM dept WHERE title NOT IN (SELECT name FROM people WHERE name IS NOT NULL)');
+SELECT * FROM every_way('SELECT p.id FROM people p JOIN dept d ON d.n = p.n4');
+SELECT * FROM every_way('SELECT p.id FROM people p FULL JOIN dept d ON d.n = p.n4 WHERE p.id IS NULL OR p.id < 4');
+SELECT * FROM every_way('SELECT d.n FROM dept d LEFT JOIN people p ON d.title = p.name ORDER BY p.name');
+SELECT * FROM every_way('SELECT p.id FROM people p JOIN people q USING (name) JOIN dept d ON d.title = q.name');
+-- merge
+MERGE INTO people USING dept ON people.n4 = dept.n WHEN MATCHED THEN UPDATE SET name = dept.title WHEN NOT MATCHED THEN INSERT (id, n4) VALUES (100, dept.n);
+SELECT count(*) FROM people;
+-- in-subquery-unique, merge-join: an ordered index on the protected side, a primary key on the plain one
+CREATE TABLE q (n int PRIMARY KEY, x int);
+INSERT INTO q SELECT i, i FROM generate_series(1, 3000) i;
+CREATE TABLE e (n encrypted_int4('calls', 'ordered') PRIMARY KEY, y int);
+INSERT INTO e SELECT i, i FROM generate_series(1, 3000) i;
+ANALYZE q, e;
+SELECT count(*) FROM e WHERE n IN (SELECT n % 10 FROM q);
+SELECT count(*) FROM e WHERE EXISTS (SELECT 1 FROM q WHERE q.n % 50 = e.n);
+SELECT count(*) FROM (SELECT e.y FROM q JOIN e USING (n) ORDER BY e.n LIMIT 10) x;
+-- the index of the protected column, whatever type the other side has
+CREATE FUNCTION plan(statement text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || statement LOOP
+        IF line ~ 'Index|Seq|Filter' THEN
+            RETURN NEXT ltrim(line);
+        END IF;
+    END LOOP;
+END $$;
+CREATE TABLE i (id int, n8 encrypted_int8('calls', 'ordered'), pay encrypted_numeric('calls', 'searchable'), t encrypted_text('calls', 'searchable'));
+INSERT INTO i SELECT g, g, g, 'p' || g FROM generate_series(1, 1000) g;
+CREATE INDEX ON i (n8);
+CREATE INDEX i_pay ON i USING hash (pay);
+CREATE UNIQUE INDEX i_t ON i (t encrypted_text_token_ops);
+ANALYZE i;
+SELECT * FROM plan('SELECT id FROM calls.i WHERE n8 = 5');
+SELECT * FROM plan('SELECT id FROM calls.i WHERE n8 > 990::int2');
+SELECT * FROM plan('SELECT id FROM calls.i WHERE pay = 5');
+SELECT * FROM plan('SELECT id FROM calls.i WHERE pay = 5.0');
+SELECT * FROM plan('SELECT id FROM calls.i WHERE t = ''p7''::varchar');
+SELECT * FROM plan('SELECT id FROM calls.i WHERE t = ''p7''::char(5)');
+SELECT * FROM plan('SELECT id FROM calls.i WHERE t = ''p7''::name');
+SELECT * FROM plan('SELECT id FROM calls.i ORDER BY n8 LIMIT 1');
+SELECT id FROM i WHERE n8 = 5 AND pay = 5.0 AND t = 'p5'::char(5) AND n8 < 6::int2;
+GRANT SELECT ON i TO regress_finder;
+
+-- search-path-function: operators and casts are found under every search_path, by roles that may only search, too
+CREATE FUNCTION find(m text) RETURNS SETOF int LANGUAGE plpgsql SET search_path = pg_catalog AS $$BEGIN RETURN QUERY SELECT id FROM calls.i WHERE t = m; END$$;
+SET search_path = '';
+SELECT * FROM calls.plan('SELECT id FROM calls.i WHERE t = ''p7''');
+\c - regress_finder
+SELECT id FROM calls.i WHERE t = 'p7';
+SELECT * FROM calls.find('p7');
+SET search_path = '';
+SELECT id FROM calls.i WHERE t = 'p7';
+SELECT id FROM calls.i WHERE pay = 7;
+SELECT id FROM calls.i WHERE pay = 7.0;
+SELECT id FROM calls.i WHERE n8 = 7;
+SELECT id FROM calls.i WHERE t IN ('p1','p2','p3','p4','p5','p6','p7','p8','p9') ORDER BY id LIMIT 1;
+SELECT id FROM calls.people WHERE n4 = 7::bigint;
+-- what would need the value is an error, not an answer from masks
+SELECT id FROM calls.people WHERE n4 = 7.0;
+SELECT id FROM calls.people WHERE n4::int = 7;
+SELECT id FROM calls.i WHERE t NOT IN ('p1','p2','p3','p4','p5','p6','p7','p8','p9');
+SELECT id FROM calls.i WHERE pay IN (SELECT 7.0);
+-- keyed hashes are nobody's to ask for
+SELECT encrypted_text_hash('a'::text);
+SELECT encrypted_int4_hash_extended(1, 0);
+CREATE AGGREGATE calls.oracle (*) (SFUNC = encrypted_int4_hash, STYPE = int4, INITCOND = '42');
+SELECT calls.oracle(*);
+CREATE OPERATOR calls.@@@ (FUNCTION = encrypted_int4_hash, RIGHTARG = int4);
+SELECT OPERATOR(calls.@@@) 42;
+
+-- a made type outside search_path: its operators are those of a cast, or are not found
+\c - :su
+CREATE TYPE calls.weather AS ENUM ('low', 'high');
+SELECT dataprotect.create_encrypted_type('calls.weather');
+SELECT opcname FROM pg_opclass WHERE NOT amvalidate(oid);
+CREATE TABLE calls.skies (id int, m encrypted_weather('calls'));
+INSERT INTO calls.skies VALUES (1, 'low'), (2, 'high');
+GRANT SELECT ON calls.skies TO regress_finder, regress_caller;
+\c - regress_finder
+SET search_path = '';
+SELECT id FROM calls.skies WHERE m = 'high';
+SELECT id FROM calls.skies WHERE m = 'high'::calls.weather;
+SELECT id FROM calls.skies WHERE m > 'low';
+\c - regress_caller
+SET search_path = '';
+SELECT id FROM calls.skies WHERE m > 'low';
+SELECT id FROM calls.skies WHERE m IN ('high', 'low') ORDER BY m DESC;
+\c - :su
+SET client_min_messages = warning;
+DROP TYPE encrypted_weather CASCADE;
+DROP SCHEMA calls CASCADE;
+REVOKE CREATE ON SCHEMA public FROM regress_caller;
+DROP ROLE regress_caller, regress_finder;

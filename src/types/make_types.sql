@@ -1,0 +1,127 @@
+--
+-- Making encrypted types: those of the installation, and create_encrypted_type().
+--
+-- Of what is made for a type, some bears the type nowhere in its declaration.
+CREATE FUNCTION dataprotect._loose_members(schema oid, name text) RETURNS TABLE (class regclass, object oid, drop_statement text)
+    LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'pg_opfamily'::regclass, f.oid, format('DROP OPERATOR FAMILY %I.%I USING %I', n.nspname, f.opfname, a.amname)
+    FROM pg_opfamily f JOIN pg_am a ON a.oid = f.opfmethod JOIN pg_namespace n ON n.oid = f.opfnamespace
+    WHERE f.opfnamespace = $1 AND f.opfname IN ($2 || '_hash_ops', $2 || '_ops', $2 || '_token_ops')
+    UNION ALL
+    SELECT 'pg_operator'::regclass, o.oid, format('DROP OPERATOR %s', o.oid::regoperator)
+    FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode
+    WHERE o.oprnamespace = 'dataprotect'::regnamespace AND p.pronamespace = $1 AND p.probin = dataprotect._library()
+        AND p.proname IN (SELECT $2 || i.infix || c.name FROM dataprotect._comparisons() c, (VALUES ('_'), ('_token_')) i (infix))
+    UNION ALL
+    SELECT 'pg_proc'::regclass, p.oid, format('DROP FUNCTION %s', p.oid::regprocedure)
+    FROM pg_proc p
+    WHERE p.pronamespace = $1 AND p.probin = dataprotect._library()
+        AND (p.proname IN ($2 || '_typmod_in', $2 || '_typmod_out', $2 || '_sortsupport', $2 || '_token_sortsupport',
+                           $2 || '_hash', $2 || '_hash_extended', $2 || '_cmp', $2 || '_token_cmp')
+             OR p.proname IN (SELECT $2 || i.infix || c.name FROM dataprotect._comparisons() c, (VALUES ('_'), ('_token_')) i (infix)))
+$$;
+COMMENT ON FUNCTION dataprotect._loose_members(oid, text) IS 'operator families, operators and functions that were made for an encrypted type and may name it nowhere';
+
+CREATE FUNCTION dataprotect._create_encrypted_type(schema text, base regtype) RETURNS regtype
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET client_min_messages = warning SET jit = off AS $$
+DECLARE
+    t pg_catalog.pg_type;
+    v_name text;
+    v_enc text;
+    v_schema oid;
+    v_hashable bool;
+    v_ordered bool;
+    v_searchable bool;
+    v_mixed text;
+    r record;
+BEGIN
+    PERFORM dataprotect._check_base_type(base);
+    IF dataprotect._encrypted_type(base) IS NOT NULL THEN
+        PERFORM dataprotect._raise('duplicate_object',
+            format('type %s has an encrypted type already: %s', base, dataprotect._encrypted_type(base)));
+    END IF;
+    SELECT * INTO STRICT t FROM pg_catalog.pg_type WHERE oid = base;
+    v_name := 'encrypted_' || t.typname;
+    IF octet_length(v_name) > 40 THEN
+        PERFORM dataprotect._raise('name_too_long', 'the base type''s name is too long');
+    END IF;
+    v_enc := format('%I.%I', schema, v_name);
+    v_schema := (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = schema);
+    -- left by a type that was restored from a dump and dropped
+    IF to_regtype(v_enc) IS NULL THEN
+        FOR r IN SELECT * FROM dataprotect._loose_members(v_schema, v_name) m ORDER BY array_position(ARRAY['pg_opfamily', 'pg_operator', 'pg_proc'], m.class::text) LOOP
+            EXECUTE r.drop_statement;
+        END LOOP;
+    END IF;
+    v_hashable := EXISTS (SELECT FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am a ON a.oid = c.opcmethod
+                          WHERE (c.opcintype = base OR (t.typtype = 'e' AND c.opcintype = 'anyenum'::regtype)) AND c.opcdefault AND a.amname = 'hash');
+    v_ordered := EXISTS (SELECT FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am a ON a.oid = c.opcmethod
+                         WHERE (c.opcintype = base OR (t.typtype = 'e' AND c.opcintype = 'anyenum'::regtype)) AND c.opcdefault AND a.amname = 'btree');
+    v_searchable := base = ANY (ARRAY['text', 'bytea', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'date', 'time',
+                                      'timestamp', 'timestamptz', 'uuid']::regtype[]);
+    PERFORM dataprotect._create_type_io(v_enc, base);
+    PERFORM dataprotect._create_type_casts(v_enc, base);
+    PERFORM dataprotect._create_json_cast(v_enc, base);
+    v_mixed := dataprotect._mixed_schema(schema, base);
+    IF v_hashable THEN
+        PERFORM dataprotect._create_operators(v_enc, base::text, v_mixed, v_ordered);
+        PERFORM dataprotect._create_hash_class(v_enc, base::text, v_mixed);
+        IF v_ordered THEN
+            PERFORM dataprotect._create_btree_class(v_enc, base::text, v_mixed, '');
+        END IF;
+        IF v_ordered AND v_searchable THEN
+            PERFORM dataprotect._create_token_operators(v_enc, base::text, v_mixed);
+            PERFORM dataprotect._create_btree_class(v_enc, base::text, v_mixed, '_token');
+        END IF;
+    END IF;
+    PERFORM dataprotect._belong_to_type(m.class, m.object, v_enc::regtype) FROM dataprotect._loose_members(v_schema, v_name) m;
+    RETURN v_enc::regtype;
+END $$;
+COMMENT ON FUNCTION dataprotect._create_encrypted_type(text, regtype) IS 'declares the encrypted type over a base type in a schema';
+
+-- After all types that it may stand beside are made.
+CREATE FUNCTION dataprotect._create_type_overloads(enc regtype) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET client_min_messages = warning SET jit = off AS $$
+DECLARE
+    v_enc text := (SELECT format('%I.%I', n.nspname, t.typname) FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = enc);
+BEGIN
+    PERFORM dataprotect._create_operator_overloads(v_enc, dataprotect._base_type(enc));
+    PERFORM dataprotect._create_function_overloads(v_enc, dataprotect._base_type(enc));
+    PERFORM dataprotect._create_range_overloads(v_enc, dataprotect._base_type(enc));
+END $$;
+COMMENT ON FUNCTION dataprotect._create_type_overloads(regtype) IS 'declares the operators and functions of an encrypted type that its casts do not serve';
+
+DO $$
+DECLARE
+    b regtype;
+BEGIN
+    FOREACH b IN ARRAY ARRAY['text', 'bytea', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'bool', 'date', 'time',
+                             'timestamp', 'timestamptz', 'interval', 'uuid', 'inet', 'jsonb']::regtype[]
+    LOOP
+        PERFORM dataprotect._create_encrypted_type('pg_catalog', b);
+    END LOOP;
+    PERFORM dataprotect._create_type_overloads(t.oid)
+        FROM pg_catalog.pg_type t WHERE dataprotect._base_type(t.oid) IS NOT NULL ORDER BY t.oid;
+END $$;
+
+-- Evaluated in indexes by whoever writes, so open to all; it shows nothing (fold.h).
+CREATE FUNCTION dataprotect.blind(value pg_catalog.encrypted_text, folds text) RETURNS pg_catalog.encrypted_text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_blind';
+COMMENT ON FUNCTION dataprotect.blind(pg_catalog.encrypted_text, text) IS
+    'a text as lower, upper, initcap, btrim, ltrim, rtrim or md5 fold it, sealed again: what an index over lower(column) becomes';
+
+-- Not in pg_catalog, whose contents pg_dump leaves out unless an extension makes
+-- them: what is made here belongs to the database's owner and is dumped.
+CREATE FUNCTION dataprotect.create_encrypted_type(base regtype) RETURNS regtype
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_type regtype;
+BEGIN
+    v_type := dataprotect._create_encrypted_type(CASE WHEN to_regnamespace('public') IS NULL THEN 'dataprotect' ELSE 'public' END, base);
+    PERFORM dataprotect._create_type_overloads(v_type);
+    PERFORM dataprotect._open_type(v_type);
+    PERFORM dataprotect._event('type.created', NULL, jsonb_build_object('base', base::text));
+    RETURN v_type;
+END $$;
+COMMENT ON FUNCTION dataprotect.create_encrypted_type(regtype) IS
+    'makes encrypted_<name> over any scalar base type, in schema public, or in schema dataprotect where there is none';

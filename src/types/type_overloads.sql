@@ -1,0 +1,265 @@
+--
+-- What else makes a call resolve for an encrypted type as it does for its base
+-- type.  PostgreSQL counts exact matches, then preferred types; it never chains two
+-- implicit casts.  The casts of types.sql serve most calls.  Where its own resolver,
+-- asked here, finds nothing or another operator or function, an overload in SQL
+-- stands in: the planner inlines it to the base type's own over opened values.
+-- An overload must not make a call over plain types resolve differently; test/resolve
+-- enumerates both.
+--
+CREATE FUNCTION dataprotect._operator_for(name text, left_type oid, right_type oid) RETURNS oid
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'dp_operator_for_sql';
+COMMENT ON FUNCTION dataprotect._operator_for(text, oid, oid) IS 'operator that PostgreSQL chooses for argument types (0 on the left: a prefix operator), or 0';
+
+CREATE FUNCTION dataprotect._operator_astray(wanted oid, left_type oid, right_type oid, exactly bool) RETURNS bool
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'dp_operator_astray_sql';
+COMMENT ON FUNCTION dataprotect._operator_astray(oid, oid, oid, bool) IS
+    'whether PostgreSQL chooses, for argument types, no operator or one that is not like the wanted one: in what it takes, or else in what it gives';
+
+CREATE FUNCTION dataprotect._function_astray(wanted oid, argtypes oid[]) RETURNS bool
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'dp_function_astray_sql';
+COMMENT ON FUNCTION dataprotect._function_astray(oid, oid[]) IS
+    'whether PostgreSQL chooses, for argument types, no function or one that does not take what the wanted one takes';
+
+CREATE FUNCTION dataprotect._stand_in(state anyelement, value anycompatible) RETURNS anyelement
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'dp_stand_in';
+COMMENT ON FUNCTION dataprotect._stand_in(anyelement, anycompatible) IS 'never called: aggregates over encrypted types are planned as those over base types (src/types/resolve.c)';
+
+-- Types that become a type without being asked, encrypted ones aside.
+CREATE FUNCTION dataprotect._becoming(type oid) RETURNS SETOF oid
+    LANGUAGE sql STABLE STRICT ROWS 5 SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.castsource FROM pg_cast c JOIN pg_type s ON s.oid = c.castsource
+        WHERE c.casttarget = $1 AND c.castcontext = 'i' AND c.castsource <> $1 AND dataprotect._base_type(c.castsource) IS NULL
+$$;
+COMMENT ON FUNCTION dataprotect._becoming(oid) IS 'plain types with an implicit cast to a type';
+
+-- Whether an operator with one encrypted argument in the place of "mine", beside
+-- "other", leaves plain expressions alone: whatever becomes "mine" has an operator
+-- with "other", or one with the preferred type wins, and an untyped literal finds
+-- what it found.
+CREATE FUNCTION dataprotect._overload_is_safe(name text, mine oid, other oid, on_left bool) RETURNS bool
+    LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    WITH has (type, preferred) AS (
+        SELECT CASE WHEN $4 THEN o.oprleft ELSE o.oprright END, t.typispreferred AND t.typcategory = m.typcategory
+        FROM pg_operator o JOIN pg_type t ON t.oid = CASE WHEN $4 THEN o.oprleft ELSE o.oprright END, pg_type m
+        WHERE o.oprname = $1 AND CASE WHEN $4 THEN o.oprright ELSE o.oprleft END = $3 AND m.oid = $2 AND dataprotect._base_type(t.oid) IS NULL)
+    SELECT (NOT EXISTS (SELECT FROM dataprotect._becoming($2) x WHERE x NOT IN (SELECT type FROM has))
+            OR EXISTS (SELECT FROM has WHERE preferred))
+        AND (EXISTS (SELECT FROM has WHERE type = $3) OR EXISTS (SELECT FROM has WHERE preferred)
+             OR CASE WHEN $4 THEN dataprotect._operator_for($1, 'unknown'::regtype, $3)
+                     ELSE dataprotect._operator_for($1, $3, 'unknown'::regtype) END = 0)
+$$;
+COMMENT ON FUNCTION dataprotect._overload_is_safe(text, oid, oid, bool) IS 'whether an operator with one encrypted argument leaves expressions over plain types alone';
+
+-- An argument of an overload's body, opened where it is encrypted.
+CREATE FUNCTION dataprotect._opened(number int, declared oid, wanted oid) RETURNS text
+    LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN declared OPERATOR(pg_catalog.=) wanted THEN pg_catalog.format('$%s', number)
+                ELSE pg_catalog.format('$%s::%s', number, pg_catalog.format_type(wanted, NULL)) END
+$$;
+COMMENT ON FUNCTION dataprotect._opened(int, oid, oid) IS 'an argument as an overload hands it on';
+
+-- What declares an overload in SQL.
+CREATE FUNCTION dataprotect._overload(signature text, returns text, like_function oid, body text) RETURNS text
+    LANGUAGE sql STABLE AS $$
+    SELECT pg_catalog.format('CREATE FUNCTION %1$s RETURNS %2$s LANGUAGE sql %3$s %4$s PARALLEL SAFE AS %5$L; '
+                             'COMMENT ON FUNCTION %1$s IS %6$L; ', signature, returns,
+                             CASE p.provolatile WHEN 'v' THEN 'VOLATILE' ELSE 'STABLE' END, CASE WHEN p.proisstrict THEN 'STRICT' ELSE '' END,
+                             'SELECT ' OPERATOR(pg_catalog.||) body, 'the base type''s own, over opened values')
+    FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) like_function
+$$;
+COMMENT ON FUNCTION dataprotect._overload(text, text, oid, text) IS 'what declares a function in SQL that stands in for one over the base type';
+
+-- One operator.  A comparison keeps an encrypted side that indexes know: the other
+-- side becomes the base type where it can, else both are compared by the base
+-- type's order.
+CREATE FUNCTION dataprotect._operator_overload(enc text, operator oid, left_type oid, right_type oid) RETURNS text
+    LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    o pg_catalog.pg_operator;
+    c record;
+    v_schema text := quote_ident((parse_ident(enc))[1]);
+    v_left text := format_type(left_type, NULL);
+    v_right text := format_type(right_type, NULL);
+    v_function text;
+    v_arguments text := concat_ws(', ', nullif(v_left, '-'), v_right);
+    v_options text := '';
+    v_base oid;
+    v_plain_left bool;
+    v_becomes bool;
+    v_target text;
+    v_declaration text;
+BEGIN
+    SELECT * INTO STRICT o FROM pg_operator WHERE oid = operator;
+    SELECT * INTO c FROM dataprotect._comparisons() x WHERE x.op = o.oprname AND o.oprresult = 'bool'::regtype AND o.oprleft <> 0;
+    v_target := format('OPERATOR(%I.%s)', (SELECT nspname FROM pg_namespace WHERE oid = o.oprnamespace), o.oprname);
+    IF c.op IS NULL THEN
+        v_function := dataprotect._member(enc, '_' || (SELECT proname FROM pg_proc WHERE oid = o.oprcode));
+        v_declaration := dataprotect._overload(format('%s(%s)', v_function, v_arguments), format_type(o.oprresult, NULL), o.oprcode,
+            CASE WHEN o.oprleft = 0 THEN format('%s %s', v_target, dataprotect._opened(1, right_type, o.oprright))
+                 ELSE format('%s %s %s', dataprotect._opened(1, left_type, o.oprleft), v_target, dataprotect._opened(2, right_type, o.oprright)) END);
+    ELSE
+        v_function := dataprotect._member(enc, '_' || c.name);
+        v_options := format(', COMMUTATOR = OPERATOR(%1$s.%2$s), NEGATOR = OPERATOR(%1$s.%3$s), RESTRICT = %4$s, JOIN = %5$s',
+                            v_schema, c.commutator, c.negator, c.restrict, c.join_sel);
+        IF dataprotect._base_type(left_type) IS NOT NULL AND dataprotect._base_type(right_type) IS NOT NULL THEN
+            v_declaration := dataprotect._overload(format('%s(%s)', v_function, v_arguments), 'bool', o.oprcode,
+                format('$1 OPERATOR(%s.%s) %s', v_schema, o.oprname, dataprotect._opened(2, right_type, o.oprright)));
+        ELSE
+            v_base := coalesce(dataprotect._base_type(left_type), dataprotect._base_type(right_type));
+            v_plain_left := dataprotect._base_type(left_type) IS NULL;
+            v_becomes := (left_type IN (SELECT dataprotect._becoming(v_base)) AND v_plain_left)
+                OR (right_type IN (SELECT dataprotect._becoming(v_base)) AND NOT v_plain_left);
+            IF v_becomes THEN
+                v_declaration := dataprotect._overload(format('%s(%s)', v_function, v_arguments), 'bool', o.oprcode,
+                    CASE WHEN v_plain_left THEN format('%s OPERATOR(%s.%s) $2', dataprotect._opened(1, left_type, v_base), v_schema, o.oprname)
+                         ELSE format('$1 OPERATOR(%s.%s) %s', v_schema, o.oprname, dataprotect._opened(2, right_type, v_base)) END);
+            ELSE
+                v_declaration := dataprotect._declaration(format('%s(%s)', v_function, v_arguments), 'bool',
+                    format('dp_%s_%s', c.name, CASE WHEN v_plain_left THEN 'be' ELSE 'eb' END),
+                    'STABLE STRICT PARALLEL SAFE' || CASE WHEN c.name IN ('eq', 'ne') THEN ' LEAKPROOF' ELSE '' END, 'comparison');
+            END IF;
+        END IF;
+    END IF;
+    RETURN v_declaration || format('CREATE OPERATOR %s.%s (FUNCTION = %s%s, RIGHTARG = %s%s); ', v_schema, o.oprname, v_function,
+                   CASE WHEN o.oprleft = 0 THEN '' ELSE ', LEFTARG = ' || v_left END, v_right, v_options);
+END $$;
+COMMENT ON FUNCTION dataprotect._operator_overload(text, oid, oid, oid) IS 'what declares an operator of an encrypted type that stands in for one of its base type';
+
+-- The overloads that operators over the base type may need.  Pass 1, both arguments
+-- encrypted: serves untyped literals and types that become the encrypted one.  Pass 2,
+-- one of them, beside what the operator takes or what becomes it (char(n) becomes
+-- text).  Pass 3, both encrypted and of different types.
+CREATE FUNCTION dataprotect._operator_variants(enc regtype, base regtype, OUT pass int, OUT wanted oid, OUT l oid, OUT r oid, OUT mine oid, OUT other oid,
+                                               OUT on_left bool) RETURNS SETOF record
+    LANGUAGE sql STABLE STRICT ROWS 200 SET search_path = pg_catalog, pg_temp AS $$
+    WITH plain AS MATERIALIZED (
+        SELECT o.oid, o.oprleft AS l, o.oprright AS r, dataprotect._encrypted_type(o.oprleft)::oid AS el, dataprotect._encrypted_type(o.oprright)::oid AS er
+        FROM pg_operator o
+        WHERE $2 IN (o.oprleft, o.oprright) AND o.oprnamespace <> 'dataprotect'::regnamespace AND o.oprcode <> 0
+            AND dataprotect._base_type(o.oprleft) IS NULL AND dataprotect._base_type(o.oprright) IS NULL)
+    SELECT 1, oid, CASE l WHEN 0 THEN 0 ELSE el END, er, NULL::oid, NULL::oid, NULL::bool FROM plain WHERE (l = r OR l = 0) AND er = $1
+    UNION ALL
+    SELECT 2, oid, el, r, l, r, true FROM plain WHERE el = $1
+    UNION ALL
+    SELECT 2, oid, l, er, r, l, false FROM plain WHERE er = $1 AND l <> 0
+    UNION ALL
+    SELECT 2, oid, $1, x, l, x, true FROM plain, dataprotect._becoming($2) x WHERE l = r AND dataprotect._operator_astray(oid, $2, x, true) IS FALSE
+    UNION ALL
+    SELECT 2, oid, x, $1, r, x, false FROM plain, dataprotect._becoming($2) x WHERE l = r AND dataprotect._operator_astray(oid, x, $2, true) IS FALSE
+    UNION ALL
+    SELECT 3, oid, el, er, NULL, NULL, NULL FROM plain WHERE el <> er AND $1 IN (el, er)
+    ORDER BY 1, 2
+$$;
+COMMENT ON FUNCTION dataprotect._operator_variants(regtype, regtype) IS 'operators that an encrypted type may need beside its casts, and what each would stand in for';
+
+CREATE FUNCTION dataprotect._create_operator_overloads(enc text, base regtype) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET check_function_bodies = off SET jit = off AS $$
+DECLARE
+    v_made bool := true;
+    v_unknown oid := 'unknown'::regtype;
+    v_statements text;
+BEGIN
+    PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', (parse_ident(enc))[1]), true);
+    -- one overload may lead another call astray
+    WHILE v_made LOOP
+        v_made := false;
+        FOR i IN 1..3 LOOP
+            SELECT string_agg(dataprotect._operator_overload(enc, v.wanted, v.l, v.r), '') INTO v_statements
+                FROM (SELECT DISTINCT ON (o.oprname, v.l, v.r) v.wanted, v.l, v.r
+                    FROM dataprotect._operator_variants(enc::regtype, base) v JOIN pg_operator o ON o.oid = v.wanted
+                    WHERE v.pass = i
+                      AND (dataprotect._operator_astray(v.wanted, v.l, v.r, i < 3)
+                           OR i = 1 AND v.l <> 0 AND (dataprotect._operator_astray(v.wanted, v.l, v_unknown, true)
+                                                      OR dataprotect._operator_astray(v.wanted, v_unknown, v.r, true)))
+                      AND NOT EXISTS (SELECT FROM pg_operator x WHERE x.oprname = o.oprname AND x.oprleft = v.l AND x.oprright = v.r AND x.oprcode <> 0)
+                      AND (i <> 2 OR dataprotect._overload_is_safe(o.oprname, v.mine, v.other, v.on_left))
+                    ORDER BY o.oprname, v.l, v.r, v.wanted) v;
+            IF v_statements IS NOT NULL THEN
+                EXECUTE v_statements;
+                v_made := true;
+            END IF;
+        END LOOP;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._create_operator_overloads(text, regtype) IS 'declares the operators of an encrypted type without which calls would not resolve as for its base type';
+
+-- Functions and aggregates.
+CREATE FUNCTION dataprotect._function_overload(enc text, function oid, argtypes oid[]) RETURNS text
+    LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    p pg_catalog.pg_proc;
+    v_signature text;
+    v_returns text;
+BEGIN
+    SELECT * INTO STRICT p FROM pg_proc WHERE oid = function;
+    v_signature := format('%I.%I(%s)', (parse_ident(enc))[1], p.proname,
+                          (SELECT string_agg(format_type(a, NULL), ', ' ORDER BY n) FROM unnest(argtypes) WITH ORDINALITY u (a, n)));
+    v_returns := CASE WHEN p.proretset THEN 'SETOF ' ELSE '' END || format_type(p.prorettype, NULL);
+    IF p.prokind = 'a' THEN
+        RETURN format('CREATE AGGREGATE %1$s (SFUNC = dataprotect._stand_in, STYPE = %2$s); COMMENT ON AGGREGATE %1$s IS %3$L; ',
+                      v_signature, v_returns, 'the base type''s own, over opened values');
+    END IF;
+    RETURN dataprotect._overload(v_signature, v_returns, function, format('%I.%I(%s)',
+        (SELECT nspname FROM pg_namespace WHERE oid = p.pronamespace), p.proname,
+        (SELECT string_agg(dataprotect._opened(n::int, a, p.proargtypes[n - 1]), ', ' ORDER BY n) FROM unnest(argtypes) WITH ORDINALITY u (a, n))));
+END $$;
+COMMENT ON FUNCTION dataprotect._function_overload(text, oid, oid[]) IS 'what declares a function or aggregate over an encrypted type that stands in for one over its base type';
+
+CREATE FUNCTION dataprotect._create_function_overloads(enc text, base regtype) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET check_function_bodies = off SET jit = off AS $$
+DECLARE
+    v_statements text;
+BEGIN
+    PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', (parse_ident(enc))[1]), true);
+    FOR i IN 1..2 LOOP
+        WITH plain AS MATERIALIZED (
+            SELECT p.oid, p.proname, string_to_array(p.proargtypes::text, ' ')::oid[] AS args -- from 1
+            FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+            WHERE base = ANY (p.proargtypes::oid[]) AND p.prokind IN ('f', 'a') AND p.provariadic = 0
+                AND p.pronamespace = 'pg_catalog'::regnamespace AND l.lanname IN ('internal', 'sql') AND p.oid < 16384
+                AND p.prorettype NOT IN ('internal'::regtype, 'cstring'::regtype) AND p.proname NOT IN ('in_range')
+                AND NOT EXISTS (SELECT FROM unnest(p.proargtypes::oid[]) a WHERE a IN ('internal'::regtype, 'cstring'::regtype))
+                AND NOT EXISTS (SELECT FROM pg_aggregate a WHERE a.aggfnoid = p.oid AND a.aggkind <> 'n')
+                AND EXISTS (SELECT FROM pg_proc q WHERE q.proname = p.proname AND q.pronamespace = p.pronamespace
+                            AND q.pronargs = p.pronargs AND q.oid <> p.oid)),
+        variants AS (
+            SELECT 1 AS pass, plain.oid, plain.proname, (SELECT array_agg(coalesce(dataprotect._encrypted_type(a)::oid, a) ORDER BY n) FROM unnest(plain.args) WITH ORDINALITY u (a, n)) AS args
+            FROM plain
+            UNION ALL
+            SELECT 2, plain.oid, plain.proname, plain.args[:n - 1] || enc::regtype::oid || plain.args[n + 1:]
+            FROM plain, generate_subscripts(plain.args, 1) n WHERE plain.args[n] = base AND cardinality(plain.args) > 1)
+        SELECT string_agg(dataprotect._function_overload(enc, v.oid, v.args), '' ORDER BY v.oid, v.args) INTO v_statements
+            FROM (SELECT DISTINCT ON (v.proname, v.args) v.* FROM variants v
+                  WHERE v.pass = i AND enc::regtype = ANY (v.args) AND dataprotect._function_astray(v.oid, v.args)
+                      AND NOT EXISTS (SELECT FROM pg_proc q WHERE q.proname = v.proname AND q.proargtypes = array_to_string(v.args, ' ')::oidvector)
+                  ORDER BY v.proname, v.args, v.oid) v;
+        IF v_statements IS NOT NULL THEN
+            EXECUTE v_statements;
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._create_function_overloads(text, regtype) IS 'declares the functions over an encrypted type without which calls would not resolve as for its base type';
+
+-- A value within a range of its base type, whose operators take any element: where
+-- nothing becomes the base type, which would find them, too.
+CREATE FUNCTION dataprotect._create_range_overloads(enc text, base regtype) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET check_function_bodies = off AS $$
+DECLARE
+    v_statements text;
+BEGIN
+    SELECT string_agg(format('CREATE FUNCTION %1$s(%2$s, %3$s) RETURNS bool LANGUAGE sql STABLE STRICT PARALLEL SAFE AS %4$L; '
+                             'CREATE FUNCTION %1$s(%3$s, %2$s) RETURNS bool LANGUAGE sql STABLE STRICT PARALLEL SAFE AS %5$L; '
+                             'COMMENT ON FUNCTION %1$s(%2$s, %3$s) IS %6$L; COMMENT ON FUNCTION %1$s(%3$s, %2$s) IS %6$L; '
+                             'CREATE OPERATOR %7$s.<@ (FUNCTION = %1$s, LEFTARG = %2$s, RIGHTARG = %3$s); '
+                             'CREATE OPERATOR %7$s.@> (FUNCTION = %1$s, LEFTARG = %3$s, RIGHTARG = %2$s); ',
+                             dataprotect._member(enc, '_within'), enc, format_type(x.range, NULL), format('SELECT $1::%s OPERATOR(pg_catalog.<@) $2', base),
+                             format('SELECT $1 OPERATOR(pg_catalog.@>) $2::%s', base), 'the base type''s own, over opened values',
+                             quote_ident((parse_ident(enc))[1])), '') INTO v_statements
+        FROM pg_range r, LATERAL (VALUES (r.rngtypid), (r.rngmultitypid)) x (range)
+        WHERE r.rngsubtype = base AND r.rngtypid < 16384 AND NOT EXISTS (SELECT FROM dataprotect._becoming(base));
+    IF v_statements IS NOT NULL THEN
+        EXECUTE v_statements;
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._create_range_overloads(text, regtype) IS 'declares what finds values of an encrypted type in ranges';
