@@ -121,6 +121,23 @@ unwrap_row(const DpVersionRow *row, DpArenaEntry *entry)
 }
 
 /*
+ * An account's key whose row is an old one, from before the account was suspended or
+ * destroyed: what stands elsewhere about the account counts.
+ */
+static char
+state_of_subject(const DpVersionRow *row)
+{
+	DpSubjectRow subject;
+
+	if (row->purpose != DP_PURPOSE_SUBJECT || (row->state != DP_KEY_ACTIVE && row->state != DP_KEY_SPARE) ||
+		!dp_catalog_read_subject_of(row->key_id, &subject))
+		return row->state;
+	if (dp_catalog_has_tombstone(subject.account_type, subject.subject))
+		return DP_KEY_DESTROYED;
+	return dp_catalog_is_suspended(subject.account_type, subject.subject) ? DP_KEY_SUSPENDED : row->state;
+}
+
+/*
  * Key from its row, put into the arena as well.  A change that commits while
  * we read keeps the arena free of what we read: the generation says so.
  */
@@ -137,10 +154,12 @@ dp_keys_load_row(uint64 key_id, DpArenaEntry *entry)
 	entry->database = MyDatabaseId;
 	entry->family = row.family;
 	entry->purpose = (uint8) row.purpose;
-	entry->state = row.state;
+	entry->state = state_of_subject(&row);
+	if (entry->state != row.state)
+		dp_policy_alarm(DP_SEALED_KEY_VERSION, 0);
 	if (row.seal == DP_SEAL_BAD)
 		dp_policy_alarm(DP_SEALED_KEY_VERSION, 0);
-	entry->has_key = row.state != DP_KEY_DESTROYED && row.has_wrapped && row.seal != DP_SEAL_BAD;
+	entry->has_key = entry->state != DP_KEY_DESTROYED && row.has_wrapped && row.seal != DP_SEAL_BAD;
 	if (entry->has_key)
 		unwrap_row(&row, entry);
 	else

@@ -191,6 +191,13 @@ my %tables = (
 		found => 'key_version',
 		after => "SELECT dataprotect._subject_resume('acc', '2', 'x')",
 	},
+	'a suspended account, by its key\'s old row' => {
+		before => "CREATE TABLE kept AS SELECT v.* FROM dataprotect.key_version v JOIN dataprotect.subject_key s USING (key_id) WHERE s.subject = '2'; "
+		  . "SELECT dataprotect._subject_suspend('acc', '2', 'x')",
+		tamper => 'DELETE FROM dataprotect.key_version WHERE key_id IN (SELECT key_id FROM kept); INSERT INTO dataprotect.key_version TABLE kept',
+		sees => [ 'app', 'SELECT email FROM acc WHERE id = 2', qr/bob/ ],
+		after => "SELECT dataprotect._subject_resume('acc', '2', 'x')",
+	},
 	'a lockdown' => {
 		before => "SELECT dataprotect.lockdown('x')",
 		tamper => 'UPDATE dataprotect.instance SET lockdown_since = NULL',
