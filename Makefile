@@ -9,7 +9,7 @@ OBJS = \
        $(addprefix src/base/, argument.o autonomous.o guc.o launcher.o pinned_settings.o raise.o pooled.o \
            secret.o shmem.o statement.o text.o worker.o worker_ddl.o worker_order.o worker_process.o \
            worker_view.o worker_visit.o) \
-       $(addprefix src/crypto/, aead.o envelope.o keywrap.o prf.o random.o) \
+       $(addprefix src/crypto/, aead.o envelope.o keywrap.o prf.o random.o sign.o) \
        $(addprefix src/events/, actor.o denial.o event.o frame.o record.o ring.o ring_file.o transaction.o \
            witness.o) \
        $(addprefix src/kms/, agent.o aws_credentials.o call.o client.o http.o job.o kms_shmem.o \
@@ -29,7 +29,7 @@ OBJS = \
            guard_alter.o guard_catalog.o guard_index.o guard_object.o guard_type.o hidden_index.o insert_counts.o kept_value.o preload_keys.o \
            protect_column.o reencrypt.o reseal.o stored_scan.o verify_values.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o own_tables.o rows_as.o run_as.o) \
-       $(addprefix src/lifecycle/, deletion.o due_work.o export.o expression.o page_scan.o partition.o \
+       $(addprefix src/lifecycle/, certificate.o deletion.o due_work.o export.o expression.o page_scan.o partition.o \
            retention.o retention_table.o) \
        src/dataprotect.o
 
@@ -49,7 +49,7 @@ SQL_PARTS = \
            retention_run.sql schedule.sql subject.sql account.sql account_edges.sql account_annotate.sql \
            account_columns.sql account_plan.sql account_check.sql bind_subject.sql deletion_request.sql \
            deletion_collect.sql deletion_purge.sql \
-           deletion_run.sql certificate.sql) \
+           deletion_run.sql certificate.sql erasure_replay.sql correction.sql) \
        src/sealed_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql
 
 DATA_built   = $(EXTENSION)--$(EXTVERSION).sql

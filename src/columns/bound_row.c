@@ -274,12 +274,40 @@ seal_column(TriggerData *trigger, Form_pg_attribute att, const char *account_typ
 	return result;
 }
 
+/* The same without accounts: under the named key's current version again. */
+static struct varlena *
+unseal_column(Form_pg_attribute att, struct varlena *datum)
+{
+	const DpTypeInfo *info = dp_typeinfo_get(att->atttypid);
+	const DpModifier *modifier = dp_modifier_get(att->atttypmod);
+	struct varlena *result;
+	DpValue		value;
+	DpKey		key;
+	DpKeyPurpose purpose;
+	Datum		plain;
+
+	dp_value_parse(datum, false, &value);
+	(void) dp_keys_family_of(value.env.key_id, false, &purpose);
+	if (purpose != DP_PURPOSE_SUBJECT)
+		return datum;
+	if (!dp_value_open(info, &value, DP_USE_MAINTAIN, false, &plain))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a value of column \"%s\" cannot be sealed under its named key because its account's key is suspended or destroyed",
+						NameStr(att->attname)),
+				 errhint("An account that asked for its deletion keeps its rows: see dataprotect.deletion_requests.")));
+	dp_keys_for_seal(dp_keys_family_by_name(NameStr(modifier->key)), &key);
+	result = dp_value_seal(info, plain, &key, dp_value_form_of(modifier));
+	dp_value_dispose(info, plain);
+	return result;
+}
+
 static void
 check_call(FunctionCallInfo fcinfo, TriggerData *trigger)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
 		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || TRIGGER_FIRED_BY_DELETE(trigger->tg_event) ||
-		trigger->tg_trigger->tgnargs != 2)
+		(trigger->tg_trigger->tgnargs != 2 && trigger->tg_trigger->tgnargs != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" is a BEFORE INSERT OR UPDATE row trigger with two arguments",
@@ -292,6 +320,7 @@ dp_seal_subject(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	bool		is_update;
+	bool		unbinding;
 	HeapTuple	tuple;
 	TupleDesc	desc;
 	char	   *account;
@@ -301,7 +330,9 @@ dp_seal_subject(PG_FUNCTION_ARGS)
 	is_update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
 	tuple = is_update ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	desc = RelationGetDescr(trigger->tg_relation);
-	account = row_account(tuple, desc, trigger->tg_trigger->tgargs[1]);
+	/* without arguments: what unbind_subject() puts on while it goes through the rows */
+	unbinding = trigger->tg_trigger->tgnargs == 0;
+	account = unbinding ? NULL : row_account(tuple, desc, trigger->tg_trigger->tgargs[1]);
 
 	for (i = 0; i < desc->natts; i++)
 	{
@@ -319,13 +350,13 @@ dp_seal_subject(PG_FUNCTION_ARGS)
 		raw = heap_getattr(tuple, attnum, desc, &isnull);
 		if (isnull)
 			continue;
-		if (account == NULL)
+		if (account == NULL && !unbinding)
 			ereport(ERROR,
 					(errcode(ERRCODE_NOT_NULL_VIOLATION),
 					 errmsg("the account id of a subject-bound row must not be null"),
 					 errtablecol(trigger->tg_relation, SPI_fnumber(desc, trigger->tg_trigger->tgargs[1]))));
 		datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(raw);
-		if (is_update)
+		if (is_update && !unbinding)
 		{
 			Datum		old_raw = heap_getattr(trigger->tg_trigtuple, attnum, desc, &isnull);
 
@@ -335,8 +366,10 @@ dp_seal_subject(PG_FUNCTION_ARGS)
 				dp_value_parse(old.datum, false, &old.value);
 			}
 		}
-		sealed = seal_column(trigger, att, trigger->tg_trigger->tgargs[0], account, datum, &old);
-		note_seal(sealed);
+		sealed = unbinding ? unseal_column(att, datum)
+			: seal_column(trigger, att, trigger->tg_trigger->tgargs[0], account, datum, &old);
+		if (!unbinding)
+			note_seal(sealed);
 		if (sealed != datum)
 		{
 			Datum		value = PointerGetDatum(sealed);

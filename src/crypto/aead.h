@@ -63,6 +63,17 @@ extern void dp_prf_free(DpPrf *prf);
 extern bool dp_prf(DpPrf *prf, uint8_t domain, const uint8_t *msg, size_t msg_len,
 				   uint8_t out[DP_PRF_OUT_LEN]) DP_MUST_CHECK;
 
+/*
+ * Ed25519 from a seed of DP_KEY_LEN bytes, which the caller wipes; false where
+ * OpenSSL fails.  The signature is that of the message itself (no prehash), as
+ * "openssl pkeyutl -verify -rawin" expects.
+ */
+#define DP_ED25519_PUBLIC_LEN 32
+#define DP_ED25519_SIGNATURE_LEN 64
+extern bool dp_ed25519_public(const uint8_t seed[DP_KEY_LEN], uint8_t out[DP_ED25519_PUBLIC_LEN]) DP_MUST_CHECK;
+extern bool dp_ed25519_sign(const uint8_t seed[DP_KEY_LEN], const uint8_t *msg, size_t msg_len,
+							uint8_t out[DP_ED25519_SIGNATURE_LEN]) DP_MUST_CHECK;
+
 /* Plain SHA-256. */
 extern bool dp_sha256(const uint8_t *msg, size_t msg_len, uint8_t out[32]) DP_MUST_CHECK;
 

@@ -33,6 +33,7 @@
 	X(DP_EVENT_COLUMN_DECRYPTED,	31, "column.decrypted") \
 	X(DP_EVENT_COLUMN_REENCRYPTED,	32, "column.reencrypted") \
 	X(DP_EVENT_COLUMN_BOUND,		33, "column.bound") \
+	X(DP_EVENT_COLUMN_UNBOUND,		37, "column.unbound") \
 	X(DP_EVENT_TYPE_CREATED,		34, "type.created") \
 	X(DP_EVENT_RETENTION_CREATED,	40, "retention.created") \
 	X(DP_EVENT_RETENTION_ACTIVATED, 41, "retention.activated") \
@@ -50,6 +51,9 @@
 	X(DP_EVENT_DELETION_ADVANCED,	54, "deletion.advanced") \
 	X(DP_EVENT_ACCOUNT_RETAINED,	55, "account.retained") \
 	X(DP_EVENT_ACCOUNT_EXPORTED,	56, "account.exported") \
+	X(DP_EVENT_CORRECTION_REQUESTED, 57, "correction.requested") \
+	X(DP_EVENT_CORRECTION_DONE,		58, "correction.done") \
+	X(DP_EVENT_ERASURES_REPLAYED,	59, "erasures.replayed") \
 	X(DP_EVENT_WORKER_FAILED,		60, "worker.failed") \
 	X(DP_EVENT_FUNCTION_TRUSTED,	70, "function.trusted") \
 	X(DP_EVENT_FUNCTION_DISTRUSTED, 71, "function.distrusted") \

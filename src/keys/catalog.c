@@ -63,6 +63,7 @@
 
 #define Anum_account_type			1
 #define Anum_account_subject		2
+#define Anum_tombstone_released	6
 
 /* Called for each row found; returns whether to go on. */
 typedef bool (*RowReader) (Relation rel, HeapTuple tuple, void *out);
@@ -404,9 +405,18 @@ dp_catalog_read_subject_of(uint64 key_id, DpSubjectRow *out)
 	return scan_rows("subject_key", "subject_key_key_id_key", 1, key, read_subject, out);
 }
 
+/* Leaves true where the account's deletion is certified. */
+static bool
+read_released(Relation rel, HeapTuple tuple, void *arg)
+{
+	*(bool *) arg = !heap_attisnull(tuple, Anum_tombstone_released, RelationGetDescr(rel));
+	return false;
+}
+
 /* Both tables begin with the account's type and id, their primary key. */
 static bool
-has_account_row(const char *table, const char *index, const char *account_type, const char *subject)
+has_account_row(const char *table, const char *index, const char *account_type, const char *subject,
+				RowReader reader, void *out)
 {
 	ScanKeyData key[2];
 
@@ -416,19 +426,21 @@ has_account_row(const char *table, const char *index, const char *account_type, 
 				CStringGetTextDatum(subject));
 	key[0].sk_collation = DEFAULT_COLLATION_OID;
 	key[1].sk_collation = DEFAULT_COLLATION_OID;
-	return scan_rows(table, index, 2, key, read_nothing, NULL);
+	return scan_rows(table, index, 2, key, reader, out);
 }
 
 bool
 dp_catalog_has_tombstone(const char *account_type, const char *subject)
 {
-	return has_account_row("tombstone", "tombstone_pkey", account_type, subject);
+	bool		released = false;
+
+	return has_account_row("tombstone", "tombstone_pkey", account_type, subject, read_released, &released) && !released;
 }
 
 bool
 dp_catalog_is_suspended(const char *account_type, const char *subject)
 {
-	return has_account_row("suspended_subject", "suspended_subject_pkey", account_type, subject);
+	return has_account_row("suspended_subject", "suspended_subject_pkey", account_type, subject, read_nothing, NULL);
 }
 
 static bool

@@ -170,7 +170,8 @@ BEGIN
         SELECT s.key_id, f.family, s.account_type, s.subject, s.claimed_at, coalesce(s.version, 1) AS version
             FROM jsonb_populate_recordset(NULL::dataprotect.subject_key, exported -> 'subjects') s
                  JOIN family f ON f.exported_family = s.family
-            WHERE NOT EXISTS (SELECT FROM dataprotect.tombstone t WHERE t.account_type = s.account_type AND t.subject = s.subject)
+            WHERE NOT EXISTS (SELECT FROM dataprotect.tombstone t WHERE t.account_type = s.account_type AND t.subject = s.subject
+                                AND (t.released_at IS NULL OR s.claimed_at <= t.destroyed_at))
               AND NOT EXISTS (SELECT FROM dataprotect.subject_key h
                               WHERE h.family = f.family AND h.account_type = s.account_type AND h.subject = s.subject AND h.key_id <> s.key_id
                                 AND (h.version = coalesce(s.version, 1)

@@ -133,9 +133,10 @@ CREATE TABLE dataprotect.tombstone (
     destroyed_at timestamptz NOT NULL DEFAULT now(),
     reason text,
     seal bytea,
+    released_at timestamptz,            -- certified: the id may begin a new life, under new keys
     PRIMARY KEY (account_type, subject)
 );
-COMMENT ON TABLE dataprotect.tombstone IS 'accounts whose keys were destroyed: no key is ever minted or imported for them again';
+COMMENT ON TABLE dataprotect.tombstone IS 'accounts whose keys were destroyed: none of that life is ever imported again, and no other minted before the deletion is certified';
 
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.instance', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.epoch', '');

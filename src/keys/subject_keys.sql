@@ -52,8 +52,21 @@ CREATE FUNCTION dataprotect._subject_destroy(account_type text, subject text, re
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM dataprotect._subject_lock($1, $2);
-    INSERT INTO dataprotect.tombstone (account_type, subject, reason) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+    INSERT INTO dataprotect.tombstone (account_type, subject, reason) VALUES ($1, $2, $3)
+        ON CONFLICT ON CONSTRAINT tombstone_pkey DO UPDATE SET destroyed_at = now(), reason = excluded.reason, released_at = NULL;
     DELETE FROM dataprotect.suspended_subject s WHERE s.account_type = $1 AND s.subject = $2;
     RETURN dataprotect._subject_set_state($1, $2, '{a,p,r,s}', 'd', $3, 'subject.destroyed');
 END $$;
 COMMENT ON FUNCTION dataprotect._subject_destroy(text, text, text) IS 'destroys an account''s keys and forbids minting for it again; how many keys';
+
+-- The id of an account whose deletion is certified may begin a new life: its keys
+-- are none of the old one's.
+CREATE FUNCTION dataprotect._subject_release(account_type text, subject text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM dataprotect._subject_lock($1, $2);
+    DELETE FROM dataprotect.subject_key s USING dataprotect.key_version v
+        WHERE s.account_type = $1 AND s.subject = $2 AND v.key_id = s.key_id AND v.state = 'd';
+    UPDATE dataprotect.tombstone t SET released_at = now() WHERE t.account_type = $1 AND t.subject = $2;
+END $$;
+COMMENT ON FUNCTION dataprotect._subject_release(text, text) IS 'lets the id of an erased account be used again, under new keys';

@@ -87,3 +87,42 @@ CREATE FUNCTION dataprotect.bind_subject(rel regclass, account_type text, id_col
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.bind_subject(regclass, text, name) IS
     'seal the protected columns of a table under a key of each row''s account';
+
+-- The rows' values go back under their named keys; the accounts' keys stay, for
+-- what else is sealed under them.
+CREATE FUNCTION dataprotect._do_unbind_subject(rel regclass) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    top regclass := dataprotect._top(rel);
+    bound dataprotect.subject_binding := (SELECT b FROM dataprotect.subject_binding b WHERE b.rel = top);
+    columns text := (SELECT string_agg(format('%I = %1$I', p), ', ') FROM dataprotect._protected_attributes(top) p);
+    part regclass;
+BEGIN
+    PERFORM dataprotect._check_table_right(top);
+    IF bound IS NULL THEN
+        PERFORM dataprotect._raise('undefined_object', format('table "%s" is not bound to an account type', top));
+    END IF;
+    PERFORM dataprotect._bind_drop(top);
+    DELETE FROM dataprotect.subject_binding b WHERE b.rel = top;
+    IF columns IS NOT NULL THEN
+        EXECUTE format('CREATE TRIGGER zz_dataprotect_subject BEFORE UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION dataprotect._seal_subject()', top);
+        FOR part IN SELECT b FROM dataprotect._below(top) b JOIN pg_class c ON c.oid = b AND c.relkind IN ('r', 'p')
+                     WHERE EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = b AND t.tgname = 'zz_dataprotect_subject') LOOP
+            EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zz_dataprotect_subject', part);
+        END LOOP;
+        FOR part IN SELECT * FROM dataprotect._leaves(top) LOOP
+            PERFORM dataprotect._apply_as(part, format('UPDATE ONLY %s SET %s', part, columns), NULL, true);
+        END LOOP;
+        PERFORM dataprotect._bind_drop(top);
+    END IF;
+    PERFORM dataprotect._event('column.unbound', NULL, jsonb_build_object('rel', top::text, 'account_type', bound.account_type));
+END $$;
+COMMENT ON FUNCTION dataprotect._do_unbind_subject(regclass) IS 'body of dataprotect.unbind_subject(); see definer.c';
+
+CREATE FUNCTION dataprotect.unbind_subject(rel regclass) RETURNS void
+    AS 'MODULE_PATHNAME', 'dp_definer_enter'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect.unbind_subject(regclass) IS
+    'seal the protected columns of a table under their named keys again';

@@ -6,6 +6,81 @@ CREATE FUNCTION dataprotect._certificate_mac(certificate text) RETURNS text
 COMMENT ON FUNCTION dataprotect._certificate_mac(text) IS
     'HMAC-SHA-256 of a certificate under the audit chain''s key, or NULL where no key was ever made';
 
+CREATE FUNCTION dataprotect._certificate_sign(certificate text) RETURNS bytea
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_certificate_sign'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect._certificate_sign(text) IS 'Ed25519 signature of a certificate, or NULL where no key was ever made';
+
+CREATE FUNCTION dataprotect._certificate_key() RETURNS bytea
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_certificate_key'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect._certificate_key() IS 'the public key of certificates, or NULL where no key was ever made';
+
+-- SubjectPublicKeyInfo of an Ed25519 key (RFC 8410).
+CREATE FUNCTION dataprotect.certificate_public_key() RETURNS text
+    LANGUAGE sql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT E'-----BEGIN PUBLIC KEY-----\n' || encode('\x302a300506032b6570032100'::bytea || dataprotect._certificate_key(), 'base64')
+           || E'\n-----END PUBLIC KEY-----';
+$$;
+COMMENT ON FUNCTION dataprotect.certificate_public_key() IS 'public key (PEM) that certificates are verified with, outside the database';
+
+-- A document with its code and its signature; both are of the text of what else it says.
+CREATE FUNCTION dataprotect._sign_document(document jsonb) RETURNS jsonb
+    LANGUAGE sql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT document || jsonb_build_object('mac', dataprotect._certificate_mac(document::text),
+        'signature', translate(encode(dataprotect._certificate_sign(document::text), 'base64'), E'\n', ''));
+$$;
+COMMENT ON FUNCTION dataprotect._sign_document(jsonb) IS 'a document with its code and signature';
+
+CREATE FUNCTION dataprotect._is_signed_here(document jsonb) RETURNS bool
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(document ->> 'mac' = dataprotect._certificate_mac((document - '{mac,signature}'::text[])::text), false);
+$$;
+COMMENT ON FUNCTION dataprotect._is_signed_here(jsonb) IS 'whether a document is as this database, or one it was copied from, signed it';
+
+-- What of the database was not searched: tables outside the plan.
+CREATE FUNCTION dataprotect._not_searched(plan_id bigint) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT jsonb_build_object('tables', count(*), 'names', coalesce(jsonb_agg(x.name ORDER BY x.name) FILTER (WHERE x.n <= 500), '[]'),
+                              'why', 'outside the plan: nothing was said to lead from the account to them; only their protected values were looked at, by key')
+      FROM (SELECT c.oid::regclass::text AS name, row_number() OVER (ORDER BY c.oid::regclass::text) AS n
+              FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+             WHERE c.relkind IN ('r', 'm', 'f') AND c.relpersistence <> 't'
+               AND s.nspname NOT IN ('pg_catalog', 'information_schema', 'dataprotect') AND s.nspname !~ '^pg_toast'
+               AND NOT EXISTS (SELECT FROM dataprotect.plan_table t, dataprotect._below(t.rel) b WHERE t.plan = plan_id AND b = c.oid)) x;
+$$;
+COMMENT ON FUNCTION dataprotect._not_searched(bigint) IS 'tables that a deletion did not search';
+
+-- Where our own tables name the account on.
+CREATE FUNCTION dataprotect._own_records(request dataprotect.deletion_request) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT jsonb_agg(jsonb_build_object('table', x.tab, 'what', x.what, 'basis', x.basis, 'until', x.until))
+      FROM (SELECT 'dataprotect.deletion_request' AS tab, 'the account''s id, the request''s reason, this certificate' AS what,
+                   'evidence of the erasure (GDPR, Article 5(2) and 17(3)(e))' AS basis, 'removed by the controller' AS until
+            UNION ALL
+            SELECT 'dataprotect.tombstone', 'the account''s id', 'keeps its keys from coming back with a backup (GDPR, Article 32)', 'as long as backups are kept'
+             WHERE EXISTS (SELECT FROM dataprotect.tombstone t WHERE t.account_type = request.account_type AND t.subject = request.account_id)
+            UNION ALL
+            SELECT 'dataprotect.hold', format('%s legal holds whose predicate or reason contains the account''s id', count(*)),
+                   'evidence of the hold (GDPR, Article 17(3)(e))', 'removed by the controller'
+              FROM dataprotect.hold h WHERE position(request.account_id IN h.predicate || ' ' || h.reason || ' ' || coalesce(h.release_reason, '')) > 0
+            HAVING count(*) > 0
+            UNION ALL
+            SELECT 'dataprotect audit log', 'events about the account, their personal fields sealed under the audit key',
+                   'accountability (GDPR, Article 5(2))', 'the audit log''s own retention') x;
+$$;
+COMMENT ON FUNCTION dataprotect._own_records(dataprotect.deletion_request) IS 'what the extension itself keeps of an erased account';
+
 -- What a deletion could not reach, one sentence an item.
 CREATE FUNCTION dataprotect._deletion_residual(request dataprotect.deletion_request) RETURNS jsonb
     LANGUAGE plpgsql STABLE STRICT
@@ -53,37 +128,67 @@ CREATE FUNCTION dataprotect._deletion_certify(request dataprotect.deletion_reque
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    account dataprotect.account_type := (SELECT t FROM dataprotect.account_type t WHERE t.name = request.account_type);
     document jsonb := jsonb_build_object(
-        'format', 'dataprotect deletion certificate, version 1',
-        'database', current_database(),
+        'format', 'dataprotect deletion certificate, version 2',
         'request', request.id,
         'account_type', request.account_type,
         'account_id', request.account_id,
         'reason', request.reason,
         'requested_by', request.requested_by,
+        -- the fields of the sample certificate of NIST SP 800-88
+        'performed_by', jsonb_build_object('name', 'dataprotect background worker', 'on_behalf_of', request.requested_by,
+            'location', coalesce(host(inet_server_addr()), 'local')),
+        'validated_by', jsonb_build_object('name', 'dataprotect, by a second search in a transaction of its own', 'at', request.verified_at),
+        'system', jsonb_build_object('database', current_database(), 'database_uid', (SELECT i.uid FROM dataprotect.instance i),
+            'cluster', (SELECT c.system_identifier::text FROM pg_control_system() c), 'server', version(),
+            'media', 'tables and indexes of a database; no medium was destroyed'),
+        'tool', jsonb_build_object('name', 'dataprotect', 'version', (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'dataprotect')),
+        'plan', (SELECT jsonb_build_object('version', p.version, 'compiled_at', p.compiled_at,
+                    'tables', (SELECT jsonb_agg(jsonb_build_object('table', t.rel::text, 'reached_by', t.reached_by, 'action', t.actions[1]) ORDER BY t.n)
+                                 FROM dataprotect.plan_table t WHERE t.plan = p.id),
+                    'not_followed', (SELECT coalesce(jsonb_agg(jsonb_build_object('edge', dataprotect._edge_text(e.from_rel, e.columns, e.match, e.to_rel),
+                                            'action', e.action, 'basis', e.basis) ORDER BY e.edge), '[]')
+                                       FROM dataprotect.plan_edge e WHERE e.plan = p.id AND (e.action = 'shared' OR e.direction = 'out' AND e.action IN ('keep', 'nullify'))))
+                   FROM dataprotect.plan p WHERE p.id = request.plan),
         'timeline', jsonb_build_object('requested', request.requested_at, 'grace_until', request.grace_until,
             'deadline', request.deadline, 'purge_started', request.purge_started_at, 'purged', request.purged_at,
             'keys_destroyed', request.destroyed_at, 'verified', request.verified_at, 'certified', dataprotect._now()),
-        'within_deadline', dataprotect._now() <= request.deadline,
+        'within_deadline', dataprotect._now() <= request.deadline)
+     || jsonb_build_object(
         'erased', (SELECT coalesce(jsonb_agg(jsonb_build_object('table', w.rel, 'action', w.action, 'rows', w.rows)
                                              ORDER BY w.rel, w.action), '[]')
                      FROM dataprotect.deletion_work w WHERE w.request = request.id AND w.action NOT IN ('shared', 'keep')),
+        'kept', (SELECT coalesce(jsonb_agg(jsonb_build_object('table', w.rel, 'rows', w.rows, 'legal_basis',
+                                    CASE w.action WHEN 'shared' THEN 'referenced by rows of others' ELSE
+                                        (SELECT string_agg(DISTINCT e.basis, '; ') FROM dataprotect.plan_edge e
+                                          WHERE e.plan = request.plan AND e.from_rel::text = w.rel AND e.action = 'keep') END) ORDER BY w.rel), '[]')
+                   FROM dataprotect.deletion_work w WHERE w.request = request.id AND w.action IN ('shared', 'keep')),
         'keys_destroyed', (SELECT coalesce(jsonb_agg(lpad(to_hex(k), 16, '0') ORDER BY k), '[]')
                              FROM unnest(request.key_ids) k),
         'techniques', CASE WHEN cardinality(request.key_ids) > 0 THEN jsonb_build_array(jsonb_build_object(
                 'technique', 'cryptographic erase (NIST SP 800-88r2)',
                 'applies_to', 'protected values wherever their ciphertext is: tables, indexes, WAL, replicas, backups',
-                'how', 'AES-256 keys of the account destroyed, tombstone set')) ELSE '[]' END
+                'how', 'AES-256 keys of the account destroyed, tombstone set',
+                'conditions', 'holds against whoever has not both a copy of the wrapped keys from before and the root key; see residual')) ELSE '[]' END
             || jsonb_build_array(jsonb_build_object(
                 'technique', 'clear (NIST SP 800-88r2)',
                 'applies_to', 'rows and index entries of the tables named under erased',
-                'how', 'rows deleted or overwritten in batches, VACUUM, indexes rebuilt')),
+                'how', 'rows deleted or overwritten in batches; where values were sealed for the account VACUUM, indexes rebuilt')),
         'verification', request.verification,
-        'residual', dataprotect._deletion_residual(request));
+        'not_searched', dataprotect._not_searched(request.plan),
+        'holds_met', to_jsonb(coalesce(request.holds_met, '{}')),
+        'recipients_to_be_told', to_jsonb(coalesce(account.recipients, '{}')),
+        'backups', 'not reached by deleting rows; what they still open is under residual',
+        'own_records', dataprotect._own_records(request),
+        'residual', dataprotect._deletion_residual(request),
+        'public_key', translate(encode(dataprotect._certificate_key(), 'base64'), E'\n', ''));
 BEGIN
-    document := document || jsonb_build_object('mac', dataprotect._certificate_mac(document::text));
+    document := dataprotect._sign_document(document);
     UPDATE dataprotect.deletion_request r SET certificate = document, certified_at = dataprotect._now()
      WHERE r.id = request.id;
+    -- the id may begin a new life
+    PERFORM dataprotect._subject_release(request.account_type, request.account_id);
     PERFORM dataprotect._deletion_note(request.id, 'certified', NULL);
     RETURN false;
 END $$;
@@ -105,8 +210,7 @@ BEGIN
             format('deletion request %s is not certified yet', request),
             format('It is in state "%s".', found_request.state));
     END IF;
-    IF found_request.certificate ->> 'mac'
-       IS DISTINCT FROM dataprotect._certificate_mac((found_request.certificate - 'mac')::text) THEN
+    IF NOT dataprotect._is_signed_here(found_request.certificate) THEN
         PERFORM dataprotect._raise('data_corrupted',
             format('certificate of deletion request %s was altered', request));
     END IF;
@@ -168,13 +272,18 @@ AS $$
 DECLARE
     item record;
     rows jsonb;
+    unreadable jsonb;
     tables jsonb := '{}';
 BEGIN
     FOR item IN SELECT * FROM dataprotect._export_rows(account_type, id) LOOP
         SELECT coalesce(jsonb_agg(j), '[]') INTO rows FROM dataprotect._rows_as_json(item.rel, item.leaf, coalesce(item.tids, '{}')) j;
         tables := jsonb_set(tables, ARRAY[item.rel::text], coalesce(tables -> item.rel::text, '[]') || rows);
     END LOOP;
-    RETURN jsonb_build_object('account_type', account_type, 'account_id', id, 'exported_at', dataprotect._now(), 'tables', tables);
+    SELECT coalesce(jsonb_agg(format('%s.%I', p.rel, p.col) ORDER BY p.rel::text, p.col), '[]') INTO unreadable
+      FROM dataprotect.protected_columns p
+     WHERE p.rel::text IN (SELECT k FROM jsonb_object_keys(tables) k) AND NOT dataprotect._may_reveal(p.key);
+    RETURN jsonb_build_object('account_type', account_type, 'account_id', id, 'exported_at', dataprotect._now(), 'tables', tables,
+                              'complete', unreadable = '[]', 'unreadable', unreadable);
 END $$;
 COMMENT ON FUNCTION dataprotect._do_export_account(text, text) IS 'body of dataprotect.export_account(); see definer.c';
 
@@ -191,3 +300,39 @@ CREATE FUNCTION dataprotect.export_account(account_type text, id text) RETURNS j
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dp_definer_enter_recorded';
 COMMENT ON FUNCTION dataprotect.export_account(text, text) IS
     'every row of an account as JSON, as far as the caller may see it';
+
+CREATE FUNCTION dataprotect._export_rows_noted(account_type text, id text, OUT rel regclass, OUT leaf regclass, OUT tids tid[])
+    RETURNS SETOF record
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rows bigint := 0;
+BEGIN
+    FOR rel, leaf, tids IN SELECT r.rel, r.leaf, r.tids FROM dataprotect._export_rows(account_type, id) r LOOP
+        rows := rows + cardinality(tids);
+        RETURN NEXT;
+    END LOOP;
+    PERFORM dataprotect._event('account.exported', NULL, jsonb_build_object('account_type', account_type, 'account_id', id, 'rows', rows));
+END $$;
+COMMENT ON FUNCTION dataprotect._export_rows_noted(text, text) IS 'where an account''s rows are, with the event of an export';
+
+-- A row of the account at a time, for accounts that no document can hold.
+CREATE FUNCTION dataprotect.export_account_rows(account_type text, id text, OUT rel regclass, OUT exported jsonb) RETURNS SETOF record
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET row_security = off
+AS $$
+DECLARE
+    item record;
+BEGIN
+    FOR item IN SELECT * FROM dataprotect._export_rows_noted(account_type, id) LOOP
+        FOR i IN 0..(cardinality(item.tids) - 1) / 100 LOOP
+            RETURN QUERY SELECT item.rel, j
+                           FROM dataprotect._rows_as_json(item.rel, item.leaf, item.tids[i * 100 + 1:i * 100 + 100]) j
+                          WHERE cardinality(item.tids) > 0;
+        END LOOP;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect.export_account_rows(text, text) IS
+    'every row of an account as JSON, a row at a time, as far as the caller may see it';

@@ -12,10 +12,8 @@
 #include "base/compat.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "crypto/aead.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "keys/keys.h"
 #include "miscadmin.h"
 #include "sqlrun/batch_commit.h"
 #include "sqlrun/run_as.h"
@@ -24,10 +22,6 @@
 #include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(dp_lifecycle_run_deletions);
-PG_FUNCTION_INFO_V1(dp_lifecycle_certificate_mac);
-
-/* Domain of certificates under the audit chain's key. */
-#define PRF_CERTIFICATE 'd'
 
 typedef struct DeletionStep
 {
@@ -142,24 +136,4 @@ dp_lifecycle_run_deletions(PG_FUNCTION_ARGS)
 		advance_locked(catalog, *(int64 *) lfirst(lc));
 	dp_batch_end();
 	PG_RETURN_VOID();
-}
-
-Datum
-dp_lifecycle_certificate_mac(PG_FUNCTION_ARGS)
-{
-	text	   *certificate = PG_GETARG_TEXT_PP(0);
-	DpPrf	   *chain = dp_keys_audit_chain();
-	uint8		mac[DP_PRF_OUT_LEN];
-	text	   *result;
-
-	if (chain == NULL)
-		PG_RETURN_NULL();
-	if (!dp_prf(chain, PRF_CERTIFICATE, (uint8 *) VARDATA_ANY(certificate), VARSIZE_ANY_EXHDR(certificate), mac))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not compute the certificate's authentication code")));
-	result = palloc(VARHDRSZ + 2 * sizeof(mac));
-	SET_VARSIZE(result, VARHDRSZ + 2 * sizeof(mac));
-	hex_encode((char *) mac, sizeof(mac), VARDATA(result));
-	PG_RETURN_TEXT_P(result);
 }

@@ -420,7 +420,8 @@ BEGIN
     END IF;
     UPDATE dataprotect.deletion_request r
        SET verified_at = dataprotect._now(), verification = jsonb_build_object('tables_in_database', scanned.tables,
-               'protected_columns_scanned', scanned.columns, 'values_found', 0, 'rows_found', 0, 'keys_found', 0)
+               'protected_columns_scanned', scanned.columns, 'values_found', 0, 'rows_found', 0, 'keys_found', 0,
+               'extent', 'full: every table of the plan by its edges, from every row that was found before; every protected column of the database by key')
      WHERE r.id = request.id;
     DELETE FROM dataprotect.deletion_row d WHERE d.request = request.id;
     PERFORM dataprotect._deletion_note(request.id, 'verified', NULL);

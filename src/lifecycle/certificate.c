@@ -1,0 +1,111 @@
+/*
+ * certificate.c
+ *	  What makes a certificate evidence: a code that this database checks, and a
+ *	  signature that anybody can.
+ *
+ * Both come from the audit chain's key, which lies wrapped under the database's
+ * roots: the signing key is an Ed25519 key whose seed is derived from it, so that
+ * a restored database signs and verifies as the one it was copied from.
+ */
+#include "postgres.h"
+
+#include "base/compat.h"
+#include "base/secret.h"
+#include "crypto/aead.h"
+#include "fmgr.h"
+#include "keys/keys.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(dp_lifecycle_certificate_mac);
+PG_FUNCTION_INFO_V1(dp_lifecycle_certificate_sign);
+PG_FUNCTION_INFO_V1(dp_lifecycle_certificate_key);
+
+/* Domains under the audit chain's key. */
+#define PRF_CERTIFICATE 'd'
+#define PRF_SIGNING 'e'
+
+static const char signing_purpose[] = "dataprotect certificate signing, Ed25519";
+
+Datum
+dp_lifecycle_certificate_mac(PG_FUNCTION_ARGS)
+{
+	text	   *certificate = PG_GETARG_TEXT_PP(0);
+	DpPrf	   *chain = dp_keys_audit_chain();
+	uint8		mac[DP_PRF_OUT_LEN];
+	text	   *result;
+
+	if (chain == NULL)
+		PG_RETURN_NULL();
+	if (!dp_prf(chain, PRF_CERTIFICATE, (uint8 *) VARDATA_ANY(certificate), VARSIZE_ANY_EXHDR(certificate), mac))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not compute the certificate's authentication code")));
+	result = palloc(VARHDRSZ + 2 * sizeof(mac));
+	SET_VARSIZE(result, VARHDRSZ + 2 * sizeof(mac));
+	hex_encode((char *) mac, sizeof(mac), VARDATA(result));
+	PG_RETURN_TEXT_P(result);
+}
+
+/* False where no key was ever made.  The caller wipes the seed. */
+static bool
+signing_seed(uint8 seed[DP_KEY_LEN])
+{
+	DpPrf	   *chain = dp_keys_audit_chain();
+
+	if (chain == NULL)
+		return false;
+	if (!dp_prf(chain, PRF_SIGNING, (const uint8 *) signing_purpose, sizeof(signing_purpose) - 1, seed))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not derive the signing key")));
+	return true;
+}
+
+static bytea *
+make_bytea(const uint8 *bytes, Size len)
+{
+	bytea	   *result = palloc(VARHDRSZ + len);
+
+	SET_VARSIZE(result, VARHDRSZ + len);
+	memcpy(VARDATA(result), bytes, len);
+	return result;
+}
+
+/* dataprotect._certificate_sign(text) returns bytea: 64 bytes, or NULL. */
+Datum
+dp_lifecycle_certificate_sign(PG_FUNCTION_ARGS)
+{
+	text	   *certificate = PG_GETARG_TEXT_PP(0);
+	uint8		signature[DP_ED25519_SIGNATURE_LEN];
+	uint8		seed[DP_KEY_LEN];
+	bool		ok;
+
+	if (!signing_seed(seed))
+		PG_RETURN_NULL();
+	ok = dp_ed25519_sign(seed, (uint8 *) VARDATA_ANY(certificate), VARSIZE_ANY_EXHDR(certificate), signature);
+	dp_secret_wipe(seed, sizeof(seed));
+	if (!ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not sign the certificate")));
+	PG_RETURN_BYTEA_P(make_bytea(signature, sizeof(signature)));
+}
+
+/* dataprotect._certificate_key() returns bytea: the public key's 32 bytes, or NULL. */
+Datum
+dp_lifecycle_certificate_key(PG_FUNCTION_ARGS)
+{
+	uint8		public[DP_ED25519_PUBLIC_LEN];
+	uint8		seed[DP_KEY_LEN];
+	bool		ok;
+
+	if (!signing_seed(seed))
+		PG_RETURN_NULL();
+	ok = dp_ed25519_public(seed, public);
+	dp_secret_wipe(seed, sizeof(seed));
+	if (!ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not compute the signing key")));
+	PG_RETURN_BYTEA_P(make_bytea(public, sizeof(public)));
+}

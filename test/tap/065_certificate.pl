@@ -1,0 +1,136 @@
+# If this fails, a certificate cannot be checked outside the database or does not
+# say what was left, an erased id can never be used again, or a restored backup
+# brings an erased account back for good.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use DataProtect::Test;
+
+my $node = new_node('certificate');
+create_extension($node, 'postgres');
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+sub fails
+{
+	my ($statement, $pattern, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return psql_fails($node, 'postgres', $statement, $pattern, $name);
+}
+sub certified
+{
+	my ($request, $name, $db) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return ok(poll_sql($node, $db // 'postgres', "SELECT state FROM dataprotect.deletion_requests WHERE id = $request", 'certified'), $name);
+}
+sub app { return $node->safe_psql($_[1] // 'postgres', $_[0], extra_params => [ '-U', 'app' ]); }
+
+sql(<<'SQL');
+ALTER SYSTEM SET dataprotect.worker_naptime = '1s';
+SELECT pg_reload_conf();
+SELECT dataprotect.create_key('k');
+CREATE ROLE app LOGIN;
+SELECT dataprotect.grant_access('k', 'app', 'reveal'), dataprotect.grant_access('k', current_user::regrole, 'reveal');
+CREATE TABLE u (email text PRIMARY KEY, name encrypted_text('k'));
+CREATE TABLE o (id int PRIMARY KEY, owner text REFERENCES u, what text, note encrypted_text('k'));
+CREATE TABLE inv (id int PRIMARY KEY, owner text REFERENCES u ON DELETE SET NULL, total int);
+CREATE TABLE elsewhere (x int);
+GRANT ALL ON u, o TO app;
+INSERT INTO u VALUES ('ann@x.example', 'Ann'), ('bob@x.example', 'Bob'), ('eve@x.example', 'Eve');
+INSERT INTO o SELECT g, CASE g % 2 WHEN 0 THEN 'ann@x.example' ELSE 'bob@x.example' END, 'thing ' || g, 'note ' || g FROM generate_series(1, 10) g;
+INSERT INTO inv VALUES (1, 'ann@x.example', 7);
+SELECT dataprotect.create_account_type('u', 'u', 'email', '0 s', recipients => '{"mail house"}');
+SELECT dataprotect.annotate_account('u', 'o', '{owner}', 'delete'), dataprotect.annotate_account('u', 'inv', '{owner}', 'keep', 'tax law');
+SELECT dataprotect.bind_subject('u', 'u', 'email'), dataprotect.bind_subject('o', 'u', 'owner');
+SQL
+
+# The rights of people: streamed export, corrections.
+is(sql("SELECT string_agg(rel || ' ' || n, ', ' ORDER BY rel::text) FROM (SELECT rel, count(*) AS n FROM dataprotect.export_account_rows('u', 'ann\@x.example') GROUP BY rel) x"),
+	'inv 1, o 5, u 1', 'export-of-a-large-account: rows come one at a time');
+is(sql("SELECT e ->> 'complete', e -> 'unreadable' FROM dataprotect.export_account('u', 'ann\@x.example') e"), 'true|[]', 'an export says that it is complete');
+sql("SELECT dataprotect.revoke_access('k', current_user::regrole)");
+is(sql("SELECT e ->> 'complete', e -> 'unreadable' FROM dataprotect.export_account('u', 'ann\@x.example') e"), 'false|["public.o.note", "public.u.name"]',
+	'export-gaps: or which values the caller could not read');
+my $correction = sql("SELECT dataprotect.request_correction('u', 'bob\@x.example', '{\"u\": {\"name\": \"Robert\"}}', 'letter')");
+is(sql("SELECT deadline - requested_at > '27 days', overdue, done_at FROM dataprotect.correction_requests WHERE id = $correction"), 't|f|', 'a correction has a deadline');
+sql("SELECT dataprotect.finish_correction($correction, 'done')");
+is(sql("SELECT done_at IS NOT NULL FROM dataprotect.correction_requests WHERE id = $correction"), 't', 'and an end');
+fails("SELECT dataprotect.finish_correction($correction, 'again')", qr/does not exist, or is done/, 'once');
+fails("SELECT dataprotect.request_correction('u', 'nobody', '{\"u\": 1}')", qr/does not exist/, 'of an account that exists');
+
+# restored-backup: taken before the erasures.
+my $backup = $node->basedir . '/backup.dump';
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $backup, '-d', $node->connstr('postgres') ], 'a backup');
+
+my $hold = sql("SELECT dataprotect.place_hold('o', \$\$owner = 'ann\@x.example'\$\$, 'dispute with ann\@x.example')");
+my $request = sql("SELECT dataprotect.request_deletion('u', 'ann\@x.example', 'letter')");
+ok(poll_sql($node, 'postgres', "SELECT state FROM dataprotect.deletion_requests WHERE id = $request", 'held'), 'held');
+sql("SELECT dataprotect.release_hold($hold, 'over')");
+certified($request, 'the deletion ends');
+my $old_key = sql("SELECT c ->> 'keys_destroyed' FROM dataprotect.deletion_certificate($request) c");
+
+# What a certificate says.
+my $c = "dataprotect.deletion_certificate($request)";
+is(sql("SELECT $c -> 'kept'"), '[{"rows": 1, "table": "public.inv", "legal_basis": "tax law"}]', 'what was kept, how much, and why');
+is(sql("SELECT $c -> 'holds_met'"), "[$hold]", 'which holds were met');
+is(sql("SELECT $c -> 'recipients_to_be_told'"), '["mail house"]', 'who is to be told');
+like(sql("SELECT $c -> 'not_searched'"), qr/"names": \["public.elsewhere"\].*"tables": 1/, 'what was not searched, by name and number');
+is(sql("SELECT string_agg(e ->> 'table', ' ' ORDER BY e ->> 'table') FROM jsonb_array_elements($c -> 'own_records') e"),
+	'dataprotect audit log dataprotect.deletion_request dataprotect.hold dataprotect.tombstone',
+	'id-remains-after-certified: what names the person on is said, with basis and end');
+is(sql("SELECT count(*) FROM jsonb_each($c) WHERE key IN ('performed_by', 'validated_by', 'system', 'tool', 'plan', 'techniques', 'verification', 'backups') AND value <> 'null'"),
+	'8', 'the fields of the sample certificate of NIST SP 800-88');
+
+# Checked by openssl alone.
+my $dir = $node->basedir;
+sub write_to { my ($name, $what) = @_; open(my $out, '>:raw', "$dir/$name") or die $!; print $out $what; close $out; return "$dir/$name"; }
+my $key = write_to('key.pem', sql('SELECT dataprotect.certificate_public_key()') . "\n");
+my $text = write_to('certificate.txt', sql("SELECT $c - '{mac,signature}'::text[]"));
+my $signature = "$dir/certificate.sig";
+$node->command_ok([ 'sh', '-c', 'printf %s "$1" | base64 -d >"$2"', 'sh', sql("SELECT $c ->> 'signature'"), $signature ], 'the signature');
+my @verify = ('openssl', 'pkeyutl', '-verify', '-pubin', '-inkey', $key, '-rawin', '-sigfile', $signature, '-in');
+command_ok([ @verify, $text ], 'openssl verifies the certificate');
+my $altered = sql("SELECT replace(($c - '{mac,signature}'::text[])::text, 'tax law', 'no reason')");
+command_fails([ @verify, write_to('altered.txt', $altered) ], 'and not an altered one');
+sql("UPDATE dataprotect.deletion_request SET certificate = jsonb_set(certificate, '{reason}', '\"x\"') WHERE id = $request");
+fails("SELECT $c", qr/was altered/, 'nor does the database');
+
+# registering-again: a new life under a new key.
+app("INSERT INTO u VALUES ('ann\@x.example', 'Ann again')");
+is(app("SELECT name FROM u WHERE email = 'ann\@x.example'"), 'Ann again', 'registering-again: the id is used again');
+my $exported = sql("SELECT dataprotect.export_erasures()");
+my $again = sql("SELECT dataprotect.request_deletion('u', 'ann\@x.example', 'again')");
+certified($again, 'registering-again: and deleted again');
+isnt(sql("SELECT dataprotect.deletion_certificate($again) ->> 'keys_destroyed'"), $old_key, 'registering-again: its key was another');
+is(sql("SELECT count(*) FROM dataprotect.key_version v JOIN dataprotect.deletion_request r ON v.key_id = ANY (r.key_ids) WHERE v.state <> 'd' OR v.wrapped IS NOT NULL"),
+	'0', 'registering-again: both are destroyed');
+
+# unbind_subject
+my $notes = app("SELECT md5(string_agg(note, ',' ORDER BY id)) FROM o");
+sql("SELECT dataprotect.unbind_subject('o')");
+is(app("SELECT md5(string_agg(note, ',' ORDER BY id)) FROM o"), $notes, 'values of an unbound table are what they were');
+is(sql("SELECT count(DISTINCT dataprotect._envelope_key_id(note)) FROM o"), '1', 'under the named key');
+fails("SELECT dataprotect.unbind_subject('o')", qr/is not bound/, 'once');
+
+# restored-backup: erased again, keys at once.
+$node->safe_psql('postgres', 'CREATE DATABASE restored');
+for my $section ([ '--section=pre-data' ], [ '--section=data', '-n', 'dataprotect' ], [ '--section=data', '-N', 'dataprotect' ], [ '--section=post-data' ])
+{
+	local $ENV{PGOPTIONS} = '-c dataprotect.input=ciphertext';
+	$node->command_ok([ 'pg_restore', '-d', $node->connstr('restored'), @$section, $backup ], "restored: @$section");
+}
+is(app("SELECT name FROM u WHERE email = 'ann\@x.example'", 'restored'), 'Ann', 'restored-backup: the backup knows nothing of the erasure');
+psql_fails($node, 'restored', "SELECT * FROM dataprotect.replay_erasures('" . ($exported =~ s/ann\@x/eve\@x/gr) . "')", qr/no list of erasures/,
+	'restored-backup: an altered list is refused');
+is($node->safe_psql('restored', "SELECT account_type, id, state FROM dataprotect.replay_erasures('$exported')"), 'u|ann@x.example|requested',
+	'restored-backup: what was erased since is found');
+isnt(app("SELECT name FROM u WHERE email = 'ann\@x.example'", 'restored'), 'Ann', 'restored-backup: unreadable from then on');
+certified(1, 'restored-backup: and removed', 'restored');
+is($node->safe_psql('restored', "SELECT (SELECT count(*) FROM u), (SELECT count(*) FROM o)"), '2|5', 'restored-backup: nobody else');
+is($node->safe_psql('restored', "SELECT state FROM dataprotect.replay_erasures('$exported')"), 'known', 'restored-backup: once');
+
+$node->stop;
+done_testing();
