@@ -42,7 +42,7 @@ VALUES
     ('ROUTINE', 'dataprotect.bind_subject', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.blind', 'PUBLIC'),
     ('ROUTINE', 'dataprotect.cancel_deletion', 'dataprotect_admin'),
-    ('ROUTINE', 'dataprotect.certificate_public_key', 'dataprotect_admin, dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect.certificate_public_pem', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.check_account_type', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.create_account_type', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.create_encrypted_type', 'dataprotect_admin'),

@@ -450,3 +450,51 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.account_plan(text) IS
     'what deleting such an account does: tables and statements in order, then the edges that are kept, shared or undecided';
+
+-- After DDL: edges that came and that nobody has decided, and triggers of bound
+-- tables whose column was renamed.  Nothing of plans is written here: two sessions
+-- that change two tables do not wait for each other.
+CREATE FUNCTION dataprotect._plans_after_ddl() RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    bound dataprotect.subject_binding;
+    kind dataprotect.account_type;
+    newest dataprotect.plan;
+    tables regclass[];
+    edge record;
+    name_now name;
+BEGIN
+    IF NOT EXISTS (SELECT FROM dataprotect.account_type) THEN
+        RETURN;
+    END IF;
+    FOR bound IN SELECT b.* FROM dataprotect.subject_binding b JOIN pg_class c ON c.oid = b.rel LOOP
+        name_now := (dataprotect._names_now(bound.rel, bound.rel_oid, ARRAY[bound.id_attnum], ARRAY[bound.id_column]))[1];
+        CONTINUE WHEN name_now IS NULL OR bound.rel <> bound.rel_oid;
+        bound.id_column := name_now;
+        IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = bound.rel AND t.tgname = 'zz_dataprotect_subject' AND t.tgnargs = 2
+                      AND t.tgargs <> convert_to(bound.account_type, getdatabaseencoding()) || '\x00'::bytea
+                                      || convert_to(name_now, getdatabaseencoding()) || '\x00'::bytea) THEN
+            EXECUTE format('DROP TRIGGER zz_dataprotect_subject ON %s', bound.rel);
+            PERFORM dataprotect._bind_trigger(bound);
+        END IF;
+    END LOOP;
+    FOR kind IN SELECT t.* FROM dataprotect.account_type t JOIN pg_class c ON c.oid = t.root LOOP
+        SELECT * INTO newest FROM dataprotect.plan p WHERE p.account_type = kind.name ORDER BY p.version DESC LIMIT 1;
+        CONTINUE WHEN NOT FOUND;
+        tables := ARRAY(SELECT t.rel FROM dataprotect.plan_table t JOIN pg_class c ON c.oid = t.rel WHERE t.plan = newest.id);
+        CONTINUE WHEN newest.digest = dataprotect._plan_digest(dataprotect._find_account_type(kind.name), tables);
+        FOR edge IN SELECT * FROM dataprotect._account_edges(dataprotect._find_account_type(kind.name), tables) e
+                     WHERE e.action IS NULL AND NOT EXISTS (
+                           SELECT FROM dataprotect.plan_edge o WHERE o.plan = newest.id AND o.from_rel = e.from_rel AND o.to_rel = e.to_rel
+                              AND o.columns = e.columns)
+        LOOP
+            RAISE WARNING USING MESSAGE = format('account type "%s" has an edge that nobody decided: %s', kind.name,
+                                                 dataprotect._edge_text(edge.from_rel, edge.columns, edge.match, edge.to_rel)),
+                DETAIL = 'Deletions of such accounts wait, and no request is accepted.',
+                HINT = 'dataprotect.annotate_account() decides it.';
+        END LOOP;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._plans_after_ddl() IS 'say what a change of the schema means for account types';

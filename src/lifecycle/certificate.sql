@@ -17,14 +17,14 @@ CREATE FUNCTION dataprotect._certificate_key() RETURNS bytea
 COMMENT ON FUNCTION dataprotect._certificate_key() IS 'the public key of certificates, or NULL where no key was ever made';
 
 -- SubjectPublicKeyInfo of an Ed25519 key (RFC 8410).
-CREATE FUNCTION dataprotect.certificate_public_key() RETURNS text
+CREATE FUNCTION dataprotect.certificate_public_pem() RETURNS text
     LANGUAGE sql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT E'-----BEGIN PUBLIC KEY-----\n' || encode('\x302a300506032b6570032100'::bytea || dataprotect._certificate_key(), 'base64')
            || E'\n-----END PUBLIC KEY-----';
 $$;
-COMMENT ON FUNCTION dataprotect.certificate_public_key() IS 'public key (PEM) that certificates are verified with, outside the database';
+COMMENT ON FUNCTION dataprotect.certificate_public_pem() IS 'public key (PEM) that certificates are verified with, outside the database';
 
 -- A document with its code and its signature; both are of the text of what else it says.
 CREATE FUNCTION dataprotect._sign_document(document jsonb) RETURNS jsonb

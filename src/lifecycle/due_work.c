@@ -175,6 +175,7 @@ void
 dp_lifecycle_init(void)
 {
 	RegisterXactCallback(wake_after_commit, NULL);
+	dp_plan_ddl_init();
 	dp_worker_register(DP_LIFECYCLE_WORKER, dp_due_work_round, 0);
 	dp_worker_register("modifiers", collect_modifiers, COLLECT_EVERY_MS);
 }

@@ -17,6 +17,9 @@
 /* Register the worker and the transaction callback; from _PG_init only. */
 extern void dp_lifecycle_init(void);
 
+/* Subscribe to commands that change tables; see plan_ddl.c. */
+extern void dp_plan_ddl_init(void);
+
 /* One round of the worker; see due_work.c. */
 extern bool dp_due_work_round(void);
 

@@ -40,6 +40,25 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._bind_drop(regclass) IS 'take the trigger and the constraint of a bound table away';
 
+CREATE FUNCTION dataprotect._bind_trigger(binding dataprotect.subject_binding) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    part regclass;
+BEGIN
+    EXECUTE format('CREATE TRIGGER zz_dataprotect_subject BEFORE INSERT OR UPDATE ON %s '
+                   'FOR EACH ROW EXECUTE FUNCTION dataprotect._seal_subject(%L, %L)',
+                   binding.rel, binding.account_type, binding.id_column);
+    FOR part IN SELECT b FROM dataprotect._below(binding.rel) b JOIN pg_class c ON c.oid = b AND c.relkind IN ('r', 'p')
+                 WHERE EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = b AND t.tgname = 'zz_dataprotect_subject'
+                                                            AND t.tgenabled <> 'A')
+    LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zz_dataprotect_subject', part);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._bind_trigger(dataprotect.subject_binding) IS 'put the trigger on a bound table';
+
 -- Bring a bound table's trigger, constraint and rows in line with its protected
 -- columns.  Called by bind_subject(), and whenever a column becomes protected.
 -- Rows are re-sealed without the table's own triggers: nothing about them changes.
@@ -57,6 +76,7 @@ BEGIN
         RETURN;
     END IF;
     PERFORM dataprotect._need_policy('subject_binding');
+    binding.id_column := (dataprotect._names_now(binding.rel, binding.rel_oid, ARRAY[binding.id_attnum], ARRAY[binding.id_column]))[1];
     PERFORM dataprotect._check_table_right(binding.rel);
     IF dataprotect._unbindable(binding.rel) IS NOT NULL THEN
         PERFORM dataprotect._raise('feature_not_supported',
@@ -68,15 +88,7 @@ BEGIN
     IF sealed IS NULL THEN
         RETURN;
     END IF;
-    EXECUTE format('CREATE TRIGGER zz_dataprotect_subject BEFORE INSERT OR UPDATE ON %s '
-                   'FOR EACH ROW EXECUTE FUNCTION dataprotect._seal_subject(%L, %L)',
-                   binding.rel, binding.account_type, binding.id_column);
-    FOR part IN SELECT b FROM dataprotect._below(binding.rel) b JOIN pg_class c ON c.oid = b AND c.relkind IN ('r', 'p')
-                 WHERE EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = b AND t.tgname = 'zz_dataprotect_subject'
-                                                            AND t.tgenabled <> 'A')
-    LOOP
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zz_dataprotect_subject', part);
-    END LOOP;
+    PERFORM dataprotect._bind_trigger(binding);
     FOR part IN SELECT * FROM dataprotect._leaves(binding.rel) LOOP
         PERFORM dataprotect._apply_as(part, format('UPDATE ONLY %s SET %s WHERE NOT (%s)', part,
             (SELECT string_agg(format('%I = %1$I', p), ', ') FROM dataprotect._protected_attributes(binding.rel) p),

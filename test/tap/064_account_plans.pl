@@ -121,6 +121,26 @@ here("SELECT dataprotect.alter_account_type('dropped', deadline => '60 days')");
 is(sql("SELECT deadline FROM dataprotect.account_type WHERE name = 'dropped'"), '60 days', 'a type is altered');
 fails("SELECT dataprotect.alter_account_type('dropped', deadline => '1 day')", qr/deadline must lie after/, 'but not to nonsense');
 
+# A new edge is said at the DDL, not on the day of a deletion.
+begin_case('ddl');
+here(<<'SQL');
+CREATE TABLE acct (id int PRIMARY KEY, e encrypted_text('k'));
+INSERT INTO acct VALUES (1, 'one'), (2, 'two');
+SELECT dataprotect.create_account_type('ddl', 'acct', 'id', '0 s');
+SELECT dataprotect.bind_subject('acct', 'ddl', 'id');
+SQL
+is(problems(), '', 'a type without edges');
+my ($rc, $out, $err) = $node->psql('postgres', 'CREATE TABLE ddl.later (id int PRIMARY KEY, acct int REFERENCES ddl.acct)');
+is($rc, 0, 'a table with an edge is made');
+like($err, qr/WARNING:  account type "ddl" has an edge that nobody decided: ddl.later\(acct\) -> ddl.acct/, 'annotated-table-is-dropped: and the edge is named at once');
+is(problems(), 'later{acct}', 'it is undecided');
+($rc, $out, $err) = $node->psql('postgres', 'ALTER TABLE ddl.later ADD more int');
+is($err, '', 'once that is known nothing is said again');
+here('ALTER TABLE acct RENAME id TO acct_id; UPDATE acct SET e = $$changed$$ WHERE acct_id = 1; INSERT INTO acct VALUES (3, $$three$$)');
+is(here("SELECT count(DISTINCT dataprotect._envelope_key_id(e)) FROM acct"), '3', 'a bound column can be renamed');
+here("SELECT dataprotect.annotate_account('ddl', 'later', '{acct}', 'delete')");
+reaches(request(1), 'certified', 'and its accounts be deleted');
+
 # bind-subject-by-another-id, bound-without-foreign-key
 begin_case('bound');
 here(<<'SQL');

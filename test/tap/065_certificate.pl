@@ -87,7 +87,7 @@ is(sql("SELECT count(*) FROM jsonb_each($c) WHERE key IN ('performed_by', 'valid
 # Checked by openssl alone.
 my $dir = $node->basedir;
 sub write_to { my ($name, $what) = @_; open(my $out, '>:raw', "$dir/$name") or die $!; print $out $what; close $out; return "$dir/$name"; }
-my $key = write_to('key.pem', sql('SELECT dataprotect.certificate_public_key()') . "\n");
+my $key = write_to('key.pem', sql('SELECT dataprotect.certificate_public_pem()') . "\n");
 my $text = write_to('certificate.txt', sql("SELECT $c - '{mac,signature}'::text[]"));
 my $signature = "$dir/certificate.sig";
 $node->command_ok([ 'sh', '-c', 'printf %s "$1" | base64 -d >"$2"', 'sh', sql("SELECT $c ->> 'signature'"), $signature ], 'the signature');
