@@ -101,6 +101,17 @@ dp_plannedstmt_perminfos(PlannedStmt *stmt)
 #endif
 }
 
+/* Is a key constraint one over periods (WITHOUT OVERLAPS)? */
+static inline bool
+dp_constraint_of_periods(const Constraint *constraint)
+{
+#if PG_VERSION_NUM >= 180000
+	return constraint->without_overlaps;
+#else
+	return false;
+#endif
+}
+
 static inline List *
 dp_query_perminfos(Query *query)
 {

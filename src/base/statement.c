@@ -54,6 +54,7 @@ static ExecutorRun_hook_type previous_run = NULL;
 static ExecutorFinish_hook_type previous_finish = NULL;
 static ExecutorEnd_hook_type previous_end = NULL;
 static ProcessUtility_hook_type previous_utility = NULL;
+static ExecutorCheckPerms_hook_type previous_check_perms = NULL;
 static object_access_hook_type previous_object_access = NULL;
 static ClientAuthentication_hook_type previous_client = NULL;
 static DpOwnKind (*own_kind) (Oid function) = NULL;
@@ -324,9 +325,9 @@ run_next_utility(PlannedStmt *planned, const char *source, bool read_only_tree,
 }
 
 static void
-run_utility(PlannedStmt *planned, const char *source, bool read_only_tree,
-			ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
-			DestReceiver *dest, QueryCompletion *completion)
+run_told_utility(PlannedStmt *planned, const char *source, bool read_only_tree,
+				 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+				 DestReceiver *dest, QueryCompletion *completion)
 {
 	const DpUtility utility = {planned, planned->utilityStmt, source, context};
 	Datum		states[MAX_SUBSCRIBERS] = {0};
@@ -347,6 +348,32 @@ run_utility(PlannedStmt *planned, const char *source, bool read_only_tree,
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+}
+
+static void
+run_utility(PlannedStmt *planned, const char *source, bool read_only_tree,
+			ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+			DestReceiver *dest, QueryCompletion *completion)
+{
+	for (int i = 0; i < n_subscribers; i++)
+	{
+		if (subscribers[i]->rewrite_utility != NULL)
+			planned = subscribers[i]->rewrite_utility(planned);
+	}
+	run_told_utility(planned, source, read_only_tree, context, params, environment, dest, completion);
+}
+
+static bool
+check_perms(DP_CHECK_PERMS_PARAMS)
+{
+	if (previous_check_perms && !previous_check_perms(DP_CHECK_PERMS_ARGS))
+		return false;
+	for (int i = 0; !ereport_on_violation && i < n_subscribers; i++)
+	{
+		if (subscribers[i]->permits != NULL && !subscribers[i]->permits(rtable))
+			return false;
+	}
+	return true;
 }
 
 static void
@@ -578,6 +605,8 @@ dp_statement_init(void)
 	ExecutorEnd_hook = end_executor;
 	previous_utility = ProcessUtility_hook;
 	ProcessUtility_hook = run_utility;
+	previous_check_perms = ExecutorCheckPerms_hook;
+	ExecutorCheckPerms_hook = check_perms;
 	previous_object_access = object_access_hook;
 	object_access_hook = access_object;
 	previous_client = ClientAuthentication_hook;

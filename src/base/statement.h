@@ -105,6 +105,15 @@ typedef struct DpSubscriber
 	void		(*ending) (QueryDesc *query);
 
 	/*
+	 * Privileges on relations are asked for where a refusal is no error (referential integrity:
+	 * may one query check a whole table?).  False refuses.
+	 */
+	bool		(*permits) (List *range_table);
+
+	/* A utility command, to be changed in a copy; returns it, or the command itself. */
+	PlannedStmt *(*rewrite_utility) (PlannedStmt *planned);
+
+	/*
 	 * A utility command.  *state is the subscriber's own, from the one call to the other;
 	 * end_utility is called if and only if begin_utility returned.
 	 */

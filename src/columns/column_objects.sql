@@ -153,6 +153,60 @@ $$;
 COMMENT ON FUNCTION dataprotect._column_indexes(regclass, name) IS
     'indexes of a table and its partitions that have a column among their keys';
 
+-- Columns that foreign keys compare with a column, directly or through others:
+-- all are protected in one step, under one key.
+CREATE FUNCTION dataprotect._linked_columns(rel regclass, col name) RETURNS TABLE (linked regclass, linked_col name)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE pair(a_rel, a_num, b_rel, b_num) AS (
+        SELECT k.conrelid, c.a, k.confrelid, c.b
+        FROM pg_constraint k, unnest(k.conkey, k.confkey) c(a, b)
+        WHERE k.contype = 'f' AND k.conparentid = 0
+    ),
+    l(rel, num) AS (
+        SELECT a.attrelid, a.attnum FROM pg_attribute a
+        WHERE a.attrelid = $1 AND a.attname = $2 AND NOT a.attisdropped
+        UNION
+        SELECT o.rel, o.num
+        FROM l CROSS JOIN LATERAL (
+            SELECT p.b_rel, p.b_num FROM pair p WHERE p.a_rel = l.rel AND p.a_num = l.num
+            UNION ALL
+            SELECT p.a_rel, p.a_num FROM pair p WHERE p.b_rel = l.rel AND p.b_num = l.num) o(rel, num)
+    )
+    SELECT l.rel::regclass, a.attname
+    FROM l JOIN pg_attribute a ON a.attrelid = l.rel AND a.attnum = l.num
+    ORDER BY l.rel, l.num
+$$;
+COMMENT ON FUNCTION dataprotect._linked_columns(regclass, name) IS
+    'a column and all that foreign keys tie to it';
+
+CREATE FUNCTION dataprotect._capture_foreign_keys(rel regclass, col name, OUT drops text[], OUT creates text[])
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM set_config('search_path', dataprotect._dependents_path(), true);
+    SELECT coalesce(array_agg(format('ALTER TABLE %s DROP CONSTRAINT %I', k.name, k.conname) ORDER BY k.oid), '{}'),
+           coalesce(array_agg(format('ALTER TABLE %s ADD CONSTRAINT %I %s', k.name, k.conname, k.definition) ORDER BY k.oid), '{}')
+               || coalesce(array_agg(format('COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, k.name, k.description)
+                                     ORDER BY k.oid) FILTER (WHERE k.description IS NOT NULL), '{}')
+    INTO drops, creates
+    FROM (SELECT DISTINCT k.oid, k.conname, format('%I.%I', n.nspname, c.relname) AS name,
+                 pg_get_constraintdef(k.oid) AS definition, d.description
+          FROM dataprotect._linked_columns(rel, col) l
+              JOIN pg_attribute a ON a.attrelid = l.linked AND a.attname = l.linked_col
+              JOIN pg_constraint k ON k.contype = 'f' AND k.conparentid = 0
+                  AND (k.conrelid = l.linked AND a.attnum = ANY (k.conkey)
+                       OR k.confrelid = l.linked AND a.attnum = ANY (k.confkey))
+              JOIN pg_class c ON c.oid = k.conrelid
+              JOIN pg_namespace n ON n.oid = c.relnamespace
+              LEFT JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid) k;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._capture_foreign_keys(regclass, name) IS
+    'statements that drop and make again the foreign keys that compare a column';
+
 CREATE FUNCTION dataprotect._index_obstacles(rel regclass, col name, searchable bool, ordered bool)
     RETURNS TABLE (problem text, advice text)
     LANGUAGE sql STABLE
@@ -180,14 +234,6 @@ AS $$
            'Drop the index.'
     FROM x, pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = $1 AND a.attname = $2 AND (t.oid = 'bool'::regtype OR t.typtype = 'e')
-    UNION ALL
-    SELECT format('Primary key "%s" contains it.', x.constraint_name),
-           'Make another column the primary key, or pass ordered => true and accept that the order is disclosed.'
-    FROM x WHERE x.is_primary AND NOT $4 AND NOT x.attached
-    UNION ALL
-    SELECT format('Unique constraint "%s" is deferrable.', k.conname), 'Make it not deferrable.'
-    FROM x JOIN pg_constraint k ON k.conindid = x.index_id AND k.contype = 'u' AND k.condeferrable
-    WHERE NOT $4 AND NOT x.attached
     UNION ALL
     SELECT format('Table "%s" is clustered on index "%s".', i.indrelid::regclass, x.name),
            format('ALTER TABLE %s SET WITHOUT CLUSTER.', i.indrelid::regclass)
@@ -298,16 +344,27 @@ BEGIN
             drops := drops || CASE WHEN x.constraint_name IS NULL THEN format('DROP INDEX %s', x.index_name)
                 ELSE format('ALTER TABLE %s DROP CONSTRAINT %I', x.table_name, x.constraint_name) END;
         END IF;
-        creates := creates || dataprotect._index_statement(x.index_id, col, hash,
-                                                             CASE WHEN NOT hash THEN class END);
+        -- a constraint over tokens is one like any other (token_constraint.h)
+        IF x.constraint_name IS NOT NULL THEN
+            SELECT creates || format('ALTER TABLE ONLY %s ADD CONSTRAINT %I %s', x.table_name, k.conname,
+                                     pg_get_constraintdef(k.oid))
+                || CASE WHEN d.description IS NULL THEN '{}'
+                        ELSE ARRAY[format('COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, x.table_name,
+                                          d.description)] END
+            INTO creates
+            FROM pg_constraint k
+                LEFT JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid
+            WHERE k.conindid = x.index_id AND k.contype IN ('p', 'u');
+        ELSE
+            creates := creates || dataprotect._index_statement(x.index_id, col, hash, CASE WHEN NOT hash THEN class END);
+        END IF;
         IF x.description IS NOT NULL THEN
             creates := creates || format('COMMENT ON INDEX %s IS %L', x.index_name, x.description);
         END IF;
         IF class IS NOT NULL AND NOT x.attached THEN
             changes := changes || CASE
                 WHEN hash THEN format('index "%s" is now a hash index', x.name)
-                WHEN x.constraint_name IS NOT NULL
-                    THEN format('unique constraint "%s" is now a unique index over tokens', x.constraint_name)
+                WHEN x.constraint_name IS NOT NULL THEN format('constraint "%s" is now over tokens', x.constraint_name)
                 ELSE format('index "%s" is now over tokens', x.name) END;
         END IF;
     END LOOP;

@@ -13,11 +13,13 @@
 #include "columns/insert_counts.h"
 #include "columns/kept_value.h"
 #include "columns/preload_keys.h"
+#include "columns/token_constraint.h"
 
 void
 dp_columns_init(void)
 {
 	dp_preload_keys_init();
+	dp_token_constraint_init();
 	dp_guard_init();
 	dp_hidden_index_init();
 	dp_insert_counts_init();

@@ -192,8 +192,8 @@ $$;
 COMMENT ON FUNCTION dataprotect._mentioning_functions(regclass, name) IS
     'functions whose text names a table and one of its columns';
 
-CREATE FUNCTION dataprotect._do_encrypt_column(rel regclass, col name, key text, searchable bool, ordered bool)
-    RETURNS text
+CREATE FUNCTION dataprotect._encrypt_one(rel regclass, col name, key text, searchable bool, ordered bool)
+    RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -206,10 +206,6 @@ DECLARE
     few_values  CONSTANT int := 100;
     distinct_values float4;
 BEGIN
-    PERFORM dataprotect._check_encrypt(rel, col, key, searchable, ordered);
-    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', rel);
-    PERFORM dataprotect._check_encrypt(rel, col, key, searchable, ordered);
-
     IF NOT searchable AND EXISTS (
         SELECT FROM dataprotect._column_indexes(rel, col) x
         WHERE (NOT ordered OR x.folded) AND (x.is_unique OR x.method = 'btree' AND NOT x.simple)) THEN
@@ -249,6 +245,80 @@ BEGIN
     END IF;
     RAISE NOTICE 'column "%" is encrypted under key "%"', col, key
         USING HINT = format('Run ANALYZE %s. WAL and backups from before this moment still hold the plaintext.', rel);
+END
+$$;
+COMMENT ON FUNCTION dataprotect._encrypt_one(regclass, name, text, bool, bool) IS
+    'protect one column of a table that is locked and checked';
+
+-- Foreign keys compare by tokens: equal types, and both sides at once.
+CREATE FUNCTION dataprotect._check_links(rel regclass, col name) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    other   record;
+BEGIN
+    SELECT l.linked, l.linked_col, a.atttypid INTO other
+    FROM dataprotect._linked_columns(rel, col) l
+        JOIN pg_attribute a ON a.attrelid = l.linked AND a.attname = l.linked_col
+        JOIN pg_attribute own ON own.attrelid = rel AND own.attname = col
+    WHERE replace(format_type(a.atttypid, NULL), 'character varying', 'text')
+        <> replace(format_type(own.atttypid, NULL), 'character varying', 'text')
+    LIMIT 1;
+    IF FOUND THEN
+        PERFORM dataprotect._raise('feature_not_supported',
+            format('column "%s" of table "%s" is tied by a foreign key to a column of another type', col,
+                   (SELECT c.relname FROM pg_class c WHERE c.oid = rel)),
+            format('Column "%s" of table %s has type %s.', other.linked_col, other.linked, format_type(other.atttypid, NULL)),
+            'Give both the same type first.');
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._check_links(regclass, name) IS
+    'errors where foreign keys tie a column to one of another type';
+
+CREATE FUNCTION dataprotect._do_encrypt_column(rel regclass, col name, key text, searchable bool, ordered bool)
+    RETURNS text
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    foreign_keys record;
+    link        record;
+    statement   text;
+    linked      bool;
+BEGIN
+    linked := (SELECT count(*) FROM dataprotect._linked_columns(rel, col)) > 1;
+    searchable := searchable OR linked AND NOT ordered;
+    -- the column that was named first, so that errors are about it
+    FOR pass IN 1..2 LOOP
+        PERFORM dataprotect._check_encrypt(rel, col, key, searchable, ordered);
+        PERFORM dataprotect._check_links(rel, col);
+        PERFORM dataprotect._check_encrypt(l.linked, l.linked_col, key, searchable, ordered)
+        FROM dataprotect._linked_columns(rel, col) l WHERE (l.linked, l.linked_col) <> (rel, col);
+        IF pass = 1 THEN
+            FOR link IN SELECT DISTINCT l.linked FROM dataprotect._linked_columns(rel, col) l ORDER BY 1 LOOP
+                EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', link.linked);
+            END LOOP;
+        END IF;
+    END LOOP;
+
+    SELECT * INTO foreign_keys FROM dataprotect._capture_foreign_keys(rel, col);
+    SELECT array_agg(l.linked) AS rels, array_agg(l.linked_col) AS cols INTO link
+    FROM dataprotect._linked_columns(rel, col) l;
+    FOREACH statement IN ARRAY foreign_keys.drops LOOP
+        EXECUTE statement;
+    END LOOP;
+    FOR i IN 1..cardinality(link.rels) LOOP
+        PERFORM dataprotect._encrypt_one(link.rels[i], link.cols[i], key, searchable, ordered);
+    END LOOP;
+    FOREACH statement IN ARRAY foreign_keys.creates LOOP
+        EXECUTE statement;
+    END LOOP;
+    IF linked THEN
+        RAISE NOTICE 'protected together, since foreign keys tie them: %', (
+            SELECT string_agg(format('%s.%I', r, c), ', ') FROM unnest(link.rels, link.cols) u(r, c));
+    END IF;
     RETURN key;
 END
 $$;
@@ -260,7 +330,8 @@ CREATE FUNCTION dataprotect._log_encrypt_column(rel regclass, col name, key text
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT dataprotect._column_event('column.encrypted', $1, $2, $6)
+    SELECT dataprotect._column_event('column.encrypted', l.linked, l.linked_col, $6)
+    FROM dataprotect._linked_columns($1, $2) l
 $$;
 COMMENT ON FUNCTION dataprotect._log_encrypt_column(regclass, name, text, bool, bool, text) IS
     'event of dataprotect.encrypt_column(); see definer.c';
@@ -310,7 +381,7 @@ $$;
 COMMENT ON FUNCTION dataprotect._check_decrypt(regclass, name) IS
     'errors unless decrypt_column can do what it is asked to';
 
-CREATE FUNCTION dataprotect._do_decrypt_column(rel regclass, col name) RETURNS text
+CREATE FUNCTION dataprotect._decrypt_one(rel regclass, col name) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -321,10 +392,6 @@ DECLARE
     key_name    text;
     unreadable  bigint;
 BEGIN
-    PERFORM dataprotect._check_decrypt(rel, col);
-    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', rel);
-    PERFORM dataprotect._check_decrypt(rel, col);
-
     SELECT p.key INTO key_name FROM dataprotect.protected_columns p WHERE p.rel = $1 AND p.col = $2 AND p.path IS NULL;
     SELECT a.atttypid, '(' || substring(format_type(a.atttypid, a.atttypmod) FROM ',''([-0-9,]+)''\)$') || ')'
     INTO encrypted, modifier
@@ -352,6 +419,45 @@ BEGIN
     PERFORM dataprotect._refresh_binding(rel, false);
     RAISE NOTICE 'column "%" is no longer encrypted', col
         USING HINT = format('Run ANALYZE %s.', rel);
+END
+$$;
+COMMENT ON FUNCTION dataprotect._decrypt_one(regclass, name) IS
+    'turn one column back, of a table that is locked and checked';
+
+CREATE FUNCTION dataprotect._do_decrypt_column(rel regclass, col name) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    key_name    text;
+    foreign_keys record;
+    link        record;
+    statement   text;
+BEGIN
+    FOR pass IN 1..2 LOOP
+        PERFORM dataprotect._check_decrypt(rel, col);
+        PERFORM dataprotect._check_decrypt(l.linked, l.linked_col)
+        FROM dataprotect._linked_columns(rel, col) l WHERE (l.linked, l.linked_col) <> (rel, col);
+        IF pass = 1 THEN
+            FOR link IN SELECT DISTINCT l.linked FROM dataprotect._linked_columns(rel, col) l ORDER BY 1 LOOP
+                EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', link.linked);
+            END LOOP;
+        END IF;
+    END LOOP;
+    SELECT p.key INTO key_name FROM dataprotect.protected_columns p WHERE p.rel = $1 AND p.col = $2 AND p.path IS NULL;
+
+    SELECT * INTO foreign_keys FROM dataprotect._capture_foreign_keys(rel, col);
+    SELECT array_agg(l.linked) AS rels, array_agg(l.linked_col) AS cols INTO link
+    FROM dataprotect._linked_columns(rel, col) l;
+    FOREACH statement IN ARRAY foreign_keys.drops LOOP
+        EXECUTE statement;
+    END LOOP;
+    FOR i IN 1..cardinality(link.rels) LOOP
+        PERFORM dataprotect._decrypt_one(link.rels[i], link.cols[i]);
+    END LOOP;
+    FOREACH statement IN ARRAY foreign_keys.creates LOOP
+        EXECUTE statement;
+    END LOOP;
     RETURN key_name;
 END
 $$;

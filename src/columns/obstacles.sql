@@ -199,12 +199,13 @@ AS $$
                 AND (r.rolname <> current_user
                      OR (t.oid IS NULL OR t.typtype = 'd') AND dataprotect._computes_from(k.conbin, m.attnum)))
     UNION ALL
-    SELECT format('Foreign key "%s" of table "%s" compares it.', k.conname, c.relname),
-           'Drop the foreign key, or refer to an identifier instead.'
+    -- those of whole tables go with the tables they tie together
+    SELECT format('Foreign key "%s" belongs to one partition only: "%s".', k.conname, c.relname),
+           'Drop the foreign key, or make it one of the partitioned table.'
     FROM m JOIN pg_constraint k ON k.contype = 'f' AND k.conparentid = 0
         AND ((k.conrelid = m.member AND m.attnum = ANY (k.conkey))
              OR (k.confrelid = m.member AND m.attnum = ANY (k.confkey)))
-        JOIN pg_class c ON c.oid = k.conrelid
+        JOIN pg_class c ON c.oid = m.member AND c.relispartition
     UNION ALL
     SELECT format('Exclusion constraint "%s" of table "%s" compares it.', k.conname, c.relname), 'Drop the constraint.'
     FROM m JOIN pg_constraint k ON k.contype = 'x' AND k.conrelid = m.member AND k.conparentid = 0
