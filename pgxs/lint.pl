@@ -428,7 +428,7 @@ sub check_one_door
 		  qw(post_parse_analyze planner get_relation_info ExecutorStart ExecutorRun ExecutorFinish
 		  ExecutorEnd ProcessUtility object_access fmgr needs_fmgr ClientAuthentication)),
 		(map { $_ . '_hook' => 'src/base/shmem.c' } qw(shmem_request shmem_startup)),
-		'ExecutorCheckPerms_hook' => 'src/sqlrun/own_tables.c',
+		'ExecutorCheckPerms_hook' => 'src/base/statement.c',
 		'emit_log_hook' => 'src/audit/redact.c');
 	my @findings;
 	for my $file (c_files())

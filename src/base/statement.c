@@ -350,16 +350,32 @@ run_told_utility(PlannedStmt *planned, const char *source, bool read_only_tree,
 	PG_END_TRY();
 }
 
-static void
-run_utility(PlannedStmt *planned, const char *source, bool read_only_tree,
-			ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
-			DestReceiver *dest, QueryCompletion *completion)
+static PlannedStmt *
+rewrite_utility(PlannedStmt *planned)
 {
 	for (int i = 0; i < n_subscribers; i++)
 	{
 		if (subscribers[i]->rewrite_utility != NULL)
 			planned = subscribers[i]->rewrite_utility(planned);
 	}
+	return planned;
+}
+
+static void
+run_utility_of_upgrade(PlannedStmt *planned, const char *source, bool read_only_tree,
+					   ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+					   DestReceiver *dest, QueryCompletion *completion)
+{
+	run_next_utility(rewrite_utility(planned), source, read_only_tree, context, params, environment, dest,
+					 completion);
+}
+
+static void
+run_utility(PlannedStmt *planned, const char *source, bool read_only_tree,
+			ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+			DestReceiver *dest, QueryCompletion *completion)
+{
+	planned = rewrite_utility(planned);
 	run_told_utility(planned, source, read_only_tree, context, params, environment, dest, completion);
 }
 
@@ -368,9 +384,9 @@ check_perms(DP_CHECK_PERMS_PARAMS)
 {
 	if (previous_check_perms && !previous_check_perms(DP_CHECK_PERMS_ARGS))
 		return false;
-	for (int i = 0; !ereport_on_violation && i < n_subscribers; i++)
+	for (int i = 0; i < n_subscribers; i++)
 	{
-		if (subscribers[i]->permits != NULL && !subscribers[i]->permits(rtable))
+		if (subscribers[i]->permits != NULL && !subscribers[i]->permits(DP_CHECK_PERMS_ARGS))
 			return false;
 	}
 	return true;
@@ -588,7 +604,11 @@ dp_statement_init(void)
 	 * rows.
 	 */
 	if (IsBinaryUpgrade)
+	{
+		previous_utility = ProcessUtility_hook;
+		ProcessUtility_hook = run_utility_of_upgrade;
 		return;
+	}
 	previous_analyze = post_parse_analyze_hook;
 	post_parse_analyze_hook = analyze_query;
 	previous_planner = planner_hook;

@@ -28,6 +28,7 @@
 
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "catalog/objectaccess.h"
 #include "executor/execdesc.h"
 #include "nodes/parsenodes.h"
@@ -105,10 +106,11 @@ typedef struct DpSubscriber
 	void		(*ending) (QueryDesc *query);
 
 	/*
-	 * Privileges on relations are asked for where a refusal is no error (referential integrity:
-	 * may one query check a whole table?).  False refuses.
+	 * Privileges on relations are asked for (compat.h names the arguments).  False refuses, and
+	 * raises the error where one is wanted; it is not where referential integrity asks whether
+	 * one query may check a whole table.
 	 */
-	bool		(*permits) (List *range_table);
+	bool		(*permits) (DP_CHECK_PERMS_PARAMS);
 
 	/* A utility command, to be changed in a copy; returns it, or the command itself. */
 	PlannedStmt *(*rewrite_utility) (PlannedStmt *planned);

@@ -23,26 +23,24 @@ static List *
 token_class(Oid relid, const char *column)
 {
 	HeapTuple	tuple = SearchSysCacheAttName(relid, column);
+	Form_pg_attribute att;
 	List	   *name = NIL;
 
 	if (!HeapTupleIsValid(tuple))
 		return NIL;
-	if (dp_type_is_encrypted(((Form_pg_attribute) GETSTRUCT(tuple))->atttypid) &&
-		((Form_pg_attribute) GETSTRUCT(tuple))->atttypmod >= 0)
+	att = (Form_pg_attribute) GETSTRUCT(tuple);
+	if (dp_type_is_encrypted(att->atttypid) && att->atttypmod >= 0 && (att->atttypmod & DP_MODIFIER_TOKENS) != 0)
 	{
-		Oid			type = ((Form_pg_attribute) GETSTRUCT(tuple))->atttypid;
-		const DpModifier *modifier = dp_modifier_get(((Form_pg_attribute) GETSTRUCT(tuple))->atttypmod);
-		HeapTuple	type_tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+		HeapTuple	type_tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(att->atttypid));
 
-		if (modifier->searchable && !modifier->ordered && HeapTupleIsValid(type_tuple))
+		if (HeapTupleIsValid(type_tuple))
 		{
 			Form_pg_type form = (Form_pg_type) GETSTRUCT(type_tuple);
 
 			name = list_make2(makeString(get_namespace_name(form->typnamespace)),
 							  makeString(psprintf("%s_token_ops", NameStr(form->typname))));
-		}
-		if (HeapTupleIsValid(type_tuple))
 			ReleaseSysCache(type_tuple);
+		}
 	}
 	ReleaseSysCache(tuple);
 	return name;
@@ -198,11 +196,13 @@ rewrite_utility(PlannedStmt *planned)
 }
 
 static bool
-permits(List *range_table)
+permits(DP_CHECK_PERMS_PARAMS)
 {
 	ListCell   *lc;
 
-	foreach(lc, range_table)
+	if (ereport_on_violation)
+		return true;
+	foreach(lc, rtable)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 		Oid			row_type = rte->rtekind == RTE_RELATION ? get_rel_type_id(rte->relid) : InvalidOid;

@@ -6,7 +6,8 @@
  * plaintext order, which only ordered columns allow.  For columns that are
  * searchable and not ordered it gets the token class instead, in CREATE TABLE and
  * in ALTER TABLE ... ADD CONSTRAINT, so that such constraints are dumped, restored
- * and made by frameworks as any other.
+ * and made by frameworks as any other.  pg_upgrade takes the files of such indexes
+ * over: there, too, the column's modifier says the class.
  *
  * A foreign key over protected columns is checked row by row when it is added: the
  * one query that joins both tables would ask the right to read.

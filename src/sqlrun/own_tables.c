@@ -9,9 +9,9 @@
 #include "postgres.h"
 
 #include "base/compat.h"
+#include "base/statement.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
-#include "executor/executor.h"
 #include "miscadmin.h"
 #include "sqlrun/own_tables.h"
 #include "utils/acl.h"
@@ -19,10 +19,8 @@
 
 #define WRITES (ACL_INSERT | ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE)
 
-static ExecutorCheckPerms_hook_type previous_check_perms = NULL;
-
 static bool
-check_perms(DP_CHECK_PERMS_PARAMS)
+permits(DP_CHECK_PERMS_PARAMS)
 {
 	Oid			schema = InvalidOid;
 	DpPermission asked;
@@ -40,12 +38,16 @@ check_perms(DP_CHECK_PERMS_PARAMS)
 						   get_rel_name(asked.relid));
 		return false;
 	}
-	return previous_check_perms == NULL || previous_check_perms(DP_CHECK_PERMS_ARGS);
+	return true;
 }
+
+static const DpSubscriber subscriber = {
+	.name = "own tables",
+	.permits = permits,
+};
 
 void
 dp_own_tables_init(void)
 {
-	previous_check_perms = ExecutorCheckPerms_hook;
-	ExecutorCheckPerms_hook = check_perms;
+	dp_statement_subscribe(&subscriber);
 }

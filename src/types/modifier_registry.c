@@ -211,13 +211,16 @@ derive_number(DpPrf *prf, uint8 attempt, Oid type, const char *definition)
 
 /* A number that stands for nothing yet, here or in the table. */
 static int32
-free_number(Relation rel, Oid type, const char *definition)
+free_number(Relation rel, const DpModifier *modifier, const char *definition)
 {
+	Oid			type = modifier->type;
+	bool		tokens = modifier->searchable && !modifier->ordered;
 	DpPrf	   *prf = dp_modifier_table_prf();
 
 	for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++)
 	{
-		int32		number = derive_number(prf, attempt, type, definition);
+		int32		derived = derive_number(prf, attempt, type, definition);
+		int32		number = tokens ? derived | DP_MODIFIER_TOKENS : derived & ~DP_MODIFIER_TOKENS;
 		Entry	   *entry = find_entry(number);
 		DpModifierRow row;
 
@@ -269,7 +272,7 @@ number_in_ddl(Relation rel, DpModifier *modifier, const char *definition)
 	else if ((entry = find_local(modifier->type, definition)) != NULL)
 		modifier->typmod = entry->typmod;
 	else
-		modifier->typmod = free_number(rel, modifier->type, definition);
+		modifier->typmod = free_number(rel, modifier, definition);
 	register_number(rel, modifier, definition);
 	(void) remember(modifier, definition, false);
 	return modifier->typmod;
@@ -292,7 +295,7 @@ number_in_expression(Relation rel, DpModifier *modifier, const char *definition)
 	}
 	if (n_local >= DP_MODIFIERS_LOCAL)
 		forget_local();
-	modifier->typmod = free_number(rel, modifier->type, definition);
+	modifier->typmod = free_number(rel, modifier, definition);
 	return remember(modifier, definition, true)->typmod;
 }
 

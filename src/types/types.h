@@ -10,6 +10,13 @@
 /* True where typid is an encrypted type (not an array or domain of one). */
 extern bool dp_type_is_encrypted(Oid typid);
 
+/*
+ * The lowest bit of a modifier's number: values carry tokens and have no order of
+ * their own, so that constraints are over tokens.  Known without any table, since
+ * pg_upgrade makes constraints before it brings the table.
+ */
+#define DP_MODIFIER_TOKENS 1
+
 /* What a modifier says; see modifier_words.h. */
 typedef struct DpModifier
 {

@@ -34,6 +34,13 @@ CREATE TABLE a_before.person (id int PRIMARY KEY, mail encrypted_text('pii', 'se
 	second a_before.mail, feels "encrypted_Mo.od"('pii'), tags encrypted_text('pii', '(9)')[], word text DEFAULT ('x'::encrypted_text('hr-2.x', '(8)'))::text);
 CREATE UNIQUE INDEX ON a_before.person (mail encrypted_text_token_ops);
 CREATE INDEX ON a_before.person (pay);
+CREATE TABLE a_before.account (mail text CONSTRAINT account_uq UNIQUE CHECK (mail LIKE '%@%'), login text PRIMARY KEY, tenant int, UNIQUE (tenant, login));
+CREATE UNIQUE INDEX account_lower ON a_before.account (lower(mail));
+CREATE TABLE a_before.login (at int, login text CONSTRAINT login_of REFERENCES a_before.account);
+INSERT INTO a_before.account SELECT 'Mail' || g || '@x', 'l' || g, g FROM generate_series(1, 500) g;
+INSERT INTO a_before.login SELECT g, 'l' || g FROM generate_series(1, 500) g;
+CALL dataprotect.encrypt_column('a_before.account', 'mail', 'pii');
+CALL dataprotect.encrypt_column('a_before.login', 'login', 'pii');
 CREATE VIEW a_before.seen AS SELECT id, mail, upper(mail) AS loud FROM a_before.person WHERE id > 0;
 INSERT INTO a_before.person (id, mail, pay, second, feels)
 	SELECT g, 'p' || g || '@x.org', g + 0.5, 's' || g, CASE WHEN g % 2 = 0 THEN feeling 'sad' ELSE 'glad' END FROM generate_series(1, 50) g;
@@ -46,12 +53,18 @@ SELECT dataprotect.flush_audit_log();
 SQL
 
 my $question = <<'SQL';
+SET enable_seqscan = off;
+SELECT login FROM a_before.account WHERE mail = 'Mail77@x' OR lower(mail) = 'mail78@x' ORDER BY tenant;
+SELECT at FROM a_before.login JOIN a_before.account USING (login) WHERE login = 'l9';
 SELECT id, mail, pay, second, feels FROM a_before.person WHERE mail IN ('p7@x.org', 'p8@x.org') ORDER BY pay;
 SELECT * FROM a_before.seen WHERE id = 9;
 SQL
 my $catalogs = <<'SQL';
 SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'a_before.person'::regclass AND attnum > 0 ORDER BY 1;
 SELECT format_type(typbasetype, typtypmod) FROM pg_type WHERE typname = 'mail';
+SELECT c.conname, pg_get_constraintdef(c.oid), o.opcname FROM pg_constraint c LEFT JOIN pg_index i ON i.indexrelid = c.conindid
+	LEFT JOIN pg_opclass o ON o.oid = i.indclass[i.indnkeyatts - 1] WHERE c.conrelid IN ('a_before.account'::regclass, 'a_before.login'::regclass) ORDER BY 1;
+SELECT pg_get_indexdef('a_before.account_lower'::regclass);
 SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = 'a_before.person'::regclass;
 SELECT key, grantee, privilege FROM dataprotect.grants ORDER BY 1, 2;
 SELECT function, in_force FROM dataprotect.trusted_functions;
@@ -73,7 +86,7 @@ ok($ok, 'pg_upgrade takes the cluster over') or diag($out, $err, map { slurp_fil
 
 SKIP:
 {
-	skip 'there is no new cluster', 6 if !$ok;
+	skip 'there is no new cluster', 9 if !$ok;
 	$new->start;
 	is($new->safe_psql('postgres', $catalogs), $meaning, 'modifiers, keys, grants and trusted functions mean what they meant');
 	is($ask[0]->($new), $answers[0], 'a reader reads what he read');
@@ -81,6 +94,9 @@ SKIP:
 	$new->safe_psql('postgres', "INSERT INTO a_before.person (id, mail, pay) VALUES (51, 'new\@x.org', 3); CREATE TABLE more (m encrypted_text('pii', 'searchable', '(50)'), n encrypted_text('pii', '(77)'))");
 	is($new->safe_psql('postgres', "SELECT count(DISTINCT a.atttypmod) FROM pg_attribute a WHERE (attrelid, attname) IN (('more'::regclass, 'm'), ('a_before.person'::regclass, 'mail'))"),
 		'1', 'new columns share the modifiers of old ones');
+	psql_fails($new, 'postgres', "INSERT INTO a_before.account VALUES ('Mail7\@x', 'other', 1)", qr/duplicate key value violates unique constraint "account_/, 'constraints over tokens hold');
+	psql_fails($new, 'postgres', "INSERT INTO a_before.login VALUES (1, 'nobody')", qr/violates foreign key constraint "login_of"/, 'and foreign keys');
+	psql_fails($new, 'postgres', "INSERT INTO a_before.account VALUES ('mail7', 'other', 1)", qr/violates check constraint/, 'and CHECKs');
 	psql_fails($new, 'postgres', "INSERT INTO a_before.person (id, mail) VALUES (52, repeat('x', 51))", qr/invalid value/, 'lengths are enforced');
 	is($new->safe_psql('postgres', 'SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'the audit chain is whole');
 }
