@@ -96,6 +96,110 @@ $$;
 COMMENT ON FUNCTION dataprotect._dependent_rules(regclass, name, oid[]) IS
     'rewrite rules that mention a column or a view over it';
 
+-- Functions whose body is known to PostgreSQL and uses the column or a view over
+-- it, or that take or return a row of such a view.
+CREATE FUNCTION dataprotect._dependent_functions(rel regclass, col name) RETURNS SETOF oid
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH v AS (
+        SELECT c.oid, c.reltype, y.typarray
+        FROM pg_class c JOIN pg_type y ON y.oid = c.reltype
+        WHERE c.oid = ANY (dataprotect._dependent_views($1, $2))
+    )
+    SELECT d.objid
+    FROM dataprotect._column_members($1, $2) m
+        JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.member AND d.refobjsubid = m.attnum
+    WHERE d.classid = 'pg_proc'::regclass
+    UNION
+    SELECT d.objid
+    FROM v JOIN pg_depend d ON d.classid = 'pg_proc'::regclass
+        AND (d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid
+             OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (v.reltype, v.typarray))
+$$;
+COMMENT ON FUNCTION dataprotect._dependent_functions(regclass, name) IS
+    'functions that depend on a column or on a view over it';
+
+CREATE FUNCTION dataprotect._function_obstacles(rel regclass, col name) RETURNS TABLE (problem text, advice text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH f AS (
+        SELECT p.* FROM pg_proc p WHERE p.oid IN (SELECT dataprotect._dependent_functions($1, $2))
+    )
+    SELECT format('You do not own function %s, which depends on it.', f.oid::regprocedure),
+           'Let a role that owns both do this, or write the body as a string: AS $_$ ... $_$.'
+    FROM f WHERE NOT pg_has_role(current_user, f.proowner, 'USAGE')
+    UNION ALL
+    SELECT format('Function %s depends on it and is an aggregate or a window function.', f.oid::regprocedure), 'Drop it first.'
+    FROM f WHERE f.prokind NOT IN ('f', 'p')
+    UNION ALL
+    SELECT DISTINCT format('Function %s depends on it and is used by %s.', f.oid::regprocedure,
+                           pg_describe_object(d.classid, d.objid, 0)),
+           'Drop what uses it first, or write the body as a string: AS $_$ ... $_$.'
+    FROM f JOIN pg_depend d ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = f.oid
+    UNION ALL
+    SELECT format('Function %s depends on it and belongs to extension "%s".', f.oid::regprocedure, e.extname),
+           'Drop the extension first.'
+    FROM f JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = f.oid
+            AND d.refclassid = 'pg_extension'::regclass
+        JOIN pg_extension e ON e.oid = d.refobjid
+$$;
+COMMENT ON FUNCTION dataprotect._function_obstacles(regclass, name) IS
+    'functions over a column that cannot be made again';
+
+-- A new function starts with what default privileges gave; take it away.
+CREATE FUNCTION dataprotect._reset_routine(routine regprocedure) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    grantee_name text;
+BEGIN
+    FOR grantee_name IN
+        SELECT DISTINCT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END
+        FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x WHERE p.oid = routine
+    LOOP
+        EXECUTE format('REVOKE ALL ON ROUTINE %s FROM %s', routine, grantee_name);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._reset_routine(regprocedure) IS 'take every privilege on a function away';
+
+CREATE FUNCTION dataprotect._capture_functions(rel regclass, col name, OUT drops text[], OUT creates text[])
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    f       record;
+BEGIN
+    drops := '{}';
+    creates := '{}';
+    PERFORM set_config('search_path', dataprotect._dependents_path(), true);
+    FOR f IN
+        SELECT p.oid, p.proowner, p.proacl, format('%I.%I(%s)', n.nspname, p.proname,
+               oidvectortypes(p.proargtypes)) AS name,
+               obj_description(p.oid, 'pg_proc') AS description
+        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE p.oid IN (SELECT dataprotect._dependent_functions(rel, col)) ORDER BY p.oid
+    LOOP
+        drops := drops || format('DROP ROUTINE %s', f.name);
+        creates := creates || pg_get_functiondef(f.oid)
+            || CASE WHEN pg_get_userbyid(f.proowner) = current_user THEN '{}'
+                    ELSE ARRAY[format('ALTER ROUTINE %s OWNER TO %I', f.name, pg_get_userbyid(f.proowner))] END
+            || format('SELECT dataprotect._reset_routine(%L)', f.name)
+            || ARRAY(SELECT format('GRANT EXECUTE ON ROUTINE %s TO %s%s', f.name,
+                                   CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END,
+                                   CASE WHEN bool_or(x.is_grantable) THEN ' WITH GRANT OPTION' ELSE '' END)
+                     FROM aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) x GROUP BY x.grantee ORDER BY x.grantee)
+            || CASE WHEN f.description IS NULL THEN '{}'
+                    ELSE ARRAY[format('COMMENT ON ROUTINE %s IS %L', f.name, f.description)] END;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._capture_functions(regclass, name) IS
+    'statements that drop and make again the functions that depend on a column or a view over it';
+
 -- What cannot be made again with the views and rules.
 CREATE FUNCTION dataprotect._dependent_obstacles(rel regclass, col name)
     RETURNS TABLE (problem text, advice text)
@@ -130,7 +234,7 @@ AS $$
     SELECT DISTINCT format('%s depends on %s.', initcap(left(o, 1)) || substr(o, 2), d.base), 'Drop it first.'
     FROM dependent d, pg_describe_object(d.classid, d.objid, 0) o
     WHERE d.refobjid = ANY (SELECT oid FROM v UNION SELECT reltype FROM v UNION SELECT typarray FROM v)
-        AND NOT (d.classid = 'pg_rewrite'::regclass)
+        AND d.classid NOT IN ('pg_rewrite'::regclass, 'pg_proc'::regclass)
         AND NOT (d.classid = 'pg_class'::regclass AND d.objid IN (SELECT oid FROM v))
         AND NOT (d.classid = 'pg_type'::regclass AND d.objid IN (SELECT reltype FROM v UNION SELECT typarray FROM v))
         AND NOT (d.classid = 'pg_trigger'::regclass

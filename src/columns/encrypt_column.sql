@@ -114,7 +114,8 @@ BEGIN
     SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
     FROM (SELECT * FROM dataprotect._column_obstacles(rel, col)
           UNION ALL SELECT * FROM dataprotect._index_obstacles(rel, col, searchable, ordered)
-          UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, col)) o;
+          UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, col)
+          UNION ALL SELECT * FROM dataprotect._function_obstacles(rel, col)) o;
     PERFORM dataprotect._refuse_obstacles('encrypt', rel, col, problems, advice);
 END
 $$;
@@ -131,12 +132,14 @@ CREATE FUNCTION dataprotect._change_column(rel regclass, col name, target text, 
     SET check_function_bodies = off
 AS $$
 DECLARE
+    functions   record;
     views       record;
     around      record;
     indexes     record;
     statement   text;
     collation_name text;
 BEGIN
+    SELECT * INTO functions FROM dataprotect._capture_functions(rel, col);
     SELECT * INTO views FROM dataprotect._capture_views(rel, col);
     SELECT * INTO around FROM dataprotect._capture_table(rel, col, base);
     SELECT * INTO indexes FROM dataprotect._capture_indexes(rel, col, token_class, fold_class);
@@ -146,13 +149,13 @@ BEGIN
         JOIN pg_namespace n ON n.oid = l.collnamespace
     WHERE a.attrelid = rel AND a.attname = col;
 
-    FOREACH statement IN ARRAY views.drops || around.drops || indexes.drops LOOP
+    FOREACH statement IN ARRAY functions.drops || views.drops || around.drops || indexes.drops LOOP
         EXECUTE statement;
     END LOOP;
     EXECUTE format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s USING CAST(%2$I AS %5$s)',
                    rel, col, target, collation_name, base);
     PERFORM set_config('search_path', dataprotect._dependents_path(), true);
-    FOREACH statement IN ARRAY around.creates || indexes.creates || views.creates LOOP
+    FOREACH statement IN ARRAY around.creates || indexes.creates || views.creates || functions.creates LOOP
         EXECUTE statement;
     END LOOP;
     RETURN indexes.changes;
@@ -374,7 +377,8 @@ BEGIN
     END IF;
     SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
     FROM (SELECT * FROM dataprotect._column_obstacles(rel, col)
-          UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, col)) o;
+          UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, col)
+          UNION ALL SELECT * FROM dataprotect._function_obstacles(rel, col)) o;
     PERFORM dataprotect._refuse_obstacles('decrypt', rel, col, problems, advice);
 END
 $$;

@@ -217,10 +217,6 @@ AS $$
     FROM dependent d JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
         JOIN pg_class c ON c.oid = p.polrelid
     UNION ALL
-    SELECT DISTINCT format('Function %s has a body that depends on it.', d.objid::regprocedure),
-           'Write the body as a string: AS $_$ ... $_$.'
-    FROM dependent d WHERE d.classid = 'pg_proc'::regclass
-    UNION ALL
     SELECT DISTINCT format('Publication "%s" names it in a column list or row filter.', p.pubname),
            'Publish the table without naming the column.'
     FROM dependent d JOIN pg_publication_rel r ON d.classid = 'pg_publication_rel'::regclass AND r.oid = d.objid

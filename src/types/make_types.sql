@@ -58,7 +58,7 @@ BEGIN
     v_ordered := EXISTS (SELECT FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am a ON a.oid = c.opcmethod
                          WHERE (c.opcintype = base OR (t.typtype = 'e' AND c.opcintype = 'anyenum'::regtype)) AND c.opcdefault AND a.amname = 'btree');
     v_searchable := base = ANY (ARRAY['text', 'bytea', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'date', 'time',
-                                      'timestamp', 'timestamptz', 'uuid']::regtype[]);
+                                      'timestamp', 'timestamptz', 'uuid', 'inet']::regtype[]);
     PERFORM dataprotect._create_type_io(v_enc, base);
     PERFORM dataprotect._create_type_casts(v_enc, base);
     PERFORM dataprotect._create_json_cast(v_enc, base);

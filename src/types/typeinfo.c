@@ -61,7 +61,7 @@ static const struct
 	{TIMESTAMPTZOID, 13, DP_ENC_INTEGER, true},
 	{INTERVALOID, 14, DP_ENC_FIXED, false},
 	{UUIDOID, 15, DP_ENC_FIXED, true},
-	{INETOID, 16, DP_ENC_SENDRECV, false},
+	{INETOID, 16, DP_ENC_SENDRECV, true},
 	{JSONBOID, 17, DP_ENC_OUTPUT, false},
 };
 
