@@ -169,6 +169,12 @@ AS $$
     SELECT format('Column "%s" is an identity column.', a.attname), 'Protect other columns: identifiers are not personal data.'
     FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = $2 AND a.attidentity <> ''
     UNION ALL
+    -- equality of protected values is of their bytes
+    SELECT format('Column "%s" has collation "%s", in which different values are equal.', a.attname, l.collname),
+           'Give the column another collation; an index over lower() of it keeps equality without case.'
+    FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation AND NOT l.collisdeterministic
+    WHERE a.attrelid = $1 AND a.attname = $2 AND dataprotect._base_type(a.atttypid::regtype) IS NULL
+    UNION ALL
     SELECT format('Sequence "%s" belongs to it.', c.relname), format('ALTER SEQUENCE %s OWNED BY NONE and drop the default first.', c.oid::regclass)
     FROM dependent d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind = 'S' AND d.deptype = 'a'
     UNION ALL

@@ -15,6 +15,7 @@ $node->safe_psql('postgres', <<'SQL');
 SELECT dataprotect.create_key('k');
 CREATE EXTENSION citext; CREATE EXTENSION pg_trgm; CREATE EXTENSION btree_gist;
 CREATE DOMAIN person_name AS varchar(50);
+CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 CREATE DOMAIN tel AS text CHECK (value ~ '^[0-9+ ]+$');
 SQL
 
@@ -55,6 +56,7 @@ my @shapes = (
 	[ inherited => 4, 'CREATE TABLE % (v text); CREATE TABLE child_of_% () INHERITS (%)', qr/is inherited/ ],
 	[ statistics => 1, 'CREATE TABLE % (v text, w text); CREATE STATISTICS of_% ON v, w FROM %', qr/Statistics object/ ],
 	[ trigger => 5, 'CREATE TABLE % (v text); CREATE TRIGGER t BEFORE UPDATE ON % FOR EACH ROW WHEN (old.v IS DISTINCT FROM new.v) EXECUTE FUNCTION suppress_redundant_updates_trigger()' ],
+	[ collation => 1, 'CREATE TABLE % (v text COLLATE nocase UNIQUE)', qr/in which different values are equal/ ],
 	[ enum => 1, 'CREATE TYPE kind_of_% AS ENUM (\'a\', \'b\'); CREATE TABLE % (v kind_of_%)', qr/has no encrypted type/ ],
 	[ exclusion => 1, 'CREATE TABLE % (v inet, EXCLUDE USING gist (v inet_ops WITH &&))', qr/Exclusion constraint|access method/ ]);
 
