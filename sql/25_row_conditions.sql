@@ -105,6 +105,18 @@ RESET ROLE;
 CALL dataprotect.encrypt_column('own', 'v', 'pii');
 CALL dataprotect.encrypt_column('own', 'w', 'pii');
 ALTER TABLE own ADD CHECK (cond.look(w));
+-- by no other way: a branch, a domain's CHECK, a composite of one, a query by name
+SET ROLE regress_app;
+CREATE DOMAIN cond.own_domain AS text CHECK (cond.look(value));
+CREATE TYPE cond.own_row AS (x cond.own_domain);
+RESET ROLE;
+ALTER TABLE own ADD CHECK (CASE WHEN w < 'm' THEN cond.look('a') ELSE cond.look('b') END) NOT VALID;
+ALTER TABLE own ADD CHECK (w < 'm' OR pg_notify('loot', '') IS NULL) NOT VALID;
+ALTER TABLE own ADD CHECK ((w::text::own_domain) IS NOT NULL) NOT VALID;
+ALTER TABLE own ADD CHECK (('(' || w || ')')::own_row IS NOT NULL) NOT VALID;
+ALTER TABLE own ADD CHECK (jsonb_populate_record(NULL::own_row, jsonb_build_object('x', w::text)) IS NOT NULL) NOT VALID;
+ALTER TABLE own ADD CHECK (table_to_xml(to_regclass('cond.' || w), true, true, '') IS NOT NULL) NOT VALID;
+ALTER TABLE own ADD CHECK (id > 0 AND random() < 2 AND w <> '') NOT VALID;
 CREATE TRIGGER own_t BEFORE INSERT ON own FOR EACH ROW WHEN (cond.look(new.w)) EXECUTE FUNCTION suppress_redundant_updates_trigger();
 -- whether a column changed, for who may not read it and for who may
 CREATE TABLE t (id int PRIMARY KEY, v text, n int);

@@ -7,14 +7,17 @@
 
 #include "access/access.h"
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "base/compat.h"
 #include "base/statement.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "columns/contains_encrypted.h"
 #include "columns/foreign_expression.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -109,17 +112,68 @@ has_protected(Node *node, void *context)
 	return expression_tree_walker(node, has_protected, context);
 }
 
-/* Whoever writes a row hands its plaintext to the conditions over it. */
+#define RANDOM_FUNCTION 1598	/* random(), named differently by version */
+
+/*
+ * Whoever writes a row hands its plaintext to the conditions over it.  Which of
+ * their functions is called at all, in a CASE or behind an AND, tells as much as an
+ * argument: in such a condition there is none that passes anything on.
+ */
 static bool
-is_volatile_or_ordinary(Oid function, void *context)
+function_passes_on(Oid function, void *context)
 {
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	HeapTuple	tuple;
+	Form_pg_proc form;
 	bool		result;
 
+	switch (function)
+	{
+		case RANDOM_FUNCTION:
+		case F_CLOCK_TIMESTAMP:
+		case F_TIMEOFDAY:
+		case F_GEN_RANDOM_UUID:
+			return false;
+			/* these read relations that they are told by name, views and their functions too */
+		case F_TABLE_TO_XML:
+		case F_TABLE_TO_XMLSCHEMA:
+		case F_TABLE_TO_XML_AND_XMLSCHEMA:
+		case F_SCHEMA_TO_XML:
+		case F_SCHEMA_TO_XMLSCHEMA:
+		case F_SCHEMA_TO_XML_AND_XMLSCHEMA:
+		case F_DATABASE_TO_XML:
+		case F_DATABASE_TO_XMLSCHEMA:
+		case F_DATABASE_TO_XML_AND_XMLSCHEMA:
+			return true;
+		default:
+			break;
+	}
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	if (!HeapTupleIsValid(tuple))
 		return true;
-	result = ((Form_pg_proc) GETSTRUCT(tuple))->provolatile == PROVOLATILE_VOLATILE ||
-		!superuser_arg(((Form_pg_proc) GETSTRUCT(tuple))->proowner);
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	result = form->provolatile == PROVOLATILE_VOLATILE || !superuser_arg(form->proowner);
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* A type of an ordinary role whose input or coercion may run a domain's CHECK. */
+static bool
+type_passes_on(Oid type)
+{
+	HeapTuple	tuple;
+	Form_pg_type form;
+	Oid			element = get_element_type(type);
+	bool		result;
+
+	if (OidIsValid(element))
+		type = element;
+	if (type < FirstNormalObjectId)
+		return false;
+	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	if (!HeapTupleIsValid(tuple))
+		return true;
+	form = (Form_pg_type) GETSTRUCT(tuple);
+	result = form->typtype != TYPTYPE_ENUM && !superuser_arg(form->typowner);
 	ReleaseSysCache(tuple);
 	return result;
 }
@@ -129,16 +183,31 @@ passes_on_walker(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
-	if (check_functions_in_node(node, is_volatile_or_ordinary, NULL) &&
-		expression_tree_walker(node, has_protected, NULL))
+	if (check_functions_in_node(node, function_passes_on, NULL))
 		return true;
+	switch (nodeTag(node))
+	{
+		case T_FuncExpr:
+		case T_CoerceViaIO:
+		case T_CoerceToDomain:
+		case T_ArrayCoerceExpr:
+		case T_ConvertRowtypeExpr:
+		case T_RelabelType:
+		case T_RowExpr:
+		case T_Const:
+			if (type_passes_on(exprType(node)))
+				return true;
+			break;
+		default:
+			break;
+	}
 	return expression_tree_walker(node, passes_on_walker, context);
 }
 
 bool
 dp_foreign_expression_passes_on(Node *expr)
 {
-	return passes_on_walker(expr, NULL);
+	return has_protected(expr, NULL) && passes_on_walker(expr, NULL);
 }
 
 pg_noreturn static void

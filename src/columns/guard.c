@@ -210,7 +210,7 @@ check_condition(Oid catalog, Oid index, AttrNumber oid_column, Oid oid, AttrNumb
 	rel = table_open(catalog, AccessShareLock);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-			 errmsg("%s \"%s\" cannot hand a protected value to a function that is volatile or an ordinary role's", what,
+			 errmsg("%s \"%s\" cannot call functions that are volatile, or an ordinary role's, over a protected value", what,
 					NameStr(*DatumGetName(heap_getattr(tuple, name_column, RelationGetDescr(rel), &isnull)))),
 			 errdetail("The function would run for whoever writes, and could pass the value on."),
 			 errhint("Use stable or immutable functions of PostgreSQL, or of an extension that a superuser owns.")));
