@@ -29,7 +29,7 @@ OBJS = \
            guard_alter.o guard_catalog.o guard_index.o guard_object.o guard_type.o hidden_index.o insert_counts.o kept_value.o preload_keys.o \
            protect_column.o reencrypt.o reseal.o stored_scan.o token_constraint.o verify_values.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o own_tables.o rows_as.o run_as.o) \
-       $(addprefix src/lifecycle/, certificate.o deletion.o due_work.o export.o expression.o page_scan.o partition.o plan_ddl.o \
+       $(addprefix src/lifecycle/, certificate.o clock.o deletion.o due_work.o export.o expression.o page_scan.o partition.o plan_ddl.o \
            retention.o retention_table.o) \
        src/dataprotect.o
 
@@ -45,11 +45,11 @@ SQL_PARTS = \
        $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql \
            encrypt_column.sql reencrypt.sql verify_values.sql key_guards.sql) \
        $(addprefix src/sqlrun/, sqlrun.sql) \
-       $(addprefix src/lifecycle/, common.sql hold.sql retention.sql retention_policy.sql \
+       $(addprefix src/lifecycle/, clock.sql common.sql hold.sql retention.sql retention_policy.sql \
            retention_run.sql schedule.sql subject.sql account.sql account_edges.sql account_annotate.sql \
            account_columns.sql account_plan.sql account_check.sql bind_subject.sql deletion_request.sql \
            deletion_collect.sql deletion_purge.sql \
-           deletion_run.sql certificate.sql erasure_replay.sql correction.sql) \
+           deletion_run.sql certificate.sql erasure_replay.sql correction.sql deadline.sql) \
        src/sealed_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql
 
 DATA_built   = $(EXTENSION)--$(EXTVERSION).sql

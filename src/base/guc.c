@@ -23,12 +23,14 @@ int			dp_guc_audit_ring_size = 16384;
 char	   *dp_guc_audit_directory = NULL;
 bool		dp_guc_pooled = false;
 char	   *dp_guc_databases = NULL;
+int			dp_guc_max_clock_step = 24 * 60 * 60;
 int			dp_guc_max_workers = 3;
 int			dp_guc_search_alert;
 int			dp_guc_search_limit;
 int			dp_guc_worker_naptime = 10;
 int			dp_guc_retention_batch_size = 1000;
 int			dp_guc_retention_cost_delay = 0;
+int			dp_guc_retention_replica_lag = 30;
 char	   *dp_guc_kms_aws_endpoint = NULL;
 char	   *dp_guc_kms_ca_file = NULL;
 char	   *dp_guc_kms_vault_address = NULL;
@@ -147,6 +149,11 @@ dp_guc_init(void)
 {
 	define_audit_and_cache_settings();
 	define_kms_settings();
+	DefineCustomIntVariable("dataprotect.max_clock_step",
+							"Difference to the time on record at which the server's clock is believed no more.",
+							"Retention and deletion wait then; 0 believes any.",
+							&dp_guc_max_clock_step, 24 * 60 * 60, 0, INT_MAX / 2,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("dataprotect.max_workers",
 							"Background workers that go from database to database.", NULL,
 							&dp_guc_max_workers, 3, 2, 64,
@@ -172,6 +179,10 @@ dp_guc_init(void)
 							"Pause between two batches of retention.", NULL,
 							&dp_guc_retention_cost_delay, 0, 0, 60000,
 							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.retention_replica_lag",
+							"Delay of a standby at which retention waits for it; 0 never waits.", NULL,
+							&dp_guc_retention_replica_lag, 30, 0, INT_MAX / 1000,
+							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("dataprotect.search_alert",
 							"Different values that a role with \"search\" asks for in an hour before an alert; 0 for none.", NULL,
 							&dp_guc_search_alert, 500, 0, INT_MAX,

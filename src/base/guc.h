@@ -44,11 +44,13 @@ extern char *dp_guc_audit_directory;	/* relative to the data directory, or absol
 										 * PGC_POSTMASTER */
 extern bool dp_guc_pooled;		/* settings end with their transaction (pooled.h) */
 extern char *dp_guc_databases;	/* comma-separated, or "*"; PGC_POSTMASTER */
+extern int	dp_guc_max_clock_step;	/* seconds; 0: any */
 extern int	dp_guc_max_workers;
 extern int	dp_guc_search_alert;	/* different constants an hour; 0: none */
 extern int	dp_guc_search_limit;	/* likewise */
 extern int	dp_guc_worker_naptime;	/* s */
 extern int	dp_guc_retention_batch_size;	/* rows */
+extern int	dp_guc_retention_replica_lag;	/* seconds; 0: never wait */
 extern int	dp_guc_retention_cost_delay;	/* ms between batches */
 
 extern char *dp_guc_kms_aws_endpoint;	/* "" = Amazon's; PGC_POSTMASTER */

@@ -40,9 +40,16 @@ static const struct
 	{"xmloption", "content", false},
 };
 
+/* One that has the value already is left alone: this runs many times a batch. */
 static void
 set(const char *name, const char *value)
 {
+	const char *current = GetConfigOption(name, true, false);
+	Size		len = strlen(value);
+
+	/* "ISO" of "ISO, MDY" */
+	if (current != NULL && strncmp(current, value, len) == 0 && (current[len] == '\0' || current[len] == ','))
+		return;
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 

@@ -63,7 +63,12 @@
 	X(DP_EVENT_ROLE_ALTERED,		83, "role.altered") \
 	X(DP_EVENT_ROLE_DROPPED,		84, "role.dropped") \
 	X(DP_EVENT_POLICY_TAMPERED,		90,	"policy.tampered") \
-	X(DP_EVENT_POLICY_RESEALED,		91, "policy.resealed")
+	X(DP_EVENT_POLICY_RESEALED,		91, "policy.resealed") \
+	X(DP_EVENT_CLOCK_STOPPED,		100, "clock.stopped") \
+	X(DP_EVENT_CLOCK_RESUMED,		101, "clock.resumed") \
+	X(DP_EVENT_CLOCK_CONFIRMED,		102, "clock.confirmed") \
+	X(DP_EVENT_DEADLINE_NEAR,		103, "deadline.near") \
+	X(DP_EVENT_DEADLINE_MISSED,		104, "deadline.missed")
 
 typedef enum DpEventCode
 {

@@ -1,15 +1,5 @@
 -- What retention, holds and accounts share: rights, foreign keys, row selection
 
--- Deadlines do not move with a clock that was set back: no time is earlier than
--- the start of the server.
-CREATE FUNCTION dataprotect._now() RETURNS timestamptz
-    LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT greatest(now(), pg_postmaster_start_time());
-$$;
-COMMENT ON FUNCTION dataprotect._now() IS 'the time that deadlines are compared with';
-
 CREATE FUNCTION dataprotect._canonical_predicate(rel regclass, predicate text) RETURNS text
     AS 'MODULE_PATHNAME', 'dp_lifecycle_canonical_predicate'
     LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
@@ -66,12 +56,6 @@ CREATE FUNCTION dataprotect._partition_upper(rel regclass) RETURNS text
     LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION dataprotect._partition_upper(regclass) IS
     'exclusive upper bound of a range partition, or NULL';
-
-CREATE FUNCTION dataprotect._wake_maintenance() RETURNS void
-    AS 'MODULE_PATHNAME', 'dp_lifecycle_wake'
-    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION dataprotect._wake_maintenance() IS
-    'let the worker look for due retention and deletions once this transaction has committed';
 
 -- The topmost partitioned table above a relation, or the relation itself.
 CREATE FUNCTION dataprotect._top(rel regclass) RETURNS regclass

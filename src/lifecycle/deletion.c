@@ -129,6 +129,7 @@ dp_lifecycle_run_deletions(PG_FUNCTION_ARGS)
 	Oid			catalog;
 
 	dp_batch_begin(fcinfo, "dataprotect.run_deletions()");
+	(void) dp_batch_query("SELECT dataprotect._refuse_wrong_clock()", 0, NULL, NULL);
 	requests = list_requests();
 	catalog = get_relname_relid("deletion_request", get_namespace_oid("dataprotect", false));
 	dp_batch_commit();

@@ -16,6 +16,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "lifecycle/lifecycle.h"
+#include "lifecycle/retention_table.h"
 #include "miscadmin.h"
 #include "sqlrun/client_statement.h"
 #include "utils/array.h"
@@ -107,34 +108,52 @@ collect_modifiers(void)
 	return false;
 }
 
+/* Deletions come before everything else: they have deadlines. */
+static void
+run_deletions(void)
+{
+	if (query_texts("SELECT dataprotect._deletions_due()") == NIL)
+		return;
+	dp_worker_note_work();
+	dp_client_statement_execute("CALL dataprotect.run_deletions()");
+	/* first the account's tables, then the table of its destroyed keys */
+	for (int i = 0; i < 2; i++)
+	{
+		if (!clear_tables())
+			break;
+	}
+}
+
+/*
+ * Deletions, then a turn for each policy that is due, the one that waits longest
+ * first; between two of them deletions again.  A policy whose turn is over is due
+ * again at once, behind the others: the round asks to be called again.
+ */
 bool
 dp_due_work_round(void)
 {
-	List	   *due = query_texts("SELECT dataprotect._retention_due_names()");
+	List	   *due;
 	ListCell   *lc;
 
 	am_worker = true;
+	if (query_texts("SELECT CASE WHEN dataprotect._check_clock() THEN ARRAY['']::pg_catalog.text[] END") == NIL)
+		return false;
 	dp_client_statement_execute("SELECT dataprotect._end_orphaned_grants()");
+	dp_client_statement_execute("SELECT dataprotect._tell_deadlines()");
+	due = query_texts("SELECT dataprotect._retention_due_names()");
+	run_deletions();
 	foreach(lc, due)
 	{
 		dp_worker_note_work();
+		dp_retention_take_turns();
 		dp_client_statement_execute(psprintf("CALL dataprotect.run_retention(%s)",
 											 quote_literal_cstr((char *) lfirst(lc))));
 		if (dp_worker_should_yield())
 			return true;
+		run_deletions();
 	}
-	if (query_texts("SELECT dataprotect._deletions_due()") != NIL)
-	{
-		dp_worker_note_work();
-		dp_client_statement_execute("CALL dataprotect.run_deletions()");
-		/* first the account's tables, then the table of its destroyed keys */
-		for (int i = 0; i < 2; i++)
-		{
-			if (!clear_tables())
-				break;
-		}
-	}
-	return false;
+	return query_texts("SELECT array_agg(p.name) FROM dataprotect.retention_run r JOIN dataprotect.retention_policy p ON p.id = r.policy"
+					   " WHERE r.outcome = 'waiting' AND p.state = 'active'") != NIL;
 }
 
 /*

@@ -112,7 +112,9 @@ drop_partitions(DpRetentionRun *run)
 			dp_retention_note(run, "%s: %s", get_rel_name(step.part) ? get_rel_name(step.part) : "partition", failure);
 		}
 		dp_batch_commit();
-		dp_retention_pause();
+		dp_retention_pause(run);
+		if (run->waits)
+			break;
 	}
 }
 
@@ -143,8 +145,12 @@ do_run(DpRetentionRun *run, bool drops)
 		{
 			run->leaf = lfirst_oid(lc);
 			dp_retention_table(run);
+			if (run->waits)
+				break;
 		}
 	}
+	if (run->waits)
+		return;
 	values[0] = Int64GetDatum(run->id);
 	spared = dp_batch_query("SELECT dataprotect._retention_spared_summary($1)", 1, types, values);
 	if (spared != NULL)
@@ -187,14 +193,14 @@ run_policy(const char *name)
 		SPI_freeplan(run.count);
 
 	values[0] = CStringGetTextDatum(psprintf(INT64_FORMAT, run.id));
-	values[1] = CStringGetTextDatum(run.failed ? "error" : "ok");
+	values[1] = CStringGetTextDatum(run.waits ? "waiting" : run.failed ? "error" : "ok");
 	values[2] = CStringGetTextDatum(run.report->data);
 	values[3] = CStringGetTextDatum(run.locked ? "true" : "false");
 	dp_batch_query("SELECT dataprotect._retention_finish($1::pg_catalog.int8, $2, nullif($3, ''), $4::pg_catalog.bool)",
 				   4, types, values);
 	dp_batch_commit();
 	MemoryContextSwitchTo(old);
-	return run.failed ? run.report->data : NULL;
+	return run.failed && !run.waits ? run.report->data : NULL;
 }
 
 /*
@@ -264,6 +270,7 @@ dp_lifecycle_run_retention(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(0))
 		name = MemoryContextStrdup(PortalContext, text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	dp_batch_begin(fcinfo, "dataprotect.run_retention()");
+	(void) dp_batch_query("SELECT dataprotect._refuse_wrong_clock()", 0, NULL, NULL);
 	if (name != NULL)
 		run_locked(name, true);
 	else

@@ -48,7 +48,7 @@ CREATE TABLE dataprotect.retention_run (
     finished_at timestamptz,
     cutoff timestamptz NOT NULL,
     rows_done bigint NOT NULL DEFAULT 0,
-    outcome text NOT NULL DEFAULT 'running' CHECK (outcome IN ('running', 'ok', 'error', 'interrupted')),
+    outcome text NOT NULL DEFAULT 'running' CHECK (outcome IN ('running', 'waiting', 'ok', 'error', 'interrupted')),
     detail text
 );
 CREATE INDEX retention_run_policy_idx ON dataprotect.retention_run (policy, id);

@@ -23,8 +23,13 @@ BEGIN
        SET outcome = 'interrupted', finished_at = dataprotect._now(),
            detail = 'the session ended before the run did; the next run went on'
      WHERE r.policy = found_policy.id AND r.outcome = 'running';
-    INSERT INTO dataprotect.retention_run (policy, cutoff)
-        VALUES (found_policy.id, dataprotect._retention_cutoff(found_policy)) RETURNING id INTO run;
+    -- one that made room for others goes on
+    UPDATE dataprotect.retention_run r SET outcome = 'running' WHERE r.policy = found_policy.id AND r.outcome = 'waiting'
+        RETURNING r.id INTO run;
+    IF run IS NULL THEN
+        INSERT INTO dataprotect.retention_run (policy, cutoff)
+            VALUES (found_policy.id, dataprotect._retention_cutoff(found_policy)) RETURNING id INTO run;
+    END IF;
     action := found_policy.action;
     timezone := found_policy.timezone;
     date_order := found_policy.date_order;
@@ -40,17 +45,19 @@ DECLARE
     done record;
 BEGIN
     UPDATE dataprotect.retention_run r
-       SET outcome = _retention_finish.outcome, detail = _retention_finish.detail, finished_at = dataprotect._now()
+       SET outcome = _retention_finish.outcome, detail = _retention_finish.detail,
+           finished_at = CASE WHEN _retention_finish.outcome <> 'waiting' THEN dataprotect._now() END
      WHERE r.id = run;
     SELECT p.name, r.rows_done, p.id, p.every INTO done
       FROM dataprotect.retention_run r JOIN dataprotect.retention_policy p ON p.id = r.policy WHERE r.id = run;
     UPDATE dataprotect.retention_policy p
        SET next_due = CASE WHEN NOT dataprotect._maintenance_scheduled() THEN
-                           dataprotect._now() + CASE WHEN later THEN least(done.every, interval '1 minute')
+                           dataprotect._now() + CASE WHEN _retention_finish.outcome = 'waiting' THEN interval '0'
+                                   WHEN later THEN least(done.every, interval '1 minute')
                                    WHEN _retention_finish.outcome = 'ok' THEN done.every
                                    ELSE least(done.every, interval '10 minutes') END END
      WHERE p.id = done.id AND p.state = 'active';
-    IF done.rows_done > 0 OR _retention_finish.outcome <> 'ok' THEN
+    IF _retention_finish.outcome <> 'waiting' AND (done.rows_done > 0 OR _retention_finish.outcome <> 'ok') THEN
         PERFORM dataprotect._event(CASE _retention_finish.outcome WHEN 'ok' THEN 'retention.run' ELSE 'retention.failed' END,
             NULL, jsonb_build_object('policy', done.name, 'run', run,
             'rows', done.rows_done, 'outcome', _retention_finish.outcome, 'detail', _retention_finish.detail));

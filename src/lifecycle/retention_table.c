@@ -4,6 +4,9 @@
  */
 #include "postgres.h"
 
+#include <unistd.h>
+
+#include "access/table.h"
 #include "access/transam.h"
 #include "base/guc.h"
 #include "catalog/namespace.h"
@@ -18,6 +21,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
@@ -30,6 +34,14 @@
 /* Rows at fault after which a table is left alone. */
 #define MAX_FAILURES		20
 #define MAX_SKIPPING_LIMIT	65536
+/* What else is due waits no longer than this and a batch. */
+#define TURN_MS				2000
+#define LOAD_EVERY_MS		1000
+#define MAX_LAG_MS			60000
+
+static bool takes_turns = false;
+static instr_time turn_began;
+static instr_time load_seen;
 
 /*
  * Changes whenever the statements of a run must be made anew: a hold came or
@@ -63,16 +75,80 @@ dp_retention_note(DpRetentionRun *run, const char *format,...)
 }
 
 void
-dp_retention_pause(void)
+dp_retention_take_turns(void)
+{
+	takes_turns = true;
+	INSTR_TIME_SET_CURRENT(turn_began);
+}
+
+static double
+ms_since(instr_time began)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, began);
+	return INSTR_TIME_GET_MILLISEC(now);
+}
+
+static void
+nap(int ms)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * How long to stand back: while a standby is too far behind, but no longer than
+ * MAX_LAG_MS for each batch (one that is stuck keeps nobody's data for ever); and
+ * as long as the batch took where more sessions are at work than there are
+ * processors.
+ */
+static void
+stand_back(double batch_ms)
+{
+	instr_time	began;
+	double		lag;
+	int			sessions;
+
+	if (ms_since(load_seen) < LOAD_EVERY_MS)
+		return;
+	INSTR_TIME_SET_CURRENT(began);
+	do
+	{
+		char	   *load = dp_batch_query("SELECT l.replica_lag || ' ' || l.sessions FROM dataprotect._load() l", 0, NULL, NULL);
+
+		dp_batch_commit();
+		if (load == NULL || sscanf(load, "%lf %d", &lag, &sessions) != 2)
+			break;
+		if (sessions > sysconf(_SC_NPROCESSORS_ONLN))
+			nap(Max(1, Min((int) batch_ms, LONG_BATCH_MS)));
+		if (dp_guc_retention_replica_lag == 0 || lag <= dp_guc_retention_replica_lag)
+			break;
+		nap(BUSY_PAUSE_MS);
+	} while (ms_since(began) < MAX_LAG_MS);
+	INSTR_TIME_SET_CURRENT(load_seen);
+}
+
+void
+dp_retention_pause(DpRetentionRun *run)
 {
 	if (dp_guc_retention_cost_delay > 0)
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 dp_guc_retention_cost_delay, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-	}
+		nap(dp_guc_retention_cost_delay);
 	CHECK_FOR_INTERRUPTS();
 	dp_batch_make_room();
+	stand_back(run->batch_ms);
+	if (takes_turns && ms_since(turn_began) > TURN_MS)
+	{
+		Oid			type = INT8OID;
+		Datum		value = Int64GetDatum(run->id);
+		char	   *due = dp_batch_query("SELECT dataprotect._other_work_due($1)", 1, &type, &value);
+
+		run->waits = due != NULL && due[0] == 't';
+		dp_batch_commit();
+		INSTR_TIME_SET_CURRENT(turn_began);
+	}
 }
 
 /* A table's name for the report. */
@@ -90,7 +166,10 @@ table_name(Oid relid)
 static void
 set_for_batch(const char *name, const char *value)
 {
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	const char *current = GetConfigOption(name, true, false);
+
+	if (current == NULL || strcmp(current, value) != 0)
+		(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* Become the table's owner, under the policy's own settings. */
@@ -313,6 +392,17 @@ ask_about(DpRetentionRun *run, const char *sql, ArrayType *tids)
 	return result;
 }
 
+/* Deferrable constraints are triggers too. */
+static bool
+has_triggers(Oid relid)
+{
+	Relation	rel = table_open(relid, RowExclusiveLock);
+	bool		has = rel->trigdesc != NULL;
+
+	table_close(rel, NoLock);
+	return has;
+}
+
 /* Change the rows; what of the chosen is there all the same goes to left_behind. */
 static void
 apply_batch(DpRetentionRun *run, Oid owner, ArrayType *tids)
@@ -323,7 +413,7 @@ apply_batch(DpRetentionRun *run, Oid owner, ArrayType *tids)
 	DpRunAs		saved;
 
 	/* a deferred trigger would fire at commit, with the rights of who commits */
-	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) < 0)
+	if (has_triggers(run->leaf) && SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) < 0)
 		elog(ERROR, "could not make constraints immediate");
 	if (run->has_children || run->own_keys)
 		(void) ask_about(run, "SELECT NULL::pg_catalog.tid[] FROM dataprotect._retention_clear_children($1, $2, $3)", tids);
@@ -418,16 +508,16 @@ note_failure(DpRetentionRun *run, const char *failure)
 
 /* After a batch that succeeded: where and how large the next one is. */
 static void
-adopt_batch(DpRetentionRun *run, double elapsed_ms)
+adopt_batch(DpRetentionRun *run)
 {
 	if (run->chosen == NULL)
 		return;
 	leave_behind(run, run->left_behind);
 	if (run->rows == 0)
 		run->limit = Min(run->limit * 2, MAX_SKIPPING_LIMIT);
-	else if (elapsed_ms > LONG_BATCH_MS || run->limit > dp_guc_retention_batch_size)
+	else if (run->batch_ms > LONG_BATCH_MS || run->limit > dp_guc_retention_batch_size)
 		run->limit = Max(Min(run->limit / 2, dp_guc_retention_batch_size), 1);
-	else if (run->limit < dp_guc_retention_batch_size && elapsed_ms < LONG_BATCH_MS / 4)
+	else if (run->limit < dp_guc_retention_batch_size && run->batch_ms < LONG_BATCH_MS / 4)
 		run->limit = Min(run->limit * 2, dp_guc_retention_batch_size);
 }
 
@@ -449,9 +539,7 @@ mend_batch(DpRetentionRun *run, const char *failure, int sqlstate, int *busy)
 		}
 		else if (*busy > 1)
 		{
-			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 BUSY_PAUSE_MS, PG_WAIT_EXTENSION);
-			ResetLatch(MyLatch);
+			nap(BUSY_PAUSE_MS);
 		}
 	}
 	else if (chosen > 1)
@@ -480,7 +568,6 @@ repeat_batches(DpRetentionRun *run)
 	do
 	{
 		instr_time	began;
-		instr_time	elapsed;
 		int			sqlstate = 0;
 		char	   *failure;
 
@@ -490,19 +577,18 @@ repeat_batches(DpRetentionRun *run)
 		INSTR_TIME_SET_CURRENT(began);
 		failure = dp_batch_try_state(batch_step, run, &sqlstate);
 		dp_batch_commit();
-		INSTR_TIME_SET_CURRENT(elapsed);
-		INSTR_TIME_SUBTRACT(elapsed, began);
+		run->batch_ms = ms_since(began);
 		MemoryContextSwitchTo(old);
 		if (failure == NULL)
 		{
 			busy = 0;
-			adopt_batch(run, INSTR_TIME_GET_MILLISEC(elapsed));
+			adopt_batch(run);
 		}
 		else
 			mend_batch(run, failure, sqlstate, &busy);
 		if (run->more)
-			dp_retention_pause();
-	} while (run->more);
+			dp_retention_pause(run);
+	} while (run->more && !run->waits);
 	MemoryContextDelete(scratch);
 }
 
@@ -551,5 +637,6 @@ dp_retention_table(DpRetentionRun *run)
 	snprintf(run->began_xid, sizeof(run->began_xid), "%u", ReadNextTransactionId());
 	repeat_batches(run);
 	forget_statements(run);
-	tell_left(run);
+	if (!run->waits)
+		tell_left(run);
 }

@@ -35,6 +35,7 @@ typedef struct DpRetentionRun
 	StringInfo	report;			/* what failed or stayed, in PortalContext */
 	bool		failed;			/* what no later run will do by itself */
 	bool		locked;			/* rows stayed that somebody has locked */
+	bool		waits;			/* it made room for what else is due */
 
 	/* the table at hand, and the statements made for it */
 	Oid			leaf;
@@ -66,6 +67,7 @@ typedef struct DpRetentionRun
 	ArrayType  *chosen;
 	char	   *next_bound;
 	int64		rows;			/* changed */
+	double		batch_ms;		/* how long it took */
 	ArrayType  *left_behind;	/* chosen and still there */
 
 	/* of the table */
@@ -79,7 +81,17 @@ extern void dp_retention_table(DpRetentionRun *run);
 /* Add a line to the report. */
 extern void dp_retention_note(DpRetentionRun *run, const char *format,...) pg_attribute_printf(2, 3);
 
-/* Pause between two batches, as the settings want it. */
-extern void dp_retention_pause(void);
+/*
+ * Between two batches or partitions, outside of any step: pause as the settings
+ * and the load want it; in a worker, see whether it is another's turn
+ * (run->waits).
+ */
+extern void dp_retention_pause(DpRetentionRun *run);
+
+/*
+ * In a worker: a run begins, whose turn lasts TURN_MS where something else is
+ * due by then.
+ */
+extern void dp_retention_take_turns(void);
 
 #endif							/* DP_LIFECYCLE_RETENTION_TABLE_H */

@@ -1,0 +1,79 @@
+-- Deadlines of deletions: told before they are missed, and before anything else
+
+CREATE TABLE dataprotect.deadline_alert (
+    request bigint PRIMARY KEY REFERENCES dataprotect.deletion_request ON DELETE CASCADE,
+    stage text NOT NULL CHECK (stage IN ('half', 'week', 'day', 'missed')),
+    told_at timestamptz NOT NULL DEFAULT dataprotect._now()
+);
+COMMENT ON TABLE dataprotect.deadline_alert IS 'the last thing that was told about the deadline of a deletion';
+
+-- How near a deadline is.  A week and a day count where the whole time is at least
+-- twice as long.
+CREATE FUNCTION dataprotect._deadline_stage(requested_at timestamptz, deadline timestamptz) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN n.now >= deadline THEN 'missed'
+                WHEN n.now >= deadline - interval '1 day' AND deadline - requested_at >= interval '2 days' THEN 'day'
+                WHEN n.now >= deadline - interval '7 days' AND deadline - requested_at >= interval '14 days' THEN 'week'
+                WHEN n.now >= requested_at + (deadline - requested_at) / 2 THEN 'half' END
+      FROM (SELECT dataprotect._now() AS now) n;
+$$;
+COMMENT ON FUNCTION dataprotect._deadline_stage(timestamptz, timestamptz) IS
+    'what is to be told about a deadline now: half, week, day, missed, or NULL';
+
+-- An event is an alert: whoever listens to dataprotect_alert is told.
+CREATE FUNCTION dataprotect._tell_deadlines() RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    near record;
+BEGIN
+    FOR near IN
+        SELECT r.id, r.account_type, r.deadline, r.state, s.stage
+          FROM dataprotect.deletion_request r
+          LEFT JOIN dataprotect.deadline_alert a ON a.request = r.id,
+               LATERAL (SELECT dataprotect._deadline_stage(r.requested_at, r.deadline) AS stage) s
+         WHERE r.state NOT IN ('certified', 'cancelled', 'retained')
+           AND s.stage IS NOT NULL AND s.stage IS DISTINCT FROM a.stage
+         ORDER BY r.deadline, r.id
+    LOOP
+        INSERT INTO dataprotect.deadline_alert (request, stage) VALUES (near.id, near.stage)
+            ON CONFLICT (request) DO UPDATE SET stage = excluded.stage, told_at = excluded.told_at;
+        PERFORM dataprotect._event(CASE near.stage WHEN 'missed' THEN 'deadline.missed' ELSE 'deadline.near' END, NULL,
+            jsonb_build_object('request', near.id, 'account_type', near.account_type, 'stage', near.stage,
+                               'deadline', near.deadline, 'state', near.state));
+        RAISE WARNING USING MESSAGE = format(CASE near.stage WHEN 'missed' THEN 'deletion request %s missed its deadline'
+                                                  ELSE 'deletion request %s comes near its deadline' END, near.id),
+            DETAIL = format('It is "%s"; its deadline is %s.', near.state, near.deadline);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._tell_deadlines() IS 'tell of deletions at half of their time, a week and a day before its end, and after it';
+
+-- A worker's run of a policy makes room for what is due as well: deletions, and
+-- policies that are due longer.
+CREATE FUNCTION dataprotect._other_work_due(run bigint) RETURNS bool
+    LANGUAGE sql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT 1 FROM dataprotect.deletion_request r
+                    WHERE r.state = 'requested' AND r.grace_until <= dataprotect._now()
+                       OR r.state IN ('purging', 'purged', 'shredded', 'verified'))
+        OR EXISTS (SELECT 1 FROM dataprotect.retention_policy p
+                    WHERE p.state = 'active' AND p.next_due <= dataprotect._now()
+                      AND p.id <> (SELECT r.policy FROM dataprotect.retention_run r WHERE r.id = run));
+$$;
+COMMENT ON FUNCTION dataprotect._other_work_due(bigint) IS 'whether something beside a run of a policy is due';
+
+-- What a run has to be slow for: seconds that the slowest standby is behind, and
+-- how many sessions are at work.
+CREATE FUNCTION dataprotect._load(OUT replica_lag float8, OUT sessions int) RETURNS record
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce((SELECT max(extract(epoch FROM r.replay_lag)) FROM pg_stat_replication r), 0)::float8,
+           (SELECT count(*) FROM pg_stat_activity a
+             WHERE a.backend_type = 'client backend' AND a.state = 'active' AND a.pid <> pg_backend_pid())::int;
+$$;
+COMMENT ON FUNCTION dataprotect._load() IS 'how far the slowest standby is behind, and how many sessions are at work';
