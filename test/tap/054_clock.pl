@@ -3,8 +3,6 @@
 use strict;
 use warnings;
 
-use Cwd qw(abs_path);
-use File::Basename qw(dirname);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -13,10 +11,6 @@ use DataProtect::Test;
 
 my $day = 24 * 60 * 60;
 my $node = new_node('clock');
-my $source = abs_path(dirname(__FILE__) . '/../clock/wall_clock.c');
-my $shim = $node->basedir . '/wall_clock.so';
-system($ENV{CC} || 'cc', '-shared', '-fPIC', '-o', $shim, $source, '-ldl') == 0 or BAIL_OUT('cannot build the other clock');
-
 $node->safe_psql('postgres', 'CREATE DATABASE lab');
 create_extension($node, 'lab');
 sub sql { return $node->safe_psql('lab', $_[0]); }
@@ -26,9 +20,7 @@ sub restart_ahead
 {
 	my ($days) = @_;
 	$node->stop;
-	local $ENV{LD_PRELOAD} = $days ? $shim : '';
-	local $ENV{DP_WALL_CLOCK_SECONDS} = $days * $day;
-	$node->start;
+	start_at($node, "${days}d", confirm => 0);
 	is(sql("SELECT round(extract(epoch FROM clock_timestamp() - to_timestamp(" . time . ")) / $day)"), $days, "the wall clock is $days days ahead");
 	return;
 }

@@ -25,6 +25,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Find ();
 use File::Path qw(make_path);
@@ -332,31 +333,42 @@ sub key_agents
 	} _children_of($postmaster);
 }
 
-=head2 start_at($node, $offset), have_faketime()
+=head2 start_at($node, $offset, %opt), have_faketime()
 
-Start a stopped server with its clock moved ("+31d").  Only the server's clock
-moves, not the test's.
+Start a stopped server with its wall clock moved ("+31d", "-2d"); its monotonic
+clock, and the test's own, stay (test/clock/wall_clock.c).  An administrator then
+confirms the clock in every database that has the extension, unless
+confirm => 0.  have_faketime is always true.
 
 =cut
 
-sub _faketime_library
-{
-	my ($library) = glob '/usr/lib/*/faketime/libfaketime.so.1';
-	return $library;
-}
-
 sub have_faketime
 {
-	return defined _faketime_library() ? 1 : 0;
+	return 1;
 }
 
 sub start_at
 {
-	my ($node, $offset) = @_;
-	local $ENV{LD_PRELOAD} = join ':', grep { defined && length } _faketime_library(), $ENV{LD_PRELOAD};
-	local $ENV{FAKETIME} = $offset;
-	local $ENV{FAKETIME_DONT_FAKE_MONOTONIC} = 1;
-	$node->start;
+	my ($node, $offset, %opt) = @_;
+	my ($days) = $offset =~ /^([+-]?\d+)d$/ or die "start_at: $offset is no number of days";
+	my $library = $node->basedir . '/wall_clock.so';
+	if (!-e $library)
+	{
+		my $source = dirname(abs_path(__FILE__)) . '/../../clock/wall_clock.c';
+		system($ENV{CC} || 'cc', '-shared', '-fPIC', '-o', $library, $source, '-ldl') == 0
+		  or die 'could not build wall_clock.so';
+	}
+	{
+		local $ENV{LD_PRELOAD} = join ':', grep { defined && length } $library, $ENV{LD_PRELOAD};
+		local $ENV{DP_WALL_CLOCK_SECONDS} = $days * 24 * 60 * 60;
+		$node->start;
+	}
+	return if exists $opt{confirm} && !$opt{confirm};
+	for my $database (split /\n/, $node->safe_psql('postgres', 'SELECT datname FROM pg_database WHERE datallowconn'))
+	{
+		$node->safe_psql($database, "SELECT dataprotect.confirm_clock('the test moved it')")
+		  if $node->safe_psql($database, "SELECT count(*) FROM pg_extension WHERE extname = 'dataprotect'");
+	}
 	return;
 }
 
