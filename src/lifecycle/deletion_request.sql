@@ -8,10 +8,10 @@ CREATE TABLE dataprotect.deletion_request (
                                          'cancelled', 'retained')),
     reason text,
     requested_by name NOT NULL,
-    requested_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    requested_at timestamptz NOT NULL DEFAULT dataprotect._now(),
     grace_until timestamptz,
     deadline timestamptz,
-    state_since timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    state_since timestamptz NOT NULL DEFAULT dataprotect._now(),
     detail text,
     phase int NOT NULL DEFAULT 0,       -- of purging: 0 collect rows, then the step of the plan
     plan bigint REFERENCES dataprotect.plan,

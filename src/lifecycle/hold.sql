@@ -9,7 +9,7 @@ CREATE TABLE dataprotect.hold (
     reason text NOT NULL,
     until timestamptz,
     placed_by name NOT NULL,
-    placed_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    placed_at timestamptz NOT NULL DEFAULT dataprotect._now(),
     released_by name,
     released_at timestamptz,
     release_reason text,
