@@ -139,7 +139,8 @@ do_run(DpRetentionRun *run, bool drops)
 		drop_partitions(run);
 	else
 	{
-		leaves = list_tables(run, "SELECT l::oid FROM dataprotect._leaves((dataprotect._retention_of_run($1)).base) l");
+		leaves = list_tables(run, "SELECT l::oid FROM dataprotect.retention_run r JOIN dataprotect.retention_policy p ON p.id = r.policy,"
+							 " LATERAL dataprotect._leaves(p.base) l WHERE r.id = $1");
 		dp_batch_commit();
 		foreach(lc, leaves)
 		{
@@ -149,7 +150,7 @@ do_run(DpRetentionRun *run, bool drops)
 				break;
 		}
 	}
-	if (run->waits)
+	if (run->waits || !(drops || run->spares))
 		return;
 	values[0] = Int64GetDatum(run->id);
 	spared = dp_batch_query("SELECT dataprotect._retention_spared_summary($1)", 1, types, values);

@@ -330,9 +330,14 @@ COMMENT ON FUNCTION dataprotect._retention_change(dataprotect.retention_policy) 
 CREATE FUNCTION dataprotect._retention_own_keys(policy dataprotect.retention_policy,
         OUT child_columns name[], OUT parent_columns name[], OUT operators text[], OUT rule text)
     RETURNS SETOF record
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
+    IF policy.action NOT IN ('delete', 'archive') OR dataprotect._unreferenced(policy.base) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
     SELECT r.child_columns, r.parent_columns, r.operators,
            CASE WHEN c.action = 'nullify' THEN 'detach'
                 WHEN c.action = 'keep_referenced' THEN 'keep'
@@ -341,8 +346,8 @@ AS $$
                 ELSE 'keep' END
       FROM dataprotect._referencing(dataprotect._top(policy.base)) r
       LEFT JOIN dataprotect.retention_child c ON c.policy = policy.id AND c.rel = r.child
-     WHERE policy.action IN ('delete', 'archive') AND r.child = dataprotect._top(policy.base);
-$$;
+     WHERE r.child = dataprotect._top(policy.base);
+END $$;
 COMMENT ON FUNCTION dataprotect._retention_own_keys(dataprotect.retention_policy) IS
     'foreign keys of a policy''s table to itself, and what becomes of rows along them';
 

@@ -139,7 +139,7 @@ COMMENT ON FUNCTION dataprotect._retention_code(text, regclass) IS
 -- ones that nobody references any more.
 CREATE FUNCTION dataprotect._retention_statements(run bigint, leaf regclass, batch int, locking bool, kept bool, began text,
         OUT choose_sql text, OUT apply_sql text, OUT left_sql text, OUT code text, OUT has_children bool,
-        OUT own_keys bool, OUT skips bool) RETURNS record
+        OUT own_keys bool, OUT skips bool, OUT spares bool) RETURNS record
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
     SET timezone = 'UTC'
@@ -161,6 +161,7 @@ BEGIN
         SELECT 1 FROM pg_attribute a WHERE a.attrelid = leaf AND a.attnum > 0 AND NOT a.attisdropped
            AND quote_ident(a.attname) = policy.age_expression AND a.atttypid = policy.age_type);
     skips := locking OR NOT plain;
+    spares := own_keys OR dataprotect._retention_spared(policy, leaf, 't') <> 'false';
     choose_sql := format(
         'SELECT array_agg(x.c), %1$s(x.a)::text FROM ('
         'SELECT t.ctid AS c, %2$s AS a FROM ONLY %3$s t WHERE %2$s %4$s $1::%5$s AND %6$s%7$s ORDER BY %2$s%8$s LIMIT %9$s%10$s) x',

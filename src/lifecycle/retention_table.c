@@ -262,7 +262,7 @@ make_statements(DpRetentionRun *run)
 {
 	Oid			types[6] = {INT8OID, OIDOID, INT4OID, BOOLOID, BOOLOID, TEXTOID};
 	Datum		values[6];
-	char	   *row[7];
+	char	   *row[8];
 	DpRunAs		saved;
 
 	values[0] = Int64GetDatum(run->id);
@@ -272,7 +272,7 @@ make_statements(DpRetentionRun *run)
 	values[4] = BoolGetDatum(run->n_kept > 0);
 	values[5] = CStringGetTextDatum(run->began_xid);
 	dp_run_as_system(&saved);
-	if (SPI_execute_with_args("SELECT choose_sql, apply_sql, left_sql, code, has_children, own_keys, skips"
+	if (SPI_execute_with_args("SELECT choose_sql, apply_sql, left_sql, code, has_children, own_keys, skips, spares"
 							  "  FROM dataprotect._retention_statements($1, $2, $3, $4, $5, $6)",
 							  6, types, values, NULL, false, 1) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "could not make statements of retention");
@@ -291,6 +291,7 @@ make_statements(DpRetentionRun *run)
 	run->has_children = row[4][0] == 't';
 	run->own_keys = row[5][0] == 't';
 	run->skips = row[6][0] == 't';
+	run->spares |= row[7][0] == 't';
 }
 
 /*

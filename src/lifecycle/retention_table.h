@@ -34,6 +34,7 @@ typedef struct DpRetentionRun
 	bool		more;			/* out of a step: call it again */
 	StringInfo	report;			/* what failed or stayed, in PortalContext */
 	bool		failed;			/* what no later run will do by itself */
+	bool		spares;			/* holds or references may have kept rows */
 	bool		locked;			/* rows stayed that somebody has locked */
 	bool		waits;			/* it made room for what else is due */
 
