@@ -78,6 +78,39 @@ SKIP:
 	same_output('libpq', $python, "$clients/wire_probe.py", "$connection user=app");
 }
 
+# Drivers and mappers, each where its package is installed.
+my @where = ('127.0.0.1', $node->port, 'app');
+for my $driver ([ psycopg2 => 'python3-psycopg2' ], [ psycopg => 'python3-psycopg' ], [ asyncpg => 'python3-asyncpg' ],
+	[ sqlalchemy => 'python3-sqlalchemy' ], [ django => 'python3-django' ], [ pyodbc => 'python3-pyodbc, odbc-postgresql' ])
+{
+  SKIP:
+	{
+		my ($module, $package) = @$driver;
+		skip "$module is not installed ($package)", 2
+		  if !$python || !IPC::Run::run([ $python, '-c', "import $module" . ($module eq 'pyodbc' ? "; [d for d in pyodbc.drivers() if 'Unicode' in d][0]" : '') ],
+			'>', \my $said, '2>', \my $complained);
+		same_output($module, $python, "$clients/wire_drivers.py", $module, @where);
+	}
+}
+for my $driver ([ 'PDO', 'php-cli, php-pgsql', [ 'php', '-r', 'exit(extension_loaded("pdo_pgsql") ? 0 : 1);' ], [ 'php', "$clients/wire_pdo.php" ] ],
+	[ 'DBD::Pg', 'libdbd-pg-perl', [ '/usr/bin/perl', '-MDBD::Pg', '-e1' ], [ '/usr/bin/perl', "$clients/wire_dbd.pl" ] ],
+	[ "Ruby's pg", 'ruby-pg', [ 'ruby', '-rpg', '-e1' ], [ 'ruby', "$clients/wire_pg.rb" ] ])
+{
+  SKIP:
+	{
+		my ($name, $package, $check, $command) = @$driver;
+		skip "$name is not installed ($package)", 2 if !eval { IPC::Run::run($check, '>', \my $said, '2>', \my $complained) };
+		same_output($name, @$command, @where);
+	}
+}
+SKIP:
+{
+	my ($jar) = grep { -e } '/usr/share/java/postgresql.jar';
+	skip 'JDBC or a JDK is not installed (libpostgresql-jdbc-java, default-jdk-headless)', 2 if !$jar || !`which javac 2>/dev/null`;
+	same_output('JDBC', 'java', '-Xshare:auto', '-cp', $jar, "$clients/WireJdbc.java",
+		'jdbc:postgresql://127.0.0.1:' . $node->port . '/postgres?user=app&sslmode=disable');
+}
+
 sub as
 {
 	my ($user, $sql) = @_;
