@@ -127,6 +127,17 @@ SELECT dataprotect.cancel_deletion(:request, 'changed mind');
 SELECT * FROM wu ORDER BY id;
 SELECT * FROM wo WHERE uid > 1 ORDER BY id;
 
+-- retention clears what the table's owner sees as NULL
+SET client_min_messages = warning;
+\c - regress_w_support
+CREATE TABLE wr (id int PRIMARY KEY, at timestamptz NOT NULL, n encrypted_int4('w'), s encrypted_text('w_null')); CREATE INDEX ON wr (at);
+INSERT INTO wr VALUES (1, now() - interval '2 years', 5, 'x'), (2, now(), 6, 'y');
+\c - :su
+SELECT dataprotect.create_retention_policy('wr', 'wr', 'at', '1 year', 'nullify', '{"columns": ["n", "s"]}');
+SELECT dataprotect.activate_retention('wr');
+CALL dataprotect.run_retention('wr');
+SELECT id, n IS NULL AS n, s IS NULL AS s FROM wr ORDER BY id;
+
 -- the same plaintext keeps its envelope, so that the update stays on the page
 \c - :su
 CREATE TABLE hot (id int PRIMARY KEY, email encrypted_text('w', 'searchable'), cnt int) WITH (fillfactor = 50);

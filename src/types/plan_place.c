@@ -214,6 +214,83 @@ search_plan(Search *search, const Plan *plan)
 		search_plan(search, plan->lefttree) || search_plan(search, plan->righttree);
 }
 
+/* ---- copies ---- */
+
+static Oid
+called(Node *node)
+{
+	switch (nodeTag(node))
+	{
+		case T_FuncExpr:
+			return ((FuncExpr *) node)->funcid;
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_NullIfExpr:
+			return ((OpExpr *) node)->opno;
+		case T_ScalarArrayOpExpr:
+			return ((ScalarArrayOpExpr *) node)->opno;
+		default:
+			return InvalidOid;
+	}
+}
+
+static bool
+calls_same_walker(Node *node, void *wanted)
+{
+	if (node == NULL)
+		return false;
+	return (nodeTag(node) == nodeTag(wanted) && called(node) == called(wanted)) ||
+		expression_tree_walker(node, calls_same_walker, wanted);
+}
+
+static DpPlace
+place_of_copy(const Plan *plan, Node *node)
+{
+	const ModifyTable *modify = (const ModifyTable *) plan;
+	bool		condition = false;
+	ListCell   *lc;
+
+	if (plan == NULL || !IsA(plan, ModifyTable) || modify->rootRelation == 0 ||
+		(modify->operation != CMD_INSERT && modify->operation != CMD_MERGE))
+		return DP_PLACE_NOWHERE;
+	if (calls_same_walker((Node *) modify->onConflictSet, node))
+		return DP_PLACE_ELSEWHERE;
+	foreach(lc, modify->mergeActionLists)
+	{
+		ListCell   *action;
+
+		foreach(action, (List *) lfirst(lc))
+		{
+			MergeAction *merge = lfirst_node(MergeAction, action);
+
+			if (calls_same_walker((Node *) merge->targetList, node))
+				return DP_PLACE_ELSEWHERE;
+			condition |= calls_same_walker(merge->qual, node);
+		}
+	}
+	if (condition || calls_same_walker(modify->onConflictWhere, node))
+		return DP_PLACE_CONDITION;
+	return calls_same_walker((Node *) modify->returningLists, node) ? DP_PLACE_RETURNED : DP_PLACE_NOWHERE;
+}
+
+DpPlace
+dp_plan_place_of_copy(const PlannedStmt *plan, Node *node)
+{
+	DpPlace		place = place_of_copy(plan->planTree, node);
+	ListCell   *lc;
+
+	foreach(lc, plan->hasModifyingCTE ? plan->subplans : NIL)
+	{
+		if (place != DP_PLACE_NOWHERE)
+			break;
+		place = place_of_copy(lfirst(lc), node);
+		/* what a WITH query returns may go on */
+		if (place == DP_PLACE_RETURNED)
+			place = DP_PLACE_ELSEWHERE;
+	}
+	return place;
+}
+
 DpPlace
 dp_plan_place(const PlannedStmt *plan, Node *node)
 {
@@ -226,30 +303,7 @@ dp_plan_place(const PlannedStmt *plan, Node *node)
 			return DP_PLACE_RETURNED;
 		return search.place;
 	}
-	(void) search_plans(&search, plan->subplans);
-	return search.place;
-}
-
-static bool
-assigns_by_copy(const Plan *plan)
-{
-	const ModifyTable *modify = (const ModifyTable *) plan;
-
-	return plan != NULL && IsA(plan, ModifyTable) && modify->rootRelation != 0 &&
-		(modify->operation == CMD_MERGE || modify->onConflictAction == ONCONFLICT_UPDATE);
-}
-
-bool
-dp_plan_place_copies(const PlannedStmt *plan)
-{
-	ListCell   *lc;
-
-	if (assigns_by_copy(plan->planTree))
-		return true;
-	foreach(lc, plan->hasModifyingCTE ? plan->subplans : NIL)
-	{
-		if (assigns_by_copy(lfirst(lc)))
-			return true;
-	}
-	return false;
+	if (search_plans(&search, plan->subplans))
+		return search.place;
+	return dp_plan_place_of_copy(plan, node);
 }

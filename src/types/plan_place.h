@@ -21,9 +21,10 @@ typedef enum DpPlace
 extern DpPlace dp_plan_place(const PlannedStmt *plan, Node *node);
 
 /*
- * True where the executor copies what the plan assigns, so that nodes outside of
- * the plan may be stored: partitions found while the plan runs get copies.
+ * Partitions that are found while the plan runs get copies of what the plan assigns
+ * and returns: the place of a node that the given one may be a copy of, by the function or
+ * operator that it calls.  Part of dp_plan_place().
  */
-extern bool dp_plan_place_copies(const PlannedStmt *plan);
+extern DpPlace dp_plan_place_of_copy(const PlannedStmt *plan, Node *node);
 
 #endif							/* DP_TYPES_PLAN_PLACE_H */

@@ -79,7 +79,7 @@ DpRowView
 dp_row_condition_view(FmgrInfo *flinfo, const DpValue *value)
 {
 	if (dp_frame->command == CMD_SELECT || dp_n_code > 0 || !is_prepared_by_executor(flinfo) ||
-		(dp_frame->plan != NULL && dp_plan_place_copies(dp_frame->plan)))
+		(dp_frame->plan != NULL && dp_plan_place_of_copy(dp_frame->plan, flinfo->fn_expr) != DP_PLACE_NOWHERE))
 		return DP_ROW_NONE;
 	if (dp_seal_is_own(value->datum))
 		return DP_ROW_OWN;

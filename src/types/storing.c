@@ -93,9 +93,8 @@ is_stored(FmgrInfo *flinfo, DpNotShown why)
 		case DP_PLACE_CONDITION:
 			return why == DP_NOT_ALLOWED;
 		case DP_PLACE_RETURNED:
-			return false;
 		case DP_PLACE_NOWHERE:
-			return dp_plan_place_copies(frame->plan);
+			return false;
 		case DP_PLACE_ELSEWHERE:
 			break;
 	}

@@ -65,6 +65,9 @@ for my $role (qw(masked searcher))
 	$node->safe_psql('postgres', 'ALTER TABLE touched ADD CONSTRAINT c CHECK (length(email) > 0) NOT VALID');
 	allowed($node, $role, 'UPDATE touched SET seen = seen + 1', 'other columns');
 	allowed($node, $role, 'UPDATE touched SET seen = seen + 1 RETURNING lower(email)', 'what is returned');
+	my $upsert = "INSERT INTO touched (id, email) VALUES (1, '****') ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email";
+	allowed($node, $role, "$upsert RETURNING lower(touched.email)", 'in partitions that are found while the statement runs');
+	denied($node, $role, "INSERT INTO touched (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET email = substr(touched.email, length(touched.email) - 1)", 'a function of the constraint, assigned');
 	$node->safe_psql('postgres', 'ALTER TABLE touched DROP CONSTRAINT c');
 	allowed($node, $role, "UPDATE touched SET email = '****', n = NULL", 'what was shown, written back');
 	allowed($node, $role, "INSERT INTO touched (id, email) SELECT g, '****' FROM generate_series(1, 5) g ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email, n = EXCLUDED.n", 'and by an upsert');
