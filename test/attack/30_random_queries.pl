@@ -1,0 +1,118 @@
+# Random queries over a plain and a protected copy of the same tables.  If this
+# fails, a role that may read gets other rows than from plain columns, a query ends
+# in an internal error, or a role without the right can tell two databases apart
+# that differ in protected values alone.
+#
+#	DP_RANDOM=5000 DP_RANDOM_SEED=7 make attack TESTS=test/attack/30_random_queries.pl
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use DataProtect::Attack;
+use DataProtect::RandomQueries;
+use DataProtect::Test;
+
+my $n = $ENV{DP_RANDOM} || 400;
+my $seed = $ENV{DP_RANDOM_SEED} || 20261127;
+my @texts = ('alpha', 'Alpha', 'beta', 'gamma', 'delta x', 'zeta');
+
+my $node = attack_node('random');
+$node->safe_psql('postgres', <<'E');
+SELECT dataprotect.create_key('rq');
+SELECT dataprotect.grant_access('rq', 'reader', 'reveal'), dataprotect.grant_access('rq', 'masked', 'mask');
+CREATE SCHEMA plain;
+CREATE SCHEMA prot;
+CREATE SCHEMA twin;
+CREATE TABLE plain.person (id int PRIMARY KEY, grp int, name text, amount numeric(10,2), n int, flag bool, born date, at timestamp, doc jsonb, code uuid);
+CREATE TABLE plain.visit (id int PRIMARY KEY, person int, name text, amount numeric(10,2), n int, born date, code uuid);
+CREATE TABLE prot.person (id int PRIMARY KEY, grp int, name encrypted_text('rq', 'searchable'), amount encrypted_numeric('rq', '(10,2)'), n encrypted_int4('rq'),
+	flag encrypted_bool('rq'), born encrypted_date('rq', 'ordered'), at encrypted_timestamp('rq'), doc encrypted_jsonb('rq'), code encrypted_uuid('rq', 'searchable'));
+CREATE TABLE prot.visit (id int PRIMARY KEY, person int, name encrypted_text('rq'), amount encrypted_numeric('rq', '(10,2)'), n encrypted_int4('rq'),
+	born encrypted_date('rq'), code encrypted_uuid('rq'));
+INSERT INTO plain.person SELECT g, g % 4, CASE WHEN g % 9 > 0 THEN (ARRAY['alpha', 'Alpha', 'beta', 'gamma', 'delta x', 'zeta'])[1 + g % 6] END,
+	CASE WHEN g % 7 > 0 THEN g * 1.25 - 9 END, CASE WHEN g % 8 > 0 THEN g % 11 END, CASE WHEN g % 5 > 0 THEN g % 2 = 0 END,
+	CASE WHEN g % 6 > 0 THEN date '1960-01-11' + g * 100 END, timestamp '2001-01-02 03:04:05' + g * interval '1 month', jsonb_build_object('a', g % 5),
+	('00000000-0000-4000-8000-' || lpad((g % 20)::text, 12, '0'))::uuid FROM generate_series(1, 40) g;
+INSERT INTO plain.visit SELECT g, g % 45, (ARRAY['alpha', 'beta', 'nobody', 'zeta'])[1 + g % 4], g * 2.5 - 9, g % 13, date '1960-01-11' + g * 50,
+	('00000000-0000-4000-8000-' || lpad((g % 25)::text, 12, '0'))::uuid FROM generate_series(1, 60) g;
+INSERT INTO prot.person SELECT * FROM plain.person;
+INSERT INTO prot.visit SELECT * FROM plain.visit;
+CREATE INDEX ON prot.person USING hash (name);
+CREATE INDEX ON prot.person (name encrypted_text_token_ops);
+CREATE INDEX ON prot.person (born);
+CREATE INDEX ON prot.visit USING hash (n);
+-- the same rows with other values of the same lengths and the same NULLs
+CREATE TABLE twin.person (LIKE prot.person INCLUDING INDEXES);
+CREATE TABLE twin.visit (LIKE prot.visit INCLUDING INDEXES);
+INSERT INTO twin.person SELECT id, grp, translate(name, 'abeglmptxz', 'zxtpmlgeba'), amount, (n + 5) % 10, NOT flag, born + 1, at + interval '1 hour',
+	jsonb_build_object('a', (id + 1) % 5), overlay(code::text PLACING '7' FROM 10)::uuid FROM plain.person;
+INSERT INTO twin.visit SELECT id, person, translate(name, 'abeglmptxz', 'zxtpmlgeba'), amount, (n + 3) % 10, born + 3, overlay(code::text PLACING '7' FROM 10)::uuid FROM plain.visit;
+GRANT USAGE ON SCHEMA plain, prot, twin TO PUBLIC;
+GRANT SELECT ON ALL TABLES IN SCHEMA plain, prot, twin TO PUBLIC;
+ANALYZE;
+E
+
+my $random = DataProtect::RandomQueries->new(seed => $seed, texts => \@texts);
+my @queries = map { $random->query } 1 .. $n;
+
+# The answers of all queries: rows in any order, or an SQLSTATE.
+sub answers
+{
+	my ($role, $schema) = @_;
+	my $script = "\\set VERBOSITY sqlstate\n\\pset null '<null>'\nSET search_path = $schema, public;\n" .
+		join '', map { "\\echo === $_\n$queries[$_];\n" } 0 .. $#queries;
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'psql', '-XAtq', '-f', '-', '-h', $node->host, '-p', $node->port, '-U', $role, 'postgres' ],
+		'<', \$script, '>', \$out, '2>&1');
+	my %of = $out =~ /^=== (\d+)\n(.*?)(?=^=== |\z)/gms;
+	return map { defined $of{$_} ? answer($of{$_}) : 'no answer' } 0 .. $#queries;
+}
+
+sub answer
+{
+	my ($text) = @_;
+	return "error $1" if $text =~ /^(?:psql:\S+ )?(?:ERROR|FATAL|PANIC):  (\w{5})$/m;
+	$text =~ s/^psql:.*WARNING.*\n//mg;
+	$text =~ s/enc:v1:[A-Za-z0-9+\/=]+/enc/g;
+	return join "\n", sort split /\n/, $text;
+}
+
+my $started = $node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()');
+my @plain = answers('reader', 'plain');
+my @prot = answers('reader', 'prot');
+my (@wrong, @refused, @internal);
+my $same = 0;
+for my $i (0 .. $#queries)
+{
+	if ($prot[$i] eq $plain[$i]) { $same++ }
+	elsif ($prot[$i] =~ /^error XX|^no answer/) { push @internal, $i }
+	elsif ($prot[$i] =~ /^error/) { push @refused, $i }
+	else { push @wrong, $i }
+}
+my $rows = grep { length && !/^error/ } @plain;
+note("$n queries, $rows with rows over plain columns; over protected ones $same the same, " . scalar(@refused) . ' refused');
+note("refused, $prot[$_]: $queries[$_]") for @refused[ 0 .. ($#refused < 40 ? $#refused : 40) ];
+cmp_ok($rows, '>', $n / 2, 'most queries have rows');
+is(scalar(@internal), 0, 'no internal error') or diag(map { "$prot[$_]: $queries[$_]\n" } @internal[ 0 .. ($#internal < 9 ? $#internal : 9) ]);
+is(scalar(@wrong), 0, 'no wrong row') or diag(map { "$queries[$_]\n--- plain\n$plain[$_]\n--- protected\n$prot[$_]\n" } @wrong[ 0 .. ($#wrong < 9 ? $#wrong : 9) ]);
+cmp_ok($same, '>=', 0.9 * $n, 'nine in ten answer the same');
+
+# What a role may not see makes no difference to it; ciphertext is never the same.
+for my $role ('nobody', 'masked', 'owner', 'super', 'searcher')
+{
+	my ($one, $two) = map { [ answers($role, $_) ] } 'prot', 'twin';
+	# ciphertext is in no order: the first few rows by it are any
+	my @told = grep { $one->[$_] ne $two->[$_] && !($queries[$_] =~ /LIMIT/ && $one->[$_] =~ /enc/) } 0 .. $#queries;
+	my @broken = grep { $one->[$_] =~ /^error XX|^no answer/ } 0 .. $#queries;
+	my @open = grep { $one->[$_] =~ /alpha|gamma|zeta|00000000-0000-4000/i && $queries[$_] !~ /alpha|gamma|zeta|00000000-0000-4000/i } 0 .. $#queries;
+	is(scalar(@told), 0, "$role: protected values make no difference")
+		or diag(map { "$queries[$_]\n--- one\n$one->[$_]\n--- other\n$two->[$_]\n" } @told[ 0 .. ($#told < 9 ? $#told : 9) ]);
+	is(scalar(@open), 0, "$role: no value is shown") or diag(map { "$queries[$_]\n$one->[$_]\n" } @open[ 0 .. ($#open < 9 ? $#open : 9) ]);
+	is(scalar(@broken), 0, "$role: no internal error") or diag(map { "$one->[$_]: $queries[$_]\n" } @broken[ 0 .. ($#broken < 9 ? $#broken : 9) ]);
+}
+is($node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()'), $started, 'the server never went down');
+unlike(slurp_file($node->logfile), qr/TRAP|PANIC|terminated by signal/, 'nor did a session');
+
+done_testing();
