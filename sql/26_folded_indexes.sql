@@ -73,7 +73,7 @@ SET search_path = fold, public;
 SELECT id FROM person WHERE lower(email) = 'user9@x.org';
 \set VERBOSITY terse
 INSERT INTO person (id, email) VALUES (1000, 'USER9@x.ORG');
-SELECT b.id FROM person a JOIN person b ON lower(a.email) = lower(b.email) WHERE a.id = 9;
+SELECT b.id FROM person a LEFT JOIN person b ON lower(a.email) = lower(b.email) WHERE a.id = 9;
 SELECT id FROM person ORDER BY dataprotect.blind(email, 'lower') LIMIT 1;
 SELECT dataprotect.blind(email, 'lower') = 'user9@x.org' FROM person WHERE id = 9;
 SELECT dataprotect.blind(email, 'lower')::text = 'user9@x.org' FROM person WHERE id = 9;

@@ -201,6 +201,6 @@ RESET datestyle;
 RESET timezone;
 SELECT (SELECT count(*) FROM zoned), (SELECT count(*) FROM zoneless);
 
-SELECT count(dataprotect.drop_retention_policy(name)) FROM dataprotect.retention_policies;
+SELECT count(dataprotect.drop_retention_policy(name)) > 0 AS dropped FROM dataprotect.retention_policies;
 DROP SCHEMA keep CASCADE;
 SELECT count(*) FROM dataprotect.retention_policies;
