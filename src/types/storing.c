@@ -168,6 +168,9 @@ dp_storing_refuse(FmgrInfo *flinfo, const DpValue *value, DpNotShown why)
 
 	if (likely(!is_stored(flinfo, why)))
 		return;
+	/* a change of types needs the right, whatever it computes */
+	if (why == DP_NOT_ALLOWED && dp_storing_is_strict())
+		dp_access_denied(value->family, "reveal");
 	key = dp_keys_family(value->family)->name;
 	if (why == DP_NOT_ALLOWED)
 		report_masked(NameStr(key), column_name(flinfo));
