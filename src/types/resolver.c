@@ -24,14 +24,23 @@ PG_FUNCTION_INFO_V1(dp_operator_astray_sql);
 PG_FUNCTION_INFO_V1(dp_function_astray_sql);
 PG_FUNCTION_INFO_V1(dp_stand_in);
 
+static bool
+is_type(Oid type)
+{
+	return SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(type));
+}
+
 /* The operator that an expression gets (left invalid: a prefix operator), or InvalidOid. */
 static Oid
 operator_for(char *name, Oid left, Oid right)
 {
 	List	   *names = list_make1(makeString(name));
-	Operator	found = OidIsValid(left) ? oper(NULL, names, left, right, true, -1) : left_oper(NULL, names, right, true, -1);
+	Operator	found;
 	Oid			result;
 
+	if (!is_type(right) || (OidIsValid(left) && !is_type(left)))
+		return InvalidOid;
+	found = OidIsValid(left) ? oper(NULL, names, left, right, true, -1) : left_oper(NULL, names, right, true, -1);
 	if (found == NULL)
 		return InvalidOid;
 	/* a shell, which a commutator has left, is none */
@@ -111,12 +120,18 @@ dp_function_astray_sql(PG_FUNCTION_ARGS)
 	List	   *defaults;
 	FuncDetailCode code;
 
+	if (!SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(wanted)) || array_contains_nulls(array))
+		PG_RETURN_BOOL(false);
 	deconstruct_array(array, OIDOID, sizeof(Oid), true, TYPALIGN_INT, &elements, NULL, &n);
 	(void) get_func_signature(wanted, &want, &n_wanted);
 	if (n != n_wanted)
 		PG_RETURN_BOOL(false);
 	for (int i = 0; i < n; i++)
+	{
 		types[i] = DatumGetObjectId(elements[i]);
+		if (!is_type(types[i]))
+			PG_RETURN_BOOL(false);
+	}
 	code = func_get_detail(list_make1(makeString(get_func_name(wanted))), NIL, NIL, n, types, false, false, false,
 						   &funcid, &rettype, &retset, &nvargs, &vatype, &declared, &defaults);
 	if (code == FUNCDETAIL_NOTFOUND || code == FUNCDETAIL_MULTIPLE)
