@@ -7,7 +7,9 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "commands/comment.h"
 #include "fmgr.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
@@ -23,6 +25,7 @@ PG_FUNCTION_INFO_V1(dp_operator_for_sql);
 PG_FUNCTION_INFO_V1(dp_operator_astray_sql);
 PG_FUNCTION_INFO_V1(dp_function_astray_sql);
 PG_FUNCTION_INFO_V1(dp_stand_in);
+PG_FUNCTION_INFO_V1(dp_remark);
 
 static bool
 is_type(Oid type)
@@ -142,6 +145,22 @@ dp_function_astray_sql(PG_FUNCTION_ARGS)
 			PG_RETURN_BOOL(true);
 	}
 	PG_RETURN_BOOL(false);
+}
+
+/*
+ * dataprotect._remark(routine regprocedure, remark text) returns void
+ * COMMENT ON FUNCTION without its lock: nobody else sees the function yet.
+ */
+Datum
+dp_remark(PG_FUNCTION_ARGS)
+{
+	Oid			routine = PG_GETARG_OID(0);
+
+	if (!SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(routine)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION), errmsg("function with OID %u does not exist", routine)));
+	CreateComments(routine, ProcedureRelationId, 0, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	PG_RETURN_VOID();
 }
 
 /*

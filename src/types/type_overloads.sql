@@ -59,11 +59,17 @@ CREATE FUNCTION dataprotect._opened(number int, declared oid, wanted oid) RETURN
 $$;
 COMMENT ON FUNCTION dataprotect._opened(int, oid, oid) IS 'an argument as an overload hands it on';
 
+-- COMMENT ON would hold a lock for each of thousands of functions to the end of
+-- CREATE EXTENSION: more than a small server has room for.
+CREATE FUNCTION dataprotect._remark(routine regprocedure, remark text) RETURNS void
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_remark';
+COMMENT ON FUNCTION dataprotect._remark(regprocedure, text) IS 'comments on a function that this transaction has made';
+
 -- What declares an overload in SQL.
 CREATE FUNCTION dataprotect._overload(signature text, returns text, like_function oid, body text) RETURNS text
     LANGUAGE sql STABLE AS $$
     SELECT pg_catalog.format('CREATE FUNCTION %1$s RETURNS %2$s LANGUAGE sql %3$s %4$s PARALLEL SAFE AS %5$L; '
-                             'COMMENT ON FUNCTION %1$s IS %6$L; ', signature, returns,
+                             'SELECT dataprotect._remark(%1$L, %6$L); ', signature, returns,
                              CASE p.provolatile WHEN 'v' THEN 'VOLATILE' ELSE 'STABLE' END, CASE WHEN p.proisstrict THEN 'STRICT' ELSE '' END,
                              'SELECT ' OPERATOR(pg_catalog.||) body, 'the base type''s own, over opened values')
     FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) like_function
@@ -250,12 +256,14 @@ DECLARE
 BEGIN
     SELECT string_agg(format('CREATE FUNCTION %1$s(%2$s, %3$s) RETURNS bool LANGUAGE sql STABLE STRICT PARALLEL SAFE AS %4$L; '
                              'CREATE FUNCTION %1$s(%3$s, %2$s) RETURNS bool LANGUAGE sql STABLE STRICT PARALLEL SAFE AS %5$L; '
-                             'COMMENT ON FUNCTION %1$s(%2$s, %3$s) IS %6$L; COMMENT ON FUNCTION %1$s(%3$s, %2$s) IS %6$L; '
+                             'SELECT dataprotect._remark(%8$L, %6$L); SELECT dataprotect._remark(%9$L, %6$L); '
                              'CREATE OPERATOR %7$s.<@ (FUNCTION = %1$s, LEFTARG = %2$s, RIGHTARG = %3$s); '
                              'CREATE OPERATOR %7$s.@> (FUNCTION = %1$s, LEFTARG = %3$s, RIGHTARG = %2$s); ',
                              dataprotect._member(enc, '_within'), enc, format_type(x.range, NULL), format('SELECT $1::%s OPERATOR(pg_catalog.<@) $2', base),
                              format('SELECT $1 OPERATOR(pg_catalog.@>) $2::%s', base), 'the base type''s own, over opened values',
-                             quote_ident((parse_ident(enc))[1])), '') INTO v_statements
+                             quote_ident((parse_ident(enc))[1]),
+                             format('%s(%s, %s)', dataprotect._member(enc, '_within'), enc, format_type(x.range, NULL)),
+                             format('%s(%s, %s)', dataprotect._member(enc, '_within'), format_type(x.range, NULL), enc)), '') INTO v_statements
         FROM pg_range r, LATERAL (VALUES (r.rngtypid), (r.rngmultitypid)) x (range)
         WHERE r.rngsubtype = base AND r.rngtypid < 16384 AND NOT EXISTS (SELECT FROM dataprotect._becoming(base));
     IF v_statements IS NOT NULL THEN
