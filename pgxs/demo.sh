@@ -134,6 +134,7 @@ clock()
 {
 	"$top/pgxs/server.sh" stop "$work/s"
 	DP_CLOCK="+$1d" "$top/pgxs/server.sh" start "$work/s"
+	value "SELECT dataprotect.confirm_clock('the demonstration moved it')" >/dev/null
 }
 
 #

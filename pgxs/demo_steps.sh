@@ -105,6 +105,7 @@ show shop "$people"
 step "Asked again, and this time the days pass: the server's clock moves"
 show postgres "SELECT dataprotect.request_deletion('customer', '$customer_id', 'asked again');
 SELECT id, account_id, state, grace_until::date, deadline::date FROM dataprotect.deletion_requests ORDER BY id;"
+say "A clock that jumps stops deletions until an administrator confirms it, which this does here."
 say "Day 29:"
 clock 29
 show postgres "SELECT id, state FROM dataprotect.deletion_requests ORDER BY id;"

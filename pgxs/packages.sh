@@ -52,7 +52,7 @@ has_candidate()
 # says so itself.
 missing_packages()
 {
-	needed="gcc libc6-dev make perl openssl faketime libcurl4-openssl-dev libssl-dev"
+	needed="gcc libc6-dev make perl openssl libcurl4-openssl-dev libssl-dev"
 	wanted=
 	if [ "$purpose" = test ]; then
 		needed="$needed binutils clang libipc-run-perl procps python3"

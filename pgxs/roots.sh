@@ -30,7 +30,7 @@ case $version in
 	*) die "usage: pgxs/roots.sh 15|17|18" ;;
 esac
 packages="postgresql-$version postgresql-server-dev-$version postgresql-$version-cron gcc libc6-dev make perl
-	openssl faketime libcurl4-openssl-dev libssl-dev libipc-run-perl binutils procps $packages"
+	openssl libcurl4-openssl-dev libssl-dev libipc-run-perl binutils procps $packages"
 
 eval "root=\${DP_ROOT_$version:-}"
 cache=${DP_ROOTS:-${XDG_CACHE_HOME:-/var/cache}/dataprotect}

@@ -10,7 +10,7 @@
 # It listens on a socket in DIR only; DIR must be short (sockets allow 100
 # bytes).  CONF is appended to postgresql.conf when the server is made.
 # DIR/kms/root.key is a root key outside the data directory and the default
-# KMS URI.  With $DP_CLOCK set ('+31d') the server's clock is moved so far.
+# KMS URI.  With $DP_CLOCK set ('+31d') the server's wall clock is moved so far.
 set -eu
 
 die()
@@ -75,10 +75,11 @@ start_server()
 {
 	clock=
 	if [ -n "${DP_CLOCK:-}" ]; then
-		for library in /usr/lib/*/faketime/libfaketime.so.1; do
-			[ -e "$library" ] || die "libfaketime is not installed"
-			clock="LD_PRELOAD=$library FAKETIME=$DP_CLOCK FAKETIME_DONT_FAKE_MONOTONIC=1"
-		done
+		days=${DP_CLOCK#+}
+		days=${days%d}
+		as_user sh -c 'exec "${CC:-cc}" -shared -fPIC -o "$1" -x c - -ldl' sh "$dir/wall_clock.so" \
+			<"$(dirname "$0")/../test/clock/wall_clock.c" || die "could not build the other clock"
+		clock="LD_PRELOAD=$dir/wall_clock.so DP_WALL_CLOCK_SECONDS=$((days * 86400))"
 	fi
 	# shellcheck disable=SC2086
 	as_user env $clock "$bindir/pg_ctl" -D "$dir/data" -l "$dir/log" -w -t 60 -s start || {

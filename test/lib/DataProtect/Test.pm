@@ -91,6 +91,8 @@ sub new_node
 	{
 		$node->append_conf('postgresql.conf', sprintf(<<'CONF', kms_dir($node), kms_uri($node)));
 shared_preload_libraries = 'dataprotect'
+# a test server has few connections, and so few locks: DROP EXTENSION locks each member
+max_locks_per_transaction = 256
 dataprotect.kms_allowed = 'file://%s/*'
 dataprotect.default_kms_uri = '%s'
 dataprotect.worker_naptime = 1s
