@@ -51,9 +51,9 @@ BEGIN
     SELECT p.name, r.rows_done, p.id, p.every INTO done
       FROM dataprotect.retention_run r JOIN dataprotect.retention_policy p ON p.id = r.policy WHERE r.id = run;
     UPDATE dataprotect.retention_policy p
-       SET next_due = CASE WHEN NOT dataprotect._maintenance_scheduled() THEN
-                           dataprotect._now() + CASE WHEN _retention_finish.outcome = 'waiting' THEN interval '0'
-                                   WHEN later THEN least(done.every, interval '1 minute')
+       SET next_due = CASE WHEN _retention_finish.outcome = 'waiting' THEN dataprotect._now()  -- for its next turn, scheduled or not
+                           WHEN NOT dataprotect._maintenance_scheduled() THEN
+                           dataprotect._now() + CASE WHEN later THEN least(done.every, interval '1 minute')
                                    WHEN _retention_finish.outcome = 'ok' THEN done.every
                                    ELSE least(done.every, interval '10 minutes') END END
      WHERE p.id = done.id AND p.state = 'active';
