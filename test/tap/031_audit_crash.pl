@@ -78,7 +78,7 @@ kill9_node($node);
 eval { $_->{h}->kill_kill } for $session, $other;
 $node->start;
 flush_log();
-like(rows_of('middle'), qr/^lost\|[0-4]$/, 'a statement whose process was killed is lost, and there');
+like(rows_of('middle'), qr/^lost\|[0-5]$/, 'a statement whose process was killed is lost, and there');
 like(rows_of('open'), qr/^(ok|lost|rolled_back)\|[02]$/, 'a statement of a transaction that nobody ended is there once');
 is($node->safe_psql('postgres', "SELECT ok FROM dataprotect.verify_audit_log()"), 't', 'the chain holds');
 
