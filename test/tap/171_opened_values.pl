@@ -34,7 +34,7 @@ UPDATE dataprotect.key SET description = 'change ' || clock_timestamp() WHERE na
 SELECT dataprotect.grant_access('pii', 'app', 'reveal');
 \sleep 5 ms
 SQL
-my $admin = IPC::Run::start([ 'pgbench', '-n', '-T', '600', '-M', 'simple', '-f', $node->basedir . '/change.sql', '-h', $node->host, '-p', $node->port, 'postgres' ],
+my $admin = IPC::Run::start([ 'pgbench', '-n', '-R', '20', '-T', '600', '-M', 'simple', '-f', $node->basedir . '/change.sql', '-h', $node->host, '-p', $node->port, 'postgres' ],
 	'<', \undef, '>', \$admin_out, '2>', \$admin_err);
 for my $run (1 .. $sorts)
 {
