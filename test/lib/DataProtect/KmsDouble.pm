@@ -29,10 +29,11 @@ twice), forward:PORT (passes everything to a server on that port).
 use strict;
 use warnings;
 
+use parent 'DataProtect::Double';
+
 use IO::Select;
 use IO::Socket::INET;
 use MIME::Base64 qw(encode_base64);
-use POSIX ();
 
 sub start
 {
@@ -40,58 +41,7 @@ sub start
 	my $self = bless { dir => $opt{dir}, key => $opt{key} }, $class;
 	mkdir $self->{dir};
 	$self->mode($opt{mode} || 'ok');
-
-	my $listener = IO::Socket::INET->new(
-		LocalAddr => '127.0.0.1',
-		LocalPort => $opt{port} || 0,
-		Listen => 128,
-		ReuseAddr => 1) or die "could not listen: $!";
-	$self->{port} = $listener->sockport;
-	$self->{pid} = fork;
-	die "could not fork: $!" if !defined $self->{pid};
-	if ($self->{pid} == 0)
-	{
-		$SIG{PIPE} = 'IGNORE';
-		$SIG{TERM} = 'DEFAULT';
-		eval { $self->_serve($listener) };
-		print STDERR $@ if $@;
-		POSIX::_exit(1);
-	}
-	close $listener;
-	return $self;
-}
-
-sub stop
-{
-	my ($self) = @_;
-	return if !$self->{pid};
-	kill 'KILL', $self->{pid};
-	waitpid $self->{pid}, 0;
-	delete $self->{pid};
-	return;
-}
-
-sub DESTROY
-{
-	my ($self) = @_;
-	local ($?, $!, $@);
-	$self->stop;
-	return;
-}
-
-sub endpoint
-{
-	my ($self) = @_;
-	return "http://127.0.0.1:$self->{port}";
-}
-
-# Set the mode for all later requests.
-sub mode
-{
-	my ($self, $mode) = @_;
-	_write("$self->{dir}/mode.new", $mode);
-	rename "$self->{dir}/mode.new", "$self->{dir}/mode" or die "could not set the mode: $!";
-	return;
+	return $self->listen($opt{port});
 }
 
 # Every request so far: hashes with line, headers (arrays of name and value) and body.

@@ -24,63 +24,22 @@ plaintext), foreign (a ciphertext that is none), garbage.
 use strict;
 use warnings;
 
-use IO::Socket::INET;
+use parent 'DataProtect::Double';
+
 use JSON::PP ();
 use MIME::Base64 qw(encode_base64 decode_base64);
-use POSIX ();
 
 sub start
 {
 	my ($class, %opt) = @_;
 	my $self = bless {%opt}, $class;
-	my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Listen => 64, ReuseAddr => 1)
-	  or die "could not listen: $!";
 
 	mkdir $self->{dir};
 	$self->mode('ok');
-	$self->{port} = $listener->sockport;
-	$self->{pid} = fork;
-	die "could not fork: $!" if !defined $self->{pid};
-	if ($self->{pid} == 0)
-	{
-		$SIG{PIPE} = 'IGNORE';
-		$SIG{TERM} = 'DEFAULT';
-		$self->_serve($listener);
-		POSIX::_exit(1);
-	}
-	close $listener;
-	return $self;
+	return $self->listen;
 }
 
-sub stop
-{
-	my ($self) = @_;
-	return if !$self->{pid};
-	kill 'KILL', $self->{pid};
-	waitpid $self->{pid}, 0;
-	delete $self->{pid};
-	return;
-}
-
-sub DESTROY
-{
-	my ($self) = @_;
-	local ($?, $!, $@);
-	$self->stop;
-	return;
-}
-
-sub address { return "http://127.0.0.1:$_[0]{port}" }
-
-sub mode
-{
-	my ($self, $mode) = @_;
-	open(my $fh, '>', "$self->{dir}/mode.new") or die "mode: $!";
-	print $fh $mode;
-	close $fh;
-	rename "$self->{dir}/mode.new", "$self->{dir}/mode" or die "mode: $!";
-	return;
-}
+sub address { return $_[0]->endpoint }
 
 # The text of every request so far.
 sub requests
