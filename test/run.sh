@@ -24,6 +24,9 @@
 #	asan		regress under AddressSanitizer and UBSan
 #	matrix		compile and regress on the other versions of PostgreSQL
 #
+# TAP files run two at a time ($DP_JOBS); one that fails runs again, alone, and is
+# named as unsteady where it passes then (test/lib/run_tap.pl).
+#
 # $PG_MAJOR chooses the version of PostgreSQL; $DP_KEEP keeps the folder of the
 # run.  The last line is "N passed, N failed, N skipped"; the exit code is 0
 # only where nothing failed and something passed.  A skipped test is never
@@ -65,6 +68,7 @@ heading()
 finish()
 {
 	heading "all stages ended after $(($(date +%s) - began)) s"
+	cat "$work"/logs/*.log | grep '^unsteady, ' || :
 	[ -z "${not_passed:-}" ] || printf 'not passed:\n%s' "$not_passed"
 	echo "$passed passed, $failed failed, $skipped skipped"
 	[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
@@ -239,7 +243,7 @@ tap_files()
 	name=$1
 	shift
 	if [ -e "$1" ]; then
-		run "$name" "$work/src/test/tap.sh" "$@"
+		run "$name" env DP_JOBS="${DP_JOBS:-2}" DP_SECOND_LOOK=1 "$work/src/test/tap.sh" "$@"
 	else
 		echo "FAILED $name: there is no test"
 		count 0 1 0 "$name"

@@ -272,12 +272,16 @@ is(root('SELECT count(*) FROM acc WHERE id = 1'), '1', 'a request that nobody ma
 root("DELETE FROM dataprotect.deletion_request WHERE account_id = '1'; SELECT dataprotect.reseal_policy('clock')");
 poll_sql($node, 'postgres', "SELECT state IN ('purged', 'verified', 'certified') FROM dataprotect.deletion_requests WHERE id = $request");
 poll_sql($node, 'postgres', "SELECT count(*) = 1 FROM dataprotect.tombstone");
+# Held for the while: the worker certifies by writing this row.
+my $holder = $node->background_psql('postgres', on_error_die => 1);
+$holder->query_safe("BEGIN; SELECT FROM dataprotect.deletion_request WHERE id = $request FOR UPDATE");
 root('CREATE TABLE stones AS TABLE dataprotect.tombstone; DELETE FROM dataprotect.tombstone');
 like(problems(), qr/^dataprotect\.tombstone\|rows were removed/m, 'a tombstone that was taken away is missed');
 # once the deletion is certified, the id may register again, under a new key
 like(fails(q{INSERT INTO acc VALUES (3, 'again@example.org')}),
 	root('SELECT released_at IS NOT NULL FROM stones') eq 't' ? qr/^no error/ : qr/suspended or destroyed|deleted for good/, 'and its account still gets no key before its time');
 root('INSERT INTO dataprotect.tombstone TABLE stones');
+$holder->quit;
 
 # The worker looks where nobody does.
 root("UPDATE dataprotect.subject_binding SET id_column = 'email'");
