@@ -20,17 +20,20 @@ CREATE FUNCTION fingerprint() RETURNS text LANGUAGE sql AS $$
         UNION ALL SELECT 'm' || m::text FROM dataprotect.type_modifiers m) x
 $$;
 
-CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE DOMAIN tag AS text;
+CREATE FUNCTION is_mine(text) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT $1 <> ''''';
+CREATE DOMAIN mine AS text CONSTRAINT is_mine CHECK (is_mine(value));
 CREATE TABLE t (
     id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     serial_no serial, code text UNIQUE DEFERRABLE, plain varchar(40), lowered text, source text,
     stored text GENERATED ALWAYS AS (lower(source)) STORED,
     checked text CHECK (checked <> ''), present text CHECK (present IS NOT NULL),
-    mood mood, flag bool, tags text[], span interval day to second(3), c char(10), words text, vector tsvector,
+    mine mine, flag bool, tags tag[], labels text[], alias name, span2 interval UNIQUE, span interval day to second(3), c char(10), words text, vector tsvector,
     ref text, stat text, pol text, rowtyped text, patterned text, clustered text, ident text NOT NULL, many text, body text, matviewed text, excl int);
 CREATE INDEX lowered_idx ON t (lower(lowered));
 CREATE INDEX partial_idx ON t (id) WHERE lowered = 'x';
 CREATE INDEX flag_idx ON t (flag);
+CREATE INDEX labels_idx ON t USING gin (labels);
 CREATE INDEX words_idx ON t USING gist (vector);
 CREATE INDEX patterned_idx ON t (patterned text_pattern_ops);
 CREATE INDEX clustered_idx ON t (clustered);
@@ -50,7 +53,8 @@ CREATE MATERIALIZED VIEW m AS SELECT matviewed FROM middle;
 CREATE FUNCTION of_view(middle) RETURNS int LANGUAGE sql AS 'SELECT 1';
 ALTER TABLE t ADD CONSTRAINT t_excl EXCLUDE USING btree (excl WITH =);
 CREATE TABLE typed_parent (a text);
-CREATE TABLE inherited (b text) INHERITS (typed_parent);
+CREATE TABLE other_parent (a text);
+CREATE TABLE inherited (b text) INHERITS (typed_parent, other_parent);
 CREATE TABLE part (id int, k text, v text) PARTITION BY LIST (k);
 CREATE TABLE part_1 PARTITION OF part FOR VALUES IN ('a');
 CREATE TABLE part_expr (id int, k text, v text) PARTITION BY RANGE (lower(k));
@@ -65,6 +69,7 @@ CREATE TABLE owned (a text);
 CREATE TABLE split (id int, a text) PARTITION BY LIST (id);
 CREATE TABLE split_1 PARTITION OF split FOR VALUES IN (1);
 CREATE ROLE regress_columns NOLOGIN IN ROLE dataprotect_admin;
+ALTER FUNCTION is_mine(text) OWNER TO regress_columns;
 GRANT USAGE ON SCHEMA enc TO regress_columns;
 ALTER TABLE split OWNER TO regress_columns;
 SELECT fingerprint() AS before \gset
@@ -89,7 +94,10 @@ CALL dataprotect.decrypt_column('t', 'plain');
 -- the key
 CALL dataprotect.encrypt_column('t', 'plain', 'nonesuch');
 -- the type
-CALL dataprotect.encrypt_column('t', 'mood', 'pii');
+CALL dataprotect.encrypt_column('t', 'mine', 'pii');
+CALL dataprotect.encrypt_column('t', 'labels', 'pii');
+CALL dataprotect.encrypt_column('t', 'alias', 'pii');
+CALL dataprotect.encrypt_column('t', 'span2', 'pii');
 CALL dataprotect.encrypt_column('t', 'tags', 'pii');
 CALL dataprotect.encrypt_column('t', 'c', 'pii');
 CALL dataprotect.encrypt_column('t', 'span', 'pii');

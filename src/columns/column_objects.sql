@@ -151,7 +151,7 @@ AS $$
         LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
 $$;
 COMMENT ON FUNCTION dataprotect._column_indexes(regclass, name) IS
-    'indexes of a table and its partitions that have a column among their keys';
+    'indexes of a table and its partitions or children that have a column among their keys';
 
 -- Columns that foreign keys compare with a column, directly or through others:
 -- all are protected in one step, under one key.
@@ -225,15 +225,24 @@ AS $$
     WHERE i.indpred IS NOT NULL AND dataprotect._computes_from(i.indpred, m.attnum)
     UNION ALL
     SELECT format('Index "%s" uses access method %s.', x.name, x.method), 'Drop the index.'
-    FROM x WHERE x.method NOT IN ('btree', 'hash')
+    FROM x, dataprotect._column_kind($1, $2) c WHERE x.method NOT IN ('btree', 'hash') AND NOT c.is_array
     UNION ALL
     SELECT format('Index "%s" has an operator class that encrypted types do not have.', x.name), 'Drop the index.'
     FROM x WHERE NOT x.plain_class AND ($4 OR x.method = 'hash')
     UNION ALL
     SELECT format('Index "%s" is over a column of so few possible values that equality tells them.', x.name),
            'Drop the index.'
-    FROM x, pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-    WHERE a.attrelid = $1 AND a.attname = $2 AND (t.oid = 'bool'::regtype OR t.typtype = 'e')
+    FROM x, dataprotect._column_kind($1, $2) c JOIN pg_type t ON t.oid = c.base
+    WHERE t.oid = 'bool'::regtype OR t.typtype = 'e'
+    UNION ALL
+    SELECT format('Index "%s" is unique or over several columns, and values of type %s have no tokens.', x.name,
+                  format_type(c.base, NULL)),
+           'Drop the index; one over this column alone that is not unique serves equality.'
+    FROM x, dataprotect._column_kind($1, $2) c
+    WHERE NOT x.folded AND NOT $4 AND NOT c.is_array AND x.method = 'btree' AND (x.is_unique OR NOT x.simple)
+        AND NOT EXISTS (SELECT FROM pg_opclass o JOIN pg_am a ON a.oid = o.opcmethod
+                        WHERE o.opcintype = dataprotect._encrypted_type(c.base::regtype) AND a.amname = 'btree'
+                            AND o.opcname LIKE '%\_token\_ops')
     UNION ALL
     SELECT format('Table "%s" is clustered on index "%s".', i.indrelid::regclass, x.name),
            format('ALTER TABLE %s SET WITHOUT CLUSTER.', i.indrelid::regclass)

@@ -28,27 +28,60 @@ $$;
 COMMENT ON FUNCTION dataprotect._refuse_obstacles(text, regclass, name, text[], text[]) IS
     'errors with every object that stands in the way, if there is one';
 
+-- Made types are named after their base types, whatever schema those are in.
+CREATE FUNCTION dataprotect._type_name_is_free(base oid) RETURNS bool
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT NOT EXISTS (SELECT FROM pg_type t JOIN pg_type b ON t.typname = 'encrypted_' || b.typname
+                           JOIN pg_namespace n ON n.oid = t.typnamespace
+                       WHERE b.oid = $1 AND n.nspname IN ('public', 'dataprotect'))
+$$;
+COMMENT ON FUNCTION dataprotect._type_name_is_free(oid) IS
+    'whether an encrypted type over a type can have its name';
+
 -- What to do about a type that has no encrypted one: never a call that is refused as well.
 CREATE FUNCTION dataprotect._encrypted_type_advice(rel regclass, col name, base oid, typmod int4) RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    change      text := format('Change the column first: ALTER TABLE %s ALTER COLUMN %I TYPE ', rel, col);
+    change      text := format('Change the column first: ALTER TABLE %s ALTER COLUMN %I TYPE %%s%s.', rel, col,
+                               (SELECT CASE WHEN k.is_array THEN '[]' END FROM dataprotect._column_kind(rel, col) k));
 BEGIN
     IF base = 'bpchar'::regtype THEN
-        RETURN change || CASE WHEN typmod < 0 THEN 'text' ELSE format_type('varchar'::regtype, typmod) END || '.';
-    ELSIF (SELECT t.typcategory = 'A' FROM pg_type t WHERE t.oid = base) THEN
-        RETURN change || format('jsonb USING to_jsonb(%I).', col);
+        RETURN format(change, CASE WHEN typmod < 0 THEN 'text' ELSE format_type('varchar'::regtype, typmod) END);
+    ELSIF (SELECT t.typtype = 'd' FROM pg_type t WHERE t.oid = base) THEN
+        RETURN format(change, (SELECT format_type(t.typbasetype, t.typtypmod) FROM pg_type t WHERE t.oid = base));
     END IF;
     PERFORM dataprotect._check_base_type(base::regtype);
-    RETURN format('Make one with SELECT dataprotect.create_encrypted_type(%L).', format_type(base, NULL));
+    IF NOT dataprotect._type_name_is_free(base) THEN
+        RETURN format('Type encrypted_%s is over another type of that name: rename one of the two.',
+                      (SELECT t.typname FROM pg_type t WHERE t.oid = base));
+    END IF;
+    RETURN format('An administrator makes one with SELECT dataprotect.create_encrypted_type(%L).', format_type(base, NULL));
 EXCEPTION WHEN wrong_object_type THEN
     RETURN 'Change the column to text or another type that has one first.';
 END
 $$;
 COMMENT ON FUNCTION dataprotect._encrypted_type_advice(regclass, name, oid, int4) IS
     'what can be done about a column whose type has no encrypted type';
+
+-- Types without an encrypted one get it in the same call, from who may make types.
+CREATE FUNCTION dataprotect._can_make_type(base oid) RETURNS bool
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM dataprotect._check_base_type(base::regtype);
+    RETURN dataprotect._type_name_is_free(base)
+        AND has_function_privilege('dataprotect.create_encrypted_type(regtype)', 'EXECUTE');
+EXCEPTION WHEN wrong_object_type THEN
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._can_make_type(oid) IS
+    'whether the current role can have an encrypted type made over a type';
 
 -- Everything that can be known before the table is locked.
 CREATE FUNCTION dataprotect._check_encrypt(rel regclass, col name, key text, searchable bool, ordered bool)
@@ -65,12 +98,12 @@ DECLARE
     advice      text[];
 BEGIN
     PERFORM dataprotect._check_column(rel, col);
-    SELECT a.atttypid, a.atttypmod INTO base, typmod
-    FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col;
+    SELECT t.base, t.typmod INTO base, typmod FROM dataprotect._column_kind(rel, col) t;
     IF dataprotect._base_type(base::regtype) IS NOT NULL THEN
         PERFORM dataprotect._raise('object_not_in_prerequisite_state',
             format('column "%s" is already encrypted', col),
-            format('Its type is %s.', format_type(base, typmod)),
+            format('Its type is %s.', (SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
+                                       WHERE a.attrelid = rel AND a.attname = col)),
             'Call decrypt_column() first to change its key or how it is indexed.');
     END IF;
     IF key IS NULL OR searchable IS NULL OR ordered IS NULL THEN
@@ -85,10 +118,7 @@ BEGIN
     ELSIF state <> 'a' THEN
         PERFORM dataprotect._raise('object_not_in_prerequisite_state', format('key "%s" is not active', key));
     END IF;
-    IF base = 'varchar'::regtype THEN
-        base := 'text'::regtype;
-    END IF;
-    IF dataprotect._encrypted_type(base::regtype) IS NULL THEN
+    IF dataprotect._encrypted_type(base::regtype) IS NULL AND NOT dataprotect._can_make_type(base) THEN
         PERFORM dataprotect._raise('feature_not_supported',
             format('type %s of column "%s" has no encrypted type', format_type(base, NULL), col),
             NULL,
@@ -113,6 +143,7 @@ BEGIN
     END IF;
     SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
     FROM (SELECT * FROM dataprotect._column_obstacles(rel, col)
+          UNION ALL SELECT * FROM dataprotect._type_obstacles(rel, col)
           UNION ALL SELECT * FROM dataprotect._index_obstacles(rel, col, searchable, ordered)
           UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, col)
           UNION ALL SELECT * FROM dataprotect._function_obstacles(rel, col)) o;
@@ -201,9 +232,10 @@ CREATE FUNCTION dataprotect._encrypt_one(rel regclass, col name, key text, searc
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    base        oid;
+    kind        record;
     encrypted   regtype;
-    modifier    text;
+    rule        text;
+    rules       text[] := ARRAY(SELECT dataprotect._domain_rules(rel, col));
     changes     text[];
     change      text;
     few_values  CONSTANT int := 100;
@@ -215,11 +247,14 @@ BEGIN
         searchable := true;
         RAISE NOTICE 'column "%" becomes searchable, since it is unique or part of an index of several columns', col;
     END IF;
-    SELECT CASE a.atttypid WHEN 'varchar'::regtype THEN 'text'::regtype ELSE a.atttypid END,
-           dataprotect._base_modifier(a.atttypid, a.atttypmod)
-    INTO base, modifier
-    FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col;
-    encrypted := dataprotect._encrypted_type(base::regtype);
+    SELECT t.base, t.domains, dataprotect._base_modifier(t.base, t.typmod) AS modifier,
+           CASE WHEN t.is_array THEN '[]' ELSE '' END AS brackets
+    INTO kind FROM dataprotect._column_kind(rel, col) t;
+    encrypted := dataprotect._encrypted_type(kind.base::regtype);
+    IF encrypted IS NULL THEN
+        encrypted := dataprotect.create_encrypted_type(kind.base::regtype);
+        RAISE NOTICE 'type % is made for column "%"', encrypted, col;
+    END IF;
     -- ALTER TYPE removes the statistics, and ANALYZE will not count again
     SELECT s.n_distinct INTO distinct_values
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -230,10 +265,17 @@ BEGIN
         format('%s(%L%s%s%s)', encrypted, key,
                CASE WHEN searchable THEN ',''searchable''' ELSE '' END,
                CASE WHEN ordered THEN ',''ordered''' ELSE '' END,
-               coalesce(',' || quote_literal(modifier), '')),
-        format_type(base, NULL),
+               coalesce(',' || quote_literal(kind.modifier), '')) || kind.brackets,
+        format_type(kind.base, NULL) || kind.brackets,
         CASE WHEN ordered THEN NULL ELSE encrypted::text || '_token_ops' END,
         encrypted::text || '_token_ops');
+    FOREACH rule IN ARRAY rules LOOP
+        EXECUTE rule;
+    END LOOP;
+    IF cardinality(kind.domains) > 0 THEN
+        RAISE NOTICE 'column "%" is no longer of domain %: the domain''s rules are now the column''s', col,
+            kind.domains[cardinality(kind.domains)]::regtype;
+    END IF;
     PERFORM dataprotect._refresh_binding(rel, false);
     FOREACH change IN ARRAY changes LOOP
         RAISE NOTICE '%', change;
@@ -264,9 +306,9 @@ BEGIN
     SELECT l.linked, l.linked_col, a.atttypid INTO other
     FROM dataprotect._linked_columns(rel, col) l
         JOIN pg_attribute a ON a.attrelid = l.linked AND a.attname = l.linked_col
-        JOIN pg_attribute own ON own.attrelid = rel AND own.attname = col
-    WHERE replace(format_type(a.atttypid, NULL), 'character varying', 'text')
-        <> replace(format_type(own.atttypid, NULL), 'character varying', 'text')
+        CROSS JOIN dataprotect._column_kind(l.linked, l.linked_col) theirs
+        CROSS JOIN dataprotect._column_kind(rel, col) own
+    WHERE (theirs.base, theirs.is_array) <> (own.base, own.is_array)
     LIMIT 1;
     IF FOUND THEN
         PERFORM dataprotect._raise('feature_not_supported',
@@ -353,6 +395,17 @@ CREATE FUNCTION dataprotect._unreadable_values(rel regclass, col name)
 COMMENT ON FUNCTION dataprotect._unreadable_values(regclass, name) IS
     'stored values of a column by key id, and how many of them cannot be read';
 
+-- Values inside of composite types are no column's own.
+CREATE FUNCTION dataprotect._column_key(rel regclass, col name) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.key FROM dataprotect.protected_columns p
+    WHERE p.rel = $1 AND p.col = $2 AND (p.path IS NULL OR p.path = '[]')
+$$;
+COMMENT ON FUNCTION dataprotect._column_key(regclass, name) IS
+    'key of a column whose values, or whose arrays'' elements, are protected';
+
 CREATE FUNCTION dataprotect._check_decrypt(rel regclass, col name) RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -363,7 +416,7 @@ DECLARE
     advice      text[];
 BEGIN
     PERFORM dataprotect._check_column(rel, col);
-    SELECT p.key INTO key_name FROM dataprotect.protected_columns p WHERE p.rel = $1 AND p.col = $2 AND p.path IS NULL;
+    key_name := dataprotect._column_key(rel, col);
     IF key_name IS NULL THEN
         PERFORM dataprotect._raise('object_not_in_prerequisite_state', format('column "%s" is not encrypted', col));
     END IF;
@@ -392,14 +445,16 @@ AS $$
 DECLARE
     encrypted   oid;
     base        oid;
+    brackets    text;
     modifier    text;
     key_name    text;
     unreadable  bigint;
 BEGIN
-    SELECT p.key INTO key_name FROM dataprotect.protected_columns p WHERE p.rel = $1 AND p.col = $2 AND p.path IS NULL;
-    SELECT a.atttypid, '(' || substring(format_type(a.atttypid, a.atttypmod) FROM ',''([-0-9,]+)''\)$') || ')'
-    INTO encrypted, modifier
-    FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col;
+    key_name := dataprotect._column_key(rel, col);
+    SELECT t.base, CASE WHEN t.is_array THEN '[]' ELSE '' END,
+           '(' || substring(format_type(t.base, t.typmod) FROM ',''([-0-9,]+)''\)$') || ')'
+    INTO encrypted, brackets, modifier
+    FROM dataprotect._column_kind(rel, col) t;
     base := dataprotect._base_type(encrypted::regtype);
 
     -- a value whose key is suspended or destroyed reads as NULL; it must not become one
@@ -418,8 +473,8 @@ BEGIN
         -- '(50)' on a text column was varchar's
         CASE WHEN base = 'text'::regtype AND modifier IS NOT NULL THEN 'varchar' || modifier
              WHEN modifier IS NOT NULL THEN regexp_replace(format_type(base, NULL), '^\w+', '\&' || modifier)
-             ELSE format_type(base, NULL) END,
-        format_type(base, NULL), NULL, NULL);
+             ELSE format_type(base, NULL) END || brackets,
+        format_type(base, NULL) || brackets, NULL, NULL);
     PERFORM dataprotect._refresh_binding(rel, false);
     RAISE NOTICE 'column "%" is no longer encrypted', col
         USING HINT = format('Run ANALYZE %s.', rel);
@@ -448,7 +503,7 @@ BEGIN
             END LOOP;
         END IF;
     END LOOP;
-    SELECT p.key INTO key_name FROM dataprotect.protected_columns p WHERE p.rel = $1 AND p.col = $2 AND p.path IS NULL;
+    key_name := dataprotect._column_key(rel, col);
 
     SELECT * INTO foreign_keys FROM dataprotect._capture_foreign_keys(rel, col);
     SELECT array_agg(l.linked) AS rels, array_agg(l.linked_col) AS cols INTO link

@@ -9,7 +9,7 @@ BEGIN
     SELECT string_agg(format('%s.%I: %s', v.rel, v.col, v.n), ', ' ORDER BY v.rel::text, v.col) INTO v_found
         FROM (SELECT s.rel, s.col, sum(x."values") AS n
               FROM dataprotect._storing_columns() s
-                  CROSS JOIN LATERAL dataprotect._column_members(s.rel, s.col) m
+                  CROSS JOIN LATERAL dataprotect._column_partitions(s.rel, s.col) m
                   CROSS JOIN LATERAL dataprotect._count_by_key(m.member, s.col) x
                   JOIN dataprotect.key_version h ON h.key_id = x.key_id
                   JOIN dataprotect.key k ON k.family = h.family AND k.name = key_name

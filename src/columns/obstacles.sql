@@ -41,21 +41,39 @@ CREATE FUNCTION dataprotect._column_members(rel regclass, col name)
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT r.oid, a.attnum, r.depth
-    FROM (SELECT $1::oid, 0
-          UNION
-          SELECT relid::oid, level FROM pg_partition_tree($1)) AS r(oid, depth)
-    JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = $2 AND NOT a.attisdropped
+    WITH RECURSIVE r(oid, depth) AS (
+        SELECT $1::oid, 0
+        UNION
+        SELECT i.inhrelid, r.depth + 1 FROM r JOIN pg_inherits i ON i.inhparent = r.oid
+    )
+    SELECT r.oid, a.attnum, max(r.depth)
+    FROM r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = $2 AND NOT a.attisdropped
+    GROUP BY r.oid, a.attnum
 $$;
 COMMENT ON FUNCTION dataprotect._column_members(regclass, name) IS
-    'a table and its partitions, with the number of a column in each';
+    'a table with its partitions or the tables that inherit from it, with the number of a column in each';
+
+CREATE FUNCTION dataprotect._column_partitions(rel regclass, col name)
+    RETURNS TABLE (member oid, attnum int2)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT r.oid, a.attnum
+    FROM (SELECT $1::oid
+          UNION
+          SELECT relid::oid FROM pg_partition_tree($1)) AS r(oid)
+    JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = $2 AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION dataprotect._column_partitions(regclass, name) IS
+    'a table and its partitions, which store its rows, with the number of a column in each';
 
 -- The word of a modifier for a base type's own, as '(50)'; NULL for none.
 CREATE FUNCTION dataprotect._base_modifier(base oid, typmod int4) RETURNS text
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT substring(format_type($1, $2) FROM '\([-0-9, ]+\)') WHERE $2 >= 0
+    SELECT substring(format_type(CASE $1 WHEN 'text'::regtype THEN 'varchar'::regtype ELSE $1 END, $2) FROM '\([-0-9, ]+\)')
+    WHERE $2 >= 0
 $$;
 COMMENT ON FUNCTION dataprotect._base_modifier(oid, int4) IS
     'the modifier of a column''s type as an encrypted type writes it';
@@ -113,13 +131,22 @@ BEGIN
     IF att.attnum < 0 THEN
         PERFORM dataprotect._raise('wrong_object_type', format('system column "%s" cannot be protected', col));
     END IF;
-    SELECT i.inhrelid::regclass::text INTO child FROM pg_inherits i
-    WHERE i.inhparent = rel AND cls.relkind = 'r' LIMIT 1;
-    IF child IS NOT NULL OR att.attinhcount > 0 THEN
+    IF att.attinhcount > 0 THEN
         PERFORM dataprotect._raise('feature_not_supported',
             format('column "%s" of table "%s" is inherited', col, cls.relname),
-            coalesce('Table ' || child || ' inherits it.', 'It comes from a parent table.'),
-            'Only partitioned tables are protected as a whole.');
+            NULL,
+            format('Name the table it comes from: %s.',
+                   (SELECT string_agg(i.inhparent::regclass::text, ' and ' ORDER BY i.inhseqno) FROM pg_inherits i
+                        JOIN pg_attribute a ON a.attrelid = i.inhparent AND a.attname = col AND NOT a.attisdropped
+                    WHERE i.inhrelid = rel)));
+    END IF;
+    SELECT m.member::regclass::text INTO child FROM dataprotect._column_members(rel, col) m
+        JOIN pg_attribute a ON a.attrelid = m.member AND a.attname = col AND a.attinhcount > 1;
+    IF FOUND THEN
+        PERFORM dataprotect._raise('feature_not_supported',
+            format('column "%s" of table %s comes from several tables', col, child),
+            NULL,
+            format('ALTER TABLE %s NO INHERIT the others first.', child));
     END IF;
     IF cls.reloftype <> 0 THEN
         PERFORM dataprotect._raise('feature_not_supported',
@@ -129,9 +156,9 @@ BEGIN
     JOIN pg_class c ON c.oid = m.member AND c.relkind = 'f' LIMIT 1;
     IF child IS NOT NULL THEN
         PERFORM dataprotect._raise('feature_not_supported',
-            format('partition "%s" is a foreign table', child),
+            format('partition or child "%s" is a foreign table', child),
             NULL,
-            'Detach it first.');
+            'Detach it first, or let it inherit no more.');
     END IF;
 END
 $$;
@@ -152,7 +179,8 @@ AS $$
         FROM m JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass
             AND d.refobjid = m.member AND d.refobjsubid = m.attnum
     )
-    SELECT format('You do not own partition "%s".', c.relname), 'Let a role that owns the table and its partitions do this.'
+    SELECT format('You do not own partition or child "%s".', c.relname),
+           'Let a role that owns the table and its partitions or children do this.'
     FROM m JOIN pg_class c ON c.oid = m.member
     WHERE NOT pg_has_role(current_user, c.relowner, 'USAGE')
     UNION ALL
@@ -173,7 +201,7 @@ AS $$
     SELECT format('Column "%s" has collation "%s", in which different values are equal.', a.attname, l.collname),
            'Give the column another collation; an index over lower() of it keeps equality without case.'
     FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation AND NOT l.collisdeterministic
-    WHERE a.attrelid = $1 AND a.attname = $2 AND dataprotect._base_type(a.atttypid::regtype) IS NULL
+    WHERE a.attrelid = $1 AND a.attname = $2 AND dataprotect._protected_type($1, $2) IS NULL
     UNION ALL
     SELECT format('Sequence "%s" belongs to it.', c.relname), format('ALTER SEQUENCE %s OWNED BY NONE and drop the default first.', c.oid::regclass)
     FROM dependent d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind = 'S' AND d.deptype = 'a'
@@ -206,12 +234,12 @@ AS $$
                      OR (t.oid IS NULL OR t.typtype = 'd') AND dataprotect._computes_from(k.conbin, m.attnum)))
     UNION ALL
     -- those of whole tables go with the tables they tie together
-    SELECT format('Foreign key "%s" belongs to one partition only: "%s".', k.conname, c.relname),
+    SELECT format('Foreign key "%s" belongs to one partition or child only: "%s".', k.conname, c.relname),
            'Drop the foreign key, or make it one of the partitioned table.'
     FROM m JOIN pg_constraint k ON k.contype = 'f' AND k.conparentid = 0
         AND ((k.conrelid = m.member AND m.attnum = ANY (k.conkey))
              OR (k.confrelid = m.member AND m.attnum = ANY (k.confkey)))
-        JOIN pg_class c ON c.oid = m.member AND c.relispartition
+        JOIN pg_class c ON c.oid = m.member AND m.depth > 0
     UNION ALL
     SELECT format('Exclusion constraint "%s" of table "%s" compares it.', k.conname, c.relname), 'Drop the constraint.'
     FROM m JOIN pg_constraint k ON k.contype = 'x' AND k.conrelid = m.member AND k.conparentid = 0

@@ -288,7 +288,7 @@ BEGIN
                                    ELSE usual_rows_per_block END)::bigint)
         FROM (SELECT DISTINCT x.col FROM dataprotect.protected_columns x
               WHERE x.rel = $1 AND (x.col = $2 OR $2 IS NULL) AND dataprotect._has_stale_versions(x.key)) p
-            CROSS JOIN LATERAL dataprotect._column_members($1, p.col) m
+            CROSS JOIN LATERAL dataprotect._column_partitions($1, p.col) m
             JOIN pg_class c ON c.oid = m.member AND c.relkind IN ('r', 'm')
         ORDER BY c.oid, p.col;
 END

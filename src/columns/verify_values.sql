@@ -58,10 +58,10 @@ BEGIN
         FROM dataprotect._storing_columns($1) s
             -- partitions store the rows; rows of children by inheritance are the children's
             CROSS JOIN LATERAL (
-                SELECT y.* FROM dataprotect._column_members(s.rel, s.col) m
+                SELECT y.* FROM dataprotect._column_partitions(s.rel, s.col) m
                     CROSS JOIN LATERAL dataprotect._verify_column(m.member, s.col, sample) y
                 UNION ALL
-                SELECT y.* FROM dataprotect._column_members(s.rel, s.col) m
+                SELECT y.* FROM dataprotect._column_partitions(s.rel, s.col) m
                     JOIN pg_attrdef d ON d.adrelid = m.member AND d.adnum = m.attnum
                     CROSS JOIN LATERAL dataprotect._verify_tree(d.adbin) y
                 UNION ALL

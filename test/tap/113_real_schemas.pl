@@ -45,19 +45,19 @@ my @shapes = (
 	[ primary_key => 9, 'CREATE TABLE % (v text PRIMARY KEY)' ],
 	[ foreign_key => 15, 'CREATE TABLE parent_of_% (v text PRIMARY KEY); CREATE TABLE % (v text REFERENCES parent_of_% ON UPDATE CASCADE)' ],
 	[ unique => 30, 'CREATE TABLE % (v text CONSTRAINT uq_of_% UNIQUE)' ],
-	[ array => 9, 'CREATE TABLE % (v text[])', qr/has no encrypted type/ ],
-	[ domain => 6, 'CREATE TABLE % (v tel)', qr/has no encrypted type/ ],
+	[ array => 9, 'CREATE TABLE % (v varchar(30)[], CHECK (cardinality(v) < 10))' ],
+	[ domain => 6, 'CREATE TABLE % (v tel, w person_name)' ],
 	[ padded => 2, 'CREATE TABLE % (v char(4))', qr/has no encrypted type/ ],
 	[ generated => 2, 'CREATE TABLE % (v text, w text GENERATED ALWAYS AS (lower(v)) STORED)', qr/Generated column "w"/ ],
 	[ row_of_view => 12, 'CREATE TABLE % (v text); CREATE VIEW view_of_% AS SELECT v FROM %; CREATE FUNCTION of_%() RETURNS SETOF view_of_% LANGUAGE sql STABLE AS \'SELECT * FROM view_of_%\'' ],
 	[ standard_body => 1, 'CREATE TABLE % (v text); CREATE FUNCTION of_%(m text) RETURNS bigint LANGUAGE sql STABLE BEGIN ATOMIC SELECT count(*) FROM % WHERE v = m; END' ],
 	[ policy => 2, 'CREATE TABLE % (v text); CREATE POLICY p ON % USING (v = current_user)', qr/Policy "p"/ ],
 	[ materialized => 1, 'CREATE TABLE % (v text); CREATE MATERIALIZED VIEW copy_of_% AS SELECT v FROM %', qr/Materialized view/ ],
-	[ inherited => 4, 'CREATE TABLE % (v text); CREATE TABLE child_of_% () INHERITS (%)', qr/is inherited/ ],
+	[ inherited => 4, 'CREATE TABLE % (v text); CREATE TABLE child_of_% () INHERITS (%)' ],
 	[ statistics => 1, 'CREATE TABLE % (v text, w text); CREATE STATISTICS of_% ON v, w FROM %', qr/Statistics object/ ],
 	[ trigger => 5, 'CREATE TABLE % (v text); CREATE TRIGGER t BEFORE UPDATE ON % FOR EACH ROW WHEN (old.v IS DISTINCT FROM new.v) EXECUTE FUNCTION suppress_redundant_updates_trigger()' ],
 	[ collation => 1, 'CREATE TABLE % (v text COLLATE nocase UNIQUE)', qr/in which different values are equal/ ],
-	[ enum => 1, 'CREATE TYPE kind_of_% AS ENUM (\'a\', \'b\'); CREATE TABLE % (v kind_of_%)', qr/has no encrypted type/ ],
+	[ enum => 1, 'CREATE TYPE kind_of_% AS ENUM (\'a\', \'b\'); CREATE TABLE % (v kind_of_%)' ],
 	[ exclusion => 1, 'CREATE TABLE % (v inet, EXCLUDE USING gist (v inet_ops WITH &&))', qr/Exclusion constraint|access method/ ]);
 
 my ($concerned, $refused) = (0, 0);
@@ -80,6 +80,6 @@ for my $shape (@shapes)
 }
 my $share = 100 * ($all - $refused) / $all;
 note(sprintf('%d columns of %d have such a shape; %d are refused: %.1f %% can be protected as they are', $concerned, $all, $refused, $share));
-cmp_ok($share, '>=', 95, 'the share of columns that are protected as they are');
+cmp_ok($share, '>=', 97, 'the share of columns that are protected as they are');
 
 done_testing();
