@@ -177,23 +177,20 @@ complete_job(int number)
 	int64		fresh_ms = (int64) dp_guc_key_cache_soft_ttl * 1000;
 	bool		unused;
 
-	if (job->ok && sink_callback != NULL && request->kind != DP_KMS_DRILL &&
+	if (job->ok && sink_callback != NULL && dp_kms_yields_key(request->kind) &&
 		(request->kind == DP_KMS_FETCH || is_awaited(slot)))
 		sink_callback(request->database, request->context.key_id, job->key);
 
 	LWLockAcquire(dp_kms_lock, LW_EXCLUSIVE);
 	slot->ok = job->ok;
-	if (job->ok && request->kind == DP_KMS_CREATE)
-	{
-		slot->request.context.key_id = request->context.key_id;
-		memcpy(slot->request.blobs, request->blobs, sizeof(request->blobs));
-	}
-	if (!job->ok)
+	if (job->ok)
+		dp_kms_request_answer(&slot->request, request);
+	else
 		slot->error = job->error;
 	slot->done_at = dp_kms_now();
 	slot->state = DP_KMS_SLOT_DONE;
 	unused = slot->refs == 0;
-	if (job->ok && request->kind != DP_KMS_DRILL)
+	if (job->ok && dp_kms_yields_key(request->kind))
 		dp_kms_fresh_set(request->database, request->context.key_id, slot->done_at + fresh_ms);
 	else if (request->kind == DP_KMS_FETCH)
 		dp_kms_fresh_set(request->database, request->context.key_id,

@@ -34,3 +34,30 @@ dp_kms_call_fail(DpKmsCall *call, DpKmsCallStatus status, int sqlstate,
 	call->sqlstate = sqlstate;
 	call->status = status;
 }
+
+bool
+dp_kms_call_public_key(DpKmsCall *call, const uint8 *der, int len)
+{
+	if (len <= 0 || len > DP_KMS_PUBLIC_KEY_MAX)
+		return false;
+	memcpy(call->signature->public_key, der, len);
+	call->signature->public_key_len = len;
+	call->status = DP_KMS_OK;
+	return true;
+}
+
+void
+dp_kms_call_root(DpKmsCall *call, DpKmsRootState state, int64 delete_at, const char *uri)
+{
+	call->root->state = state;
+	call->root->delete_at = delete_at;
+	strlcpy(call->root->uri, uri != NULL ? uri : call->uri->text, sizeof(call->root->uri));
+	call->status = DP_KMS_OK;
+}
+
+void
+dp_kms_call_fail_unable(DpKmsCall *call)
+{
+	dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					 "The root does not sign: it is of another kind.");
+}

@@ -240,7 +240,7 @@ wait_for_slot(DpKmsSlot *slot, int64 deadline)
 	return done;
 }
 
-/* Take the result of a slot that is done.  For CREATE: key id and blobs too. */
+/* Take the result of a slot that is done. */
 static bool
 read_result(const DpKmsSlot *slot, DpKmsRequest *request, DpKmsError *out_error)
 {
@@ -248,13 +248,10 @@ read_result(const DpKmsSlot *slot, DpKmsRequest *request, DpKmsError *out_error)
 
 	LWLockAcquire(dp_kms_lock, LW_SHARED);
 	ok = slot->ok;
-	if (!ok)
+	if (ok)
+		dp_kms_request_answer(request, &slot->request);
+	else
 		*out_error = slot->error;
-	else if (request->kind == DP_KMS_CREATE)
-	{
-		request->context.key_id = slot->request.context.key_id;
-		memcpy(request->blobs, slot->request.blobs, sizeof(request->blobs));
-	}
 	LWLockRelease(dp_kms_lock);
 	return ok;
 }
@@ -320,6 +317,80 @@ dp_kms_drill(Oid database, const DpKmsContext *context,
 
 	fill_request(&request, DP_KMS_DRILL, database, context, &uri, blob, 1);
 	return perform(&request, out_error);
+}
+
+/* Of one root, about no key of a database. */
+static void
+fill_root_request(DpKmsRequest *request, DpKmsKind kind, const char *uri)
+{
+	static const DpKmsContext none = {{0}, 0, 0, DP_PURPOSE_EPOCH};
+
+	fill_request(request, kind, InvalidOid, &none, &uri, NULL, 1);
+}
+
+bool
+dp_kms_sign(const char *uri, const uint8 digest[DP_KMS_DIGEST_LEN],
+			DpKmsSignature *out_signature, DpKmsError *out_error)
+{
+	DpKmsRequest request;
+
+	fill_root_request(&request, DP_KMS_SIGN, uri);
+	memcpy(request.digest, digest, DP_KMS_DIGEST_LEN);
+	if (!perform(&request, out_error))
+		return false;
+	*out_signature = request.signature;
+	return true;
+}
+
+bool
+dp_kms_public_key(const char *uri, int version, DpKmsSignature *out_key, DpKmsError *out_error)
+{
+	DpKmsRequest request;
+
+	fill_root_request(&request, DP_KMS_PUBLIC_KEY, uri);
+	request.signature.version = version;
+	if (!perform(&request, out_error))
+		return false;
+	*out_key = request.signature;
+	return true;
+}
+
+bool
+dp_kms_verify(const char *uri, const uint8 digest[DP_KMS_DIGEST_LEN],
+			  const DpKmsSignature *signature, bool *out_good, DpKmsError *out_error)
+{
+	DpKmsSignature root;
+
+	if (!dp_kms_public_key(uri, signature->version, &root, out_error))
+		return false;
+	*out_good = dp_signature_verify(root.public_key, root.public_key_len, digest, DP_KMS_DIGEST_LEN,
+									signature->signature, signature->len);
+	return true;
+}
+
+bool
+dp_kms_root_state(const char *uri, DpKmsRoot *out_root, DpKmsError *out_error)
+{
+	DpKmsRequest request;
+
+	fill_root_request(&request, DP_KMS_ROOT_STATE, uri);
+	if (!perform(&request, out_error))
+		return false;
+	*out_root = request.root;
+	return true;
+}
+
+bool
+dp_kms_schedule_destroy(const char *uri, int days, DpKmsRoot *out_root, DpKmsError *out_error)
+{
+	DpKmsRequest request;
+
+	fill_root_request(&request, DP_KMS_DESTROY, uri);
+	request.days = days;
+	if (!perform(&request, out_error))
+		return false;
+	*out_root = request.root;
+	return true;
 }
 
 void

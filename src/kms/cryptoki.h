@@ -21,6 +21,7 @@ typedef enum DpCkFunction
 	CK_OPEN_SESSION = 12,
 	CK_CLOSE_SESSION = 13,
 	CK_LOGIN = 18,
+	CK_DESTROY_OBJECT = 22,
 	CK_GET_ATTRIBUTE_VALUE = 24,
 	CK_FIND_OBJECTS_INIT = 26,
 	CK_FIND_OBJECTS = 27,
@@ -29,6 +30,8 @@ typedef enum DpCkFunction
 	CK_ENCRYPT = 30,
 	CK_DECRYPT_INIT = 33,
 	CK_DECRYPT = 34,
+	CK_SIGN_INIT = 42,
+	CK_SIGN = 43,
 	CK_N_FUNCTIONS = 68
 } DpCkFunction;
 
@@ -63,6 +66,13 @@ typedef struct DpCkGcm
 	DpCkUlong	tag_bits;
 } DpCkGcm;
 
+typedef struct DpCkPss
+{
+	DpCkUlong	hash;
+	DpCkUlong	mask;
+	DpCkUlong	salt_len;
+} DpCkPss;
+
 /* Text is padded with blanks and has no terminator. */
 typedef struct DpCkTokenInfo
 {
@@ -89,6 +99,7 @@ typedef struct DpCkTokenInfo
 #define CK_USER_ALREADY_LOGGED_IN		0x100UL
 #define CK_ALREADY_INITIALIZED			0x191UL
 
+#define CK_SESSION_WRITE				0x02UL
 #define CK_SESSION_SERIAL				0x04UL
 #define CK_USER							1UL
 
@@ -96,11 +107,26 @@ typedef struct DpCkTokenInfo
 #define CK_ATTR_LABEL					0x003UL
 #define CK_ATTR_KEY_TYPE				0x100UL
 #define CK_ATTR_SENSITIVE				0x103UL
+#define CK_ATTR_MODULUS					0x120UL
+#define CK_ATTR_PUBLIC_EXPONENT			0x122UL
 #define CK_ATTR_VALUE_LEN				0x161UL
 #define CK_ATTR_EXTRACTABLE				0x162UL
 
+#define CK_ATTR_EC_PARAMS				0x180UL
+#define CK_ATTR_EC_POINT				0x181UL
+
+#define CK_CLASS_PUBLIC_KEY				2UL
+#define CK_CLASS_PRIVATE_KEY			3UL
 #define CK_CLASS_SECRET_KEY				4UL
+#define CK_KEY_RSA						0x00UL
+#define CK_KEY_EC						0x03UL
 #define CK_KEY_AES						0x1FUL
+#define CK_KEY_EC_EDWARDS				0x40UL
+#define CK_MECHANISM_SHA256_RSA_PSS		0x43UL
+#define CK_MECHANISM_SHA256				0x250UL
+#define CK_MECHANISM_ECDSA				0x1041UL
+#define CK_MECHANISM_EDDSA				0x1057UL
 #define CK_MECHANISM_AES_GCM			0x1087UL
+#define CK_MASK_SHA256					2UL
 
 #endif							/* DP_KMS_CRYPTOKI_H */

@@ -99,6 +99,18 @@ set_limits(CURL *easy, const DpHttpRequest *request)
 		curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1) == CURLE_OK;
 }
 
+/* What is sent, and how it is called. */
+static bool
+set_method(CURL *easy, const DpHttpRequest *request)
+{
+	if (request->method != NULL)
+		return curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK &&
+			curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK;
+	return curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long) request->body_len) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body) == CURLE_OK;
+}
+
 static bool
 set_message(CURL *easy, DpHttpTransfer *transfer, const DpHttpRequest *request)
 {
@@ -113,9 +125,7 @@ set_message(CURL *easy, DpHttpTransfer *transfer, const DpHttpRequest *request)
 
 	return curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK &&
 		curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long) request->body_len) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body) == CURLE_OK &&
+		set_method(easy, request) &&
 		curl_easy_setopt(easy, CURLOPT_AWS_SIGV4, request->sigv4) == CURLE_OK &&
 		curl_easy_setopt(easy, CURLOPT_USERNAME, request->access_key) == CURLE_OK &&
 		curl_easy_setopt(easy, CURLOPT_PASSWORD, request->secret_key) == CURLE_OK &&

@@ -1,6 +1,6 @@
 /*
  * http.h
- *	  POST requests that run beside each other in the key agent.
+ *	  Requests that run beside each other in the key agent.
  *
  * https with verified certificates (TLS 1.2 or newer), or http to a loopback
  * address; no redirects, no proxy for loopback, replies of at most
@@ -21,6 +21,7 @@ typedef struct DpHttpTransfer DpHttpTransfer;
 
 typedef struct DpHttpRequest
 {
+	const char *method;			/* NULL: POST; GET and DELETE send no body */
 	const char *url;
 	bool		loopback;		/* plain http is admissible, proxies are not */
 	const char *const *headers; /* "Name: value", NULL-terminated */

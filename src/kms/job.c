@@ -14,6 +14,25 @@
 #define PAUSE_MS		50		/* before the second attempt, doubled for each more */
 #define PROBE_PAUSE_MS	20		/* between looks at another job's probe */
 
+/* The calls that a kind of request is made of, at each URI. */
+#define MAX_STEPS		3
+
+static const struct
+{
+	int			n;
+	DpKmsOperation operation[MAX_STEPS];
+}			steps[] =
+
+{
+	[DP_KMS_CREATE] = {1, {DP_KMS_OP_WRAP}},
+	[DP_KMS_FETCH] = {1, {DP_KMS_OP_UNWRAP}},
+	[DP_KMS_DRILL] = {1, {DP_KMS_OP_UNWRAP}},
+	[DP_KMS_SIGN] = {2, {DP_KMS_OP_PUBLIC_KEY, DP_KMS_OP_SIGN}},
+	[DP_KMS_PUBLIC_KEY] = {1, {DP_KMS_OP_PUBLIC_KEY}},
+	[DP_KMS_ROOT_STATE] = {1, {DP_KMS_OP_STATE}},
+	[DP_KMS_DESTROY] = {3, {DP_KMS_OP_STATE, DP_KMS_OP_DESTROY, DP_KMS_OP_STATE}}
+};
+
 static const char *
 current_uri(const DpKmsJob *job)
 {
@@ -39,6 +58,7 @@ begin_uri(DpKmsJob *job)
 	int64		now = dp_kms_now();
 	int			left = job->request.n_uris - job->position;
 
+	job->step = 0;
 	job->attempt = 0;
 	job->wake_at = now;
 	job->share_until = now + (job->request.deadline - now) / left;
@@ -109,12 +129,61 @@ check_key_id(DpKmsJob *job)
 {
 	uint64		key_id;
 
-	if (job->call.status != DP_KMS_OK || job->request.kind == DP_KMS_CREATE)
-		return;
 	if (!dp_key_id(job->key, job->request.context.purpose, &key_id) ||
 		key_id != job->request.context.key_id)
 		dp_kms_call_fail(&job->call, DP_KMS_REFUSED, ERRCODE_DATA_CORRUPTED,
 						 "The KMS returned another key than was wrapped.");
+}
+
+/* What a KMS says is its public key must be one, and what it says is a signature must be by it. */
+static void
+check_signature(DpKmsJob *job)
+{
+	DpKmsSignature *signature = &job->request.signature;
+
+	if (job->call.operation == DP_KMS_OP_PUBLIC_KEY)
+	{
+		signature->algorithm = dp_public_key_algorithm(signature->public_key, signature->public_key_len);
+		if (signature->algorithm == DP_SIGNATURE_NONE)
+			dp_kms_call_fail(&job->call, DP_KMS_REFUSED, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+							 "The root is no key to sign with: RSA of 2048 bits or more, P-256, P-384, P-521 or Ed25519.");
+	}
+	else if (!dp_signature_verify(signature->public_key, signature->public_key_len,
+								  job->request.digest, DP_KMS_DIGEST_LEN, signature->signature, signature->len))
+		dp_kms_call_fail(&job->call, DP_KMS_REFUSED, ERRCODE_DATA_CORRUPTED,
+						 "The KMS returned a signature that is not by the root's public key.");
+}
+
+/* Judge what a call that went well has brought. */
+static void
+check_answer(DpKmsJob *job)
+{
+	if (job->call.status != DP_KMS_OK)
+		return;
+	switch (job->call.operation)
+	{
+		case DP_KMS_OP_UNWRAP:
+			check_key_id(job);
+			break;
+		case DP_KMS_OP_PUBLIC_KEY:
+		case DP_KMS_OP_SIGN:
+			check_signature(job);
+			break;
+		case DP_KMS_OP_WRAP:
+		case DP_KMS_OP_STATE:
+		case DP_KMS_OP_DESTROY:
+			break;
+	}
+}
+
+/* Is another call to follow at this URI?  What is going, or gone, is not destroyed again. */
+static bool
+has_next_step(const DpKmsJob *job)
+{
+	if (job->request.kind == DP_KMS_DESTROY && job->call.operation == DP_KMS_OP_STATE &&
+		(job->request.root.state == DP_KMS_ROOT_PENDING || job->request.root.state == DP_KMS_ROOT_DELETED))
+		return false;
+	return job->step + 1 < steps[job->request.kind].n;
 }
 
 /* The call at hand is over: count it and decide what comes next. */
@@ -125,9 +194,15 @@ settle_call(DpKmsJob *job)
 	int			index = job->order[job->position];
 
 	job->calling = false;
-	check_key_id(job);
+	check_answer(job);
 
-	if (call->status == DP_KMS_OK)
+	if (call->status == DP_KMS_OK && has_next_step(job))
+	{
+		dp_kms_stat_record(&job->uri, NULL, false);
+		job->step++;
+		job->attempt = 0;
+	}
+	else if (call->status == DP_KMS_OK)
 	{
 		dp_kms_stat_record(&job->uri, NULL, false);
 		if (job->request.kind == DP_KMS_CREATE)
@@ -201,18 +276,19 @@ start_call(DpKmsJob *job)
 	const DpKmsProvider *provider = dp_kms_provider(job->uri.scheme);
 
 	memset(call, 0, sizeof(*call));
+	call->operation = steps[job->request.kind].operation[job->step];
 	call->uri = &job->uri;
 	call->context = &job->request.context;
 	call->timeout_ms = (int) (job->share_until - dp_kms_now());
 	call->key = job->key;
-	job->calling = true;
-	if (job->request.kind == DP_KMS_CREATE)
-		provider->wrap(call);
-	else
-	{
+	call->digest = job->request.digest;
+	call->signature = &job->request.signature;
+	call->root = &job->request.root;
+	call->days = job->request.days;
+	if (call->operation == DP_KMS_OP_UNWRAP)
 		call->blob = job->request.blobs[job->order[job->position]];
-		provider->unwrap(call);
-	}
+	job->calling = true;
+	provider->begin(call);
 }
 
 /* One step; true where another may follow at once. */

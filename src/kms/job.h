@@ -8,6 +8,9 @@
  *		   |  '---------------'                    |
  *		   '------------- refused, or attempts used up
  *
+ * What is asked of a URI may take several calls, one after another (job.c); a
+ * pause and another attempt repeat the call at hand.
+ *
  * A fetch ends with the first URI that opens the key, a create with the first
  * that fails or the last that wraps.  Each URI gets an equal share of the time
  * that is left, so that one that hangs leaves time for the next.
@@ -26,7 +29,8 @@ typedef struct DpKmsJob
 	DpKmsRequest request;
 	int			order[DP_KMS_MAX_URIS]; /* in which the URIs are tried */
 	int			position;		/* in order */
-	int			attempt;		/* at this URI */
+	int			step;			/* which call of this URI's */
+	int			attempt;		/* at this step */
 	int64		share_until;	/* when to give this URI up */
 	int64		wake_at;		/* pause until then */
 

@@ -27,6 +27,7 @@
 #include "postgres.h"
 
 #include "crypto/aead.h"
+#include "crypto/public_key.h"
 #include "kms/uri.h"
 
 #define DP_KMS_MAX_URIS		4	/* URIs of one key */
@@ -46,6 +47,44 @@ typedef struct DpKmsBlob
 	int			len;
 	uint8		data[DP_KMS_BLOB_MAX];
 } DpKmsBlob;
+
+/*
+ * A signature by a root that signs.  The message that was signed is the digest's
+ * DP_KMS_DIGEST_LEN bytes themselves, hashed again as the algorithm says; so, with
+ * these bytes in a file, whoever has the public key verifies it by
+ *		openssl pkeyutl -verify -rawin OPTIONS -pubin -keyform DER -inkey PUBLIC -in DIGEST -sigfile SIGNATURE
+ * OPTIONS are dp_signature_openssl(algorithm); algorithm is one of the names of
+ * dp_signature_name().  The public key is DER (SubjectPublicKeyInfo).
+ */
+#define DP_KMS_DIGEST_LEN		32
+#define DP_KMS_SIGNATURE_MAX	1024
+#define DP_KMS_PUBLIC_KEY_MAX	1024
+
+typedef struct DpKmsSignature
+{
+	DpSignatureAlgorithm algorithm;
+	int			version;		/* of the root, where its KMS counts them; else 0 */
+	int			public_key_len;
+	int			len;
+	uint8		public_key[DP_KMS_PUBLIC_KEY_MAX];
+	uint8		signature[DP_KMS_SIGNATURE_MAX];
+} DpKmsSignature;
+
+typedef enum DpKmsRootState
+{
+	DP_KMS_ROOT_UNKNOWN,		/* the KMS says something that we do not know */
+	DP_KMS_ROOT_ENABLED,
+	DP_KMS_ROOT_DISABLED,		/* there, and it opens nothing */
+	DP_KMS_ROOT_PENDING,		/* will be deleted; may be cancelled at the KMS */
+	DP_KMS_ROOT_DELETED			/* the KMS, which answers, has no such root */
+} DpKmsRootState;
+
+typedef struct DpKmsRoot
+{
+	DpKmsRootState state;
+	int64		delete_at;		/* PENDING: seconds since 1970; 0: the KMS does not say */
+	char		uri[DP_KMS_URI_MAX];	/* what names the root for good: an alias resolved */
+} DpKmsRoot;
 
 typedef struct DpKmsError
 {
@@ -113,5 +152,45 @@ extern bool dp_kms_drill(Oid database, const DpKmsContext *context,
  */
 extern void dp_kms_refresh(Oid database, const DpKmsContext *context,
 						   const char *const *uris, const DpKmsBlob *blobs, int n_uris);
+
+/*
+ * Sign a digest.  A root that wraps need not sign: at AWS, Vault and in tokens it
+ * is a root of its own (RSA of 2048 bits or more, P-256, P-384, P-521, Ed25519);
+ * file:///PATH signs with the Ed25519 key of PATH.ed25519, which is made where it is
+ * missing.  What is returned has been verified.  Errors as above; a root that
+ * cannot sign: ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE.  out_signature may be
+ * stored; nothing in it is secret.
+ */
+extern bool dp_kms_sign(const char *uri, const uint8 digest[DP_KMS_DIGEST_LEN],
+						DpKmsSignature *out_signature, DpKmsError *out_error) DP_MUST_CHECK;
+
+/*
+ * The public key alone: algorithm, version, public_key.  version: 0, or that of a
+ * signature that was made under it.
+ */
+extern bool dp_kms_public_key(const char *uri, int version, DpKmsSignature *out_key,
+							  DpKmsError *out_error) DP_MUST_CHECK;
+
+/*
+ * Whether the signature is one of this root's, by the public key that its KMS
+ * shows now: a stored public key proves nothing.  False: could not be asked.
+ */
+extern bool dp_kms_verify(const char *uri, const uint8 digest[DP_KMS_DIGEST_LEN],
+						  const DpKmsSignature *signature, bool *out_good,
+						  DpKmsError *out_error) DP_MUST_CHECK;
+
+/* What the KMS says of a root now. */
+extern bool dp_kms_root_state(const char *uri, DpKmsRoot *out_root, DpKmsError *out_error) DP_MUST_CHECK;
+
+/*
+ * Have the root destroyed, after so many days (7 to 30) where the KMS knows a
+ * waiting period (AWS), AT ONCE where it does not (file, Vault, tokens); the state
+ * afterwards is in out_root, and to be asked for again until it is DELETED, by
+ * out_root->uri.  Of a root that is pending or deleted already nothing is changed.
+ * The replicas of a multi-Region key go with it; a replica alone is refused.
+ * Whether anything is still wrapped under the root is for the caller to know.
+ */
+extern bool dp_kms_schedule_destroy(const char *uri, int days, DpKmsRoot *out_root,
+									DpKmsError *out_error) DP_MUST_CHECK;
 
 #endif							/* DP_KMS_KMS_H */

@@ -31,6 +31,15 @@ dp_kms_shared_init(void)
 	dp_shmem_register("dataprotect kms", sizeof(DpKmsShared), 1, attach);
 }
 
+void
+dp_kms_request_answer(DpKmsRequest *to, const DpKmsRequest *from)
+{
+	to->context.key_id = from->context.key_id;
+	memcpy(to->blobs, from->blobs, sizeof(to->blobs));
+	to->signature = from->signature;
+	to->root = from->root;
+}
+
 /*
  * Key ids are uniformly distributed already; a key may be in any of the
  * FRESH_PROBES entries from its home.  A full neighbourhood forgets the key that

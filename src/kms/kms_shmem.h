@@ -48,7 +48,11 @@ typedef enum DpKmsKind
 {
 	DP_KMS_CREATE,				/* make a key, wrap it under every URI */
 	DP_KMS_FETCH,				/* unwrap by the first URI that answers */
-	DP_KMS_DRILL				/* unwrap by the only URI, deliver nothing */
+	DP_KMS_DRILL,				/* unwrap by the only URI, deliver nothing */
+	DP_KMS_SIGN,				/* and all below: of the only URI, no key */
+	DP_KMS_PUBLIC_KEY,
+	DP_KMS_ROOT_STATE,
+	DP_KMS_DESTROY
 } DpKmsKind;
 
 /* What is asked; the same in a slot and in the agent's job. */
@@ -60,8 +64,22 @@ typedef struct DpKmsRequest
 	int			n_uris;
 	char		uris[DP_KMS_MAX_URIS][DP_KMS_URI_MAX];
 	DpKmsBlob	blobs[DP_KMS_MAX_URIS]; /* CREATE: out; otherwise in */
+	uint8		digest[DP_KMS_DIGEST_LEN];	/* SIGN */
+	DpKmsSignature signature;	/* SIGN, PUBLIC_KEY: out, but for the version wanted */
+	DpKmsRoot	root;			/* ROOT_STATE, DESTROY: out */
+	int			days;			/* DESTROY */
 	int64		deadline;
 } DpKmsRequest;
+
+/* A kind of request that ends with a key in the agent's hands. */
+static inline bool
+dp_kms_yields_key(DpKmsKind kind)
+{
+	return kind == DP_KMS_CREATE || kind == DP_KMS_FETCH;
+}
+
+/* Copy what a request that went well has found. */
+extern void dp_kms_request_answer(DpKmsRequest *to, const DpKmsRequest *from);
 
 typedef struct DpKmsSlot
 {

@@ -1,7 +1,6 @@
 /*
  * provider_aws.c
- *	  aws-kms://: the JSON protocol of AWS KMS (TrentService), actions Encrypt and
- *	  Decrypt.
+ *	  aws-kms://: the JSON protocol of AWS KMS (TrentService).
  *
  * Decrypt names the root where the URI is an ARN or a key id, so that a blob of
  * another root is refused.  Where it is an alias it does not: an alias may have
@@ -13,30 +12,32 @@
  *		dataprotect:key_id		16 hexadecimal digits
  *		dataprotect:version		number of the epoch
  *		dataprotect:purpose		"epoch"
+ *
+ * Destruction is DescribeKey, which resolves an alias and names the replicas of a
+ * multi-Region key, then ScheduleKeyDeletion for each replica, in its own region,
+ * and last for the key itself: AWS keeps a primary until its replicas are gone.
  */
 #include "postgres.h"
 
 #include "base/guc.h"
 #include "base/secret.h"
-#include "common/base64.h"
 #include "kms/aws_credentials.h"
-#include "kms/http.h"
 #include "kms/provider.h"
 #include "kms/reply.h"
+#include "kms/transfer.h"
 
-/* Base64 of len bytes, and a NUL. */
-#define BASE64_ROOM(len) (((len) + 2) / 3 * 4 + 1)
+#define WHO "The KMS"
 
-/* Root's name, base64 of the blob, encryption context, and room to spare. */
-#define BODY_MAX 4096
-
-typedef struct AwsTransfer
+/* What destroying a multi-Region key goes through. */
+typedef struct Destruction
 {
-	DpKmsCall  *call;
-	DpHttpTransfer *http;
-	bool		wrap;
-	char		body[BODY_MAX];
-} AwsTransfer;
+	char		key[DP_KMS_URI_MAX];	/* ARN */
+	int			n_replicas;
+	char		replicas[DP_KMS_REPLY_LIST][DP_KMS_URI_MAX];
+	int			next;			/* n_replicas: the key itself */
+} Destruction;
+
+static void send_request(DpKmsTransfer *transfer, const char *action, const char *region, DpKmsSettle settle);
 
 /* What a type of error means to us. */
 static const struct
@@ -61,6 +62,8 @@ static const struct
 	{"InvalidCiphertextException", DP_KMS_REFUSED, ERRCODE_DATA_CORRUPTED},
 	{"IncorrectKeyException", DP_KMS_REFUSED, ERRCODE_DATA_CORRUPTED},
 	{"ValidationException", DP_KMS_REFUSED, ERRCODE_PROTOCOL_VIOLATION},
+	{"UnsupportedOperationException", DP_KMS_REFUSED, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE},
+	{"KMSInvalidSignatureException", DP_KMS_REFUSED, ERRCODE_DATA_CORRUPTED},
 	{"InvalidArnException", DP_KMS_REFUSED, ERRCODE_INVALID_PARAMETER_VALUE}
 };
 
@@ -89,44 +92,42 @@ purpose_name(DpKeyPurpose purpose)
 	return "unknown";
 }
 
-/* As base64 with a NUL; out has BASE64_ROOM(len) bytes. */
+/* The encryption context, as a member of the request's object. */
 static void
-encode(const uint8 *bytes, int len, char *out, int out_size)
+build_context(const DpKmsContext *context, char *out, Size out_size)
 {
-	/* The cast: pointers to bytes are of another type from 18 on. */
-	int			text_len = pg_b64_encode((const void *) bytes, len, out, out_size - 1);
+	const uint8 *uid = context->database_uid;
 
-	out[Max(text_len, 0)] = '\0';
-}
-
-/*
- * Compose the request.  Nothing in it needs escaping: the root's name has passed
- * the URI parser, the rest is ours.  False where it does not fit.
- */
-static bool
-build_body(AwsTransfer *transfer)
-{
-	const DpKmsCall *call = transfer->call;
-	const DpKmsUri *uri = call->uri;
-	const uint8 *uid = call->context->database_uid;
-	char		secret[BASE64_ROOM(DP_KEY_LEN)];
-	char		blob[BASE64_ROOM(DP_KMS_BLOB_MAX)];
-	char		context[256];
-	int			n;
-
-	snprintf(context, sizeof(context),
+	snprintf(out, out_size,
 			 "\"EncryptionContext\":{"
 			 "\"dataprotect:database\":\"%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x\","
 			 "\"dataprotect:key_id\":\"%016llx\",\"dataprotect:version\":\"%d\",\"dataprotect:purpose\":\"%s\"}",
 			 uid[0], uid[1], uid[2], uid[3], uid[4], uid[5], uid[6], uid[7],
 			 uid[8], uid[9], uid[10], uid[11], uid[12], uid[13], uid[14], uid[15],
-			 (unsigned long long) call->context->key_id, (int) call->context->version,
-			 purpose_name(call->context->purpose));
+			 (unsigned long long) context->key_id, (int) context->version,
+			 purpose_name(context->purpose));
+}
 
-	if (transfer->wrap)
+/*
+ * Compose a request that wraps or unwraps.  Nothing in it needs escaping: the
+ * root's name has passed the URI parser, the rest is ours.  False where it does not
+ * fit.
+ */
+static bool
+build_body(DpKmsTransfer *transfer)
+{
+	const DpKmsCall *call = transfer->call;
+	const DpKmsUri *uri = call->uri;
+	char		secret[DP_BASE64_ROOM(DP_KEY_LEN)];
+	char		blob[DP_BASE64_ROOM(DP_KMS_BLOB_MAX)];
+	char		context[256];
+	int			n;
+
+	build_context(call->context, context, sizeof(context));
+	if (call->operation == DP_KMS_OP_WRAP)
 	{
-		encode(call->key, DP_KEY_LEN, secret, sizeof(secret));
-		n = snprintf(transfer->body, BODY_MAX, "{\"KeyId\":\"%s\",\"Plaintext\":\"%s\",%s}",
+		dp_kms_encode(call->key, DP_KEY_LEN, secret, sizeof(secret));
+		n = snprintf(transfer->body, DP_KMS_BODY_MAX, "{\"KeyId\":\"%s\",\"Plaintext\":\"%s\",%s}",
 					 uri->name, secret, context);
 		dp_secret_wipe(secret, sizeof(secret));
 	}
@@ -134,19 +135,19 @@ build_body(AwsTransfer *transfer)
 	{
 		if (call->blob.len <= 0 || call->blob.len > DP_KMS_BLOB_MAX)
 			return false;
-		encode(call->blob.data, call->blob.len, blob, sizeof(blob));
+		dp_kms_encode(call->blob.data, call->blob.len, blob, sizeof(blob));
 		if (uri->by_alias)
-			n = snprintf(transfer->body, BODY_MAX, "{\"CiphertextBlob\":\"%s\",%s}", blob, context);
+			n = snprintf(transfer->body, DP_KMS_BODY_MAX, "{\"CiphertextBlob\":\"%s\",%s}", blob, context);
 		else
-			n = snprintf(transfer->body, BODY_MAX, "{\"CiphertextBlob\":\"%s\",\"KeyId\":\"%s\",%s}",
+			n = snprintf(transfer->body, DP_KMS_BODY_MAX, "{\"CiphertextBlob\":\"%s\",\"KeyId\":\"%s\",%s}",
 						 blob, uri->name, context);
 	}
-	return n > 0 && n < BODY_MAX;
+	return n > 0 && n < DP_KMS_BODY_MAX;
 }
 
 /* Our own endpoint where one is set, else Amazon's for the region. */
 static void
-build_url(const DpKmsUri *uri, char *out, Size out_size, bool *out_loopback)
+build_url(const char *region, char *out, Size out_size, bool *out_loopback)
 {
 	*out_loopback = false;
 	if (dp_guc_kms_aws_endpoint != NULL && dp_guc_kms_aws_endpoint[0] != '\0')
@@ -158,18 +159,8 @@ build_url(const DpKmsUri *uri, char *out, Size out_size, bool *out_loopback)
 				 dp_guc_kms_aws_endpoint[len - 1] == '/' ? "" : "/");
 	}
 	else
-		snprintf(out, out_size, "https://kms.%s.amazonaws.com%s/", uri->region,
-				 strncmp(uri->region, "cn-", 3) == 0 ? ".cn" : "");
-}
-
-static void
-release(AwsTransfer *transfer)
-{
-	transfer->call->transfer = NULL;
-	if (transfer->http != NULL)
-		dp_http_free(transfer->http);
-	dp_secret_wipe(transfer->body, sizeof(transfer->body));
-	free(transfer);
+		snprintf(out, out_size, "https://kms.%s.amazonaws.com%s/", region,
+				 strncmp(region, "cn-", 3) == 0 ? ".cn" : "");
 }
 
 /*
@@ -209,29 +200,68 @@ settle_error(DpKmsCall *call, long status, const char *type)
 						 "The KMS returned HTTP status %ld, %s.", status, type);
 }
 
-/* How many bytes text holds; -1 where it is no base64, or more than fits. */
-static int
-decode(const char *text, uint8 *out, int out_size)
-{
-	if (text == NULL)
-		return -1;
-	return pg_b64_decode(text, (int) strlen(text), (void *) out, out_size);
-}
+/* ---- requests and replies ---- */
 
-static void
-settle_success(AwsTransfer *transfer, const DpKmsReply *reply)
+/*
+ * The members wanted of a reply that is a success.  False otherwise, and the call has
+ * ended; or, where not_found is not NULL, only *not_found is set: there is no such root.
+ */
+static bool
+read_reply(DpKmsTransfer *transfer, long status, char *text, Size len,
+		   DpKmsMember *members, int n_members, bool *not_found)
 {
 	DpKmsCall  *call = transfer->call;
-	bool		ok;
+	DpKmsMember type[] = {{"__type"}};
 
-	if (transfer->wrap)
+	if (status != 200)
 	{
-		call->blob.len = decode(reply->ciphertext, call->blob.data, DP_KMS_BLOB_MAX);
-		ok = call->blob.len > 0;
-	}
-	else
-		ok = decode(reply->plaintext, call->key, DP_KEY_LEN) == DP_KEY_LEN;
+		const char *bare = dp_kms_reply_parse(text, len, type, 1) && type[0].value != NULL ?
+			dp_kms_reply_bare_type(type[0].value) : NULL;
 
+		if (not_found != NULL && bare != NULL && strcmp(bare, "NotFoundException") == 0)
+			*not_found = true;
+		else
+			settle_error(call, status, bare);
+		return false;
+	}
+	if (dp_kms_reply_parse(text, len, members, n_members))
+		return true;
+	dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_PROTOCOL_VIOLATION,
+					 "The reply of the KMS is not the JSON object expected.");
+	return false;
+}
+
+/* Of the one member that an action answers with. */
+static void
+settle_crypt(DpKmsTransfer *transfer, long status, char *text, Size len)
+{
+	DpKmsCall  *call = transfer->call;
+	DpKmsMember wanted[] = {{"CiphertextBlob"}, {"Plaintext"}, {"Signature"}, {"PublicKey"}};
+	uint8		key[DP_KMS_PUBLIC_KEY_MAX];
+	bool		ok = false;
+
+	if (!read_reply(transfer, status, text, len, wanted, lengthof(wanted), NULL))
+		return;
+	switch (call->operation)
+	{
+		case DP_KMS_OP_WRAP:
+			call->blob.len = dp_kms_decode(wanted[0].value, call->blob.data, DP_KMS_BLOB_MAX);
+			ok = call->blob.len > 0;
+			break;
+		case DP_KMS_OP_UNWRAP:
+			ok = dp_kms_decode(wanted[1].value, call->key, DP_KEY_LEN) == DP_KEY_LEN;
+			break;
+		case DP_KMS_OP_SIGN:
+			call->signature->len = dp_kms_decode(wanted[2].value, call->signature->signature, DP_KMS_SIGNATURE_MAX);
+			ok = call->signature->len > 0;
+			break;
+		case DP_KMS_OP_PUBLIC_KEY:
+			ok = dp_kms_call_public_key(call, key, dp_kms_decode(wanted[3].value, key, sizeof(key)));
+			break;
+		case DP_KMS_OP_STATE:
+		case DP_KMS_OP_DESTROY:
+			break;
+	}
 	if (ok)
 		call->status = DP_KMS_OK;
 	else
@@ -239,41 +269,204 @@ settle_success(AwsTransfer *transfer, const DpKmsReply *reply)
 						 "The reply of the KMS does not hold what was asked for.");
 }
 
-static void
-on_done(DpHttpTransfer *http, void *arg)
+static const char *
+signing_name(DpSignatureAlgorithm algorithm)
 {
-	AwsTransfer *transfer = arg;
-	DpKmsCall  *call = transfer->call;
-	DpKmsReply	reply;
-	const char *problem;
-	char	   *text;
-	Size		len;
-	long		status = dp_http_result(http, &text, &len, &problem);
-
-	if (status == 0)
-		dp_kms_call_fail(call, DP_KMS_UNAVAILABLE, ERRCODE_CONNECTION_FAILURE,
-						 "The KMS could not be asked: %s.", problem);
-	else if (!dp_kms_reply_parse(text, len, &reply))
+	switch (algorithm)
 	{
-		if (status == 200)
-			dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_PROTOCOL_VIOLATION,
-							 "The reply of the KMS is not the JSON object expected.");
-		else
-			settle_error(call, status, NULL);
+		case DP_SIGNATURE_ED25519:
+			return "ED25519_SHA_512";
+		case DP_SIGNATURE_RSA_PSS_SHA256:
+			return "RSASSA_PSS_SHA_256";
+		case DP_SIGNATURE_ECDSA_SHA256:
+			return "ECDSA_SHA_256";
+		case DP_SIGNATURE_ECDSA_SHA384:
+			return "ECDSA_SHA_384";
+		case DP_SIGNATURE_ECDSA_SHA512:
+			return "ECDSA_SHA_512";
+		case DP_SIGNATURE_NONE:
+			break;
 	}
-	else if (status == 200)
-		settle_success(transfer, &reply);
-	else
-		settle_error(call, status, reply.error_type);
-	release(transfer);
+	return "";
+}
+
+/* ---- a root's state, and its end ---- */
+
+/* Is this an ARN of a key by the grammar of our URIs?  It is put into requests and out_uri. */
+static bool
+is_key_arn(const char *arn, DpKmsUri *out)
+{
+	char		text[DP_KMS_URI_MAX];
+	const char *problem;
+
+	return arn != NULL && snprintf(text, sizeof(text), "aws-kms://%s", arn) < sizeof(text) &&
+		dp_kms_uri_parse(text, out, &problem) == DP_KMS_URI_OK && !out->by_alias &&
+		strncmp(out->name, "arn:", 4) == 0;
+}
+
+static DpKmsRootState
+root_state(const char *state)
+{
+	static const struct
+	{
+		const char *name;
+		DpKmsRootState state;
+	}			states[] =
+
+	{
+		{"Enabled", DP_KMS_ROOT_ENABLED},
+		{"Updating", DP_KMS_ROOT_ENABLED},
+		{"Disabled", DP_KMS_ROOT_DISABLED},
+		{"Creating", DP_KMS_ROOT_DISABLED},
+		{"PendingImport", DP_KMS_ROOT_DISABLED},
+		{"Unavailable", DP_KMS_ROOT_DISABLED},
+		{"PendingDeletion", DP_KMS_ROOT_PENDING},
+		{"PendingReplicaDeletion", DP_KMS_ROOT_PENDING}
+	};
+
+	for (int i = 0; state != NULL && i < lengthof(states); i++)
+	{
+		if (strcmp(state, states[i].name) == 0)
+			return states[i].state;
+	}
+	return DP_KMS_ROOT_UNKNOWN;
+}
+
+enum
+{
+	METADATA_ARN,
+	METADATA_STATE,
+	METADATA_DELETION,
+	METADATA_PRIMARY,
+	METADATA_REPLICAS,
+	METADATA_N
+};
+
+/* DescribeKey's reply; false, and the call has ended, where there is none to go on with. */
+static bool
+read_metadata(DpKmsTransfer *transfer, long status, char *text, Size len, DpKmsMember *wanted, DpKmsUri *out_key)
+{
+	static const char *const paths[METADATA_N] = {
+		"KeyMetadata.Arn", "KeyMetadata.KeyState", "KeyMetadata.DeletionDate",
+		"KeyMetadata.MultiRegionConfiguration.PrimaryKey.Arn",
+		"KeyMetadata.MultiRegionConfiguration.ReplicaKeys.[].Arn"
+	};
+	DpKmsCall  *call = transfer->call;
+	bool		not_found = false;
+
+	for (int i = 0; i < METADATA_N; i++)
+		wanted[i].path = paths[i];
+	if (!read_reply(transfer, status, text, len, wanted, METADATA_N, &not_found))
+	{
+		/* An alias goes with its key, or has moved: it proves nothing. */
+		if (not_found && call->uri->by_alias)
+			settle_error(call, status, "NotFoundException");
+		else if (not_found)
+			dp_kms_call_root(call, DP_KMS_ROOT_DELETED, 0, NULL);
+		return false;
+	}
+	if (is_key_arn(wanted[METADATA_ARN].value, out_key))
+		return true;
+	dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_PROTOCOL_VIOLATION,
+					 "The reply of the KMS does not hold what was asked for.");
+	return false;
 }
 
 static void
-start(DpKmsCall *call, bool wrap)
+settle_state(DpKmsTransfer *transfer, long status, char *text, Size len)
+{
+	DpKmsMember wanted[METADATA_N];
+	DpKmsUri	key;
+	const char *deletion;
+
+	if (!read_metadata(transfer, status, text, len, wanted, &key))
+		return;
+	deletion = wanted[METADATA_DELETION].value;
+	dp_kms_call_root(transfer->call, root_state(wanted[METADATA_STATE].value),
+					 deletion != NULL ? strtoll(deletion, NULL, 10) : 0, key.text);
+}
+
+static void settle_scheduled(DpKmsTransfer *transfer, long status, char *text, Size len);
+
+static void
+schedule_next(DpKmsTransfer *transfer)
+{
+	Destruction *plan = (Destruction *) transfer->own;
+	bool		last = plan->next == plan->n_replicas;
+	const char *arn = last ? plan->key : plan->replicas[plan->next];
+	DpKmsUri	key;
+
+	(void) is_key_arn(arn, &key);	/* it was one */
+	snprintf(transfer->body, DP_KMS_BODY_MAX, "{\"KeyId\":\"%s\",\"PendingWindowInDays\":%d}", strrchr(arn, '/') + 1,
+			 Max(7, Min(30, transfer->call->days)));
+	send_request(transfer, "ScheduleKeyDeletion", key.region, settle_scheduled);
+}
+
+static void
+settle_scheduled(DpKmsTransfer *transfer, long status, char *text, Size len)
+{
+	Destruction *plan = (Destruction *) transfer->own;
+	DpKmsMember type[] = {{"__type"}};
+
+	/* A replica that is pending or gone is as it should be. */
+	if (status != 200)
+	{
+		const char *bare = dp_kms_reply_parse(text, len, type, 1) && type[0].value != NULL ?
+			dp_kms_reply_bare_type(type[0].value) : "";
+
+		if (plan->next == plan->n_replicas ||
+			(strcmp(bare, "KMSInvalidStateException") != 0 && strcmp(bare, "NotFoundException") != 0))
+		{
+			settle_error(transfer->call, status, bare);
+			return;
+		}
+	}
+	if (plan->next == plan->n_replicas)
+		transfer->call->status = DP_KMS_OK;
+	else
+	{
+		plan->next++;
+		schedule_next(transfer);
+	}
+}
+
+static void
+settle_described(DpKmsTransfer *transfer, long status, char *text, Size len)
+{
+	Destruction *plan = (Destruction *) transfer->own;
+	DpKmsMember wanted[METADATA_N];
+	DpKmsUri	key;
+	const char *primary;
+
+	if (!read_metadata(transfer, status, text, len, wanted, &key))
+		return;
+	primary = wanted[METADATA_PRIMARY].value;
+	if (primary != NULL && strcmp(primary, key.name) != 0)
+	{
+		dp_kms_call_fail(transfer->call, DP_KMS_REFUSED, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+						 "The key is a replica of a multi-Region key, which opens what it opens: have the primary destroyed.");
+		return;
+	}
+	strlcpy(plan->key, key.name, sizeof(plan->key));
+	for (int i = 0; i < wanted[METADATA_REPLICAS].n; i++)
+	{
+		DpKmsUri	replica;
+
+		if (!is_key_arn(wanted[METADATA_REPLICAS].list[i], &replica))
+			return;				/* no answer that we understand */
+		strlcpy(plan->replicas[plan->n_replicas++], replica.name, DP_KMS_URI_MAX);
+	}
+	schedule_next(transfer);
+}
+
+/* ---- the provider ---- */
+
+/* Send transfer->body, signed, to the KMS of a region. */
+static void
+send_request(DpKmsTransfer *transfer, const char *action, const char *region, DpKmsSettle settle)
 {
 	const char *problem;
 	const DpAwsCredentials *credentials = dp_aws_credentials_get(&problem);
-	AwsTransfer *transfer;
 	DpHttpRequest request = {0};
 	char		url[DP_KMS_URI_MAX];
 	char		sigv4[DP_KMS_REGION_MAX + 16];
@@ -283,30 +476,16 @@ start(DpKmsCall *call, bool wrap)
 
 	if (credentials == NULL)
 	{
-		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_CONFIG_FILE_ERROR, "%s", problem);
-		return;
-	}
-	transfer = calloc(1, sizeof(*transfer));
-	if (transfer == NULL)
-	{
-		dp_kms_call_fail(call, DP_KMS_UNAVAILABLE, ERRCODE_OUT_OF_MEMORY,
-						 "The key agent is out of memory.");
-		return;
-	}
-	transfer->call = call;
-	transfer->wrap = wrap;
-	call->transfer = transfer;
-	if (!build_body(transfer))
-	{
-		release(transfer);
-		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_DATA_CORRUPTED,
-						 "The wrapped key has an impossible length.");
-		return;
-	}
+		bool		nested = transfer->settle != NULL;
 
-	build_url(call->uri, url, sizeof(url), &request.loopback);
-	snprintf(sigv4, sizeof(sigv4), "aws:amz:%s:kms", call->uri->region);
-	snprintf(target, sizeof(target), "X-Amz-Target: TrentService.%s", wrap ? "Encrypt" : "Decrypt");
+		dp_kms_call_fail(transfer->call, DP_KMS_REFUSED, ERRCODE_CONFIG_FILE_ERROR, "%s", problem);
+		if (!nested)
+			dp_kms_transfer_release(transfer);
+		return;
+	}
+	build_url(region, url, sizeof(url), &request.loopback);
+	snprintf(sigv4, sizeof(sigv4), "aws:amz:%s:kms", region);
+	snprintf(target, sizeof(target), "X-Amz-Target: TrentService.%s", action);
 	if (credentials->session_token[0] != '\0')
 	{
 		snprintf(token, sizeof(token), "X-Amz-Security-Token: %s", credentials->session_token);
@@ -314,46 +493,57 @@ start(DpKmsCall *call, bool wrap)
 	}
 	request.url = url;
 	request.headers = headers;
-	request.body = transfer->body;
-	request.body_len = strlen(transfer->body);
-	request.timeout_ms = call->timeout_ms;
 	request.sigv4 = sigv4;
 	request.access_key = credentials->access_key;
 	request.secret_key = credentials->secret_key;
-	request.done = on_done;
-	request.arg = transfer;
-
-	transfer->http = dp_http_start(&request);
+	dp_kms_transfer_start(transfer, &request, settle);
 	dp_secret_wipe(token, sizeof(token));
-	if (transfer->http == NULL)
+}
+
+static void
+aws_begin(DpKmsCall *call)
+{
+	const DpKmsUri *uri = call->uri;
+	DpKmsTransfer *transfer = dp_kms_transfer_new(call, WHO, call->operation == DP_KMS_OP_DESTROY ? sizeof(Destruction) : 0);
+	char		digest[DP_BASE64_ROOM(DP_KMS_DIGEST_LEN)];
+
+	if (transfer == NULL)
+		return;
+	switch (call->operation)
 	{
-		release(transfer);
-		dp_kms_call_fail(call, DP_KMS_UNAVAILABLE, ERRCODE_OUT_OF_MEMORY,
-						 "The HTTP client could not be started.");
+		case DP_KMS_OP_WRAP:
+		case DP_KMS_OP_UNWRAP:
+			if (build_body(transfer))
+				send_request(transfer, call->operation == DP_KMS_OP_WRAP ? "Encrypt" : "Decrypt", uri->region, settle_crypt);
+			else
+			{
+				dp_kms_transfer_release(transfer);
+				dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_DATA_CORRUPTED,
+								 "The wrapped key has an impossible length.");
+			}
+			break;
+		case DP_KMS_OP_PUBLIC_KEY:
+			snprintf(transfer->body, DP_KMS_BODY_MAX, "{\"KeyId\":\"%s\"}", uri->name);
+			send_request(transfer, "GetPublicKey", uri->region, settle_crypt);
+			break;
+		case DP_KMS_OP_SIGN:
+			dp_kms_encode(call->digest, DP_KMS_DIGEST_LEN, digest, sizeof(digest));
+			snprintf(transfer->body, DP_KMS_BODY_MAX,
+					 "{\"KeyId\":\"%s\",\"Message\":\"%s\",\"MessageType\":\"RAW\",\"SigningAlgorithm\":\"%s\"}",
+					 uri->name, digest, signing_name(call->signature->algorithm));
+			send_request(transfer, "Sign", uri->region, settle_crypt);
+			break;
+		case DP_KMS_OP_STATE:
+		case DP_KMS_OP_DESTROY:
+			snprintf(transfer->body, DP_KMS_BODY_MAX, "{\"KeyId\":\"%s\"}", uri->name);
+			send_request(transfer, "DescribeKey", uri->region,
+						 call->operation == DP_KMS_OP_STATE ? settle_state : settle_described);
+			break;
 	}
-}
-
-static void
-aws_wrap(DpKmsCall *call)
-{
-	start(call, true);
-}
-
-static void
-aws_unwrap(DpKmsCall *call)
-{
-	start(call, false);
-}
-
-static void
-aws_cancel(DpKmsCall *call)
-{
-	release((AwsTransfer *) call->transfer);
 }
 
 const DpKmsProvider dp_kms_provider_aws = {
 	.name = "aws-kms",
-	.wrap = aws_wrap,
-	.unwrap = aws_unwrap,
-	.cancel = aws_cancel,
+	.begin = aws_begin,
+	.cancel = dp_kms_transfer_cancel,
 };

@@ -7,6 +7,10 @@
  * aes256-gcm96 and chacha20-poly1305 authenticate.  What is stored is Vault's own
  * text, "vault:v1:...".
  *
+ * Keys of the types ed25519, ecdsa-p* and rsa-* sign (.../sign/KEY); their public keys
+ * stand in .../keys/KEY, one a version.  A key is deleted at once, and only after
+ * its configuration allows it: Vault knows no waiting period.
+ *
  * The token is read from its file for each call, so that one that an agent of
  * Vault's renews takes effect at once.
  */
@@ -14,34 +18,16 @@
 
 #include "base/guc.h"
 #include "base/secret.h"
-#include "common/base64.h"
-#include "kms/http.h"
 #include "kms/provider.h"
 #include "kms/reply.h"
 #include "kms/secret_file.h"
+#include "kms/transfer.h"
 
-#define BASE64_ROOM(len) (((len) + 2) / 3 * 4 + 1)
-#define BODY_MAX	2048
 #define TOKEN_MAX	1024
 #define PREFIX		"vault:v"
+#define WHO			"Vault"
 
-typedef struct VaultTransfer
-{
-	DpKmsCall  *call;
-	DpHttpTransfer *http;
-	bool		wrap;
-	char		body[BODY_MAX];
-} VaultTransfer;
-
-static void
-release(VaultTransfer *transfer)
-{
-	transfer->call->transfer = NULL;
-	if (transfer->http != NULL)
-		dp_http_free(transfer->http);
-	dp_secret_wipe(transfer->body, sizeof(transfer->body));
-	free(transfer);
-}
+static void send_request(DpKmsTransfer *transfer, const char *method, const char *part, const char *tail, DpKmsSettle settle);
 
 /* Text of Vault's that stands in JSON and in the catalog as it is. */
 static bool
@@ -60,46 +46,64 @@ is_ciphertext(const char *text, Size len)
 	return true;
 }
 
-static void
-encode(const uint8 *bytes, int len, char *out, int out_size)
+static const char *
+hash_name(DpSignatureAlgorithm algorithm)
 {
-	int			text_len = pg_b64_encode((const void *) bytes, len, out, out_size - 1);
-
-	out[Max(text_len, 0)] = '\0';
+	switch (algorithm)
+	{
+		case DP_SIGNATURE_ECDSA_SHA384:
+			return "sha2-384";
+		case DP_SIGNATURE_ECDSA_SHA512:
+			return "sha2-512";
+		case DP_SIGNATURE_NONE:
+		case DP_SIGNATURE_ED25519:
+		case DP_SIGNATURE_RSA_PSS_SHA256:
+		case DP_SIGNATURE_ECDSA_SHA256:
+			break;
+	}
+	return "sha2-256";
 }
 
-/* False where the stored text is none of Vault's. */
+/* What is sent to wrap, unwrap or sign.  False where the stored text is none of Vault's. */
 static bool
-build_body(VaultTransfer *transfer)
+build_body(DpKmsTransfer *transfer)
 {
 	const DpKmsCall *call = transfer->call;
 	uint8		context[DP_KMS_CONTEXT_LEN];
-	char		context_text[BASE64_ROOM(DP_KMS_CONTEXT_LEN)];
-	char		secret[BASE64_ROOM(DP_KEY_LEN)];
+	char		context_text[DP_BASE64_ROOM(DP_KMS_CONTEXT_LEN)];
+	char		secret[DP_BASE64_ROOM(DP_KEY_LEN)];
 	int			n;
 
 	dp_kms_context_bytes(call->context, context);
-	encode(context, sizeof(context), context_text, sizeof(context_text));
-	if (transfer->wrap)
+	dp_kms_encode(context, sizeof(context), context_text, sizeof(context_text));
+	if (call->operation == DP_KMS_OP_WRAP)
 	{
-		encode(call->key, DP_KEY_LEN, secret, sizeof(secret));
-		n = snprintf(transfer->body, BODY_MAX, "{\"plaintext\":\"%s\",\"associated_data\":\"%s\"}", secret, context_text);
+		dp_kms_encode(call->key, DP_KEY_LEN, secret, sizeof(secret));
+		n = snprintf(transfer->body, DP_KMS_BODY_MAX, "{\"plaintext\":\"%s\",\"associated_data\":\"%s\"}", secret, context_text);
 		dp_secret_wipe(secret, sizeof(secret));
+	}
+	else if (call->operation == DP_KMS_OP_SIGN)
+	{
+		dp_kms_encode(call->digest, DP_KMS_DIGEST_LEN, secret, sizeof(secret));
+		n = snprintf(transfer->body, DP_KMS_BODY_MAX,
+					 "{\"input\":\"%s\",\"key_version\":%d,\"hash_algorithm\":\"%s\",\"signature_algorithm\":\"pss\","
+					 "\"salt_length\":\"hash\",\"marshaling_algorithm\":\"asn1\"}",
+					 secret, call->signature->version, hash_name(call->signature->algorithm));
 	}
 	else
 	{
 		if (!is_ciphertext((const char *) call->blob.data, Max(call->blob.len, 0)))
 			return false;
-		n = snprintf(transfer->body, BODY_MAX, "{\"ciphertext\":\"%.*s\",\"associated_data\":\"%s\"}",
+		n = snprintf(transfer->body, DP_KMS_BODY_MAX, "{\"ciphertext\":\"%.*s\",\"associated_data\":\"%s\"}",
 					 call->blob.len, (const char *) call->blob.data, context_text);
 	}
-	return n > 0 && n < BODY_MAX;
+	return n > 0 && n < DP_KMS_BODY_MAX;
 }
 
 static void
-settle_error(VaultTransfer *transfer, long status)
+settle_error(DpKmsCall *call, long status)
 {
-	DpKmsCall  *call = transfer->call;
+	bool		opening = call->operation == DP_KMS_OP_UNWRAP;
 
 	if (status >= 500 || status == 429 || status == 412 || status == 472 || status == 473)
 		dp_kms_call_fail(call, DP_KMS_UNAVAILABLE, ERRCODE_CONNECTION_FAILURE,
@@ -108,9 +112,9 @@ settle_error(VaultTransfer *transfer, long status)
 	else if (status == 403 || status == 401)
 		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_INSUFFICIENT_PRIVILEGE,
 						 "Vault returned HTTP status %ld: the token has no right on this key, or has expired.", status);
-	else if (status == 404 || (status == 400 && transfer->wrap))
+	else if (status == 404 || (status == 400 && !opening))
 		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_UNDEFINED_OBJECT,
-						 "Vault returned HTTP status %ld: there is no such key, or it seals nothing.", status);
+						 "Vault returned HTTP status %ld: there is no such key, or it is not of the kind that does this.", status);
 	else if (status == 400)
 		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_DATA_CORRUPTED,
 						 "Vault returned HTTP status %ld: the wrapped key does not open under this key.", status);
@@ -118,54 +122,148 @@ settle_error(VaultTransfer *transfer, long status)
 		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_PROTOCOL_VIOLATION, "Vault returned HTTP status %ld.", status);
 }
 
-static void
-settle_success(VaultTransfer *transfer, const DpKmsReply *reply)
+/* False, and the call has ended, where the reply is no success. */
+static bool
+read_reply(DpKmsCall *call, long status, char *text, Size len, DpKmsMember *members, int n_members)
 {
-	DpKmsCall  *call = transfer->call;
-	const char *text = transfer->wrap ? reply->data_ciphertext : reply->data_plaintext;
+	if (status != 200)
+		settle_error(call, status);
+	else if (!dp_kms_reply_parse(text, len, members, n_members))
+		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_PROTOCOL_VIOLATION,
+						 "The reply of Vault is not the JSON object expected.");
+	else
+		return true;
+	return false;
+}
 
-	if (text == NULL)
-		;
-	else if (transfer->wrap)
-	{
-		if (is_ciphertext(text, strlen(text)))
-		{
-			call->blob.len = (int) strlen(text);
-			memcpy(call->blob.data, text, call->blob.len);
-			call->status = DP_KMS_OK;
-			return;
-		}
-	}
-	else if (pg_b64_decode(text, (int) strlen(text), (void *) call->key, DP_KEY_LEN) == DP_KEY_LEN)
-	{
-		call->status = DP_KMS_OK;
-		return;
-	}
-	dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_PROTOCOL_VIOLATION,
-					 "The reply of Vault does not hold what was asked for.");
+/* "vault:v3:BASE64" of a signature. */
+static int
+decode_signature(const char *text, uint8 *out, int out_size)
+{
+	const char *colon;
+
+	if (text == NULL || strncmp(text, PREFIX, strlen(PREFIX)) != 0)
+		return -1;
+	colon = strchr(text + strlen(PREFIX), ':');
+	return colon == NULL ? -1 : dp_kms_decode(colon + 1, out, out_size);
 }
 
 static void
-on_done(DpHttpTransfer *http, void *arg)
+settle_crypt(DpKmsTransfer *transfer, long status, char *text, Size len)
 {
-	VaultTransfer *transfer = arg;
-	DpKmsReply	reply;
-	const char *problem;
-	char	   *text;
-	Size		len;
-	long		status = dp_http_result(http, &text, &len, &problem);
+	DpKmsCall  *call = transfer->call;
+	DpKmsMember wanted[] = {{"data.ciphertext"}, {"data.plaintext"}, {"data.signature"}};
+	const char *ciphertext;
 
-	if (status == 0)
-		dp_kms_call_fail(transfer->call, DP_KMS_UNAVAILABLE, ERRCODE_CONNECTION_FAILURE,
-						 "Vault could not be asked: %s.", problem);
-	else if (status != 200)
-		settle_error(transfer, status);
-	else if (!dp_kms_reply_parse(text, len, &reply))
-		dp_kms_call_fail(transfer->call, DP_KMS_REFUSED, ERRCODE_PROTOCOL_VIOLATION,
-						 "The reply of Vault is not the JSON object expected.");
+	if (!read_reply(call, status, text, len, wanted, lengthof(wanted)))
+		return;
+	ciphertext = wanted[0].value;
+	if (call->operation == DP_KMS_OP_WRAP && ciphertext != NULL && is_ciphertext(ciphertext, strlen(ciphertext)))
+	{
+		call->blob.len = (int) strlen(ciphertext);
+		memcpy(call->blob.data, ciphertext, call->blob.len);
+		call->status = DP_KMS_OK;
+	}
+	else if (call->operation == DP_KMS_OP_UNWRAP && dp_kms_decode(wanted[1].value, call->key, DP_KEY_LEN) == DP_KEY_LEN)
+		call->status = DP_KMS_OK;
+	else if (call->operation == DP_KMS_OP_SIGN)
+	{
+		call->signature->len = decode_signature(wanted[2].value, call->signature->signature, DP_KMS_SIGNATURE_MAX);
+		if (call->signature->len > 0)
+			call->status = DP_KMS_OK;
+	}
+	if (call->status == DP_KMS_PENDING)
+		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_PROTOCOL_VIOLATION,
+						 "The reply of Vault does not hold what was asked for.");
+}
+
+/* PEM, or the 32 bytes of an Ed25519 key in base64, as the engine gives them. */
+static void
+take_public_key(DpKmsCall *call, char *text)
+{
+	static const char begin[] = "-----BEGIN PUBLIC KEY-----";
+	uint8		point[DP_ED25519_PUBLIC_LEN];
+	uint8		key[DP_KMS_PUBLIC_KEY_MAX];
+	size_t		len = sizeof(key);
+
+	if (strncmp(text, begin, strlen(begin)) == 0)
+	{
+		char	   *end;
+
+		text += strlen(begin);
+		if ((end = strstr(text, "-----END")) != NULL)
+		{
+			*end = '\0';
+			(void) dp_kms_call_public_key(call, key, dp_kms_decode(text, key, sizeof(key)));
+		}
+	}
+	else if (dp_kms_decode(text, point, sizeof(point)) == sizeof(point) && dp_public_key_ed25519(point, key, &len))
+		(void) dp_kms_call_public_key(call, key, (int) len);
+}
+
+/* The key's description: read twice, since the version's name comes out of it. */
+static void
+settle_public_key(DpKmsTransfer *transfer, long status, char *text, Size len)
+{
+	DpKmsCall  *call = transfer->call;
+	DpKmsMember latest[] = {{"data.latest_version"}};
+	char		path[64];
+	DpKmsMember wanted[] = {{path}};
+	char	   *copy = malloc(len + 1);
+
+	if (copy == NULL)
+	{
+		dp_kms_call_fail(call, DP_KMS_UNAVAILABLE, ERRCODE_OUT_OF_MEMORY, "The key agent is out of memory.");
+		return;
+	}
+	memcpy(copy, text, len);
+	if (read_reply(call, status, text, len, latest, 1))
+	{
+		if (call->signature->version == 0 && latest[0].value != NULL)
+			call->signature->version = atoi(latest[0].value);
+		snprintf(path, sizeof(path), "data.keys.%d.public_key", call->signature->version);
+		/* A symmetric key's versions are times, and not objects. */
+		if (dp_kms_reply_parse(copy, len, wanted, 1) && wanted[0].value != NULL)
+			take_public_key(call, wanted[0].value);
+		if (call->status == DP_KMS_PENDING)
+			dp_kms_call_fail_unable(call);
+	}
+	free(copy);
+}
+
+static void
+settle_state(DpKmsTransfer *transfer, long status, char *text, Size len)
+{
+	DpKmsMember wanted[] = {{"data.name"}, {"data.soft_deleted"}};
+	DpKmsCall  *call = transfer->call;
+
+	if (status == 404)
+		dp_kms_call_root(call, DP_KMS_ROOT_DELETED, 0, NULL);
+	else if (read_reply(call, status, text, len, wanted, lengthof(wanted)))
+		dp_kms_call_root(call, wanted[0].value == NULL ? DP_KMS_ROOT_UNKNOWN :
+						 wanted[1].value != NULL && strcmp(wanted[1].value, "true") == 0 ? DP_KMS_ROOT_DISABLED :
+						 DP_KMS_ROOT_ENABLED, 0, NULL);
+}
+
+static void
+settle_deleted(DpKmsTransfer *transfer, long status, char *text, Size len)
+{
+	if (status == 204 || status == 200 || status == 404)
+		transfer->call->status = DP_KMS_OK;
 	else
-		settle_success(transfer, &reply);
-	release(transfer);
+		settle_error(transfer->call, status);
+}
+
+static void
+settle_deletable(DpKmsTransfer *transfer, long status, char *text, Size len)
+{
+	if (status == 204 || status == 200)
+	{
+		transfer->body[0] = '\0';
+		send_request(transfer, "DELETE", "keys", "", settle_deleted);
+	}
+	else
+		settle_error(transfer->call, status);
 }
 
 /* The header with the token; false, and the call has ended, where there is none. */
@@ -198,9 +296,9 @@ read_token(DpKmsCall *call, char *out, Size out_size)
 	return ok && len > 0;
 }
 
-/* ADDRESS/v1/MOUNT/VERB/KEY; false, and the call has ended, where no usable address is set. */
+/* ADDRESS/v1/MOUNT/part/KEY[tail] */
 static bool
-build_url(DpKmsCall *call, bool wrap, char *out, Size out_size, bool *out_loopback)
+build_url(DpKmsCall *call, const char *part, const char *tail, char *out, Size out_size, bool *out_loopback)
 {
 	const char *address = dp_guc_kms_vault_address;
 	const char *key = strrchr(call->uri->name, '/');
@@ -213,82 +311,81 @@ build_url(DpKmsCall *call, bool wrap, char *out, Size out_size, bool *out_loopba
 		return false;
 	}
 	len = strlen(address);
-	snprintf(out, out_size, "%s%sv1/%.*s/%s%s", address, address[len - 1] == '/' ? "" : "/",
-			 (int) (key - call->uri->name), call->uri->name, wrap ? "encrypt" : "decrypt", key);
+	snprintf(out, out_size, "%s%sv1/%.*s/%s%s%s", address, address[len - 1] == '/' ? "" : "/",
+			 (int) (key - call->uri->name), call->uri->name, part, key, tail);
 	return true;
 }
 
+/* Send transfer->body; what cannot be sent ends the call. */
 static void
-start(DpKmsCall *call, bool wrap)
+send_request(DpKmsTransfer *transfer, const char *method, const char *part, const char *tail, DpKmsSettle settle)
 {
-	VaultTransfer *transfer;
+	DpKmsCall  *call = transfer->call;
+	bool		nested = transfer->settle != NULL;
 	DpHttpRequest request = {0};
 	char		url[2 * DP_KMS_URI_MAX];
 	char		token[TOKEN_MAX + 32];
 	char		namespace[256];
 	const char *headers[5] = {"Content-Type: application/json", "X-Vault-Request: true", token, NULL, NULL};
 
-	if (!build_url(call, wrap, url, sizeof(url), &request.loopback) || !read_token(call, token, sizeof(token)))
+	if (!build_url(call, part, tail, url, sizeof(url), &request.loopback) || !read_token(call, token, sizeof(token)))
+	{
+		if (!nested)
+			dp_kms_transfer_release(transfer);
 		return;
+	}
 	if (dp_guc_kms_vault_namespace != NULL && dp_guc_kms_vault_namespace[0] != '\0')
 	{
 		snprintf(namespace, sizeof(namespace), "X-Vault-Namespace: %s", dp_guc_kms_vault_namespace);
 		headers[3] = namespace;
 	}
-	transfer = calloc(1, sizeof(*transfer));
-	if (transfer == NULL)
-	{
-		dp_secret_wipe(token, sizeof(token));
-		dp_kms_call_fail(call, DP_KMS_UNAVAILABLE, ERRCODE_OUT_OF_MEMORY, "The key agent is out of memory.");
-		return;
-	}
-	transfer->call = call;
-	transfer->wrap = wrap;
-	call->transfer = transfer;
-	if (!build_body(transfer))
-	{
-		dp_secret_wipe(token, sizeof(token));
-		release(transfer);
-		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_DATA_CORRUPTED, "The wrapped key was not made by Vault.");
-		return;
-	}
+	request.method = method;
 	request.url = url;
 	request.headers = headers;
-	request.body = transfer->body;
-	request.body_len = strlen(transfer->body);
-	request.timeout_ms = call->timeout_ms;
-	request.done = on_done;
-	request.arg = transfer;
-	transfer->http = dp_http_start(&request);
+	dp_kms_transfer_start(transfer, &request, settle);
 	dp_secret_wipe(token, sizeof(token));
-	if (transfer->http == NULL)
+}
+
+static void
+hcvault_begin(DpKmsCall *call)
+{
+	static const char *const parts[] = {
+		[DP_KMS_OP_WRAP] = "encrypt",
+		[DP_KMS_OP_UNWRAP] = "decrypt",
+		[DP_KMS_OP_SIGN] = "sign"
+	};
+	DpKmsTransfer *transfer = dp_kms_transfer_new(call, WHO, 0);
+
+	if (transfer == NULL)
+		return;
+	switch (call->operation)
 	{
-		release(transfer);
-		dp_kms_call_fail(call, DP_KMS_UNAVAILABLE, ERRCODE_OUT_OF_MEMORY, "The HTTP client could not be started.");
+		case DP_KMS_OP_WRAP:
+		case DP_KMS_OP_UNWRAP:
+		case DP_KMS_OP_SIGN:
+			if (build_body(transfer))
+				send_request(transfer, NULL, parts[call->operation], "", settle_crypt);
+			else
+			{
+				dp_kms_transfer_release(transfer);
+				dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_DATA_CORRUPTED, "The wrapped key was not made by Vault.");
+			}
+			break;
+		case DP_KMS_OP_PUBLIC_KEY:
+			send_request(transfer, "GET", "keys", "", settle_public_key);
+			break;
+		case DP_KMS_OP_STATE:
+			send_request(transfer, "GET", "keys", "", settle_state);
+			break;
+		case DP_KMS_OP_DESTROY:
+			snprintf(transfer->body, DP_KMS_BODY_MAX, "{\"deletion_allowed\":true}");
+			send_request(transfer, NULL, "keys", "/config", settle_deletable);
+			break;
 	}
-}
-
-static void
-hcvault_wrap(DpKmsCall *call)
-{
-	start(call, true);
-}
-
-static void
-hcvault_unwrap(DpKmsCall *call)
-{
-	start(call, false);
-}
-
-static void
-hcvault_cancel(DpKmsCall *call)
-{
-	release((VaultTransfer *) call->transfer);
 }
 
 const DpKmsProvider dp_kms_provider_hcvault = {
 	.name = "hcvault",
-	.wrap = hcvault_wrap,
-	.unwrap = hcvault_unwrap,
-	.cancel = hcvault_cancel,
+	.begin = hcvault_begin,
+	.cancel = dp_kms_transfer_cancel,
 };

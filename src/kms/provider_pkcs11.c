@@ -11,6 +11,9 @@
  * Module and PIN file are settings, never parts of a URI: a URI is written by
  * whoever may create keys, and a module is code that runs in the agent.
  *
+ * A root that signs is a pair of keys of one label: RSA (PSS), EC or Ed25519, the
+ * private one kept as closely.
+ *
  * Sessions are kept.  Where one is lost, or a token is gone, the module is started
  * anew and the call repeated once; a token that comes back is found by the next
  * call.  A PIN that the token refused is not tried again until its file changes,
@@ -259,36 +262,54 @@ check_key(DpKmsCall *call, DpCkUlong session, DpCkUlong key)
 	return SETTLED;
 }
 
-/* What a kept session does not find, a new one may: its token was taken out. */
+/* The objects of a class under the URI's label: how many, and the first two. */
+static Outcome
+find_objects(const DpKmsCall *call, DpCkUlong session, DpCkUlong class, DpCkUlong found[2], DpCkUlong *out_n)
+{
+	DpCkUlong	type = CK_KEY_AES;
+	DpCkAttribute template[] = {
+		{CK_ATTR_CLASS, &class, sizeof(class)},
+		{CK_ATTR_LABEL, (void *) call->uri->name, strlen(call->uri->name)},
+		{CK_ATTR_KEY_TYPE, &type, sizeof(type)}
+	};
+	DpCkUlong	n_attributes = class == CK_CLASS_SECRET_KEY ? 3 : 2;
+	DpCkResult	result;
+
+	*out_n = 0;
+	if (CALL(CK_FIND_OBJECTS_INIT, (DpCkUlong, DpCkAttribute *, DpCkUlong),
+			 session, template, n_attributes) != CK_OK)
+		return LOST;
+	result = CALL(CK_FIND_OBJECTS, (DpCkUlong, DpCkUlong *, DpCkUlong, DpCkUlong *), session, found, 2, out_n);
+	(void) CALL(CK_FIND_OBJECTS_FINAL, (DpCkUlong), session);
+	return result == CK_OK ? SETTLED : LOST;
+}
+
+/*
+ * The one object of its class.  What a kept session does not find, a new one may: its
+ * token was taken out.
+ */
+static Outcome
+find_one(DpKmsCall *call, DpCkUlong session, bool kept, DpCkUlong class, const char *kind, DpCkUlong *out_object)
+{
+	DpCkUlong	found[2];
+	DpCkUlong	n;
+
+	if (find_objects(call, session, class, found, &n) == LOST || (n == 0 && kept))
+		return LOST;
+	if (n == 1)
+		*out_object = found[0];
+	else
+		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_UNDEFINED_OBJECT,
+						 "The token has %s %s of that label.", n == 0 ? "no" : "more than one", kind);
+	return SETTLED;
+}
+
 static Outcome
 find_key(DpKmsCall *call, DpCkUlong session, bool kept, DpCkUlong *out_key)
 {
-	DpCkUlong	class = CK_CLASS_SECRET_KEY;
-	DpCkUlong	type = CK_KEY_AES;
-	DpCkUlong	found[2];
-	DpCkUlong	n = 0;
-	DpCkAttribute template[] = {
-		{CK_ATTR_CLASS, &class, sizeof(class)},
-		{CK_ATTR_KEY_TYPE, &type, sizeof(type)},
-		{CK_ATTR_LABEL, (void *) call->uri->name, strlen(call->uri->name)}
-	};
-	DpCkResult	result;
-
-	if (CALL(CK_FIND_OBJECTS_INIT, (DpCkUlong, DpCkAttribute *, DpCkUlong),
-			 session, template, lengthof(template)) != CK_OK)
+	if (find_one(call, session, kept, CK_CLASS_SECRET_KEY, "AES key", out_key) == LOST)
 		return LOST;
-	result = CALL(CK_FIND_OBJECTS, (DpCkUlong, DpCkUlong *, DpCkUlong, DpCkUlong *), session, found, lengthof(found), &n);
-	(void) CALL(CK_FIND_OBJECTS_FINAL, (DpCkUlong), session);
-	if (result != CK_OK || (n == 0 && kept))
-		return LOST;
-	if (n != 1)
-	{
-		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_UNDEFINED_OBJECT,
-						 n == 0 ? "The token has no AES key of that label." : "The token has more than one AES key of that label.");
-		return SETTLED;
-	}
-	*out_key = found[0];
-	return check_key(call, session, *out_key);
+	return call->status == DP_KMS_PENDING ? check_key(call, session, *out_key) : SETTLED;
 }
 
 /* ---- sealing and opening ---- */
@@ -341,22 +362,16 @@ unseal(DpKmsCall *call, DpCkUlong session, DpCkUlong key, DpCkMechanism *mechani
 }
 
 static Outcome
-attempt(DpKmsCall *call, bool wrap)
+attempt_crypt(DpKmsCall *call, DpCkUlong session, bool kept)
 {
+	bool		wrap = call->operation == DP_KMS_OP_WRAP;
 	uint8		iv[DP_NONCE_LEN];
 	uint8		context[DP_KMS_CONTEXT_LEN];
 	DpCkGcm		gcm = {iv, sizeof(iv), 8 * sizeof(iv), context, sizeof(context), 8 * DP_TAG_LEN};
 	DpCkMechanism mechanism = {CK_MECHANISM_AES_GCM, &gcm, sizeof(gcm)};
-	DpCkUlong	session = 0;
 	DpCkUlong	key = 0;
-	bool		kept;
-	Outcome		outcome;
+	Outcome		outcome = find_key(call, session, kept, &key);
 
-	if (start_module() != CK_OK)
-		return LOST;
-	outcome = get_session(call, &session, &kept);
-	if (outcome == SETTLED && call->status == DP_KMS_PENDING)
-		outcome = find_key(call, session, kept, &key);
 	if (outcome == LOST || call->status != DP_KMS_PENDING)
 		return outcome;
 	dp_kms_context_bytes(call->context, context);
@@ -371,40 +386,240 @@ attempt(DpKmsCall *call, bool wrap)
 	return wrap ? seal(call, session, key, &mechanism, iv) : unseal(call, session, key, &mechanism);
 }
 
-static void
-work(DpKmsCall *call, bool wrap)
+/* ---- signing ---- */
+
+/* Up to two attributes of an object as bytes; LOST where the token does not show them. */
+static Outcome
+get_bytes(DpCkUlong session, DpCkUlong object, DpCkAttribute *wanted, int n)
 {
+	return CALL(CK_GET_ATTRIBUTE_VALUE, (DpCkUlong, DpCkUlong, DpCkAttribute *, DpCkUlong),
+				session, object, wanted, (DpCkUlong) n) == CK_OK ? SETTLED : LOST;
+}
+
+static Outcome
+attempt_public_key(DpKmsCall *call, DpCkUlong session, bool kept)
+{
+	DpCkUlong	object = 0;
+	DpCkUlong	type = 0;
+	uint8		first[1024];
+	uint8		second[1024];
+	uint8		key[DP_KMS_PUBLIC_KEY_MAX];
+	size_t		len = sizeof(key);
+	DpCkAttribute kind[] = {{CK_ATTR_KEY_TYPE, &type, sizeof(type)}};
+	DpCkAttribute rsa[] = {{CK_ATTR_MODULUS, first, sizeof(first)}, {CK_ATTR_PUBLIC_EXPONENT, second, sizeof(second)}};
+	DpCkAttribute ec[] = {{CK_ATTR_EC_PARAMS, first, sizeof(first)}, {CK_ATTR_EC_POINT, second, sizeof(second)}};
+	bool		ok = false;
+
+	if (find_one(call, session, kept, CK_CLASS_PUBLIC_KEY, "public key", &object) == LOST)
+		return LOST;
+	if (call->status != DP_KMS_PENDING)
+		return SETTLED;
+	if (get_bytes(session, object, kind, 1) == LOST)
+		return LOST;
+	if (type == CK_KEY_RSA)
+	{
+		if (get_bytes(session, object, rsa, 2) == LOST)
+			return LOST;
+		ok = dp_public_key_rsa(first, rsa[0].len, second, rsa[1].len, key, &len);
+	}
+	else if (type == CK_KEY_EC || type == CK_KEY_EC_EDWARDS)
+	{
+		if (get_bytes(session, object, ec, 2) == LOST)
+			return LOST;
+		/* An Edwards point stands alone, or as an OCTET STRING. */
+		if (type == CK_KEY_EC)
+			ok = dp_public_key_ec(first, ec[0].len, second, ec[1].len, key, &len);
+		else
+			ok = ec[1].len >= DP_ED25519_PUBLIC_LEN && ec[1].len <= DP_ED25519_PUBLIC_LEN + 2 &&
+				dp_public_key_ed25519(second + ec[1].len - DP_ED25519_PUBLIC_LEN, key, &len);
+	}
+	if (!ok || !dp_kms_call_public_key(call, key, (int) len))
+		dp_kms_call_fail_unable(call);
+	return SETTLED;
+}
+
+/* A key that signs must stay in the token as one that seals must. */
+static Outcome
+find_private_key(DpKmsCall *call, DpCkUlong session, bool kept, DpCkUlong *out_key)
+{
+	unsigned char sensitive = 0;
+	unsigned char extractable = 1;
+	DpCkAttribute wanted[] = {
+		{CK_ATTR_SENSITIVE, &sensitive, sizeof(sensitive)},
+		{CK_ATTR_EXTRACTABLE, &extractable, sizeof(extractable)}
+	};
+
+	if (find_one(call, session, kept, CK_CLASS_PRIVATE_KEY, "private key", out_key) == LOST)
+		return LOST;
+	if (call->status != DP_KMS_PENDING)
+		return SETTLED;
+	if (get_bytes(session, *out_key, wanted, lengthof(wanted)) == LOST)
+		return LOST;
+	if (!sensitive || extractable)
+		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+						 "The token would give the key away: it is extractable, or not sensitive.");
+	return SETTLED;
+}
+
+/* RSA: the token hashes; ECDSA: we do, since few tokens hash for it; Ed25519 takes the message. */
+static Outcome
+attempt_sign(DpKmsCall *call, DpCkUlong session, bool kept)
+{
+	DpSignatureAlgorithm algorithm = call->signature->algorithm;
+	DpCkPss		pss = {CK_MECHANISM_SHA256, CK_MASK_SHA256, 32};
+	DpCkMechanism mechanism = {CK_MECHANISM_SHA256_RSA_PSS, &pss, sizeof(pss)};
+	DpCkUlong	key = 0;
+	uint8		hash[DP_HASH_MAX];
+	size_t		hash_len;
+	uint8		raw[DP_KMS_SIGNATURE_MAX];
+	DpCkUlong	raw_len = sizeof(raw);
+	size_t		len = DP_KMS_SIGNATURE_MAX;
+	const uint8 *message = call->digest;
+	DpCkUlong	message_len = DP_KMS_DIGEST_LEN;
+	bool		is_ecdsa = false;
+
+	if (find_private_key(call, session, kept, &key) == LOST)
+		return LOST;
+	if (call->status != DP_KMS_PENDING)
+		return SETTLED;
+	if (algorithm != DP_SIGNATURE_RSA_PSS_SHA256)
+	{
+		mechanism.mechanism = algorithm == DP_SIGNATURE_ED25519 ? CK_MECHANISM_EDDSA : CK_MECHANISM_ECDSA;
+		mechanism.parameter = NULL;
+		mechanism.parameter_len = 0;
+	}
+	if (mechanism.mechanism == CK_MECHANISM_ECDSA &&
+		dp_signature_hash(algorithm, call->digest, DP_KMS_DIGEST_LEN, hash, &hash_len))
+	{
+		is_ecdsa = true;
+		message = hash;
+		message_len = hash_len;
+	}
+	if (CALL(CK_SIGN_INIT, (DpCkUlong, DpCkMechanism *, DpCkUlong), session, &mechanism, key) != CK_OK ||
+		CALL(CK_SIGN, (DpCkUlong, const uint8 *, DpCkUlong, uint8 *, DpCkUlong *),
+			 session, message, message_len, raw, &raw_len) != CK_OK)
+		return LOST;
+	if (!is_ecdsa)
+	{
+		memcpy(call->signature->signature, raw, raw_len);
+		len = raw_len;
+	}
+	else if (!dp_ecdsa_der(raw, raw_len, call->signature->signature, &len))
+		len = 0;
+	call->signature->len = (int) len;
+	call->status = DP_KMS_OK;	/* the job verifies it */
+	return SETTLED;
+}
+
+/* ---- a key's state, and its end ---- */
+
+static const DpCkUlong root_classes[] = {CK_CLASS_SECRET_KEY, CK_CLASS_PRIVATE_KEY, CK_CLASS_PUBLIC_KEY};
+
+static Outcome
+attempt_state(DpKmsCall *call, DpCkUlong session, bool kept)
+{
+	DpCkUlong	found[2];
+	DpCkUlong	n;
+	DpCkUlong	all = 0;
+
+	for (int i = 0; i < lengthof(root_classes); i++)
+	{
+		if (find_objects(call, session, root_classes[i], found, &n) == LOST)
+			return LOST;
+		all += n;
+	}
+	if (all == 0 && kept)
+		return LOST;
+	dp_kms_call_root(call, all > 0 ? DP_KMS_ROOT_ENABLED : DP_KMS_ROOT_DELETED, 0, NULL);
+	return SETTLED;
+}
+
+/* What is destroyed is a token's own object, which takes a session that may write. */
+static Outcome
+attempt_destroy(DpKmsCall *call, DpCkUlong session, bool kept)
+{
+	DpCkUlong	found[2];
+	DpCkUlong	n;
+	DpCkUlong	slot;
+	DpCkUlong	writing;
+	bool		ok = true;
+
+	if (!find_slot(call->uri, &slot) ||
+		CALL(CK_OPEN_SESSION, (DpCkUlong, DpCkUlong, void *, void *, DpCkUlong *),
+			 slot, CK_SESSION_SERIAL | CK_SESSION_WRITE, NULL, NULL, &writing) != CK_OK)
+		return LOST;
+	for (int i = 0; ok && i < lengthof(root_classes); i++)
+	{
+		ok = find_objects(call, writing, root_classes[i], found, &n) == SETTLED;
+		if (ok && n > 1)
+			dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_UNDEFINED_OBJECT,
+							 "The token has more than one key of that label.");
+		if (call->status != DP_KMS_PENDING)
+			break;
+		if (ok && n == 1)
+			ok = CALL(CK_DESTROY_OBJECT, (DpCkUlong, DpCkUlong), writing, found[0]) == CK_OK;
+	}
+	(void) CALL(CK_CLOSE_SESSION, (DpCkUlong), writing);
+	if (!ok)
+		return LOST;
+	if (call->status == DP_KMS_PENDING)
+		call->status = DP_KMS_OK;
+	return SETTLED;
+}
+
+static Outcome
+attempt(DpKmsCall *call)
+{
+	DpCkUlong	session = 0;
+	bool		kept;
+
+	if (start_module() != CK_OK || get_session(call, &session, &kept) == LOST)
+		return LOST;
+	if (call->status != DP_KMS_PENDING)
+		return SETTLED;
+	switch (call->operation)
+	{
+		case DP_KMS_OP_WRAP:
+		case DP_KMS_OP_UNWRAP:
+			return attempt_crypt(call, session, kept);
+		case DP_KMS_OP_PUBLIC_KEY:
+			return attempt_public_key(call, session, kept);
+		case DP_KMS_OP_SIGN:
+			return attempt_sign(call, session, kept);
+		case DP_KMS_OP_STATE:
+			return attempt_state(call, session, kept);
+		case DP_KMS_OP_DESTROY:
+			return attempt_destroy(call, session, kept);
+	}
+	return LOST;
+}
+
+static void
+pkcs11_begin(DpKmsCall *call)
+{
+	if (call->operation == DP_KMS_OP_UNWRAP &&
+		(call->blob.len != BLOB_LEN || call->blob.data[0] != FORMAT))
+	{
+		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_DATA_CORRUPTED,
+						 "The wrapped key was not made by a token.");
+		return;
+	}
 	if (!load_module(call))
 		return;
-	if (attempt(call, wrap) == SETTLED)
+	if (attempt(call) == SETTLED)
 		return;
 	/* A module sees tokens that came and went only when it starts. */
 	stop_module();
-	if (attempt(call, wrap) == SETTLED)
+	if (attempt(call) == SETTLED)
 		return;
 	stop_module();
 	dp_kms_call_fail(call, DP_KMS_UNAVAILABLE, ERRCODE_CONNECTION_FAILURE,
-					 "The token is not there, or does not do what it is asked to (AES-GCM with this key).");
-}
-
-static void
-pkcs11_wrap(DpKmsCall *call)
-{
-	work(call, true);
-}
-
-static void
-pkcs11_unwrap(DpKmsCall *call)
-{
-	if (call->blob.len == BLOB_LEN && call->blob.data[0] == FORMAT)
-		work(call, false);
-	else
-		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_DATA_CORRUPTED,
-						 "The wrapped key was not made by a token.");
+					 "The token is not there, or does not do what it is asked to (%s with this key).",
+					 call->operation == DP_KMS_OP_WRAP || call->operation == DP_KMS_OP_UNWRAP ? "AES-GCM" :
+					 call->operation == DP_KMS_OP_SIGN ? dp_signature_name(call->signature->algorithm) : "look for or destroy");
 }
 
 const DpKmsProvider dp_kms_provider_pkcs11 = {
 	.name = "pkcs11",
-	.wrap = pkcs11_wrap,
-	.unwrap = pkcs11_unwrap,
+	.begin = pkcs11_begin,
 };

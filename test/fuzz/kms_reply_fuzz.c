@@ -17,28 +17,35 @@ __lsan_default_suppressions(void)
 }
 
 static void
-check_member(const char *member, const char *buf, size_t len)
+check_member(const DpKmsMember *member, const char *buf, size_t len)
 {
-	if (member == NULL)
-		return;
-	must(member > buf && member < buf + len);
-	must(memchr(member, '\0', buf + len - member) != NULL);
+	must(member->n >= 0 && member->n <= DP_KMS_REPLY_LIST);
+	must((member->n == 0) == (member->value == NULL));
+	for (int i = 0; i < member->n; i++)
+	{
+		must(member->list[i] > buf && member->list[i] < buf + len);
+		must(memchr(member->list[i], '\0', buf + len - member->list[i]) != NULL);
+	}
 }
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char	   *buf = (char *) exact(size + 1);
-	DpKmsReply	reply;
+	DpKmsMember wanted[] = {
+		{.path = "Plaintext"}, {.path = "__type"}, {.path = "data.ciphertext"}, {.path = "data.latest_version"}, {.path = "data.keys.1.public_key"},
+		{.path = "KeyMetadata.DeletionDate"}, {.path = "KeyMetadata.MultiRegionConfiguration.ReplicaKeys.[].Arn"}, {.path = "a.[]"}
+	};
+	const size_t n = sizeof(wanted) / sizeof(wanted[0]);
 
 	memcpy(buf, data, size);
 	buf[size] = '}';			/* what lies behind must not be taken for a part */
-	if (dp_kms_reply_parse(buf, size, &reply))
+	if (dp_kms_reply_parse(buf, size, wanted, (int) n))
 	{
-		check_member(reply.ciphertext, buf, size);
-		check_member(reply.plaintext, buf, size);
-		if (reply.error_type != NULL)
-			must(strpbrk(reply.error_type, ":") == NULL);
+		for (size_t i = 0; i < n; i++)
+			check_member(&wanted[i], buf, size);
+		if (wanted[1].value != NULL)
+			must(strpbrk(dp_kms_reply_bare_type(wanted[1].value), ":#") == NULL || strchr(wanted[1].value, '#') != NULL);
 	}
 	free(buf);
 	return 0;

@@ -252,14 +252,32 @@ __lsan_default_suppressions(void)
 	return "leak:parse_object_field";
 }
 
+/* What test_replies wants of a reply. */
+static DpKmsMember plaintext;
+static DpKmsMember ciphertext;
+static DpKmsMember type;
+static DpKmsMember number;
+static DpKmsMember list;
+
 /* Parse a copy that ends where its memory ends, so that the sanitizer watches. */
 static bool
-parse(const char *text, size_t len, DpKmsReply *reply, char **out_copy)
+parse(const char *text, size_t len, char **out_copy)
 {
+	DpKmsMember wanted[] = {
+		{.path = "Plaintext"}, {.path = "CiphertextBlob"}, {.path = "__type"}, {.path = "n.m.date"}, {.path = "n.list.[].x"}
+	};
+	bool		ok;
+
 	*out_copy = malloc(len + 1);
 	memcpy(*out_copy, text, len);
 	(*out_copy)[len] = 'X';
-	return dp_kms_reply_parse(*out_copy, len, reply);
+	ok = dp_kms_reply_parse(*out_copy, len, wanted, sizeof(wanted) / sizeof(wanted[0]));
+	plaintext = wanted[0];
+	ciphertext = wanted[1];
+	type = wanted[2];
+	number = wanted[3];
+	list = wanted[4];
+	return ok;
 }
 
 static void
@@ -267,42 +285,44 @@ test_replies(void)
 {
 	static const char *const good[] = {
 		"{}", " { } \n", "{\"a\":1}", "{\"a\":-0.5e+3,\"b\":[],\"c\":[1,[2,{\"d\":null}]],\"e\":true,\"f\":false}",
-		"{\"Plaintext\":\"x\"}", "{\"a\":{\"Plaintext\":1}}", "{\"a\":\"\\u0041\\n\\\"\\\\\"}"
+		"{\"Plaintext\":\"x\"}", "{\"a\":{\"Plaintext\":[]}}", "{\"Plaintext\":1}", "{\"Plaintext\":null}", "{\"a\":\"\\u0041\\n\\\"\\\\\"}"
 	};
 	static const char *const bad[] = {
 		"", " ", "[]", "\"x\"", "null", "{", "{}x", "{}{}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}",
 		"{\"a\":01}", "{\"a\":1.}", "{\"a\":.5}", "{\"a\":1e}", "{\"a\":+1}", "{\"a\":-}", "{\"a\":tru}", "{\"a\":nul",
 		"{\"a\":\"x}", "{\"a\":\"\n\"}", "{\"a\":\"\\x\"}", "{\"a\":\"\\u12\"}", "{\"a\":\"\\u12g4\"}", "{\"a\":\"\\",
-		"{\"a\":[1}", "{\"a\":[1,]}", "{\"Plaintext\":1}", "{\"Plaintext\":null}",
+		"{\"a\":[1}", "{\"a\":[1,]}", "{\"Plaintext\":[]}", "{\"Plaintext\":{}}",
 		"{\"Plaintext\":\"x\",\"Plaintext\":\"x\"}", "{\"a\":{\"b\":{\"c\":\"d\"}}"
 	};
 	static const char whole[] = "{\"KeyId\":\"k\",\"Plain\\u0074ext\":\"a\\/b=\",\"CiphertextBlob\":\"Yg==\","
-		"\"__type\":\"com.amazonaws.kms#DisabledException:http://x\"}";
-	DpKmsReply	reply;
+		"\"__type\":\"com.amazonaws.kms#DisabledException:http://x\","
+		"\"n\":{\"date\":3,\"m\":{\"date\":12.5},\"list\":[{\"x\":true},{\"y\":1},{\"x\":\"z\"}]},\"m\":{\"date\":4}}";
 	char	   *copy;
 	size_t		i;
 	int			accepted = 0;
 
 	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++)
 	{
-		tap_ok(parse(good[i], strlen(good[i]), &reply, &copy), "good reply %zu", i);
+		tap_ok(parse(good[i], strlen(good[i]), &copy), "good reply %zu", i);
 		free(copy);
 	}
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 	{
-		tap_ok(!parse(bad[i], strlen(bad[i]), &reply, &copy), "bad reply %zu", i);
+		tap_ok(!parse(bad[i], strlen(bad[i]), &copy), "bad reply %zu", i);
 		free(copy);
 	}
-	tap_ok(!parse("{\"a\":\"x\0y\"}", 11, &reply, &copy), "NUL inside a string");
+	tap_ok(!parse("{\"a\":\"x\0y\"}", 11, &copy), "NUL inside a string");
 	free(copy);
 
-	tap_ok(parse(whole, strlen(whole), &reply, &copy) &&
-		   strcmp(reply.plaintext, "a/b=") == 0 && strcmp(reply.ciphertext, "Yg==") == 0 &&
-		   strcmp(reply.error_type, "DisabledException") == 0, "members are found, unescaped");
+	tap_ok(parse(whole, strlen(whole), &copy) &&
+		   strcmp(plaintext.value, "a/b=") == 0 && strcmp(ciphertext.value, "Yg==") == 0 &&
+		   strcmp(dp_kms_reply_bare_type(type.value), "DisabledException") == 0, "members are found, unescaped");
+	tap_ok(number.n == 1 && strcmp(number.value, "12.5") == 0, "a number by its whole path");
+	tap_ok(list.n == 2 && strcmp(list.list[0], "true") == 0 && strcmp(list.list[1], "z") == 0, "a member of each element");
 	free(copy);
 	for (i = 0; i < strlen(whole); i++)
 	{
-		accepted += parse(whole, i, &reply, &copy);
+		accepted += parse(whole, i, &copy);
 		free(copy);
 	}
 	tap_ok(accepted == 0, "no truncation is accepted");
@@ -313,7 +333,6 @@ test_depth(void)
 {
 	char		text[64];
 	char	   *copy;
-	DpKmsReply	reply;
 	int			deepest = 0;
 	int			depth;
 
@@ -327,7 +346,7 @@ test_depth(void)
 		memset(text + len, ']', depth);
 		len += depth;
 		text[len++] = '}';
-		if (parse(text, len, &reply, &copy))
+		if (parse(text, len, &copy))
 			deepest = depth;
 		free(copy);
 	}

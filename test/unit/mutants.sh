@@ -101,10 +101,10 @@ mutant "a pattern matches any longer URI" kms/uri.c 's/if (len == uri_len \&\& m
 mutant "a star in the middle counts" kms/uri.c 's/else if (star == start + len - 1 \&\&/else if (len = star - start + 1,/'
 mutant "plain http goes anywhere" kms/uri.c 's/return tls || \*out_loopback;/return true;/'
 mutant "a name that begins with 127. is loopback" kms/uri.c 's/else if (!is_digit(host\[i\]))/else if (false)/'
-mutant "a member may come twice" kms/reply.c 's/if (\*wanted != NULL || /if (/'
+mutant "a member may come twice" kms/reply.c 's/ELEMENT) != NULL/ELEMENT) == NULL/'
 mutant "nesting has no limit" kms/reply.c 's/depth > DP_KMS_REPLY_DEPTH/depth > 1000/'
-mutant "a member may be of any type" kms/reply.c 's/ || lex->token_type != JSON_TOKEN_STRING//'
-mutant "a member of an inner object is taken" kms/reply.c 's/reader->depth == 1 \&\& reader->is_object/reader->depth >= 1/'
+mutant "a member may be of any type" kms/reply.c 's/^\t\t\treturn false;$/\t\t\treturn true;/'
+mutant "a member of an inner object is taken" kms/reply.c 's/member->matched < depth - 1/false/'
 mutant "any value is a reply" kms/reply.c 's/JSON_SUCCESS \&\& reader.is_object/JSON_SUCCESS/'
 mutant "errors of the parser are ignored" kms/reply.c 's/pg_parse_json(reader.lex, \&actions) == JSON_SUCCESS/pg_parse_json(reader.lex, \&actions) >= 0/'
 

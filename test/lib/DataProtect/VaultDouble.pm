@@ -13,7 +13,9 @@ DataProtect::VaultDouble - a test double of Vault's transit engine
 
 This is a double, written from the published API (POST /v1/transit/encrypt/:name
 and decrypt/:name, C<associated_data>, C<X-Vault-Token>), not a Vault: it hides
-nothing, and its "ciphertext" is the plaintext beside its associated data.  Where
+nothing, and its "ciphertext" is the plaintext beside its associated data.  The keys
+named in C<signing> are Ed25519 pairs that openssl makes in its folder; they sign, and
+are described and deleted as the API says.  Where
 C<bao> or C<vault> is in PATH, test/tap/024_kms_vault.pl runs against that as well.
 
 Modes: ok, status:N (HTTP status N with Vault's form of errors), wrongkey (another
@@ -26,6 +28,7 @@ use warnings;
 
 use parent 'DataProtect::Double';
 
+use IPC::Run ();
 use JSON::PP ();
 use MIME::Base64 qw(encode_base64 decode_base64);
 
@@ -36,6 +39,10 @@ sub start
 
 	mkdir $self->{dir};
 	$self->mode('ok');
+	for my $key (@{ $self->{signing} || [] })
+	{
+		system('openssl', 'genpkey', '-algorithm', 'ed25519', '-out', "$self->{dir}/$key.pem") == 0 or die 'openssl genpkey';
+	}
 	return $self->listen;
 }
 
@@ -84,18 +91,63 @@ sub _serve
 
 sub _errors { return JSON::PP::encode_json({ errors => [@_] }) }
 
+sub _run
+{
+	my ($command, $in) = @_;
+	my ($out, $err) = ('', '');
+	IPC::Run::run($command, '<', \$in, '>', \$out, '2>', \$err) or die "@$command: $err";
+	return $out;
+}
+
+# GET, DELETE and .../config of a key that is there as long as its file is.
+sub _manage
+{
+	my ($self, $method, $key, $tail) = @_;
+	my $pem = "$self->{dir}/$key.pem";
+	my $symmetric = grep { $_ eq $key } @{ $self->{keys} };
+
+	return (404, _errors()) if !-e $pem && !$symmetric;
+	return (204, '') if $method eq 'POST' && $tail eq '/config' && open(my $fh, '>', "$self->{dir}/$key.deletable");
+	if ($method eq 'DELETE')
+	{
+		return (400, _errors('deletion is not allowed for this key')) if !-e "$self->{dir}/$key.deletable";
+		unlink $pem;
+		return (204, '');
+	}
+	return (200, JSON::PP::encode_json({ data => { name => $key, type => 'aes256-gcm96', latest_version => 1, keys => { 1 => 1700000000 } } }))
+	  if $symmetric;
+	my $der = _run([ 'openssl', 'pkey', '-in', $pem, '-pubout', '-outform', 'DER' ], '');
+	return (200, JSON::PP::encode_json({ data => { name => $key, type => 'ed25519', latest_version => 1,
+			keys => { 1 => { name => 'ed25519', public_key => encode_base64(substr($der, -32), '') } } } }));
+}
+
+sub _sign
+{
+	my ($self, $key, $in) = @_;
+	my $pem = "$self->{dir}/$key.pem";
+
+	return (400, _errors('key type does not support signing')) if !-e $pem;
+	open(my $fh, '>:raw', "$self->{dir}/message") or die;
+	print $fh decode_base64($in->{input});
+	close $fh;
+	my $signature = _run([ 'openssl', 'pkeyutl', '-sign', '-rawin', '-inkey', $pem, '-in', "$self->{dir}/message" ], '');
+	return (200, JSON::PP::encode_json({ data => { signature => "vault:v$in->{key_version}:" . encode_base64($signature, '') } }));
+}
+
 sub _answer
 {
 	my ($self, $request) = @_;
 	open(my $fh, '<', "$self->{dir}/mode");
 	my $mode = <$fh>;
-	my ($verb, $key) = $request =~ m{^POST /v1/transit/(encrypt|decrypt)/([\w.-]+) HTTP} or return (404, _errors());
+	return ($1, _errors('secret-in-message')) if $mode =~ /^status:(\d+)$/;
+	return (403, _errors('permission denied')) if $request !~ /^X-Vault-Token: \Q$self->{token}\E\r$/mi;
+	return $self->_manage($1, $2, $3 || '') if $request =~ m{^(GET|DELETE|POST) /v1/transit/keys/([\w-]+)(/config)? HTTP};
+	my ($verb, $key) = $request =~ m{^POST /v1/transit/(encrypt|decrypt|sign)/([\w.-]+) HTTP} or return (404, _errors());
 	my ($body) = $request =~ /\r\n\r\n(.*)\z/s;
 	my $in = eval { JSON::PP::decode_json($body) } or return (400, _errors('failed to parse JSON input'));
 
-	return ($1, _errors('secret-in-message')) if $mode =~ /^status:(\d+)$/;
 	return (200, '<html>') if $mode eq 'garbage';
-	return (403, _errors('permission denied')) if $request !~ /^X-Vault-Token: \Q$self->{token}\E\r$/mi;
+	return $self->_sign($key, $in) if $verb eq 'sign';
 	return (400, _errors('encryption key not found')) if !grep { $_ eq $key } @{ $self->{keys} };
 	if ($verb eq 'encrypt')
 	{
