@@ -112,5 +112,6 @@ INSERT INTO again (v) VALUES (repeat('x', 41));
 \c - :su
 SET client_min_messages = warning;
 DROP TABLE m, again;
-DROP TYPE "a.b", "it's ""x", "Sch.ema's"."select", pair CASCADE;
+DROP TYPE "a.b", "it's ""x", "Sch.ema's"."select", pair, "encrypted_a.b", "encrypted_it's ""x", encrypted_select, encrypted_pair,
+    "encrypted_Feel.ing" CASCADE;
 DROP SCHEMA "Sch.ema's" CASCADE;

@@ -185,6 +185,7 @@ SELECT id FROM calls.skies WHERE m > 'low';
 SELECT id FROM calls.skies WHERE m IN ('high', 'low') ORDER BY m DESC;
 \c - :su
 SET client_min_messages = warning;
+DROP TABLE calls.skies;
 DROP TYPE encrypted_weather CASCADE;
 DROP SCHEMA calls CASCADE;
 REVOKE CREATE ON SCHEMA public FROM regress_caller;

@@ -28,6 +28,7 @@
 #include "columns/guard.h"
 #include "columns/guard_alter.h"
 #include "columns/guard_catalog.h"
+#include "columns/guard_drop.h"
 #include "columns/guard_index.h"
 #include "columns/guard_object.h"
 #include "columns/guard_type.h"
@@ -375,5 +376,6 @@ dp_guard_init(void)
 {
 	dp_guard_type_init();
 	dp_guard_alter_init();
+	dp_guard_drop_init();
 	dp_statement_subscribe(&subscriber);
 }

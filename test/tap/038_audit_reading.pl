@@ -108,8 +108,8 @@ for my $shape (sort keys %shapes)
 	{
 		my $role = "searcher_$n";
 		# A worker that is at work in the database may be in the way for a moment.
-		poll_until('the extension to be dropped', sub { $node->psql('postgres', 'DROP EXTENSION IF EXISTS dataprotect CASCADE') == 0 });
-		$node->safe_psql('postgres', "DROP TABLE person; CREATE EXTENSION dataprotect; "
+		poll_until('the extension to be dropped', sub { $node->psql('postgres', 'DROP TABLE IF EXISTS person; DROP EXTENSION IF EXISTS dataprotect CASCADE') == 0 });
+		$node->safe_psql('postgres', "CREATE EXTENSION dataprotect; "
 			  . "SELECT dataprotect.create_key('pii'); CREATE TABLE person (id int PRIMARY KEY, email encrypted_text('pii')); "
 			  . "INSERT INTO person VALUES (1, 'a'); GRANT SELECT ON person TO searcher; GRANT dataprotect_auditor TO auditor; "
 			  . "SELECT dataprotect.grant_access('pii', 'searcher', 'search')");

@@ -92,7 +92,18 @@ WHERE s.schemaname = 'dataprotect' AND (a.atttypid IN ('bytea'::regtype, 'bytea[
 SQL
 
 # Without the extension the user's types are analyzed as before.
-sql('DROP EXTENSION dataprotect CASCADE; ANALYZE people');
+sql(<<'SQL');
+DO $$DECLARE c record; BEGIN
+	FOR c IN SELECT a.*, r.relkind FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid CROSS JOIN LATERAL dataprotect._encrypted_parts(a.atttypid, a.atttypmod) p
+		WHERE a.atttypid >= 16384 AND NOT a.attisdropped AND r.relkind IN ('r', 'p', 'c') AND a.attinhcount = 0 AND p.key IS NOT NULL
+			AND (r.relkind <> 'c' OR p.path = '') ORDER BY r.relkind DESC LOOP
+		EXECUTE format('ALTER %s %s DROP %s IF EXISTS %I CASCADE', CASE c.relkind WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END,
+			c.attrelid::regclass, CASE c.relkind WHEN 'c' THEN 'ATTRIBUTE' ELSE 'COLUMN' END, c.attname);
+	END LOOP;
+END$$;
+DROP EXTENSION dataprotect CASCADE;
+ANALYZE people;
+SQL
 is(sql("SELECT string_agg(typname::text, ' ') FROM pg_type WHERE typanalyze <> 0 AND NOT EXISTS (SELECT FROM pg_proc p WHERE p.oid = typanalyze)"), '',
 	'no type asks for a function that is gone');
 is(sql("SELECT count(*) FROM pg_stats WHERE tablename = 'people' AND attname = 'id'"), '1', 'ANALYZE works without the extension');

@@ -137,7 +137,7 @@ CREATE TABLE q (v dataprotect."encrypted_Mood"('k', 'ordered'), t encrypted_text
 INSERT INTO q VALUES ('a', 'y'), ('b', 'x');
 SELECT string_agg(v::text, '|' ORDER BY v) FROM q WHERE t || 'z' <> 'xy';
 SQL
-$node->safe_psql('elsewhere', 'DROP EXTENSION dataprotect CASCADE; CREATE EXTENSION dataprotect');
+$node->safe_psql('elsewhere', 'DROP TABLE "My Sche.ma".q; DROP EXTENSION dataprotect CASCADE; CREATE EXTENSION dataprotect');
 is($node->safe_psql('elsewhere', 'SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = \'dataprotect\''), 'pg_catalog',
 	'the extension can be made again, in pg_catalog');
 psql_fails($node, 'elsewhere', 'DROP EXTENSION dataprotect CASCADE; CREATE EXTENSION dataprotect SCHEMA "My Sche.ma"', qr/must be installed in schema "pg_catalog"/,

@@ -64,7 +64,7 @@ my %act = (
 	'a policy' => "SELECT dataprotect.create_account_type('second', 'customer', 'id')",
 	'a request' => "SELECT dataprotect.request_deletion('person', '70', 'test')",
 	'an act in a subtransaction that is kept' => "SAVEPOINT s; SELECT dataprotect.place_hold('customer', 'id = 2', 'litigation'); RELEASE s",
-	'a dropped extension' => 'DROP EXTENSION dataprotect CASCADE');
+	'a dropped extension' => 'DROP TABLE account; DROP EXTENSION dataprotect CASCADE');
 for my $what (sort keys %act)
 {
 	my (undef, undef, $error) = $node->psql('postgres', "\\set VERBOSITY verbose\nBEGIN; $act{$what}; PREPARE TRANSACTION 'p'");

@@ -1,0 +1,188 @@
+/*
+ * guard_drop.c
+ *	  Protected columns are not dropped with what they depend on; see
+ *	  guard_drop.h.
+ *
+ * Each command has a list of its own of the columns that went: what runs inside
+ * it (DO, event triggers, functions) is judged by itself.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "base/statement.h"
+#include "catalog/pg_cast.h"
+#include "catalog/pg_class.h"
+#include "columns/contains_encrypted.h"
+#include "columns/guard_catalog.h"
+#include "columns/guard_drop.h"
+#include "lib/stringinfo.h"
+#include "types/types.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#define MOST_NAMED	5			/* columns that an error names */
+
+typedef struct Dropped
+{
+	Oid			lives;			/* the relation or type that may be left without it */
+	bool		is_type;
+	char	   *name;
+} Dropped;
+
+typedef struct Drops
+{
+	List	   *lost;			/* of Dropped */
+	MemoryContext context;		/* lives as long as the command */
+} Drops;
+
+/* Of the innermost command; NULL where it is none that drops. */
+static Drops *innermost = NULL;
+
+static void
+note(Oid lives, bool is_type, const char *name)
+{
+	MemoryContext old = MemoryContextSwitchTo(innermost->context);
+	Dropped    *dropped = palloc(sizeof(Dropped));
+
+	dropped->lives = lives;
+	dropped->is_type = is_type;
+	dropped->name = pstrdup(name);
+	innermost->lost = lappend(innermost->lost, dropped);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+note_column(Oid relid, AttrNumber attnum)
+{
+	HeapTuple	tuple = dp_guard_fetch_attribute(relid, attnum);
+	Form_pg_attribute att;
+	char	   *nsp;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	att = (Form_pg_attribute) GETSTRUCT(tuple);
+	if (att->attisdropped || !dp_contains_encrypted_type(att->atttypid) ||
+		get_rel_relkind(relid) == RELKIND_VIEW)
+		return;
+	nsp = get_namespace_name(get_rel_namespace(relid));
+	note(relid, false, psprintf("%s.%s", quote_qualified_identifier(nsp, get_rel_name(relid)),
+								quote_identifier(NameStr(att->attname))));
+}
+
+/* The cast to its base type is what makes a type an encrypted one: without, nothing opens. */
+static void
+note_cast(Oid castoid)
+{
+	HeapTuple	tuple = dp_guard_fetch(CastRelationId, CastOidIndexId, Anum_pg_cast_oid, castoid,
+									   InvalidAttrNumber, 0);
+	Form_pg_cast cast;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	cast = (Form_pg_cast) GETSTRUCT(tuple);
+	if (cast->castcontext == COERCION_CODE_IMPLICIT && dp_type_is_encrypted(cast->castsource))
+		note(cast->castsource, true, psprintf("type %s", format_type_be(cast->castsource)));
+}
+
+/* Does it outlive the command, and stand for itself? */
+static bool
+outlives(const Dropped *dropped)
+{
+	HeapTuple	tuple;
+	bool		part;
+
+	if (dropped->is_type)
+		return SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(dropped->lives));
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(dropped->lives));
+	if (!HeapTupleIsValid(tuple))
+		return false;			/* went as a whole */
+	part = ((Form_pg_class) GETSTRUCT(tuple))->relispartition;
+	ReleaseSysCache(tuple);
+	return !part;				/* its parent's column is noted, too */
+}
+
+static int
+by_name(const ListCell *a, const ListCell *b)
+{
+	return strcmp(((Dropped *) lfirst(a))->name, ((Dropped *) lfirst(b))->name);
+}
+
+static void
+refuse_losses(List *drops)
+{
+	StringInfoData names;
+	int			lost = 0;
+	ListCell   *lc;
+
+	list_sort(drops, by_name);
+	initStringInfo(&names);
+	foreach(lc, drops)
+	{
+		Dropped    *dropped = lfirst(lc);
+
+		if (!outlives(dropped))
+			continue;
+		if (++lost <= MOST_NAMED)
+			appendStringInfo(&names, "%s%s", lost > 1 ? ", " : "", dropped->name);
+	}
+	if (lost > MOST_NAMED)
+		appendStringInfo(&names, " and %d more", lost - MOST_NAMED);
+	if (lost > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot drop what protected columns depend on"),
+				 errdetail("Their values would be lost: %s.", names.data),
+				 errhint("Call dataprotect.decrypt_column() for each column, or drop the columns or their tables first.")));
+}
+
+/* ---- hooks ---- */
+
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
+{
+	if (access != OAT_DROP || innermost == NULL || object_id < FirstNormalObjectId)
+		return;
+	if (class_id == RelationRelationId && sub_id > 0)
+		note_column(object_id, sub_id);
+	else if (class_id == CastRelationId)
+		note_cast(object_id);
+}
+
+/* No other command drops what it does not name, and none a column but ALTER TABLE. */
+static void
+begin_utility(const DpUtility *utility, Datum *state)
+{
+	*state = PointerGetDatum(innermost);
+	innermost = NULL;
+	if (IsA(utility->statement, DropStmt) || IsA(utility->statement, DropOwnedStmt))
+	{
+		innermost = palloc0(sizeof(Drops));
+		innermost->context = CurrentMemoryContext;
+	}
+}
+
+static void
+end_utility(const DpUtility *utility, Datum state, bool failed)
+{
+	Drops	   *drops = innermost;
+
+	innermost = (Drops *) DatumGetPointer(state);
+	if (!failed && drops != NULL && drops->lost != NIL)
+		refuse_losses(drops->lost);
+}
+
+static const DpSubscriber subscriber = {
+	.name = "lost columns",
+	.begin_utility = begin_utility,
+	.end_utility = end_utility,
+	.object_access = object_access,
+};
+
+void
+dp_guard_drop_init(void)
+{
+	dp_statement_subscribe(&subscriber);
+}
