@@ -3,12 +3,12 @@
 -- catalogs only, run by encrypt_column.sql.
 
 -- Views and rules.  drops are in the order to run them; so are creates.
-CREATE FUNCTION dataprotect._capture_views(rel regclass, col name, OUT drops text[], OUT creates text[])
+CREATE FUNCTION dataprotect._capture_views(rel regclass, cols name[], OUT drops text[], OUT creates text[])
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    views   oid[] := dataprotect._dependent_views(rel, col);
+    views   oid[] := dataprotect._dependent_views(rel, cols);
     v       record;
     r       record;
 BEGIN
@@ -50,7 +50,7 @@ BEGIN
     FOR r IN
         SELECT w.oid, w.rulename, w.ev_class, w.ev_enabled, w.ev_class = ANY (views) AS of_view,
                format('%I.%I', n.nspname, c.relname) AS relation, x.description
-        FROM dataprotect._dependent_rules(rel, col, views) AS d(oid)
+        FROM dataprotect._dependent_rules(rel, cols, views) AS d(oid)
             JOIN pg_rewrite w ON w.oid = d.oid
             JOIN pg_class c ON c.oid = w.ev_class
             JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -72,13 +72,13 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION dataprotect._capture_views(regclass, name) IS
+COMMENT ON FUNCTION dataprotect._capture_views(regclass, name[]) IS
     'statements that drop and make again the views and rules over a column';
 
 -- Triggers that name the column (WHEN, UPDATE OF), and its defaults.  A default
 -- stays an expression of the base type: as a literal of the encrypted type it
 -- would be one envelope, repeated in every row.
-CREATE FUNCTION dataprotect._capture_table(rel regclass, col name, base text, OUT drops text[], OUT creates text[])
+CREATE FUNCTION dataprotect._capture_table(rel regclass, cols name[], bases text[], OUT drops text[], OUT creates text[])
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -89,16 +89,17 @@ BEGIN
     creates := '{}';
     PERFORM set_config('search_path', dataprotect._dependents_path(), true);
     FOR t IN
-        SELECT m.depth, format('%I.%I', n.nspname, c.relname) AS relation, pg_get_expr(f.adbin, f.adrelid) AS value
-        FROM dataprotect._column_members(rel, col) m
+        SELECT u.col, u.base, format('%I.%I', n.nspname, c.relname) AS relation, pg_get_expr(f.adbin, f.adrelid) AS value
+        FROM unnest(cols, bases) AS u(col, base)
+            CROSS JOIN LATERAL dataprotect._column_members(rel, u.col) m
             JOIN pg_attrdef f ON f.adrelid = m.member AND f.adnum = m.attnum
             JOIN pg_class c ON c.oid = m.member
             JOIN pg_namespace n ON n.oid = c.relnamespace
-        ORDER BY m.depth, m.member
+        ORDER BY m.depth, m.member, m.attnum
     LOOP
-        drops := drops || format('ALTER TABLE ONLY %s ALTER COLUMN %I DROP DEFAULT', t.relation, col);
+        drops := drops || format('ALTER TABLE ONLY %s ALTER COLUMN %I DROP DEFAULT', t.relation, t.col);
         creates := creates || format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT CAST((%s) AS %s)',
-                                     t.relation, col, t.value, base);
+                                     t.relation, t.col, t.value, t.base);
     END LOOP;
     FOR t IN
         SELECT g.oid, g.tgname, g.tgenabled, x.description, format('%I.%I', n.nspname, c.relname) AS relation
@@ -107,7 +108,7 @@ BEGIN
             JOIN pg_namespace n ON n.oid = c.relnamespace
             LEFT JOIN pg_description x ON x.classoid = 'pg_trigger'::regclass AND x.objoid = g.oid
         WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND EXISTS (
-            SELECT FROM dataprotect._column_members(rel, col) m
+            SELECT FROM dataprotect._columns_members(rel, cols) m
                 JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.member
                     AND d.refobjsubid = m.attnum
             WHERE d.classid = 'pg_trigger'::regclass AND d.objid = g.oid)
@@ -126,8 +127,8 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION dataprotect._capture_table(regclass, name, text) IS
-    'statements that drop and make again the defaults and triggers that name a column';
+COMMENT ON FUNCTION dataprotect._capture_table(regclass, name[], text[]) IS
+    'statements that drop and make again the defaults and triggers that name some columns';
 
 -- Indexes of which the column is a key, one row an index and member table.
 CREATE FUNCTION dataprotect._column_indexes(rel regclass, col name)
@@ -181,7 +182,7 @@ $$;
 COMMENT ON FUNCTION dataprotect._linked_columns(regclass, name) IS
     'a column and all that foreign keys tie to it';
 
-CREATE FUNCTION dataprotect._capture_foreign_keys(rel regclass, col name, OUT drops text[], OUT creates text[])
+CREATE FUNCTION dataprotect._capture_foreign_keys(rels regclass[], cols name[], OUT drops text[], OUT creates text[])
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -194,7 +195,7 @@ BEGIN
     INTO drops, creates
     FROM (SELECT DISTINCT k.oid, k.conname, format('%I.%I', n.nspname, c.relname) AS name,
                  pg_get_constraintdef(k.oid) AS definition, d.description
-          FROM dataprotect._linked_columns(rel, col) l
+          FROM unnest(rels, cols) AS l(linked, linked_col)
               JOIN pg_attribute a ON a.attrelid = l.linked AND a.attname = l.linked_col
               JOIN pg_constraint k ON k.contype = 'f' AND k.conparentid = 0
                   AND (k.conrelid = l.linked AND a.attnum = ANY (k.conkey)
@@ -204,8 +205,8 @@ BEGIN
               LEFT JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid) k;
 END
 $$;
-COMMENT ON FUNCTION dataprotect._capture_foreign_keys(regclass, name) IS
-    'statements that drop and make again the foreign keys that compare a column';
+COMMENT ON FUNCTION dataprotect._capture_foreign_keys(regclass[], name[]) IS
+    'statements that drop and make again the foreign keys that compare some columns';
 
 CREATE FUNCTION dataprotect._index_obstacles(rel regclass, col name, searchable bool, ordered bool)
     RETURNS TABLE (problem text, advice text)
@@ -259,20 +260,21 @@ $$;
 COMMENT ON FUNCTION dataprotect._index_obstacles(regclass, name, bool, bool) IS
     'indexes over a column that have no counterpart on a protected one';
 
--- CREATE INDEX for an existing index with its key over the column changed:
--- to hash, or to the named operator class (NULL: the type's default).
-CREATE FUNCTION dataprotect._index_statement(index_id oid, col name, to_hash bool, class text) RETURNS text
+-- CREATE INDEX for an existing index with its keys over some columns changed: to
+-- hash, or to the operator classes named for them (NULL: the type's default).
+CREATE FUNCTION dataprotect._index_statement(index_id oid, to_hash bool, cols name[], token_classes text[],
+                                             fold_classes text[]) RETURNS text
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT format('CREATE %sINDEX %I ON %I.%I USING %s (%s)%s%s%s%s%s',
         CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, c.relname, n.nspname, t.relname,
-        CASE WHEN $3 THEN 'hash' ELSE am.amname END,
+        CASE WHEN $2 THEN 'hash' ELSE am.amname END,
         keys.list,
         coalesce(' INCLUDE (' || keys.included || ')', ''),
         CASE WHEN i.indnullsnotdistinct THEN ' NULLS NOT DISTINCT' ELSE '' END,
         coalesce(' WITH (' || (SELECT string_agg(o, ', ') FROM unnest(c.reloptions) o
-                               WHERE NOT $3 OR o LIKE 'fillfactor=%') || ')', ''),
+                               WHERE NOT $2 OR o LIKE 'fillfactor=%') || ')', ''),
         coalesce(' TABLESPACE ' || quote_ident(s.spcname), ''),
         coalesce(' WHERE ' || pg_get_expr(i.indpred, i.indrelid), ''))
     FROM pg_index i
@@ -284,14 +286,16 @@ AS $$
         CROSS JOIN LATERAL (
             SELECT string_agg(CASE WHEN folded.expression IS NULL THEN pg_get_indexdef(i.indexrelid, p, false)
                                    ELSE folded.expression END
-                || CASE WHEN coalesce(a.attname, folded.attname) = $2 THEN coalesce(' ' || $4, '')
+                || CASE WHEN $2 THEN ''
+                        WHEN folded.expression IS NOT NULL THEN coalesce(' ' || folded.class, '')
+                        WHEN changed.col IS NOT NULL THEN coalesce(' ' || changed.class, '')
                         ELSE coalesce((SELECT format(' COLLATE %I.%I', cn.nspname, l.collname) FROM pg_collation l
                                        JOIN pg_namespace cn ON cn.oid = l.collnamespace
                                        WHERE l.oid = i.indcollation[p - 1]), '')
                             || coalesce((SELECT format(' %I.%I', kn.nspname, k.opcname) FROM pg_opclass k
                                          JOIN pg_namespace kn ON kn.oid = k.opcnamespace
                                          WHERE k.oid = i.indclass[p - 1] AND NOT k.opcdefault), '') END
-                || CASE WHEN $3 OR am.amname = 'hash' THEN ''
+                || CASE WHEN $2 OR am.amname = 'hash' THEN ''
                         ELSE CASE WHEN i.indoption[p - 1] & 1 = 1 THEN ' DESC' ELSE ' ASC' END
                             || CASE WHEN i.indoption[p - 1] & 2 = 2 THEN ' NULLS FIRST' ELSE ' NULLS LAST' END END,
                 ', ' ORDER BY p) FILTER (WHERE p <= i.indnkeyatts) AS list,
@@ -300,28 +304,31 @@ AS $$
             FROM generate_series(1, i.indnatts) p
                 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p - 1]
                     AND i.indkey[p - 1] > 0
+                LEFT JOIN unnest($3, $4) AS changed(col, class) ON changed.col = a.attname
                 LEFT JOIN LATERAL (
                     -- a fold of the column: blind() of the protected one, and back
-                    SELECT b.attname,
+                    SELECT c.class,
                            CASE WHEN f.blind THEN '(' || replace(reverse_folds.calls, '@', quote_ident(b.attname))
                                     || repeat(')', cardinality(string_to_array(f.folds, ' '))) || ')'
                                 ELSE format('dataprotect.blind(%I, %L)', b.attname, f.folds) END AS expression
                     FROM dataprotect._index_folds(i.indexrelid) f
                         JOIN pg_attribute b ON b.attrelid = i.indrelid AND b.attnum = f.attnum
+                        JOIN unnest($3, $5) AS c(col, class) ON c.col = b.attname
                         CROSS JOIN LATERAL (
                             SELECT string_agg(w || '(', '' ORDER BY n DESC) || '@' AS calls
                             FROM string_to_table(f.folds, ' ') WITH ORDINALITY AS words(w, n)) reverse_folds
-                    WHERE f.place = p AND b.attname = $2) folded ON true) keys
+                    WHERE f.place = p) folded ON true) keys
     WHERE i.indexrelid = $1
 $$;
-COMMENT ON FUNCTION dataprotect._index_statement(oid, name, bool, text) IS
-    'statement that makes an index again with another method or operator class for one column';
+COMMENT ON FUNCTION dataprotect._index_statement(oid, bool, name[], text[], text[]) IS
+    'statement that makes an index again with another method, or other operator classes for some columns';
 
--- The indexes that do not stay as they are.  token_class: what unique and
--- multi-column ones get; NULL turns token indexes back into plain ones.  fold_class:
--- the same for those over lower(column) and its like, which know no other order.
+-- The indexes that do not stay as they are.  token_classes: what unique and
+-- multi-column ones get, by column; NULL turns token indexes back into plain ones.
+-- fold_classes: the same for those over lower(column) and its like, which know no
+-- other order.
 -- Partitions' indexes come first: their parents then adopt them by name.
-CREATE FUNCTION dataprotect._capture_indexes(rel regclass, col name, token_class text, fold_class text,
+CREATE FUNCTION dataprotect._capture_indexes(rel regclass, cols name[], token_classes text[], fold_classes text[],
                                              OUT drops text[], OUT creates text[], OUT changes text[])
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -329,7 +336,6 @@ AS $$
 DECLARE
     x       record;
     hash    bool;
-    class   text;
 BEGIN
     drops := '{}';
     creates := '{}';
@@ -337,18 +343,21 @@ BEGIN
     FOR x IN
         SELECT d.*, format('%I.%I', n.nspname, c.relname) AS index_name, n.nspname,
                format('%I.%I', tn.nspname, t.relname) AS table_name, descr.description
-        FROM dataprotect._column_indexes(rel, col) d
+        FROM (SELECT ix.index_id, ix.name, ix.depth, ix.is_unique, ix.simple, ix.constraint_name, ix.attached,
+                     max(CASE WHEN ix.folded THEN u.fold_class ELSE u.token_class END) AS class
+              FROM unnest(cols, token_classes, fold_classes) AS u(col, token_class, fold_class)
+                  CROSS JOIN LATERAL dataprotect._column_indexes(rel, u.col) ix
+              WHERE ix.folded OR ix.method = 'btree' AND (u.token_class IS NOT NULL OR NOT ix.plain_class)
+              GROUP BY 1, 2, 3, 4, 5, 6, 7) d
             JOIN pg_index i ON i.indexrelid = d.index_id
             JOIN pg_class c ON c.oid = d.index_id
             JOIN pg_namespace n ON n.oid = c.relnamespace
             JOIN pg_class t ON t.oid = i.indrelid
             JOIN pg_namespace tn ON tn.oid = t.relnamespace
             LEFT JOIN pg_description descr ON descr.classoid = 'pg_class'::regclass AND descr.objoid = d.index_id
-        WHERE d.folded OR d.method = 'btree' AND (token_class IS NOT NULL OR NOT d.plain_class)
         ORDER BY d.depth DESC, d.name
     LOOP
-        class := CASE WHEN x.folded THEN fold_class ELSE token_class END;
-        hash := class IS NOT NULL AND x.simple AND NOT x.is_unique;
+        hash := x.class IS NOT NULL AND x.simple AND NOT x.is_unique;
         IF NOT x.attached THEN
             drops := drops || CASE WHEN x.constraint_name IS NULL THEN format('DROP INDEX %s', x.index_name)
                 ELSE format('ALTER TABLE %s DROP CONSTRAINT %I', x.table_name, x.constraint_name) END;
@@ -365,12 +374,12 @@ BEGIN
                 LEFT JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid
             WHERE k.conindid = x.index_id AND k.contype IN ('p', 'u');
         ELSE
-            creates := creates || dataprotect._index_statement(x.index_id, col, hash, CASE WHEN NOT hash THEN class END);
+            creates := creates || dataprotect._index_statement(x.index_id, hash, cols, token_classes, fold_classes);
         END IF;
         IF x.description IS NOT NULL THEN
             creates := creates || format('COMMENT ON INDEX %s IS %L', x.index_name, x.description);
         END IF;
-        IF class IS NOT NULL AND NOT x.attached THEN
+        IF x.class IS NOT NULL AND NOT x.attached THEN
             changes := changes || CASE
                 WHEN hash THEN format('index "%s" is now a hash index', x.name)
                 WHEN x.constraint_name IS NOT NULL THEN format('constraint "%s" is now over tokens', x.constraint_name)
@@ -379,5 +388,5 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION dataprotect._capture_indexes(regclass, name, text, text) IS
-    'statements that drop and make again the indexes that change with a column';
+COMMENT ON FUNCTION dataprotect._capture_indexes(regclass, name[], text[], text[]) IS
+    'statements that drop and make again the indexes that change with columns';

@@ -18,7 +18,7 @@ COMMENT ON FUNCTION dataprotect._dependents_path() IS
     'search_path under which definitions around a column are written out and read back';
 
 -- Every view over the column, the ones that others are built on first.
-CREATE FUNCTION dataprotect._dependent_views(rel regclass, col name) RETURNS oid[]
+CREATE FUNCTION dataprotect._dependent_views(rel regclass, cols name[]) RETURNS oid[]
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -28,7 +28,7 @@ DECLARE
     sorted  oid[] := '{}';
 BEGIN
     SELECT coalesce(array_agg(DISTINCT r.ev_class), '{}') INTO found_views
-    FROM dataprotect._column_members(rel, col) m
+    FROM dataprotect._columns_members(rel, cols) m
         JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.member
             AND d.refobjsubid = m.attnum AND d.classid = 'pg_rewrite'::regclass
         JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_type = '1'
@@ -61,23 +61,23 @@ BEGIN
                      OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (y.oid, y.typarray)));
         IF more IS NULL THEN
             PERFORM dataprotect._raise('invalid_object_definition',
-                format('views over column "%s" depend on each other', col));
+                format('views over column "%s" depend on each other', array_to_string(cols, '", "')));
         END IF;
         sorted := sorted || more;
     END LOOP;
     RETURN sorted;
 END
 $$;
-COMMENT ON FUNCTION dataprotect._dependent_views(regclass, name) IS
+COMMENT ON FUNCTION dataprotect._dependent_views(regclass, name[]) IS
     'views over a column, recursively, in the order in which they can be created';
 
 -- Rules, other than views' own queries, that mention the column or such a view.
-CREATE FUNCTION dataprotect._dependent_rules(rel regclass, col name, views oid[]) RETURNS SETOF oid
+CREATE FUNCTION dataprotect._dependent_rules(rel regclass, cols name[], views oid[]) RETURNS SETOF oid
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT r.oid
-    FROM dataprotect._column_members($1, $2) m
+    FROM dataprotect._columns_members($1, $2) m
         JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.member
             AND d.refobjsubid = m.attnum AND d.classid = 'pg_rewrite'::regclass
         JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_type <> '1'
@@ -93,12 +93,12 @@ AS $$
     UNION
     SELECT r.oid FROM pg_rewrite r WHERE r.ev_class = ANY ($3) AND r.ev_type <> '1'
 $$;
-COMMENT ON FUNCTION dataprotect._dependent_rules(regclass, name, oid[]) IS
+COMMENT ON FUNCTION dataprotect._dependent_rules(regclass, name[], oid[]) IS
     'rewrite rules that mention a column or a view over it';
 
 -- Functions whose body is known to PostgreSQL and uses the column or a view over
 -- it, or that take or return a row of such a view.
-CREATE FUNCTION dataprotect._dependent_functions(rel regclass, col name) RETURNS SETOF oid
+CREATE FUNCTION dataprotect._dependent_functions(rel regclass, cols name[]) RETURNS SETOF oid
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -108,7 +108,7 @@ AS $$
         WHERE c.oid = ANY (dataprotect._dependent_views($1, $2))
     )
     SELECT d.objid
-    FROM dataprotect._column_members($1, $2) m
+    FROM dataprotect._columns_members($1, $2) m
         JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.member AND d.refobjsubid = m.attnum
     WHERE d.classid = 'pg_proc'::regclass
     UNION
@@ -117,10 +117,10 @@ AS $$
         AND (d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid
              OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (v.reltype, v.typarray))
 $$;
-COMMENT ON FUNCTION dataprotect._dependent_functions(regclass, name) IS
+COMMENT ON FUNCTION dataprotect._dependent_functions(regclass, name[]) IS
     'functions that depend on a column or on a view over it';
 
-CREATE FUNCTION dataprotect._function_obstacles(rel regclass, col name) RETURNS TABLE (problem text, advice text)
+CREATE FUNCTION dataprotect._function_obstacles(rel regclass, cols name[]) RETURNS TABLE (problem text, advice text)
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -145,7 +145,7 @@ AS $$
             AND d.refclassid = 'pg_extension'::regclass
         JOIN pg_extension e ON e.oid = d.refobjid
 $$;
-COMMENT ON FUNCTION dataprotect._function_obstacles(regclass, name) IS
+COMMENT ON FUNCTION dataprotect._function_obstacles(regclass, name[]) IS
     'functions over a column that cannot be made again';
 
 -- A new function starts with what default privileges gave; take it away.
@@ -166,7 +166,7 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._reset_routine(regprocedure) IS 'take every privilege on a function away';
 
-CREATE FUNCTION dataprotect._capture_functions(rel regclass, col name, OUT drops text[], OUT creates text[])
+CREATE FUNCTION dataprotect._capture_functions(rel regclass, cols name[], OUT drops text[], OUT creates text[])
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -181,7 +181,7 @@ BEGIN
                oidvectortypes(p.proargtypes)) AS name,
                obj_description(p.oid, 'pg_proc') AS description
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE p.oid IN (SELECT dataprotect._dependent_functions(rel, col)) ORDER BY p.oid
+        WHERE p.oid IN (SELECT dataprotect._dependent_functions(rel, cols)) ORDER BY p.oid
     LOOP
         drops := drops || format('DROP ROUTINE %s', f.name);
         creates := creates || pg_get_functiondef(f.oid)
@@ -197,11 +197,11 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION dataprotect._capture_functions(regclass, name) IS
+COMMENT ON FUNCTION dataprotect._capture_functions(regclass, name[]) IS
     'statements that drop and make again the functions that depend on a column or a view over it';
 
 -- What cannot be made again with the views and rules.
-CREATE FUNCTION dataprotect._dependent_obstacles(rel regclass, col name)
+CREATE FUNCTION dataprotect._dependent_obstacles(rel regclass, cols name[])
     RETURNS TABLE (problem text, advice text)
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -216,8 +216,8 @@ AS $$
     ),
     dependent AS (
         SELECT d.classid, d.objid, d.objsubid, d.refobjid,
-               format('column "%s"', $2) AS base
-        FROM dataprotect._column_members($1, $2) m
+               format('column "%s"', array_to_string($2, '", "')) AS base
+        FROM dataprotect._columns_members($1, $2) m
             JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.member
                 AND d.refobjsubid = m.attnum
         UNION
@@ -273,7 +273,7 @@ AS $$
     SELECT DISTINCT format('View "%s" has a security label.', v.relname), 'Remove the label first.'
     FROM v JOIN pg_seclabel l ON l.classoid = 'pg_class'::regclass AND l.objoid = v.oid
 $$;
-COMMENT ON FUNCTION dataprotect._dependent_obstacles(regclass, name) IS
+COMMENT ON FUNCTION dataprotect._dependent_obstacles(regclass, name[]) IS
     'objects above a column''s views that cannot be made again';
 
 -- A new view starts with what ALTER DEFAULT PRIVILEGES gave; take it away.

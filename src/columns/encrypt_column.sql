@@ -1,4 +1,5 @@
--- encrypt_column() and decrypt_column(): one transaction each, all or nothing.
+-- encrypt_columns() and decrypt_column(): one transaction each, all or nothing, and
+-- one rewrite a table however many columns.  encrypt_column() is the case of one.
 
 -- State of a key as in dataprotect.key; NULL where there is no such key.
 CREATE FUNCTION dataprotect._key_state(key text) RETURNS "char"
@@ -82,6 +83,8 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._can_make_type(oid) IS
     'whether the current role can have an encrypted type made over a type';
+CREATE TYPE dataprotect._column_wish AS (col name, key text, searchable bool, ordered bool, padded bool);
+COMMENT ON TYPE dataprotect._column_wish IS 'what is asked for a column that is to be protected';
 
 -- Everything that can be known before the table is locked.
 CREATE FUNCTION dataprotect._check_encrypt(rel regclass, col name, key text, searchable bool, ordered bool)
@@ -105,9 +108,6 @@ BEGIN
             format('Its type is %s.', (SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
                                        WHERE a.attrelid = rel AND a.attname = col)),
             'Call decrypt_column() first to change its key or how it is indexed.');
-    END IF;
-    IF key IS NULL OR searchable IS NULL OR ordered IS NULL THEN
-        PERFORM dataprotect._raise('null_value_not_allowed', 'key, searchable and ordered must not be null');
     END IF;
     state := dataprotect._key_state(key);
     IF state IS NULL THEN
@@ -145,17 +145,18 @@ BEGIN
     FROM (SELECT * FROM dataprotect._column_obstacles(rel, col)
           UNION ALL SELECT * FROM dataprotect._type_obstacles(rel, col)
           UNION ALL SELECT * FROM dataprotect._index_obstacles(rel, col, searchable, ordered)
-          UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, col)
-          UNION ALL SELECT * FROM dataprotect._function_obstacles(rel, col)) o;
+          UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, ARRAY[col])
+          UNION ALL SELECT * FROM dataprotect._function_obstacles(rel, ARRAY[col])) o;
     PERFORM dataprotect._refuse_obstacles('encrypt', rel, col, problems, advice);
 END
 $$;
 COMMENT ON FUNCTION dataprotect._check_encrypt(regclass, name, text, bool, bool) IS
-    'errors unless encrypt_column can do what it is asked to';
+    'errors unless encrypt_columns can do what it is asked to';
 
--- Change a column's type with all around it; the table is locked already.
-CREATE FUNCTION dataprotect._change_column(rel regclass, col name, target text, base text, token_class text,
-                                           fold_class text)
+-- Change the types of a table's columns with all around them; the table is locked
+-- already.
+CREATE FUNCTION dataprotect._change_columns(rel regclass, cols name[], targets text[], bases text[],
+                                            token_classes text[], fold_classes text[])
     RETURNS text[]
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -168,23 +169,25 @@ DECLARE
     around      record;
     indexes     record;
     statement   text;
-    collation_name text;
+    changes     text;
 BEGIN
-    SELECT * INTO functions FROM dataprotect._capture_functions(rel, col);
-    SELECT * INTO views FROM dataprotect._capture_views(rel, col);
-    SELECT * INTO around FROM dataprotect._capture_table(rel, col, base);
-    SELECT * INTO indexes FROM dataprotect._capture_indexes(rel, col, token_class, fold_class);
+    SELECT * INTO functions FROM dataprotect._capture_functions(rel, cols);
+    SELECT * INTO views FROM dataprotect._capture_views(rel, cols);
+    SELECT * INTO around FROM dataprotect._capture_table(rel, cols, bases);
+    SELECT * INTO indexes FROM dataprotect._capture_indexes(rel, cols, token_classes, fold_classes);
     -- ALTER TYPE would set the new type's default collation
-    SELECT format(' COLLATE %I.%I', n.nspname, l.collname) INTO collation_name
-    FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation
-        JOIN pg_namespace n ON n.oid = l.collnamespace
-    WHERE a.attrelid = rel AND a.attname = col;
+    SELECT string_agg(format('ALTER COLUMN %I TYPE %s%s USING CAST(%1$I AS %4$s)', u.col, u.target,
+                             ' COLLATE ' || quote_ident(n.nspname) || '.' || quote_ident(l.collname), u.base), ', ')
+    INTO changes
+    FROM unnest(cols, targets, bases) AS u(col, target, base)
+        JOIN pg_attribute a ON a.attrelid = rel AND a.attname = u.col
+        LEFT JOIN pg_collation l ON l.oid = a.attcollation
+        LEFT JOIN pg_namespace n ON n.oid = l.collnamespace;
 
     FOREACH statement IN ARRAY functions.drops || views.drops || around.drops || indexes.drops LOOP
         EXECUTE statement;
     END LOOP;
-    EXECUTE format('ALTER TABLE %s ALTER COLUMN %I TYPE %s%s USING CAST(%2$I AS %5$s)',
-                   rel, col, target, collation_name, base);
+    EXECUTE format('ALTER TABLE %s %s', rel, changes);
     PERFORM set_config('search_path', dataprotect._dependents_path(), true);
     FOREACH statement IN ARRAY around.creates || indexes.creates || views.creates || functions.creates LOOP
         EXECUTE statement;
@@ -192,8 +195,8 @@ BEGIN
     RETURN indexes.changes;
 END
 $$;
-COMMENT ON FUNCTION dataprotect._change_column(regclass, name, text, text, text, text) IS
-    'change a column''s type and make again what depends on it; returns what became of indexes';
+COMMENT ON FUNCTION dataprotect._change_columns(regclass, name[], text[], text[], text[], text[]) IS
+    'change columns'' types in one rewrite and make again what depends on them; returns what became of indexes';
 
 -- Subject binding follows the set of a table's protected columns: loosened, its
 -- trigger and constraint are away; else they are made for the columns there are.
@@ -226,74 +229,87 @@ $$;
 COMMENT ON FUNCTION dataprotect._mentioning_functions(regclass, name) IS
     'functions whose text names a table and one of its columns';
 
-CREATE FUNCTION dataprotect._encrypt_one(rel regclass, col name, key text, searchable bool, ordered bool)
-    RETURNS void
+CREATE FUNCTION dataprotect._encrypt_table(rel regclass, wishes dataprotect._column_wish[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     kind        record;
-    encrypted   regtype;
-    rule        text;
-    rules       text[] := ARRAY(SELECT dataprotect._domain_rules(rel, col));
+    rules       text[];
+    w           record;
+    types       record;
     changes     text[];
     change      text;
     few_values  CONSTANT int := 100;
-    distinct_values float4;
 BEGIN
-    IF NOT searchable AND EXISTS (
-        SELECT FROM dataprotect._column_indexes(rel, col) x
-        WHERE (NOT ordered OR x.folded) AND (x.is_unique OR x.method = 'btree' AND NOT x.simple)) THEN
-        searchable := true;
-        RAISE NOTICE 'column "%" becomes searchable, since it is unique or part of an index of several columns', col;
-    END IF;
-    SELECT t.base, t.domains, dataprotect._base_modifier(t.base, t.typmod) AS modifier,
-           CASE WHEN t.is_array THEN '[]' ELSE '' END AS brackets
-    INTO kind FROM dataprotect._column_kind(rel, col) t;
-    encrypted := dataprotect._encrypted_type(kind.base::regtype);
-    IF encrypted IS NULL THEN
-        encrypted := dataprotect.create_encrypted_type(kind.base::regtype);
-        RAISE NOTICE 'type % is made for column "%"', encrypted, col;
-    END IF;
-    -- ALTER TYPE removes the statistics, and ANALYZE will not count again
-    SELECT s.n_distinct INTO distinct_values
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname
-    WHERE c.oid = rel AND s.attname = col
-    ORDER BY s.inherited DESC LIMIT 1;
-    changes := dataprotect._change_column(rel, col,
-        format('%s(%L%s%s%s)', encrypted, key,
-               CASE WHEN searchable THEN ',''searchable''' ELSE '' END,
-               CASE WHEN ordered THEN ',''ordered''' ELSE '' END,
-               coalesce(',' || quote_literal(kind.modifier), '')) || kind.brackets,
-        format_type(kind.base, NULL) || kind.brackets,
-        CASE WHEN ordered THEN NULL ELSE encrypted::text || '_token_ops' END,
-        encrypted::text || '_token_ops');
-    FOREACH rule IN ARRAY rules LOOP
-        EXECUTE rule;
+    FOR i IN 1..cardinality(wishes) LOOP
+        IF NOT (wishes[i]).searchable AND EXISTS (
+            SELECT FROM dataprotect._column_indexes(rel, (wishes[i]).col) x
+            WHERE (NOT (wishes[i]).ordered OR x.folded) AND (x.is_unique OR x.method = 'btree' AND NOT x.simple)) THEN
+            wishes[i].searchable := true;
+            RAISE NOTICE 'column "%" becomes searchable, since it is unique or part of an index of several columns',
+                (wishes[i]).col;
+        END IF;
+        SELECT k.base, dataprotect._encrypted_type(k.base::regtype) AS encrypted INTO kind
+        FROM dataprotect._column_kind(rel, (wishes[i]).col) k;
+        IF kind.encrypted IS NULL THEN
+            RAISE NOTICE 'type % is made for column "%"', dataprotect.create_encrypted_type(kind.base::regtype), (wishes[i]).col;
+        END IF;
+        rules := rules || ARRAY(SELECT dataprotect._domain_rules(rel, (wishes[i]).col));
     END LOOP;
-    IF cardinality(kind.domains) > 0 THEN
-        RAISE NOTICE 'column "%" is no longer of domain %: the domain''s rules are now the column''s', col,
-            kind.domains[cardinality(kind.domains)]::regtype;
-    END IF;
+    -- ALTER TYPE removes the statistics, and ANALYZE will not count again
+    SELECT array_agg(u.col ORDER BY u.n) AS cols,
+           array_agg(format('%s(%s)', e.encrypted, concat_ws(',', quote_literal(u.key),
+                            CASE WHEN u.searchable THEN quote_literal('searchable') END,
+                            CASE WHEN u.ordered THEN quote_literal('ordered') END,
+                            CASE WHEN u.padded THEN quote_literal('padded') END,
+                            quote_literal(dataprotect._base_modifier(k.base, k.typmod)))) || e.brackets
+                     ORDER BY u.n) AS targets,
+           array_agg(format_type(k.base, NULL) || e.brackets ORDER BY u.n) AS bases,
+           array_agg(CASE WHEN u.ordered THEN NULL ELSE e.encrypted::text || '_token_ops' END ORDER BY u.n) AS token_classes,
+           array_agg(e.encrypted::text || '_token_ops' ORDER BY u.n) AS fold_classes,
+           array_agg(CASE WHEN cardinality(k.domains) > 0 THEN k.domains[cardinality(k.domains)]::regtype END ORDER BY u.n) AS domains,
+           array_agg((SELECT s.n_distinct FROM pg_stats s
+                      WHERE s.schemaname = ns.nspname AND s.tablename = c.relname AND s.attname = u.col
+                      ORDER BY s.inherited DESC LIMIT 1) ORDER BY u.n) AS distinct_values
+    INTO types
+    FROM unnest(wishes) WITH ORDINALITY AS u(col, key, searchable, ordered, padded, n)
+        JOIN pg_class c ON c.oid = rel
+        JOIN pg_namespace ns ON ns.oid = c.relnamespace
+        CROSS JOIN LATERAL dataprotect._column_kind(rel, u.col) k
+        CROSS JOIN LATERAL (SELECT dataprotect._encrypted_type(k.base::regtype),
+                                   CASE WHEN k.is_array THEN '[]' ELSE '' END) e(encrypted, brackets);
+    changes := dataprotect._change_columns(rel, types.cols, types.targets, types.bases, types.token_classes,
+                                           types.fold_classes);
+    FOREACH change IN ARRAY rules LOOP
+        EXECUTE change;
+    END LOOP;
+    FOR w IN SELECT u.col, u.of_domain FROM unnest(types.cols, types.domains) AS u(col, of_domain) WHERE u.of_domain IS NOT NULL LOOP
+        RAISE NOTICE 'column "%" is no longer of domain %: the domain''s rules are now the column''s', w.col, w.of_domain;
+    END LOOP;
     PERFORM dataprotect._refresh_binding(rel, false);
     FOREACH change IN ARRAY changes LOOP
         RAISE NOTICE '%', change;
     END LOOP;
-    IF distinct_values > 0 AND distinct_values < few_values AND cardinality(changes) > 0 THEN
-        RAISE WARNING 'indexes on column "%" disclose how often each of about % values occurs', col, distinct_values
-            USING HINT = 'Whoever reads the disk and knows the usual frequencies can tell the values; drop the indexes.';
-    END IF;
-    IF dataprotect._mentioning_functions(rel, col) IS NOT NULL THEN
-        RAISE NOTICE 'functions that name the column: %', dataprotect._mentioning_functions(rel, col)
-            USING HINT = 'They run on, but PL/pgSQL''s RETURN QUERY wants the declared type exactly: cast the column there.';
-    END IF;
-    RAISE NOTICE 'column "%" is encrypted under key "%"', col, key
-        USING HINT = format('Run ANALYZE %s. WAL and backups from before this moment still hold the plaintext.', rel);
+    FOR w IN SELECT u.*, d.distinct_values, dataprotect._mentioning_functions(rel, u.col) AS functions
+             FROM unnest(wishes) WITH ORDINALITY AS u(col, key, searchable, ordered, padded, n)
+                 JOIN unnest(types.distinct_values) WITH ORDINALITY AS d(distinct_values, n) USING (n) ORDER BY n LOOP
+        IF w.distinct_values > 0 AND w.distinct_values < few_values AND cardinality(changes) > 0
+            AND EXISTS (SELECT FROM dataprotect._column_indexes(rel, w.col)) THEN
+            RAISE WARNING 'indexes on column "%" disclose how often each of about % values occurs', w.col, w.distinct_values
+                USING HINT = 'Whoever reads the disk and knows the usual frequencies can tell the values; drop the indexes.';
+        END IF;
+        IF w.functions IS NOT NULL THEN
+            RAISE NOTICE 'functions that name the column: %', w.functions
+                USING HINT = 'They run on, but PL/pgSQL''s RETURN QUERY wants the declared type exactly: cast the column there.';
+        END IF;
+        RAISE NOTICE 'column "%" is encrypted under key "%"', w.col, w.key
+            USING HINT = format('Run ANALYZE %s. WAL and backups from before this moment still hold the plaintext.', rel);
+    END LOOP;
 END
 $$;
-COMMENT ON FUNCTION dataprotect._encrypt_one(regclass, name, text, bool, bool) IS
-    'protect one column of a table that is locked and checked';
+COMMENT ON FUNCTION dataprotect._encrypt_table(regclass, dataprotect._column_wish[]) IS
+    'protect columns of a table that is locked and checked, in one rewrite';
 
 -- Foreign keys compare by tokens: equal types, and both sides at once.
 CREATE FUNCTION dataprotect._check_links(rel regclass, col name) RETURNS void
@@ -322,69 +338,198 @@ $$;
 COMMENT ON FUNCTION dataprotect._check_links(regclass, name) IS
     'errors where foreign keys tie a column to one of another type';
 
-CREATE FUNCTION dataprotect._do_encrypt_column(rel regclass, col name, key text, searchable bool, ordered bool)
-    RETURNS text
-    LANGUAGE plpgsql
+-- The wishes in the argument of encrypt_columns(): an object with a member for each
+-- column, whose value is a key's name or an object of encrypt_column()'s arguments.
+CREATE FUNCTION dataprotect._column_wishes(rel regclass, columns jsonb) RETURNS dataprotect._column_wish[]
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    foreign_keys record;
-    link        record;
-    statement   text;
-    linked      bool;
+    options     CONSTANT text[] := '{key,searchable,ordered,padded}';
+    result      dataprotect._column_wish[] := '{}';
+    c           record;
+    bad         text;
 BEGIN
-    linked := (SELECT count(*) FROM dataprotect._linked_columns(rel, col)) > 1;
-    searchable := searchable OR linked AND NOT ordered;
-    -- the column that was named first, so that errors are about it
+    IF columns IS NULL THEN
+        PERFORM dataprotect._raise('null_value_not_allowed', 'columns must not be null');
+    END IF;
+    IF jsonb_typeof(columns) <> 'object' OR columns = '{}' THEN
+        PERFORM dataprotect._raise('invalid_parameter_value', 'columns must be a JSON object with a member for each column',
+            NULL,
+            'As in {"email": {"key": "pii", "searchable": true}, "phone": "pii"}.');
+    END IF;
+    FOR c IN SELECT e.key AS col, CASE jsonb_typeof(e.value) WHEN 'string' THEN jsonb_build_object('key', e.value) ELSE e.value END AS wish
+             FROM jsonb_each(columns) e
+                 LEFT JOIN pg_attribute a ON a.attrelid = rel AND a.attname = e.key
+             ORDER BY a.attnum, e.key LOOP
+        PERFORM dataprotect._check_column(rel, c.col::name);
+        IF length(c.col::name) < length(c.col) OR jsonb_typeof(c.wish) <> 'object' THEN
+            PERFORM dataprotect._raise('invalid_parameter_value', format('member "%s" must be a key''s name or an object', c.col));
+        END IF;
+        SELECT k INTO bad FROM jsonb_object_keys(c.wish) k WHERE k <> ALL (options) ORDER BY k LIMIT 1;
+        IF bad IS NOT NULL THEN
+            PERFORM dataprotect._raise('invalid_parameter_value', format('unrecognized option "%s" for column "%s"', bad, c.col),
+                NULL,
+                format('Options are %s.', array_to_string(options, ', ')));
+        END IF;
+        SELECT e.key INTO bad FROM jsonb_each(c.wish) e WHERE jsonb_typeof(e.value) = 'null' ORDER BY e.key = 'key' DESC LIMIT 1;
+        IF bad IS NOT NULL OR NOT c.wish ? 'key' THEN
+            PERFORM dataprotect._raise('null_value_not_allowed', 'key, searchable, ordered and padded must not be null');
+        END IF;
+        SELECT e.key INTO bad FROM jsonb_each(c.wish) e
+        WHERE jsonb_typeof(e.value) <> CASE e.key WHEN 'key' THEN 'string' ELSE 'boolean' END LIMIT 1;
+        IF bad IS NOT NULL THEN
+            PERFORM dataprotect._raise('invalid_parameter_value',
+                format('option "%s" for column "%s" must be a %s', bad, c.col, CASE bad WHEN 'key' THEN 'string' ELSE 'Boolean' END));
+        END IF;
+        result := result || ROW(c.col, c.wish ->> 'key', coalesce((c.wish ->> 'searchable')::bool, false),
+                                coalesce((c.wish ->> 'ordered')::bool, false),
+                                coalesce((c.wish ->> 'padded')::bool, false))::dataprotect._column_wish;
+    END LOOP;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._column_wishes(regclass, jsonb) IS
+    'what encrypt_columns() is asked for, column by column';
+
+-- All that foreign keys tie to the columns goes along, under the same key.  Wishes
+-- for the columns that were named come first, so that errors are about them.
+CREATE FUNCTION dataprotect._tied_wishes(rel regclass, wishes dataprotect._column_wish[])
+    RETURNS TABLE (tied regclass, wish dataprotect._column_wish, is_tied bool)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    contradiction record;
+BEGIN
+    SELECT l.linked, l.linked_col, min(u.key), max(u.key) INTO contradiction
+    FROM unnest(wishes) u CROSS JOIN LATERAL dataprotect._linked_columns(rel, u.col) l
+    GROUP BY 1, 2
+    HAVING count(DISTINCT (u.key, u.searchable, u.ordered, u.padded)) > 1
+    LIMIT 1;
+    IF FOUND THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            format('columns that foreign keys tie together need the same key and options: column "%s" of table %s',
+                   contradiction.linked_col, contradiction.linked));
+    END IF;
+    RETURN QUERY
+        SELECT t.linked, ROW(t.linked_col, t.key, t.searchable OR t.n > 1 AND NOT t.ordered, t.ordered, t.padded)::dataprotect._column_wish,
+               t.n > 1
+        FROM (SELECT l.linked, l.linked_col, u.key, u.searchable, u.ordered, u.padded, min(u.place) AS place,
+                     l.n, bool_or((l.linked, l.linked_col) = (rel, u.col)) AS named
+              FROM unnest(wishes) WITH ORDINALITY AS u(col, key, searchable, ordered, padded, place)
+                  CROSS JOIN LATERAL (SELECT x.*, count(*) OVER () AS n FROM dataprotect._linked_columns(rel, u.col) x) l
+              GROUP BY 1, 2, 3, 4, 5, 6, 8) t
+        ORDER BY t.named DESC, t.place, t.linked;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._tied_wishes(regclass, dataprotect._column_wish[]) IS
+    'wishes for columns and for all that foreign keys tie to them';
+
+-- Returns what was done: [{"rel": ..., "col": ..., "key": ...}, ...]
+CREATE FUNCTION dataprotect._encrypt_columns(rel regclass, wishes dataprotect._column_wish[]) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $$
+DECLARE
+    foreign_keys record;
+    tied        record;
+    t           record;
+    statement   text;
+BEGIN
     FOR pass IN 1..2 LOOP
-        PERFORM dataprotect._check_encrypt(rel, col, key, searchable, ordered);
-        PERFORM dataprotect._check_links(rel, col);
-        PERFORM dataprotect._check_encrypt(l.linked, l.linked_col, key, searchable, ordered)
-        FROM dataprotect._linked_columns(rel, col) l WHERE (l.linked, l.linked_col) <> (rel, col);
+        PERFORM dataprotect._check_encrypt(x.tied, (x.wish).col, (x.wish).key, (x.wish).searchable, (x.wish).ordered),
+                dataprotect._check_links(x.tied, (x.wish).col)
+        FROM dataprotect._tied_wishes(rel, wishes) x;
         IF pass = 1 THEN
-            FOR link IN SELECT DISTINCT l.linked FROM dataprotect._linked_columns(rel, col) l ORDER BY 1 LOOP
-                EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', link.linked);
+            FOR t IN SELECT DISTINCT x.tied FROM dataprotect._tied_wishes(rel, wishes) x ORDER BY 1 LOOP
+                EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', t.tied);
             END LOOP;
         END IF;
     END LOOP;
 
-    SELECT * INTO foreign_keys FROM dataprotect._capture_foreign_keys(rel, col);
-    SELECT array_agg(l.linked) AS rels, array_agg(l.linked_col) AS cols INTO link
-    FROM dataprotect._linked_columns(rel, col) l;
+    SELECT array_agg(x.tied ORDER BY x.tied, a.attnum) AS rels, array_agg((x.wish).col ORDER BY x.tied, a.attnum) AS cols,
+           array_agg(x.wish ORDER BY x.tied, a.attnum) AS wishes,
+           string_agg(format('%s.%I', x.tied, (x.wish).col), ', ' ORDER BY x.tied, a.attnum) FILTER (WHERE x.is_tied) AS together
+    INTO tied
+    FROM dataprotect._tied_wishes(rel, wishes) x
+        JOIN pg_attribute a ON a.attrelid = x.tied AND a.attname = (x.wish).col;
+    SELECT * INTO foreign_keys FROM dataprotect._capture_foreign_keys(tied.rels, tied.cols);
     FOREACH statement IN ARRAY foreign_keys.drops LOOP
         EXECUTE statement;
     END LOOP;
-    FOR i IN 1..cardinality(link.rels) LOOP
-        PERFORM dataprotect._encrypt_one(link.rels[i], link.cols[i], key, searchable, ordered);
-    END LOOP;
+    PERFORM dataprotect._encrypt_table(g.tied, g.wishes)
+    FROM (SELECT u.tied, array_agg(ROW(u.col, u.key, u.searchable, u.ordered, u.padded)::dataprotect._column_wish ORDER BY u.n) AS wishes
+          FROM ROWS FROM (unnest(tied.rels), unnest(tied.wishes)) WITH ORDINALITY
+              AS u(tied, col, key, searchable, ordered, padded, n) GROUP BY 1 ORDER BY 1) g;
     FOREACH statement IN ARRAY foreign_keys.creates LOOP
         EXECUTE statement;
     END LOOP;
-    IF linked THEN
-        RAISE NOTICE 'protected together, since foreign keys tie them: %', (
-            SELECT string_agg(format('%s.%I', r, c), ', ') FROM unnest(link.rels, link.cols) u(r, c));
+    IF tied.together IS NOT NULL THEN
+        RAISE NOTICE 'protected together, since foreign keys tie them: %', tied.together;
     END IF;
-    RETURN key;
+    RETURN (SELECT jsonb_agg(jsonb_build_object('rel', u.tied::oid::bigint, 'col', u.col, 'key', u.key) ORDER BY u.n)
+            FROM ROWS FROM (unnest(tied.rels), unnest(tied.wishes)) WITH ORDINALITY
+                AS u(tied, col, key, searchable, ordered, padded, n));
 END
 $$;
-COMMENT ON FUNCTION dataprotect._do_encrypt_column(regclass, name, text, bool, bool) IS
+COMMENT ON FUNCTION dataprotect._encrypt_columns(regclass, dataprotect._column_wish[]) IS
+    'check, lock and protect columns, with all that foreign keys tie to them; returns what was done';
+
+CREATE FUNCTION dataprotect._do_encrypt_columns(rel regclass, columns jsonb) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT dataprotect._encrypt_columns($1, dataprotect._column_wishes($1, $2))
+$$;
+COMMENT ON FUNCTION dataprotect._do_encrypt_columns(regclass, jsonb) IS
+    'body of dataprotect.encrypt_columns(); see definer.c';
+
+CREATE FUNCTION dataprotect._log_encrypt_columns(rel regclass, columns jsonb, done jsonb) RETURNS void
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT dataprotect._column_event('column.encrypted', d.rel::oid::regclass, d.col, d.key)
+    FROM jsonb_to_recordset($3) AS d(rel bigint, col name, key text)
+$$;
+COMMENT ON FUNCTION dataprotect._log_encrypt_columns(regclass, jsonb, jsonb) IS
+    'events of dataprotect.encrypt_columns(); see definer.c';
+
+CREATE PROCEDURE dataprotect.encrypt_columns(rel regclass, columns jsonb)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'dp_definer_enter_recorded';
+COMMENT ON PROCEDURE dataprotect.encrypt_columns(regclass, jsonb) IS
+    'protect several columns of a table in one rewrite: {"column": {"key": ..., "searchable": ..., "ordered": ..., "padded": ...}, ...}';
+
+CREATE FUNCTION dataprotect._do_encrypt_column(rel regclass, col name, key text, searchable bool, ordered bool, padded bool)
+    RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM dataprotect._check_column(rel, col);
+    RETURN dataprotect._encrypt_columns(rel, dataprotect._column_wishes(rel, jsonb_build_object(col,
+        jsonb_build_object('key', key, 'searchable', searchable, 'ordered', ordered, 'padded', padded))));
+END
+$$;
+COMMENT ON FUNCTION dataprotect._do_encrypt_column(regclass, name, text, bool, bool, bool) IS
     'body of dataprotect.encrypt_column(); see definer.c';
 
-CREATE FUNCTION dataprotect._log_encrypt_column(rel regclass, col name, key text, searchable bool, ordered bool, done text)
+CREATE FUNCTION dataprotect._log_encrypt_column(rel regclass, col name, key text, searchable bool, ordered bool, padded bool,
+                                                done jsonb)
     RETURNS void
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT dataprotect._column_event('column.encrypted', l.linked, l.linked_col, $6)
-    FROM dataprotect._linked_columns($1, $2) l
+    SELECT dataprotect._log_encrypt_columns($1, NULL, $7)
 $$;
-COMMENT ON FUNCTION dataprotect._log_encrypt_column(regclass, name, text, bool, bool, text) IS
+COMMENT ON FUNCTION dataprotect._log_encrypt_column(regclass, name, text, bool, bool, bool, jsonb) IS
     'event of dataprotect.encrypt_column(); see definer.c';
 
 CREATE PROCEDURE dataprotect.encrypt_column(rel regclass, col name, key text,
-                                            searchable bool = false, ordered bool = false)
+                                            searchable bool = false, ordered bool = false, padded bool = false)
     LANGUAGE c AS 'MODULE_PATHNAME', 'dp_definer_enter_recorded';
-COMMENT ON PROCEDURE dataprotect.encrypt_column(regclass, name, text, bool, bool) IS
+COMMENT ON PROCEDURE dataprotect.encrypt_column(regclass, name, text, bool, bool, bool) IS
     'protect a column under a key, keeping views, rules, triggers, defaults, privileges and indexes around it';
 
 -- A scan without a query (stored_scan.h), by the states of keys: opens nothing.
@@ -430,8 +575,8 @@ BEGIN
     END IF;
     SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
     FROM (SELECT * FROM dataprotect._column_obstacles(rel, col)
-          UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, col)
-          UNION ALL SELECT * FROM dataprotect._function_obstacles(rel, col)) o;
+          UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, ARRAY[col])
+          UNION ALL SELECT * FROM dataprotect._function_obstacles(rel, ARRAY[col])) o;
     PERFORM dataprotect._refuse_obstacles('decrypt', rel, col, problems, advice);
 END
 $$;
@@ -469,12 +614,12 @@ BEGIN
             'Resume the keys, or remove the values.');
     END IF;
     PERFORM dataprotect._refresh_binding(rel, true);
-    PERFORM dataprotect._change_column(rel, col,
+    PERFORM dataprotect._change_columns(rel, ARRAY[col], ARRAY[
         -- '(50)' on a text column was varchar's
         CASE WHEN base = 'text'::regtype AND modifier IS NOT NULL THEN 'varchar' || modifier
              WHEN modifier IS NOT NULL THEN regexp_replace(format_type(base, NULL), '^\w+', '\&' || modifier)
-             ELSE format_type(base, NULL) END || brackets,
-        format_type(base, NULL) || brackets, NULL, NULL);
+             ELSE format_type(base, NULL) END || brackets],
+        ARRAY[format_type(base, NULL) || brackets], ARRAY[NULL], ARRAY[NULL]);
     PERFORM dataprotect._refresh_binding(rel, false);
     RAISE NOTICE 'column "%" is no longer encrypted', col
         USING HINT = format('Run ANALYZE %s.', rel);
@@ -486,6 +631,7 @@ COMMENT ON FUNCTION dataprotect._decrypt_one(regclass, name) IS
 CREATE FUNCTION dataprotect._do_decrypt_column(rel regclass, col name) RETURNS text
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 DECLARE
     key_name    text;
@@ -505,9 +651,9 @@ BEGIN
     END LOOP;
     key_name := dataprotect._column_key(rel, col);
 
-    SELECT * INTO foreign_keys FROM dataprotect._capture_foreign_keys(rel, col);
     SELECT array_agg(l.linked) AS rels, array_agg(l.linked_col) AS cols INTO link
     FROM dataprotect._linked_columns(rel, col) l;
+    SELECT * INTO foreign_keys FROM dataprotect._capture_foreign_keys(link.rels, link.cols);
     FOREACH statement IN ARRAY foreign_keys.drops LOOP
         EXECUTE statement;
     END LOOP;

@@ -67,6 +67,16 @@ $$;
 COMMENT ON FUNCTION dataprotect._column_partitions(regclass, name) IS
     'a table and its partitions, which store its rows, with the number of a column in each';
 
+CREATE FUNCTION dataprotect._columns_members(rel regclass, cols name[])
+    RETURNS TABLE (member oid, attnum int2, depth int)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT m.* FROM unnest($2) c CROSS JOIN LATERAL dataprotect._column_members($1, c) m
+$$;
+COMMENT ON FUNCTION dataprotect._columns_members(regclass, name[]) IS
+    'a table and its partitions, with the numbers of columns in each';
+
 -- The word of a modifier for a base type's own, as '(50)'; NULL for none.
 CREATE FUNCTION dataprotect._base_modifier(base oid, typmod int4) RETURNS text
     LANGUAGE sql STABLE
