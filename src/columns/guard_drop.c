@@ -8,19 +8,28 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/transam.h"
 #include "base/statement.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_cast.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_type.h"
 #include "columns/contains_encrypted.h"
 #include "columns/guard_catalog.h"
 #include "columns/guard_drop.h"
+#include "commands/extension.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "types/types.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #define MOST_NAMED	5			/* columns that an error names */
@@ -42,34 +51,30 @@ typedef struct Drops
 static Drops *innermost = NULL;
 
 static void
-note(Oid lives, bool is_type, const char *name)
+note(Drops *drops, Oid lives, bool is_type, const char *name)
 {
-	MemoryContext old = MemoryContextSwitchTo(innermost->context);
+	MemoryContext old = MemoryContextSwitchTo(drops->context);
 	Dropped    *dropped = palloc(sizeof(Dropped));
 
 	dropped->lives = lives;
 	dropped->is_type = is_type;
 	dropped->name = pstrdup(name);
-	innermost->lost = lappend(innermost->lost, dropped);
+	drops->lost = lappend(drops->lost, dropped);
 	MemoryContextSwitchTo(old);
 }
 
 static void
-note_column(Oid relid, AttrNumber attnum)
+note_column(Drops *drops, Form_pg_attribute att)
 {
-	HeapTuple	tuple = dp_guard_fetch_attribute(relid, attnum);
-	Form_pg_attribute att;
+	Oid			relid = att->attrelid;
 	char	   *nsp;
 
-	if (!HeapTupleIsValid(tuple))
-		return;
-	att = (Form_pg_attribute) GETSTRUCT(tuple);
-	if (att->attisdropped || !dp_contains_encrypted_type(att->atttypid) ||
-		get_rel_relkind(relid) == RELKIND_VIEW)
-		return;
+	if (att->attisdropped || att->attnum <= 0 || !dp_contains_encrypted_type(att->atttypid) ||
+		strchr("rpmfc", get_rel_relkind(relid)) == NULL)
+		return;					/* views and indexes have no values of their own */
 	nsp = get_namespace_name(get_rel_namespace(relid));
-	note(relid, false, psprintf("%s.%s", quote_qualified_identifier(nsp, get_rel_name(relid)),
-								quote_identifier(NameStr(att->attname))));
+	note(drops, relid, false, psprintf("%s.%s", quote_qualified_identifier(nsp, get_rel_name(relid)),
+									   quote_identifier(NameStr(att->attname))));
 }
 
 /* The cast to its base type is what makes a type an encrypted one: without, nothing opens. */
@@ -84,7 +89,40 @@ note_cast(Oid castoid)
 		return;
 	cast = (Form_pg_cast) GETSTRUCT(tuple);
 	if (cast->castcontext == COERCION_CODE_IMPLICIT && dp_type_is_encrypted(cast->castsource))
-		note(cast->castsource, true, psprintf("type %s", format_type_be(cast->castsource)));
+		note(innermost, cast->castsource, true, psprintf("type %s", format_type_be(cast->castsource)));
+}
+
+/* Has a column, or a domain, a type or arrays of it? */
+static bool
+is_used(Oid typid)
+{
+	Oid			array = get_array_type(typid);
+	Oid			of[2] = {typid, array};
+	Relation	rel = table_open(DependRelationId, AccessShareLock);
+	bool		used = false;
+
+	for (int i = 0; i < 2 && OidIsValid(of[i]); i++)
+	{
+		ScanKeyData key[2];
+		SysScanDesc scan;
+		HeapTuple	tuple;
+
+		ScanKeyInit(&key[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(TypeRelationId));
+		ScanKeyInit(&key[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(of[i]));
+		scan = systable_beginscan(rel, DependReferenceIndexId, true, NULL, 2, key);
+		while (!used && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		{
+			Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+
+			used = (depend->classid == RelationRelationId && depend->objsubid > 0) ||
+				(depend->classid == TypeRelationId && depend->objid != array);
+		}
+		systable_endscan(scan);
+	}
+	table_close(rel, AccessShareLock);
+	return used;
 }
 
 /* Does it outlive the command, and stand for itself? */
@@ -95,7 +133,7 @@ outlives(const Dropped *dropped)
 	bool		part;
 
 	if (dropped->is_type)
-		return SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(dropped->lives));
+		return SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(dropped->lives)) && is_used(dropped->lives);
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(dropped->lives));
 	if (!HeapTupleIsValid(tuple))
 		return false;			/* went as a whole */
@@ -146,15 +184,56 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 	if (access != OAT_DROP || innermost == NULL || object_id < FirstNormalObjectId)
 		return;
 	if (class_id == RelationRelationId && sub_id > 0)
-		note_column(object_id, sub_id);
+	{
+		HeapTuple	tuple = dp_guard_fetch_attribute(object_id, sub_id);
+
+		if (HeapTupleIsValid(tuple))
+			note_column(innermost, (Form_pg_attribute) GETSTRUCT(tuple));
+	}
 	else if (class_id == CastRelationId)
 		note_cast(object_id);
+}
+
+/*
+ * DROP EXTENSION would lock every member, and meet the workers there, before its
+ * end.  Whoever may not drop it is told so by the command.
+ */
+static void
+refuse_extension(const DropStmt *stmt)
+{
+	ListCell   *lc;
+	bool		ours = false;
+	Drops		drops = {.context = CurrentMemoryContext};
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	foreach(lc, stmt->objects)
+		ours |= strcmp(strVal(lfirst(lc)), "dataprotect") == 0;
+	if (!ours || !superuser() || !OidIsValid(get_extension_oid("dataprotect", true)))
+		return;
+	rel = table_open(AttributeRelationId, AccessShareLock);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_attribute att = (Form_pg_attribute) GETSTRUCT(tuple);
+
+		if (att->atttypid >= FirstNormalObjectId)
+			note_column(&drops, att);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	refuse_losses(drops.lost);
 }
 
 /* No other command drops what it does not name, and none a column but ALTER TABLE. */
 static void
 begin_utility(const DpUtility *utility, Datum *state)
 {
+	if (IsA(utility->statement, DropStmt) &&
+		((DropStmt *) utility->statement)->removeType == OBJECT_EXTENSION &&
+		((DropStmt *) utility->statement)->behavior == DROP_CASCADE)
+		refuse_extension((DropStmt *) utility->statement);
 	*state = PointerGetDatum(innermost);
 	innermost = NULL;
 	if (IsA(utility->statement, DropStmt) || IsA(utility->statement, DropOwnedStmt))
@@ -170,7 +249,7 @@ end_utility(const DpUtility *utility, Datum state, bool failed)
 	Drops	   *drops = innermost;
 
 	innermost = (Drops *) DatumGetPointer(state);
-	if (!failed && drops != NULL && drops->lost != NIL)
+	if (!failed && drops != NULL)
 		refuse_losses(drops->lost);
 }
 
