@@ -20,7 +20,7 @@ OBJS = \
        $(addprefix src/access/, access.o foreign_code.o grantee.o mask.o role_drop.o search_count.o) \
        $(addprefix src/audit/, activity.o audit_log.o batch.o chain.o collector.o literals.o \
            parallel.o protected_columns.o redact.o role_events.o segment.o store.o track.o verify.o writer.o) \
-       $(addprefix src/types/, client_query.o json.o wire.o \
+       $(addprefix src/types/, client_query.o client_type.o json.o reflection.o wire.o \
            analyze.o cast.o codec.o compare.o fold.o hash.o io.o maintenance.o \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_table.o \
            modifier_words.o open_memo.o operand.o plan_place.o resolve.o resolver.o row_condition.o seal.o seal_right.o show.o \
@@ -41,7 +41,7 @@ SQL_PARTS = \
            key_export.sql key_views.sql) \
        $(addprefix src/access/, mask.sql access.sql foreign_code.sql) \
        $(addprefix src/audit/, audit.sql) \
-       $(addprefix src/types/, json.sql types.sql type_operators.sql type_overloads.sql make_types.sql) \
+       $(addprefix src/types/, json.sql reflection.sql types.sql type_operators.sql type_overloads.sql make_types.sql) \
        $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql column_type.sql \
            encrypt_column.sql reencrypt.sql verify_values.sql key_guards.sql) \
        $(addprefix src/sqlrun/, sqlrun.sql) \

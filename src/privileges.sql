@@ -96,6 +96,9 @@ VALUES
     ('ROUTINE', 'dataprotect.verify', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.verify_audit_log', 'dataprotect_admin, dataprotect_auditor'),
     -- evaluated by a CHECK constraint, as whoever writes the row; asks for itself
+    ('ROUTINE', 'dataprotect._catalog_length', 'PUBLIC'),
+    ('ROUTINE', 'dataprotect._catalog_modifier', 'PUBLIC'),
+    ('ROUTINE', 'dataprotect._catalog_type', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._kept_value', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._raise', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._sealed_for', 'PUBLIC'),

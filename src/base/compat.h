@@ -91,6 +91,22 @@ dp_rte_check_as_user(RangeTblEntry *rte, List *perminfos)
 #endif
 }
 
+/*
+ * The view that a subquery of a rewritten query stands for; InvalidOid: a subquery
+ * that was written as one.  Before 16, the view is the first entry of its range table.
+ */
+static inline Oid
+dp_view_of_subquery(RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	return rte->relid;
+#else
+	RangeTblEntry *first = rte->subquery->rtable != NIL ? linitial_node(RangeTblEntry, rte->subquery->rtable) : NULL;
+
+	return first != NULL && first->rtekind == RTE_RELATION && first->relkind == RELKIND_VIEW ? first->relid : InvalidOid;
+#endif
+}
+
 static inline List *
 dp_plannedstmt_perminfos(PlannedStmt *stmt)
 {

@@ -20,6 +20,7 @@ int			dp_guc_key_cache_soft_ttl = 300;
 int			dp_guc_key_cache_hard_ttl = 86400;
 int			dp_guc_audit_mode = DP_AUDIT_BUFFERED;
 int			dp_guc_audit_ring_size = 16384;
+int			dp_guc_catalog_types = DP_CATALOG_AUTO;
 char	   *dp_guc_audit_directory = NULL;
 bool		dp_guc_pooled = false;
 char	   *dp_guc_databases = NULL;
@@ -42,6 +43,13 @@ char	   *dp_guc_kms_pkcs11_pin_file = NULL;
 static const struct config_enum_entry audit_mode_options[] = {
 	{"buffered", DP_AUDIT_BUFFERED, false},
 	{"durable", DP_AUDIT_DURABLE, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry catalog_types_options[] = {
+	{"auto", DP_CATALOG_AUTO, false},
+	{"base", DP_CATALOG_BASE, false},
+	{"encrypted", DP_CATALOG_ENCRYPTED, false},
 	{NULL, 0, false}
 };
 
@@ -74,6 +82,11 @@ define_audit_and_cache_settings(void)
 							"Size of the memory-mapped audit ring.", NULL,
 							&dp_guc_audit_ring_size, 16384, 256, 1024 * 1024,
 							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomEnumVariable("dataprotect.catalog_types",
+							 "Types that queries of the catalogs find protected columns to have.",
+							 "\"auto\" shows base types to roles that may read the values.",
+							 &dp_guc_catalog_types, DP_CATALOG_AUTO, catalog_types_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("dataprotect.databases",
 							   "Databases that background workers visit, comma-separated, or \"*\".", NULL,
 							   &dp_guc_databases, "*",

@@ -29,6 +29,13 @@ typedef enum DpAuditMode
 	DP_AUDIT_DURABLE
 } DpAuditMode;
 
+typedef enum DpCatalogTypes
+{
+	DP_CATALOG_AUTO,			/* base types for who may read the values */
+	DP_CATALOG_BASE,			/* for everybody */
+	DP_CATALOG_ENCRYPTED		/* for nobody */
+} DpCatalogTypes;
+
 extern char *dp_guc_default_kms_uri;	/* NULL or "": none */
 extern char *dp_guc_kms_allowed;	/* comma-separated URI patterns; PGC_POSTMASTER */
 extern int	dp_guc_kms_timeout; /* ms, one whole KMS operation */
@@ -40,6 +47,7 @@ extern int	dp_guc_key_cache_soft_ttl;	/* s */
 extern int	dp_guc_key_cache_hard_ttl;	/* s */
 extern int	dp_guc_audit_mode;	/* DpAuditMode */
 extern int	dp_guc_audit_ring_size; /* kB; PGC_POSTMASTER */
+extern int	dp_guc_catalog_types;	/* DpCatalogTypes; types/reflection.h */
 extern char *dp_guc_audit_directory;	/* relative to the data directory, or absolute;
 										 * PGC_POSTMASTER */
 extern bool dp_guc_pooled;		/* settings end with their transaction (pooled.h) */

@@ -9,6 +9,7 @@
 #include "types/json.h"
 #include "types/modifier_ddl.h"
 #include "types/open_memo.h"
+#include "types/reflection.h"
 #include "types/resolve.h"
 #include "types/seal_right.h"
 #include "types/storing.h"
@@ -24,6 +25,7 @@ dp_types_init(void)
 	dp_modifier_ddl_init();
 	dp_client_query_init();
 	dp_wire_init();
+	dp_reflection_init();
 	dp_json_init();
 	dp_storing_init();
 	dp_audit_set_protected_type(dp_type_is_encrypted);

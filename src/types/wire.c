@@ -16,6 +16,7 @@
 #include "parser/parse_coerce.h"
 #include "parser/parse_node.h"
 #include "types/client_query.h"
+#include "types/client_type.h"
 #include "types/modifier_registry.h"
 #include "types/typeinfo.h"
 #include "types/types.h"
@@ -23,56 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
 
-/* ---- which types ---- */
-
-/*
- * The encrypted type that a type is, or is a domain over, or an array of; with its
- * modifier.  InvalidOid where there is none.
- */
-static Oid
-encrypted_type(Oid type, int32 *typmod, bool *is_array)
-{
-	Oid			element;
-
-	*is_array = false;
-	if (type < FirstNormalObjectId)
-		return InvalidOid;
-	if (dp_type_is_encrypted(type))
-		return type;
-	type = getBaseTypeAndTypmod(type, typmod);
-	element = get_element_type(type);
-	if (OidIsValid(element))
-	{
-		*is_array = true;
-		type = getBaseTypeAndTypmod(element, typmod);
-	}
-	return dp_type_is_encrypted(type) ? type : InvalidOid;
-}
-
-/* The base type's own modifier, or -1. */
-static int32
-base_modifier(Oid type, int32 typmod)
-{
-	const DpModifier *modifier;
-
-	if (typmod < 0 || dp_modifier_words(typmod) == NULL)
-		return -1;
-	modifier = dp_modifier_get(typmod);
-	return modifier->type == type ? modifier->base_typmod : -1;
-}
-
 /* ---- may the role see it ---- */
-
-static bool
-reveals(int32 typmod)
-{
-	const DpFamily *family;
-
-	if (dp_modifier_words(typmod) == NULL)
-		return false;
-	family = dp_keys_family_find(NameStr(dp_modifier_get(typmod)->key));
-	return family != NULL && dp_access_privilege(family->family) == DP_PRIV_REVEAL;
-}
 
 typedef struct Keys
 {
@@ -90,10 +42,10 @@ keys_walker(Node *node, Keys *keys)
 		int32		typmod = ((Var *) node)->vartypmod;
 		bool		is_array;
 
-		if (OidIsValid(encrypted_type(((Var *) node)->vartype, &typmod, &is_array)) && typmod >= 0)
+		if (OidIsValid(dp_client_encrypted_type(((Var *) node)->vartype, &typmod, &is_array)) && typmod >= 0)
 		{
 			keys->known = true;
-			keys->denied |= !reveals(typmod);
+			keys->denied |= !dp_client_reveals(typmod);
 		}
 		return keys->denied;
 	}
@@ -109,7 +61,7 @@ may_see(Query *query, int32 typmod)
 	Keys		keys = {false, false};
 
 	if (typmod >= 0)
-		return reveals(typmod);
+		return dp_client_reveals(typmod);
 	(void) query_tree_walker(query, keys_walker, &keys, 0);
 	return keys.known ? !keys.denied : dp_access_reveals_all();
 }
@@ -134,7 +86,7 @@ as_base_type(Expr *value)
 	int32		typmod = exprTypmod((Node *) value);
 	Oid			collation = exprCollation((Node *) value);
 	bool		is_array;
-	Oid			encrypted = encrypted_type(exprType((Node *) value), &typmod, &is_array);
+	Oid			encrypted = dp_client_encrypted_type(exprType((Node *) value), &typmod, &is_array);
 	Oid			base = dp_typeinfo_get(encrypted)->base_oid;
 	Oid			target = is_array ? get_array_type(base) : base;
 	Node	   *result;
@@ -144,7 +96,7 @@ as_base_type(Expr *value)
 	if (result == NULL)
 		return value;
 	set_collation(result, collation);
-	typmod = base_modifier(encrypted, typmod);
+	typmod = dp_client_base_modifier(encrypted, typmod);
 	if (typmod < 0)
 		return (Expr *) result;
 	/* text has no modifier of its own: the column's was varchar's */
@@ -170,7 +122,7 @@ is_to_cast(Query *query, TargetEntry *tle, TupleDesc described)
 	if (tle->resjunk || type < FirstNormalObjectId)
 		return false;
 	typmod = exprTypmod((Node *) tle->expr);
-	if (!OidIsValid(encrypted_type(type, &typmod, &is_array)))
+	if (!OidIsValid(dp_client_encrypted_type(type, &typmod, &is_array)))
 		return false;
 	if (described != NULL && tle->resno <= described->natts)
 		return TupleDescAttr(described, tle->resno - 1)->atttypid != type;
@@ -322,7 +274,7 @@ cast_fields(Query *query, Node *node)
 		int32		typmod = exprTypmod(lfirst(lc));
 		bool		is_array;
 
-		if (!OidIsValid(encrypted_type(exprType(lfirst(lc)), &typmod, &is_array)))
+		if (!OidIsValid(dp_client_encrypted_type(exprType(lfirst(lc)), &typmod, &is_array)))
 			cast_fields(query, lfirst(lc));
 		else if (may_see(query, typmod))
 			lfirst(lc) = as_base_type(lfirst(lc));
@@ -411,7 +363,7 @@ base_of_param(Oid type, bool has_length)
 {
 	int32		typmod = -1;
 	bool		is_array;
-	Oid			encrypted = encrypted_type(type, &typmod, &is_array);
+	Oid			encrypted = dp_client_encrypted_type(type, &typmod, &is_array);
 	Oid			base;
 
 	if (!OidIsValid(encrypted))
@@ -436,7 +388,7 @@ lengths_walker(Node *node, ParamTypes *types)
 	{
 		Param	   *param = linitial(((FuncExpr *) node)->args);
 
-		if (IsA(param, Param) && param->paramkind == PARAM_EXTERN && base_modifier(param->paramtype, typmod) >= 0)
+		if (IsA(param, Param) && param->paramkind == PARAM_EXTERN && dp_client_base_modifier(param->paramtype, typmod) >= 0)
 			types->lengths = bms_add_member(types->lengths, param->paramid);
 	}
 	return expression_tree_walker(node, lengths_walker, types);
@@ -544,10 +496,10 @@ is_cast_for_client(Node *node)
 		node = (Node *) ((RelabelType *) node)->arg;
 	if (IsA(node, ArrayCoerceExpr))
 		return ((ArrayCoerceExpr *) node)->coerceformat == COERCE_IMPLICIT_CAST &&
-			OidIsValid(encrypted_type(exprType((Node *) ((ArrayCoerceExpr *) node)->arg), &typmod, &is_array));
+			OidIsValid(dp_client_encrypted_type(exprType((Node *) ((ArrayCoerceExpr *) node)->arg), &typmod, &is_array));
 	return IsA(node, FuncExpr) && ((FuncExpr *) node)->funcformat == COERCE_IMPLICIT_CAST &&
 		list_length(((FuncExpr *) node)->args) == 1 &&
-		OidIsValid(encrypted_type(exprType(linitial(((FuncExpr *) node)->args)), &typmod, &is_array));
+		OidIsValid(dp_client_encrypted_type(exprType(linitial(((FuncExpr *) node)->args)), &typmod, &is_array));
 }
 
 /* Its types are those that a client gets: stored, they would be plaintext. */

@@ -44,6 +44,13 @@ public class WireJdbc {
 			show("long", row.getLong(3));
 			show("date", row.getObject(4, java.time.LocalDate.class));
 			db.rollback();
+			ResultSet columns = db.getMetaData().getColumns(null, "public", args[1], "%");
+			while (columns.next()) {
+				StringBuilder line = new StringBuilder("column");
+				for (int i = 1; i <= columns.getMetaData().getColumnCount(); i++)
+					line.append(' ').append(columns.getString(i));
+				System.out.println(line);
+			}
 		}
 	}
 }

@@ -110,10 +110,21 @@ def sqlalchemy():
             show("find " + name, *connection.execute(sa.select(sa.func.count()).where(table.c[name] == VALUES[name])).fetchone())
         show("newest", *connection.execute(sa.select(table.c.name, table.c.active).order_by(table.c.born.desc()).limit(1)).fetchone())
         transaction.rollback()
-        # a reader of format_type() that takes the first list of numbers in parentheses
-        import warnings
-        warnings.simplefilter("ignore")
-        print(sorted(column["name"] for column in sa.inspect(engine).get_columns(TABLE)))
+    for column in sa.inspect(engine).get_columns(TABLE):
+        print(column["name"], repr(column["type"]), column["nullable"], column["default"])
+    from sqlalchemy.ext.automap import automap_base
+    base = automap_base()
+    base.prepare(autoload_with=engine)
+    mapped = base.classes[TABLE]
+    from sqlalchemy.orm import Session
+    with Session(engine) as session:
+        row = session.get(mapped, 1)
+        row.pay, row.active, row.doc, row.born = decimal.Decimal("3.125"), True, {"b": [None]}, dt.date(1999, 1, 1)
+        session.flush()
+        session.expire(row)
+        show("mapped", *[getattr(row, name) for name in COLUMNS])
+        show("found", session.query(mapped.id).filter(mapped.doc["b"].isnot(None), mapped.active.is_(True), mapped.tz < dt.datetime.now(UTC)).count())
+        session.rollback()
 
 
 def django():
@@ -165,6 +176,8 @@ def pyodbc():
         show("set " + name, cursor.rowcount)
         show("is", *cursor.execute(f"SELECT {name} FROM {TABLE} WHERE id = 1").fetchone())
     connection.rollback()
+    for column in cursor.columns(table=TABLE):
+        print([value for name, value in zip([d[0] for d in cursor.description], column) if name != "table oid"])
 
 
 globals()[DRIVER]()

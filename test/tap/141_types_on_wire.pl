@@ -12,7 +12,7 @@ use Test::More;
 
 use DataProtect::Test;
 
-my $node = new_node('wire', conf => "listen_addresses = '127.0.0.1'\n");
+my $node = new_node('wire', conf => "listen_addresses = '127.0.0.1'\ndataprotect.catalog_types = auto\n");
 my $clients = "$FindBin::RealBin/../clients";
 create_extension($node);
 $node->safe_psql('postgres', <<'SQL');
@@ -94,7 +94,8 @@ for my $driver ([ psycopg2 => 'python3-psycopg2' ], [ psycopg => 'python3-psycop
 }
 for my $driver ([ 'PDO', 'php-cli, php-pgsql', [ 'php', '-r', 'exit(extension_loaded("pdo_pgsql") ? 0 : 1);' ], [ 'php', "$clients/wire_pdo.php" ] ],
 	[ 'DBD::Pg', 'libdbd-pg-perl', [ '/usr/bin/perl', '-MDBD::Pg', '-e1' ], [ '/usr/bin/perl', "$clients/wire_dbd.pl" ] ],
-	[ "Ruby's pg", 'ruby-pg', [ 'ruby', '-rpg', '-e1' ], [ 'ruby', "$clients/wire_pg.rb" ] ])
+	[ "Ruby's pg", 'ruby-pg', [ 'ruby', '-rpg', '-e1' ], [ 'ruby', "$clients/wire_pg.rb" ] ],
+	[ 'ActiveRecord', 'ruby-activerecord', [ 'ruby', '-ractive_record', '-rpg', '-e1' ], [ 'ruby', "$clients/wire_activerecord.rb" ] ])
 {
   SKIP:
 	{
@@ -147,6 +148,55 @@ $node->safe_psql('postgres', "SELECT dataprotect.resume_key('pay', 'test')");
 is(as('app', 'BEGIN; CREATE TEMP TABLE j (j json); INSERT INTO j SELECT doc FROM prot WHERE id = 1; SELECT j FROM j; ROLLBACK'),
 	'{"a": 1, "l": [1, 2]}', 'a protected jsonb is assigned to json');
 
+# reflection: who reads the catalogs finds the types that it gets.
+my $found = 'SELECT a.*, t.typname, format_type(atttypid, atttypmod) FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid';
+for my $catalog (
+	'SELECT * FROM information_schema.columns WHERE table_name = %s ORDER BY ordinal_position',
+	"SELECT data_type, count(*) FROM information_schema.columns WHERE table_name = %s AND data_type <> 'ARRAY' GROUP BY 1 ORDER BY 1",
+	"SELECT attname, typname, format_type, attlen, atttypmod FROM ($found) s WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
+	"WITH a AS MATERIALIZED ($found) SELECT (SELECT format_type(a.atttypid, a.atttypmod)) FROM a WHERE attrelid = %s::regclass ORDER BY attnum",
+	'SELECT (a).atttypid, (a).atttypmod FROM (SELECT a FROM pg_class c LEFT JOIN pg_attribute a ON attrelid = c.oid WHERE c.oid = %s::regclass) s ORDER BY (a).attnum',
+	'SELECT atttypid::regtype, count(*) FROM pg_attribute a FULL JOIN pg_attribute b USING (attrelid, attnum, atttypid) WHERE attrelid = %s::regclass GROUP BY atttypid ORDER BY atttypid',
+	'SELECT atttypid, attnum FROM pg_attribute WHERE attrelid = %s::regclass UNION SELECT oid, 0 FROM pg_type t WHERE EXISTS (SELECT FROM pg_attribute WHERE attrelid = %s::regclass AND atttypid = t.oid) ORDER BY 1, 2',
+	'PREPARE c AS SELECT atttypid::regtype, attname FROM pg_attribute WHERE attrelid = %s::regclass ORDER BY attnum; EXECUTE c',
+	'BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT atttypid::regtype FROM pg_attribute WHERE attrelid = %s::regclass ORDER BY attnum; COMMIT; FETCH ALL FROM c',
+	'\\d %s')
+{
+	my ($plain, $protected) = map {
+		my $table = $_;
+		(my $out = as('app', $catalog =~ s/%s/$catalog =~ m{^\\} ? $table : "'$table'"/egr)) =~ s/\b(?:v_)?$table(_pkey)?\b/t/g;
+		$out =~ s/ +/ /g;
+		$out
+	} 'plain', 'prot';
+	cmp_ok(length $plain, '>', 100, "there is something to find by $catalog");
+	is($protected, $plain, "found as plain by $catalog");
+}
+my $pay = "SELECT format_type(atttypid, atttypmod), attlen FROM pg_attribute WHERE attrelid = 'public.prot'::regclass AND attname = 'pay'";
+my $stored = "encrypted_numeric('pay','12,2')|-1";
+for my $who (
+	[ 'app', '', 'numeric(12,2)|-1', 'a role that may read' ],
+	[ 'clerk', '', $stored, 'one that may not' ],
+	[ 'support', '', $stored, 'one that gets masks' ],
+	[ 'app', "SET dataprotect.output = 'mask'", $stored, 'one that wants masks' ],
+	[ 'clerk', 'SET dataprotect.catalog_types = base', 'numeric(12,2)|-1', 'one whose setting says so' ],
+	[ 'app', 'SET dataprotect.catalog_types = encrypted', $stored, 'one whose setting says not' ],
+	[ 'app', "SET search_path = ''", $stored, 'a tool that carries definitions' ],
+	[ 'app', "SET dataprotect.catalog_types = base; SET search_path = ''", $stored, 'such a tool, whatever the setting' ],
+	[ 'app', "SELECT set_config('search_path', '', false) <> ''", "f\n$stored", 'the same, as pg_dump sets it' ],
+	[ 'app', 'SET search_path = pg_catalog', 'numeric(12,2)|-1', 'postgres_fdw' ])
+{
+	my ($user, $set, $type, $what) = @$who;
+	is(as($user, $set ? "$set; $pay" : $pay), $type, "$what finds $type");
+}
+is(as('app', "CREATE TEMP TABLE s AS $pay; SELECT * FROM s"), $stored, 'what stores finds what is stored');
+is(as('app', "CREATE TEMP VIEW s AS $pay; SELECT * FROM s"), $stored, 'and so does a view');
+is(as('app', "CREATE FUNCTION pg_temp.f() RETURNS text LANGUAGE sql AS \$\$ SELECT s.format_type || '|' || attlen FROM ($pay) s \$\$; SELECT pg_temp.f()"), $stored, 'and code');
+{
+	my ($dump, $complaint) = ('', '');
+	IPC::Run::run([ 'pg_dump', '-U', 'app', '-h', $node->host, '-p', $node->port, '-t', 'prot', 'postgres' ], '>', \$dump, '2>', \$complaint) or diag($complaint);
+	like($dump, qr/pay encrypted_numeric\('pay','12,2'\)/, 'a dump by a role that may read has the encrypted types');
+}
+
 # What stores a result, or hands it to code, has the encrypted types.
 my %stores = (
 	'a view' => 'CREATE TEMP VIEW s AS SELECT name, pay FROM prot',
@@ -156,7 +206,7 @@ my %stores = (
 	'a table made in EXPLAIN' => 'EXPLAIN ANALYZE CREATE TEMP TABLE s AS SELECT name, pay FROM prot');
 for my $what (sort keys %stores)
 {
-	is(as('app', "BEGIN; $stores{$what}; SELECT string_agg(format_type(atttypid, atttypmod), ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 's'::regclass AND attnum > 0; ROLLBACK"
+	is(as('app', "BEGIN; $stores{$what}; SET LOCAL dataprotect.catalog_types = encrypted; SELECT string_agg(format_type(atttypid, atttypmod), ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 's'::regclass AND attnum > 0; ROLLBACK"
 		  ) =~ /(encrypted.*)/ && $1, "encrypted_text('pii') encrypted_numeric('pay','12,2')", "$what stores the encrypted types");
 }
 for my $make ('CREATE TEMP TABLE s AS EXECUTE p', 'EXPLAIN ANALYZE CREATE TEMP TABLE s AS EXECUTE p')

@@ -1,0 +1,14 @@
+--
+-- What a client's queries of pg_attribute pass (src/types/reflection.h).
+--
+CREATE FUNCTION dataprotect._catalog_type(type oid, typmod int4) RETURNS oid
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_catalog_type';
+COMMENT ON FUNCTION dataprotect._catalog_type(oid, int4) IS 'type that a client finds a column to have';
+
+CREATE FUNCTION dataprotect._catalog_modifier(type oid, typmod int4) RETURNS int4
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_catalog_modifier';
+COMMENT ON FUNCTION dataprotect._catalog_modifier(oid, int4) IS 'type modifier that a client finds a column to have';
+
+CREATE FUNCTION dataprotect._catalog_length(type oid, typmod int4, length int2) RETURNS int2
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_catalog_length';
+COMMENT ON FUNCTION dataprotect._catalog_length(oid, int4, int2) IS 'length that a client finds a column''s type to have';
