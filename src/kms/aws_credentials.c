@@ -1,208 +1,587 @@
 /*
  * aws_credentials.c
- *	  Credentials for AWS; see the header for where they come from.
+ *	  Credentials for AWS as they are fetched, kept and renewed; see the header.
+ *
+ *		start_fetch --> base: keys, or STS by web identity, or container,
+ *						or instance (token, name of the role, keys)
+ *					--> AssumeRole for each role of the plan, the last first
+ *					--> finish: the new ones are those of now; who waited goes on
+ *
+ * One fetch at a time.  Where it fails, the credentials of now go on until they
+ * expire, and the next fetch is not begun before a pause.
  */
 #include "postgres.h"
 
 #include <fcntl.h>
-#include <pwd.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/guc.h"
 #include "base/secret.h"
+#include "common/pg_prng.h"
 #include "kms/aws_credentials.h"
+#include "kms/aws_plan.h"
+#include "kms/kms_shmem.h"
 
-#define FILE_MAX_LEN (64 * 1024)
+#define BODY_MAX			(64 * 1024)
+#define TOKEN_FILE_MAX		(16 * 1024)
+#define PAUSE_MS			1000	/* after a fetch that failed, and half as much again at random */
+#define REFUSED_SECONDS		60
+#define LEAD_SECONDS		900 /* before expiry; a quarter of a shorter life */
+#define METADATA_TIMEOUT_MS 1000
+#define METADATA_ENDPOINT	"http://169.254.169.254"
+#define CONTAINER_ENDPOINT	"http://169.254.170.2"
+#define ROLES_PATH			"/latest/meta-data/iam/security-credentials/"
 
-static DpAwsCredentials credentials;
-static bool from_environment = false;
-
-/* The file that credentials was read from, as it was then. */
-static struct stat file_seen;
-static bool file_loaded = false;
-
-/* Move one variable out of the environment into a buffer. */
-static void
-take_variable(const char *name, char *out, Size out_size)
+typedef enum Phase
 {
-	char	   *value = getenv(name);
+	PHASE_WEB_IDENTITY,
+	PHASE_CONTAINER,
+	PHASE_INSTANCE_TOKEN,
+	PHASE_INSTANCE_ROLE,
+	PHASE_INSTANCE_KEYS,
+	PHASE_ROLE
+} Phase;
 
-	if (value == NULL)
-		return;
-	if (strlcpy(out, value, out_size) >= out_size)
-		dp_secret_wipe(out, out_size);
-	dp_secret_wipe(value, strlen(value));
-	unsetenv(name);
-}
+DpKmsParking dp_aws_credentials_parking;
+
+static DpAwsPlan plan;
+static bool planned = false;
+
+static DpAwsCredentials current;	/* secret_key "": none */
+static int64 refresh_at;		/* seconds since 1970 */
+static int64 refused_at = 0;	/* seconds since 1970 */
+
+/* the fetch under way */
+static DpHttpTransfer *fetch = NULL;
+static Phase phase;
+static int	role;				/* of the plan, being assumed */
+static DpAwsCredentials next;
+static char *body = NULL;		/* BODY_MAX bytes while fetching */
+static char metadata_token[512];	/* as a header */
+
+/* of the last one that failed */
+static char problem[256];
+static DpAwsState problem_state;
+static int64 pause_until = 0;	/* monotonic */
+
+static char container_token[2048];	/* of the environment */
+
+static void on_done(DpHttpTransfer *http, void *arg);
 
 void
 dp_aws_credentials_init(void)
 {
-	memset(&credentials, 0, sizeof(credentials));
-	take_variable("AWS_ACCESS_KEY_ID", credentials.access_key, sizeof(credentials.access_key));
-	take_variable("AWS_SECRET_ACCESS_KEY", credentials.secret_key, sizeof(credentials.secret_key));
-	take_variable("AWS_SESSION_TOKEN", credentials.session_token, sizeof(credentials.session_token));
-	from_environment = credentials.access_key[0] != '\0' && credentials.secret_key[0] != '\0';
-	if (!from_environment)
-		dp_secret_wipe(&credentials, sizeof(credentials));
-}
+	char	   *token = getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN");
 
-/* Path of the credentials file; false where the user has no home. */
-static bool
-find_file(char *out, Size out_size)
-{
-	const char *path = getenv("AWS_SHARED_CREDENTIALS_FILE");
-	const char *home = getenv("HOME");
-
-	if (path != NULL && path[0] != '\0')
-		return strlcpy(out, path, out_size) < out_size;
-	if (home == NULL || home[0] == '\0')
+	dp_aws_plan_init();
+	if (token != NULL)
 	{
-		struct passwd *user = getpwuid(geteuid());
-
-		home = user ? user->pw_dir : NULL;
+		if (strlcpy(container_token, token, sizeof(container_token)) >= sizeof(container_token))
+			dp_secret_wipe(container_token, sizeof(container_token));
+		dp_secret_wipe(token, strlen(token));
+		unsetenv("AWS_CONTAINER_AUTHORIZATION_TOKEN");
 	}
-	return home != NULL && snprintf(out, out_size, "%s/.aws/credentials", home) < out_size;
 }
 
-/* The text between white space, in place. */
-static char *
-trim(char *text)
-{
-	Size		len;
+/* ---- the end of a fetch ---- */
 
-	text += strspn(text, " \t\r");
-	len = strlen(text);
-	while (len > 0 && strchr(" \t\r", text[len - 1]) != NULL)
-		text[--len] = '\0';
-	return text;
-}
-
-/* Read profile's three settings out of an INI text, which is cut up in place. */
 static void
-parse_file(char *text, const char *profile, DpAwsCredentials *out)
+end_fetch(void)
 {
-	bool		in_profile = false;
-	char	   *rest = text;
-	char	   *line;
-
-	while ((line = strsep(&rest, "\n")) != NULL)
-	{
-		char	   *equals;
-
-		line = trim(line);
-		if (line[0] == '[')
-		{
-			char	   *end = strchr(line, ']');
-
-			if (end != NULL)
-				*end = '\0';
-			in_profile = end != NULL && strcmp(trim(line + 1), profile) == 0;
-			continue;
-		}
-		equals = strchr(line, '=');
-		if (!in_profile || line[0] == '#' || line[0] == ';' || equals == NULL)
-			continue;
-		*equals = '\0';
-		line = trim(line);
-		if (strcmp(line, "aws_access_key_id") == 0)
-			strlcpy(out->access_key, trim(equals + 1), sizeof(out->access_key));
-		else if (strcmp(line, "aws_secret_access_key") == 0)
-			strlcpy(out->secret_key, trim(equals + 1), sizeof(out->secret_key));
-		else if (strcmp(line, "aws_session_token") == 0)
-			strlcpy(out->session_token, trim(equals + 1), sizeof(out->session_token));
-	}
+	if (body != NULL)
+		dp_secret_wipe(body, BODY_MAX);
+	free(body);
+	body = NULL;
+	dp_secret_wipe(&next, sizeof(next));
+	dp_secret_wipe(metadata_token, sizeof(metadata_token));
 }
 
-/* The whole file into buf, NUL-terminated; false where it does not fit or fails. */
-static bool
-read_whole(int fd, char *buf, Size buf_size)
+static void
+finish(void)
 {
-	Size		len = 0;
+	int64		now = (int64) time(NULL);
 
-	for (;;)
+	current = next;
+	refresh_at = current.expires_at - Min(LEAD_SECONDS, Max(0, current.expires_at - now) / 4);
+	end_fetch();
+	dp_kms_transfer_resume(&dp_aws_credentials_parking);
+}
+
+static void
+			fail(DpAwsState state, const char *format,...) pg_attribute_printf(2, 3);
+
+static void
+fail(DpAwsState state, const char *format,...)
+{
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(problem, sizeof(problem), format, args);
+	va_end(args);
+	problem_state = state;
+	pause_until = dp_kms_now() + PAUSE_MS + pg_prng_uint64_range(&pg_global_prng_state, 0, PAUSE_MS / 2);
+	end_fetch();
+	dp_kms_transfer_resume(&dp_aws_credentials_parking);
+}
+
+/* ---- requests ---- */
+
+static void
+send_fetch(Phase which, DpHttpRequest *request, int timeout_ms)
+{
+	static const char *const none[] = {NULL};
+
+	phase = which;
+	if (request->headers == NULL)
+		request->headers = none;
+	request->body = body;
+	request->body_len = strlen(body);
+	request->timeout_ms = Min(timeout_ms, dp_guc_kms_timeout);
+	request->done = on_done;
+	fetch = dp_http_start(request);
+	if (fetch == NULL)
+		fail(DP_AWS_UNREACHABLE, "The HTTP client could not be started.");
+}
+
+/* Append to the form in body; false where it does not fit. */
+static bool
+add_field(const char *name, const char *value)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	Size		len = strlen(body);
+
+	if (len + strlen(name) + 3 * strlen(value) + 3 > BODY_MAX)
+		return false;
+	len += snprintf(body + len, BODY_MAX - len, "%s%s=", len > 0 ? "&" : "", name);
+	for (; *value != '\0'; value++)
 	{
-		ssize_t		n = read(fd, buf + len, buf_size - 1 - len);
+		unsigned char c = (unsigned char) *value;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 || len + n == buf_size - 1)
-			return false;
-		if (n == 0)
-			break;
-		len += n;
+		if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("-_.~", c) != NULL)
+			body[len++] = c;
+		else
+		{
+			body[len++] = '%';
+			body[len++] = hex[c >> 4];
+			body[len++] = hex[c & 15];
+		}
 	}
-	buf[len] = '\0';
+	body[len] = '\0';
 	return true;
 }
 
+/* The form of a role; false where it does not fit. */
 static bool
-load_file(int fd, const struct stat *st, const char **out_problem)
+build_form(const char *action, const DpAwsRole *of, const char *token)
 {
-	const char *profile = getenv("AWS_PROFILE");
-	char	   *text = malloc(FILE_MAX_LEN);
-
-	dp_secret_wipe(&credentials, sizeof(credentials));
-	file_loaded = false;
-	if (text == NULL)
-	{
-		*out_problem = "The key agent is out of memory.";
-		return false;
-	}
-
-	if (!S_ISREG(st->st_mode) || !read_whole(fd, text, FILE_MAX_LEN))
-		*out_problem = "The file of AWS credentials cannot be read.";
-	else
-	{
-		parse_file(text, profile && profile[0] ? profile : "default", &credentials);
-		file_loaded = credentials.access_key[0] != '\0' && credentials.secret_key[0] != '\0';
-		if (!file_loaded)
-			*out_problem = "The file of AWS credentials has no complete profile of the name wanted.";
-	}
-	dp_secret_wipe(text, FILE_MAX_LEN);
-	free(text);
-
-	if (file_loaded && (st->st_mode & (S_IRWXG | S_IRWXO)) != 0)
-		ereport(WARNING,
-				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("the file of AWS credentials is accessible to group or others"),
-				 errhint("Give it permissions 0600.")));
-	return file_loaded;
+	body[0] = '\0';
+	return add_field("Action", action) && add_field("Version", "2011-06-15") &&
+		add_field("RoleArn", of->arn) && add_field("RoleSessionName", of->session_name) &&
+		(of->external_id[0] == '\0' || add_field("ExternalId", of->external_id)) &&
+		(token == NULL || add_field("WebIdentityToken", token));
 }
 
-const DpAwsCredentials *
-dp_aws_credentials_get(const char **out_problem)
+/* To STS, signed by next unless that has no keys yet. */
+static void
+ask_sts(Phase which)
 {
-	char		path[MAXPGPATH];
+	const char *own = getenv("AWS_ENDPOINT_URL_STS");
+	const char *region = plan.region[0] != '\0' ? plan.region : "us-east-1";
+	DpHttpRequest request = {0};
+	char		url[DP_KMS_URI_MAX];
+	char		sigv4[128];
+	char		token[sizeof(next.session_token) + 32];
+	const char *headers[3] = {"Content-Type: application/x-www-form-urlencoded", NULL, NULL};
+
+	if (strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(region))
+	{
+		fail(DP_AWS_NONE, "The AWS region of the environment or the profile is none.");
+		return;
+	}
+	if (own != NULL && own[0] != '\0')
+	{
+		if (!dp_kms_endpoint_valid(own, &request.loopback))
+		{
+			fail(DP_AWS_NONE, "AWS_ENDPOINT_URL_STS must be https://HOST[:PORT], or http:// with a loopback address.");
+			return;
+		}
+		snprintf(url, sizeof(url), "%s%s", own, own[strlen(own) - 1] == '/' ? "" : "/");
+	}
+	else if (plan.region[0] == '\0')
+		strlcpy(url, "https://sts.amazonaws.com/", sizeof(url));
+	else
+		snprintf(url, sizeof(url), "https://sts.%s.amazonaws.com%s/", region, strncmp(region, "cn-", 3) == 0 ? ".cn" : "");
+
+	if (next.secret_key[0] != '\0')
+	{
+		snprintf(sigv4, sizeof(sigv4), "aws:amz:%s:sts", region);
+		request.sigv4 = sigv4;
+		request.access_key = next.access_key;
+		request.secret_key = next.secret_key;
+		if (next.session_token[0] != '\0')
+		{
+			snprintf(token, sizeof(token), "X-Amz-Security-Token: %s", next.session_token);
+			headers[1] = token;
+		}
+	}
+	request.url = url;
+	request.headers = headers;
+	send_fetch(which, &request, INT_MAX);
+	dp_secret_wipe(token, sizeof(token));
+}
+
+/* The base is there, or a role: the next role, or all is done. */
+static void
+assume_next(void)
+{
+	if (role == 0)
+	{
+		finish();
+		return;
+	}
+	role--;
+	if (build_form("AssumeRole", &plan.roles[role], NULL))
+		ask_sts(PHASE_ROLE);
+	else
+		fail(DP_AWS_NONE, "The AWS profile has settings that are too long.");
+}
+
+/* A token of a file, on one line; false where there is none. */
+static bool
+read_token_file(const char *path, char *out, Size out_size)
+{
+	int			fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat st;
-	bool		usable;
-	int			fd;
+	ssize_t		n = -1;
 
-	if (from_environment)
-		return &credentials;
-
-	if (!find_file(path, sizeof(path)) ||
-		(fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)) < 0)
+	/* Kubernetes puts a link here to what others of the pod may read: no secret file of ours. */
+	if (fd >= 0)
 	{
-		*out_problem = "The key agent found no AWS credentials in its environment or in a credentials file.";
-		return NULL;
-	}
-	if (fstat(fd, &st) != 0)
-	{
+		if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size < (off_t) out_size)
+			n = read(fd, out, out_size - 1);
 		close(fd);
-		*out_problem = "The file of AWS credentials cannot be read.";
-		return NULL;
 	}
-	usable = file_loaded &&
-		st.st_dev == file_seen.st_dev && st.st_ino == file_seen.st_ino &&
-		st.st_size == file_seen.st_size &&
-		st.st_mtim.tv_sec == file_seen.st_mtim.tv_sec &&
-		st.st_mtim.tv_nsec == file_seen.st_mtim.tv_nsec;
-	if (!usable)
+	if (n <= 0)
+		return false;
+	out[n] = '\0';
+	out[strcspn(out, "\r\n")] = '\0';
+	for (const char *p = out; *p != '\0'; p++)
 	{
-		usable = load_file(fd, &st, out_problem);
-		file_seen = st;
+		if (*p <= ' ' || *p >= 0x7f)
+			return false;
 	}
-	close(fd);
-	return usable ? &credentials : NULL;
+	return out[0] != '\0';
+}
+
+static void
+ask_web_identity(void)
+{
+	char	   *token = malloc(TOKEN_FILE_MAX);
+	bool		there = token != NULL && read_token_file(plan.token_file, token, TOKEN_FILE_MAX);
+	bool		built = there && build_form("AssumeRoleWithWebIdentity", &plan.web, token);
+
+	if (token != NULL)
+		dp_secret_wipe(token, TOKEN_FILE_MAX);
+	free(token);
+	if (built)
+		ask_sts(PHASE_WEB_IDENTITY);
+	else
+		fail(DP_AWS_NONE, "The file of the AWS web identity token cannot be read, or holds none.");
+}
+
+/* https, or http to loopback or to an address that Amazon gives to a container or an instance. */
+static bool
+endpoint_allowed(const char *url, bool *out_plain)
+{
+	static const char *const local[] = {
+		"http://169.254.169.254", "http://[fd00:ec2::254]",
+		"http://169.254.170.2", "http://169.254.170.23", "http://[fd00:ec2::23]"
+	};
+	const char *authority = strstr(url, "://");
+	char		endpoint[256];
+	Size		len;
+
+	if (authority == NULL)
+		return false;
+	len = (authority - url) + 3 + strcspn(authority + 3, "/?#");
+	if (len >= sizeof(endpoint))
+		return false;
+	memcpy(endpoint, url, len);
+	endpoint[len] = '\0';
+	for (int i = 0; i < lengthof(local); i++)
+	{
+		if (strcmp(endpoint, local[i]) == 0)
+			return *out_plain = true;
+	}
+	return dp_kms_endpoint_valid(endpoint, out_plain);
+}
+
+static void
+ask_container(void)
+{
+	const char *relative = getenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
+	const char *full = getenv("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+	const char *token_file = getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
+	DpHttpRequest request = {.method = "GET"};
+	char		url[1024];
+	char		token[TOKEN_FILE_MAX];
+	char		header[TOKEN_FILE_MAX + 32];
+	const char *headers[2] = {NULL, NULL};
+
+	if (relative != NULL && relative[0] != '\0')
+		snprintf(url, sizeof(url), "%s%s%s", CONTAINER_ENDPOINT, relative[0] == '/' ? "" : "/", relative);
+	else
+		strlcpy(url, full, sizeof(url));
+	strlcpy(token, container_token, sizeof(token));
+	if (token_file != NULL && token_file[0] != '\0' && !read_token_file(token_file, token, sizeof(token)))
+		fail(DP_AWS_NONE, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE cannot be read, or holds no token.");
+	else if (!endpoint_allowed(url, &request.loopback))
+		fail(DP_AWS_NONE, "AWS_CONTAINER_CREDENTIALS_FULL_URI must be https, or an address of the machine or of Amazon's container agents.");
+	else
+	{
+		if (token[0] != '\0')
+		{
+			snprintf(header, sizeof(header), "Authorization: %s", token);
+			headers[0] = header;
+		}
+		request.url = url;
+		request.headers = headers;
+		send_fetch(PHASE_CONTAINER, &request, INT_MAX);
+	}
+	dp_secret_wipe(token, sizeof(token));
+	dp_secret_wipe(header, sizeof(header));
+}
+
+static void
+ask_instance(Phase which, const char *method, const char *path, const char *name)
+{
+	const char *endpoint = getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+	DpHttpRequest request = {.method = method};
+	char		url[1024];
+	Size		len;
+	const char *headers[2] = {which == PHASE_INSTANCE_TOKEN ? "X-aws-ec2-metadata-token-ttl-seconds: 21600" : metadata_token, NULL};
+
+	if (endpoint == NULL || endpoint[0] == '\0')
+		endpoint = METADATA_ENDPOINT;
+	len = strlen(endpoint);
+	if (endpoint[len - 1] == '/')
+		len--;
+	snprintf(url, sizeof(url), "%.*s%s%s", (int) len, endpoint, path, name);
+	if (!endpoint_allowed(url, &request.loopback))
+	{
+		fail(DP_AWS_NONE, "AWS_EC2_METADATA_SERVICE_ENDPOINT must be https, or an address of the machine or of Amazon's metadata.");
+		return;
+	}
+	request.url = url;
+	request.headers = headers;
+	send_fetch(which, &request, METADATA_TIMEOUT_MS);
+}
+
+static void
+start_fetch(void)
+{
+	body = calloc(1, BODY_MAX);
+	if (body == NULL)
+	{
+		fail(DP_AWS_UNREACHABLE, "The key agent is out of memory.");
+		return;
+	}
+	memset(&next, 0, sizeof(next));
+	role = plan.n_roles;
+	switch (plan.base)
+	{
+		case DP_AWS_BASE_KEYS:
+			next = plan.keys;
+			assume_next();
+			break;
+		case DP_AWS_BASE_WEB_IDENTITY:
+			ask_web_identity();
+			break;
+		case DP_AWS_BASE_CONTAINER:
+			ask_container();
+			break;
+		case DP_AWS_BASE_INSTANCE:
+			ask_instance(PHASE_INSTANCE_TOKEN, "PUT", "/latest/api/token", "");
+			break;
+		case DP_AWS_BASE_NONE:
+			break;
+	}
+}
+
+/* ---- replies ---- */
+
+/* One line of letters that a header or a path may hold. */
+static bool
+is_line(char *text, const char *more)
+{
+	text[strcspn(text, "\r\n")] = '\0';
+	for (const char *p = text; *p != '\0'; p++)
+	{
+		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || strchr(more, *p) != NULL))
+			return false;
+	}
+	return text[0] != '\0' && strlen(text) <= 400;
+}
+
+static const char *
+phase_name(void)
+{
+	switch (phase)
+	{
+		case PHASE_WEB_IDENTITY:
+			return "STS (AssumeRoleWithWebIdentity)";
+		case PHASE_ROLE:
+			return "STS (AssumeRole)";
+		case PHASE_CONTAINER:
+			return "The container's endpoint of AWS credentials";
+		case PHASE_INSTANCE_TOKEN:
+		case PHASE_INSTANCE_ROLE:
+		case PHASE_INSTANCE_KEYS:
+			break;
+	}
+	return "The instance's metadata";
+}
+
+static void
+settle_failure(long status, char *text, Size len)
+{
+	const char *code = phase == PHASE_ROLE || phase == PHASE_WEB_IDENTITY ? dp_aws_answer_sts_code(text, len) : NULL;
+	bool		passing = status >= 500 || status == 429 ||
+		(code != NULL && (strcmp(code, "Throttling") == 0 || strcmp(code, "ThrottlingException") == 0 ||
+						  strcmp(code, "IDPCommunicationError") == 0));
+
+	fail(passing ? DP_AWS_UNREACHABLE : DP_AWS_NONE, "%s returned HTTP status %ld%s%s instead of credentials.",
+		 phase_name(), status, code != NULL ? ", " : "", code != NULL ? code : "");
+}
+
+static void
+settle(char *text, Size len)
+{
+	switch (phase)
+	{
+		case PHASE_WEB_IDENTITY:
+		case PHASE_ROLE:
+			if (dp_aws_answer_sts(text, len, &next))
+			{
+				assume_next();
+				return;
+			}
+			break;
+		case PHASE_CONTAINER:
+		case PHASE_INSTANCE_KEYS:
+			if (dp_aws_answer_json(text, len, &next))
+			{
+				assume_next();
+				return;
+			}
+			break;
+		case PHASE_INSTANCE_TOKEN:
+			if (is_line(text, "-_=+/."))
+			{
+				snprintf(metadata_token, sizeof(metadata_token), "X-aws-ec2-metadata-token: %s", text);
+				ask_instance(PHASE_INSTANCE_ROLE, "GET", ROLES_PATH, "");
+				return;
+			}
+			break;
+		case PHASE_INSTANCE_ROLE:
+			if (is_line(text, "+=,.@_-"))
+			{
+				ask_instance(PHASE_INSTANCE_KEYS, "GET", ROLES_PATH, text);
+				return;
+			}
+			break;
+	}
+	fail(DP_AWS_NONE, "%s returned something else than credentials.", phase_name());
+}
+
+static void
+on_done(DpHttpTransfer *http, void *arg)
+{
+	const char *trouble;
+	char	   *text;
+	Size		len;
+	long		status = dp_http_result(http, &text, &len, &trouble);
+
+	/* What comes next may begin another transfer. */
+	fetch = NULL;
+	if (status == 200)
+		settle(text, len);
+	else if (status != 0)
+		settle_failure(status, text, len);
+	else if (phase == PHASE_INSTANCE_TOKEN && current.secret_key[0] == '\0')
+		fail(DP_AWS_NONE, "The key agent found no AWS credentials: none in its environment or in files, and no instance's metadata answer (%s).", trouble);
+	else
+		fail(DP_AWS_UNREACHABLE, "%s could not be asked: %s.", phase_name(), trouble);
+	dp_http_free(http);
+}
+
+/* ---- what the provider asks ---- */
+
+/* Another plan: nothing that came of the old one counts. */
+static void
+plan_anew(void)
+{
+	if (fetch != NULL)
+		dp_http_free(fetch);
+	fetch = NULL;
+	end_fetch();
+	dp_secret_wipe(&current, sizeof(current));
+	dp_secret_wipe(&plan, sizeof(plan));
+	pause_until = 0;
+	dp_aws_plan_make(&plan);
+	planned = true;
+	/* Who waited for that fetch asks again. */
+	dp_kms_transfer_resume(&dp_aws_credentials_parking);
+}
+
+DpAwsState
+dp_aws_credentials_get(const DpAwsCredentials **out, const char **out_problem)
+{
+	int64		now = (int64) time(NULL);
+
+	if (!planned || !dp_aws_plan_current())
+		plan_anew();
+	if (plan.base == DP_AWS_BASE_NONE)
+	{
+		*out_problem = plan.problem;
+		return DP_AWS_NONE;
+	}
+	if (plan.base == DP_AWS_BASE_KEYS && plan.n_roles == 0)
+	{
+		*out = &plan.keys;
+		return DP_AWS_READY;
+	}
+	if (fetch == NULL && dp_kms_now() >= pause_until &&
+		(current.secret_key[0] == '\0' || now >= refresh_at))
+		start_fetch();
+	if (current.secret_key[0] != '\0' && now < current.expires_at)
+	{
+		*out = &current;
+		return DP_AWS_READY;
+	}
+	if (fetch != NULL)
+		return DP_AWS_FETCHING;
+	*out_problem = problem;
+	return problem_state;
+}
+
+void
+dp_aws_credentials_refused(void)
+{
+	int64		now = (int64) time(NULL);
+
+	if (now < refused_at + REFUSED_SECONDS && now >= refused_at)
+		return;
+	refused_at = now;
+	refresh_at = 0;
+	if (fetch == NULL)
+		current.expires_at = 0;
+}
+
+int64
+dp_aws_credentials_expiry(void)
+{
+	return current.secret_key[0] != '\0' ? current.expires_at : plan.keys.expires_at;
 }

@@ -2,32 +2,56 @@
  * aws_credentials.h
  *	  Credentials for AWS, in the key agent only.
  *
- * In this order, as Amazon's own tools do:
+ * The first of these that is set up counts, as with Amazon's command line; where it
+ * then does not work, that is an error, and not a reason to try the next:
  *	1. AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN in the server's
  *	   environment.  The agent removes them from its own environment; every other
  *	   process of the server still inherits them.
- *	2. The profile AWS_PROFILE, or "default", of AWS_SHARED_CREDENTIALS_FILE, or
- *	   of ~/.aws/credentials.  The file is read again whenever it changed.
+ *	2. role_arn of the profile AWS_PROFILE, or "default", with source_profile or
+ *	   credential_source: STS AssumeRole, over several profiles if need be.
+ *	3. AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN, or web_identity_token_file and
+ *	   role_arn of the profile: STS AssumeRoleWithWebIdentity.
+ *	4. Keys of the profile in AWS_SHARED_CREDENTIALS_FILE (~/.aws/credentials), then in
+ *	   AWS_CONFIG_FILE (~/.aws/config).  Both files are read again when they changed.
+ *	5. The container's endpoint: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI.
+ *	6. The instance's metadata, version 2 (IMDSv2), unless AWS_EC2_METADATA_DISABLED is
+ *	   true.  Version 1 is never asked.
+ *
+ * What expires is fetched anew beforehand, while what there is goes on being used.
+ * STS is asked in AWS_REGION, AWS_DEFAULT_REGION or the profile's region, else at its
+ * global endpoint; AWS_ENDPOINT_URL_STS and AWS_EC2_METADATA_SERVICE_ENDPOINT are heeded.
+ * Plain http goes to loopback and to Amazon's link-local addresses, nowhere else.
  */
 #ifndef DP_KMS_AWS_CREDENTIALS_H
 #define DP_KMS_AWS_CREDENTIALS_H
 
-#include "postgres.h"
+#include "kms/aws_profile.h"
+#include "kms/transfer.h"
 
-typedef struct DpAwsCredentials
+typedef enum DpAwsState
 {
-	char		access_key[128];
-	char		secret_key[128];
-	char		session_token[4096];	/* "": none */
-} DpAwsCredentials;
+	DP_AWS_READY,
+	DP_AWS_FETCHING,			/* park in dp_aws_credentials_parking */
+	DP_AWS_UNREACHABLE,			/* may pass */
+	DP_AWS_NONE
+} DpAwsState;
+
+/* Whoever waits for credentials that are being fetched. */
+extern DpKmsParking dp_aws_credentials_parking;
 
 /* Take over what the environment holds; once, when the agent starts. */
 extern void dp_aws_credentials_init(void);
 
 /*
- * The credentials of now, the module's own; NULL where there are none or they
- * cannot be read: *out_problem then is a full sentence without secrets.
+ * READY: *out are the credentials of now, the module's own, until the next call.
+ * UNREACHABLE, NONE: *out_problem is a full sentence without secrets.
  */
-extern const DpAwsCredentials *dp_aws_credentials_get(const char **out_problem);
+extern DpAwsState dp_aws_credentials_get(const DpAwsCredentials **out, const char **out_problem);
+
+/* AWS did not take them: what was fetched is fetched anew, once a minute at most. */
+extern void dp_aws_credentials_refused(void);
+
+/* When those of now expire, in seconds since 1970; 0: never, or there are none. */
+extern int64 dp_aws_credentials_expiry(void);
 
 #endif							/* DP_KMS_AWS_CREDENTIALS_H */

@@ -37,6 +37,7 @@ typedef struct Destruction
 	int			next;			/* n_replicas: the key itself */
 } Destruction;
 
+static void dispatch(DpKmsTransfer *transfer);
 static void send_request(DpKmsTransfer *transfer, const char *action, const char *region, DpKmsSettle settle);
 
 /* What a type of error means to us. */
@@ -182,6 +183,9 @@ settle_error(DpKmsCall *call, long status, const char *type)
 		return;
 	}
 
+	if (strcmp(type, "ExpiredTokenException") == 0 || strcmp(type, "UnrecognizedClientException") == 0 ||
+		strcmp(type, "InvalidClientTokenId") == 0)
+		dp_aws_credentials_refused();
 	for (int i = 0; i < lengthof(error_types); i++)
 	{
 		if (strcmp(type, error_types[i].type) == 0)
@@ -465,8 +469,19 @@ settle_described(DpKmsTransfer *transfer, long status, char *text, Size len)
 static void
 send_request(DpKmsTransfer *transfer, const char *action, const char *region, DpKmsSettle settle)
 {
+	transfer->words[0] = action;
+	strlcpy(transfer->region, region, sizeof(transfer->region));
+	transfer->next_settle = settle;
+	dispatch(transfer);
+}
+
+/* With the credentials of now, or when there are some. */
+static void
+dispatch(DpKmsTransfer *transfer)
+{
 	const char *problem;
-	const DpAwsCredentials *credentials = dp_aws_credentials_get(&problem);
+	const char *region = transfer->region;
+	const DpAwsCredentials *credentials;
 	DpHttpRequest request = {0};
 	char		url[DP_KMS_URI_MAX];
 	char		sigv4[DP_KMS_REGION_MAX + 16];
@@ -474,18 +489,25 @@ send_request(DpKmsTransfer *transfer, const char *action, const char *region, Dp
 	char		token[sizeof(credentials->session_token) + 32];
 	const char *headers[4] = {"Content-Type: application/x-amz-json-1.1", target, NULL, NULL};
 
-	if (credentials == NULL)
+	switch (dp_aws_credentials_get(&credentials, &problem))
 	{
-		bool		nested = transfer->settle != NULL;
-
-		dp_kms_call_fail(transfer->call, DP_KMS_REFUSED, ERRCODE_CONFIG_FILE_ERROR, "%s", problem);
-		if (!nested)
-			dp_kms_transfer_release(transfer);
-		return;
+		case DP_AWS_READY:
+			break;
+		case DP_AWS_FETCHING:
+			dp_kms_transfer_park(transfer, &dp_aws_credentials_parking, dispatch);
+			return;
+		case DP_AWS_UNREACHABLE:
+			dp_kms_call_fail(transfer->call, DP_KMS_UNAVAILABLE, ERRCODE_CONNECTION_FAILURE, "%s", problem);
+			dp_kms_transfer_failed(transfer);
+			return;
+		case DP_AWS_NONE:
+			dp_kms_call_fail(transfer->call, DP_KMS_REFUSED, ERRCODE_CONFIG_FILE_ERROR, "%s", problem);
+			dp_kms_transfer_failed(transfer);
+			return;
 	}
 	build_url(region, url, sizeof(url), &request.loopback);
 	snprintf(sigv4, sizeof(sigv4), "aws:amz:%s:kms", region);
-	snprintf(target, sizeof(target), "X-Amz-Target: TrentService.%s", action);
+	snprintf(target, sizeof(target), "X-Amz-Target: TrentService.%s", transfer->words[0]);
 	if (credentials->session_token[0] != '\0')
 	{
 		snprintf(token, sizeof(token), "X-Amz-Security-Token: %s", credentials->session_token);
@@ -496,7 +518,7 @@ send_request(DpKmsTransfer *transfer, const char *action, const char *region, Dp
 	request.sigv4 = sigv4;
 	request.access_key = credentials->access_key;
 	request.secret_key = credentials->secret_key;
-	dp_kms_transfer_start(transfer, &request, settle);
+	dp_kms_transfer_start(transfer, &request);
 	dp_secret_wipe(token, sizeof(token));
 }
 

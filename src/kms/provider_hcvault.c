@@ -27,6 +27,7 @@
 #define PREFIX		"vault:v"
 #define WHO			"Vault"
 
+static void dispatch(DpKmsTransfer *transfer);
 static void send_request(DpKmsTransfer *transfer, const char *method, const char *part, const char *tail, DpKmsSettle settle);
 
 /* Text of Vault's that stands in JSON and in the catalog as it is. */
@@ -320,18 +321,27 @@ build_url(DpKmsCall *call, const char *part, const char *tail, char *out, Size o
 static void
 send_request(DpKmsTransfer *transfer, const char *method, const char *part, const char *tail, DpKmsSettle settle)
 {
+	transfer->words[0] = method;
+	transfer->words[1] = part;
+	transfer->words[2] = tail;
+	transfer->next_settle = settle;
+	dispatch(transfer);
+}
+
+static void
+dispatch(DpKmsTransfer *transfer)
+{
 	DpKmsCall  *call = transfer->call;
-	bool		nested = transfer->settle != NULL;
 	DpHttpRequest request = {0};
 	char		url[2 * DP_KMS_URI_MAX];
 	char		token[TOKEN_MAX + 32];
 	char		namespace[256];
 	const char *headers[5] = {"Content-Type: application/json", "X-Vault-Request: true", token, NULL, NULL};
 
-	if (!build_url(call, part, tail, url, sizeof(url), &request.loopback) || !read_token(call, token, sizeof(token)))
+	if (!build_url(call, transfer->words[1], transfer->words[2], url, sizeof(url), &request.loopback) ||
+		!read_token(call, token, sizeof(token)))
 	{
-		if (!nested)
-			dp_kms_transfer_release(transfer);
+		dp_kms_transfer_failed(transfer);
 		return;
 	}
 	if (dp_guc_kms_vault_namespace != NULL && dp_guc_kms_vault_namespace[0] != '\0')
@@ -339,10 +349,10 @@ send_request(DpKmsTransfer *transfer, const char *method, const char *part, cons
 		snprintf(namespace, sizeof(namespace), "X-Vault-Namespace: %s", dp_guc_kms_vault_namespace);
 		headers[3] = namespace;
 	}
-	request.method = method;
+	request.method = transfer->words[0];
 	request.url = url;
 	request.headers = headers;
-	dp_kms_transfer_start(transfer, &request, settle);
+	dp_kms_transfer_start(transfer, &request);
 	dp_secret_wipe(token, sizeof(token));
 }
 

@@ -26,9 +26,51 @@ dp_kms_transfer_new(DpKmsCall *call, const char *who, Size own_size)
 	return transfer;
 }
 
+/* Take it out of where it waits. */
+static void
+unpark(DpKmsTransfer *transfer)
+{
+	DpKmsTransfer **place;
+
+	if (transfer->parked == NULL)
+		return;
+	for (place = &transfer->parked->first; *place != transfer; place = &(*place)->next)
+		;
+	*place = transfer->next;
+	transfer->parked = NULL;
+}
+
+void
+dp_kms_transfer_park(DpKmsTransfer *transfer, DpKmsParking *parking, void (*resume) (DpKmsTransfer *transfer))
+{
+	transfer->parked = parking;
+	transfer->resume = resume;
+	transfer->next = parking->first;
+	parking->first = transfer;
+}
+
+void
+dp_kms_transfer_resume(DpKmsParking *parking)
+{
+	/* One that parks again goes to another list, or waits for the next time. */
+	DpKmsParking now = *parking;
+
+	parking->first = NULL;
+	for (DpKmsTransfer *transfer = now.first; transfer != NULL; transfer = transfer->next)
+		transfer->parked = &now;
+	while (now.first != NULL)
+	{
+		DpKmsTransfer *transfer = now.first;
+
+		unpark(transfer);
+		transfer->resume(transfer);
+	}
+}
+
 void
 dp_kms_transfer_release(DpKmsTransfer *transfer)
 {
+	unpark(transfer);
 	transfer->call->transfer = NULL;
 	if (transfer->http != NULL)
 		dp_http_free(transfer->http);
@@ -48,14 +90,16 @@ on_done(DpHttpTransfer *http, void *arg)
 
 	/* settle may start the next one in its place. */
 	transfer->http = NULL;
+	transfer->settling = true;
 	if (status == 0)
 		dp_kms_call_fail(call, DP_KMS_UNAVAILABLE, ERRCODE_CONNECTION_FAILURE,
 						 "%s could not be asked: %s.", transfer->who, problem);
 	else
 		transfer->settle(transfer, status, text, len);
+	transfer->settling = false;
 	dp_http_free(http);
 
-	if (call->status == DP_KMS_PENDING && transfer->http == NULL)
+	if (call->status == DP_KMS_PENDING && transfer->http == NULL && transfer->parked == NULL)
 		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_PROTOCOL_VIOLATION,
 						 "The reply does not hold what was asked for.");
 	if (call->status != DP_KMS_PENDING)
@@ -63,11 +107,16 @@ on_done(DpHttpTransfer *http, void *arg)
 }
 
 void
-dp_kms_transfer_start(DpKmsTransfer *transfer, DpHttpRequest *request, DpKmsSettle settle)
+dp_kms_transfer_failed(DpKmsTransfer *transfer)
 {
-	bool		nested = transfer->settle != NULL;
+	if (!transfer->settling)
+		dp_kms_transfer_release(transfer);
+}
 
-	transfer->settle = settle;
+void
+dp_kms_transfer_start(DpKmsTransfer *transfer, DpHttpRequest *request)
+{
+	transfer->settle = transfer->next_settle;
 	request->body = transfer->body;
 	request->body_len = strlen(transfer->body);
 	request->timeout_ms = transfer->call->timeout_ms;
@@ -78,8 +127,7 @@ dp_kms_transfer_start(DpKmsTransfer *transfer, DpHttpRequest *request, DpKmsSett
 		return;
 	dp_kms_call_fail(transfer->call, DP_KMS_UNAVAILABLE, ERRCODE_OUT_OF_MEMORY,
 					 "The HTTP client could not be started.");
-	if (!nested)
-		dp_kms_transfer_release(transfer);
+	dp_kms_transfer_failed(transfer);
 }
 
 void

@@ -5,6 +5,8 @@
  * A transfer belongs to its call from dp_kms_transfer_new() until the call is over,
  * and is released with it: body, reply and the provider's own memory are wiped.  A
  * provider whose operation takes several requests starts the next one from settle.
+ * Where credentials are being fetched a transfer is parked, and resumed when there
+ * are some or there are none.
  */
 #ifndef DP_KMS_TRANSFER_H
 #define DP_KMS_TRANSFER_H
@@ -22,11 +24,27 @@ typedef struct DpKmsTransfer DpKmsTransfer;
 /* There is a reply: end the call, or start the next request. */
 typedef void (*DpKmsSettle) (DpKmsTransfer *transfer, long status, char *reply, Size len);
 
+/* Transfers that wait for the same thing; zeros: none. */
+typedef struct DpKmsParking
+{
+	DpKmsTransfer *first;
+} DpKmsParking;
+
 struct DpKmsTransfer
 {
 	DpKmsCall  *call;
 	DpHttpTransfer *http;
 	DpKmsSettle settle;
+	bool		settling;		/* settle is running: it does not release */
+
+	/* what is to be sent, so that it can be after having been parked */
+	const char *words[3];		/* constants of the provider */
+	char		region[DP_KMS_REGION_MAX];
+	DpKmsSettle next_settle;
+	DpKmsParking *parked;
+	void		(*resume) (DpKmsTransfer *transfer);
+	DpKmsTransfer *next;
+
 	const char *who;			/* begins sentences: "The KMS" */
 	Size		own_size;
 	char		body[DP_KMS_BODY_MAX];
@@ -38,10 +56,17 @@ extern DpKmsTransfer *dp_kms_transfer_new(DpKmsCall *call, const char *who, Size
 
 /*
  * Send transfer->body by a request of which url, headers, method and signing are
- * set; settle is called with what comes back.  A failure ends the call; outside
- * settle, the transfer is gone then.
+ * set; next_settle is called with what comes back.  A failure ends the call, and with it the transfer.
  */
-extern void dp_kms_transfer_start(DpKmsTransfer *transfer, DpHttpRequest *request, DpKmsSettle settle);
+extern void dp_kms_transfer_start(DpKmsTransfer *transfer, DpHttpRequest *request);
+
+/* The call has ended: let go of the transfer, now or when settle is over. */
+extern void dp_kms_transfer_failed(DpKmsTransfer *transfer);
+
+/* Wait; resume is called by dp_kms_transfer_resume(), unless the call is given up. */
+extern void dp_kms_transfer_park(DpKmsTransfer *transfer, DpKmsParking *parking,
+								 void (*resume) (DpKmsTransfer *transfer));
+extern void dp_kms_transfer_resume(DpKmsParking *parking);
 
 /* Let go of the transfer, whether the call has ended or is given up. */
 extern void dp_kms_transfer_release(DpKmsTransfer *transfer);

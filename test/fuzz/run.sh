@@ -93,6 +93,8 @@ target keywrap "$src"/crypto/*.c
 target kms_uri "$src/kms/uri.c"
 # shellcheck disable=SC2086
 target kms_reply "$src/kms/reply.c" $server
+# shellcheck disable=SC2086
+target aws_profile "$src/kms/aws_profile.c" "$src/kms/reply.c" $server
 target record "$src/events/record.c"
 target literals "$src/audit/literals.c"
 target modifier_words "$src/types/modifier_words.c"

@@ -62,6 +62,8 @@ write_credentials('default', 'AKIDEXAMPLE');
 
 delete local @ENV{qw(AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE)};
 local $ENV{AWS_SHARED_CREDENTIALS_FILE} = $credentials;
+local $ENV{AWS_CONFIG_FILE} = "$tmp/no_config";
+local $ENV{AWS_EC2_METADATA_DISABLED} = 'true';
 my $node = new_node('kms_faults', start => 0);
 $node->append_conf('postgresql.conf', sprintf(<<'CONF', kms_dir($node), $kms->endpoint));
 dataprotect.kms_allowed = 'aws-kms://*, file://%s/*'

@@ -296,7 +296,7 @@ test_replies(void)
 	};
 	static const char whole[] = "{\"KeyId\":\"k\",\"Plain\\u0074ext\":\"a\\/b=\",\"CiphertextBlob\":\"Yg==\","
 		"\"__type\":\"com.amazonaws.kms#DisabledException:http://x\","
-		"\"n\":{\"date\":3,\"m\":{\"date\":12.5},\"list\":[{\"x\":true},{\"y\":1},{\"x\":\"z\"}]},\"m\":{\"date\":4}}";
+		"\"n\":{\"date\":3,\"m\":{\"date\":12.5},\"list\":[{\"x\":true},{\"y\":1},{\"x\":\"z\"}]},\"q\":{\"m\":{\"date\":4}}}";
 	char	   *copy;
 	size_t		i;
 	int			accepted = 0;
