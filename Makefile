@@ -20,14 +20,14 @@ OBJS = \
        $(addprefix src/access/, access.o foreign_code.o grantee.o mask.o role_drop.o search_count.o) \
        $(addprefix src/audit/, activity.o audit_log.o batch.o chain.o collector.o literals.o \
            parallel.o protected_columns.o redact.o role_events.o segment.o store.o track.o verify.o writer.o) \
-       $(addprefix src/types/, client_query.o client_type.o json.o reflection.o wire.o \
+       $(addprefix src/types/, client_query.o client_type.o json.o reflection.o wire.o word_search.o \
            analyze.o cast.o codec.o compare.o fold.o hash.o io.o maintenance.o \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_table.o \
            modifier_words.o open_memo.o operand.o plan_place.o resolve.o resolver.o row_condition.o seal.o seal_right.o show.o \
            stored_value.o storing.o subscript.o typeinfo.o types.o value.o) \
        $(addprefix src/columns/, bound_row.o changed_row.o columns.o contains_encrypted.o encrypted_parts.o folded_index.o foreign_expression.o guard.o \
            guard_alter.o guard_catalog.o guard_drop.o guard_index.o guard_object.o guard_type.o hidden_index.o insert_counts.o kept_value.o preload_keys.o \
-           protect_column.o reencrypt.o reseal.o stored_scan.o token_constraint.o verify_values.o) \
+           protect_column.o query_column.o reencrypt.o reseal.o stored_scan.o token_constraint.o verify_values.o word_index.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o own_tables.o rows_as.o run_as.o) \
        $(addprefix src/lifecycle/, certificate.o clock.o deletion.o due_work.o export.o expression.o page_scan.o partition.o plan_ddl.o \
            retention.o retention_table.o) \

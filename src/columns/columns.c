@@ -14,6 +14,7 @@
 #include "columns/kept_value.h"
 #include "columns/preload_keys.h"
 #include "columns/token_constraint.h"
+#include "columns/word_index.h"
 
 void
 dp_columns_init(void)
@@ -24,6 +25,7 @@ dp_columns_init(void)
 	dp_hidden_index_init();
 	dp_insert_counts_init();
 	dp_folded_index_init();
+	dp_word_index_init();
 	dp_foreign_expression_init();
 	dp_kept_value_init();
 	dp_changed_row_init();

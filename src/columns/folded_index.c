@@ -13,6 +13,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "columns/folded_index.h"
+#include "columns/query_column.h"
 #include "funcapi.h"
 #include "keys/keys.h"
 #include "nodes/nodeFuncs.h"
@@ -57,12 +58,6 @@ dp_folded_column(Node *expr)
 
 /* ---- queries ---- */
 
-typedef struct Level
-{
-	Query	   *query;
-	struct Level *outer;
-} Level;
-
 /*
  * The index expression of a table for such a fold of a column, as a copy, and
  * the operator family of its index.
@@ -104,64 +99,9 @@ find_index_expression(Oid relid, AttrNumber attnum, const char *folds, Oid colla
 	return found;
 }
 
-/* The table column that a variable of a query stands for, through views and joins. */
-static bool
-trace_column(Level *level, const Var *var, Oid *relid, AttrNumber *attnum)
-{
-	Query	   *query;
-	RangeTblEntry *rte;
-	TargetEntry *tle;
-	Level		inner;
-
-	check_stack_depth();
-	for (Index up = var->varlevelsup; up > 0; up--)
-	{
-		if (level->outer == NULL)
-			return false;
-		level = level->outer;
-	}
-	query = level->query;
-	if (var->varattno <= 0 || var->varno > list_length(query->rtable))
-		return false;
-	rte = rt_fetch(var->varno, query->rtable);
-	switch (rte->rtekind)
-	{
-		case RTE_RELATION:
-			*relid = rte->relid;
-			*attnum = var->varattno;
-			return rte->relkind == RELKIND_RELATION || rte->relkind == RELKIND_PARTITIONED_TABLE;
-		case RTE_JOIN:
-			if (!IsA(list_nth(rte->joinaliasvars, var->varattno - 1), Var))
-				return false;
-			return trace_column(level, list_nth(rte->joinaliasvars, var->varattno - 1), relid, attnum);
-		case RTE_SUBQUERY:
-			tle = list_nth(rte->subquery->targetList, var->varattno - 1);
-			if (!IsA(tle->expr, Var) || rte->subquery->setOperations != NULL)
-				return false;
-			inner.query = rte->subquery;
-			inner.outer = level;
-			return trace_column(&inner, (Var *) tle->expr, relid, attnum);
-		default:
-			return false;
-	}
-}
-
-/* May the current role compare values of a column? */
-static bool
-may_compare(const Var *var)
-{
-	const DpFamily *family;
-
-	if (var->vartypmod < 0)
-		return false;
-	family = dp_keys_family_find(NameStr(dp_modifier_get(var->vartypmod)->key));
-	dp_statement_depends_on_role();
-	return family != NULL && dp_access_privilege(family->family) >= DP_PRIV_SEARCH;
-}
-
 /* What stands for a fold of a protected column with an index over it, or NULL. */
 static Node *
-folded_for(Level *level, Node *expr, Oid *family)
+folded_for(DpQueryLevel *level, Node *expr, Oid *family)
 {
 	char		folds[DP_FOLDS_LEN];
 	Var		   *var;
@@ -170,7 +110,7 @@ folded_for(Level *level, Node *expr, Oid *family)
 	Oid			relid;
 
 	if (!IsA(expr, FuncExpr) || !dp_fold_of(expr, folds, &var) || !dp_type_is_encrypted(var->vartype) ||
-		!may_compare(var) || !trace_column(level, var, &relid, &attnum))
+		dp_query_column_privilege(var) < DP_PRIV_SEARCH || !dp_query_column(level, var, &relid, &attnum))
 		return NULL;
 	result = find_index_expression(relid, attnum, folds, ((FuncExpr *) expr)->inputcollid, family);
 	if (result != NULL)
@@ -201,7 +141,7 @@ set_operator(Oid family, Node *left, Node *right, Oid *opno, Oid *opfuncid)
 }
 
 static void
-fold_comparison(Level *level, List *args, bool is_array, Oid *opno, Oid *opfuncid)
+fold_comparison(DpQueryLevel *level, List *args, bool is_array, Oid *opno, Oid *opfuncid)
 {
 	Oid			family = InvalidOid;
 	Node	   *left = linitial(args);
@@ -223,13 +163,13 @@ fold_comparison(Level *level, List *args, bool is_array, Oid *opno, Oid *opfunci
 static bool
 fold_walker(Node *node, void *context)
 {
-	Level	   *level = context;
+	DpQueryLevel *level = context;
 
 	if (node == NULL)
 		return false;
 	if (IsA(node, Query))
 	{
-		Level		inner = {(Query *) node, level};
+		DpQueryLevel inner = {(Query *) node, level};
 
 		return query_tree_walker((Query *) node, fold_walker, &inner, 0);
 	}

@@ -43,6 +43,8 @@ knows_equality_only(Oid am, Oid opfamily, Oid typid)
 
 	if (am == HASH_AM_OID)
 		return true;
+	if (am != BTREE_AM_OID)
+		return false;
 	default_class = GetDefaultOpClass(typid, BTREE_AM_OID);
 	return OidIsValid(default_class) && get_opclass_family(default_class) != opfamily;
 }

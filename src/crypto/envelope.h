@@ -118,6 +118,7 @@ extern bool dp_envelope_open(DpAead *aead, const DpEnvelope *env, uint32_t type_
 #define DP_PRF_REPLICATED 'r'	/* marks text forms that leave for a subscriber */
 #define DP_PRF_MASK		'm'		/* mask "token": a pseudonym per grantee */
 #define DP_PRF_FOLD		'f'		/* nonces of folded values */
+#define DP_PRF_WORD		'w'		/* tokens of parts of a text */
 extern bool dp_envelope_blind(DpPrf *prf, uint8_t *envelope, size_t len) DP_MUST_CHECK;
 
 #endif							/* DP_CRYPTO_ENVELOPE_H */

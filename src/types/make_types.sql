@@ -110,6 +110,36 @@ CREATE FUNCTION dataprotect.blind(value pg_catalog.encrypted_text, folds text) R
 COMMENT ON FUNCTION dataprotect.blind(pg_catalog.encrypted_text, text) IS
     'a text as lower, upper, initcap, btrim, ltrim, rtrim or md5 fold it, sealed again: what an index over lower(column) becomes';
 
+-- Search within texts (word_search.h).  The class is nobody's default: it is asked for by name.
+CREATE FUNCTION dataprotect._may_match(value pg_catalog.encrypted_text, pattern text) RETURNS bool
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_word_may_match';
+COMMENT ON FUNCTION dataprotect._may_match(pg_catalog.encrypted_text, text) IS 'true: what an index for word search is asked, beside the condition itself';
+CREATE OPERATOR dataprotect.%~~ (LEFTARG = pg_catalog.encrypted_text, RIGHTARG = text, FUNCTION = dataprotect._may_match,
+                                 RESTRICT = contsel, JOIN = contjoinsel);
+COMMENT ON OPERATOR dataprotect.%~~ (pg_catalog.encrypted_text, text) IS 'condition of indexes for word search';
+CREATE FUNCTION dataprotect._word_tokens(value pg_catalog.encrypted_text, internal, internal) RETURNS internal
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_word_extract_value';
+COMMENT ON FUNCTION dataprotect._word_tokens(pg_catalog.encrypted_text, internal, internal) IS 'keyed tokens of a protected text for an index';
+CREATE FUNCTION dataprotect._word_query(pg_catalog.encrypted_text, internal, int2, internal, internal, internal, internal) RETURNS internal
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_word_extract_query';
+COMMENT ON FUNCTION dataprotect._word_query(pg_catalog.encrypted_text, internal, int2, internal, internal, internal, internal) IS 'keyed tokens of a LIKE pattern, a plain text: the type in the declaration is what GIN asks for';
+CREATE FUNCTION dataprotect._word_consistent(internal, int2, pg_catalog.encrypted_text, int4, internal, internal, internal) RETURNS "char"
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_word_tri_consistent';
+COMMENT ON FUNCTION dataprotect._word_consistent(internal, int2, pg_catalog.encrypted_text, int4, internal, internal, internal) IS 'whether tokens may be those of a match';
+CREATE FUNCTION dataprotect._word_options(internal) RETURNS void
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_word_options';
+COMMENT ON FUNCTION dataprotect._word_options(internal) IS 'options of encrypted_text_ngram_ops';
+CREATE OPERATOR CLASS pg_catalog.encrypted_text_ngram_ops FOR TYPE pg_catalog.encrypted_text USING gin AS
+    OPERATOR 1 dataprotect.%~~ (pg_catalog.encrypted_text, text),
+    FUNCTION 1 btint4cmp(int4, int4),
+    FUNCTION 2 dataprotect._word_tokens(pg_catalog.encrypted_text, internal, internal),
+    FUNCTION 3 dataprotect._word_query(pg_catalog.encrypted_text, internal, int2, internal, internal, internal, internal),
+    FUNCTION 6 dataprotect._word_consistent(internal, int2, pg_catalog.encrypted_text, int4, internal, internal, internal),
+    FUNCTION 7 dataprotect._word_options(internal),
+    STORAGE int4;
+COMMENT ON OPERATOR CLASS pg_catalog.encrypted_text_ngram_ops USING gin IS
+    'keyed tokens of three characters each, for LIKE and ILIKE; discloses how often each occurs, and in which rows';
+
 -- Not in pg_catalog, whose contents pg_dump leaves out unless an extension makes
 -- them: what is made here belongs to the database's owner and is dumped.
 CREATE FUNCTION dataprotect.create_encrypted_type(base regtype) RETURNS regtype
