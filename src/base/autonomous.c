@@ -187,7 +187,7 @@ dp_worker_autonomous_main(Datum main_arg)
 }
 
 static dsm_segment *
-make_exchange(const char *sql)
+make_exchange(Oid database, const char *sql)
 {
 	Size		size = offsetof(Exchange, sql) + strlen(sql) + 1;
 	dsm_segment *segment = dsm_create(size, 0);
@@ -195,7 +195,7 @@ make_exchange(const char *sql)
 
 	memset(exchange, 0, offsetof(Exchange, message));
 	exchange->magic = EXCHANGE_MAGIC;
-	exchange->database = MyDatabaseId;
+	exchange->database = database;
 	exchange->session_user = GetAuthenticatedUserId();
 	exchange->current_user = GetUserId();
 	exchange->done = EXCHANGE_PENDING;
@@ -232,10 +232,10 @@ start_beside(dsm_handle exchange, BackgroundWorkerHandle **out_handle)
 }
 
 static bool
-find_runner(dsm_handle exchange, Runner *runner)
+find_runner(Oid database, dsm_handle exchange, Runner *runner)
 {
 	runner->handle = NULL;
-	return dp_pool_order_statement(MyDatabaseId, exchange, &runner->entry, &runner->ticket) ||
+	return dp_pool_order_statement(database, exchange, &runner->entry, &runner->ticket) ||
 		start_beside(exchange, &runner->handle);
 }
 
@@ -257,7 +257,7 @@ nap(int ms)
 }
 
 static void
-wait_for_runner(dsm_handle exchange, Runner *runner)
+wait_for_runner(Oid database, dsm_handle exchange, Runner *runner)
 {
 	int64		deadline = dp_worker_now() + TURN_MS;
 
@@ -265,7 +265,7 @@ wait_for_runner(dsm_handle exchange, Runner *runner)
 	PG_TRY();
 	{
 		dp_worker_wake_launcher(false);
-		while (!find_runner(exchange, runner))
+		while (!find_runner(database, exchange, runner))
 		{
 			if (dp_worker_now() >= deadline)
 				ereport(ERROR,
@@ -299,8 +299,8 @@ wait_for_end(const Exchange *exchange, const Runner *runner)
 		nap(ALIVE_MS);
 }
 
-char *
-dp_worker_autonomous(const char *sql, bool own)
+static char *
+run_statement(Oid database, const char *sql, bool own)
 {
 	dsm_segment *segment;
 	Exchange   *exchange;
@@ -313,11 +313,11 @@ dp_worker_autonomous(const char *sql, bool own)
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("cannot make or change keys during recovery"),
 				 errhint("Do it on the primary.")));
-	segment = make_exchange(sql);
+	segment = make_exchange(database, sql);
 	exchange = dsm_segment_address(segment);
 	exchange->own = own;
-	if (!find_runner(dsm_segment_handle(segment), &runner))
-		wait_for_runner(dsm_segment_handle(segment), &runner);
+	if (!find_runner(database, dsm_segment_handle(segment), &runner))
+		wait_for_runner(database, dsm_segment_handle(segment), &runner);
 	wait_for_end(exchange, &runner);
 	pg_read_barrier();
 	switch (exchange->done)
@@ -343,4 +343,16 @@ dp_worker_autonomous(const char *sql, bool own)
 	}
 	dsm_detach(segment);
 	return result;
+}
+
+char *
+dp_worker_autonomous(const char *sql, bool own)
+{
+	return run_statement(MyDatabaseId, sql, own);
+}
+
+char *
+dp_worker_autonomous_in(Oid database, const char *sql)
+{
+	return run_statement(database, sql, false);
 }

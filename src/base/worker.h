@@ -91,6 +91,9 @@ extern void dp_worker_on_database_list(DpWorkerDatabaseList callback);
  */
 extern char *dp_worker_autonomous(const char *sql, bool own);
 
+/* The same in another database, as nobody's own code: to look, not to change. */
+extern char *dp_worker_autonomous_in(Oid database, const char *sql);
+
 /*
  * Inside such a worker: true, and for whom it runs (authenticated and current
  * role of the caller).  False, and InvalidOid, everywhere else.

@@ -68,7 +68,12 @@
 	X(DP_EVENT_CLOCK_RESUMED,		101, "clock.resumed") \
 	X(DP_EVENT_CLOCK_CONFIRMED,		102, "clock.confirmed") \
 	X(DP_EVENT_DEADLINE_NEAR,		103, "deadline.near") \
-	X(DP_EVENT_DEADLINE_MISSED,		104, "deadline.missed")
+	X(DP_EVENT_DEADLINE_MISSED,		104, "deadline.missed") \
+	X(DP_EVENT_EPOCH_ROLLED,		110, "epoch.rolled") \
+	X(DP_EVENT_EPOCH_EMPTIED,		111, "epoch.emptied") \
+	X(DP_EVENT_EPOCH_DESTROYED,		112, "epoch.destroyed") \
+	X(DP_EVENT_ROOT_SCHEDULED,		113, "root.scheduled") \
+	X(DP_EVENT_ROOT_CANCELLED,		114, "root.cancelled")
 
 typedef enum DpEventCode
 {

@@ -326,6 +326,18 @@ dp_arena_put_epoch(Oid database, uint64 key_id, const uint8 key[DP_KEY_LEN])
 }
 
 void
+dp_arena_drop_epoch(Oid database, uint64 key_id)
+{
+	LWLockAcquire(shared->epoch_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_EPOCHS; i++)
+	{
+		if (epochs[i].key_id == key_id && epochs[i].database == database)
+			dp_secret_wipe(&epochs[i], sizeof(DpArenaEntry));
+	}
+	LWLockRelease(shared->epoch_lock);
+}
+
+void
 dp_arena_purge(Oid database)
 {
 	uint32		b;

@@ -59,6 +59,7 @@ extern void dp_arena_put(const DpArenaEntry *entry, uint64 generation);
 extern bool dp_arena_get_epoch(Oid database, uint64 key_id, TimestampTz now, DpArenaEntry *out);
 extern bool dp_arena_has_epoch(Oid database, uint64 key_id);
 extern void dp_arena_put_epoch(Oid database, uint64 key_id, const uint8 key[DP_KEY_LEN]);
+extern void dp_arena_drop_epoch(Oid database, uint64 key_id);
 
 /* Forget every key of a database except its epoch keys. */
 extern void dp_arena_purge(Oid database);

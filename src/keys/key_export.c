@@ -15,6 +15,7 @@
 #include "crypto/aead.h"
 #include "fmgr.h"
 #include "keys/arena.h"
+#include "keys/catalog.h"
 #include "keys/keys_internal.h"
 #include "kms/kms.h"
 #include "miscadmin.h"
@@ -104,6 +105,33 @@ get_epoch(const PolicyKey *policy, DpArenaEntry *out)
 			 errhint("Raise \"%s\" or the hard TTL.", "dataprotect.key_cache_size")));
 }
 
+/*
+ * The key of that id, however it came to be unwrapped: where this database has it
+ * wrapped under a root that is gone, what an import writes is sealed by it.
+ */
+static void
+keep_policy_key(const PolicyKey *policy, const uint8 key[DP_KEY_LEN], const DpArenaEntry *epoch)
+{
+	DpArenaEntry entry = {0};
+	DpVersionRow row;
+	uint8		uid[16];
+
+	dp_catalog_database_uid(uid);
+	if (memcmp(uid, policy->epoch.database_uid, sizeof(uid)) != 0 ||
+		!dp_catalog_read_version(policy->key_id, &row) || row.purpose != DP_PURPOSE_POLICY)
+		return;
+	entry.key_id = policy->key_id;
+	entry.database = MyDatabaseId;
+	entry.purpose = DP_PURPOSE_POLICY;
+	entry.state = DP_KEY_ACTIVE;
+	entry.has_key = true;
+	entry.refresh_at = epoch->refresh_at;
+	entry.expires_at = epoch->expires_at;
+	memcpy(entry.key, key, DP_KEY_LEN);
+	dp_arena_put(&entry, 0);
+	dp_secret_wipe(&entry, sizeof(entry));
+}
+
 /* False where the policy key does not open, or is another. */
 static bool
 compute_mac(const PolicyKey *policy, const bytea *document, uint8 mac[DP_PRF_OUT_LEN])
@@ -122,6 +150,8 @@ compute_mac(const PolicyKey *policy, const bytea *document, uint8 mac[DP_PRF_OUT
 		dp_key_id(key, DP_PURPOSE_POLICY, &check) && check == policy->key_id &&
 		(prf = dp_prf_new(key)) != NULL &&
 		dp_prf(prf, EXPORT_DOMAIN, (uint8 *) VARDATA_ANY(document), VARSIZE_ANY_EXHDR(document), mac);
+	if (ok)
+		keep_policy_key(policy, key, &epoch);
 	dp_prf_free(prf);
 	dp_secret_wipe(key, sizeof(key));
 	dp_secret_wipe(&epoch, sizeof(epoch));

@@ -15,7 +15,7 @@ CREATE FUNCTION dataprotect._export_document() RETURNS jsonb
         'format', 'dataprotect keys 2',
         'database_uid', (SELECT i.uid FROM dataprotect.instance i),
         'exported_at', now(),
-        'epochs', (SELECT coalesce(jsonb_agg(to_jsonb(e) ORDER BY e.epoch), '[]') FROM dataprotect.epoch e WHERE e.state <> 'd'),
+        'epochs', (SELECT coalesce(jsonb_agg(to_jsonb(e) ORDER BY e.epoch), '[]') FROM dataprotect.epoch e),
         'keys', (SELECT coalesce(jsonb_agg(to_jsonb(k) ORDER BY k.family), '[]') FROM dataprotect.key k),
         'versions', (SELECT coalesce(jsonb_agg(to_jsonb(v) ORDER BY v.key_id), '[]')
                      FROM dataprotect.key_version v WHERE v.wrapped IS NOT NULL
@@ -74,22 +74,31 @@ BEGIN
                 'Pass what dataprotect.export_keys() returned, unchanged.');
         END IF;
     END LOOP;
+    -- By the policy key as it is wrapped here; where there are no keys, or where its
+    -- root is gone (a backup from before the epoch was given up), as it is wrapped in
+    -- the export: it has the id of the key that is here.
     BEGIN
-        IF EXISTS (SELECT FROM dataprotect.key_version) THEN
-            SELECT dataprotect._export_mac(i.uid, e.key_id, e.epoch, e.kms_uri, e.wrapped, v.key_id, v.version, v.wrapped,
-                                           convert_to((exported - 'mac')::text, 'UTF8')) INTO v_mac
-                FROM dataprotect.instance i, dataprotect.key_version v JOIN dataprotect.epoch e ON e.key_id = v.epoch
-                WHERE v.family = 0 AND v.purpose = 8 AND v.wrapped IS NOT NULL AND v.key_id::text = exported ->> 'mac_key';
-        ELSE
+        SELECT dataprotect._export_mac(i.uid, e.key_id, e.epoch, e.kms_uri, e.wrapped, v.key_id, v.version, v.wrapped,
+                                       convert_to((exported - 'mac')::text, 'UTF8')) INTO v_mac
+            FROM dataprotect.instance i, dataprotect.key_version v JOIN dataprotect.epoch e ON e.key_id = v.epoch
+            WHERE v.family = 0 AND v.purpose = 8 AND v.wrapped IS NOT NULL AND v.key_id::text = exported ->> 'mac_key';
+    EXCEPTION WHEN OTHERS THEN
+        v_mac := NULL;
+    END;
+    IF v_mac IS NULL THEN
+        BEGIN
             SELECT dataprotect._export_mac((exported ->> 'database_uid')::uuid, e.key_id, e.epoch, e.kms_uri, e.wrapped,
                                            v.key_id, v.version, v.wrapped, convert_to((exported - 'mac')::text, 'UTF8')) INTO v_mac
                 FROM jsonb_populate_recordset(NULL::dataprotect.key_version, exported -> 'versions') v
                      JOIN jsonb_populate_recordset(NULL::dataprotect.epoch, exported -> 'epochs') e ON e.key_id = v.epoch
-                WHERE v.family = 0 AND v.purpose = 8 AND v.key_id::text = exported ->> 'mac_key';
-        END IF;
-    EXCEPTION WHEN data_exception OR data_corrupted OR object_not_in_prerequisite_state THEN
-        v_mac := NULL;
-    END;
+                WHERE v.family = 0 AND v.purpose = 8 AND v.key_id::text = exported ->> 'mac_key'
+                  AND (NOT EXISTS (SELECT FROM dataprotect.key_version)
+                       OR exported ->> 'database_uid' = (SELECT i.uid::text FROM dataprotect.instance i)
+                          AND EXISTS (SELECT FROM dataprotect.key_version h WHERE h.family = 0 AND h.purpose = 8 AND h.key_id = v.key_id));
+        EXCEPTION WHEN data_exception OR data_corrupted OR object_not_in_prerequisite_state THEN
+            v_mac := NULL;
+        END;
+    END IF;
     -- Hashed, so that the time it takes to compare tells nothing of the code.
     IF sha256(convert_to(encode(v_mac, 'hex'), 'UTF8')) = sha256(convert_to(exported ->> 'mac', 'UTF8')) THEN
         RETURN;
@@ -132,17 +141,51 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._import_families(jsonb) IS 'which key here each key of an export is, made where there is none';
 
+-- Does no root open the policy key any more, as after the restore of a backup from
+-- before its epoch was given up?
+CREATE FUNCTION dataprotect._roots_lost() RETURNS bool
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((SELECT NOT EXISTS (SELECT FROM generate_series(1, cardinality(e.kms_uri)) n, LATERAL dataprotect._epoch_probe(e.key_id, n) p
+                                        WHERE p.sqlstate IS NULL)
+                     FROM dataprotect.key_version v JOIN dataprotect.epoch e ON e.key_id = v.epoch
+                     WHERE v.family = 0 AND v.purpose = 8 AND v.state = 'a'), false)
+$$;
+COMMENT ON FUNCTION dataprotect._roots_lost() IS 'can none of its roots open the epoch key of the system''s own keys?';
+
+CREATE FUNCTION dataprotect._import_event(exported jsonb) RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT dataprotect._event('key.imported', NULL, jsonb_build_object('database_uid', left(exported ->> 'database_uid', 64),
+        'exported_at', left(exported ->> 'exported_at', 64), 'mac', left(exported ->> 'mac', 64)))
+$$;
+COMMENT ON FUNCTION dataprotect._import_event(jsonb) IS 'event of an import of keys';
+
+-- Epochs only ever go on; what an export knows of their end counts here as well.
+CREATE FUNCTION dataprotect._adopt_epochs(exported jsonb) RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO dataprotect.epoch
+        SELECT e.* FROM jsonb_populate_recordset(NULL::dataprotect.epoch, exported -> 'epochs') e
+        ON CONFLICT (key_id) DO UPDATE SET state = excluded.state, successor = excluded.successor, rolled_at = excluded.rolled_at,
+            reason = excluded.reason, backups = excluded.backups, waiting_days = excluded.waiting_days, emptied_at = excluded.emptied_at,
+            drilled_at = excluded.drilled_at, destroyed_at = excluded.destroyed_at
+        WHERE epoch.state = 'a' AND excluded.state IN ('e', 'p', 'd')
+$$;
+COMMENT ON FUNCTION dataprotect._adopt_epochs(jsonb) IS 'takes over the epochs of an export, and what it knows of the end of those that are here';
+
 -- What is there already stays; what was destroyed here or there stays destroyed.
 CREATE FUNCTION dataprotect.import_keys(exported jsonb) RETURNS int
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_families jsonb;
     v_rows int;
+    v_adopted int;
     v_first bool := NOT EXISTS (SELECT FROM dataprotect.key_version);
+    v_lost bool := dataprotect._roots_lost();
 BEGIN
-    -- Whoever tries is on record, whatever comes of it.
-    PERFORM dataprotect._event('key.imported', NULL, jsonb_build_object('database_uid', left(exported ->> 'database_uid', 64),
-        'exported_at', left(exported ->> 'exported_at', 64), 'mac', left(exported ->> 'mac', 64)));
+    -- Whoever tries is on record, whatever comes of it; where the log's own key does
+    -- not open, as soon as it does.
+    IF NOT v_lost THEN
+        PERFORM dataprotect._import_event(exported);
+    END IF;
     LOCK TABLE dataprotect.epoch, dataprotect.key, dataprotect.key_version IN SHARE ROW EXCLUSIVE MODE;
     IF exported ->> 'database_uid' <> (SELECT i.uid::text FROM dataprotect.instance i)
        AND exported ->> 'database_uid' ~ '^[0-9a-f-]{36}$' AND EXISTS (SELECT FROM dataprotect.key_version) THEN
@@ -152,13 +195,30 @@ BEGIN
             'Import them into a database that has no keys.');
     END IF;
     PERFORM dataprotect._check_export(exported);
+    IF v_lost THEN
+        PERFORM dataprotect._adopt_epochs(exported);
+        UPDATE dataprotect.key_version h SET wrapped = v.wrapped, epoch = v.epoch
+            FROM jsonb_populate_recordset(NULL::dataprotect.key_version, exported -> 'versions') v
+            WHERE h.family = 0 AND v.family = 0 AND h.key_id = v.key_id AND h.purpose = v.purpose AND h.version = v.version;
+        PERFORM dataprotect._import_event(exported);
+    END IF;
 
     UPDATE dataprotect.instance SET uid = (exported ->> 'database_uid')::uuid WHERE uid::text <> exported ->> 'database_uid';
     INSERT INTO dataprotect.tombstone
         SELECT t.* FROM jsonb_populate_recordset(NULL::dataprotect.tombstone, exported -> 'tombstones') t ON CONFLICT DO NOTHING;
-    INSERT INTO dataprotect.epoch
-        SELECT e.* FROM jsonb_populate_recordset(NULL::dataprotect.epoch, exported -> 'epochs') e ON CONFLICT (key_id) DO NOTHING;
+    PERFORM dataprotect._adopt_epochs(exported);
     SELECT coalesce(jsonb_agg(to_jsonb(f)), '[]') INTO v_families FROM dataprotect._import_families(exported -> 'keys') f;
+
+    -- What is here under an epoch that was given up since comes as it is wrapped now.
+    UPDATE dataprotect.key_version h SET wrapped = v.wrapped, epoch = v.epoch
+        FROM jsonb_populate_recordset(NULL::dataprotect.key_version, exported -> 'versions') v
+        WHERE h.key_id = v.key_id AND h.purpose = v.purpose AND h.version = v.version AND h.wrapped IS NOT NULL AND h.epoch <> v.epoch
+          AND EXISTS (SELECT FROM dataprotect.epoch e WHERE e.key_id = h.epoch AND e.state <> 'a')
+          AND EXISTS (SELECT FROM dataprotect.epoch e WHERE e.key_id = v.epoch AND e.state = 'a');
+    GET DIAGNOSTICS v_adopted = ROW_COUNT;
+    UPDATE dataprotect.key h SET epoch = e.key_id, kms_uri = e.kms_uri
+        FROM dataprotect.epoch o JOIN dataprotect.epoch e ON e.key_id = o.successor AND e.state = 'a'
+        WHERE o.key_id = h.epoch AND o.state <> 'a';
 
     -- An account's key comes with its account, and only where the account lives
     -- and has no other key of that version here, nor an older one that the export does not know; a version of a key that is here already does not
@@ -183,7 +243,8 @@ BEGIN
                v.wrapped, v.created_at, v.state_since, v.reason, v.seals
             FROM jsonb_populate_recordset(NULL::dataprotect.key_version, exported -> 'versions') v
                  LEFT JOIN family f ON f.exported_family = v.family
-            WHERE CASE v.purpose WHEN 2 THEN f.state <> 'd'
+            WHERE EXISTS (SELECT FROM dataprotect.epoch e WHERE e.key_id = v.epoch AND e.state = 'a')
+              AND CASE v.purpose WHEN 2 THEN f.state <> 'd'
                     WHEN 3 THEN f.state <> 'd' AND EXISTS (SELECT FROM claim c WHERE c.key_id = v.key_id AND c.family = f.family)
                     ELSE v.family = 0 AND NOT EXISTS (SELECT FROM dataprotect.key_version h WHERE h.family = 0 AND h.purpose = v.purpose)
                   END
@@ -203,7 +264,7 @@ BEGIN
     IF v_first THEN
         PERFORM dataprotect._seal_first(false);
     END IF;
-    RETURN v_rows;
+    RETURN v_rows + v_adopted;
 END $$;
 COMMENT ON FUNCTION dataprotect.import_keys(jsonb) IS
     'puts exported keys back; what exists stays, and no key of a tombstoned account comes back; how many keys came';

@@ -54,9 +54,19 @@ CREATE TABLE dataprotect.epoch (
     created_at timestamptz NOT NULL DEFAULT now(),
     destroyed_at timestamptz,
     seal bytea,
-    CHECK (cardinality(kms_uri) = cardinality(wrapped))
+    successor int8,
+    rolled_at timestamptz,
+    reason text,
+    backups bool,                       -- destroyed only after an export of the keys was drilled
+    waiting_days int4,
+    emptied_at timestamptz,
+    drilled_at timestamptz,
+    CHECK (cardinality(kms_uri) = cardinality(wrapped)),
+    CHECK (state IN ('a', 'g', 'e', 'p', 'd'))
 );
 COMMENT ON TABLE dataprotect.epoch IS 'epoch keys: each wraps key versions and is itself wrapped under every URI of kms_uri, in that order';
+COMMENT ON COLUMN dataprotect.epoch.state IS
+    'active; given up: its keys are wrapped anew under the successor; emptied; pending: its roots are being destroyed; destroyed';
 
 CREATE TABLE dataprotect.key (
     family int4 PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
@@ -138,6 +148,64 @@ CREATE TABLE dataprotect.tombstone (
 );
 COMMENT ON TABLE dataprotect.tombstone IS 'accounts whose keys were destroyed: none of that life is ever imported again, and no other minted before the deletion is certified';
 
+-- Which epochs a named key, its versions and its accounts' keys were ever under:
+-- backups of the time have them wrapped so.
+CREATE TABLE dataprotect.epoch_key (
+    epoch int8 NOT NULL,
+    family int4 NOT NULL,
+    since timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (epoch, family)
+);
+COMMENT ON TABLE dataprotect.epoch_key IS 'which epochs a named key was ever wrapped under';
+
+CREATE FUNCTION dataprotect._skip_known_epoch_key() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN CASE WHEN NOT EXISTS (SELECT FROM dataprotect.epoch_key h WHERE h.epoch = NEW.epoch AND h.family = NEW.family) THEN NEW END;
+END $$;
+COMMENT ON FUNCTION dataprotect._skip_known_epoch_key() IS 'row trigger: what is known already, or comes with a dump as well, is written once';
+CREATE TRIGGER skip_known BEFORE INSERT ON dataprotect.epoch_key
+    FOR EACH ROW EXECUTE FUNCTION dataprotect._skip_known_epoch_key();
+ALTER TABLE dataprotect.epoch_key ENABLE ALWAYS TRIGGER skip_known;
+
+CREATE FUNCTION dataprotect._note_epoch_key() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO dataprotect.epoch_key (epoch, family) VALUES (NEW.epoch, NEW.family);
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION dataprotect._note_epoch_key() IS 'row trigger: remembers every epoch that a named key was under';
+CREATE TRIGGER note_epoch AFTER INSERT OR UPDATE OF epoch ON dataprotect.key
+    FOR EACH ROW EXECUTE FUNCTION dataprotect._note_epoch_key();
+ALTER TABLE dataprotect.key ENABLE ALWAYS TRIGGER note_epoch;
+
+-- The roots of epochs that were given up, and what their KMSs say of them.
+CREATE TABLE dataprotect.epoch_root (
+    epoch int8 NOT NULL,
+    ordinal int4 NOT NULL,
+    uri text NOT NULL,
+    root_uri text,                      -- what names the root for good, where the URI is an alias
+    state text NOT NULL DEFAULT 'due' CHECK (state IN ('due', 'pending', 'cancelled', 'deleted')),
+    delete_at timestamptz,
+    asked_at timestamptz,
+    detail text,
+    PRIMARY KEY (epoch, ordinal)
+);
+COMMENT ON TABLE dataprotect.epoch_root IS 'roots whose destruction was asked for, and what their KMSs say of them';
+
+CREATE TABLE dataprotect.epoch_schedule (
+    deletions int4,
+    every interval,
+    kms_uri text[],                     -- with {epoch} in each
+    backups bool NOT NULL,
+    waiting_days int4 NOT NULL,
+    single bool NOT NULL DEFAULT true UNIQUE CHECK (single)
+);
+COMMENT ON TABLE dataprotect.epoch_schedule IS 'when the next epoch is opened by itself; at most one row';
+
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.epoch_key', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.epoch_root', '');
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.epoch_schedule', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.instance', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.epoch', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.key', '');

@@ -51,6 +51,9 @@ extern TimestampTz dp_keys_statement_now(void);
 extern bool dp_keys_take_seal(uint64 key_id);
 extern bool dp_keys_refill_seals(uint64 key_id);
 
+/* Go on with an epoch that is given up; true where more can be done at once. */
+extern bool dp_keys_epoch_round(void);
+
 /* Watch the key tables for invalidations; before the first row is cached. */
 extern void dp_keys_watch_tables(void);
 

@@ -124,7 +124,7 @@ rotate_due(void)
 	dp_own_end(level);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	return false;
+	return dp_keys_epoch_round();
 }
 
 void

@@ -393,6 +393,15 @@ dp_kms_schedule_destroy(const char *uri, int days, DpKmsRoot *out_root, DpKmsErr
 	return true;
 }
 
+bool
+dp_kms_make_root(const char *uri, DpKmsError *out_error)
+{
+	DpKmsRequest request;
+
+	fill_root_request(&request, DP_KMS_MAKE, uri);
+	return perform(&request, out_error);
+}
+
 void
 dp_kms_refresh(Oid database, const DpKmsContext *context,
 			   const char *const *uris, const DpKmsBlob *blobs, int n_uris)

@@ -30,7 +30,8 @@ static const struct
 	[DP_KMS_SIGN] = {2, {DP_KMS_OP_PUBLIC_KEY, DP_KMS_OP_SIGN}},
 	[DP_KMS_PUBLIC_KEY] = {1, {DP_KMS_OP_PUBLIC_KEY}},
 	[DP_KMS_ROOT_STATE] = {1, {DP_KMS_OP_STATE}},
-	[DP_KMS_DESTROY] = {3, {DP_KMS_OP_STATE, DP_KMS_OP_DESTROY, DP_KMS_OP_STATE}}
+	[DP_KMS_DESTROY] = {3, {DP_KMS_OP_STATE, DP_KMS_OP_DESTROY, DP_KMS_OP_STATE}},
+	[DP_KMS_MAKE] = {1, {DP_KMS_OP_MAKE}}
 };
 
 static const char *
@@ -172,6 +173,7 @@ check_answer(DpKmsJob *job)
 		case DP_KMS_OP_WRAP:
 		case DP_KMS_OP_STATE:
 		case DP_KMS_OP_DESTROY:
+		case DP_KMS_OP_MAKE:
 			break;
 	}
 }

@@ -193,4 +193,10 @@ extern bool dp_kms_root_state(const char *uri, DpKmsRoot *out_root, DpKmsError *
 extern bool dp_kms_schedule_destroy(const char *uri, int days, DpKmsRoot *out_root,
 									DpKmsError *out_error) DP_MUST_CHECK;
 
+/*
+ * Make a root unless it is there, and is one to rely on: a file.  Elsewhere roots
+ * are made at the KMS (ERRCODE_FEATURE_NOT_SUPPORTED).
+ */
+extern bool dp_kms_make_root(const char *uri, DpKmsError *out_error) DP_MUST_CHECK;
+
 #endif							/* DP_KMS_KMS_H */

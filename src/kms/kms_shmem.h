@@ -52,7 +52,8 @@ typedef enum DpKmsKind
 	DP_KMS_SIGN,				/* and all below: of the only URI, no key */
 	DP_KMS_PUBLIC_KEY,
 	DP_KMS_ROOT_STATE,
-	DP_KMS_DESTROY
+	DP_KMS_DESTROY,
+	DP_KMS_MAKE
 } DpKmsKind;
 
 /* What is asked; the same in a slot and in the agent's job. */

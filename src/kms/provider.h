@@ -34,7 +34,8 @@ typedef enum DpKmsOperation
 	DP_KMS_OP_PUBLIC_KEY,		/* signature->version, or 0 -> public_key, version */
 	DP_KMS_OP_SIGN,				/* digest, signature->algorithm and version -> signature */
 	DP_KMS_OP_STATE,			/* -> root; a root that is not there is no failure */
-	DP_KMS_OP_DESTROY			/* root as STATE left it, days */
+	DP_KMS_OP_DESTROY,			/* root as STATE left it, days */
+	DP_KMS_OP_MAKE				/* a root, unless it is there */
 } DpKmsOperation;
 
 typedef struct DpKmsCall

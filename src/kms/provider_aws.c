@@ -264,6 +264,7 @@ settle_crypt(DpKmsTransfer *transfer, long status, char *text, Size len)
 			break;
 		case DP_KMS_OP_STATE:
 		case DP_KMS_OP_DESTROY:
+		case DP_KMS_OP_MAKE:
 			break;
 	}
 	if (ok)
@@ -560,6 +561,11 @@ aws_begin(DpKmsCall *call)
 			snprintf(transfer->body, DP_KMS_BODY_MAX, "{\"KeyId\":\"%s\"}", uri->name);
 			send_request(transfer, "DescribeKey", uri->region,
 						 call->operation == DP_KMS_OP_STATE ? settle_state : settle_described);
+			break;
+		case DP_KMS_OP_MAKE:
+			dp_kms_transfer_release(transfer);
+			dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_FEATURE_NOT_SUPPORTED,
+							 "Roots of this kind are made at the KMS.");
 			break;
 	}
 }

@@ -125,7 +125,7 @@ write_whole(int fd, const uint8 *bytes, Size len)
 
 /* A file is there in whole or not at all: made beside its name, then linked to it. */
 static bool
-make_seed(DpKmsCall *call, const char *path)
+make_file(DpKmsCall *call, const char *path, const char *what)
 {
 	char		fresh[MAXPGPATH];
 	uint8		seed[DP_KEY_LEN];
@@ -145,7 +145,7 @@ make_seed(DpKmsCall *call, const char *path)
 	}
 	if (!ok)
 		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_CONFIG_FILE_ERROR,
-						 "The file of the key that signs could not be made beside the key file.");
+						 "The %s could not be made: %s.", what, strerror(errno));
 	return ok;
 }
 
@@ -164,7 +164,7 @@ read_seed(DpKmsCall *call, uint8 seed[DP_KEY_LEN])
 		bool		there = read_root(call, root);
 
 		dp_secret_wipe(root, sizeof(root));
-		if (!there || !make_seed(call, path))
+		if (!there || !make_file(call, path, "file of the key that signs"))
 			return false;
 	}
 	return dp_secret_file_read(call, path, "file of the key that signs", seed, DP_KEY_LEN, DP_KEY_LEN) == DP_KEY_LEN;
@@ -270,6 +270,19 @@ file_destroy(DpKmsCall *call)
 }
 
 static void
+file_make(DpKmsCall *call)
+{
+	uint8		root[DP_KEY_LEN];
+	struct stat st;
+
+	if (lstat(call->uri->name, &st) != 0 && errno == ENOENT && !make_file(call, call->uri->name, "key file"))
+		return;
+	if (read_root(call, root))
+		call->status = DP_KMS_OK;
+	dp_secret_wipe(root, sizeof(root));
+}
+
+static void
 file_begin(DpKmsCall *call)
 {
 	switch (call->operation)
@@ -291,6 +304,9 @@ file_begin(DpKmsCall *call)
 			break;
 		case DP_KMS_OP_DESTROY:
 			file_destroy(call);
+			break;
+		case DP_KMS_OP_MAKE:
+			file_make(call);
 			break;
 	}
 }

@@ -391,6 +391,11 @@ hcvault_begin(DpKmsCall *call)
 			snprintf(transfer->body, DP_KMS_BODY_MAX, "{\"deletion_allowed\":true}");
 			send_request(transfer, NULL, "keys", "/config", settle_deletable);
 			break;
+		case DP_KMS_OP_MAKE:
+			dp_kms_transfer_release(transfer);
+			dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_FEATURE_NOT_SUPPORTED,
+							 "Roots of this kind are made at the KMS.");
+			break;
 	}
 }
 

@@ -590,6 +590,10 @@ attempt(DpKmsCall *call)
 			return attempt_state(call, session, kept);
 		case DP_KMS_OP_DESTROY:
 			return attempt_destroy(call, session, kept);
+		case DP_KMS_OP_MAKE:
+			dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_FEATURE_NOT_SUPPORTED,
+							 "Roots of this kind are made at the KMS.");
+			return SETTLED;
 	}
 	return LOST;
 }

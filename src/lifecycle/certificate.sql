@@ -83,7 +83,7 @@ COMMENT ON FUNCTION dataprotect._own_records(dataprotect.deletion_request) IS 'w
 
 -- What a deletion could not reach, one sentence an item.
 CREATE FUNCTION dataprotect._deletion_residual(request dataprotect.deletion_request) RETURNS jsonb
-    LANGUAGE plpgsql STABLE STRICT
+    LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -109,11 +109,18 @@ BEGIN
         SELECT string_agg(DISTINCT u, ', ') INTO roots
           FROM dataprotect.key_version v JOIN dataprotect.epoch e ON e.key_id = v.epoch, unnest(e.kms_uri) u
          WHERE v.key_id = ANY (request.key_ids);
+        IF dataprotect._roots_remain(request.key_ids, request.destroyed_at) = '' THEN
+            items := items || format('Backups, key exports and WAL from before %s contain the account''s keys wrapped under root keys (%s) that '
+                                     'their KMSs report deleted: whoever has a copy of such a root from before can still open them.',
+                                     to_char(request.destroyed_at, 'YYYY-MM-DD HH24:MI TZ'),
+                                     (SELECT string_agg(DISTINCT u, ', ') FROM dataprotect._epochs_of_keys(request.key_ids, request.destroyed_at) e, unnest(e.kms_uri) u));
+        ELSE
         items := items || format('Backups and key exports from before %s, and WAL from before then (segments still on the server, '
                                  'archived ones, those of replicas), contain the account''s keys in wrapped form: rows of '
                                  'dataprotect.key_version, which together with dataprotect.epoch and the root key (%s) open '
                                  'protected values of that time. No root key was destroyed for this request.',
                                  to_char(request.destroyed_at, 'YYYY-MM-DD HH24:MI TZ'), roots);
+        END IF;
         items := items || 'Search tokens and index hashes of searchable columns in old backups show which values were equal.'::text;
     ELSE
         items := items || 'The account had no key of its own: protected values of it in old backups open as long as their named keys do.'::text;
@@ -170,11 +177,15 @@ DECLARE
                 'technique', 'cryptographic erase (NIST SP 800-88r2)',
                 'applies_to', 'protected values wherever their ciphertext is: tables, indexes, WAL, replicas, backups',
                 'how', 'AES-256 keys of the account destroyed, tombstone set',
-                'conditions', 'holds against whoever has not both a copy of the wrapped keys from before and the root key; see residual')) ELSE '[]' END
+                'conditions', 'holds against whoever has not both a copy of the wrapped keys from before and the root key; see roots_destroyed and residual')) ELSE '[]' END
             || jsonb_build_array(jsonb_build_object(
                 'technique', 'clear (NIST SP 800-88r2)',
                 'applies_to', 'rows and index entries of the tables named under erased',
                 'how', 'rows deleted or overwritten in batches; where values were sealed for the account VACUUM, indexes rebuilt')),
+        'roots_destroyed', CASE WHEN cardinality(request.key_ids) > 0 AND dataprotect._roots_remain(request.key_ids, request.destroyed_at) = '' THEN
+            (SELECT jsonb_agg(jsonb_build_object('epoch', e.epoch, 'kms_uri', x.uri, 'root', x.root_uri, 'reported_deleted', x.asked_at) ORDER BY e.epoch, x.ordinal)
+               FROM dataprotect._epochs_of_keys(request.key_ids, request.destroyed_at) e JOIN dataprotect.epoch_root x ON x.epoch = e.key_id)
+            ELSE '[]' END,
         'verification', request.verification,
         'not_searched', dataprotect._not_searched(request.plan),
         'holds_met', to_jsonb(coalesce(request.holds_met, '{}')),

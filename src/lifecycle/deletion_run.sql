@@ -2,9 +2,10 @@
 --
 --   requested -> (held) -> purging -> purged -> verified -> certified
 --
--- "shredded" comes between purged and verified where the account's epoch has a
--- root at a KMS that reports its destruction; without epochs nothing is reported,
--- and verified follows the destruction of the account's own keys.
+-- "shredded" comes between purged and verified where the epochs that the account's
+-- keys were under are given up (keys/epoch.sql), once every KMS reports their roots
+-- deleted; where nobody gives them up, verified follows the destruction of the
+-- account's own keys.
 
 CREATE FUNCTION dataprotect._pages_with_keys(rel regclass, key_ids int8[]) RETURNS bigint
     AS 'MODULE_PATHNAME', 'dp_lifecycle_pages_with_keys'
@@ -381,6 +382,33 @@ END $$;
 COMMENT ON FUNCTION dataprotect._deletion_keys_cleared(dataprotect.deletion_request) IS
     'whether the destroyed keys are gone from the key table''s pages';
 
+-- purged, the keys gone from every page: true once old backups have nothing left
+-- that opens them, or where nobody is about to see to that.
+CREATE FUNCTION dataprotect._deletion_shred(request dataprotect.deletion_request) RETURNS bool
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    waits text;
+BEGIN
+    IF request.key_ids = '{}' THEN
+        RETURN true;
+    END IF;
+    waits := dataprotect._roots_remain(request.key_ids, request.destroyed_at);
+    IF waits IS NULL THEN
+        RETURN true;
+    END IF;
+    IF waits <> '' THEN
+        PERFORM dataprotect._deletion_note(request.id, 'purged', 'waits: ' || waits);
+        PERFORM dataprotect._epoch_wake();
+        RETURN false;
+    END IF;
+    PERFORM dataprotect._deletion_note(request.id, 'shredded', NULL);
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION dataprotect._deletion_shred(dataprotect.deletion_request) IS
+    'see whether the roots that an account''s keys were wrapped under are gone';
+
 -- Scan every table again.
 CREATE FUNCTION dataprotect._deletion_verify(request dataprotect.deletion_request) RETURNS bool
     LANGUAGE plpgsql VOLATILE STRICT
@@ -393,7 +421,8 @@ DECLARE
     alive int := (SELECT count(*) FROM dataprotect.key_version v
                    WHERE v.key_id = ANY (request.key_ids) AND (v.state <> 'd' OR v.wrapped IS NOT NULL));
 BEGIN
-    IF NOT dataprotect._deletion_keys_cleared(request) THEN
+    IF NOT dataprotect._deletion_keys_cleared(request)
+       OR request.state = 'purged' AND NOT dataprotect._deletion_shred(request) THEN
         RETURN false;
     END IF;
     scanned := dataprotect._values_with_keys(request.key_ids);
@@ -452,6 +481,7 @@ BEGIN
         WHEN 'held' THEN dataprotect._deletion_start(account, request)
         WHEN 'purging' THEN dataprotect._deletion_purge(account, request)
         WHEN 'purged' THEN dataprotect._deletion_destroy(request)
+        WHEN 'shredded' THEN dataprotect._deletion_verify(request)
         WHEN 'verified' THEN dataprotect._deletion_certify(request)
         ELSE false END;
 END $$;
