@@ -8,6 +8,10 @@
  * not in the table (just opened, or replaced while held) is freed
  * by its last holder.  Memory of a frame's memo is the memo's own context, which
  * the next frame takes over, emptied.
+ *
+ * Entries of short envelopes are of one size and used again.  A long envelope's
+ * copy has its own allocation; together the long ones take a quarter of work_mem
+ * at most: where another would exceed it, all of them leave.
  */
 #include "postgres.h"
 
@@ -18,7 +22,8 @@
 #include "types/open_memo.h"
 #include "utils/memutils.h"
 
-#define ENVELOPE_MAX	128		/* longer values are opened each time */
+#define SHORT_MAX		128		/* bytes of an envelope that lies in its entry */
+#define ENVELOPE_MAX	8192	/* longer values are opened each time */
 #define WAYS			8		/* entries of a bucket */
 #define N_FIRST			64		/* powers of two */
 #define N_MAX			65536
@@ -34,6 +39,7 @@ typedef struct DpOpenMemo
 	uint32		n_slots;		/* WAYS a bucket; 0 until something is remembered */
 	uint32		n_found;		/* entries in the table */
 	uint32		victim;			/* way of a full bucket that goes next */
+	Size		long_bytes;		/* of entries in the table with long envelopes */
 	DpMemoEntry **slots;
 	DpMemoEntry *in_use;		/* newest first */
 	DpMemoEntry *unused;
@@ -101,6 +107,8 @@ free_entry(DpMemoEntry *entry)
 	wipe_entry(entry);
 	if (pointer != NULL)
 		pfree(pointer);
+	if (entry->long_envelope != NULL)
+		pfree(entry->long_envelope);
 	if (entry->newer != NULL)
 		entry->newer->older = entry->older;
 	else
@@ -111,25 +119,35 @@ free_entry(DpMemoEntry *entry)
 	memo->unused = entry;
 }
 
+/* What a long one takes: its envelope, and a plaintext of about that size. */
+static inline Size
+long_size(const DpMemoEntry *entry)
+{
+	return entry->len <= SHORT_MAX ? 0 : 2 * entry->len;
+}
+
 static void
 leave_table(DpMemoEntry *entry)
 {
 	entry->is_found = false;
 	entry->memo->n_found--;
+	entry->memo->long_bytes -= long_size(entry);
 	if (entry->holders == 0)
 		free_entry(entry);
 }
 
+/* Entries whose envelopes are longer than so many bytes leave. */
 static void
-forget_all(DpOpenMemo *memo)
+forget_longer(DpOpenMemo *memo, Size len)
 {
 	for (uint32 i = 0; i < memo->n_slots && memo->n_found > 0; i++)
 	{
 		DpMemoEntry *entry = memo->slots[i];
 
+		if (entry == NULL || entry->len <= len)
+			continue;
 		memo->slots[i] = NULL;
-		if (entry != NULL)
-			leave_table(entry);
+		leave_table(entry);
 	}
 }
 
@@ -148,10 +166,17 @@ end_memo(DpOpenMemo *memo)
 	}
 	memo->n_slots = 0;
 	memo->n_found = 0;
+	memo->long_bytes = 0;
 	memo->slots = NULL;
 	memo->in_use = NULL;
 	memo->unused = NULL;
 	spare = memo;
+}
+
+static inline const uint8 *
+envelope_of(const DpMemoEntry *entry)
+{
+	return entry->long_envelope != NULL ? entry->long_envelope : entry->envelope;
 }
 
 /* The bucket of an envelope: WAYS slots. */
@@ -197,7 +222,7 @@ make_room(DpOpenMemo *memo)
 	{
 		/* Those of a new bucket were in one old bucket: there is room. */
 		if (old_slots[i] != NULL)
-			*free_slot(bucket_for(memo, old_slots[i]->envelope)) = old_slots[i];
+			*free_slot(bucket_for(memo, envelope_of(old_slots[i]))) = old_slots[i];
 	}
 	if (old_slots != NULL)
 		pfree(old_slots);
@@ -228,7 +253,7 @@ dp_open_memo_follow(void)
 
 	if (memo != NULL && unlikely(keys_changed(memo)))
 	{
-		forget_all(memo);
+		forget_longer(memo, 0);
 		memo->round++;
 		follow_keys(memo);
 	}
@@ -250,7 +275,7 @@ dp_open_memo_find(const DpTypeInfo *info, const struct varlena *datum)
 	{
 		entry = bucket[way];
 		if (entry != NULL && entry->len == len && entry->code == info->code &&
-			memcmp(entry->envelope, envelope, len) == 0)
+			memcmp(envelope_of(entry), envelope, len) == 0)
 		{
 			entry->holders++;
 			return entry;
@@ -259,17 +284,26 @@ dp_open_memo_find(const DpTypeInfo *info, const struct varlena *datum)
 	return NULL;
 }
 
+/* So that new_entry() cannot fail between an opening and what wipes its plaintext. */
+static void
+need_entry(DpOpenMemo *memo)
+{
+	if (memo->unused == NULL)
+	{
+		memo->unused = MemoryContextAlloc(memo->context, offsetof(DpMemoEntry, envelope) + SHORT_MAX);
+		memo->unused->older = NULL;
+	}
+}
+
 static DpMemoEntry *
 new_entry(DpOpenMemo *memo)
 {
 	DpMemoEntry *entry = memo->unused;
 
-	if (entry != NULL)
-		memo->unused = entry->older;
-	else
-		entry = MemoryContextAlloc(memo->context,
-								   offsetof(DpMemoEntry, envelope) + ENVELOPE_MAX);
+	memo->unused = entry->older;
 	entry->memo = memo;
+	entry->long_envelope = NULL;
+	entry->is_found = false;
 	entry->newer = NULL;
 	entry->older = memo->in_use;
 	if (memo->in_use != NULL)
@@ -289,17 +323,18 @@ dp_open_memo_open(const DpTypeInfo *info, const DpValue *value, DpKeyUse use, bo
 
 	if (dp_keys_get(value->env.key_id, use, in_comparator, &key) != DP_KEY_OK)
 		return NULL;
+	need_entry(memo);
 	old_context = MemoryContextSwitchTo(memo->context);
 	plain = dp_value_open_keyed(info, value, &key);
 	MemoryContextSwitchTo(old_context);
+	need_entry(memo);			/* for what was opened within: usually there */
 	entry = new_entry(memo);
 	entry->plain = plain;
-	entry->family = value->family;
-	entry->literal = value->literal;
 	entry->base_byval = info->base_byval;
 	entry->base_len = info->base_len;
+	entry->family = value->family;
+	entry->literal = value->literal;
 	entry->holders = 1;
-	entry->is_found = false;
 	entry->code = info->code;
 	entry->len = VARSIZE_ANY_EXHDR(value->datum);
 	entry->datum = value->datum;
@@ -320,11 +355,24 @@ enter_table(DpMemoEntry *entry)
 	if (entry->len > ENVELOPE_MAX || entry->datum == NULL || entry->round != memo->round ||
 		keys_changed(memo))
 		return false;
-	memcpy(entry->envelope, VARDATA_ANY(entry->datum), entry->len);
+	if (entry->len <= SHORT_MAX)
+		memcpy(entry->envelope, VARDATA_ANY(entry->datum), entry->len);
+	else
+	{
+		Size		most = (Size) work_mem * 1024 / 4;
+
+		if (long_size(entry) > most)
+			return false;
+		if (memo->long_bytes + long_size(entry) > most)
+			forget_longer(memo, SHORT_MAX);
+		entry->long_envelope = MemoryContextAlloc(memo->context, entry->len);
+		memcpy(entry->long_envelope, VARDATA_ANY(entry->datum), entry->len);
+	}
 	entry->datum = NULL;
-	*make_slot(memo, entry->envelope) = entry;
+	*make_slot(memo, envelope_of(entry)) = entry;
 	entry->is_found = true;
 	memo->n_found++;
+	memo->long_bytes += long_size(entry);
 	return true;
 }
 

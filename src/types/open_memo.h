@@ -6,9 +6,11 @@
  * A sort compares each value some twenty times, an insert meets the same upper
  * pages again and again, an index's recheck opens what output shows next;
  * opening costs more than everything else.  Each frame (base/statement.h) keeps a
- * bounded number of short plaintexts, each beside the type and the whole envelope
- * that it came from: work_mem bounds them.  They are wiped when another takes
- * their place, when keys change, and when the frame ends, by an error too.
+ * bounded number of plaintexts (of envelopes up to 8 kB), each beside the type and
+ * the whole envelope that it came from: work_mem bounds them, and 65,536.  They are
+ * wiped when another takes their place, when the frame next looks after keys have
+ * changed (an outer frame looks when it goes on), and when the frame ends, by an
+ * error too.
  *
  * An entry is held (pinned) while a caller uses its plaintext: whatever is
  * opened, forgotten or grown meanwhile, by itself or by a comparison within a
@@ -42,6 +44,7 @@ typedef struct DpMemoEntry
 	struct DpOpenMemo *memo;
 	struct DpMemoEntry *newer;	/* list of entries in use */
 	struct DpMemoEntry *older;	/* the same, or of free ones */
+	uint8	   *long_envelope;	/* NULL: it is short, and lies here */
 	uint8		envelope[FLEXIBLE_ARRAY_MEMBER];
 } DpMemoEntry;
 

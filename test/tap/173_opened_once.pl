@@ -25,8 +25,9 @@ create_extension($node);
 $node->safe_psql('postgres', <<'SQL');
 SELECT dataprotect.create_key('pii');
 SELECT dataprotect.grant_access('pii', current_user::regrole, 'reveal');
-CREATE TABLE item (id int PRIMARY KEY, email encrypted_text('pii'), tok encrypted_text('pii', 'searchable'), ord encrypted_text('pii', 'ordered'));
-INSERT INTO item SELECT g, 'user' || g, 'user' || g, 'user' || g FROM generate_series(1, 300) g;
+CREATE TABLE item (id int PRIMARY KEY, email encrypted_text('pii'), tok encrypted_text('pii', 'searchable'), ord encrypted_text('pii', 'ordered'),
+	note encrypted_text('pii'));
+INSERT INTO item SELECT g, 'user' || g, 'user' || g, 'user' || g, repeat('long', 60) || g FROM generate_series(1, 300) g;
 CREATE INDEX ON item USING hash (email);
 CREATE INDEX ON item (tok encrypted_text_token_ops);
 CREATE INDEX ON item (ord);
@@ -70,6 +71,9 @@ is(takes('SELECT count(*) FROM (SELECT email FROM item ORDER BY email OFFSET 0) 
 is(takes('SELECT email FROM item ORDER BY email'), 300, 'and its output none again');
 is(takes('SELECT email FROM item ORDER BY email, tok'), 300, 'a second column is opened where the first does not decide');
 is(takes("SELECT count(*) FROM item WHERE email > 'user'::encrypted_text"), 301, 'a literal is opened once for all rows');
+is(takes('SELECT email FROM item GROUP BY email'), 300, 'a hash, its equality and the output open each value once');
+is(takes('SELECT count(*) FROM item a JOIN item b USING (email)'), 300, 'so does a hash join of a table with itself');
+is(takes('SELECT count(*) FROM (SELECT note FROM item ORDER BY note OFFSET 0) s'), 300, 'a sort opens each long value once');
 $session->quit;
 
 $node->stop;
