@@ -5,19 +5,26 @@
  *
  * No other file installs one of the hooks below; who wants to hear of one
  * subscribes (lint checks both).  Subscribers are registered at _PG_init, lowest
- * layer first, and are called in that order before a hook's own work and in the
- * reverse order after it.
+ * layer first, and within a layer in the order of its init function, which says
+ * why where it matters.  They are called in that order, started and end_utility
+ * in the reverse one.  analyzed, relation_info, object_access, client and error
+ * follow PostgreSQL's own work, or another library's hook.
  *
  * What a subscriber may do:
- *	- before (analyzed, planning, starting, running, begin_utility): the command
- *	  has not checked anybody's permission yet.  It may read catalogs and fill
- *	  caches of this backend and of the key agent; it may refuse the command.  It
- *	  does nothing that another session notices unless it has checked, itself, the
- *	  right that the command asks for.
+ *	- before (analyzed, planning, relation_info, starting, running, permits,
+ *	  rewrite_utility, begin_utility): the command has not checked anybody's
+ *	  permission yet.  It may read catalogs, take ACCESS SHARE on what the command
+ *	  names (the command is about to lock it harder, and waits no longer for it), and
+ *	  fill caches of this backend and of the key agent; it may refuse the command.
+ *	  It does nothing else that another session notices unless it has checked,
+ *	  itself, the right that the command asks for.
+ *	- object_access: the command has that right, and may still fail; what it does
+ *	  goes back with the transaction, or with the next look at the catalogs.
  *	- after (started, end_utility): the command has succeeded, and may still be
  *	  refused; with failed set it has raised the error that is passed on, and the
  *	  subscriber must neither raise another nor wait.
  *	- ending and error: nothing but its own memory.
+ *	- client: no transaction, hence no catalog.
  *
  * A frame is one entry into planner, executor or utility command.  Frames lie on
  * the C stack of the hooks: a pointer to one is valid while the hook runs, and

@@ -10,7 +10,9 @@
 
 #include <signal.h>
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "base/guc.h"
 #include "base/statement.h"
@@ -23,7 +25,9 @@
 #include "commands/tablespace.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "utils/fmgroids.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/wait_event.h"
 
@@ -47,11 +51,51 @@ dp_worker_on_extension_change(void (*callback) (void))
 	callbacks[n_callbacks++] = callback;
 }
 
+/* A slot for this database, or there is no room for the extension in it. */
+static void
+require_room(void)
+{
+	int			slot;
+
+	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
+	slot = dp_worker_find_slot(MyDatabaseId, true);
+	LWLockRelease(dp_worker_shared->lock);
+	if (slot < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many databases with extension \"dataprotect\""),
+				 errdetail("One server has room for %d.", DP_WORKER_MAX_DATABASES)));
+}
+
+/* Also of one whose row this command has just written. */
+static bool
+is_this_extension(Oid extension)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		is_ours;
+
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(extension));
+	scan = systable_beginscan(rel, ExtensionOidIndexId, true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	is_ours = HeapTupleIsValid(tuple) &&
+		strcmp(NameStr(((Form_pg_extension) GETSTRUCT(tuple))->extname), "dataprotect") == 0;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return is_ours;
+}
+
 static void
 note_extension_change(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
 {
-	if (class_id == ExtensionRelationId && (access == OAT_POST_CREATE || access == OAT_DROP))
-		extension_changed = true;
+	if (class_id != ExtensionRelationId || (access != OAT_POST_CREATE && access != OAT_DROP) ||
+		!is_this_extension(object_id))
+		return;
+	if (access == OAT_POST_CREATE)
+		require_room();
+	extension_changed = true;
 }
 
 static void
@@ -316,22 +360,6 @@ vacate_database(Oid database, bool drop)
 	PG_END_TRY();
 }
 
-/* CREATE EXTENSION where the table of databases is full. */
-static void
-require_room(void)
-{
-	int			slot;
-
-	LWLockAcquire(dp_worker_shared->lock, LW_EXCLUSIVE);
-	slot = dp_worker_find_slot(MyDatabaseId, true);
-	LWLockRelease(dp_worker_shared->lock);
-	if (slot < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("too many databases with extension \"dataprotect\""),
-				 errdetail("One server has room for %d.", DP_WORKER_MAX_DATABASES)));
-}
-
 /* From the beginning of a command to its end. */
 #define VACATED			1
 #define NEW_DATABASE	2
@@ -343,9 +371,6 @@ begin_utility(const DpUtility *utility, Datum *state)
 	Oid			database = database_to_vacate(statement, utility->context);
 	int			flags = 0;
 
-	if (IsA(statement, CreateExtensionStmt) &&
-		strcmp(((CreateExtensionStmt *) statement)->extname, "dataprotect") == 0)
-		require_room();
 	if (IsA(statement, CreatedbStmt))
 		flags |= NEW_DATABASE;
 	if (OidIsValid(database))

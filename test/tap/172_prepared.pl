@@ -72,6 +72,8 @@ for my $what (sort keys %act)
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'), '0', "$what: nothing is left prepared") or
 	  $node->safe_psql('postgres', "ROLLBACK PREPARED 'p'");
 }
+$node->safe_psql('postgres', "BEGIN; CREATE EXTENSION hstore; PREPARE TRANSACTION 'p'; ROLLBACK PREPARED 'p'");
+pass('another extension is made in a prepared transaction');
 $node->safe_psql('postgres', "BEGIN; SAVEPOINT s; SELECT dataprotect.place_hold('customer', 'id = 3', 'litigation'); ROLLBACK TO s; SELECT email FROM account; PREPARE TRANSACTION 'p'; ROLLBACK PREPARED 'p'");
 is($node->safe_psql('postgres', 'SELECT count(*) FROM dataprotect.holds'), '0', 'no hold was placed');
 $node->safe_psql('postgres', 'SELECT dataprotect.flush_audit_log()');
