@@ -83,8 +83,9 @@ stated_purpose(void)
 	return dp_guc_purpose != NULL ? dp_guc_purpose : "";
 }
 
-void
-dp_access_forget(void)
+/* Forget cached answers (a change of this transaction, or a rollback of one). */
+static void
+forget_answers(void)
 {
 	if (cache != NULL)
 		hash_destroy(cache);
@@ -101,7 +102,7 @@ follow_generations(void)
 
 	if (unlikely(policy != cache_policy || keys != cache_keys || changes != cache_changes))
 	{
-		dp_access_forget();
+		forget_answers();
 		cache_policy = policy;
 		cache_keys = keys;
 		cache_changes = changes;
@@ -407,7 +408,7 @@ dp_access_denied(int32 family, const char *needed)
 static void
 roles_changed(Datum arg, int cacheid, uint32 hashvalue)
 {
-	dp_access_forget();
+	forget_answers();
 }
 
 void

@@ -41,9 +41,6 @@ extern bool dp_access_role_matters(Oid role);
 /* Raise ERRCODE_INSUFFICIENT_PRIVILEGE naming the key and what is needed. */
 pg_noreturn extern void dp_access_denied(int32 family, const char *needed);
 
-/* Forget cached answers (a change of this transaction, or a rollback of one). */
-extern void dp_access_forget(void);
-
 extern void dp_access_init(void);
 
 /* role_drop.c; from dp_access_init. */

@@ -175,8 +175,9 @@ remember(Oid function, Oid owner, bool counts)
 	verdict->counts = counts;
 }
 
-void
-dp_foreign_code_forget(void)
+/* Forget verdicts (a change of this transaction, or a rollback of one). */
+static void
+forget_verdicts(void)
 {
 	if (verdicts != NULL)
 		hash_destroy(verdicts);
@@ -188,7 +189,7 @@ follow_policy(void)
 {
 	if (unlikely(known_policy != dp_policy_generation() || known_changes != dp_keys_local_changes()))
 	{
-		dp_foreign_code_forget();
+		forget_verdicts();
 		known_policy = dp_policy_generation();
 		known_changes = dp_keys_local_changes();
 	}
@@ -307,7 +308,7 @@ static void
 catalogs_changed(Datum arg, int cacheid, uint32 hashvalue)
 {
 	catalog_changes++;
-	dp_foreign_code_forget();
+	forget_verdicts();
 }
 
 void

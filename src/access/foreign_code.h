@@ -15,11 +15,6 @@
 
 #include "postgres.h"
 
-#include "access/access.h"
-
-/* Forget verdicts (a change of this transaction, or a rollback of one). */
-extern void dp_foreign_code_forget(void);
-
 /*
  * reveals: whether a role, by its own grants, may reveal values of every key;
  * has_more: whether one has more of some key than another.

@@ -116,8 +116,9 @@ parse_partial(const char **p, DpMask *out, const char **out_problem)
 	return true;
 }
 
-bool
-dp_mask_parse(const char *spec, DpMask *out, const char **out_problem)
+/* False where it is malformed: *out_problem is then a full sentence (a constant). */
+static bool
+parse_mask(const char *spec, DpMask *out, const char **out_problem)
 {
 	const char *p = skip_blanks(spec);
 	int			word_len = 0;
@@ -155,7 +156,7 @@ dp_mask_parse_strict(const char *spec, DpMask *out)
 {
 	const char *problem;
 
-	if (!dp_mask_parse(spec, out, &problem))
+	if (!parse_mask(spec, out, &problem))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid mask \"%.*s\"", pg_mbcliplen(spec, strlen(spec), 100), spec),
@@ -163,8 +164,9 @@ dp_mask_parse_strict(const char *spec, DpMask *out)
 				 errhint("The masks are full, partial(n,'x',m), email, year, null and token.")));
 }
 
-char *
-dp_mask_canonical(const DpMask *mask)
+/* The one spelling of a mask; at most 63 bytes.  Parses to the same mask. */
+static char *
+canonical_mask(const DpMask *mask)
 {
 	char		quoted[2 * DP_MASK_FILL_MAX + 1];
 	char	   *dst = quoted;
@@ -377,7 +379,7 @@ dp_mask_sql_canonical(PG_FUNCTION_ARGS)
 	DpMask		mask;
 
 	dp_mask_parse_strict(text_to_cstring(PG_GETARG_TEXT_PP(0)), &mask);
-	PG_RETURN_TEXT_P(cstring_to_text(dp_mask_canonical(&mask)));
+	PG_RETURN_TEXT_P(cstring_to_text(canonical_mask(&mask)));
 }
 
 /*

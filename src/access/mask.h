@@ -50,16 +50,10 @@ typedef struct DpMask
 } DpMask;
 
 /*
- * Parse a specification; case and blanks between words do not matter.  False
- * where it is malformed: *out_problem is then a full sentence (a constant).
+ * Parse a specification; case and blanks between words do not matter.  Raises
+ * ERRCODE_INVALID_PARAMETER_VALUE, with a full sentence as detail, where it is malformed.
  */
-extern bool dp_mask_parse(const char *spec, DpMask *out, const char **out_problem);
-
-/* As above, or ERRCODE_INVALID_PARAMETER_VALUE with that sentence as detail. */
 extern void dp_mask_parse_strict(const char *spec, DpMask *out);
-
-/* The one spelling of a mask; at most 63 bytes.  Parses to the same mask. */
-extern char *dp_mask_canonical(const DpMask *mask);
 
 /*
  * A text value's mask, or NULL for SQL NULL.  For DP_MASK_TOKEN, token is

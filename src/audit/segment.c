@@ -55,8 +55,9 @@ header_crc(const SegmentHeader *header)
 	return crc;
 }
 
-void
-dp_segment_directory(Oid database, char *out)
+/* Directory of a database's segments; the directory of all for InvalidOid. */
+static void
+segment_directory(Oid database, char *out)
 {
 	if (OidIsValid(database))
 		snprintf(out, MAXPGPATH, "%s/%u", dp_guc_audit_directory, database);
@@ -113,7 +114,7 @@ dp_segment_list(Oid database)
 	struct dirent *entry;
 	DIR		   *dir;
 
-	dp_segment_directory(database, path);
+	segment_directory(database, path);
 	dir = AllocateDir(path);
 	if (dir == NULL && errno == ENOENT)
 		return NIL;
@@ -153,8 +154,8 @@ dp_segment_create(Oid database, const uint8 *instance, uint64 first_seq)
 	SegmentHeader header;
 	int			fd;
 
-	dp_segment_directory(InvalidOid, top);
-	dp_segment_directory(database, directory);
+	segment_directory(InvalidOid, top);
+	segment_directory(database, directory);
 	make_directory(top, ".");
 	make_directory(directory, top);
 	instance_text(instance, digits);
@@ -311,7 +312,7 @@ dp_segment_newest_seq(const uint8 *instance)
 	uint64		newest = 0;
 	DIR		   *dir;
 
-	dp_segment_directory(InvalidOid, top);
+	segment_directory(InvalidOid, top);
 	dir = AllocateDir(top);
 	if (dir != NULL || errno != ENOENT)
 	{

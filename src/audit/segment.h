@@ -33,9 +33,6 @@ typedef struct DpSegment
 /* A reader; palloc'd, its file is closed by dp_segment_close(). */
 typedef struct DpSegmentScan DpSegmentScan;
 
-/* Directory of a database's segments, "" and the directory of all for InvalidOid. */
-extern void dp_segment_directory(Oid database, char *out);
-
 /* The newest number of an instance in any database's segments; in the postmaster. */
 extern uint64 dp_segment_newest_seq(const uint8 *instance);
 

@@ -9,7 +9,7 @@
 #include "base/guc.h"
 #include "utils/guc.h"
 
-char	   *dp_guc_default_kms_uri = NULL;
+static char *default_kms_uri = NULL;	/* read by create_key(), in SQL */
 char	   *dp_guc_kms_allowed = NULL;
 int			dp_guc_kms_timeout = 5000;
 int			dp_guc_input = DP_INPUT_PLAINTEXT;
@@ -93,7 +93,7 @@ define_audit_and_cache_settings(void)
 							   PGC_POSTMASTER, GUC_LIST_INPUT, NULL, NULL, NULL);
 	DefineCustomStringVariable("dataprotect.default_kms_uri",
 							   "KMS key that create_key() uses where none is named.", NULL,
-							   &dp_guc_default_kms_uri, "",
+							   &default_kms_uri, "",
 							   PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("dataprotect.input",
 							 "Whether the text form enc:v1: is accepted as input.", NULL,

@@ -36,7 +36,6 @@ typedef enum DpCatalogTypes
 	DP_CATALOG_ENCRYPTED		/* for nobody */
 } DpCatalogTypes;
 
-extern char *dp_guc_default_kms_uri;	/* NULL or "": none */
 extern char *dp_guc_kms_allowed;	/* comma-separated URI patterns; PGC_POSTMASTER */
 extern int	dp_guc_kms_timeout; /* ms, one whole KMS operation */
 extern int	dp_guc_input;		/* DpInputMode */

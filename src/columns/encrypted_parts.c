@@ -1,13 +1,16 @@
 /*
  * encrypted_parts.c
- *	  Where in a type encrypted values lie; see encrypted_parts.h.
+ *	  Where in a type encrypted values lie.
+ *
+ * A part is reached through domains, arrays (path "[]") and attributes of
+ * composite types (path ".name"); the path of a value that is its column's own is
+ * empty.  Ranges take no part: no range over an encrypted type can be made.
  */
 #include "postgres.h"
 
 #include "access/transam.h"
 #include "base/compat.h"
 #include "catalog/pg_type.h"
-#include "columns/encrypted_parts.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -19,10 +22,12 @@
 
 PG_FUNCTION_INFO_V1(dp_encrypted_parts_sql);
 
-static void walk(const char *path, Oid typid, int32 typmod, DpPartVisit visit, void *context);
+typedef void (*PartVisit) (const char *path, Oid type, int32 typmod, void *context);
+
+static void walk(const char *path, Oid typid, int32 typmod, PartVisit visit, void *context);
 
 static void
-walk_row(const char *path, Oid typid, DpPartVisit visit, void *context)
+walk_row(const char *path, Oid typid, PartVisit visit, void *context)
 {
 	TupleDesc	desc = lookup_rowtype_tupdesc_copy(typid, -1);
 	int			i;
@@ -39,7 +44,7 @@ walk_row(const char *path, Oid typid, DpPartVisit visit, void *context)
 }
 
 static void
-walk(const char *path, Oid typid, int32 typmod, DpPartVisit visit, void *context)
+walk(const char *path, Oid typid, int32 typmod, PartVisit visit, void *context)
 {
 	/* nothing built in holds one, but RECORD, which no column has */
 	if (typid < FirstNormalObjectId)
@@ -58,12 +63,6 @@ walk(const char *path, Oid typid, int32 typmod, DpPartVisit visit, void *context
 		walk(psprintf("%s[]", path), get_element_type(typid), typmod, visit, context);
 	else if (get_typtype(typid) == TYPTYPE_COMPOSITE)
 		walk_row(path, typid, visit, context);
-}
-
-void
-dp_encrypted_parts(Oid typid, int32 typmod, DpPartVisit visit, void *context)
-{
-	walk("", typid, typmod, visit, context);
 }
 
 /* A part whose type names no key, or a number that nobody knows, has nulls. */
@@ -98,6 +97,6 @@ Datum
 dp_encrypted_parts_sql(PG_FUNCTION_ARGS)
 {
 	InitMaterializedSRF(fcinfo, 0);
-	dp_encrypted_parts(PG_GETARG_OID(0), PG_GETARG_INT32(1), return_part, fcinfo->resultinfo);
+	walk("", PG_GETARG_OID(0), PG_GETARG_INT32(1), return_part, fcinfo->resultinfo);
 	return (Datum) 0;
 }

@@ -124,8 +124,9 @@ forget_slots(void)
 	}
 }
 
-TimestampTz
-dp_keys_statement_now(void)
+/* Start of the statement: what caches compare with, without a system call. */
+static TimestampTz
+statement_now(void)
 {
 	TimestampTz now = GetCurrentStatementStartTimestamp();
 
@@ -297,7 +298,7 @@ static inline LocalSlot *
 find_slot(uint64 key_id, bool in_comparator)
 {
 	LocalSlot  *slot = &slots[key_id & (N_SLOTS - 1)];
-	TimestampTz now = dp_keys_statement_now();
+	TimestampTz now = statement_now();
 
 	dp_keys_follow_generation();
 	if (likely(slot->key_id == key_id && slot->expires_at > now))
@@ -372,7 +373,7 @@ dp_keys_family_of(uint64 key_id, bool in_comparator, DpKeyPurpose *out_purpose)
 	if (!dp_catalog_read_version(key_id, &row))
 		dp_keys_report_missing();
 	/* A key that is in use belongs to whom its row said when it was loaded. */
-	if (row.seal != DP_SEAL_GOOD && find_in_arena(key_id, false, dp_keys_statement_now(), &entry))
+	if (row.seal != DP_SEAL_GOOD && find_in_arena(key_id, false, statement_now(), &entry))
 	{
 		row.purpose = entry.purpose;
 		row.family = entry.family;

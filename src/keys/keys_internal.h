@@ -37,9 +37,6 @@ extern void dp_keys_report_retry(void);
 /* Whether dp_keys_family() would read no table; true for system keys. */
 extern bool dp_keys_family_is_cached(int32 family);
 
-/* Start of the statement: what caches compare with, without a system call. */
-extern TimestampTz dp_keys_statement_now(void);
-
 /* Stands for the literal key where a database has none yet; see cache.c. */
 #define DP_OPEN_LITERAL_ID UINT64CONST(0x6f70656e6c697465)
 

@@ -92,11 +92,3 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._personal_columns(text, regclass) IS
     'columns that anonymising clears, and what it writes there';
-
-CREATE FUNCTION dataprotect._personal_assignments(account_type text, rel regclass) RETURNS text
-    LANGUAGE sql STABLE STRICT
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT string_agg(format('%I = %s', p.col, p.value), ', ') FROM dataprotect._personal_columns($1, $2) p;
-$$;
-COMMENT ON FUNCTION dataprotect._personal_assignments(text, regclass) IS 'what anonymising writes, as text of an UPDATE';

@@ -129,8 +129,8 @@ run_deletions(void)
  * first; between two of them deletions again.  A policy whose turn is over is due
  * again at once, behind the others: the round asks to be called again.
  */
-bool
-dp_due_work_round(void)
+static bool
+work_round(void)
 {
 	List	   *due;
 	ListCell   *lc;
@@ -195,6 +195,6 @@ dp_lifecycle_init(void)
 {
 	RegisterXactCallback(wake_after_commit, NULL);
 	dp_plan_ddl_init();
-	dp_worker_register(DP_LIFECYCLE_WORKER, dp_due_work_round, 0);
+	dp_worker_register(DP_LIFECYCLE_WORKER, work_round, 0);
 	dp_worker_register("modifiers", collect_modifiers, COLLECT_EVERY_MS);
 }

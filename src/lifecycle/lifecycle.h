@@ -20,7 +20,4 @@ extern void dp_lifecycle_init(void);
 /* Subscribe to commands that change tables; see plan_ddl.c. */
 extern void dp_plan_ddl_init(void);
 
-/* One round of the worker; see due_work.c. */
-extern bool dp_due_work_round(void);
-
 #endif							/* DP_LIFECYCLE_LIFECYCLE_H */

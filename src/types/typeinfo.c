@@ -279,8 +279,9 @@ recorded_code(Oid typid, Oid base_oid)
 	return code;
 }
 
-bool
-dp_typeinfo_base_ok(Oid base_oid, const char **problem)
+/* True where base_oid can be the base of an encrypted type; *problem says why not. */
+static bool
+base_ok(Oid base_oid, const char **problem)
 {
 	char		typtype = get_typtype(base_oid);
 
@@ -551,7 +552,7 @@ dp_check_base_type_sql(PG_FUNCTION_ARGS)
 {
 	const char *problem;
 
-	if (!dp_typeinfo_base_ok(PG_GETARG_OID(0), &problem))
+	if (!base_ok(PG_GETARG_OID(0), &problem))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("no encrypted type can be made over type %s", format_type_extended(PG_GETARG_OID(0), -1, FORMAT_TYPE_ALLOW_INVALID)),

@@ -81,7 +81,4 @@ extern const DpTypeInfo *dp_typeinfo_of_call(FunctionCallInfo fcinfo);
  */
 extern const DpTypeInfo *dp_typeinfo_served(Oid funcid);
 
-/* True where base_oid can be the base of an encrypted type; *problem says why not. */
-extern bool dp_typeinfo_base_ok(Oid base_oid, const char **problem);
-
 #endif							/* DP_TYPES_TYPEINFO_H */

@@ -49,7 +49,6 @@ extern void dp_value_dispose(const DpTypeInfo *info, Datum plain);
  * Seal under key.  form: DP_ENV_LITERAL, DP_ENV_TOKEN (store a search token) and
  * DP_ENV_PADDED, what the modifier asks for or an older envelope has.
  */
-#define DP_VALUE_FORM (DP_ENV_LITERAL | DP_ENV_TOKEN | DP_ENV_PADDED)
 extern struct varlena *dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key, uint8 form);
 
 /*
