@@ -22,7 +22,7 @@ OBJS = \
            parallel.o protected_columns.o redact.o role_events.o segment.o store.o track.o verify.o writer.o) \
        $(addprefix src/types/, client_query.o client_type.o json.o reflection.o wire.o word_search.o \
            analyze.o cast.o codec.o compare.o fold.o hash.o io.o maintenance.o \
-           modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_table.o \
+           modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_seal.o modifier_table.o \
            modifier_words.o open_memo.o operand.o plan_place.o resolve.o resolver.o row_condition.o seal.o seal_right.o show.o \
            stored_value.o storing.o subscript.o typeinfo.o types.o value.o) \
        $(addprefix src/columns/, bound_row.o changed_row.o columns.o contains_encrypted.o encrypted_parts.o folded_index.o foreign_expression.o guard.o \

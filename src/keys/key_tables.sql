@@ -9,7 +9,8 @@ CREATE TABLE dataprotect.instance (
     lockdown_since timestamptz,
     lockdown_reason text,
     single bool NOT NULL DEFAULT true UNIQUE CHECK (single),
-    seal bytea
+    seal bytea,
+    modifiers bytea                     -- where modifiers of encrypted types are sealed: types/modifier_seal.h
 );
 COMMENT ON TABLE dataprotect.instance IS 'identity of this database towards its KMS, and the lockdown switch; one row';
 INSERT INTO dataprotect.instance DEFAULT VALUES;
@@ -29,7 +30,7 @@ BEGIN
             'To restore a dump, set "dataprotect.input" to "ciphertext".');
     END IF;
     UPDATE dataprotect.instance i SET uid = NEW.uid, created_at = NEW.created_at, lockdown_since = NEW.lockdown_since,
-            lockdown_reason = NEW.lockdown_reason, seal = NEW.seal
+            lockdown_reason = NEW.lockdown_reason, seal = NEW.seal, modifiers = NEW.modifiers
         WHERE i.uid = NEW.uid OR NOT EXISTS (SELECT FROM dataprotect.key_version);
     IF NOT FOUND THEN
         PERFORM dataprotect._raise('object_not_in_prerequisite_state',

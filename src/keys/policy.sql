@@ -46,9 +46,10 @@ CREATE FUNCTION dataprotect._is_mine(xid) RETURNS bool
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_policy_is_mine_sql';
 COMMENT ON FUNCTION dataprotect._is_mine(xid) IS 'is a transaction id that of this transaction or of a part of it?';
 
-CREATE FUNCTION dataprotect._reseal_rows(tbl text, mine bool) RETURNS int8
+CREATE FUNCTION dataprotect._reseal_rows(tbl text, mine bool, only_new bool DEFAULT false) RETURNS int8
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_policy_reseal_sql';
-COMMENT ON FUNCTION dataprotect._reseal_rows(text, bool) IS 'seals the rows of a table that are not sealed; how many';
+COMMENT ON FUNCTION dataprotect._reseal_rows(text, bool, bool) IS
+    'seals the rows of a table that are not sealed, or, only_new, that never were; how many';
 
 CREATE FUNCTION dataprotect._fold_journal(tbl text, scope int8, anew bool) RETURNS int8
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_policy_fold_sql';
@@ -72,11 +73,15 @@ COMMENT ON FUNCTION dataprotect._need_policy(text, int8) IS 'error unless the ro
 -- The first key brings the policy key: what was decided before is sealed now, rows
 -- of transactions that go on by these themselves.
 CREATE FUNCTION dataprotect._seal_first(mine bool) RETURNS void
-    LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
     -- Keys are committed by others, who would wait for our lock.
-    SELECT dataprotect._reseal_rows(t.tbl, mine) FROM dataprotect._sealed_tables() t
-    WHERE NOT mine OR t.tbl NOT IN ('epoch', 'key', 'key_version', 'subject_key')
-$$;
+    PERFORM dataprotect._reseal_rows(t.tbl, mine) FROM dataprotect._sealed_tables() t
+    WHERE t.tbl <> 'type_modifier' AND (NOT mine OR t.tbl NOT IN ('epoch', 'key', 'key_version', 'subject_key'));
+    IF NOT mine THEN
+        PERFORM dataprotect._adopt_modifiers();
+    END IF;
+END $$;
 COMMENT ON FUNCTION dataprotect._seal_first(bool) IS 'seals all rows, or those of this transaction; where the first key is made, and nowhere else';
 
 -- Scopes of a table, of rows as of the journal.
@@ -99,7 +104,8 @@ BEGIN
         verify_policy.rel := 'dataprotect.' || t.tbl;
         verify_policy.problem := 'written or changed by somebody else than the extension';
         FOR verify_policy."row" IN
-            EXECUTE format('SELECT to_jsonb(x) - ''{seal,wrapped}''::text[] FROM dataprotect.%I x WHERE NOT dataprotect._sealed(x)', t.tbl)
+            EXECUTE format('SELECT to_jsonb(x) - ''{seal,wrapped}''::text[] FROM dataprotect.%I x WHERE NOT dataprotect._sealed(x)%s', t.tbl,
+                           CASE WHEN t.tbl = 'type_modifier' AND NOT dataprotect._modifiers_adopted() THEN ' AND x.seal IS NOT NULL' END)
         LOOP
             RETURN NEXT;
         END LOOP;
@@ -137,7 +143,9 @@ BEGIN
             PERFORM dataprotect._fold_journal(t.tbl, s, true);
         END LOOP;
     END LOOP;
+    PERFORM dataprotect._adopt_modifiers();
     -- Everybody looks again.
+    PERFORM dataprotect._modifiers_collected();
     UPDATE dataprotect.key k SET description = k.description WHERE false;
     UPDATE dataprotect.access_grant g SET reason = g.reason WHERE false;
     RETURN v_found;
@@ -153,6 +161,9 @@ DECLARE
     s int8;
     v_bad int := 0;
 BEGIN
+    IF dataprotect._adopt_modifiers() AND NOT dataprotect._policy_whole('type_modifier', 0) THEN
+        v_bad := v_bad + 1;
+    END IF;
     FOR t IN SELECT * FROM dataprotect._sealed_tables() x WHERE x.rooted LOOP
         FOR s IN SELECT p FROM dataprotect._policy_scopes(t.tbl) p LOOP
             IF NOT dataprotect._policy_whole(t.tbl, s) THEN

@@ -53,7 +53,7 @@ const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 		"id rel predicate names names_of until placed_by released_at",
 	NULL, NULL, true},
 	[DP_SEALED_INSTANCE] = {"instance",
-		"uid lockdown_since",
+		"uid lockdown_since modifiers",
 	NULL, NULL, true},
 	[DP_SEALED_KEY] = {"key",
 		"family name state current_key_id mask current_version epoch kms_uri rotation_period keep uid",
@@ -96,6 +96,9 @@ const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 	[DP_SEALED_TRUSTED_FUNCTION] = {"trusted_function",
 		"function digest",
 	NULL, NULL, true},
+	[DP_SEALED_TYPE_MODIFIER] = {"type_modifier",
+		"typmod type definition key searchable ordered padded base_typmod",
+	NULL, NULL, false},
 };
 
 #define MAX_COLUMNS 24

@@ -181,15 +181,17 @@ dp_policy_sealed_sql(PG_FUNCTION_ARGS)
 }
 
 /*
- * dataprotect._reseal_rows(tbl text, mine bool) returns int8
+ * dataprotect._reseal_rows(tbl text, mine bool, only_new bool) returns int8
  * Seal the rows of a table that are not sealed; mine: only those that this
- * transaction wrote, otherwise those that nobody has locked.
+ * transaction wrote, otherwise those that nobody has locked; only_new: only
+ * those that have no seal at all.
  */
 Datum
 dp_policy_reseal_sql(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	bool		mine = PG_GETARG_BOOL(1);
+	const char *which = PG_GETARG_BOOL(2) ? "u.seal IS NULL" : "NOT dataprotect._sealed(u)";
 	uint64		n = 0;
 	char	   *sql;
 	int			level;
@@ -198,11 +200,11 @@ dp_policy_reseal_sql(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("function \"%s\" is for the extension's own use", "_reseal_rows")));
-	sql = mine ? psprintf("UPDATE dataprotect.%s t SET seal = NULL"
-						  " WHERE dataprotect._is_mine(t.xmin) AND NOT dataprotect._sealed(t)", quote_identifier(name)) :
+	sql = mine ? psprintf("UPDATE dataprotect.%s u SET seal = NULL WHERE dataprotect._is_mine(u.xmin) AND %s",
+						  quote_identifier(name), which) :
 		psprintf("UPDATE dataprotect.%s t SET seal = NULL WHERE t.ctid = ANY (ARRAY("
-				 "SELECT u.ctid FROM dataprotect.%s u WHERE NOT dataprotect._sealed(u) FOR UPDATE SKIP LOCKED))",
-				 quote_identifier(name), quote_identifier(name));
+				 "SELECT u.ctid FROM dataprotect.%s u WHERE %s FOR UPDATE SKIP LOCKED))",
+				 quote_identifier(name), quote_identifier(name), which);
 	level = dp_own_begin();
 	resealing = true;
 	PG_TRY();

@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "types/modifier_registry.h"
+#include "types/modifier_seal.h"
 #include "types/modifier_table.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -25,6 +26,8 @@
 /* So many numbers are tried for one modifier: chance alone never needs two. */
 #define MAX_ATTEMPTS 16
 
+#define NUMBER_DOMAIN	'n'		/* of the PRF */
+
 typedef struct Entry
 {
 	int32		typmod;			/* hash key */
@@ -32,6 +35,7 @@ typedef struct Entry
 	char	   *definition;
 	bool		local;			/* no row of the table is known */
 	bool		contradicted;	/* local, and the table says something else */
+	bool		forged;			/* the table's row is not as the extension wrote it */
 	uint64		checked;		/* generation in which the table was asked */
 	uint64		used;			/* for local ones: when, in calls */
 } Entry;
@@ -150,6 +154,7 @@ remember(const DpModifier *modifier, const char *definition, bool local)
 	entry->modifier = *modifier;
 	entry->definition = copy;
 	entry->contradicted = false;
+	entry->forged = false;
 	entry->checked = 0;
 	entry->used = ++calls;
 	set_local(entry, local);
@@ -179,12 +184,12 @@ register_number(Relation rel, const DpModifier *modifier, const char *definition
 
 	LockDatabaseObject(RelationGetRelid(rel), modifier->typmod, 0, AccessShareLock);
 	found = dp_modifier_table_find_number(rel, modifier->typmod, true, &row);
-	if (found && !dp_modifier_row_says(&row, modifier->type, definition))
+	if (found && row.sealed && !dp_modifier_row_says(&row, modifier->type, definition))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("another transaction has taken the number of modifier (%s)", definition),
 				 errhint("Try again.")));
-	if (!found || !row.certain)
+	if (!found || !row.certain || !row.sealed)
 		dp_modifier_table_insert(rel, modifier, definition);
 }
 
@@ -196,46 +201,71 @@ derive_number(DpPrf *prf, uint8 attempt, Oid type, const char *definition)
 	bool		ok;
 
 	initStringInfo(&message);
+	appendStringInfoChar(&message, (char) attempt);
 	appendBinaryStringInfo(&message, (char *) &type, sizeof(type));
 	appendStringInfoString(&message, definition);
-	ok = dp_prf(prf, attempt, (uint8 *) message.data, message.len, out);
+	ok = dp_prf(prf, NUMBER_DOMAIN, (uint8 *) message.data, message.len, out);
 	pfree(message.data);
 	if (!ok)
-	{
-		dp_prf_free(prf);
 		elog(ERROR, "could not compute a number of a modifier");
-	}
 	return (int32) ((((uint32) out[0] << 24) | ((uint32) out[1] << 16) | ((uint32) out[2] << 8) | out[3]) &
 					PG_INT32_MAX);
 }
 
-/* A number that stands for nothing yet, here or in the table. */
-static int32
-free_number(Relation rel, const DpModifier *modifier, const char *definition)
+/* May these words have the number?  Not where it stands for something already, here or in the table. */
+static bool
+is_free(Relation rel, int32 number, Oid type, const char *definition)
 {
-	Oid			type = modifier->type;
+	Entry	   *entry = find_entry(number);
+	DpModifierRow row;
+
+	if (entry != NULL && (entry->modifier.type != type || strcmp(entry->definition, definition) != 0))
+		return false;
+	if (!dp_modifier_table_find_number(rel, number, true, &row))
+		return true;
+	/* a row that somebody has spoiled, and whose words these were */
+	return !row.sealed && dp_modifier_row_says(&row, type, definition);
+}
+
+static int32
+try_numbers(Relation rel, DpPrf *prf, const DpModifier *modifier, const char *definition)
+{
 	bool		tokens = modifier->searchable && !modifier->ordered;
-	DpPrf	   *prf = dp_modifier_table_prf();
 
 	for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++)
 	{
-		int32		derived = derive_number(prf, attempt, type, definition);
+		int32		derived = derive_number(prf, attempt, modifier->type, definition);
 		int32		number = tokens ? derived | DP_MODIFIER_TOKENS : derived & ~DP_MODIFIER_TOKENS;
-		Entry	   *entry = find_entry(number);
-		DpModifierRow row;
 
-		if ((entry == NULL || (entry->modifier.type == type && strcmp(entry->definition, definition) == 0)) &&
-			!dp_modifier_table_find_number(rel, number, true, &row))
-		{
-			dp_prf_free(prf);
+		if (is_free(rel, number, modifier->type, definition))
 			return number;
-		}
 	}
-	dp_prf_free(prf);
 	ereport(ERROR,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 			 errmsg("no number is free for modifier (%s)", definition)));
 	return -1;					/* keep compiler quiet */
+}
+
+/* By the policy key, which nobody can replace, or, where there is none, by the table's secret. */
+static int32
+free_number(Relation rel, const DpModifier *modifier, const char *definition)
+{
+	DpPrf	   *prf = dp_modifier_policy_prf();
+	int32		number = -1;
+
+	if (prf != NULL)
+		return try_numbers(rel, prf, modifier, definition);
+	prf = dp_modifier_table_prf();
+	PG_TRY();
+	{
+		number = try_numbers(rel, prf, modifier, definition);
+	}
+	PG_FINALLY();
+	{
+		dp_prf_free(prf);
+	}
+	PG_END_TRY();
+	return number;
 }
 
 /* ---- where modifiers are used ---- */
@@ -267,7 +297,7 @@ number_in_ddl(Relation rel, DpModifier *modifier, const char *definition)
 		ereport(ERROR,
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("cannot register a modifier of an encrypted type in a read-only transaction")));
-	if (dp_modifier_table_find_words(rel, modifier->type, definition, true, &row))
+	if (dp_modifier_table_find_words(rel, modifier->type, definition, true, &row) && row.sealed)
 		modifier->typmod = row.modifier.typmod;
 	else if ((entry = find_local(modifier->type, definition)) != NULL)
 		modifier->typmod = entry->typmod;
@@ -284,7 +314,7 @@ number_in_expression(Relation rel, DpModifier *modifier, const char *definition)
 	DpModifierRow row;
 	Entry	   *entry;
 
-	if (dp_modifier_table_find_words(rel, modifier->type, definition, false, &row))
+	if (dp_modifier_table_find_words(rel, modifier->type, definition, false, &row) && row.sealed)
 		return row.modifier.typmod;
 	check_expression(modifier);
 	entry = find_local(modifier->type, definition);
@@ -323,7 +353,7 @@ dp_modifier_store(Oid type, int32 typmod)
 	DpModifierRow row;
 
 	rel = open_watched(RowExclusiveLock, false);
-	if (dp_modifier_table_find_number(rel, typmod, true, &row))
+	if (dp_modifier_table_find_number(rel, typmod, true, &row) && row.sealed)
 		register_number(rel, &row.modifier, row.definition);
 	else if (entry != NULL && entry->local && entry->modifier.type == type)
 	{
@@ -352,7 +382,13 @@ ask_table(int32 typmod, Entry *entry)
 		return entry;
 	if (dp_modifier_table_find_number(rel, typmod, false, &row))
 	{
-		if (entry != NULL && entry->local && !dp_modifier_row_says(&row, entry->modifier.type, entry->definition))
+		if (!row.sealed)
+		{
+			dp_modifier_alarm();
+			entry = remember(&row.modifier, row.definition, false);
+			entry->forged = true;
+		}
+		else if (entry != NULL && entry->local && !dp_modifier_row_says(&row, entry->modifier.type, entry->definition))
 			entry->contradicted = true;
 		else
 			entry = remember(&row.modifier, row.definition, false);
@@ -390,6 +426,12 @@ dp_modifier_get(int32 typmod)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("type modifier %d of an encrypted type is not registered", typmod),
 				 errhint("Write the modifier in words again: ALTER TABLE ... ALTER COLUMN ... TYPE encrypted_text('key').")));
+	if (entry->forged)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("type modifier %d of an encrypted type is not as extension \"%s\" registered it", typmod, "dataprotect"),
+				 errdetail("Its row in table \"%s\" was written or changed by somebody else.", "dataprotect.type_modifier"),
+				 errhint("dataprotect.verify_policy() shows it; an administrator who has looked calls dataprotect.reseal_policy().")));
 	if (entry->contradicted)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -416,5 +458,5 @@ dp_modifier_words(int32 typmod)
 {
 	Entry	   *entry = lookup(typmod);
 
-	return entry != NULL && !entry->contradicted ? entry->definition : NULL;
+	return entry != NULL && !entry->contradicted && !entry->forged ? entry->definition : NULL;
 }

@@ -6,8 +6,8 @@
  * into the 31 bits that PostgreSQL keeps, so a column carries a number, and
  * dataprotect.type_modifier says what it stands for.
  *
- * Numbers.  30 bits of HMAC(secret of this database, attempt || type || text), and
- * below them DP_MODIFIER_TOKENS:
+ * Numbers.  30 bits of a PRF of attempt || type || text under the policy key (before
+ * there is one: a secret of this database), and below them DP_MODIFIER_TOKENS:
  * whoever registers the same words gets the same number, whoever wants the
  * number of other words cannot choose his own.  A number that stands for other
  * words already is passed over (the next attempt); where that was not seen in

@@ -12,6 +12,7 @@
 #include "catalog/namespace.h"
 #include "keys/catalog.h"
 #include "miscadmin.h"
+#include "types/modifier_seal.h"
 #include "types/modifier_table.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -29,7 +30,8 @@
 #define Anum_modifier_base_typmod	7
 #define Anum_modifier_role			8
 #define Anum_modifier_padded		9
-#define Natts_modifier				9
+#define Anum_modifier_seal			10
+#define Natts_modifier				10
 
 #define Anum_secret					1
 
@@ -59,8 +61,14 @@ read_row(TupleDesc desc, HeapTuple tuple, DpModifierRow *out)
 	out->modifier.base_typmod = DatumGetInt32(heap_getattr(tuple, Anum_modifier_base_typmod, desc, &isnull));
 }
 
+static int
+worth(const DpModifierRow *row)
+{
+	return (row->sealed ? 2 : 0) + (row->certain ? 1 : 0);
+}
+
 /*
- * The first row that the keys lead to, a certain one where there is one.
+ * The best row that the keys lead to: see modifier_table.h.
  * with_uncommitted: rows of transactions that are still open count too.
  */
 static bool
@@ -74,16 +82,17 @@ find_row(Relation rel, const char *index, int n_keys, ScanKey keys, bool with_un
 	InitDirtySnapshot(dirty);
 	scan = systable_beginscan(rel, dp_catalog_relation(index), true,
 							  with_uncommitted ? &dirty : SnapshotSelf, n_keys, keys);
-	while ((!found || !out->certain) && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	while ((!found || !out->certain || !out->sealed) && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		/* a row that somebody is about to remove is not one to rely on */
-		bool		certain = !with_uncommitted ||
-			(!TransactionIdIsValid(dirty.xmin) && !TransactionIdIsValid(dirty.xmax));
+		DpModifierRow row;
 
-		if (found && !certain)
+		/* a row that somebody is about to remove is not one to rely on */
+		row.certain = !with_uncommitted || (!TransactionIdIsValid(dirty.xmin) && !TransactionIdIsValid(dirty.xmax));
+		row.sealed = dp_modifier_row_is_sealed(rel, tuple);
+		if (found && worth(&row) <= worth(out))
 			continue;
-		read_row(RelationGetDescr(rel), tuple, out);
-		out->certain = certain;
+		read_row(RelationGetDescr(rel), tuple, &row);
+		*out = row;
 		found = true;
 	}
 	systable_endscan(scan);
@@ -146,6 +155,7 @@ dp_modifier_table_insert(Relation rel, const DpModifier *m, const char *definiti
 	bool		nulls[Natts_modifier] = {false};
 	NameData	key = m->key;
 	HeapTuple	tuple;
+	bytea	   *seal;
 	DpModifierRow other;
 
 	check_role_limit(rel);
@@ -158,7 +168,17 @@ dp_modifier_table_insert(Relation rel, const DpModifier *m, const char *definiti
 	values[Anum_modifier_base_typmod - 1] = Int32GetDatum(m->base_typmod);
 	values[Anum_modifier_padded - 1] = BoolGetDatum(m->padded);
 	values[Anum_modifier_role - 1] = ObjectIdGetDatum(GetUserId());
+	values[Anum_modifier_seal - 1] = (Datum) 0;
+	nulls[Anum_modifier_seal - 1] = true;
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	seal = dp_modifier_seal(rel, tuple);
+	if (seal != NULL)
+	{
+		heap_freetuple(tuple);
+		values[Anum_modifier_seal - 1] = PointerGetDatum(seal);
+		nulls[Anum_modifier_seal - 1] = false;
+		tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	}
 	CatalogTupleInsert(rel, tuple);
 	heap_freetuple(tuple);
 	CacheInvalidateRelcache(rel);
@@ -174,24 +194,34 @@ dp_modifier_table_insert(Relation rel, const DpModifier *m, const char *definiti
 				 errhint("Try again.")));
 }
 
-DpPrf *
-dp_modifier_table_prf(void)
+bytea *
+dp_modifier_table_secret(void)
 {
 	Relation	rel = table_open(dp_catalog_relation("modifier_secret"), AccessShareLock);
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
 	HeapTuple	tuple = systable_getnext(scan);
-	DpPrf	   *prf = NULL;
+	bytea	   *secret = NULL;
 
 	if (HeapTupleIsValid(tuple))
 	{
 		bool		isnull;
-		bytea	   *secret = DatumGetByteaPP(heap_getattr(tuple, Anum_secret, RelationGetDescr(rel), &isnull));
+		Datum		value = heap_getattr(tuple, Anum_secret, RelationGetDescr(rel), &isnull);
 
-		if (VARSIZE_ANY_EXHDR(secret) == DP_KEY_LEN)
-			prf = dp_prf_new((const uint8 *) VARDATA_ANY(secret));
+		secret = isnull ? NULL : DatumGetByteaPCopy(value);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
+	return secret;
+}
+
+DpPrf *
+dp_modifier_table_prf(void)
+{
+	bytea	   *secret = dp_modifier_table_secret();
+	DpPrf	   *prf = NULL;
+
+	if (secret != NULL && VARSIZE_ANY_EXHDR(secret) == DP_KEY_LEN)
+		prf = dp_prf_new((const uint8 *) VARDATA_ANY(secret));
 	if (prf == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),

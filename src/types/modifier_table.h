@@ -23,13 +23,15 @@ typedef struct DpModifierRow
 	DpModifier	modifier;
 	char	   *definition;		/* palloc'd */
 	bool		certain;		/* committed, or this transaction's own */
+	bool		sealed;			/* as the extension wrote it; others stand for nothing */
 } DpModifierRow;
 
 /* missing_ok: NULL where the extension is not there (any more). */
 extern Relation dp_modifier_table_open(LOCKMODE mode, bool missing_ok);
 
 /*
- * A row by its number or words, a certain one where there is one.
+ * A row by its number or words, a sealed one where there is one, and of those a
+ * certain one.
  * with_uncommitted: rows of transactions that are still open count too.
  */
 extern bool dp_modifier_table_find_number(Relation rel, int32 typmod, bool with_uncommitted, DpModifierRow *out);
@@ -40,7 +42,8 @@ extern bool dp_modifier_row_says(const DpModifierRow *row, Oid type, const char 
 /* An error where the role has too many, or another has just taken the number. */
 extern void dp_modifier_table_insert(Relation rel, const DpModifier *modifier, const char *definition);
 
-/* What numbers are made with; the caller frees it. */
+/* What numbers are made with before there is a policy key, NULL where it is gone; the caller frees it. */
+extern bytea *dp_modifier_table_secret(void);
 extern DpPrf *dp_modifier_table_prf(void);
 
 #endif							/* DP_TYPES_MODIFIER_TABLE_H */

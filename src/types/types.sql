@@ -13,7 +13,8 @@ CREATE TABLE dataprotect.type_modifier (
     ordered bool NOT NULL,
     base_typmod int4 NOT NULL,
     role oid NOT NULL,
-    padded bool NOT NULL
+    padded bool NOT NULL,
+    seal bytea                          -- src/types/modifier_seal.h
 );
 CREATE INDEX type_modifier_typmod ON dataprotect.type_modifier (typmod);
 CREATE INDEX type_modifier_words ON dataprotect.type_modifier (type, definition);
@@ -65,6 +66,49 @@ COMMENT ON FUNCTION dataprotect._modifiers_collected() IS 'makes every session a
 CREATE FUNCTION dataprotect._modifiers_in_tree(tree pg_node_tree) RETURNS int4[]
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'dp_modifier_in_tree';
 COMMENT ON FUNCTION dataprotect._modifiers_in_tree(pg_node_tree) IS 'type modifiers that a stored expression or query mentions';
+
+-- When rows of type_modifier without a seal end to count: src/types/modifier_seal.h.
+CREATE FUNCTION dataprotect._modifiers_adopted() RETURNS bool
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dp_modifiers_adopted_sql';
+COMMENT ON FUNCTION dataprotect._modifiers_adopted() IS 'were the modifiers that this database was made with sealed?';
+
+CREATE FUNCTION dataprotect._modifiers_mark() RETURNS bytea
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dp_modifiers_mark_sql';
+COMMENT ON FUNCTION dataprotect._modifiers_mark() IS 'where modifiers are sealed, for the row of dataprotect.instance; null without a policy key';
+
+-- Waits for nobody: whoever registers a modifier just now is asked again in the worker's next round.
+CREATE FUNCTION dataprotect._adopt_modifiers() RETURNS bool
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_mark bytea := dataprotect._modifiers_mark();
+    v_adopted bool := dataprotect._modifiers_adopted();
+    v_now bytea;
+BEGIN
+    SELECT i.modifiers INTO v_now FROM dataprotect.instance i;
+    IF v_mark IS NULL OR (v_adopted AND v_now IS NOT DISTINCT FROM v_mark) THEN
+        RETURN v_adopted;
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RETURN v_adopted;
+    END IF;
+    PERFORM FROM dataprotect.instance i WHERE dataprotect._sealed(i) FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN v_adopted;
+    END IF;
+    IF NOT v_adopted THEN
+        BEGIN
+            LOCK TABLE dataprotect.type_modifier IN SHARE ROW EXCLUSIVE MODE NOWAIT;
+        EXCEPTION WHEN lock_not_available THEN
+            RETURN false;
+        END;
+        PERFORM dataprotect._reseal_rows('type_modifier', false, true);
+    END IF;
+    UPDATE dataprotect.instance SET modifiers = v_mark;
+    PERFORM dataprotect._modifiers_collected();
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION dataprotect._adopt_modifiers() IS
+    'seals the modifiers that a database was made or restored with, once; from then on only sealed ones count; false: not yet';
 
 -- Columns and domains first: they tell most of it.
 CREATE FUNCTION dataprotect._unused_modifiers() RETURNS SETOF int4

@@ -225,5 +225,63 @@ is(one("SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid
 	"encrypted_text('hr','90')", 'a modifier in use by an open transaction is not collected');
 $_->end for $stranger, $maker, @both, $user;
 
+# --- rows written past the extension: a column is aimed at no other key
+one(q{CREATE ROLE writer LOGIN IN ROLE pg_read_all_data, pg_write_all_data;
+	SELECT dataprotect.create_key('own'); SELECT dataprotect.grant_access('own', 'writer', 'reveal');
+	CREATE TABLE aimed (id int, s encrypted_text('hr')); GRANT ALL ON aimed TO PUBLIC;
+	CREATE TABLE beside (s encrypted_text('own')); GRANT ALL ON beside TO PUBLIC});
+sub problems { return one("SELECT coalesce(string_agg(DISTINCT rel || ': ' || problem, ', '), '') FROM dataprotect.verify_policy()"); }
+is(problems(), '', 'modifiers of DDL are sealed as they are made');
+my $number = one(q{SELECT atttypmod FROM pg_attribute WHERE attrelid = 'aimed'::regclass AND attname = 's'});
+my $rewritten = "UPDATE dataprotect.type_modifier SET key = 'own', definition = '''own'''";
+my %spoiled = (
+	'words rewritten' => "$rewritten WHERE typmod = $number",
+	'another number for other words' => "DELETE FROM dataprotect.type_modifier WHERE typmod = $number; "
+	  . "UPDATE dataprotect.type_modifier SET typmod = $number WHERE definition = '''own'''",
+	'a row of its own, with the seal of another' => "DELETE FROM dataprotect.type_modifier WHERE typmod = $number; "
+	  . "INSERT INTO dataprotect.type_modifier SELECT $number, type, definition, key, searchable, ordered, base_typmod, role, padded, seal "
+	  . "FROM dataprotect.type_modifier WHERE definition = '''own''' LIMIT 1",
+	'without a seal, and the mark that all are sealed is gone' =>
+	  "$rewritten, seal = NULL WHERE typmod = $number; UPDATE dataprotect.instance SET modifiers = NULL",
+	'without a seal, and with another secret' =>
+	  "$rewritten, seal = NULL WHERE typmod = $number; UPDATE dataprotect.modifier_secret SET secret = decode(repeat('00', 32), 'hex')");
+one("CREATE TABLE kept_$_ AS TABLE dataprotect.$_") for qw(type_modifier instance modifier_secret);
+sub put_back
+{
+	one('DELETE FROM dataprotect.type_modifier; INSERT INTO dataprotect.type_modifier TABLE kept_type_modifier; '
+		  . 'UPDATE dataprotect.instance i SET modifiers = k.modifiers FROM kept_instance k; '
+		  . 'UPDATE dataprotect.modifier_secret s SET secret = k.secret FROM kept_modifier_secret k');
+	return;
+}
+for my $how (sort keys %spoiled)
+{
+	denied($node, 'writer', $spoiled{$how}, "spoils a modifier: $how");
+	allowed($node, 'super', $spoiled{$how}, "spoils a modifier: $how");
+	refused($node, 'writer', "INSERT INTO aimed VALUES (1, 'Zq9x aimed at another key') RETURNING s", "writes into the column: $how", qr/^XX001|^42704/);
+	refused($node, 'reader', "INSERT INTO aimed VALUES (1, 'Zq9x by an application')", "and so does nobody else: $how", qr/^XX001|^42704/);
+	like(problems(), qr/dataprotect\.(type_modifier|instance)/, "verify_policy tells: $how");
+	put_back();
+	is(problems(), '', "as it was: $how");
+	is(one('SELECT count(*) FROM aimed'), '0', "nothing was sealed under the other key: $how");
+}
+allowed($node, 'reader', "INSERT INTO aimed VALUES (1, 'Zq9x as before') RETURNING s", 'writes when all is as it was');
+# Whoever takes the row away finds that the number belongs to its words alone.
+allowed($node, 'super', "DELETE FROM dataprotect.type_modifier WHERE typmod = $number", 'removes a modifier');
+refused($node, 'reader', "INSERT INTO aimed VALUES (2, 'Zq9x')", 'writes while nobody knows the number', qr/^42704/);
+one(q{CREATE TABLE once_more (s encrypted_text('hr'))});
+is(one(q{SELECT atttypmod FROM pg_attribute WHERE attrelid = 'once_more'::regclass AND attname = 's'}), $number, 'the same words get the same number again');
+allowed($node, 'reader', "INSERT INTO aimed VALUES (2, 'Zq9x') RETURNING s", 'and the column is what it was');
+# An administrator who has looked takes what is there.
+one("$rewritten WHERE typmod = $number");
+like(problems(), qr/type_modifier/, 'rewritten words are shown');
+one("SELECT dataprotect.reseal_policy('looked at')");
+is(problems(), '', 'and are sealed by an administrator alone');
+is(one(q{SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'aimed'::regclass AND attname = 's'}), "encrypted_text('own')",
+	'from then on they count');
+put_back();
+one("SELECT dataprotect.rename_key('own', 'owned')");
+is(problems(), '', 'renaming a key seals its modifiers anew');
+is(one(q{SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'beside'::regclass AND attnum > 0}), "encrypted_text('owned')", 'which say the new name');
+
 log_conceals($node);
 done_testing();
