@@ -128,6 +128,18 @@ SELECT 'privileges', public.kind || ' dataprotect.' || public.name, 'stands in n
  WHERE public.name !~ '^_'
    AND NOT EXISTS (SELECT FROM dp_lint_wanted w WHERE w.object = public.oid);
 
+-- ... and what is for internal use is called by nobody else, whatever its privileges
+-- say; but for these, each with its reason in src/keys/own_function.c.
+INSERT INTO dp_lint_finding
+SELECT DISTINCT 'privileges', a.name, 'is for internal use, and open to ' || a.grantee
+  FROM dp_lint_actual a
+  JOIN pg_catalog.pg_proc p ON a.class = 'pg_catalog.pg_proc'::regclass AND p.oid = a.object
+ WHERE p.proname ~ '^_' AND a.privilege = 'EXECUTE' AND NOT dataprotect._is_closed(p.oid::regprocedure)
+   AND p.pronamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'dataprotect')
+   AND p.proname NOT IN ('_kept_value', '_raise', '_sealed_for',
+                         '_audit_unseal', '_base_type', '_clock_status', '_column_now', '_encrypted_parts', '_event_name',
+                         '_kms_status', '_modifier_parts', '_now', '_retention_backlog', '_workers');
+
 -- search-path: nobody's schema comes between a function and pg_catalog.  A
 -- procedure that commits cannot carry a SET clause; it sets the path itself.
 INSERT INTO dp_lint_finding

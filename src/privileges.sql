@@ -95,6 +95,7 @@ VALUES
     ('ROUTINE', 'dataprotect.run_deletions', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.run_retention', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.schedule_maintenance', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.start_maintenance', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.suspend_key', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.trust_function', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.unannotate_account', 'dataprotect_admin'),
@@ -108,7 +109,8 @@ VALUES
     ('ROUTINE', 'dataprotect._kept_value', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._raise', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._sealed_for', 'PUBLIC'),
-    -- called by public procedures, views and functions with the rights of their caller
+    -- called by public procedures, views and functions with the rights of their caller,
+    -- and by nobody else: keys/own_function.c, which also says what views need
     ('ROUTINE', 'dataprotect._audit_unseal', 'dataprotect_auditor'),
     ('ROUTINE', 'dataprotect._base_modifier', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._base_type', 'dataprotect_admin, dataprotect_auditor'),
@@ -186,7 +188,6 @@ VALUES
     ('ROUTINE', 'dataprotect._column_now', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect._retention_backlog', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect._rows_as_json', 'dataprotect_admin'),
-    ('ROUTINE', 'dataprotect._start_maintenance', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._table_blocks', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._unreadable_values', 'dataprotect_admin')
 $$;

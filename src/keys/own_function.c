@@ -9,19 +9,26 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
 #include "catalog/pg_proc.h"
 #include "commands/extension.h"
 #include "keys/own_function.h"
+#include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(dp_own_is_closed_sql);
 
 typedef struct KnownFunction
 {
 	Oid			function;		/* hash key */
 	DpOwnKind	kind;
+	bool		closed;			/* nobody but our own code and superusers calls it */
 } KnownFunction;
 
 static HTAB *known = NULL;
@@ -37,7 +44,7 @@ forget(Datum arg, int cacheid, uint32 hashvalue)
 }
 
 static void
-remember(Oid function, DpOwnKind kind)
+remember(const KnownFunction *verdict)
 {
 	if (known == NULL)
 	{
@@ -48,7 +55,7 @@ remember(Oid function, DpOwnKind kind)
 		ctl.hcxt = TopMemoryContext;
 		known = hash_create("dataprotect own functions", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
-	((KnownFunction *) hash_search(known, &function, HASH_ENTER, NULL))->kind = kind;
+	*(KnownFunction *) hash_search(known, &verdict->function, HASH_ENTER, NULL) = *verdict;
 }
 
 /*
@@ -71,55 +78,116 @@ is_entry(const char *name)
 	return false;
 }
 
-/* Without its membership in the extension, which is the dear part. */
-static DpOwnKind
-kind_by_row(Oid function)
+/*
+ * For internal use, and yet called by others' statements.  Whoever adds one says
+ * why here; pgxs/lint_catalog.sql and test/attack/09_privileges.pl know them, too.
+ */
+static bool
+is_open(const char *name)
 {
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	static const char *const open[] = {
+		/* in expressions that stand in users' tables and plans; judge their arguments themselves */
+		"_kept_value", "_raise", "_sealed_for",
+		/* columns of views, run as whoever reads the view; show what the view shows */
+		"_audit_unseal", "_base_type", "_clock_status", "_column_now", "_encrypted_parts", "_event_name", "_kms_status",
+	"_modifier_parts", "_now", "_retention_backlog", "_workers"};
+
+	for (int i = 0; i < lengthof(open); i++)
+	{
+		if (strcmp(name, open[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Without its membership in the extension, which is the dear part. */
+static void
+judge_by_row(KnownFunction *out)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(out->function));
 	Form_pg_proc form;
-	DpOwnKind	kind = DP_OWN_NONE;
 
 	if (!HeapTupleIsValid(tuple))
-		return DP_OWN_NONE;
+		return;
 	form = (Form_pg_proc) GETSTRUCT(tuple);
-	if ((form->prosecdef || !heap_attisnull(tuple, Anum_pg_proc_proconfig, NULL)) &&
-		form->pronamespace == get_namespace_oid("dataprotect", true) && superuser_arg(form->proowner))
-		kind = is_entry(NameStr(form->proname)) ? DP_OWN_PUBLIC : DP_OWN_INTERNAL;
+	if (form->pronamespace == get_namespace_oid("dataprotect", true) && superuser_arg(form->proowner))
+	{
+		const char *name = NameStr(form->proname);
+
+		if (form->prosecdef || !heap_attisnull(tuple, Anum_pg_proc_proconfig, NULL) ||
+			form->prokind == PROKIND_PROCEDURE)
+			out->kind = is_entry(name) ? DP_OWN_PUBLIC : DP_OWN_INTERNAL;
+		out->closed = name[0] == '_' && !is_open(name);
+	}
 	ReleaseSysCache(tuple);
-	return kind;
+}
+
+static KnownFunction
+judge(Oid function)
+{
+	KnownFunction verdict = {function, DP_OWN_NONE, false};
+	KnownFunction *entry;
+	uint64		before = changes;
+
+	if (function < FirstNormalObjectId)
+		return verdict;
+	entry = known != NULL ? hash_search(known, &function, HASH_FIND, NULL) : NULL;
+	if (entry != NULL)
+		return *entry;
+	if (!IsTransactionState() || InterruptHoldoffCount > 0)
+		return verdict;
+	judge_by_row(&verdict);
+	if (verdict.kind != DP_OWN_NONE || verdict.closed)
+	{
+		Oid			extension = get_extension_oid("dataprotect", true);
+
+		if (!OidIsValid(extension) || getExtensionOfObject(ProcedureRelationId, function) != extension)
+		{
+			verdict.kind = DP_OWN_NONE;
+			verdict.closed = false;
+		}
+	}
+	if (before == changes)
+		remember(&verdict);
+	return verdict;
 }
 
 DpOwnKind
 dp_own_function_kind(Oid function)
 {
-	KnownFunction *entry;
-	uint64		before = changes;
-	DpOwnKind	kind;
-
-	if (function < FirstNormalObjectId)
-		return DP_OWN_NONE;
-	entry = known != NULL ? hash_search(known, &function, HASH_FIND, NULL) : NULL;
-	if (entry != NULL)
-		return entry->kind;
-	if (!IsTransactionState() || InterruptHoldoffCount > 0)
-		return DP_OWN_NONE;
-	kind = kind_by_row(function);
-	if (kind != DP_OWN_NONE)
-	{
-		Oid			extension = get_extension_oid("dataprotect", true);
-
-		if (!OidIsValid(extension) || getExtensionOfObject(ProcedureRelationId, function) != extension)
-			kind = DP_OWN_NONE;
-	}
-	if (before == changes)
-		remember(function, kind);
-	return kind;
+	return judge(function).kind;
 }
+
+/* A function is about to be called, by whatever way: its permission was checked. */
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
+{
+	if (access != OAT_FUNCTION_EXECUTE || object_id < FirstNormalObjectId || !judge(object_id).closed ||
+		superuser() || dp_own_caller())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for function %s", get_func_name(object_id)),
+			 errdetail("It is for the extension's own use.")));
+}
+
+/* dataprotect._is_closed(regprocedure) returns bool: does nobody but our own code call it? */
+Datum
+dp_own_is_closed_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(judge(PG_GETARG_OID(0)).closed);
+}
+
+static const DpSubscriber subscriber = {
+	.name = "internal functions",
+	.object_access = object_access,
+};
 
 void
 dp_own_function_init(void)
 {
 	dp_statement_set_own(dp_own_function_kind);
+	dp_statement_subscribe(&subscriber);
 	CacheRegisterSyscacheCallback(PROCOID, forget, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, forget, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, forget, (Datum) 0);

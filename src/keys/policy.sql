@@ -42,6 +42,10 @@ CREATE FUNCTION dataprotect._policy_adds_up(tbl text, scope int8) RETURNS bool
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'dp_policy_adds_up_sql';
 COMMENT ON FUNCTION dataprotect._policy_adds_up(text, int8) IS 'are the sealed rows of a scope those that the journal tells of?';
 
+CREATE FUNCTION dataprotect._is_closed(function regprocedure) RETURNS bool
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'dp_own_is_closed_sql';
+COMMENT ON FUNCTION dataprotect._is_closed(regprocedure) IS 'may only the extension''s own code and superusers call a function, whatever its privileges say?';
+
 CREATE FUNCTION dataprotect._is_mine(xid) RETURNS bool
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_policy_is_mine_sql';
 COMMENT ON FUNCTION dataprotect._is_mine(xid) IS 'is a transaction id that of this transaction or of a part of it?';

@@ -1,6 +1,6 @@
 -- When runs begin: by the worker's nap time, or by pg_cron where it is asked to
 
-CREATE FUNCTION dataprotect._start_maintenance() RETURNS void
+CREATE FUNCTION dataprotect.start_maintenance() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -8,7 +8,7 @@ BEGIN
     UPDATE dataprotect.retention_policy p SET next_due = dataprotect._now() WHERE p.state = 'active';
     PERFORM dataprotect._wake_maintenance();
 END $$;
-COMMENT ON FUNCTION dataprotect._start_maintenance() IS 'make every active policy due and wake the worker; pg_cron calls it';
+COMMENT ON FUNCTION dataprotect.start_maintenance() IS 'make every active policy due and wake the worker; pg_cron calls it';
 
 CREATE FUNCTION dataprotect.schedule_maintenance(cron text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -26,11 +26,11 @@ BEGIN
                      ELSE 'It is loaded, but CREATE EXTENSION pg_cron was not run.' END,
             CASE WHEN home <> current_database()
                 THEN format('In that database call cron.schedule_in_database(''dataprotect'', %L, '
-                            '''SELECT dataprotect._start_maintenance()'', %L).', cron, current_database())
+                            '''SELECT dataprotect.start_maintenance()'', %L).', cron, current_database())
                 ELSE 'Without it the worker looks for due work every dataprotect.worker_naptime.' END);
     END IF;
     EXECUTE 'SELECT cron.schedule($1, $2, $3)' INTO job
-      USING 'dataprotect maintenance', cron, 'SELECT dataprotect._start_maintenance()';
+      USING 'dataprotect maintenance', cron, 'SELECT dataprotect.start_maintenance()';
     UPDATE dataprotect.retention_policy p SET next_due = NULL;
     RETURN job;
 END $$;

@@ -103,6 +103,24 @@ enter_own(const Parts *parts)
 	return dp_own_function_kind(parts->body.fn_oid) != DP_OWN_NONE ? dp_own_begin() : INT_MAX;
 }
 
+static Datum
+call_as_own(const Parts *parts, FunctionCallInfo call)
+{
+	int			level = enter_own(parts);
+	Datum		result = (Datum) 0;
+
+	PG_TRY();
+	{
+		result = FunctionCallInvoke(call);
+	}
+	PG_FINALLY();
+	{
+		dp_own_end(level);
+	}
+	PG_END_TRY();
+	return result;
+}
+
 Datum
 dp_definer_enter(PG_FUNCTION_ARGS)
 {
@@ -146,7 +164,7 @@ dp_definer_enter_recorded(PG_FUNCTION_ARGS)
 	/* no context: the work and its event are one transaction */
 	InitFunctionCallInfoData(*call, &parts->body, fcinfo->nargs, fcinfo->fncollation, NULL, NULL);
 	memcpy(call->args, fcinfo->args, fcinfo->nargs * sizeof(NullableDatum));
-	result.value = FunctionCallInvoke(call);
+	result.value = call_as_own(parts, call);
 	result.isnull = call->isnull;
 
 	InitFunctionCallInfoData(*call, &parts->log, fcinfo->nargs + 1, InvalidOid, NULL, NULL);

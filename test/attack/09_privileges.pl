@@ -70,4 +70,65 @@ is($out, 'f|f', 'an encrypted type can be used by everybody') or diag($err);
 ($out, $err) = as($node, 'app', "SELECT email FROM victim");
 unlike($out . $err, qr/anna/, 'default-privileges: a table that was given shows no plaintext');
 
+# What is for the extension's own use is called by its own code alone, whatever the
+# privileges say: public functions do some of their work with their caller's rights.
+# A new one is refused by itself; one that must be called by others' statements
+# stands in is_open() of src/keys/own_function.c, in pgxs/lint_catalog.sql and here.
+$node->safe_psql('postgres', 'CREATE ROLE adm LOGIN IN ROLE dataprotect_admin; CREATE ROLE aud LOGIN IN ROLE dataprotect_auditor; '
+	  . 'CREATE TABLE mine (id int, note text); ALTER TABLE mine OWNER TO adm; GRANT CREATE ON SCHEMA public TO adm');
+my %open = (
+	_kept_value => 'in plans of UPDATE over protected columns', _raise => 'raises an error and does nothing else',
+	_sealed_for => 'in the CHECK of bound tables',
+	map { $_ => 'column of a view' } qw(_audit_unseal _base_type _clock_status _column_now _encrypted_parts _event_name
+	  _kms_status _modifier_parts _now _retention_backlog _workers));
+my $internal = <<'SQL';
+SELECT p.proname || E'\t' || CASE p.prokind WHEN 'p' THEN 'CALL ' ELSE 'SELECT * FROM ' END || format('%s.%I(%s)', p.pronamespace::regnamespace, p.proname,
+       (SELECT string_agg(format('(SELECT NULL::%s)', CASE WHEN t.typtype = 'p' THEN 'text' ELSE a.type::regtype::text END), ', ' ORDER BY a.n)
+          FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY a (type, n) JOIN pg_type t ON t.oid = a.type))
+  FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+ WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'dataprotect') AND p.proname ~ '^_' AND has_function_privilege('%ROLE%', p.oid, 'EXECUTE')
+ ORDER BY 1
+SQL
+my %called;
+for my $role (qw(adm aud app))
+{
+	for my $line (split /\n/, $node->safe_psql('postgres', $internal =~ s/%ROLE%/$role/r))
+	{
+		my ($name, $call) = split /\t/, $line;
+		$called{$name} = 1;
+		next if $open{$name};
+		refused($node, $role, $call, "internal function: $name", qr/^42501/);
+	}
+}
+cmp_ok(scalar(keys %called), '>', 30, 'internal functions were found');
+is(join(' ', grep { !$called{$_} } sort keys %open), '', 'no function is called open that nobody may call');
+
+# What an attacker would do with them.
+$node->safe_psql('postgres', q{CREATE TABLE theirs (id int, email encrypted_text('pii')); INSERT INTO theirs VALUES (1, 'Zq9x-anna')});
+for my $attempt (
+	[ '_reencrypt_begin', "SELECT dataprotect._reencrypt_begin('mine', 'note')", 'begins a pass over a column' ],
+	[ '_reencrypt_claim', "SELECT dataprotect._reencrypt_claim('mine', 'note', 9223372036854775807)", 'takes every block, so that reencrypt() finds none' ],
+	[ '_reencrypt_done', "SELECT dataprotect._reencrypt_done('mine', 'note', 1000)", 'counts values that were never sealed anew' ],
+	[ '_reencrypt_end', "SELECT dataprotect._reencrypt_end('mine', 'note')", 'ends a pass, with its event' ],
+	[ '_key_state', "SELECT dataprotect._key_state('pii')", 'asks for the state of a key' ],
+	[ '_has_stale_versions', "SELECT dataprotect._has_stale_versions('pii')", 'asks for the versions of a key' ],
+	[ '_export_rows', "SELECT * FROM dataprotect._export_rows('person', '1')", 'asks where an account has rows, without an event' ],
+	[ '_export_rows_noted', "SELECT * FROM dataprotect._export_rows_noted('person', '1')", 'notes an export that there was not' ],
+	[ '_rows_as_json', "SELECT * FROM dataprotect._rows_as_json('theirs', 'theirs', '{\"(0,1)\"}')", 'reads rows by their place' ],
+	[ '_change_column', "SELECT dataprotect._change_column('mine', 'note', 'text')", 'changes a column without what goes with it' ])
+{
+	my ($name, $call, $what) = @$attempt;
+	my ($o, $e, $state) = as($node, 'adm', $call);
+	like($state, qr/^42(501|883)/, "adm $what") or diag("$o$e");
+	($o, $e, $state) = as($node, 'adm', "DO \$do\$ BEGIN EXECUTE '" . ($call =~ s/'/''/gr) . "'; END \$do\$");
+	like($state, qr/^42(501|883)/, "adm $what in a block") or diag("$o$e");
+}
+refused($node, 'adm', "CREATE FUNCTION helper() RETURNS text LANGUAGE sql AS 'SELECT dataprotect._key_state(''pii'')::text'; SELECT helper()",
+	'calls one in a function of its own', qr/^42501/);
+refused($node, 'adm', "CREATE VIEW keys_state AS SELECT dataprotect._key_state(k) FROM unnest('{pii}'::text[]) k; SELECT * FROM keys_state",
+	'calls one in a view', qr/^42501/);
+# And what they are for goes on.
+allowed($node, 'adm', "CALL dataprotect.encrypt_column('mine', 'note', 'pii'); SELECT dataprotect.rotate_key('pii'); CALL dataprotect.reencrypt('mine'); SELECT count(*) FROM dataprotect.workers, dataprotect.kms_status",
+	'protects a column and re-encrypts it');
+
 done_testing();
