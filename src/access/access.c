@@ -98,7 +98,7 @@ follow_generations(void)
 {
 	uint64		policy = dp_policy_generation();
 	uint64		keys = dp_keys_generation();
-	uint64		changes = dp_keys_local_changes();
+	uint64		changes = dp_policy_local_changes();
 
 	if (unlikely(policy != cache_policy || keys != cache_keys || changes != cache_changes))
 	{

@@ -187,11 +187,11 @@ forget_verdicts(void)
 static inline void
 follow_policy(void)
 {
-	if (unlikely(known_policy != dp_policy_generation() || known_changes != dp_keys_local_changes()))
+	if (unlikely(known_policy != dp_policy_generation() || known_changes != dp_policy_local_changes()))
 	{
 		forget_verdicts();
 		known_policy = dp_policy_generation();
-		known_changes = dp_keys_local_changes();
+		known_changes = dp_policy_local_changes();
 	}
 }
 

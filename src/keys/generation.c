@@ -18,6 +18,7 @@ typedef struct Subscribers
 uint64		dp_keys_cached_generation = 0;
 
 static uint64 local_changes = 0;	/* calls of dp_keys_forget() */
+static uint64 local_policy_changes = 0; /* and of dp_policy_forget() */
 static Subscribers forgetting;
 static Subscribers renewing;
 static Subscribers rolling_back;
@@ -77,12 +78,25 @@ dp_keys_forget(void)
 {
 	dp_keys_cached_generation = 0;
 	local_changes++;
+	local_policy_changes++;
+}
+
+void
+dp_policy_forget(void)
+{
+	local_policy_changes++;
 }
 
 uint64
 dp_keys_local_changes(void)
 {
 	return local_changes;
+}
+
+uint64
+dp_policy_local_changes(void)
+{
+	return local_policy_changes;
 }
 
 uint64

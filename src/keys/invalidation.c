@@ -31,23 +31,31 @@ PG_FUNCTION_INFO_V1(dp_keys_changed);
 static bool keys_pending = false;
 static bool policy_pending = false;
 
+/* Tables whose invalidation concerns us; of keys, or of policy alone. */
+typedef struct Watched
+{
+	Oid			relid;
+	bool		keys;
+} Watched;
+
 #define N_WATCHED 16
-static Oid	watched[N_WATCHED]; /* tables whose invalidation concerns us */
+static Watched watched[N_WATCHED];
 static int	n_watched = 0;
 
 static void
-watch(Oid relid)
+watch(Oid relid, bool keys)
 {
 	int			i;
 
 	for (i = 0; i < n_watched; i++)
 	{
-		if (watched[i] == relid)
+		if (watched[i].relid == relid)
 			return;
 	}
 	if (n_watched >= N_WATCHED)
 		elog(ERROR, "too many tables of keys and policy to watch");
-	watched[n_watched++] = relid;
+	watched[n_watched].relid = relid;
+	watched[n_watched++].keys = keys;
 }
 
 /*
@@ -66,7 +74,7 @@ dp_keys_changed(PG_FUNCTION_ARGS)
 	policy_pending = true;
 	if (trigger->tg_trigger->tgnargs == 0)
 		keys_pending = true;
-	watch(RelationGetRelid(trigger->tg_relation));
+	watch(RelationGetRelid(trigger->tg_relation), trigger->tg_trigger->tgnargs == 0);
 	CacheInvalidateRelcache(trigger->tg_relation);
 	return PointerGetDatum(NULL);
 }
@@ -75,8 +83,9 @@ dp_keys_changed(PG_FUNCTION_ARGS)
 void
 dp_keys_watch_tables(void)
 {
-	static const char *const names[] = {"key", "key_version", "subject_key", "epoch", "instance",
-	"access_grant", "trusted_function"};
+	static const char *const names[] = {"access_grant", "trusted_function", "key", "key_version", "subject_key",
+	"epoch", "instance"};
+	const int	n_of_policy = 2;
 	Oid			schema;
 	int			i;
 
@@ -88,8 +97,17 @@ dp_keys_watch_tables(void)
 		Oid			relid = get_relname_relid(names[i], schema);
 
 		if (OidIsValid(relid))
-			watch(relid);
+			watch(relid, i >= n_of_policy);
 	}
+}
+
+static void
+forget(bool keys)
+{
+	if (keys)
+		dp_keys_forget();
+	else
+		dp_policy_forget();
 }
 
 static void
@@ -99,15 +117,20 @@ relation_invalidated(Datum arg, Oid relid)
 
 	for (i = 0; i < n_watched; i++)
 	{
-		if (relid == watched[i] || relid == InvalidOid)
+		if (relid == watched[i].relid || relid == InvalidOid)
 		{
-			dp_keys_forget();
+			bool		keys = watched[i].keys || relid == InvalidOid;
+
+			forget(keys);
 			if (RecoveryInProgress())
 			{
 				/* No commit callback runs here: replay told us. */
-				dp_arena_bump_keys();
 				dp_arena_bump_policy();
-				dp_arena_purge(MyDatabaseId);
+				if (keys)
+				{
+					dp_arena_bump_keys();
+					dp_arena_purge(MyDatabaseId);
+				}
 			}
 			return;
 		}
@@ -170,7 +193,7 @@ at_xact_end(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_ABORT:
 			if (keys_pending || policy_pending)
-				dp_keys_forget();
+				forget(keys_pending);
 			keys_pending = policy_pending = false;
 			dp_keys_rolled_back();
 			break;
@@ -192,7 +215,7 @@ at_subxact_end(SubXactEvent event, SubTransactionId my_subid, SubTransactionId p
 	{
 		case SUBXACT_EVENT_ABORT_SUB:
 			if (keys_pending || policy_pending)
-				dp_keys_forget();
+				forget(keys_pending);
 			dp_keys_rolled_back();
 			break;
 		case SUBXACT_EVENT_START_SUB:

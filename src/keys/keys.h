@@ -137,18 +137,24 @@ extern void dp_keys_preload(int32 family);
 extern void dp_keys_preload_system(void);
 
 /*
- * Generations: bumped after commit of any change of keys or of policy (grants,
- * masks); local caches compare and start afresh.
+ * Generations: bumped after commit, that of keys by any change of keys and their
+ * masks, that of policy by these and by changes of grants and trusted functions;
+ * local caches compare and start afresh.  Grants change more often than keys: what
+ * does not depend on them compares with the generation of keys alone.
  */
 extern uint64 dp_keys_generation(void);
 extern uint64 dp_policy_generation(void);
 
-/* Forget what this backend knows, before the generation says so. */
+/* Forget what this backend knows, before the generation says so; of policy only grants. */
 extern void dp_keys_forget(void);
+extern void dp_policy_forget(void);
 
-/* Counts the calls of dp_keys_forget(): what else is cached from the key and
- * grant tables starts afresh when it moves. */
+/*
+ * Count the calls of dp_keys_forget(), and of both: what is cached from the key
+ * tables, or from the key and grant tables, starts afresh when they move.
+ */
 extern uint64 dp_keys_local_changes(void);
+extern uint64 dp_policy_local_changes(void);
 
 extern void dp_keys_init(void);
 

@@ -288,7 +288,6 @@ typedef struct KnownEntry
 } KnownEntry;
 
 static HTAB *known = NULL;
-static uint64 known_policy = 0;
 static uint64 known_keys = 0;
 static uint64 known_changes = 0;
 
@@ -305,15 +304,13 @@ is_cached(DpSealedTable table)
 static void
 follow_generations(void)
 {
-	if (known_policy == dp_policy_generation() && known_keys == dp_keys_generation() &&
-		known_changes == dp_keys_local_changes())
+	if (known_keys == dp_keys_generation() && known_changes == dp_keys_local_changes())
 		return;
 	if (InterruptHoldoffCount > 0)
 		return;
 	if (known != NULL)
 		hash_destroy(known);
 	known = NULL;
-	known_policy = dp_policy_generation();
 	known_keys = dp_keys_generation();
 	known_changes = dp_keys_local_changes();
 }
@@ -355,7 +352,6 @@ dp_policy_whole(DpSealedTable table, int64 scope)
 {
 	KnownEntry *entry = is_cached(table) ? find_known(table, scope) : NULL;
 	Findings	findings;
-	uint64		policy;
 	uint64		keys;
 	uint64		changes;
 	bool		whole;
@@ -364,7 +360,6 @@ dp_policy_whole(DpSealedTable table, int64 scope)
 		return entry->whole ? DP_SEAL_GOOD : DP_SEAL_BAD;
 	if (InterruptHoldoffCount > 0)
 		dp_keys_report_retry();
-	policy = dp_policy_generation();
 	keys = dp_keys_generation();
 	changes = dp_keys_local_changes();
 	if (examine(table, scope, &findings) == DP_POLICY_AWAY)
@@ -375,7 +370,7 @@ dp_policy_whole(DpSealedTable table, int64 scope)
 	else
 		dp_policy_alarm(table, scope);
 	follow_generations();
-	if (is_cached(table) && policy == known_policy && keys == known_keys && changes == known_changes)
+	if (is_cached(table) && keys == known_keys && changes == known_changes)
 		remember(table, scope, whole);
 	return whole ? DP_SEAL_GOOD : DP_SEAL_BAD;
 }

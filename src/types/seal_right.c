@@ -52,7 +52,7 @@ typedef struct KnownRight
 
 static KnownRight known[N_KNOWN];
 static int	next_known = 0;
-static uint64 known_since = 0;	/* dp_keys_local_changes() */
+static uint64 known_since = 0;	/* dp_policy_local_changes() */
 
 static void
 forget_known(Datum arg, int cacheid, uint32 hashvalue)
@@ -63,10 +63,10 @@ forget_known(Datum arg, int cacheid, uint32 hashvalue)
 static inline bool
 is_known(Oid role, int32 family, Oid type)
 {
-	if (unlikely(known_since != dp_keys_local_changes()))
+	if (unlikely(known_since != dp_policy_local_changes()))
 	{
 		forget_known((Datum) 0, 0, 0);
-		known_since = dp_keys_local_changes();
+		known_since = dp_policy_local_changes();
 	}
 	for (int i = 0; i < N_KNOWN; i++)
 	{
