@@ -17,7 +17,6 @@
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "types/modifier_seal.h"
-#include "types/modifier_table.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -26,6 +25,7 @@ PG_FUNCTION_INFO_V1(dp_modifiers_adopted_sql);
 PG_FUNCTION_INFO_V1(dp_modifiers_mark_sql);
 
 #define Anum_instance_modifiers	7
+#define Anum_secret				1
 
 #define MARK_DOMAIN	'm'			/* of the PRF under the policy key */
 #define PLACE_LEN	16
@@ -44,10 +44,30 @@ this_place(uint8 out[PLACE_LEN])
 	memcpy(out + 12, &table, sizeof(table));
 }
 
+bytea *
+dp_modifier_secret(void)
+{
+	Relation	rel = table_open(dp_catalog_relation("modifier_secret"), AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
+	HeapTuple	tuple = systable_getnext(scan);
+	bytea	   *secret = NULL;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_secret, RelationGetDescr(rel), &isnull);
+
+		secret = isnull ? NULL : DatumGetByteaPCopy(value);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return secret;
+}
+
 static void
 mac_of_secret(DpPrf *prf, uint8 out[DP_PRF_OUT_LEN])
 {
-	bytea	   *secret = dp_modifier_table_secret();
+	bytea	   *secret = dp_modifier_secret();
 	bool		ok;
 
 	ok = dp_prf(prf, MARK_DOMAIN, secret != NULL ? (uint8 *) VARDATA_ANY(secret) : (uint8 *) "",

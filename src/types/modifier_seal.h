@@ -33,6 +33,9 @@ extern bool dp_modifier_row_is_sealed(Relation rel, HeapTuple row);
  */
 extern bytea *dp_modifier_seal(Relation rel, HeapTuple row);
 
+/* What the database has, palloc'd; NULL where it is gone. */
+extern bytea *dp_modifier_secret(void);
+
 /* Tell that a row is not ours, at most once an hour. */
 extern void dp_modifier_alarm(void);
 

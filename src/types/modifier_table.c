@@ -33,8 +33,6 @@
 #define Anum_modifier_seal			10
 #define Natts_modifier				10
 
-#define Anum_secret					1
-
 Relation
 dp_modifier_table_open(LOCKMODE mode, bool missing_ok)
 {
@@ -194,30 +192,10 @@ dp_modifier_table_insert(Relation rel, const DpModifier *m, const char *definiti
 				 errhint("Try again.")));
 }
 
-bytea *
-dp_modifier_table_secret(void)
-{
-	Relation	rel = table_open(dp_catalog_relation("modifier_secret"), AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
-	HeapTuple	tuple = systable_getnext(scan);
-	bytea	   *secret = NULL;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		bool		isnull;
-		Datum		value = heap_getattr(tuple, Anum_secret, RelationGetDescr(rel), &isnull);
-
-		secret = isnull ? NULL : DatumGetByteaPCopy(value);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return secret;
-}
-
 DpPrf *
 dp_modifier_table_prf(void)
 {
-	bytea	   *secret = dp_modifier_table_secret();
+	bytea	   *secret = dp_modifier_secret();
 	DpPrf	   *prf = NULL;
 
 	if (secret != NULL && VARSIZE_ANY_EXHDR(secret) == DP_KEY_LEN)

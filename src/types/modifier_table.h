@@ -42,8 +42,7 @@ extern bool dp_modifier_row_says(const DpModifierRow *row, Oid type, const char 
 /* An error where the role has too many, or another has just taken the number. */
 extern void dp_modifier_table_insert(Relation rel, const DpModifier *modifier, const char *definition);
 
-/* What numbers are made with before there is a policy key, NULL where it is gone; the caller frees it. */
-extern bytea *dp_modifier_table_secret(void);
+/* What numbers are made with before there is a policy key; the caller frees it. */
 extern DpPrf *dp_modifier_table_prf(void);
 
 #endif							/* DP_TYPES_MODIFIER_TABLE_H */
