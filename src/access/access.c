@@ -50,6 +50,7 @@
 #define Anum_grant_require_mfa	8
 #define Anum_grant_require_tls	9
 #define Anum_grant_revoked_at	10
+#define Anum_grant_search_limit	17
 
 #define PURPOSE_MAX 128
 
@@ -64,6 +65,7 @@ typedef struct CacheEntry
 {
 	CacheKey	key;
 	DpPrivilege privilege;
+	int32		search_limit;	/* of "search": constants an hour, 0: no limit */
 	TimestampTz valid_until;	/* the answer may change from here on */
 	char		purpose[PURPOSE_MAX];	/* the purpose it was computed for */
 } CacheEntry;
@@ -145,9 +147,9 @@ connection_is_encrypted(void)
 	return MyProcPort != NULL && MyProcPort->ssl_in_use;
 }
 
-/* What one row gives the role now; narrows *until to when that may change. */
+/* What one row gives the role now, and its limit; narrows *until to when that may change. */
 static DpPrivilege
-weigh_grant(Relation rel, HeapTuple tuple, Oid role, TimestampTz now, TimestampTz *until)
+weigh_grant(Relation rel, HeapTuple tuple, Oid role, TimestampTz now, TimestampTz *until, int32 *limit)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	bool		isnull;
@@ -189,12 +191,27 @@ weigh_grant(Relation rel, HeapTuple tuple, Oid role, TimestampTz now, TimestampT
 		dp_policy_alarm(DP_SEALED_ACCESS_GRANT, DatumGetInt32(heap_getattr(tuple, Anum_grant_family, desc, &isnull)));
 		return DP_PRIV_NONE;
 	}
+	value = heap_getattr(tuple, Anum_grant_search_limit, desc, &isnull);
+	*limit = isnull ? 0 : DatumGetInt32(value);
 	value = heap_getattr(tuple, Anum_grant_privilege, desc, &isnull);
 	return isnull ? DP_PRIV_NONE : parse_privilege(TextDatumGetCString(value));
 }
 
+/* The limit of two grants of "search": neither takes away what the other gives. */
+static int32
+wider_limit(int32 a, int32 b)
+{
+	return a == 0 || b == 0 ? 0 : Max(a, b);
+}
+
+static int32
+narrower_limit(int32 a, int32 b)
+{
+	return a == 0 || b == 0 ? a + b : Min(a, b);
+}
+
 static DpPrivilege
-strongest_grant(int32 family, Oid role, TimestampTz now, TimestampTz *until)
+strongest_grant(int32 family, Oid role, TimestampTz now, TimestampTz *until, int32 *out_limit)
 {
 	Relation	rel = table_open(dp_catalog_relation("access_grant"), AccessShareLock);
 	ScanKeyData key[1];
@@ -202,10 +219,18 @@ strongest_grant(int32 family, Oid role, TimestampTz now, TimestampTz *until)
 	HeapTuple	tuple;
 	DpPrivilege best = DP_PRIV_NONE;
 
+	*out_limit = 0;
 	ScanKeyInit(&key[0], Anum_grant_family, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(family));
 	scan = systable_beginscan(rel, dp_catalog_relation("access_grant_family_idx"), true, NULL, 1, key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		best = Max(best, weigh_grant(rel, tuple, role, now, until));
+	{
+		int32		limit = 0;
+		DpPrivilege privilege = weigh_grant(rel, tuple, role, now, until, &limit);
+
+		if (privilege == DP_PRIV_SEARCH)
+			*out_limit = best < DP_PRIV_SEARCH ? limit : wider_limit(*out_limit, limit);
+		best = Max(best, privilege);
+	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return best;
@@ -226,20 +251,26 @@ static void
 compute(CacheEntry *entry)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	int32		limit;
 
 	entry->privilege = DP_PRIV_NONE;
+	entry->search_limit = 0;
 	entry->valid_until = DT_NOEND;
 	strlcpy(entry->purpose, stated_purpose(), PURPOSE_MAX);
 	if (strlen(stated_purpose()) >= PURPOSE_MAX || dp_catalog_in_lockdown())
 		return;
-	entry->privilege = strongest_grant(entry->key.family, entry->key.role, now, &entry->valid_until);
+	entry->privilege = strongest_grant(entry->key.family, entry->key.role, now, &entry->valid_until,
+									   &entry->search_limit);
 	if (entry->privilege != DP_PRIV_NONE && !grants_count(entry->key.family))
 		entry->privilege = DP_PRIV_NONE;
 	if (entry->privilege != DP_PRIV_NONE && entry->key.authenticated != entry->key.role &&
 		superuser_arg(entry->key.authenticated))
+	{
 		entry->privilege = Min(entry->privilege,
 							   strongest_grant(entry->key.family, entry->key.authenticated, now,
-											   &entry->valid_until));
+											   &entry->valid_until, &limit));
+		entry->search_limit = narrower_limit(entry->search_limit, limit);
+	}
 }
 
 static inline bool
@@ -255,9 +286,9 @@ still_holds(const CacheEntry *entry, TimestampTz now)
 		((entry->purpose[0] == '\0' && purpose[0] == '\0') || strcmp(entry->purpose, purpose) == 0);
 }
 
-/* What a role's own grants give it now. */
+/* What a role's own grants give it now; the limit of "search" in *limit. */
 static DpPrivilege
-privilege_of(Oid role, Oid authenticated, int32 family)
+privilege_and_limit(Oid role, Oid authenticated, int32 family, int32 *limit)
 {
 	CacheKey	key = {role, authenticated, family};
 	TimestampTz now = GetCurrentStatementStartTimestamp();
@@ -266,7 +297,10 @@ privilege_of(Oid role, Oid authenticated, int32 family)
 
 	follow_generations();
 	if (likely(last_valid && memcmp(&last.key, &key, sizeof(key)) == 0 && still_holds(&last, now)))
+	{
+		*limit = last.search_limit;
 		return last.privilege;
+	}
 
 	if (cache == NULL)
 	{
@@ -286,6 +320,7 @@ privilege_of(Oid role, Oid authenticated, int32 family)
 		memset(&fresh, 0, sizeof(fresh));
 		fresh.key = key;
 		compute(&fresh);
+		*limit = fresh.search_limit;
 		follow_generations();
 		if (cache == NULL || policy != cache_policy)
 			return fresh.privilege; /* changed while we read: not kept */
@@ -294,22 +329,39 @@ privilege_of(Oid role, Oid authenticated, int32 family)
 	}
 	last = *entry;
 	last_valid = true;
+	*limit = entry->search_limit;
 	return entry->privilege;
+}
+
+static DpPrivilege
+privilege_of(Oid role, Oid authenticated, int32 family)
+{
+	int32		limit;
+
+	return privilege_and_limit(role, authenticated, family, &limit);
 }
 
 DpPrivilege
 dp_access_privilege(int32 family)
 {
 	Oid			role = GetUserId();
-	DpPrivilege privilege = privilege_of(role, GetAuthenticatedUserId(), family);
+	int32		limit;
+	DpPrivilege privilege = privilege_and_limit(role, GetAuthenticatedUserId(), family, &limit);
 
 	for (int i = 0; unlikely(i < dp_n_code) && privilege > DP_PRIV_NONE; i++)
 	{
-		if (dp_code[i].owner != role)
-			privilege = Min(privilege, privilege_of(dp_code[i].owner, dp_code[i].owner, family));
+		int32		limit_of_owner;
+
+		if (dp_code[i].owner == role)
+			continue;
+		privilege = Min(privilege, privilege_and_limit(dp_code[i].owner, dp_code[i].owner, family, &limit_of_owner));
+		limit = narrower_limit(limit, limit_of_owner);
 	}
 	if (privilege == DP_PRIV_SEARCH)
+	{
 		dp_search_role = role;
+		dp_search_limit = limit;
+	}
 	return privilege;
 }
 

