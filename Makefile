@@ -7,7 +7,7 @@ PGFILEDESC  = "dataprotect - encrypted columns, audit, retention, deletion"
 
 OBJS = \
        $(addprefix src/base/, argument.o autonomous.o guc.o launcher.o pinned_settings.o raise.o pooled.o \
-           secret.o shmem.o statement.o text.o worker.o worker_ddl.o worker_order.o worker_process.o \
+           secret.o server_checks.o shmem.o statement.o text.o worker.o worker_ddl.o worker_order.o worker_process.o \
            worker_view.o worker_visit.o) \
        $(addprefix src/crypto/, aead.o envelope.o keywrap.o prf.o public_key.o random.o sign.o) \
        $(addprefix src/events/, actor.o denial.o event.o frame.o record.o ring.o ring_file.o transaction.o \
@@ -26,7 +26,7 @@ OBJS = \
            modifier_words.o open_memo.o operand.o plan_place.o resolve.o resolver.o row_condition.o seal.o seal_right.o show.o \
            stored_value.o storing.o subscript.o typeinfo.o types.o value.o) \
        $(addprefix src/columns/, bound_row.o changed_row.o columns.o contains_encrypted.o encrypted_parts.o folded_index.o foreign_expression.o guard.o \
-           guard_alter.o guard_catalog.o guard_drop.o guard_index.o guard_object.o guard_type.o hidden_index.o insert_counts.o kept_value.o preload_keys.o \
+           guard_alter.o guard_catalog.o guard_drop.o guard_index.o guard_object.o guard_shadow.o guard_type.o hidden_index.o insert_counts.o kept_value.o preload_keys.o \
            protect_column.o query_column.o reencrypt.o reseal.o stored_scan.o token_constraint.o verify_values.o word_index.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o own_tables.o rows_as.o run_as.o) \
        $(addprefix src/lifecycle/, certificate.o clock.o deletion.o due_work.o export.o expression.o page_scan.o partition.o plan_ddl.o \
@@ -50,7 +50,7 @@ SQL_PARTS = \
            account_columns.sql account_plan.sql account_check.sql bind_subject.sql deletion_request.sql \
            deletion_collect.sql deletion_purge.sql \
            deletion_run.sql certificate.sql erasure_replay.sql correction.sql deadline.sql) \
-       src/sealed_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql
+       src/configuration.sql src/sealed_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql
 
 DATA_built   = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN  = $(EXTENSION)--$(EXTVERSION).sql

@@ -72,6 +72,7 @@ VALUES
     ('ROUTINE', 'dataprotect.grant_access', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.import_keys', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.lift_lockdown', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.lint_configuration', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.lockdown', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.pause_retention', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.place_hold', 'dataprotect_admin'),

@@ -31,6 +31,7 @@
 #include "columns/guard_drop.h"
 #include "columns/guard_index.h"
 #include "columns/guard_object.h"
+#include "columns/guard_shadow.h"
 #include "columns/guard_type.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
@@ -285,6 +286,8 @@ guard_object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 		guard_created(class_id, object_id, sub_id);
 	else if (access == OAT_POST_ALTER)
 		guard_altered(class_id, object_id, sub_id);
+	if (access == OAT_POST_CREATE || access == OAT_POST_ALTER)
+		dp_guard_shadow(class_id, object_id);
 }
 
 /* A range type's subtype is in no catalog when the type is announced. */

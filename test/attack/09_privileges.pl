@@ -79,6 +79,7 @@ $node->safe_psql('postgres', 'CREATE ROLE adm LOGIN IN ROLE dataprotect_admin; C
 my %open = (
 	_kept_value => 'in plans of UPDATE over protected columns', _raise => 'raises an error and does nothing else',
 	_sealed_for => 'in the CHECK of bound tables',
+	map({ $_ => 'in queries of the catalogs by clients' } qw(_catalog_length _catalog_modifier _catalog_type)),
 	map { $_ => 'column of a view' } qw(_audit_unseal _base_type _clock_status _column_now _encrypted_parts _event_name
 	  _kms_status _modifier_parts _now _retention_backlog _workers));
 my $internal = <<'SQL';
