@@ -58,7 +58,7 @@ missing_packages()
 		needed="$needed binutils clang libipc-run-perl procps python3"
 		wanted="softhsm2 opensc clang-tidy cppcheck debootstrap libclang-rt-dev
 			python3-psycopg2 python3-psycopg python3-asyncpg python3-sqlalchemy python3-django python3-pyodbc
-			odbc-postgresql libdbd-pg-perl php-cli php-pgsql ruby-pg ruby-activerecord libpostgresql-jdbc-java default-jdk-headless"
+			odbc-postgresql pgbouncer libdbd-pg-perl php-cli php-pgsql ruby-pg ruby-activerecord libpostgresql-jdbc-java default-jdk-headless"
 	fi
 	if [ "$unpacked" = no ]; then
 		needed="$needed postgresql-$major postgresql-server-dev-$major"

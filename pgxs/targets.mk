@@ -11,7 +11,7 @@ DP_SCRIPTS = $(srcdir)/pgxs
 
 export PG_CONFIG
 
-.PHONY: lint lint-catalog format format-check analyse unit fuzz regress isolation resolve tap attack bench check-all
+.PHONY: lint lint-catalog format format-check analyse unit fuzz regress isolation resolve tap attack clients bench check-all
 
 lint: all
 	$(DP_SCRIPTS)/lint.pl --tree $(srcdir)
@@ -50,6 +50,9 @@ tap:
 
 attack:
 	$(srcdir)/test/tap.sh $(or $(TESTS),$(wildcard $(srcdir)/test/attack/*.pl))
+
+clients:
+	$(srcdir)/test/clients/run.sh
 
 bench:
 	$(srcdir)/test/bench/run.sh

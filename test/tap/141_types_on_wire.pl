@@ -10,66 +10,15 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use DataProtect::SameOutput;
 use DataProtect::Test;
 
 my $node = new_node('wire', conf => "listen_addresses = '127.0.0.1'\ndataprotect.catalog_types = auto\n");
 my $clients = "$FindBin::RealBin/../clients";
 create_extension($node);
-$node->safe_psql('postgres', <<'SQL');
-SELECT dataprotect.create_key('pii'), dataprotect.create_key('pay');
-CREATE ROLE app LOGIN;
-CREATE ROLE support LOGIN;
-CREATE ROLE clerk LOGIN;
-SELECT dataprotect.grant_access(k, 'app', 'reveal'), dataprotect.grant_access(k, 'support', 'mask') FROM unnest(ARRAY['pii', 'pay']) k;
-SELECT dataprotect.grant_access('pii', 'clerk', 'reveal');
-CREATE TABLE plain (id int PRIMARY KEY, name text, code varchar(20), n2 int2, n4 int4, n8 int8, f4 float4, f8 float8,
-	pay numeric(12,2), active bool, born date, at time, ts timestamp, tz timestamptz, iv interval, u uuid, ip inet, doc jsonb, raw bytea);
-CREATE TABLE prot (id int PRIMARY KEY, name encrypted_text('pii'), code encrypted_text('pii', '(20)'), n2 encrypted_int2('pii'),
-	n4 encrypted_int4('pii'), n8 encrypted_int8('pii'), f4 encrypted_float4('pii'), f8 encrypted_float8('pii'),
-	pay encrypted_numeric('pay', '(12,2)'), active encrypted_bool('pii'), born encrypted_date('pii'), at encrypted_time('pii'),
-	ts encrypted_timestamp('pii'), tz encrypted_timestamptz('pii'), iv encrypted_interval('pii'), u encrypted_uuid('pii'),
-	ip encrypted_inet('pii'), doc encrypted_jsonb('pii'), raw encrypted_bytea('pii'));
-INSERT INTO plain VALUES
-	(1, 'Ada', 'c1', 2, 20, 20000000000, 0.5, 0.25, 200.50, false, '1980-03-01', '08:02', '2020-01-03 10:00', '2020-01-03 10:00+00',
-	 '2 hours', '00000000-0000-0000-0000-000000000002', '10.0.0.2', '{"a": 1, "l": [1, 2]}', '\x0002'),
-	(2, 'Bob', NULL, 3, 30, 5, 1.5, 2.5, 1, true, '1990-01-01', '09:00', '2021-01-01', '2021-01-01 00:00+00',
-	 '1 day', '00000000-0000-0000-0000-000000000003', '::1', '[]', '\xff5c');
-INSERT INTO prot SELECT * FROM plain;
-CREATE VIEW v_plain AS SELECT * FROM plain;
-CREATE VIEW v_prot AS SELECT * FROM prot;
-GRANT ALL ON plain, prot, v_plain, v_prot TO app, support, clerk;
-GRANT CREATE ON SCHEMA public TO app;
-GRANT support, clerk TO app;
-SQL
+load_wire_tables($node);
 
 my ($python) = grep { -x } '/usr/bin/python3';
-
-# What a program says of a table, as if it were called "t".
-sub output_for
-{
-	my ($table, @command) = @_;
-	my ($out, $err) = ('', '');
-	IPC::Run::run([ @command, $table ], '<', \undef, '>', \$out, '2>', \$err) or diag("@command: $err");
-	$out =~ s/\b(?:v_)?$table(_pkey)?\b/t/g;
-	return $out;
-}
-
-# The same program for the plain and for the protected table.
-sub same_output
-{
-	my ($what, @command) = @_;
-	my $plain = output_for('plain', @command);
-	my $protected = output_for('prot', @command);
-	cmp_ok(length $plain, '>', 200, "$what says something of plain columns");
-	ok($plain eq $protected, "$what says the same of protected ones") or do
-	{
-		my @plain = split /\n/, $plain;
-		my @protected = split /\n/, $protected;
-		my @differ = grep { ($plain[$_] // '') ne ($protected[$_] // '') } 0 .. ($#plain > $#protected ? $#plain : $#protected);
-		diag(map { "plain: " . ($plain[$_] // '') . "\nprot:  " . ($protected[$_] // '') . "\n" } @differ[ 0 .. ($#differ > 9 ? 9 : $#differ) ]);
-	};
-	return;
-}
 
 my $connection = 'host=' . $node->host . ' port=' . $node->port . ' dbname=postgres';
 SKIP:
@@ -111,6 +60,57 @@ SKIP:
 	same_output('JDBC', 'java', '-Xshare:auto', '-cp', $jar, "$clients/WireJdbc.java",
 		'jdbc:postgresql://127.0.0.1:' . $node->port . '/postgres?user=app&sslmode=disable');
 }
+
+SKIP:
+{
+	my ($pgbouncer) = grep { -x } '/usr/sbin/pgbouncer';
+	skip 'pgbouncer is not installed', 2 if !$pgbouncer || !$python || !IPC::Run::run([ $python, '-c', 'import psycopg2' ], '>', \my $said, '2>', \my $complained);
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	append_to_file("$dir/users", qq{"app" ""\n});
+	append_to_file("$dir/ini", "[databases]\npostgres = host=127.0.0.1 port=" . $node->port . <<"INI");
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = $port
+unix_socket_dir =
+auth_type = trust
+auth_file = $dir/users
+pool_mode = transaction
+default_pool_size = 1
+INI
+	my ($out, $err) = ('', '');
+	my $bouncer = IPC::Run::start([ $pgbouncer, '-q', "$dir/ini" ], '<', \undef, '>', \$out, '2>', \$err);
+	poll_until('pgbouncer',
+		sub { IPC::Run::run([ 'psql', '-XAtc', 'SELECT 1', "host=127.0.0.1 port=$port user=app dbname=postgres" ], '>', \my $answer, '2>', \my $refused) });
+	same_output('psycopg2 behind pgbouncer', $python, "$clients/wire_drivers.py", 'psycopg2', '127.0.0.1', $port, 'app');
+	$bouncer->kill_kill;
+}
+
+# postgres_fdw finds and gets what a client does.
+$node->safe_psql('postgres', 'CREATE DATABASE elsewhere');
+$node->safe_psql('elsewhere', <<"SQL");
+CREATE EXTENSION postgres_fdw;
+CREATE SERVER s FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '@{[ $node->port ]}', dbname 'postgres');
+CREATE USER MAPPING FOR CURRENT_USER SERVER s OPTIONS (user 'app', password_required 'false');
+IMPORT FOREIGN SCHEMA public LIMIT TO (plain, prot) FROM SERVER s INTO public;
+SQL
+my %foreign;
+for my $table ('plain', 'prot')
+{
+	$foreign{$table} = $node->safe_psql('elsewhere', <<"SQL") =~ s/\b$table\b/t/gr;
+SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = '$table'::regclass AND attnum > 0 ORDER BY attnum;
+SELECT * FROM $table ORDER BY id;
+SELECT id, sum(pay) OVER () FROM $table WHERE name IN ('Ada', 'Bob') AND born < '2000-01-01' AND n8 > 1 AND active IS NOT NULL ORDER BY id;
+EXPLAIN (VERBOSE, COSTS OFF) SELECT id FROM $table WHERE pay > 1 AND name = 'Ada';
+BEGIN;
+UPDATE $table SET pay = pay + 1, doc = '[1]', raw = '\\x01', name = 'other' WHERE born = '1980-03-01' RETURNING *;
+INSERT INTO $table (id, active, tz) VALUES (9, true, '2020-01-01 00:00+00') RETURNING *;
+ROLLBACK;
+SQL
+}
+like($foreign{plain}, qr/numeric\(12,2\)/, 'postgres_fdw imports a plain table');
+is($foreign{prot}, $foreign{plain}, 'and the protected one as it');
 
 sub as
 {

@@ -1,0 +1,46 @@
+# If this fails, an application that uses the present release of a driver or mapper
+# can tell a protected column from a plain one.  Run by "make clients", which puts
+# what the machine's registries have into $DP_CLIENTS; not part of the other tests.
+use strict;
+use warnings;
+
+use FindBin;
+use Test::More;
+
+use DataProtect::SameOutput;
+use DataProtect::Test;
+
+my $clients = $ENV{DP_CLIENTS} // '';
+my $node = new_node('clients', conf => "listen_addresses = '127.0.0.1'\ndataprotect.catalog_types = auto\n");
+create_extension($node);
+load_wire_tables($node);
+
+my @where = ('127.0.0.1', $node->port, 'app');
+for my $library ('pg', 'postgres', 'sequelize', 'typeorm', 'knex', 'drizzle')
+{
+  SKIP:
+	{
+		my $module = $library eq 'drizzle' ? 'drizzle-orm' : $library;
+		skip "node's $module is not there", 2 if !-d "$clients/node/node_modules/$module";
+		same_output("node's $module", 'node', "$clients/node/wire_node.js", $library, @where);
+	}
+}
+for my $program ([ "Go's lib/pq", 'wire_lib_pq' ], [ "Go's pgx", 'wire_pgx' ], [ "Rust's tokio-postgres", 'wire_rust' ])
+{
+  SKIP:
+	{
+		my ($name, $file) = @$program;
+		skip "$name is not there", 2 if !-x "$clients/$file";
+		same_output($name, "$clients/$file", @where);
+	}
+}
+SKIP:
+{
+	skip 'Hibernate and jOOQ are not there', 4 if !-d "$clients/java/lib";
+	for my $library ('Hibernate', 'JOOQ')
+	{
+		same_output($library, 'java', '-cp', "$clients/java:$clients/java/lib/*", "Wire$library", @where);
+	}
+}
+$node->stop;
+done_testing();
