@@ -87,7 +87,8 @@ make_hostile()
 	} | sql -o /dev/null -d hostile -f -
 }
 
-echo "max_worker_processes = 16" >"$work/conf"
+# DROP and CREATE EXTENSION in one transaction lock each of some thousands of objects
+printf 'max_worker_processes = 16\nmax_locks_per_transaction = 256\n' >"$work/conf"
 "$pgxs/server.sh" start "$work/s" "$work/conf"
 sql -c "CREATE EXTENSION dataprotect"
 
