@@ -136,8 +136,10 @@ SELECT DISTINCT 'privileges', a.name, 'is for internal use, and open to ' || a.g
   JOIN pg_catalog.pg_proc p ON a.class = 'pg_catalog.pg_proc'::regclass AND p.oid = a.object
  WHERE p.proname ~ '^_' AND a.privilege = 'EXECUTE' AND NOT dataprotect._is_closed(p.oid::regprocedure)
    AND p.pronamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'dataprotect')
+   AND p.oid NOT IN (SELECT oid FROM dp_lint_plumbing)
    AND p.proname NOT IN ('_kept_value', '_raise', '_sealed_for', '_catalog_length', '_catalog_modifier', '_catalog_type',
-                         '_audit_unseal', '_base_type', '_clock_status', '_column_now', '_encrypted_parts', '_event_name',
+                         '_audit_line', '_audit_unseal', '_base_type', '_clock_status', '_column_now', '_digest_line',
+                         '_encrypted_parts', '_event_name',
                          '_kms_status', '_modifier_parts', '_now', '_retention_backlog', '_workers');
 
 -- search-path: nobody's schema comes between a function and pg_catalog.  A

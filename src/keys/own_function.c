@@ -15,6 +15,7 @@
 #include "keys/own_function.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -91,8 +92,8 @@ is_open(const char *name)
 		/* in queries of the catalogs by clients, who find base types there; tell what the catalogs say */
 		"_catalog_length", "_catalog_modifier", "_catalog_type",
 		/* columns of views, run as whoever reads the view; show what the view shows */
-		"_audit_unseal", "_base_type", "_clock_status", "_column_now", "_encrypted_parts", "_event_name", "_kms_status",
-	"_modifier_parts", "_now", "_retention_backlog", "_workers"};
+		"_audit_line", "_audit_unseal", "_base_type", "_clock_status", "_column_now", "_digest_line", "_encrypted_parts",
+	"_event_name", "_kms_status", "_modifier_parts", "_now", "_retention_backlog", "_workers"};
 
 	for (int i = 0; i < lengthof(open); i++)
 	{
@@ -100,6 +101,24 @@ is_open(const char *name)
 			return true;
 	}
 	return false;
+}
+
+/* What belongs to an operator or an index's class is everybody's, and nothing else (privileges.sql). */
+static bool
+is_everybodys(HeapTuple function)
+{
+	bool		isnull;
+	Datum		value = SysCacheGetAttr(PROCOID, function, Anum_pg_proc_proacl, &isnull);
+	Acl		   *acl = isnull ? NULL : DatumGetAclP(value);
+
+	for (int i = 0; acl != NULL && i < ACL_NUM(acl); i++)
+	{
+		const AclItem *item = &ACL_DAT(acl)[i];
+
+		if (item->ai_grantee == ACL_ID_PUBLIC && (ACLITEM_GET_PRIVS(*item) & ACL_EXECUTE) != 0)
+			return true;
+	}
+	return isnull;
 }
 
 /* Without its membership in the extension, which is the dear part. */
@@ -119,7 +138,7 @@ judge_by_row(KnownFunction *out)
 		if (form->prosecdef || !heap_attisnull(tuple, Anum_pg_proc_proconfig, NULL) ||
 			form->prokind == PROKIND_PROCEDURE)
 			out->kind = is_entry(name) ? DP_OWN_PUBLIC : DP_OWN_INTERNAL;
-		out->closed = name[0] == '_' && !is_open(name);
+		out->closed = name[0] == '_' && !is_open(name) && !is_everybodys(tuple);
 	}
 	ReleaseSysCache(tuple);
 }
