@@ -134,6 +134,18 @@ is($node->safe_psql('restored', 'SELECT ok, checked > 3 FROM dataprotect.verify_
 ok($node->safe_psql('restored', "SELECT count(*) FROM dataprotect.audit_record r, dataprotect.audit_record s WHERE r.seq = s.seq AND r.ctid <> s.ctid") == 0,
 	'without a number given twice');
 
+# A folder, dumped and restored by several processes, with a statement for each row; the keys' tables in order.
+($ok, $text) = run_with('', 'pg_dump', connection('postgres', 'dumper'), '-Fd', '-j', '2', '--inserts', '-f', "$dir/folder");
+ok($ok, 'a dump into a folder by two processes') or diag($text);
+$node->safe_psql('postgres', 'CREATE DATABASE by_inserts');
+for my $step ([ '-j', '2', '--section=pre-data' ], [ '--section=data', '-n', 'dataprotect' ],
+	[ '-j', '2', '--section=data', '-N', 'dataprotect' ], [ '-j', '2', '--section=post-data' ])
+{
+	($ok, $text) = run_with('-c dataprotect.input=ciphertext', 'pg_restore', '--exit-on-error', connection('by_inserts', 'postgres'), @$step, "$dir/folder");
+	ok($ok, "pg_restore @$step") or diag($text);
+}
+is($node->safe_psql('by_inserts', $question), $answer, 'what was restored by INSERT reads the same');
+
 # One go, where the alphabet allows it; and what goes wrong says what to do.
 ($ok, $text) = run_with('', 'pg_dump', connection('postgres', 'dumper'), '-N', 'app', '-f', "$dir/after.sql");
 $node->safe_psql('postgres', 'CREATE DATABASE one_go');
