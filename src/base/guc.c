@@ -35,7 +35,10 @@ int			dp_guc_retention_replica_lag = 30;
 char	   *dp_guc_kms_aws_endpoint = NULL;
 char	   *dp_guc_kms_ca_file = NULL;
 char	   *dp_guc_kms_vault_address = NULL;
+char	   *dp_guc_kms_vault_client_cert = NULL;
+char	   *dp_guc_kms_vault_login = NULL;
 char	   *dp_guc_kms_vault_namespace = NULL;
+char	   *dp_guc_kms_vault_role = NULL;
 char	   *dp_guc_kms_vault_token_file = NULL;
 char	   *dp_guc_kms_pkcs11_module = NULL;
 char	   *dp_guc_kms_pkcs11_pin_file = NULL;
@@ -147,9 +150,21 @@ define_kms_settings(void)
 							   "https only, unless the host is a loopback address.",
 							   &dp_guc_kms_vault_address, "",
 							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.kms_vault_client_cert",
+							   "PEM file with the client certificate and its key that Vault is shown; empty for none.", NULL,
+							   &dp_guc_kms_vault_client_cert, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.kms_vault_login",
+							   "How to log in to Vault: approle, kubernetes or cert, with another mount as METHOD:MOUNT; empty for a token in kms_vault_token_file.", NULL,
+							   &dp_guc_kms_vault_login, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomStringVariable("dataprotect.kms_vault_namespace",
 							   "Namespace within Vault; empty for none.", NULL,
 							   &dp_guc_kms_vault_namespace, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.kms_vault_role",
+							   "Role to log in to Vault as; for approle its role id.", NULL,
+							   &dp_guc_kms_vault_role, "",
 							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomStringVariable("dataprotect.kms_vault_token_file",
 							   "File with the token for Vault, read for each call.", NULL,

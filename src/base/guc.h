@@ -64,7 +64,10 @@ extern char *dp_guc_kms_aws_endpoint;	/* "" = Amazon's; PGC_POSTMASTER */
 extern char *dp_guc_kms_pkcs11_module;	/* absolute path, or ""; PGC_POSTMASTER */
 extern char *dp_guc_kms_pkcs11_pin_file;	/* likewise */
 extern char *dp_guc_kms_vault_address;	/* "" = none; PGC_POSTMASTER, as all of Vault's */
+extern char *dp_guc_kms_vault_client_cert;	/* "" = none */
+extern char *dp_guc_kms_vault_login;	/* "" = the token file holds the token */
 extern char *dp_guc_kms_vault_namespace;	/* "" = none */
+extern char *dp_guc_kms_vault_role;
 extern char *dp_guc_kms_vault_token_file;	/* absolute path, or "" */
 extern char *dp_guc_kms_ca_file;	/* "" = system store; PGC_POSTMASTER */
 

@@ -93,6 +93,9 @@ set_limits(CURL *easy, const DpHttpRequest *request)
 		(dp_guc_kms_ca_file == NULL || dp_guc_kms_ca_file[0] == '\0' ||
 		 curl_easy_setopt(easy, CURLOPT_CAINFO, dp_guc_kms_ca_file) == CURLE_OK) &&
 		(!request->loopback || curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK) &&
+		(request->client_cert == NULL ||
+		 (curl_easy_setopt(easy, CURLOPT_SSLCERT, request->client_cert) == CURLE_OK &&
+		  curl_easy_setopt(easy, CURLOPT_SSLKEY, request->client_cert) == CURLE_OK)) &&
 		curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED) == CURLE_OK &&
 		curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
 		curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) request->timeout_ms) == CURLE_OK &&

@@ -29,6 +29,8 @@ typedef struct DpHttpRequest
 	Size		body_len;
 	int			timeout_ms;
 
+	const char *client_cert;	/* PEM file with certificate and key; NULL: none */
+
 	/* Signature Version 4: "aws:amz:REGION:SERVICE" and the key pair. */
 	const char *sigv4;
 	const char *access_key;

@@ -11,8 +11,7 @@
  * stand in .../keys/KEY, one a version.  A key is deleted at once, and only after
  * its configuration allows it: Vault knows no waiting period.
  *
- * The token is read from its file for each call, so that one that an agent of
- * Vault's renews takes effect at once.
+ * Tokens come of vault_login.c.
  */
 #include "postgres.h"
 
@@ -20,14 +19,14 @@
 #include "base/secret.h"
 #include "kms/provider.h"
 #include "kms/reply.h"
-#include "kms/secret_file.h"
 #include "kms/transfer.h"
+#include "kms/vault_login.h"
 
-#define TOKEN_MAX	1024
 #define PREFIX		"vault:v"
 #define WHO			"Vault"
 
 static void dispatch(DpKmsTransfer *transfer);
+static void settle_or_repeat(DpKmsTransfer *transfer, long status, char *text, Size len);
 static void send_request(DpKmsTransfer *transfer, const char *method, const char *part, const char *tail, DpKmsSettle settle);
 
 /* Text of Vault's that stands in JSON and in the catalog as it is. */
@@ -267,54 +266,19 @@ settle_deletable(DpKmsTransfer *transfer, long status, char *text, Size len)
 		settle_error(transfer->call, status);
 }
 
-/* The header with the token; false, and the call has ended, where there is none. */
-static bool
-read_token(DpKmsCall *call, char *out, Size out_size)
-{
-	const char *path = dp_guc_kms_vault_token_file;
-	uint8		token[TOKEN_MAX];
-	int			len;
-	bool		ok = true;
-
-	if (path == NULL || path[0] != '/')
-	{
-		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_CONFIG_FILE_ERROR,
-						 "The setting dataprotect.kms_vault_token_file must be the absolute path of a file.");
-		return false;
-	}
-	len = dp_secret_file_read(call, path, "token file", token, 1, sizeof(token));
-	if (len < 0)
-		return false;
-	while (len > 0 && (token[len - 1] == '\n' || token[len - 1] == '\r'))
-		len--;
-	for (int i = 0; i < len; i++)
-		ok &= token[i] > ' ' && token[i] < 0x7f;
-	if (ok && len > 0)
-		snprintf(out, out_size, "X-Vault-Token: %.*s", len, (const char *) token);
-	else
-		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_CONFIG_FILE_ERROR, "The token file does not hold one token.");
-	dp_secret_wipe(token, sizeof(token));
-	return ok && len > 0;
-}
-
 /* ADDRESS/v1/MOUNT/part/KEY[tail] */
 static bool
 build_url(DpKmsCall *call, const char *part, const char *tail, char *out, Size out_size, bool *out_loopback)
 {
-	const char *address = dp_guc_kms_vault_address;
 	const char *key = strrchr(call->uri->name, '/');
-	Size		len;
+	char		path[2 * DP_KMS_URI_MAX];
+	const char *problem;
 
-	if (address == NULL || !dp_kms_endpoint_valid(address, out_loopback))
-	{
-		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_CONFIG_FILE_ERROR,
-						 "The setting dataprotect.kms_vault_address must be https://HOST[:PORT], or http:// with a loopback address.");
-		return false;
-	}
-	len = strlen(address);
-	snprintf(out, out_size, "%s%sv1/%.*s/%s%s%s", address, address[len - 1] == '/' ? "" : "/",
-			 (int) (key - call->uri->name), call->uri->name, part, key, tail);
-	return true;
+	snprintf(path, sizeof(path), "%.*s/%s%s%s", (int) (key - call->uri->name), call->uri->name, part, key, tail);
+	if (dp_vault_url(path, out, out_size, out_loopback, &problem))
+		return true;
+	dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_CONFIG_FILE_ERROR, "%s", problem);
+	return false;
 }
 
 /* Send transfer->body; what cannot be sent ends the call. */
@@ -324,7 +288,9 @@ send_request(DpKmsTransfer *transfer, const char *method, const char *part, cons
 	transfer->words[0] = method;
 	transfer->words[1] = part;
 	transfer->words[2] = tail;
-	transfer->next_settle = settle;
+	transfer->next_settle = settle_or_repeat;
+	transfer->after = settle;
+	transfer->repeated = false;
 	dispatch(transfer);
 }
 
@@ -333,27 +299,57 @@ dispatch(DpKmsTransfer *transfer)
 {
 	DpKmsCall  *call = transfer->call;
 	DpHttpRequest request = {0};
-	char		url[2 * DP_KMS_URI_MAX];
-	char		token[TOKEN_MAX + 32];
-	char		namespace[256];
-	const char *headers[5] = {"Content-Type: application/json", "X-Vault-Request: true", token, NULL, NULL};
+	char		url[3 * DP_KMS_URI_MAX];
+	const char *token;
+	const char *problem;
+	const char *headers[5] = {"Content-Type: application/json", "X-Vault-Request: true", NULL, NULL, NULL};
 
-	if (!build_url(call, transfer->words[1], transfer->words[2], url, sizeof(url), &request.loopback) ||
-		!read_token(call, token, sizeof(token)))
+	switch (dp_vault_token(&token, &problem))
+	{
+		case DP_VAULT_READY:
+			break;
+		case DP_VAULT_FETCHING:
+			dp_kms_transfer_park(transfer, &dp_vault_parking, dispatch);
+			return;
+		case DP_VAULT_UNREACHABLE:
+			dp_kms_call_fail(call, DP_KMS_UNAVAILABLE, ERRCODE_CONNECTION_FAILURE, "%s", problem);
+			dp_kms_transfer_failed(transfer);
+			return;
+		case DP_VAULT_NONE:
+			dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_CONFIG_FILE_ERROR, "%s", problem);
+			dp_kms_transfer_failed(transfer);
+			return;
+	}
+	if (!build_url(call, transfer->words[1], transfer->words[2], url, sizeof(url), &request.loopback))
 	{
 		dp_kms_transfer_failed(transfer);
 		return;
 	}
-	if (dp_guc_kms_vault_namespace != NULL && dp_guc_kms_vault_namespace[0] != '\0')
-	{
-		snprintf(namespace, sizeof(namespace), "X-Vault-Namespace: %s", dp_guc_kms_vault_namespace);
-		headers[3] = namespace;
-	}
+	headers[2] = token;
+	headers[3] = dp_vault_namespace();
 	request.method = transfer->words[0];
 	request.url = url;
 	request.headers = headers;
+	request.client_cert = dp_vault_client_cert();
 	dp_kms_transfer_start(transfer, &request);
-	dp_secret_wipe(token, sizeof(token));
+}
+
+/* A token that a login brought may have been revoked: once more with the next one. */
+static bool
+repeated(DpKmsTransfer *transfer, long status)
+{
+	if ((status != 403 && status != 401) || transfer->repeated || !dp_vault_token_refused())
+		return false;
+	transfer->repeated = true;
+	dispatch(transfer);
+	return true;
+}
+
+static void
+settle_or_repeat(DpKmsTransfer *transfer, long status, char *text, Size len)
+{
+	if (!repeated(transfer, status))
+		transfer->after(transfer, status, text, len);
 }
 
 static void

@@ -35,12 +35,14 @@ struct DpKmsTransfer
 	DpKmsCall  *call;
 	DpHttpTransfer *http;
 	DpKmsSettle settle;
+	bool		repeated;		/* once more, after another login */
 	bool		settling;		/* settle is running: it does not release */
 
 	/* what is to be sent, so that it can be after having been parked */
 	const char *words[3];		/* constants of the provider */
 	char		region[DP_KMS_REGION_MAX];
 	DpKmsSettle next_settle;
+	DpKmsSettle after;			/* the provider's own */
 	DpKmsParking *parked;
 	void		(*resume) (DpKmsTransfer *transfer);
 	DpKmsTransfer *next;

@@ -15,7 +15,9 @@ This is a double, written from the published API (POST /v1/transit/encrypt/:name
 and decrypt/:name, C<associated_data>, C<X-Vault-Token>), not a Vault: it hides
 nothing, and its "ciphertext" is the plaintext beside its associated data.  The keys
 named in C<signing> are Ed25519 pairs that openssl makes in its folder; they sign, and
-are described and deleted as the API says.  Where
+are described and deleted as the API says.  C<logins> says of each mount of an auth
+method what logs in there; a token is good while it stands in the file tokens of its
+folder, and as long as its file life says.  Where
 C<bao> or C<vault> is in PATH, test/tap/024_kms_vault.pl runs against that as well.
 
 Modes: ok, status:N (HTTP status N with Vault's form of errors), wrongkey (another
@@ -89,6 +91,43 @@ sub _serve
 	return;
 }
 
+sub _lines
+{
+	my ($file) = @_;
+	open(my $fh, '<', $file) or return;
+	my @lines = <$fh>;
+	chomp @lines;
+	return @lines;
+}
+
+# What a login or a renewal answers with; the life is a file's that the test writes.
+sub _token
+{
+	my ($self, $token) = @_;
+	my ($life) = _lines("$self->{dir}/life");
+	return (200, JSON::PP::encode_json({ auth => { client_token => $token, lease_duration => ($life || 3600) + 0, renewable => JSON::PP::true } }));
+}
+
+# {logins}: by mount, what the body of a login must be.
+sub _login
+{
+	my ($self, $mount, $request) = @_;
+	my ($body) = $request =~ /\r\n\r\n(.*)\z/s;
+	my $in = eval { JSON::PP::decode_json($body) } || {};
+	my $wanted = $self->{logins}{$mount} or return (404, _errors());
+	my $json = JSON::PP->new->canonical;
+
+	return (400, _errors('invalid role or secret-in-message')) if $json->encode($in) ne $json->encode($wanted);
+	my $token = 's.OfALogin' . (1 + scalar _lines("$self->{dir}/issued"));
+	for my $file (qw(issued tokens))
+	{
+		open(my $fh, '>>', "$self->{dir}/$file") or die;
+		print $fh "$token\n";
+		close $fh;
+	}
+	return $self->_token($token);
+}
+
 sub _errors { return JSON::PP::encode_json({ errors => [@_] }) }
 
 sub _run
@@ -140,7 +179,11 @@ sub _answer
 	open(my $fh, '<', "$self->{dir}/mode");
 	my $mode = <$fh>;
 	return ($1, _errors('secret-in-message')) if $mode =~ /^status:(\d+)$/;
-	return (403, _errors('permission denied')) if $request !~ /^X-Vault-Token: \Q$self->{token}\E\r$/mi;
+	return $self->_login($1, $request) if $request =~ m{^POST /v1/auth/([\w/-]+)/login HTTP};
+	my ($token) = $request =~ /^X-Vault-Token: (\S+)\r$/mi;
+	return (403, _errors('permission denied'))
+	  if !defined $token || ($token ne $self->{token} && !grep { $_ eq $token } _lines("$self->{dir}/tokens"));
+	return $self->_token($token) if $request =~ m{^POST /v1/auth/token/renew-self HTTP};
 	return $self->_manage($1, $2, $3 || '') if $request =~ m{^(GET|DELETE|POST) /v1/transit/keys/([\w-]+)(/config)? HTTP};
 	my ($verb, $key) = $request =~ m{^POST /v1/transit/(encrypt|decrypt|sign)/([\w.-]+) HTTP} or return (404, _errors());
 	my ($body) = $request =~ /\r\n\r\n(.*)\z/s;
