@@ -193,7 +193,15 @@ take_public_key(DpKmsCall *call, char *text)
 		text += strlen(begin);
 		if ((end = strstr(text, "-----END")) != NULL)
 		{
-			*end = '\0';
+			char	   *kept = text;
+
+			/* Decoding takes no line ends. */
+			for (char *p = text; p < end; p++)
+			{
+				if (*p != '\n' && *p != '\r')
+					*kept++ = *p;
+			}
+			*kept = '\0';
 			(void) dp_kms_call_public_key(call, key, dp_kms_decode(text, key, sizeof(key)));
 		}
 	}

@@ -1,11 +1,10 @@
 # If this fails, a root key in Vault's transit engine is not used, or what Vault
 # refuses, or is not asked for, comes out wrong.  DataProtect::VaultDouble is a
-# double written from the published API; where bao or vault is in PATH, that is used
-# as well, and the test says so.
+# double written from the published API; the real server is asked by
+# test/tap/027_kms_vault_login.pl, where there is one.
 use strict;
 use warnings;
 
-use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -123,29 +122,5 @@ is(drill(), 't|', 'a token that was renewed works at once');
 unlike(slurp_file($node->logfile), qr/\Q$token\E|secret-in-message/, 'no token and no message of Vault\'s is in the log');
 $vault->stop;
 
-# The real thing, where it is there
-my ($program) = grep { -x } map { my $folder = $_; map { "$folder/$_" } qw(bao vault) } split /:/, $ENV{PATH};
-SKIP:
-{
-	skip 'neither bao nor vault is in PATH: only the double was asked', 2 if !defined $program;
-	my $port = PostgreSQL::Test::Cluster::get_free_port();
-	my $address = "http://127.0.0.1:$port";
-	my $log = '';
-	local $ENV{VAULT_ADDR} = $address;
-	local $ENV{BAO_ADDR} = $address;
-	local $ENV{VAULT_TOKEN} = $token;
-	local $ENV{BAO_TOKEN} = $token;
-	local $ENV{HOME} = $tmp;
-	my $server = IPC::Run::start([ $program, 'server', '-dev', "-dev-root-token-id=$token", "-dev-listen-address=127.0.0.1:$port" ],
-		'<', \undef, '>&', \$log);
-	poll_until('the real server', sub { $server->pump_nb; system("$program status >/dev/null 2>&1") == 0 });
-	system("$program secrets enable transit >/dev/null && $program write -f transit/keys/pii >/dev/null") == 0 or die "transit: $log";
-	use_vault($address);
-	$node->append_conf('postgresql.conf', "dataprotect.kms_vault_namespace = ''\n");
-	$node->restart;
-	is(sealed_and_read('two'), 'under Vault', "$program seals and opens");
-	like(probe('hcvault://transit/pii', '(SELECT wrapped[1] FROM dataprotect.epoch ORDER BY epoch DESC LIMIT 1)'), qr/^XX001 /, 'for the right key id alone');
-	$server->kill_kill(grace => 0);
-}
 $node->stop;
 done_testing();

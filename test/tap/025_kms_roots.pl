@@ -1,6 +1,6 @@
 # If this fails, a KMS's signature is not what openssl verifies, or a root's state is
 # told wrong, or a root that was to go stays.  AWS KMS is moto, the token SoftHSM's;
-# Vault is a double (DataProtect::VaultDouble): see test/tap/024_kms_vault.pl.
+# Vault is a double (DataProtect::VaultDouble): see test/tap/027_kms_vault_login.pl.
 use strict;
 use warnings;
 

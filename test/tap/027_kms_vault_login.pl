@@ -113,10 +113,10 @@ SKIP:
 	my ($log, $out) = ('', '');
 	mkdir "$tmp/tls";
 	local @ENV{qw(VAULT_ADDR BAO_ADDR)} = ("https://127.0.0.1:$port") x 2;
-	local @ENV{qw(VAULT_TOKEN BAO_TOKEN)} = ('s.root-of-the-test') x 2;
+	local @ENV{qw(VAULT_TOKEN BAO_TOKEN)} = ('root-of-the-test') x 2;
 	local @ENV{qw(VAULT_CACERT BAO_CACERT)} = ("$tmp/tls/vault-ca.pem") x 2;
 	local $ENV{HOME} = $tmp;
-	my $server = IPC::Run::start([ $program, 'server', '-dev-tls', "-dev-tls-cert-dir=$tmp/tls", '-dev-root-token-id=s.root-of-the-test',
+	my $server = IPC::Run::start([ $program, 'server', '-dev-tls', "-dev-tls-cert-dir=$tmp/tls", '-dev-root-token-id=root-of-the-test',
 			"-dev-listen-address=127.0.0.1:$port" ], '<', \undef, '>&', \$log);
 	my $bao = sub {
 		my @arguments = @_;
@@ -142,6 +142,15 @@ SKIP:
 	is(state_of(), 'enabled', "$program: AppRole logs in, over TLS");
 	is($node->safe_psql('postgres', "SELECT dataprotect.create_key('pii', ARRAY['hcvault://transit/pii']); SELECT bool_and(ok) FROM dataprotect.drill()"),
 		"\nt", 'a key of it wraps and unwraps');
+	$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE reader LOGIN;
+SELECT dataprotect.grant_access('pii', 'reader', 'reveal');
+CREATE TABLE one (v encrypted_text('pii'));
+GRANT SELECT ON one TO reader;
+INSERT INTO one VALUES ('under the real one');
+SQL
+	$node->restart;
+	is($node->safe_psql('postgres', 'SELECT v FROM one', extra_params => [ '-U', 'reader' ]), 'under the real one', 'a value is read after a restart');
 	my $digest = sha256_hex('what is signed');
 	for my $kind ([ ed => 'Ed25519' ], [ ec => 'ECDSA-SHA384' ], [ rsa => 'RSA-PSS-SHA256' ])
 	{

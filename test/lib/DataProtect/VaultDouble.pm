@@ -18,7 +18,7 @@ named in C<signing> are Ed25519 pairs that openssl makes in its folder; they sig
 are described and deleted as the API says.  C<logins> says of each mount of an auth
 method what logs in there; a token is good while it stands in the file tokens of its
 folder, and as long as its file life says.  Where
-C<bao> or C<vault> is in PATH, test/tap/024_kms_vault.pl runs against that as well.
+C<bao> or C<vault> is in PATH, test/tap/027_kms_vault_login.pl runs against that as well.
 
 Modes: ok, status:N (HTTP status N with Vault's form of errors), wrongkey (another
 plaintext), foreign (a ciphertext that is none), garbage.
