@@ -284,7 +284,7 @@ END $$;
 COMMENT ON FUNCTION dataprotect._epoch_rewrap(dataprotect.epoch, int) IS 'wraps the next keys of an epoch that is given up anew; true while it can go on';
 
 -- emptied: ask for the destruction of the next root, unless something lives by it.
-CREATE FUNCTION dataprotect._epoch_destroy_root(old dataprotect.epoch, root dataprotect.epoch_root) RETURNS bool
+CREATE FUNCTION dataprotect._epoch_destroy_root(old dataprotect.epoch, root dataprotect.epoch_root, in_earnest bool) RETURNS bool
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_problem text;
@@ -296,7 +296,7 @@ BEGIN
         UPDATE dataprotect.epoch e SET state = 'g' WHERE e.key_id = old.key_id;
         RETURN true;
     END IF;
-    IF root.asked_at > clock_timestamp() - interval '1 minute' THEN
+    IF NOT in_earnest AND root.asked_at > clock_timestamp() - interval '1 minute' THEN
         RETURN false;
     END IF;
     BEGIN
@@ -338,7 +338,7 @@ BEGIN
         'state', r.state, 'delete_at', r.delete_at));
     RETURN true;
 END $$;
-COMMENT ON FUNCTION dataprotect._epoch_destroy_root(dataprotect.epoch, dataprotect.epoch_root) IS 'asks for the destruction of a root of an epoch that is empty';
+COMMENT ON FUNCTION dataprotect._epoch_destroy_root(dataprotect.epoch, dataprotect.epoch_root, bool) IS 'asks for the destruction of a root of an epoch that is empty';
 
 -- pending: what does the KMS say now?
 CREATE FUNCTION dataprotect._epoch_look(old dataprotect.epoch, root dataprotect.epoch_root) RETURNS text
@@ -383,7 +383,7 @@ BEGIN
             END IF;
         ELSIF old.state = 'e' AND (old.drilled_at IS NOT NULL OR NOT old.backups) THEN
             FOR root IN SELECT x.* FROM dataprotect.epoch_root x WHERE x.epoch = old.key_id AND x.state = 'due' ORDER BY x.ordinal LOOP
-                IF dataprotect._epoch_destroy_root(old, root) THEN
+                IF dataprotect._epoch_destroy_root(old, root, in_earnest) THEN
                     RETURN true;
                 END IF;
             END LOOP;

@@ -205,7 +205,13 @@ BEGIN
 
     UPDATE dataprotect.instance SET uid = (exported ->> 'database_uid')::uuid WHERE uid::text <> exported ->> 'database_uid';
     INSERT INTO dataprotect.tombstone
-        SELECT t.* FROM jsonb_populate_recordset(NULL::dataprotect.tombstone, exported -> 'tombstones') t ON CONFLICT DO NOTHING;
+        SELECT t.* FROM jsonb_populate_recordset(NULL::dataprotect.tombstone, exported -> 'tombstones') t
+        ON CONFLICT (account_type, subject) DO UPDATE SET destroyed_at = excluded.destroyed_at, reason = excluded.reason, released_at = excluded.released_at
+        WHERE excluded.destroyed_at > tombstone.destroyed_at;
+    -- What a tombstone tells of is gone here as well, where a backup brought it back.
+    UPDATE dataprotect.key_version v SET state = 'd', wrapped = NULL, state_since = now(), reason = 'erased, as an export of keys says'
+        FROM dataprotect.subject_key s JOIN dataprotect.tombstone t ON t.account_type = s.account_type AND t.subject = s.subject
+        WHERE v.key_id = s.key_id AND v.purpose = 3 AND v.state <> 'd' AND s.claimed_at <= t.destroyed_at;
     PERFORM dataprotect._adopt_epochs(exported);
     SELECT coalesce(jsonb_agg(to_jsonb(f)), '[]') INTO v_families FROM dataprotect._import_families(exported -> 'keys') f;
 
@@ -217,8 +223,8 @@ BEGIN
           AND EXISTS (SELECT FROM dataprotect.epoch e WHERE e.key_id = v.epoch AND e.state = 'a');
     GET DIAGNOSTICS v_adopted = ROW_COUNT;
     UPDATE dataprotect.key h SET epoch = e.key_id, kms_uri = e.kms_uri
-        FROM dataprotect.epoch o JOIN dataprotect.epoch e ON e.key_id = o.successor AND e.state = 'a'
-        WHERE o.key_id = h.epoch AND o.state <> 'a';
+        FROM jsonb_populate_recordset(NULL::dataprotect.key, exported -> 'keys') x JOIN dataprotect.epoch e ON e.key_id = x.epoch AND e.state = 'a'
+        WHERE x.uid = h.uid AND EXISTS (SELECT FROM dataprotect.epoch o WHERE o.key_id = h.epoch AND o.state <> 'a');
 
     -- An account's key comes with its account, and only where the account lives
     -- and has no other key of that version here, nor an older one that the export does not know; a version of a key that is here already does not

@@ -82,6 +82,16 @@ is($node->safe_psql('postgres', q(SELECT string_agg(DISTINCT event, ',' ORDER BY
 		extra_params => [ '-U', 'auditor' ]), 'epoch.destroyed,epoch.emptied,epoch.rolled,root.scheduled', 'each step is an event');
 is(app($node, 'SELECT count(*) FROM u WHERE name = $$name 3$$'), 1, 'the survivors are searched and read');
 
+# A server that is killed in the middle goes on where it was.
+sql("SELECT dataprotect.roll_epoch('again', backups => false)");
+kill9_node($node);
+$node->start;
+sql('SELECT dataprotect.run_epochs()');
+is(epoch('state', 2) . ' ' . epoch('keys', 2), 'destroyed 0', 'after a crash, too, an epoch is given up');
+ok(!-e $second && -s "$first.epoch3" == 32, 'its root goes, the next one stays');
+is(app($node, 'SELECT string_agg(name::text, $$,$$ ORDER BY id) FROM u'), 'name 1,name 3,name 4,name 5', 'and all that lives opens');
+$export = sql('SELECT dataprotect.export_keys()');
+
 # The backup from before, with all that there is still: the root of now.
 my $restored = PostgreSQL::Test::Cluster->new('restored');
 $restored->init_from_backup($node, 'before');
