@@ -94,6 +94,40 @@ SET search_path = words, public;
 SET enable_seqscan = off;
 SELECT id FROM note WHERE body LIKE '%Note 78:%';
 SELECT uses($$SELECT id FROM note WHERE body LIKE '%Note 78:%'$$);
+-- encrypt_column makes one of a trigram index, if it is asked to, and back
+\c - :su
+SET search_path = words, public;
+\set VERBOSITY default
+SET client_min_messages = warning;
+CREATE EXTENSION pg_trgm SCHEMA words;
+RESET client_min_messages;
+CREATE TABLE doc (id int, title text, body text, PRIMARY KEY (id)) PARTITION BY LIST (id);
+CREATE TABLE doc_1 PARTITION OF doc FOR VALUES IN (1);
+CREATE TABLE doc_2 PARTITION OF doc DEFAULT;
+CREATE INDEX doc_title ON doc USING gin (title gin_trgm_ops) WITH (fastupdate = off) WHERE title IS NOT NULL;
+CREATE INDEX doc_lower ON doc USING gin (lower(title) gin_trgm_ops);
+CREATE INDEX doc_body ON doc_2 USING gist (body gist_trgm_ops (siglen = 32));
+COMMENT ON INDEX doc_title IS 'search box';
+INSERT INTO doc VALUES (1, 'First title', 'First body'), (2, 'Second title', 'Second body');
+CALL dataprotect.encrypt_column('doc', 'title', 'words');
+CALL dataprotect.encrypt_column('doc', 'title', 'words', wordsearch => true);
+CALL dataprotect.encrypt_columns('doc', '{"body": {"key": "words", "wordsearch": true}}');
+SELECT c.relname, regexp_replace(pg_get_indexdef(c.oid), '''\d+''', 'N') AS definition, obj_description(c.oid) AS comment
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid::regclass::text LIKE 'doc%' AND NOT i.indisprimary ORDER BY c.relname COLLATE "C";
+GRANT SELECT ON doc TO regress_app;
+\c - regress_app
+SET search_path = words, public;
+SELECT id, title, body FROM doc WHERE title LIKE '%econd%' AND lower(title) LIKE '%second t%' AND body ILIKE '%SECOND%';
+\c - :su
+SET search_path = words, public;
+SET client_min_messages = warning;
+SELECT dataprotect.grant_access('words', :'su', 'reveal') > 0 AS granted;
+CALL dataprotect.decrypt_column('doc', 'title');
+CALL dataprotect.decrypt_column('doc', 'body');
+SELECT dataprotect.revoke_access('words', :'su') > 0 AS revoked;
+RESET client_min_messages;
+SELECT c.relname, pg_get_indexdef(c.oid) AS definition, obj_description(c.oid) AS comment
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid::regclass::text LIKE 'doc%' AND NOT i.indisprimary ORDER BY c.relname COLLATE "C";
 -- asked for by name only, over protected texts only
 \c - :su
 SET search_path = words, public;

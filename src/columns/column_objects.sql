@@ -133,12 +133,14 @@ COMMENT ON FUNCTION dataprotect._capture_table(regclass, name[], text[]) IS
 -- Indexes of which the column is a key, one row an index and member table.
 CREATE FUNCTION dataprotect._column_indexes(rel regclass, col name)
     RETURNS TABLE (index_id oid, name text, depth int, method text, is_unique bool, is_primary bool, simple bool,
-                   plain_class bool, constraint_name name, attached bool, folded bool)
+                   plain_class bool, constraint_name name, attached bool, folded bool, words bool)
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT i.indexrelid, c.relname::text, m.depth, am.amname::text, i.indisunique, i.indisprimary,
-           i.indnatts = 1, o.opcdefault, k.conname, c.relispartition, i.indkey[key.position] = 0
+           i.indnatts = 1, o.opcdefault, k.conname, c.relispartition, i.indkey[key.position] = 0,
+           am.amname IN ('gin', 'gist') AND i.indnatts = 1
+               AND o.opcname IN ('gin_trgm_ops', 'gist_trgm_ops', 'encrypted_text_ngram_ops')
     FROM dataprotect._column_members($1, $2) m
         JOIN pg_index i ON i.indrelid = m.member
         JOIN pg_class c ON c.oid = i.indexrelid
@@ -208,7 +210,7 @@ $$;
 COMMENT ON FUNCTION dataprotect._capture_foreign_keys(regclass[], name[]) IS
     'statements that drop and make again the foreign keys that compare some columns';
 
-CREATE FUNCTION dataprotect._index_obstacles(rel regclass, col name, searchable bool, ordered bool)
+CREATE FUNCTION dataprotect._index_obstacles(rel regclass, col name, searchable bool, ordered bool, wordsearch bool)
     RETURNS TABLE (problem text, advice text)
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -226,10 +228,14 @@ AS $$
     WHERE i.indpred IS NOT NULL AND dataprotect._computes_from(i.indpred, m.attnum)
     UNION ALL
     SELECT format('Index "%s" uses access method %s.', x.name, x.method), 'Drop the index.'
-    FROM x, dataprotect._column_kind($1, $2) c WHERE x.method NOT IN ('btree', 'hash') AND NOT c.is_array
+    FROM x, dataprotect._column_kind($1, $2) c WHERE x.method NOT IN ('btree', 'hash') AND NOT c.is_array AND NOT x.words
+    UNION ALL
+    SELECT format('Index "%s" is for search within the text.', x.name),
+           'With wordsearch => true it becomes an index over keyed tokens, from which whoever reads the disk can guess much of the text; else drop it.'
+    FROM x WHERE x.words AND NOT $5
     UNION ALL
     SELECT format('Index "%s" has an operator class that encrypted types do not have.', x.name), 'Drop the index.'
-    FROM x WHERE NOT x.plain_class AND ($4 OR x.method = 'hash')
+    FROM x WHERE NOT x.plain_class AND NOT x.words AND ($4 OR x.method = 'hash')
     UNION ALL
     SELECT format('Index "%s" is over a column of so few possible values that equality tells them.', x.name),
            'Drop the index.'
@@ -257,7 +263,7 @@ AS $$
     SELECT format('Index "%s" is not valid.', x.name), 'REINDEX or drop it.'
     FROM x JOIN pg_index i ON i.indexrelid = x.index_id AND NOT i.indisvalid
 $$;
-COMMENT ON FUNCTION dataprotect._index_obstacles(regclass, name, bool, bool) IS
+COMMENT ON FUNCTION dataprotect._index_obstacles(regclass, name, bool, bool, bool) IS
     'indexes over a column that have no counterpart on a protected one';
 
 -- CREATE INDEX for an existing index with its keys over some columns changed: to
@@ -323,6 +329,33 @@ $$;
 COMMENT ON FUNCTION dataprotect._index_statement(oid, bool, name[], text[], text[]) IS
     'statement that makes an index again with another method, or other operator classes for some columns';
 
+-- CREATE INDEX for one for search within a text, protected or plain again; NULL where
+-- the class for that is not there.
+CREATE FUNCTION dataprotect._word_index_statement(index_id oid, col name, protect bool) RETURNS text
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('CREATE INDEX %I ON %I.%I USING gin (%I %s)%s%s%s', c.relname, n.nspname, t.relname, $2, k.class,
+        coalesce(' WITH (' || (SELECT string_agg(o, ', ') FROM unnest(c.reloptions) o
+                               WHERE o LIKE 'fastupdate=%' OR o LIKE 'gin\_pending\_list\_limit=%') || ')', ''),
+        coalesce(' TABLESPACE ' || quote_ident(s.spcname), ''),
+        coalesce(' WHERE ' || pg_get_expr(i.indpred, i.indrelid), ''))
+    FROM pg_index i
+        JOIN pg_class c ON c.oid = i.indexrelid
+        JOIN pg_class t ON t.oid = i.indrelid
+        JOIN pg_namespace n ON n.oid = t.relnamespace
+        LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
+        JOIN LATERAL (
+            SELECT format('pg_catalog.encrypted_text_ngram_ops (salt = %s)', (random() * 2147483646)::int) WHERE $3
+            UNION ALL
+            SELECT format('%I.%I', y.nspname, o.opcname) FROM pg_opclass o JOIN pg_namespace y ON y.oid = o.opcnamespace
+            WHERE o.opcname = 'gin_trgm_ops' AND NOT $3) k(class) ON true
+    WHERE i.indexrelid = $1
+    LIMIT 1
+$$;
+COMMENT ON FUNCTION dataprotect._word_index_statement(oid, name, bool) IS
+    'statement that makes an index for search within a text again';
+
 -- The indexes that do not stay as they are.  token_classes: what unique and
 -- multi-column ones get, by column; NULL turns token indexes back into plain ones.
 -- fold_classes: the same for those over lower(column) and its like, which know no
@@ -336,6 +369,7 @@ AS $$
 DECLARE
     x       record;
     hash    bool;
+    definition text;
 BEGIN
     drops := '{}';
     creates := '{}';
@@ -343,12 +377,12 @@ BEGIN
     FOR x IN
         SELECT d.*, format('%I.%I', n.nspname, c.relname) AS index_name, n.nspname,
                format('%I.%I', tn.nspname, t.relname) AS table_name, descr.description
-        FROM (SELECT ix.index_id, ix.name, ix.depth, ix.is_unique, ix.simple, ix.constraint_name, ix.attached,
-                     max(CASE WHEN ix.folded THEN u.fold_class ELSE u.token_class END) AS class
+        FROM (SELECT ix.index_id, ix.name, ix.depth, ix.is_unique, ix.simple, ix.constraint_name, ix.attached, ix.words,
+                     min(u.col) AS col, max(CASE WHEN ix.folded OR ix.words THEN u.fold_class ELSE u.token_class END) AS class
               FROM unnest(cols, token_classes, fold_classes) AS u(col, token_class, fold_class)
                   CROSS JOIN LATERAL dataprotect._column_indexes(rel, u.col) ix
-              WHERE ix.folded OR ix.method = 'btree' AND (u.token_class IS NOT NULL OR NOT ix.plain_class)
-              GROUP BY 1, 2, 3, 4, 5, 6, 7) d
+              WHERE ix.folded OR ix.words OR ix.method = 'btree' AND (u.token_class IS NOT NULL OR NOT ix.plain_class)
+              GROUP BY 1, 2, 3, 4, 5, 6, 7, 8) d
             JOIN pg_index i ON i.indexrelid = d.index_id
             JOIN pg_class c ON c.oid = d.index_id
             JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -357,7 +391,7 @@ BEGIN
             LEFT JOIN pg_description descr ON descr.classoid = 'pg_class'::regclass AND descr.objoid = d.index_id
         ORDER BY d.depth DESC, d.name
     LOOP
-        hash := x.class IS NOT NULL AND x.simple AND NOT x.is_unique;
+        hash := x.class IS NOT NULL AND x.simple AND NOT x.is_unique AND NOT x.words;
         IF NOT x.attached THEN
             drops := drops || CASE WHEN x.constraint_name IS NULL THEN format('DROP INDEX %s', x.index_name)
                 ELSE format('ALTER TABLE %s DROP CONSTRAINT %I', x.table_name, x.constraint_name) END;
@@ -373,6 +407,13 @@ BEGIN
             FROM pg_constraint k
                 LEFT JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid
             WHERE k.conindid = x.index_id AND k.contype IN ('p', 'u');
+        ELSIF x.words THEN
+            definition := dataprotect._word_index_statement(x.index_id, x.col, x.class IS NOT NULL);
+            IF definition IS NULL THEN
+                RAISE NOTICE 'index "%" is dropped, since pg_trgm is not installed', x.name;
+                CONTINUE;
+            END IF;
+            creates := creates || definition;
         ELSE
             creates := creates || dataprotect._index_statement(x.index_id, hash, cols, token_classes, fold_classes);
         END IF;
@@ -382,6 +423,8 @@ BEGIN
         IF x.class IS NOT NULL AND NOT x.attached THEN
             changes := changes || CASE
                 WHEN hash THEN format('index "%s" is now a hash index', x.name)
+                WHEN x.words THEN format('index "%s" is now over keyed tokens of three characters: most of the text can be guessed from it',
+                                         x.name)
                 WHEN x.constraint_name IS NOT NULL THEN format('constraint "%s" is now over tokens', x.constraint_name)
                 ELSE format('index "%s" is now over tokens', x.name) END;
         END IF;

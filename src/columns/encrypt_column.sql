@@ -83,11 +83,11 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._can_make_type(oid) IS
     'whether the current role can have an encrypted type made over a type';
-CREATE TYPE dataprotect._column_wish AS (col name, key text, searchable bool, ordered bool, padded bool);
+CREATE TYPE dataprotect._column_wish AS (col name, key text, searchable bool, ordered bool, padded bool, wordsearch bool);
 COMMENT ON TYPE dataprotect._column_wish IS 'what is asked for a column that is to be protected';
 
 -- Everything that can be known before the table is locked.
-CREATE FUNCTION dataprotect._check_encrypt(rel regclass, col name, key text, searchable bool, ordered bool)
+CREATE FUNCTION dataprotect._check_encrypt(rel regclass, col name, key text, searchable bool, ordered bool, wordsearch bool)
     RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -144,13 +144,13 @@ BEGIN
     SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
     FROM (SELECT * FROM dataprotect._column_obstacles(rel, col)
           UNION ALL SELECT * FROM dataprotect._type_obstacles(rel, col)
-          UNION ALL SELECT * FROM dataprotect._index_obstacles(rel, col, searchable, ordered)
+          UNION ALL SELECT * FROM dataprotect._index_obstacles(rel, col, searchable, ordered, wordsearch)
           UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, ARRAY[col])
           UNION ALL SELECT * FROM dataprotect._function_obstacles(rel, ARRAY[col])) o;
     PERFORM dataprotect._refuse_obstacles('encrypt', rel, col, problems, advice);
 END
 $$;
-COMMENT ON FUNCTION dataprotect._check_encrypt(regclass, name, text, bool, bool) IS
+COMMENT ON FUNCTION dataprotect._check_encrypt(regclass, name, text, bool, bool, bool) IS
     'errors unless encrypt_columns can do what it is asked to';
 
 -- Change the types of a table's columns with all around them; the table is locked
@@ -273,7 +273,7 @@ BEGIN
                       WHERE s.schemaname = ns.nspname AND s.tablename = c.relname AND s.attname = u.col
                       ORDER BY s.inherited DESC LIMIT 1) ORDER BY u.n) AS distinct_values
     INTO types
-    FROM unnest(wishes) WITH ORDINALITY AS u(col, key, searchable, ordered, padded, n)
+    FROM unnest(wishes) WITH ORDINALITY AS u(col, key, searchable, ordered, padded, wordsearch, n)
         JOIN pg_class c ON c.oid = rel
         JOIN pg_namespace ns ON ns.oid = c.relnamespace
         CROSS JOIN LATERAL dataprotect._column_kind(rel, u.col) k
@@ -292,7 +292,7 @@ BEGIN
         RAISE NOTICE '%', change;
     END LOOP;
     FOR w IN SELECT u.*, d.distinct_values, dataprotect._mentioning_functions(rel, u.col) AS functions
-             FROM unnest(wishes) WITH ORDINALITY AS u(col, key, searchable, ordered, padded, n)
+             FROM unnest(wishes) WITH ORDINALITY AS u(col, key, searchable, ordered, padded, wordsearch, n)
                  JOIN unnest(types.distinct_values) WITH ORDINALITY AS d(distinct_values, n) USING (n) ORDER BY n LOOP
         IF w.distinct_values > 0 AND w.distinct_values < few_values AND cardinality(changes) > 0
             AND EXISTS (SELECT FROM dataprotect._column_indexes(rel, w.col)) THEN
@@ -345,7 +345,7 @@ CREATE FUNCTION dataprotect._column_wishes(rel regclass, columns jsonb) RETURNS 
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    options     CONSTANT text[] := '{key,searchable,ordered,padded}';
+    options     CONSTANT text[] := '{key,searchable,ordered,padded,wordsearch}';
     result      dataprotect._column_wish[] := '{}';
     c           record;
     bad         text;
@@ -374,7 +374,7 @@ BEGIN
         END IF;
         SELECT e.key INTO bad FROM jsonb_each(c.wish) e WHERE jsonb_typeof(e.value) = 'null' ORDER BY e.key = 'key' DESC LIMIT 1;
         IF bad IS NOT NULL OR NOT c.wish ? 'key' THEN
-            PERFORM dataprotect._raise('null_value_not_allowed', 'key, searchable, ordered and padded must not be null');
+            PERFORM dataprotect._raise('null_value_not_allowed', 'key, searchable, ordered, padded and wordsearch must not be null');
         END IF;
         SELECT e.key INTO bad FROM jsonb_each(c.wish) e
         WHERE jsonb_typeof(e.value) <> CASE e.key WHEN 'key' THEN 'string' ELSE 'boolean' END LIMIT 1;
@@ -384,7 +384,8 @@ BEGIN
         END IF;
         result := result || ROW(c.col, c.wish ->> 'key', coalesce((c.wish ->> 'searchable')::bool, false),
                                 coalesce((c.wish ->> 'ordered')::bool, false),
-                                coalesce((c.wish ->> 'padded')::bool, false))::dataprotect._column_wish;
+                                coalesce((c.wish ->> 'padded')::bool, false),
+                                coalesce((c.wish ->> 'wordsearch')::bool, false))::dataprotect._column_wish;
     END LOOP;
     RETURN result;
 END
@@ -405,7 +406,7 @@ BEGIN
     SELECT l.linked, l.linked_col, min(u.key), max(u.key) INTO contradiction
     FROM unnest(wishes) u CROSS JOIN LATERAL dataprotect._linked_columns(rel, u.col) l
     GROUP BY 1, 2
-    HAVING count(DISTINCT (u.key, u.searchable, u.ordered, u.padded)) > 1
+    HAVING count(DISTINCT (u.key, u.searchable, u.ordered, u.padded, u.wordsearch)) > 1
     LIMIT 1;
     IF FOUND THEN
         PERFORM dataprotect._raise('invalid_parameter_value',
@@ -413,13 +414,13 @@ BEGIN
                    contradiction.linked_col, contradiction.linked));
     END IF;
     RETURN QUERY
-        SELECT t.linked, ROW(t.linked_col, t.key, t.searchable OR t.n > 1 AND NOT t.ordered, t.ordered, t.padded)::dataprotect._column_wish,
+        SELECT t.linked, ROW(t.linked_col, t.key, t.searchable OR t.n > 1 AND NOT t.ordered, t.ordered, t.padded, t.wordsearch)::dataprotect._column_wish,
                t.n > 1
-        FROM (SELECT l.linked, l.linked_col, u.key, u.searchable, u.ordered, u.padded, min(u.place) AS place,
+        FROM (SELECT l.linked, l.linked_col, u.key, u.searchable, u.ordered, u.padded, u.wordsearch, min(u.place) AS place,
                      l.n, bool_or((l.linked, l.linked_col) = (rel, u.col)) AS named
-              FROM unnest(wishes) WITH ORDINALITY AS u(col, key, searchable, ordered, padded, place)
+              FROM unnest(wishes) WITH ORDINALITY AS u(col, key, searchable, ordered, padded, wordsearch, place)
                   CROSS JOIN LATERAL (SELECT x.*, count(*) OVER () AS n FROM dataprotect._linked_columns(rel, u.col) x) l
-              GROUP BY 1, 2, 3, 4, 5, 6, 8) t
+              GROUP BY 1, 2, 3, 4, 5, 6, 7, 9) t
         ORDER BY t.named DESC, t.place, t.linked;
 END
 $$;
@@ -439,7 +440,7 @@ DECLARE
     statement   text;
 BEGIN
     FOR pass IN 1..2 LOOP
-        PERFORM dataprotect._check_encrypt(x.tied, (x.wish).col, (x.wish).key, (x.wish).searchable, (x.wish).ordered),
+        PERFORM dataprotect._check_encrypt(x.tied, (x.wish).col, (x.wish).key, (x.wish).searchable, (x.wish).ordered, (x.wish).wordsearch),
                 dataprotect._check_links(x.tied, (x.wish).col)
         FROM dataprotect._tied_wishes(rel, wishes) x;
         IF pass = 1 THEN
@@ -460,9 +461,9 @@ BEGIN
         EXECUTE statement;
     END LOOP;
     PERFORM dataprotect._encrypt_table(g.tied, g.wishes)
-    FROM (SELECT u.tied, array_agg(ROW(u.col, u.key, u.searchable, u.ordered, u.padded)::dataprotect._column_wish ORDER BY u.n) AS wishes
+    FROM (SELECT u.tied, array_agg(ROW(u.col, u.key, u.searchable, u.ordered, u.padded, u.wordsearch)::dataprotect._column_wish ORDER BY u.n) AS wishes
           FROM ROWS FROM (unnest(tied.rels), unnest(tied.wishes)) WITH ORDINALITY
-              AS u(tied, col, key, searchable, ordered, padded, n) GROUP BY 1 ORDER BY 1) g;
+              AS u(tied, col, key, searchable, ordered, padded, wordsearch, n) GROUP BY 1 ORDER BY 1) g;
     FOREACH statement IN ARRAY foreign_keys.creates LOOP
         EXECUTE statement;
     END LOOP;
@@ -471,7 +472,7 @@ BEGIN
     END IF;
     RETURN (SELECT jsonb_agg(jsonb_build_object('rel', u.tied::oid::bigint, 'col', u.col, 'key', u.key) ORDER BY u.n)
             FROM ROWS FROM (unnest(tied.rels), unnest(tied.wishes)) WITH ORDINALITY
-                AS u(tied, col, key, searchable, ordered, padded, n));
+                AS u(tied, col, key, searchable, ordered, padded, wordsearch, n));
 END
 $$;
 COMMENT ON FUNCTION dataprotect._encrypt_columns(regclass, dataprotect._column_wish[]) IS
@@ -499,9 +500,10 @@ COMMENT ON FUNCTION dataprotect._log_encrypt_columns(regclass, jsonb, jsonb) IS
 CREATE PROCEDURE dataprotect.encrypt_columns(rel regclass, columns jsonb)
     LANGUAGE c AS 'MODULE_PATHNAME', 'dp_definer_enter_recorded';
 COMMENT ON PROCEDURE dataprotect.encrypt_columns(regclass, jsonb) IS
-    'protect several columns of a table in one rewrite: {"column": {"key": ..., "searchable": ..., "ordered": ..., "padded": ...}, ...}';
+    'protect several columns of a table in one rewrite: {"column": {"key": ..., "searchable": ..., "ordered": ..., "padded": ..., "wordsearch": ...}, ...}';
 
-CREATE FUNCTION dataprotect._do_encrypt_column(rel regclass, col name, key text, searchable bool, ordered bool, padded bool)
+CREATE FUNCTION dataprotect._do_encrypt_column(rel regclass, col name, key text, searchable bool, ordered bool, padded bool,
+                                                wordsearch bool)
     RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -509,27 +511,29 @@ AS $$
 BEGIN
     PERFORM dataprotect._check_column(rel, col);
     RETURN dataprotect._encrypt_columns(rel, dataprotect._column_wishes(rel, jsonb_build_object(col,
-        jsonb_build_object('key', key, 'searchable', searchable, 'ordered', ordered, 'padded', padded))));
+        jsonb_build_object('key', key, 'searchable', searchable, 'ordered', ordered, 'padded', padded,
+                                               'wordsearch', wordsearch))));
 END
 $$;
-COMMENT ON FUNCTION dataprotect._do_encrypt_column(regclass, name, text, bool, bool, bool) IS
+COMMENT ON FUNCTION dataprotect._do_encrypt_column(regclass, name, text, bool, bool, bool, bool) IS
     'body of dataprotect.encrypt_column(); see definer.c';
 
-CREATE FUNCTION dataprotect._log_encrypt_column(rel regclass, col name, key text, searchable bool, ordered bool, padded bool,
+CREATE FUNCTION dataprotect._log_encrypt_column(rel regclass, col name, key text, searchable bool, ordered bool, padded bool, wordsearch bool,
                                                 done jsonb)
     RETURNS void
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT dataprotect._log_encrypt_columns($1, NULL, $7)
+    SELECT dataprotect._log_encrypt_columns($1, NULL, $8)
 $$;
-COMMENT ON FUNCTION dataprotect._log_encrypt_column(regclass, name, text, bool, bool, bool, jsonb) IS
+COMMENT ON FUNCTION dataprotect._log_encrypt_column(regclass, name, text, bool, bool, bool, bool, jsonb) IS
     'event of dataprotect.encrypt_column(); see definer.c';
 
 CREATE PROCEDURE dataprotect.encrypt_column(rel regclass, col name, key text,
-                                            searchable bool = false, ordered bool = false, padded bool = false)
+                                            searchable bool = false, ordered bool = false, padded bool = false,
+                                            wordsearch bool = false)
     LANGUAGE c AS 'MODULE_PATHNAME', 'dp_definer_enter_recorded';
-COMMENT ON PROCEDURE dataprotect.encrypt_column(regclass, name, text, bool, bool, bool) IS
+COMMENT ON PROCEDURE dataprotect.encrypt_column(regclass, name, text, bool, bool, bool, bool) IS
     'protect a column under a key, keeping views, rules, triggers, defaults, privileges and indexes around it';
 
 -- A scan without a query (stored_scan.h), by the states of keys: opens nothing.
