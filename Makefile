@@ -18,6 +18,8 @@ OBJS = \
            keys.o mint.o own_function.o pinned_keys.o policy_alarm.o policy_root.o policy_seal.o policy_trigger.o \
            seal_budget.o spare_key.o subject_key.o system_keys.o unwrap_key.o) \
        $(addprefix src/access/, access.o foreign_code.o grantee.o mask.o role_drop.o search_count.o) \
+       $(addprefix src/audit/, alert.o digest.o sink_batch.o sink_file.o sink_http.o sink_line.o sink_reply.o \
+           sink_round.o sink_splunk.o sink_state.o sink_syslog.o sink_uri.o) \
        $(addprefix src/audit/, activity.o audit_log.o batch.o chain.o collector.o literals.o \
            parallel.o protected_columns.o redact.o role_events.o segment.o store.o track.o verify.o writer.o) \
        $(addprefix src/types/, client_query.o client_type.o json.o reflection.o wire.o word_search.o \
@@ -40,7 +42,7 @@ SQL_PARTS = \
        $(addprefix src/keys/, key_tables.sql policy.sql mint.sql administration.sql subject_keys.sql \
            key_export.sql epoch.sql key_views.sql) \
        $(addprefix src/access/, mask.sql access.sql foreign_code.sql) \
-       $(addprefix src/audit/, audit.sql) \
+       $(addprefix src/audit/, audit.sql sink.sql) \
        $(addprefix src/types/, json.sql reflection.sql types.sql type_operators.sql type_overloads.sql make_types.sql) \
        $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql column_type.sql \
            encrypt_column.sql reencrypt.sql verify_values.sql key_guards.sql) \
@@ -65,7 +67,7 @@ DP_CFLAGS   = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
 PG_CPPFLAGS = -I$(srcdir)/src
 # Calls within the library are direct: nothing is meant to take their place.
 PG_CFLAGS   = $(DP_CFLAGS) -fno-semantic-interposition $(COPT_DP)
-SHLIB_LINK  = -lcrypto -lcurl -ldl -Wl,-Bsymbolic -Wl,-z,relro,-z,now
+SHLIB_LINK  = -lcrypto -lcurl -lz -ldl -Wl,-Bsymbolic -Wl,-z,relro,-z,now
 
 PG_CONFIG  ?= pg_config
 PGXS       := $(shell $(PG_CONFIG) --pgxs)

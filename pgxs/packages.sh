@@ -52,11 +52,11 @@ has_candidate()
 # says so itself.
 missing_packages()
 {
-	needed="gcc libc6-dev make perl openssl libcurl4-openssl-dev libssl-dev"
+	needed="gcc libc6-dev make perl openssl libcurl4-openssl-dev libssl-dev zlib1g-dev"
 	wanted=
 	if [ "$purpose" = test ]; then
 		needed="$needed binutils clang libipc-run-perl procps python3"
-		wanted="softhsm2 opensc clang-tidy cppcheck debootstrap libclang-rt-dev
+		wanted="rsyslog rsyslog-gnutls softhsm2 opensc clang-tidy cppcheck debootstrap libclang-rt-dev
 			python3-psycopg2 python3-psycopg python3-asyncpg python3-sqlalchemy python3-django python3-pyodbc
 			odbc-postgresql pgbouncer libdbd-pg-perl php-cli php-pgsql ruby-pg ruby-activerecord libpostgresql-jdbc-java default-jdk-headless"
 	fi

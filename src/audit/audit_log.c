@@ -8,6 +8,7 @@
 #include "access/htup_details.h"
 #include "audit/audit_workers.h"
 #include "audit/collector.h"
+#include "audit/personal.h"
 #include "base/compat.h"
 #include "base/text.h"
 #include "base/worker.h"
@@ -40,8 +41,8 @@ PG_FUNCTION_INFO_V1(dp_audit_start);
  * Membership counts, superuser-ness does not; and it counts for whoever logged
  * in as well, so that a superuser gains nothing by SET ROLE.
  */
-static void
-require_auditor(void)
+void
+dp_audit_require_auditor(void)
 {
 	Oid			auditor = get_role_oid("dataprotect_auditor", false);
 
@@ -69,8 +70,8 @@ set_text(Datum *value, bool *null, DpSlice slice)
 }
 
 /* The sealed column is one byte form and the bytes (batch.c). */
-static bool
-open_sealed(bytea *sealed, DpPersonal *out)
+bool
+dp_audit_open_sealed(bytea *sealed, DpPersonal *out)
 {
 	const uint8 *data = (const uint8 *) VARDATA_ANY(sealed);
 	Size		len = VARSIZE_ANY_EXHDR(sealed);
@@ -92,11 +93,11 @@ dp_audit_unseal(PG_FUNCTION_ARGS)
 	bool		nulls[5] = {true, true, true, true, true};
 	DpPersonal	personal;
 
-	require_auditor();
+	dp_audit_require_auditor();
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	desc = BlessTupleDesc(desc);
-	if (!PG_ARGISNULL(0) && open_sealed(PG_GETARG_BYTEA_PP(0), &personal))
+	if (!PG_ARGISNULL(0) && dp_audit_open_sealed(PG_GETARG_BYTEA_PP(0), &personal))
 	{
 		set_text(&values[0], &nulls[0], personal.actor);
 		set_text(&values[1], &nulls[1], personal.client);

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "audit/alert.h"
 #include "audit/batch.h"
 #include "audit/store.h"
 #include "base/compat.h"
@@ -338,26 +339,6 @@ set_sealed(TupleTableSlot *row, const DpRecord *record)
 	row->tts_values[DP_AUDIT_SEALED] = PointerGetDatum(sealed);
 }
 
-/*
- * Tell who listens.  Not where the queue fills because somebody does not: the
- * log must go on.
- */
-static void
-alert(const DpRecord *record, int64 seq)
-{
-	StringInfoData payload;
-
-	if (record->kind != DP_RECORD_ADMIN || !dp_event_alerts(record->event) ||
-		DatumGetFloat8(DirectFunctionCall1(pg_notification_queue_usage, (Datum) 0)) > 0.5)
-		return;
-	initStringInfo(&payload);
-	appendStringInfo(&payload, "{\"seq\": " INT64_FORMAT ", \"event\": \"%s\", \"session_role\": ",
-					 seq, dp_event_name(record->event));
-	escape_json(&payload, pnstrdup((const char *) record->session_role.data, record->session_role.len));
-	appendStringInfoChar(&payload, '}');
-	Async_Notify("dataprotect_alert", payload.data);
-}
-
 static void
 set_row(TupleTableSlot *row, const DpBatch *batch, const DpBatchEntry *entry, int64 seq)
 {
@@ -391,7 +372,7 @@ set_row(TupleTableSlot *row, const DpBatch *batch, const DpBatchEntry *entry, in
 	set_columns(row, &record, result);
 	set_keys(row, result != NULL && result->n_keys > 0 ? result : &record);
 	set_sealed(row, &record);
-	alert(&record, seq);
+	dp_alert_raise(&record, seq);
 }
 
 void

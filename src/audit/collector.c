@@ -36,6 +36,8 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#define SINK_DELAY_MS	500		/* more may come */
+
 /* Where reading of an instance's segments goes on; valid for the cursor beside it. */
 typedef struct Progress
 {
@@ -500,6 +502,9 @@ store_batch(DpBatch *batch, const Progress *next, uint64 old_cursor, DpChainPoin
 		note_open_records(batch);
 		forget_open_records(batch);
 		write_head(head);
+		run_sql("SELECT FROM dataprotect.sink LIMIT 1", 0, NULL, NULL);
+		if (SPI_processed > 0)
+			dp_worker_wake_within(MyDatabaseId, DP_SINK_WORKER, SINK_DELAY_MS);
 	}
 	if (next->cursor > old_cursor)
 		write_cursor(batch->instance, next->cursor);

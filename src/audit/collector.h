@@ -21,4 +21,7 @@ extern bool dp_audit_read_head(DpChainPoint *out, bool lock);
 /* The second witness in the ring file; false where there is none for this key. */
 extern bool dp_audit_read_witness(DpChainPoint *out);
 
+/* An error unless the caller may read the log. */
+extern void dp_audit_require_auditor(void);
+
 #endif							/* DP_AUDIT_COLLECTOR_H */

@@ -23,10 +23,12 @@
 #include "access/xact.h"
 #include "audit/activity.h"
 #include "audit/audit_workers.h"
+#include "audit/digest.h"
 #include "audit/parallel.h"
 #include "audit/protected_columns.h"
 #include "audit/redact.h"
 #include "audit/role_events.h"
+#include "audit/sink.h"
 #include "audit/track.h"
 #include "base/compat.h"
 #include "base/guc.h"
@@ -660,4 +662,6 @@ dp_audit_init(void)
 	dp_audit_writer_register();
 	/* the writer says where records wait; otherwise now and then, for lost ones */
 	dp_worker_register(DP_AUDIT_WORKER_KIND, dp_audit_collect, COLLECT_NAPTIME_MS);
+	dp_digest_init();
+	dp_sink_init();
 }

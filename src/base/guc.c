@@ -43,6 +43,14 @@ char	   *dp_guc_kms_vault_token_file = NULL;
 char	   *dp_guc_kms_pkcs11_module = NULL;
 char	   *dp_guc_kms_pkcs11_pin_file = NULL;
 
+char	   *dp_guc_digest_directory = NULL;
+int			dp_guc_digest_interval = 60;
+char	   *dp_guc_sink_ca_file = NULL;
+char	   *dp_guc_sink_s3_endpoint = NULL;
+char	   *dp_guc_sink_secret_directory = NULL;
+int			dp_guc_sink_timeout = 10000;
+char	   *dp_guc_sinks_allowed = NULL;
+
 static const struct config_enum_entry audit_mode_options[] = {
 	{"buffered", DP_AUDIT_BUFFERED, false},
 	{"durable", DP_AUDIT_DURABLE, false},
@@ -98,6 +106,14 @@ define_audit_and_cache_settings(void)
 							   "KMS key that create_key() uses where none is named.", NULL,
 							   &default_kms_uri, "",
 							   PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.digest_directory",
+							   "Directory into which signed digests of the audit log are written; empty for none.", NULL,
+							   &dp_guc_digest_directory, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.digest_interval",
+							"Time between two signed digests of the audit log.", NULL,
+							&dp_guc_digest_interval, 60, 1, 86400,
+							PGC_POSTMASTER, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomEnumVariable("dataprotect.input",
 							 "Whether the text form enc:v1: is accepted as input.", NULL,
 							 &dp_guc_input, DP_INPUT_PLAINTEXT, input_options,
@@ -172,6 +188,8 @@ define_kms_settings(void)
 							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 }
 
+static void define_last_settings(void);
+
 void
 dp_guc_init(void)
 {
@@ -219,10 +237,37 @@ dp_guc_init(void)
 							"Different values that a role with \"search\" may ask for in an hour; 0 for any number.", NULL,
 							&dp_guc_search_limit, 0, 0, INT_MAX,
 							PGC_SUSET, 0, NULL, NULL, NULL);
+	define_last_settings();
+	MarkGUCPrefixReserved("dataprotect");
+}
+
+static void
+define_last_settings(void)
+{
+	DefineCustomStringVariable("dataprotect.sink_ca_file",
+							   "Certificate authorities trusted for sinks of the audit log; empty for the system's.", NULL,
+							   &dp_guc_sink_ca_file, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.sink_s3_endpoint",
+							   "Endpoint of S3 for sinks of the audit log; empty for Amazon's own.",
+							   "https only, unless the host is a loopback address.",
+							   &dp_guc_sink_s3_endpoint, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.sink_secret_directory",
+							   "Directory of the files that hold tokens and secrets of sinks.", NULL,
+							   &dp_guc_sink_secret_directory, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.sink_timeout",
+							"Longest time that one request to a sink of the audit log may take.", NULL,
+							&dp_guc_sink_timeout, 10000, 100, 300000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.sinks_allowed",
+							   "URI patterns of the sinks that the audit log may be sent to, comma-separated.",
+							   "A pattern is a URI whose last character may be \"*\".",
+							   &dp_guc_sinks_allowed, "",
+							   PGC_POSTMASTER, GUC_LIST_INPUT | GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomIntVariable("dataprotect.worker_naptime",
 							"Time between two rounds of the background workers.", NULL,
 							&dp_guc_worker_naptime, 10, 1, INT_MAX / 1000,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
-
-	MarkGUCPrefixReserved("dataprotect");
 }

@@ -71,6 +71,14 @@ extern char *dp_guc_kms_vault_role;
 extern char *dp_guc_kms_vault_token_file;	/* absolute path, or "" */
 extern char *dp_guc_kms_ca_file;	/* "" = system store; PGC_POSTMASTER */
 
+extern char *dp_guc_digest_directory;	/* absolute path, or ""; PGC_POSTMASTER */
+extern int	dp_guc_digest_interval; /* s; PGC_POSTMASTER */
+extern char *dp_guc_sink_ca_file;	/* "" = system store; PGC_POSTMASTER, as all of sinks' but the time */
+extern char *dp_guc_sink_s3_endpoint;	/* "" = Amazon's */
+extern char *dp_guc_sink_secret_directory;	/* absolute path, or "" */
+extern int	dp_guc_sink_timeout;	/* ms, one request */
+extern char *dp_guc_sinks_allowed;	/* comma-separated URI patterns; "": none */
+
 extern void dp_guc_init(void);
 
 #endif							/* DP_BASE_GUC_H */

@@ -51,7 +51,7 @@
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 
-#define DP_WORKER_MAX_KINDS 8
+#define DP_WORKER_MAX_KINDS 12
 #define DP_WORKER_MAX_POOL 64
 #define DP_WORKER_ERROR_MAX 160
 

@@ -73,7 +73,12 @@
 	X(DP_EVENT_EPOCH_EMPTIED,		111, "epoch.emptied") \
 	X(DP_EVENT_EPOCH_DESTROYED,		112, "epoch.destroyed") \
 	X(DP_EVENT_ROOT_SCHEDULED,		113, "root.scheduled") \
-	X(DP_EVENT_ROOT_CANCELLED,		114, "root.cancelled")
+	X(DP_EVENT_ROOT_CANCELLED,		114, "root.cancelled") \
+	X(DP_EVENT_SINK_CREATED,		140, "sink.created") \
+	X(DP_EVENT_SINK_DROPPED,		141, "sink.dropped") \
+	X(DP_EVENT_SINK_FAILING,		142, "sink.failing") \
+	X(DP_EVENT_SINK_RECOVERED,		143, "sink.recovered") \
+	X(DP_EVENT_ALERT_ACKNOWLEDGED,	144, "alert.acknowledged")
 
 typedef enum DpEventCode
 {

@@ -37,33 +37,54 @@ dp_event_code(const char *name, DpEventCode *out_code)
 		return false;
 }
 
-bool
-dp_event_alerts(int code)
+DpSeverity
+dp_event_severity(int code)
 {
 	switch (code)
 	{
-		case DP_EVENT_COLUMN_DECRYPTED:
-		case DP_EVENT_KEY_DESTROYED:
+		case DP_EVENT_POLICY_TAMPERED:
 		case DP_EVENT_LOCKDOWN_STARTED:
-		case DP_EVENT_LOCKDOWN_LIFTED:
-		case DP_EVENT_RETENTION_FAILED:
+			return DP_SEVERITY_CRITICAL;
 		case DP_EVENT_CLOCK_STOPPED:
+		case DP_EVENT_COLUMN_DECRYPTED:
+		case DP_EVENT_DEADLINE_MISSED:
+		case DP_EVENT_KEY_DESTROYED:
+		case DP_EVENT_LOCKDOWN_LIFTED:
+		case DP_EVENT_POLICY_RESEALED:
+		case DP_EVENT_ROLE_ALTERED:
+		case DP_EVENT_ROLE_GRANTED:
+		case DP_EVENT_SINK_DROPPED:
+		case DP_EVENT_SINK_FAILING:
+			return DP_SEVERITY_HIGH;
+		case DP_EVENT_ACCESS_GRANTED:
 		case DP_EVENT_CLOCK_CONFIRMED:
 		case DP_EVENT_DEADLINE_NEAR:
-		case DP_EVENT_DEADLINE_MISSED:
-		case DP_EVENT_ACCESS_GRANTED:
-		case DP_EVENT_SEARCH_ALERT:
-		case DP_EVENT_ROLE_GRANTED:
-		case DP_EVENT_ROLE_REVOKED:
+		case DP_EVENT_RETENTION_FAILED:
 		case DP_EVENT_ROLE_CREATED:
-		case DP_EVENT_ROLE_ALTERED:
 		case DP_EVENT_ROLE_DROPPED:
-		case DP_EVENT_POLICY_TAMPERED:
-		case DP_EVENT_POLICY_RESEALED:
-			return true;
+		case DP_EVENT_ROLE_REVOKED:
+		case DP_EVENT_SEARCH_ALERT:
+			return DP_SEVERITY_MEDIUM;
+		case DP_EVENT_SINK_CREATED:
+		case DP_EVENT_SINK_RECOVERED:
+			return DP_SEVERITY_LOW;
 		default:
-			return false;
+			return DP_SEVERITY_NONE;
 	}
+}
+
+const char *
+dp_severity_name(DpSeverity severity)
+{
+	static const char *const names[] = {"none", "low", "medium", "high", "critical"};
+
+	return names[severity];
+}
+
+bool
+dp_event_alerts(int code)
+{
+	return dp_event_severity(code) != DP_SEVERITY_NONE;
 }
 
 /* Tells of something that failed: the transaction's end changes nothing in it. */
@@ -71,7 +92,7 @@ static bool
 is_failure(DpEventCode code)
 {
 	return code == DP_EVENT_ACCESS_DENIED || code == DP_EVENT_WORKER_FAILED ||
-		code == DP_EVENT_RETENTION_FAILED || code == DP_EVENT_POLICY_TAMPERED;
+		code == DP_EVENT_RETENTION_FAILED || code == DP_EVENT_POLICY_TAMPERED || code == DP_EVENT_SINK_FAILING;
 }
 
 void

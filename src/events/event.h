@@ -33,7 +33,21 @@ extern void dp_event_elsewhere(DpEventCode code, const char *detail_json);
 extern const char *dp_event_name(int code);
 extern bool dp_event_code(const char *name, DpEventCode *out_code);
 
-/* Is somebody told at once, by NOTIFY on dataprotect_alert? */
+/*
+ * How much an event matters to whoever watches: the closed list of alerts, that is
+ * of events about which somebody is told at once (audit/alert.h).
+ */
+typedef enum DpSeverity
+{
+	DP_SEVERITY_NONE,			/* no alert */
+	DP_SEVERITY_LOW,
+	DP_SEVERITY_MEDIUM,
+	DP_SEVERITY_HIGH,
+	DP_SEVERITY_CRITICAL
+} DpSeverity;
+
+extern DpSeverity dp_event_severity(int code);
+extern const char *dp_severity_name(DpSeverity severity);
 extern bool dp_event_alerts(int code);
 
 /* The ring and the transaction callbacks; from _PG_init only. */

@@ -205,6 +205,68 @@ subtract_notes(DpPrf *prf, const uint8 uid[16], DpSealedTable table, int64 scope
 	return ours;
 }
 
+/* One scope's sum into what is hashed; a sum of nothing leaves no trace. */
+static void
+append_scope(StringInfo message, const char *table, int64 scope, const Weight *sum)
+{
+	uint64		number = pg_hton64((uint64) scope);
+
+	if (weight_is_zero(sum))
+		return;
+	appendBinaryStringInfo(message, table, strlen(table) + 1);
+	appendBinaryStringInfo(message, (const char *) &number, sizeof(number));
+	appendBinaryStringInfo(message, (const char *) sum->word, WEIGHT_LEN);
+}
+
+bool
+dp_policy_state(int64 *out_statements, uint8 out_root[32])
+{
+	DpPrf	   *prf;
+	uint8		uid[16];
+	bool		ours = dp_seal_key(&prf, uid) == DP_POLICY_READY;
+	Relation	rel = table_open(dp_catalog_relation("policy_journal"), AccessShareLock);
+	Relation	index = index_open(dp_catalog_relation("policy_journal_scope_idx"), AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(rel)));
+	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
+	StringInfoData message;
+	NameData	table = {{0}};
+	int64		scope = 0;
+	Weight		sum = {{0}};
+	HeapTuple	tuple;
+
+	*out_statements = 0;
+	initStringInfo(&message);
+	while (ours && HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		bool		isnull;
+		Name		next = DatumGetName(heap_getattr(tuple, Anum_journal_tbl, RelationGetDescr(rel), &isnull));
+		int64		next_scope = DatumGetInt64(heap_getattr(tuple, Anum_journal_scope, RelationGetDescr(rel), &isnull));
+		Weight		change = {{0}};
+		int64		statements;
+
+		if (strcmp(NameStr(*next), NameStr(table)) != 0 || next_scope != scope)
+		{
+			append_scope(&message, NameStr(table), scope, &sum);
+			memset(&sum, 0, sizeof(sum));
+			table = *next;
+			scope = next_scope;
+		}
+		ours = read_note(prf, uid, NameStr(table), scope, RelationGetDescr(rel), tuple, &change, &statements);
+		add_weight(&sum, &change, false);
+		*out_statements += statements;
+	}
+	append_scope(&message, NameStr(table), scope, &sum);
+	systable_endscan_ordered(scan);
+	UnregisterSnapshot(snapshot);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	if (!dp_sha256((const uint8 *) message.data, message.len, out_root))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not authenticate rows of dataprotect")));
+	pfree(message.data);
+	return ours;
+}
+
 /* Add up the rows of a scope that are sealed; false where one is not. */
 static bool
 add_rows(DpPrf *prf, const uint8 uid[16], DpSealedTable table, int64 scope, Relation rel, Snapshot snapshot, Weight *sum)

@@ -26,4 +26,11 @@
 extern DpSealVerdict dp_policy_whole(DpSealedTable table, int64 scope);
 extern bool dp_policy_is_known(DpSealedTable table, int64 scope);
 
+/*
+ * What a digest says of policy: how many statements the journal stands for, and a
+ * hash over what the rows of each scope weigh together, which folding leaves as it
+ * is.  False where a note is not ours, or the policy key is away.
+ */
+extern bool dp_policy_state(int64 *out_statements, uint8 out_root[32]);
+
 #endif							/* DP_KEYS_POLICY_ROOT_H */

@@ -81,6 +81,9 @@ const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 		"id name rel base age_column age_expression age_type condition row_filter keep action options archive every "
 		"rel_names base_names names_of timezone date_order created_by",
 	"id", "retention_policy_pkey", true},
+	[DP_SEALED_SINK] = {"sink",
+		"name uri options created_by",
+	NULL, NULL, true},
 	[DP_SEALED_SUBJECT_BINDING] = {"subject_binding",
 		"rel account_type id_column bound_by rel_oid id_attnum",
 	NULL, NULL, true},

@@ -10,7 +10,9 @@
 
 #include <curl/curl.h>
 #include <pthread.h>
+#include <linux/sockios.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/select.h>
 
 #include "base/compat.h"
@@ -29,6 +31,7 @@ struct DpHttpTransfer
 	Size		reply_len;
 	bool		reply_too_long;
 	bool		in_multi;
+	bool		connect_only;
 	long		status;			/* 0: no complete reply */
 	const char *problem;
 	void		(*done) (DpHttpTransfer *transfer, void *arg);
@@ -83,15 +86,16 @@ start_curl(void)
 static bool
 set_limits(CURL *easy, const DpHttpRequest *request)
 {
-	const char *protocols = request->loopback ? "https,http" : "https";
+	const char *protocols = request->loopback && !request->connect_only ? "https,http" : "https";
+	const char *ca_file = request->ca_file != NULL ? request->ca_file : dp_guc_kms_ca_file;
 
 	return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, protocols) == CURLE_OK &&
 		curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
 		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
 		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
 		curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
-		(dp_guc_kms_ca_file == NULL || dp_guc_kms_ca_file[0] == '\0' ||
-		 curl_easy_setopt(easy, CURLOPT_CAINFO, dp_guc_kms_ca_file) == CURLE_OK) &&
+		(ca_file == NULL || ca_file[0] == '\0' ||
+		 curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file) == CURLE_OK) &&
 		(!request->loopback || curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK) &&
 		(request->client_cert == NULL ||
 		 (curl_easy_setopt(easy, CURLOPT_SSLCERT, request->client_cert) == CURLE_OK &&
@@ -106,12 +110,26 @@ set_limits(CURL *easy, const DpHttpRequest *request)
 static bool
 set_method(CURL *easy, const DpHttpRequest *request)
 {
-	if (request->method != NULL)
+	if (request->method != NULL && request->body_len == 0)
 		return curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK &&
 			curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK;
 	return curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long) request->body_len) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body) == CURLE_OK;
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body) == CURLE_OK &&
+		(request->method == NULL ||
+		 curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK);
+}
+
+/* A connection without a request. */
+static bool
+set_connection(CURL *easy, DpHttpTransfer *transfer, const DpHttpRequest *request)
+{
+	transfer->connect_only = true;
+	return curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_SSL_ENABLE_ALPN, 0L) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer) == CURLE_OK;
 }
 
 static bool
@@ -155,7 +173,8 @@ dp_http_start(const DpHttpRequest *request)
 
 	if (transfer->reply != NULL && transfer->easy != NULL &&
 		set_limits(transfer->easy, request) &&
-		set_message(transfer->easy, transfer, request))
+		(request->connect_only ? set_connection(transfer->easy, transfer, request) :
+		 set_message(transfer->easy, transfer, request)))
 	{
 		block_signals(&before);
 		transfer->in_multi = curl_multi_add_handle(multi, transfer->easy) == CURLM_OK;
@@ -180,6 +199,43 @@ dp_http_result(DpHttpTransfer *transfer, char **out_reply, Size *out_reply_len,
 	return transfer->status;
 }
 
+ssize_t
+dp_http_send(DpHttpTransfer *transfer, const char *data, Size len)
+{
+	sigset_t	before;
+	size_t		sent = 0;
+	CURLcode	code;
+
+	block_signals(&before);
+	code = curl_easy_send(transfer->easy, data, len, &sent);
+	restore_signals(&before);
+	if (code == CURLE_AGAIN)
+		return 0;
+	return code == CURLE_OK ? (ssize_t) sent : -1;
+}
+
+int
+dp_http_unconfirmed(DpHttpTransfer *transfer)
+{
+	curl_socket_t socket;
+	sigset_t	before;
+	char		said[256];
+	size_t		n = 1;
+	int			unsent;
+	CURLcode	code;
+
+	block_signals(&before);
+	code = curl_easy_recv(transfer->easy, said, sizeof(said), &n);
+	restore_signals(&before);
+	/* A peer that has closed its side, or sent an alert, takes nothing in. */
+	if (code != CURLE_AGAIN && (code != CURLE_OK || n == 0))
+		return -1;
+	if (curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &socket) != CURLE_OK ||
+		socket == CURL_SOCKET_BAD || ioctl(socket, SIOCOUTQ, &unsent) != 0)
+		return -1;
+	return unsent;
+}
+
 void
 dp_http_free(DpHttpTransfer *transfer)
 {
@@ -198,6 +254,13 @@ dp_http_free(DpHttpTransfer *transfer)
 static void
 finish(DpHttpTransfer *transfer, CURLcode code)
 {
+	if (transfer->connect_only && code == CURLE_OK)
+	{
+		/* taken out, the handle would lose its connection */
+		transfer->status = 1;
+		transfer->done(transfer, transfer->arg);
+		return;
+	}
 	curl_multi_remove_handle(multi, transfer->easy);
 	transfer->in_multi = false;
 	if (transfer->reply_too_long)

@@ -1,6 +1,7 @@
 /*
  * http.h
- *	  Requests that run beside each other in the key agent.
+ *	  Requests that run beside each other, in the key agent and in the worker
+ *	  that sends the audit log away.
  *
  * https with verified certificates (TLS 1.2 or newer), or http to a loopback
  * address; no redirects, no proxy for loopback, replies of at most
@@ -21,13 +22,15 @@ typedef struct DpHttpTransfer DpHttpTransfer;
 
 typedef struct DpHttpRequest
 {
-	const char *method;			/* NULL: POST; GET and DELETE send no body */
+	const char *method;			/* NULL: POST; with a body it is sent as well */
 	const char *url;
 	bool		loopback;		/* plain http is admissible, proxies are not */
 	const char *const *headers; /* "Name: value", NULL-terminated */
 	const char *body;
 	Size		body_len;
 	int			timeout_ms;
+	const char *ca_file;		/* NULL: dataprotect.kms_ca_file; "": the system's */
+	bool		connect_only;	/* just the TLS connection: dp_http_send() */
 
 	const char *client_cert;	/* PEM file with certificate and key; NULL: none */
 
@@ -51,6 +54,15 @@ extern DpHttpTransfer *dp_http_start(const DpHttpRequest *request);
  */
 extern long dp_http_result(DpHttpTransfer *transfer, char **out_reply, Size *out_reply_len,
 						   const char **out_problem);
+
+/*
+ * Over a connection that is there (connect_only; the result is then 1): how many
+ * bytes were taken, 0: try again later, -1: it is lost.
+ */
+extern ssize_t dp_http_send(DpHttpTransfer *transfer, const char *data, Size len);
+
+/* Bytes of it that the peer's host has not confirmed; -1: it is lost. */
+extern int	dp_http_unconfirmed(DpHttpTransfer *transfer);
 
 /* Cancels where it is not over; wipes the reply.  Also from within done. */
 extern void dp_http_free(DpHttpTransfer *transfer);

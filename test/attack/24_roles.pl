@@ -100,7 +100,7 @@ poll_until('alerts', sub {
 		$listener->pump_nb;
 		return $alerts =~ /"role\.dropped"/;
 	});
-like($alerts, qr/Asynchronous notification "dataprotect_alert" with payload "\{"seq": \d+, "event": "role\.granted", "session_role": "super"\}"/,
+like($alerts, qr/Asynchronous notification "dataprotect_alert" with payload "\{"seq": \d+, "event": "role\.granted", "session_role": "super", "severity": "high"\}"/,
 	'listeners are told');
 $listen .= "\\q\n";
 eval { $listener->finish };

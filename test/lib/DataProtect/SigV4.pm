@@ -7,7 +7,8 @@ DataProtect::SigV4 - an independent signer, to check what the server sends
 =head1 DESCRIPTION
 
 AWS Signature Version 4 as the AWS documentation describes it ("Create a signed
-AWS API request", IAM User Guide), for requests to path "/" without a query.
+AWS API request", IAM User Guide), for requests without a query and to paths that need
+no encoding.
 The server's signatures come from libcurl; this module shares nothing with it.
 test/tap checks this module itself against Amazon's published test suite
 (aws-sig-v4-test-suite).
@@ -23,7 +24,7 @@ use Exporter 'import';
 our @EXPORT = qw(sigv4_signature sigv4_verify);
 
 # method, headers (hash, lower-case names), signed (array of names), body,
-# scope "DATE/REGION/SERVICE/aws4_request", secret.
+# path ("/"), scope "DATE/REGION/SERVICE/aws4_request", secret.
 sub sigv4_signature
 {
 	my (%r) = @_;
@@ -33,7 +34,7 @@ sub sigv4_signature
 		$value =~ s/\s+/ /g;
 		"$_:$value\n"
 	} @{ $r{signed} };
-	my $canonical = join "\n", $r{method}, '/', '', $canonical_headers,
+	my $canonical = join "\n", $r{method}, $r{path} || '/', '', $canonical_headers,
 	  join(';', @{ $r{signed} }), sha256_hex($r{body});
 	my $to_sign = join "\n", 'AWS4-HMAC-SHA256', $r{headers}{'x-amz-date'}, $r{scope}, sha256_hex($canonical);
 
@@ -48,12 +49,12 @@ sub sigv4_verify
 {
 	my ($request, $secret) = @_;
 	my %headers = map { (lc $_->[0] => $_->[1]) } @{ $request->{headers} };
-	my ($method) = $request->{line} =~ /^(\S+) \/ HTTP/ or return { ok => 0 };
+	my ($method, $path) = $request->{line} =~ m{^(\S+) (/[A-Za-z0-9/._~-]*) HTTP} or return { ok => 0 };
 	my ($access_key, $scope, $signed, $signature) = ($headers{authorization} || '') =~
 	  m{^AWS4-HMAC-SHA256 Credential=([^/]+)/(\S+?), ?SignedHeaders=(\S+?), ?Signature=([0-9a-f]{64})$}
 	  or return { ok => 0 };
 	my $wanted = sigv4_signature(
-		method => $method, headers => \%headers, signed => [ split /;/, $signed ],
+		method => $method, path => $path, headers => \%headers, signed => [ split /;/, $signed ],
 		body => $request->{body}, scope => $scope, secret => $secret);
 	return {
 		ok => $wanted eq $signature ? 1 : 0, access_key => $access_key, scope => $scope,
