@@ -17,6 +17,7 @@
 #include "base/secret.h"
 #include "common/hmac.h"
 #include "common/sha2.h"
+#include "crypto/aead.h"
 #include "kms/aws_credentials.h"
 #include "kms/secret_file.h"
 #include "miscadmin.h"
@@ -274,7 +275,9 @@ start_s3(DpSink *sink)
 	DpHttpRequest request = {0};
 	const DpAwsCredentials *credentials;
 	const char *endpoint = dp_guc_sink_s3_endpoint;
-	const char *headers[6] = {"Content-Type: application/gzip", "Expect:",
+	uint8		digest[32];
+	char		hash[65];
+	const char *headers[7] = {"Content-Type: application/gzip", "Expect:",
 	"x-amz-server-side-encryption: aws:kms"};
 	char		token[sizeof(credentials->session_token) + 32];
 	int			n = 3;
@@ -303,6 +306,15 @@ start_s3(DpSink *sink)
 	request.method = "PUT";
 	request.headers = headers;
 	request.body = dp_sink_gzip(sink->batch->text.data, sink->batch->text.len, &request.body_len);
+	/* S3 wants it; not every libcurl says it by itself. */
+	if (!dp_sha256((const uint8 *) request.body, request.body_len, digest))
+	{
+		dp_sink_fail(sink, "The batch could not be signed.");
+		return;
+	}
+	(void) hex_encode((const char *) digest, sizeof(digest), hash);
+	hash[64] = '\0';
+	headers[n++] = psprintf("x-amz-content-sha256: %s", hash);
 	request.sigv4 = psprintf("aws:amz:%s:s3", sink->uri.region);
 	request.access_key = credentials->access_key;
 	request.secret_key = credentials->secret_key;
