@@ -18,7 +18,7 @@ OBJS = \
            keys.o mint.o own_function.o pinned_keys.o policy_alarm.o policy_root.o policy_seal.o policy_trigger.o \
            seal_budget.o spare_key.o subject_key.o system_keys.o unwrap_key.o) \
        $(addprefix src/access/, access.o foreign_code.o grantee.o mask.o role_drop.o search_count.o) \
-       $(addprefix src/audit/, alert.o digest.o sink_batch.o sink_file.o sink_http.o sink_line.o sink_reply.o \
+       $(addprefix src/audit/, alert.o change_events.o digest.o sink_batch.o sink_file.o sink_http.o sink_line.o sink_reply.o \
            sink_round.o sink_splunk.o sink_state.o sink_syslog.o sink_uri.o) \
        $(addprefix src/audit/, activity.o audit_log.o batch.o chain.o collector.o literals.o \
            parallel.o protected_columns.o redact.o role_events.o segment.o store.o track.o verify.o writer.o) \

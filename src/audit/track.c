@@ -23,6 +23,7 @@
 #include "access/xact.h"
 #include "audit/activity.h"
 #include "audit/audit_workers.h"
+#include "audit/change_events.h"
 #include "audit/digest.h"
 #include "audit/parallel.h"
 #include "audit/protected_columns.h"
@@ -659,6 +660,7 @@ dp_audit_init(void)
 	dp_redact_init(note_error);
 	dp_activity_init();
 	dp_role_events_init();
+	dp_change_events_init();
 	dp_audit_writer_register();
 	/* the writer says where records wait; otherwise now and then, for lost ones */
 	dp_worker_register(DP_AUDIT_WORKER_KIND, dp_audit_collect, COLLECT_NAPTIME_MS);

@@ -78,7 +78,9 @@
 	X(DP_EVENT_SINK_DROPPED,		141, "sink.dropped") \
 	X(DP_EVENT_SINK_FAILING,		142, "sink.failing") \
 	X(DP_EVENT_SINK_RECOVERED,		143, "sink.recovered") \
-	X(DP_EVENT_ALERT_ACKNOWLEDGED,	144, "alert.acknowledged")
+	X(DP_EVENT_ALERT_ACKNOWLEDGED,	144, "alert.acknowledged") \
+	X(DP_EVENT_SETTING_CHANGED,		145, "setting.changed") \
+	X(DP_EVENT_DEFINITION_CHANGED,	146, "definition.changed")
 
 typedef enum DpEventCode
 {

@@ -106,6 +106,36 @@ $listen .= "\\q\n";
 eval { $listener->finish };
 like(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/audit alert: role\.granted.*\n.*"roles": "reader", "members": "super"/, 'and the server log');
 
+# Who changes a setting, or puts something on a protected table, leaves a record, too.
+sub changes
+{
+	my ($role, $sql, $wanted, $name) = @_;
+	poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()');
+	$seen = audit('SELECT coalesce(max(seq), 0) FROM dataprotect.audit_log');
+	my ($out, $err, $state) = as($node, $role, $sql);
+	poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()');
+	is(audit("SELECT event, outcome, detail ->> 'command', coalesce(detail ->> 'setting', detail ->> 'table'), coalesce(detail ->> 'value', detail ->> 'name', '')
+			FROM dataprotect.audit_log WHERE seq > $seen AND event IN ('setting.changed', 'definition.changed') ORDER BY seq"),
+		join("\n", @$wanted), "$role: $name") or diag("$state $err");
+	return;
+}
+
+changes('super', 'ALTER SYSTEM SET dataprotect.search_limit = 7', [ 'setting.changed|ok|ALTER SYSTEM|dataprotect.search_limit|7' ], 'ALTER SYSTEM');
+changes('super', 'ALTER SYSTEM RESET dataprotect.search_limit', [ 'setting.changed|ok|ALTER SYSTEM|dataprotect.search_limit|' ], '... back');
+changes('super', "ALTER ROLE reader SET dataprotect.search_limit = 9; ALTER ROLE reader RESET ALL",
+	[ 'setting.changed|ok|ALTER ROLE|dataprotect.search_limit|9', 'setting.changed|ok|ALTER ROLE|all|' ], 'a setting of a role');
+changes('super', "ALTER DATABASE postgres SET dataprotect.audit_mode = durable; ALTER DATABASE postgres RESET dataprotect.audit_mode",
+	[ 'setting.changed|ok|ALTER DATABASE|dataprotect.audit_mode|durable', 'setting.changed|ok|ALTER DATABASE|dataprotect.audit_mode|' ], 'of a database');
+changes('super', 'BEGIN; SET dataprotect.audit_mode = buffered; ROLLBACK', [ 'setting.changed|rolled_back|SET|dataprotect.audit_mode|buffered' ], 'of the session');
+changes('reader', "SET dataprotect.purpose = 'care'; SET work_mem = '5MB'", [], 'what is a session\'s own');
+changes('nobody', 'ALTER SYSTEM SET dataprotect.search_limit = 7', [], 'what is refused did not happen');
+my $trigger = "CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER spy BEFORE UPDATE ON victim FOR EACH ROW EXECUTE FUNCTION watch();";
+changes('super', "$trigger ALTER TABLE victim DISABLE TRIGGER spy; DROP TRIGGER spy ON victim; DROP FUNCTION watch()",
+	[ 'definition.changed|ok|CREATE TRIGGER|public.victim|spy', 'definition.changed|ok|ALTER TABLE|public.victim|', 'definition.changed|ok|DROP TRIGGER|public.victim|spy' ], 'a trigger');
+changes('super', 'BEGIN; CREATE POLICY all_rows ON victim USING (true); ALTER TABLE victim ENABLE ROW LEVEL SECURITY; CREATE VIEW showing AS SELECT * FROM victim; CREATE TABLE other (i int); CREATE VIEW elsewhere AS SELECT * FROM other; ROLLBACK',
+	[ 'definition.changed|rolled_back|CREATE POLICY|public.victim|all_rows', 'definition.changed|rolled_back|ALTER TABLE|public.victim|', 'definition.changed|rolled_back|CREATE VIEW|public.victim|showing' ],
+	'a policy and a view, rolled back');
+
 log_conceals($node);
 $node->stop;
 done_testing();
