@@ -57,6 +57,9 @@ bytes_datum(const uint8 *data, Size len)
 	return PointerGetDatum(result);
 }
 
+static int	own_level;
+
+/* What is run in between is our own statement: it may call what is for internal use. */
 static void
 begin(void)
 {
@@ -64,11 +67,13 @@ begin(void)
 	StartTransactionCommand();
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	own_level = dp_own_begin();
 }
 
 static void
 commit(void)
 {
+	dp_own_end(own_level);
 	PopActiveSnapshot();
 	SPI_finish();
 	CommitTransactionCommand();
