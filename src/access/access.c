@@ -438,6 +438,20 @@ report_foreign_code(const char *key, const char *needed, const DpCode *limit)
 			 errhint("Grant the privilege to the function's owner, or have a member of dataprotect_admin call dataprotect.trust_function().")));
 }
 
+/* An administrator tries a grant out by SET ROLE, and sees that it is in force. */
+static void
+report_superuser_session(const char *key, const char *needed)
+{
+	char	   *role = GetUserNameFromId(GetUserId(), true);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for key \"%s\"", key),
+			 errdetail("Role \"%s\" has a grant, but the session was opened by superuser \"%s\": only that role's own grants count in it, whatever SET ROLE or SET SESSION AUTHORIZATION says.",
+					   role, GetUserNameFromId(GetAuthenticatedUserId(), true)),
+			 errhint("Connect as role \"%s\" to use its privilege \"%s\".", role, needed)));
+}
+
 void
 dp_access_denied(int32 family, const char *needed)
 {
@@ -448,6 +462,9 @@ dp_access_denied(int32 family, const char *needed)
 	dp_event_admin(DP_EVENT_ACCESS_DENIED, NameStr(name), NULL);
 	if (limit != NULL)
 		report_foreign_code(NameStr(name), needed, limit);
+	if (superuser_arg(GetAuthenticatedUserId()) &&
+		privilege_of(GetUserId(), GetUserId(), family) > privilege_of(GetUserId(), GetAuthenticatedUserId(), family))
+		report_superuser_session(NameStr(name), needed);
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for key \"%s\"", NameStr(name)),

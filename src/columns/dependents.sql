@@ -276,6 +276,46 @@ $$;
 COMMENT ON FUNCTION dataprotect._dependent_obstacles(regclass, name[]) IS
     'objects above a column''s views that cannot be made again';
 
+CREATE FUNCTION dataprotect._try_views(rel regclass, cols name[], types oid[], views oid[], definitions text[]) RETURNS void
+    LANGUAGE c STABLE STRICT
+    AS 'MODULE_PATHNAME', 'dp_try_views';
+COMMENT ON FUNCTION dataprotect._try_views(regclass, name[], oid[], oid[], text[]) IS
+    'errors where a view would have none of its operators and functions if columns of a table had other types';
+
+-- The rows of a stand-in have no named type (try_views.c): what takes whole rows is
+-- tried under the lock only.
+CREATE FUNCTION dataprotect._view_obstacles(rel regclass, cols name[], types oid[]) RETURNS TABLE (problem text, advice text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    views       oid[] := dataprotect._dependent_views(rel, cols);
+    definitions text[];
+BEGIN
+    IF cardinality(views) = 0 OR array_position(types, NULL) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    PERFORM set_config('search_path', dataprotect._dependents_path(), true);
+    definitions := ARRAY(SELECT pg_get_viewdef(v) FROM unnest(views) WITH ORDINALITY AS u(v, n) ORDER BY n);
+    FOR i IN 1..cardinality(views) LOOP
+        BEGIN
+            PERFORM dataprotect._try_views(rel, cols, types, views[1:i], definitions[1:i]);
+        EXCEPTION WHEN undefined_function OR ambiguous_function OR cannot_coerce OR datatype_mismatch OR indeterminate_datatype
+            OR invalid_recursion THEN
+            CONTINUE WHEN SQLERRM ~ '\mrecord\M';
+            RETURN QUERY SELECT format('View "%s" would have no meaning: %s.', c.relname, SQLERRM),
+                                'Cast the column to its base type where the view uses it, or drop the view and make it again.'
+                         FROM pg_class c WHERE c.oid = views[i];
+            RETURN;    -- those above it would say the same
+        WHEN OTHERS THEN
+            RETURN;    -- a stand-in has not all that a table has
+        END;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._view_obstacles(regclass, name[], oid[]) IS
+    'the first view that could not be made again if columns had other types';
+
 -- A new view starts with what ALTER DEFAULT PRIVILEGES gave; take it away.
 CREATE FUNCTION dataprotect._reset_privileges(view regclass, of_owner bool) RETURNS void
     LANGUAGE plpgsql

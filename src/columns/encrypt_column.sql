@@ -265,7 +265,8 @@ BEGIN
                             CASE WHEN u.padded THEN quote_literal('padded') END,
                             quote_literal(dataprotect._base_modifier(k.base, k.typmod)))) || e.brackets
                      ORDER BY u.n) AS targets,
-           array_agg(format_type(k.base, NULL) || e.brackets ORDER BY u.n) AS bases,
+           -- without a length: bit is bit(1), "bit" any
+           array_agg(format_type(k.base, -1) || e.brackets ORDER BY u.n) AS bases,
            array_agg(CASE WHEN u.ordered THEN NULL ELSE e.encrypted::text || '_token_ops' END ORDER BY u.n) AS token_classes,
            array_agg(e.encrypted::text || '_token_ops' ORDER BY u.n) AS fold_classes,
            array_agg(CASE WHEN cardinality(k.domains) > 0 THEN k.domains[cardinality(k.domains)]::regtype END ORDER BY u.n) AS domains,
@@ -427,6 +428,29 @@ $$;
 COMMENT ON FUNCTION dataprotect._tied_wishes(regclass, dataprotect._column_wish[]) IS
     'wishes for columns and for all that foreign keys tie to them';
 
+-- Before the lock: under it the views themselves are made again.
+CREATE FUNCTION dataprotect._check_views(rel regclass, cols name[]) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    types       oid[] := ARRAY(
+        SELECT CASE WHEN k.is_array THEN t.typarray ELSE t.oid END
+        FROM unnest(cols) WITH ORDINALITY AS u(col, n)
+            CROSS JOIN LATERAL dataprotect._column_kind(rel, u.col) k
+            LEFT JOIN pg_type t ON t.oid = dataprotect._encrypted_type(k.base::regtype)
+        ORDER BY u.n);
+    problems    text[];
+    advice      text[];
+BEGIN
+    SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
+    FROM dataprotect._view_obstacles(rel, cols, types) o;
+    PERFORM dataprotect._refuse_obstacles('encrypt', rel, cols[1], problems, advice);
+END
+$$;
+COMMENT ON FUNCTION dataprotect._check_views(regclass, name[]) IS
+    'errors where a view could not be made again over protected columns';
+
 -- Returns what was done: [{"rel": ..., "col": ..., "key": ...}, ...]
 CREATE FUNCTION dataprotect._encrypt_columns(rel regclass, wishes dataprotect._column_wish[]) RETURNS jsonb
     LANGUAGE plpgsql
@@ -444,6 +468,8 @@ BEGIN
                 dataprotect._check_links(x.tied, (x.wish).col)
         FROM dataprotect._tied_wishes(rel, wishes) x;
         IF pass = 1 THEN
+            PERFORM dataprotect._check_views(x.tied, array_agg((x.wish).col))
+            FROM dataprotect._tied_wishes(rel, wishes) x GROUP BY x.tied;
             FOR t IN SELECT DISTINCT x.tied FROM dataprotect._tied_wishes(rel, wishes) x ORDER BY 1 LOOP
                 EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', t.tied);
             END LOOP;
@@ -621,9 +647,10 @@ BEGIN
     PERFORM dataprotect._change_columns(rel, ARRAY[col], ARRAY[
         -- '(50)' on a text column was varchar's
         CASE WHEN base = 'text'::regtype AND modifier IS NOT NULL THEN 'varchar' || modifier
+             WHEN base = 'varbit'::regtype THEN 'varbit' || coalesce(modifier, '')
              WHEN modifier IS NOT NULL THEN regexp_replace(format_type(base, NULL), '^\w+', '\&' || modifier)
-             ELSE format_type(base, NULL) END || brackets],
-        ARRAY[format_type(base, NULL) || brackets], ARRAY[NULL], ARRAY[NULL]);
+             ELSE format_type(base, -1) END || brackets],
+        ARRAY[format_type(base, -1) || brackets], ARRAY[NULL], ARRAY[NULL]);
     PERFORM dataprotect._refresh_binding(rel, false);
     RAISE NOTICE 'column "%" is no longer encrypted', col
         USING HINT = format('Run ANALYZE %s.', rel);

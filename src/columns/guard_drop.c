@@ -67,13 +67,19 @@ static void
 note_column(Drops *drops, Form_pg_attribute att)
 {
 	Oid			relid = att->attrelid;
+	char		relkind;
 	char	   *nsp;
+	char	   *name;
 
-	if (att->attisdropped || att->attnum <= 0 || !dp_contains_encrypted_type(att->atttypid) ||
-		strchr("rpmfc", get_rel_relkind(relid)) == NULL)
-		return;					/* views and indexes have no values of their own */
+	if (att->attisdropped || att->attnum <= 0 || !dp_contains_encrypted_type(att->atttypid))
+		return;
+	relkind = get_rel_relkind(relid);
 	nsp = get_namespace_name(get_rel_namespace(relid));
-	note(drops, relid, false, psprintf("%s.%s", quote_qualified_identifier(nsp, get_rel_name(relid)),
+	name = get_rel_name(relid);
+	/* views and indexes have no values of their own; what is just dropped has no name */
+	if (relkind == '\0' || strchr("rpmfc", relkind) == NULL || nsp == NULL || name == NULL)
+		return;
+	note(drops, relid, false, psprintf("%s.%s", quote_qualified_identifier(nsp, name),
 									   quote_identifier(NameStr(att->attname))));
 }
 

@@ -42,6 +42,14 @@ psql_fails(
 	"SET lock_timeout = '100ms'; CALL dataprotect.encrypt_column('company.customer', 'first_name', 'pii')",
 	qr/cannot encrypt column "first_name".*Index "first_letter" is over an expression/s,
 	'a refusal takes no lock');
+$node->safe_psql('company', q{CREATE FUNCTION company.same(anyelement, anyelement) RETURNS anyelement LANGUAGE sql AS 'SELECT $1';
+	CREATE VIEW company.impossible AS SELECT company.same(last_name::text, 'x') AS x, company.same(email, 'x') AS y FROM company.customer});
+psql_fails(
+	$node, 'company',
+	q{SET lock_timeout = '100ms'; CALL dataprotect.encrypt_columns('company.customer', '{"last_name": "pii", "email": "pii"}')},
+	qr/cannot encrypt column.*View "impossible" would have no meaning/s,
+	'view-fails-after-the-lock: nor does one by a view');
+$node->safe_psql('company', 'DROP VIEW company.impossible');
 psql_fails(
 	$node, 'company',
 	"SET lock_timeout = '100ms'; CALL dataprotect.encrypt_column('company.customer', 'last_name', 'pii')",

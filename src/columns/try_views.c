@@ -1,0 +1,157 @@
+/*
+ * try_views.c
+ *	  Would the views over a table still be views if columns had other types?
+ *
+ * Each definition is parsed and analysed with a stand-in in the place of the
+ * table, and of the views that come before it: a named relation that exists for
+ * this analysis only, as a trigger's transition table does.  Nothing is made,
+ * locked against others or run.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "base/argument.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
+#include "parser/parser.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/queryenvironment.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(dp_try_views);
+
+typedef struct Trial
+{
+	QueryEnvironment *environment;
+	List	   *relations;		/* OIDs that have stand-ins */
+} Trial;
+
+static char *
+stand_in_name(Oid relid)
+{
+	return psprintf("dataprotect %u", relid);
+}
+
+static void
+add_stand_in(Trial *trial, Oid relid, TupleDesc desc)
+{
+	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
+
+	relation->md.name = stand_in_name(relid);
+	relation->md.tupdesc = desc;
+	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+	register_ENR(trial->environment, relation);
+	trial->relations = lappend_oid(trial->relations, relid);
+}
+
+/* What a stand-in cannot have, and no type depends on, is left out: locks and samples. */
+static bool
+put_stand_ins(Node *node, void *context)
+{
+	Trial	   *trial = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeVar))
+	{
+		RangeVar   *var = (RangeVar *) node;
+		Oid			relid = var->schemaname == NULL ? InvalidOid : RangeVarGetRelid(var, NoLock, true);
+
+		if (OidIsValid(relid) && list_member_oid(trial->relations, relid))
+		{
+			if (var->alias == NULL)
+				var->alias = makeAlias(var->relname, NIL);
+			var->schemaname = NULL;
+			var->relname = stand_in_name(relid);
+		}
+		return false;
+	}
+	if (IsA(node, SelectStmt))
+		((SelectStmt *) node)->lockingClause = NIL;
+	return raw_expression_tree_walker(node, put_stand_ins, context);
+}
+
+static TupleDesc
+analyse(Trial *trial, const char *definition)
+{
+	List	   *statements = raw_parser(definition, RAW_PARSE_DEFAULT);
+	RawStmt    *statement = list_length(statements) == 1 ? linitial_node(RawStmt, statements) : NULL;
+
+	if (statement == NULL || !IsA(statement->stmt, SelectStmt) || ((SelectStmt *) statement->stmt)->intoClause != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("not the definition of a view")));
+	put_stand_ins(statement->stmt, trial);
+	return ExecCleanTypeFromTL(parse_analyze_fixedparams(statement, definition, NULL, 0,
+														 trial->environment)->targetList);
+}
+
+static TupleDesc
+changed_desc(Relation rel, Datum *columns, Datum *types, int n)
+{
+	TupleDesc	desc = CreateTupleDescCopy(RelationGetDescr(rel));
+
+	for (int i = 0; i < n; i++)
+	{
+		const char *name = NameStr(*DatumGetName(columns[i]));
+		AttrNumber	attnum = get_attnum(RelationGetRelid(rel), name);
+		Oid			collation;
+
+		dp_argument_column(rel, attnum);
+		dp_argument_type(DatumGetObjectId(types[i]));
+		collation = TupleDescAttr(desc, attnum - 1)->attcollation;
+		TupleDescInitEntry(desc, attnum, name, DatumGetObjectId(types[i]), -1, 0);
+		TupleDescInitEntryCollation(desc, attnum, collation);
+	}
+	return desc;
+}
+
+static int
+elements(ArrayType *array, Oid type, int16 len, bool byval, char align, Datum **out_values)
+{
+	int			n;
+
+	deconstruct_array(array, type, len, byval, align, out_values, NULL, &n);
+	return n;
+}
+
+/*
+ * dataprotect._try_views(rel regclass, cols name[], types oid[], views oid[],
+ *		definitions text[]) returns void
+ * Whatever error the analysis of the last view, and of those before it, raises.
+ */
+Datum
+dp_try_views(PG_FUNCTION_ARGS)
+{
+	Trial		trial = {create_queryEnv(), NIL};
+	Relation	rel = dp_argument_relation(PG_GETARG_OID(0), AccessShareLock, "rp");
+	Datum	   *columns;
+	Datum	   *types;
+	Datum	   *views;
+	Datum	   *definitions;
+	int			n = elements(PG_GETARG_ARRAYTYPE_P(1), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &columns);
+	int			n_views = elements(PG_GETARG_ARRAYTYPE_P(3), OIDOID, sizeof(Oid), true, TYPALIGN_INT, &views);
+
+	if (elements(PG_GETARG_ARRAYTYPE_P(2), OIDOID, sizeof(Oid), true, TYPALIGN_INT, &types) != n ||
+		elements(PG_GETARG_ARRAYTYPE_P(4), TEXTOID, -1, false, TYPALIGN_INT, &definitions) != n_views)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("arrays must have the same length")));
+	add_stand_in(&trial, RelationGetRelid(rel), changed_desc(rel, columns, types, n));
+	for (int i = 0; i < n_views; i++)
+	{
+		TupleDesc	desc = analyse(&trial, TextDatumGetCString(definitions[i]));
+
+		add_stand_in(&trial, DatumGetObjectId(views[i]), desc);
+	}
+	table_close(rel, AccessShareLock);
+	PG_RETURN_VOID();
+}
