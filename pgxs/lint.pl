@@ -36,11 +36,13 @@ my @rules = (
 	[ 'layer-include', \&check_layer_include, 'a file includes only from its own layer and lower ones' ],
 	[ 'layer-call', \&check_layer_call, 'no object calls into a higher layer' ],
 	[ 'circles', \&check_circles, 'no files of one folder call each other in a circle' ],
+	[ 'needless-export', \&check_needless_export, 'what no other file uses is static' ],
 	[ 'same-name', \&check_same_name, 'a name under src/ stands for one room' ],
 	[ 'object-lists', \&check_object_lists, 'the Makefile names every source and every piece of install SQL once' ],
 	[ 'xact-events', \&check_xact_events, 'a transaction callback says what it does at each event, PREPARE included' ],
 	[ 'foreign-library', \&check_foreign_library, 'OpenSSL only in crypto, libcurl only in kms and the sinks' ],
 	[ 'one-door', \&check_one_door, 'each hook of PostgreSQL is installed in one file; those of statements only in base/statement.c' ],
+	[ 'subscribers', \&check_subscribers, 'src/README.md says what each subscriber hears of' ],
 	[ 'banned-call', \&check_banned_call, 'no unsafe, shelling-out or predictable function' ],
 	[ 'secret-compare', \&check_secret_compare, 'secrets are compared in constant time' ],
 	[ 'version-test', \&check_version_test, 'only base/compat.h tests the version of PostgreSQL' ],
@@ -200,6 +202,8 @@ sub object_symbols
 	$symbols = [];
 	for my $object (files(qr/\.o$/, 'src'))
 	{
+		# what a source that is gone has left
+		next if !-e $object =~ s/\.o$/.c/r;
 		open(my $nm, '-|', 'nm', '-P', '-g', $object) or die "lint.pl: could not run nm: $!\n";
 		while (my $line = <$nm>)
 		{
@@ -419,6 +423,29 @@ sub check_foreign_library
 	return @findings;
 }
 
+# What no other file uses is static.  The server calls C functions of SQL and, by a
+# name in a string, workers; tests of one file call what they test.
+sub check_needless_export
+{
+	my @findings = missing_objects();
+	my (%used, %from_sql);
+	for my $entry (object_symbols())
+	{
+		my ($object, $letter, $symbol) = @$entry;
+		$used{$symbol} = 1 if $letter eq 'U';
+		$from_sql{$1} = 1 if $symbol =~ /^pg_finfo_(\w+)/;
+	}
+	my $tests = join '', map { slurp($_) } files(qr/\.[ch]$/, 'test');
+	my $names = join '', map { slurp($_) } c_files();
+	for my $entry (object_symbols())
+	{
+		my ($object, $letter, $symbol) = @$entry;
+		push @findings, "$object:1: $symbol is used by no other file: make it static"
+		  if $letter =~ /^[TDB]$/ && $symbol =~ /^dp_/ && !$used{$symbol} && !$from_sql{$symbol} && $tests !~ /\b$symbol\b/ && $names !~ /"$symbol"/;
+	}
+	return @findings;
+}
+
 # Hooks that may be installed at all, and where.  A second chain, or a second
 # stack of frames, would begin with one of them.
 sub check_one_door
@@ -429,11 +456,12 @@ sub check_one_door
 		  ExecutorEnd ProcessUtility object_access fmgr needs_fmgr ClientAuthentication)),
 		(map { $_ . '_hook' => 'src/base/shmem.c' } qw(shmem_request shmem_startup)),
 		'ExecutorCheckPerms_hook' => 'src/base/statement.c',
+		'assign_hook' => 'src/audit/activity.c',
 		'emit_log_hook' => 'src/audit/redact.c');
 	my @findings;
 	for my $file (c_files())
 	{
-		for my $use (occurrences($file, qr/(?<![\w.>])([A-Za-z]\w*_hook)\s*=(?!=)/))
+		for my $use (occurrences($file, qr/(?<![\w.])([A-Za-z]\w*_hook)\s*=(?!=)/))
 		{
 			my ($line, $hook) = @$use;
 			next if $hook =~ /^(?:prev|previous)_/;
@@ -441,6 +469,27 @@ sub check_one_door
 			  if !$home{$hook} || $home{$hook} ne $file;
 		}
 	}
+	return @findings;
+}
+
+# src/README.md says who hears of what: one line a subscriber, as it is registered.
+sub check_subscribers
+{
+	my (%says, @findings);
+	my $map = -e 'src/README.md' ? slurp('src/README.md') : '';
+	while ($map =~ /^\| `([a-z]+\/[a-z_]+\.c)` \| ((?:`[a-z_]+`(?:, )?)+) \|/mg)
+	{
+		my ($file, $members) = ("src/$1", $2);
+		$says{$file} = join ', ', sort $members =~ /`([a-z_]+)`/g;
+	}
+	for my $file (c_files())
+	{
+		next if code(slurp($file)) !~ /static const DpSubscriber \w+ = \{(.*?)\};/s;
+		my $has = join ', ', sort grep { $_ ne 'name' } $1 =~ /\.([a-z_]+)\s*=/g;
+		my $said = delete $says{$file} // 'nothing';
+		push @findings, "$file:1: subscribes to $has, src/README.md says $said" if $has ne $said;
+	}
+	push @findings, "src/README.md:1: has $_, which does not subscribe" for sort keys %says;
 	return @findings;
 }
 

@@ -52,6 +52,8 @@ dp_high(int x)
 	return dp_low(x);
 }
 END
+	mkdir -p "$tree/test/unit"
+	echo '/* tests dp_guc_init() and dp_high() */' >"$tree/test/unit/both.c"
 	echo 'CREATE TABLE dataprotect.thing (id int);' >"$tree/src/keys/10_thing.sql"
 	echo 'SELECT 1;' >"$tree/sql/one.sql"
 	echo 'SELECT 1;' >"$tree/expected/one.out"
@@ -121,6 +123,9 @@ sees layer-include "an include from a higher layer"
 printf 'typedef void (*f) (void);\nextern f planner_hook;\nvoid\ndp_install(void)\n{\n\tplanner_hook = 0;\n}\n' | append src/crypto/low.c
 sees one-door "a second chain of a hook"
 
+printf 'typedef struct DpSubscriber { int starting; } DpSubscriber;\nextern const void *dp_low_told;\nstatic const DpSubscriber subscriber = {\n\t.starting = 0,\n};\nconst void *dp_low_told = &subscriber;\n' | append src/crypto/low.c
+sees subscribers "a subscriber that the map does not have"
+
 mkdir "$tree/src/misc"
 echo 'extern int x;' >"$tree/src/misc/x.h"
 sees layer-include "a file in no layer"
@@ -157,6 +162,9 @@ for i in 1 2 3; do
 		"$((i % 3 + 1))" "$i" "$((i % 3 + 1))" >"$tree/src/keys/ring$i.c"
 done
 sees circles "three files of a folder in a ring"
+
+echo '/* tests dp_guc_init() */' >"$tree/test/unit/both.c"
+sees needless-export "a function that no other file uses"
 
 mkdir "$tree/src/access"
 echo 'extern int dp_again;' >"$tree/src/access/low.h"

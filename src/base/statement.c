@@ -17,7 +17,7 @@
 #include "optimizer/planner.h"
 #include "utils/memutils.h"
 
-#define MAX_SUBSCRIBERS 48
+#define MAX_SUBSCRIBERS 64
 
 /* One call of own code; see statement.h. */
 typedef struct OwnScope
