@@ -61,6 +61,14 @@ SKIP:
 		'jdbc:postgresql://127.0.0.1:' . $node->port . '/postgres?user=app&sslmode=disable');
 }
 
+my $bouncer;
+END
+{
+	my $status = $?;
+	$bouncer->kill_kill if $bouncer;
+	$? = $status;
+}
+
 SKIP:
 {
 	my ($pgbouncer) = grep { -x } '/usr/sbin/pgbouncer';
@@ -80,11 +88,12 @@ pool_mode = transaction
 default_pool_size = 1
 INI
 	my ($out, $err) = ('', '');
-	my $bouncer = IPC::Run::start([ $pgbouncer, '-q', "$dir/ini" ], '<', \undef, '>', \$out, '2>', \$err);
+	$bouncer = IPC::Run::start([ $pgbouncer, '-q', "$dir/ini" ], '<', \undef, '>', \$out, '2>', \$err);
 	poll_until('pgbouncer',
 		sub { IPC::Run::run([ 'psql', '-XAtc', 'SELECT 1', "host=127.0.0.1 port=$port user=app dbname=postgres" ], '>', \my $answer, '2>', \my $refused) });
 	same_output('psycopg2 behind pgbouncer', $python, "$clients/wire_drivers.py", 'psycopg2', '127.0.0.1', $port, 'app');
 	$bouncer->kill_kill;
+	undef $bouncer;
 }
 
 # postgres_fdw finds and gets what a client does.
