@@ -79,10 +79,13 @@ static bool
 take_value(Reader *reader, DpKmsMember *member)
 {
 	JsonLexContext *lex = reader->lex;
-	char	   *place = reader->buf + (lex->token_start - lex->input);
+	char	   *place;
 
 	if (lex->token_type == JSON_TOKEN_NULL)
 		return true;
+	if (lex->token_start == NULL)	/* the reply ends where its value should stand */
+		return false;
+	place = reader->buf + (lex->token_start - lex->input);
 	if (member->n >= (strstr(member->path, ELEMENT) != NULL ? DP_KMS_REPLY_LIST : 1))
 		return false;
 	switch (lex->token_type)
