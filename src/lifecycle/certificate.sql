@@ -44,6 +44,54 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._is_signed_here(jsonb) IS 'whether a document is as this database, or one it was copied from, signed it';
 
+-- The roots that keys lie under now, or, where there are none, the system's keys.
+CREATE FUNCTION dataprotect._signing_roots(key_ids int8[]) RETURNS SETOF text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH under AS (
+        SELECT v.family = 0 AS system, u FROM dataprotect.key_version v
+          LEFT JOIN dataprotect.key k ON k.family = v.family
+          JOIN dataprotect.epoch e ON e.key_id = CASE v.family WHEN 0 THEN v.epoch ELSE k.epoch END AND e.state = 'a', unnest(e.kms_uri) u
+         WHERE v.family = 0 AND v.state = 'a' OR v.key_id = ANY (key_ids))
+    SELECT DISTINCT w.u FROM under w WHERE w.system = NOT EXISTS (SELECT FROM under o WHERE NOT o.system) ORDER BY 1;
+$$;
+COMMENT ON FUNCTION dataprotect._signing_roots(int8[]) IS 'URIs of the roots that sign what is said of these keys';
+
+-- What each root says to a document: its signature of the 32 bytes that are the
+-- document's SHA-256, with what openssl needs to verify it; or why there is none.
+-- away: a KMS did not answer, and may soon.
+CREATE FUNCTION dataprotect._kms_signatures(document jsonb, uris text[], OUT signatures jsonb, OUT away text) RETURNS record
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    uri text;
+    signed record;
+    why text;
+    detail text;
+BEGIN
+    signatures := '[]';
+    FOREACH uri IN ARRAY uris LOOP
+        BEGIN
+            SELECT * INTO signed FROM dataprotect._kms_sign(uri, sha256(convert_to(document::text, 'UTF8')));
+            signatures := signatures || jsonb_build_object('kms_uri', uri, 'algorithm', signed.algorithm, 'root_version', signed.version,
+                'public_key', translate(encode(signed.public_key, 'base64'), E'\n', ''),
+                'signature', translate(encode(signed.signature, 'base64'), E'\n', ''),
+                'verify', concat_ws(' ', 'openssl pkeyutl -verify -rawin', nullif(signed.openssl_options, ''),
+                    '-pubin -keyform DER -inkey PUBLIC_KEY -in DIGEST -sigfile SIGNATURE'));
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS why = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+            why := concat_ws(': ', why, nullif(detail, ''));
+            signatures := signatures || jsonb_build_object('kms_uri', uri, 'missing', why);
+            IF SQLSTATE LIKE '08%' THEN
+                away := why;
+            END IF;
+        END;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._kms_signatures(jsonb, text[]) IS 'signatures of a document by KMS roots, and why one is missing';
+
 -- What of the database was not searched: tables outside the plan.
 CREATE FUNCTION dataprotect._not_searched(plan_id bigint) RETURNS jsonb
     LANGUAGE sql STABLE
@@ -194,8 +242,14 @@ DECLARE
         'own_records', dataprotect._own_records(request),
         'residual', dataprotect._deletion_residual(request),
         'public_key', translate(encode(dataprotect._certificate_key(), 'base64'), E'\n', ''));
+    by_kms record := dataprotect._kms_signatures(document, ARRAY(SELECT dataprotect._signing_roots(request.key_ids)));
 BEGIN
-    document := dataprotect._sign_document(document);
+    -- a KMS that is away is waited for, a while
+    IF by_kms.away IS NOT NULL AND dataprotect._now() < least(request.verified_at + interval '1 hour', request.deadline) THEN
+        PERFORM dataprotect._deletion_note(request.id, 'verified', 'waits: ' || by_kms.away);
+        RETURN false;
+    END IF;
+    document := dataprotect._sign_document(document || jsonb_build_object('kms_signatures', by_kms.signatures));
     UPDATE dataprotect.deletion_request r SET certificate = document, certified_at = dataprotect._now()
      WHERE r.id = request.id;
     -- the id may begin a new life

@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use Digest::SHA ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -95,6 +96,27 @@ my @verify = ('openssl', 'pkeyutl', '-verify', '-pubin', '-inkey', $key, '-rawin
 command_ok([ @verify, $text ], 'openssl verifies the certificate');
 my $altered = sql("SELECT replace(($c - '{mac,signature}'::text[])::text, 'tax law', 'no reason')");
 command_fails([ @verify, write_to('altered.txt', $altered) ], 'and not an altered one');
+
+# Signed by the KMS root as well, whose public key is had from the root itself.
+my $root = sql("SELECT substr($c -> 'kms_signatures' -> 0 ->> 'kms_uri', 8)");
+is(sql("SELECT count(*), min(s ->> 'algorithm') FROM jsonb_array_elements($c -> 'kms_signatures') s"), '1|Ed25519', 'the root of the account\'s key signed');
+open(my $seed, '<:raw', "$root.ed25519") or die "$root: $!";
+my $public = write_to('root.pkcs8', pack('H*', '302e020100300506032b657004220420') . do { local $/; <$seed> });
+command_ok([ 'openssl', 'pkey', '-inform', 'DER', '-in', $public, '-pubout', '-outform', 'DER', '-out', "$dir/root.der" ], 'its public key');
+$node->command_ok([ 'sh', '-c', 'printf %s "$1" | base64 -d | cmp - "$2"', 'sh', sql("SELECT $c -> 'kms_signatures' -> 0 ->> 'public_key'"), "$dir/root.der" ], 'is the one of the certificate');
+$node->command_ok([ 'sh', '-c', 'printf %s "$1" | base64 -d >"$2"', 'sh', sql("SELECT $c -> 'kms_signatures' -> 0 ->> 'signature'"), "$dir/root.sig" ], 'its signature');
+my $by_root = sql("SELECT $c -> 'kms_signatures' -> 0 ->> 'verify'");
+$by_root =~ s!PUBLIC_KEY!$dir/root.der!;
+$by_root =~ s!SIGNATURE!$dir/root.sig!;
+my $signed = sql("SELECT $c - '{mac,signature,kms_signatures}'::text[]");
+for my $case ([ $signed, 1, 'openssl verifies what the root signed, by the command of the certificate' ], [ $signed =~ s/tax law/no reason/r, 0, 'and not an altered document' ])
+{
+	my ($document, $good, $name) = @$case;
+	my $digest = write_to('document.sha256', Digest::SHA::sha256($document));
+	is(system(($by_root =~ s!DIGEST!$digest!r) . " >$dir/openssl.log 2>&1") == 0 ? 1 : 0, $good, $name);
+}
+is(sql("SELECT signatures -> 0 ->> 'missing' <> '', away FROM dataprotect._kms_signatures('{}', '{file:///nonexistent/root}')"), 't|', 'a root that does not sign is named, with the reason');
+fails("BEGIN; UPDATE dataprotect.deletion_request SET certificate = jsonb_set(certificate, '{kms_signatures}', '[]') WHERE id = $request; SELECT $c", qr/was altered/, 'a signature that is taken away is missed');
 sql("UPDATE dataprotect.deletion_request SET certificate = jsonb_set(certificate, '{reason}', '\"x\"') WHERE id = $request");
 fails("SELECT $c", qr/was altered/, 'nor does the database');
 
