@@ -29,6 +29,7 @@
 	X(DP_EVENT_KEY_ALTERED,			26, "key.altered") \
 	X(DP_EVENT_KEY_RENAMED,			27, "key.renamed") \
 	X(DP_EVENT_KEY_DROPPED,			28, "key.dropped") \
+	X(DP_EVENT_DRILL_OVERDUE,		29, "drill.overdue") \
 	X(DP_EVENT_COLUMN_ENCRYPTED,	30, "column.encrypted") \
 	X(DP_EVENT_COLUMN_DECRYPTED,	31, "column.decrypted") \
 	X(DP_EVENT_COLUMN_REENCRYPTED,	32, "column.reencrypted") \

@@ -310,9 +310,13 @@ DECLARE
     v_results jsonb := '[]';
     v_opened int := 0;
     v_failed int := 0;
+    v_epoch int8;
+    v_epochs int8[] := '{}';
+    v_uris text[] := '{}';
+    v_oks bool[] := '{}';
 BEGIN
-    FOR drill.key, drill.kms_uri, drill.ok, drill.detail IN
-        SELECT used.name, u.uri, p.sqlstate IS NULL, p.detail
+    FOR drill.key, drill.kms_uri, drill.ok, drill.detail, v_epoch IN
+        SELECT used.name, u.uri, p.sqlstate IS NULL, p.detail, e.key_id
         FROM (SELECT DISTINCT coalesce(k.name, 'system') AS name, v.epoch
               FROM dataprotect.key_version v LEFT JOIN dataprotect.key k ON k.family = v.family
               WHERE v.wrapped IS NOT NULL) used
@@ -323,6 +327,9 @@ BEGIN
     LOOP
         v_opened := v_opened + drill.ok::int;
         v_failed := v_failed + (NOT drill.ok)::int;
+        v_epochs := v_epochs || v_epoch;
+        v_uris := v_uris || drill.kms_uri;
+        v_oks := v_oks || drill.ok;
         IF length(v_results::text) < 2500 THEN  -- of what fits into a record
             v_results := v_results || jsonb_build_object('key', drill.key, 'kms_uri', drill.kms_uri, 'ok', drill.ok);
         END IF;
@@ -330,6 +337,16 @@ BEGIN
     END LOOP;
     PERFORM dataprotect._event('keys.drilled', NULL,
         jsonb_build_object('opened', v_opened, 'failed', v_failed, 'results', v_results));
+    IF current_setting('transaction_read_only') = 'off' THEN  -- a standby drills, and cannot note it
+        INSERT INTO dataprotect.epoch_drill AS d (epoch, kms_uri, drilled_at, ok, succeeded_at)
+            SELECT r.epoch, r.uri, n.now, bool_and(r.ok), CASE WHEN bool_and(r.ok) THEN n.now END
+            FROM unnest(v_epochs, v_uris, v_oks) r (epoch, uri, ok),
+                 dataprotect._now() n (now)  -- late bound: the clock belongs to a higher layer
+            GROUP BY r.epoch, r.uri, n.now
+            ORDER BY r.epoch, r.uri
+        ON CONFLICT ON CONSTRAINT epoch_drill_pkey DO UPDATE SET drilled_at = excluded.drilled_at, ok = excluded.ok,
+            succeeded_at = coalesce(excluded.succeeded_at, d.succeeded_at);
+    END IF;
 EXCEPTION WHEN OTHERS OR query_canceled THEN
     -- A drill that breaks off is on record with what it found.
     PERFORM dataprotect._event('keys.drilled', NULL,

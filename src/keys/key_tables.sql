@@ -204,6 +204,18 @@ CREATE TABLE dataprotect.epoch_schedule (
 );
 COMMENT ON TABLE dataprotect.epoch_schedule IS 'when the next epoch is opened by itself; at most one row';
 
+-- What drills have found: the age of a drill is that of what is shown to open.
+CREATE TABLE dataprotect.epoch_drill (
+    epoch int8 NOT NULL,
+    kms_uri text NOT NULL,
+    drilled_at timestamptz NOT NULL,
+    ok bool NOT NULL,
+    succeeded_at timestamptz,
+    PRIMARY KEY (epoch, kms_uri)
+);
+COMMENT ON TABLE dataprotect.epoch_drill IS 'when dataprotect.drill() last opened an epoch key from one of its URIs, or could not';
+
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.epoch_drill', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.epoch_key', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.epoch_root', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.epoch_schedule', '');

@@ -24,3 +24,20 @@ CREATE VIEW dataprotect.key_versions AS
          LEFT JOIN dataprotect.epoch e ON e.key_id = v.epoch
          LEFT JOIN dataprotect.subject_key s ON s.key_id = v.key_id;
 COMMENT ON VIEW dataprotect.key_versions IS 'every key below the epochs: versions, subjects'' keys, the system''s own';
+
+-- What the agent knows of each URI, and what drills have found of this database's
+-- epoch keys under it: the oldest of them counts, from its making where none has opened it.
+CREATE VIEW dataprotect.kms_status AS
+    SELECT coalesce(s.kms_uri, d.kms_uri) AS kms_uri, coalesce(s.provider, split_part(d.kms_uri, ':', 1)) AS provider,
+           coalesce(s.calls, 0) AS calls, coalesce(s.failures, 0) AS failures, s.last_success, s.last_failure, s.last_error,
+           coalesce(s.circuit, 'closed') AS circuit, s.mean_ms, s.max_ms, s.credentials_expire,
+           d.last_drill, d.last_drill_ok, d.drill_age
+    FROM dataprotect._kms_status() s
+         FULL JOIN (SELECT u.uri AS kms_uri, max(x.drilled_at) AS last_drill, bool_and(x.ok) AS last_drill_ok,
+                           greatest(now() - min(coalesce(x.succeeded_at, e.created_at)), interval '0') AS drill_age
+                    FROM dataprotect.epoch e CROSS JOIN unnest(e.kms_uri) u (uri)
+                         LEFT JOIN dataprotect.epoch_drill x ON x.epoch = e.key_id AND x.kms_uri = u.uri
+                    WHERE EXISTS (SELECT FROM dataprotect.key_version v WHERE v.epoch = e.key_id AND v.wrapped IS NOT NULL)
+                    GROUP BY u.uri) d ON d.kms_uri = s.kms_uri;
+COMMENT ON VIEW dataprotect.kms_status IS
+    'health of each KMS key that the key agent was asked to use since the server started, all databases together, and when drills of this one opened its keys';

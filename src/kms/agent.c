@@ -249,7 +249,7 @@ dp_kms_agent_main(Datum arg)
 
 	before_shmem_exit(agent_exit, (Datum) 0);
 	requeue_running();
-	dp_kms_stat_reset_probes();
+	dp_kms_stat_agent_begins();
 	LWLockAcquire(dp_kms_lock, LW_EXCLUSIVE);
 	dp_kms_shared->agent = MyLatch;
 	LWLockRelease(dp_kms_lock);

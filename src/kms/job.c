@@ -188,6 +188,20 @@ has_next_step(const DpKmsJob *job)
 	return job->step + 1 < steps[job->request.kind].n;
 }
 
+/* Count the call at hand; error: NULL where it went well. */
+static void
+count_call(const DpKmsJob *job, const DpKmsError *error)
+{
+	const DpKmsProvider *provider = dp_kms_provider(job->uri.scheme);
+	DpKmsOutcome outcome;
+
+	outcome.error = error;
+	outcome.unavailable = job->call.status == DP_KMS_UNAVAILABLE;
+	outcome.latency_us = dp_kms_now_us() - job->called_at_us;
+	outcome.credentials_expire = provider->credentials_expiry != NULL ? provider->credentials_expiry() : 0;
+	dp_kms_stat_record(&job->uri, &outcome);
+}
+
 /* The call at hand is over: count it and decide what comes next. */
 static void
 settle_call(DpKmsJob *job)
@@ -200,13 +214,13 @@ settle_call(DpKmsJob *job)
 
 	if (call->status == DP_KMS_OK && has_next_step(job))
 	{
-		dp_kms_stat_record(&job->uri, NULL, false);
+		count_call(job, NULL);
 		job->step++;
 		job->attempt = 0;
 	}
 	else if (call->status == DP_KMS_OK)
 	{
-		dp_kms_stat_record(&job->uri, NULL, false);
+		count_call(job, NULL);
 		if (job->request.kind == DP_KMS_CREATE)
 			job->request.blobs[index] = call->blob;
 		job->position++;
@@ -222,7 +236,7 @@ settle_call(DpKmsJob *job)
 		error.sqlstate = call->sqlstate;
 		strlcpy(error.uri, job->uri.text, sizeof(error.uri));
 		strlcpy(error.detail, call->detail, sizeof(error.detail));
-		dp_kms_stat_record(&job->uri, &error, call->status == DP_KMS_UNAVAILABLE);
+		count_call(job, &error);
 
 		job->attempt++;
 		if (call->status == DP_KMS_REFUSED || job->attempt >= MAX_ATTEMPTS ||
@@ -290,6 +304,7 @@ start_call(DpKmsJob *job)
 	if (call->operation == DP_KMS_OP_UNWRAP)
 		call->blob = job->request.blobs[job->order[job->position]];
 	job->calling = true;
+	job->called_at_us = dp_kms_now_us();
 	provider->begin(call);
 }
 

@@ -35,6 +35,7 @@ typedef struct DpKmsJob
 	int64		wake_at;		/* pause until then */
 
 	bool		calling;		/* call is under way or over, not yet settled */
+	int64		called_at_us;	/* when call was begun */
 	DpKmsUri	uri;
 	DpKmsCall	call;
 

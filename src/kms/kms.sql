@@ -2,16 +2,11 @@
 CREATE FUNCTION dataprotect._kms_status(
 	OUT kms_uri text, OUT provider text, OUT calls bigint, OUT failures bigint,
 	OUT last_success timestamptz, OUT last_failure timestamptz, OUT last_error text,
-	OUT circuit text)
+	OUT circuit text, OUT mean_ms float8, OUT max_ms float8, OUT credentials_expire timestamptz)
 RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'dp_kms_status';
-COMMENT ON FUNCTION dataprotect._kms_status() IS 'calls, failures and circuit of each KMS URI since the server started';
-
-CREATE VIEW dataprotect.kms_status AS
-	SELECT kms_uri, provider, calls, failures, last_success, last_failure, last_error, circuit
-	FROM dataprotect._kms_status();
-COMMENT ON VIEW dataprotect.kms_status IS 'health of each KMS key that the key agent was asked to use since the server started, all databases together';
+COMMENT ON FUNCTION dataprotect._kms_status() IS 'calls, failures and circuit of each KMS URI since the server started, times of its last 64 calls; the view is in keys/key_views.sql';
 
 -- Roots that sign, and the end of roots.  Callers decide when a root may go.
 CREATE FUNCTION dataprotect._kms_sign(kms_uri text, digest bytea,

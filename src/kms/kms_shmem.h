@@ -33,6 +33,7 @@
 
 #define DP_KMS_SLOTS		64
 #define DP_KMS_STATS		64
+#define DP_KMS_LATENCIES	64		/* calls of a URI whose time is kept */
 #define DP_KMS_FRESH		1024	/* power of two */
 #define DP_KMS_NEGATIVE_MS	1000
 
@@ -113,7 +114,18 @@ typedef struct DpKmsStat
 	int			unavailable;	/* such failures in a row */
 	DpKmsCircuit circuit;
 	int64		open_until;
+	TimestampTz credentials_expire; /* as of the last call; 0: never, or not known */
+	int64		latency_us[DP_KMS_LATENCIES];	/* of the call n at n modulo that, from 0 */
 } DpKmsStat;
+
+/* How a call went. */
+typedef struct DpKmsOutcome
+{
+	const DpKmsError *error;	/* NULL: well */
+	bool		unavailable;	/* a failure that counts for the circuit */
+	int64		latency_us;		/* credentials that it waited for included */
+	int64		credentials_expire; /* seconds since 1970; 0: never, or not known */
+} DpKmsOutcome;
 
 /* Until when a key need not be fetched again. */
 typedef struct DpKmsFresh
@@ -144,6 +156,16 @@ dp_kms_now(void)
 	return (int64) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+/* The same clock in microseconds. */
+static inline int64
+dp_kms_now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
 /* Shared memory; from dp_kms_init only. */
 extern void dp_kms_shared_init(void);
 
@@ -165,13 +187,12 @@ typedef enum DpKmsAdmission
 
 extern DpKmsAdmission dp_kms_stat_admit(const DpKmsUri *uri, DpKmsError *out_error);
 
-/* error: NULL for success.  unavailable: a failure that counts for the circuit. */
-extern void dp_kms_stat_record(const DpKmsUri *uri, const DpKmsError *error, bool unavailable);
+extern void dp_kms_stat_record(const DpKmsUri *uri, const DpKmsOutcome *outcome);
 
 /* Whether calls to that URI are let through now; for the order of attempts. */
 extern bool dp_kms_stat_healthy(const char *uri);
 
-/* An agent begins: probes of its predecessor are not under way any more. */
-extern void dp_kms_stat_reset_probes(void);
+/* An agent begins: its predecessor's probes are not under way any more, its credentials gone. */
+extern void dp_kms_stat_agent_begins(void);
 
 #endif							/* DP_KMS_KMS_SHMEM_H */

@@ -7,6 +7,9 @@
  * leaves it pending also has cancel, which gives up the call's resources and may
  * be called once, while it is pending.
  *
+ * credentials_expiry, where there is one, says when the credentials that calls are
+ * made with now expire, in seconds since 1970; 0: never, or it cannot know.
+ *
  * What a request needs beyond one operation is the job's: that a signature is by
  * the public key, and that a root is looked at before and after its destruction.
  *
@@ -65,6 +68,7 @@ typedef struct DpKmsProvider
 	const char *name;
 	void		(*begin) (DpKmsCall *call);
 	void		(*cancel) (DpKmsCall *call);
+	int64		(*credentials_expiry) (void);
 } DpKmsProvider;
 
 extern const DpKmsProvider dp_kms_provider_file;

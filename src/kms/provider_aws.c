@@ -574,4 +574,5 @@ const DpKmsProvider dp_kms_provider_aws = {
 	.name = "aws-kms",
 	.begin = aws_begin,
 	.cancel = dp_kms_transfer_cancel,
+	.credentials_expiry = dp_aws_credentials_expiry,
 };

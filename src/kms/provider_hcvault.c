@@ -407,4 +407,5 @@ const DpKmsProvider dp_kms_provider_hcvault = {
 	.name = "hcvault",
 	.begin = hcvault_begin,
 	.cancel = dp_kms_transfer_cancel,
+	.credentials_expiry = dp_vault_token_expiry,
 };

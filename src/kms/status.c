@@ -21,7 +21,7 @@
 #define CIRCUIT_FAILURES	3
 #define CIRCUIT_PAUSE_MS	1000
 
-#define STATUS_COLUMNS		8
+#define STATUS_COLUMNS		11
 
 PG_FUNCTION_INFO_V1(dp_kms_status);
 
@@ -84,8 +84,9 @@ dp_kms_stat_admit(const DpKmsUri *uri, DpKmsError *out_error)
 }
 
 void
-dp_kms_stat_record(const DpKmsUri *uri, const DpKmsError *error, bool unavailable)
+dp_kms_stat_record(const DpKmsUri *uri, const DpKmsOutcome *outcome)
 {
+	const DpKmsError *error = outcome->error;
 	TimestampTz now = GetCurrentTimestamp();
 	DpKmsCircuit before;
 	DpKmsCircuit after;
@@ -94,7 +95,10 @@ dp_kms_stat_record(const DpKmsUri *uri, const DpKmsError *error, bool unavailabl
 	LWLockAcquire(dp_kms_lock, LW_EXCLUSIVE);
 	stat = get_stat(uri);
 	before = stat->circuit;
+	stat->latency_us[stat->calls % DP_KMS_LATENCIES] = outcome->latency_us;
 	stat->calls++;
+	stat->credentials_expire = outcome->credentials_expire == 0 ? 0 :
+		time_t_to_timestamptz((pg_time_t) outcome->credentials_expire);
 	if (error == NULL)
 		stat->last_success = now;
 	else
@@ -103,7 +107,7 @@ dp_kms_stat_record(const DpKmsUri *uri, const DpKmsError *error, bool unavailabl
 		stat->last_failure = now;
 		stat->last_error = *error;
 	}
-	if (error == NULL || !unavailable)
+	if (error == NULL || !outcome->unavailable)
 	{
 		stat->unavailable = 0;
 		stat->circuit = DP_KMS_CIRCUIT_CLOSED;
@@ -142,13 +146,14 @@ dp_kms_stat_healthy(const char *uri)
 }
 
 void
-dp_kms_stat_reset_probes(void)
+dp_kms_stat_agent_begins(void)
 {
 	LWLockAcquire(dp_kms_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < DP_KMS_STATS; i++)
 	{
 		if (dp_kms_shared->stats[i].circuit == DP_KMS_CIRCUIT_PROBING)
 			dp_kms_shared->stats[i].circuit = DP_KMS_CIRCUIT_OPEN;
+		dp_kms_shared->stats[i].credentials_expire = 0;
 	}
 	LWLockRelease(dp_kms_lock);
 }
@@ -166,6 +171,23 @@ circuit_name(DpKmsCircuit circuit)
 			return "half-open";
 	}
 	return "unknown";
+}
+
+/* Mean and maximum of the last calls' times, in milliseconds; of one call at least. */
+static void
+sum_latencies(const DpKmsStat *stat, double *out_mean, double *out_max)
+{
+	int			n = (int) Min(stat->calls, DP_KMS_LATENCIES);
+	int64		sum = 0;
+	int64		max = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		sum += stat->latency_us[i];
+		max = Max(max, stat->latency_us[i]);
+	}
+	*out_mean = sum / 1000.0 / n;
+	*out_max = max / 1000.0;
 }
 
 /*
@@ -189,6 +211,8 @@ dp_kms_status(PG_FUNCTION_ARGS)
 		Datum		values[STATUS_COLUMNS];
 		bool		nulls[STATUS_COLUMNS] = {false};
 		const DpKmsStat *stat = &stats[i];
+		double		mean_ms = 0;
+		double		max_ms = 0;
 
 		if (stat->uri[0] == '\0')
 			continue;
@@ -203,6 +227,13 @@ dp_kms_status(PG_FUNCTION_ARGS)
 		values[6] = CStringGetTextDatum(stat->last_error.detail);
 		nulls[6] = stat->last_failure == 0;
 		values[7] = CStringGetTextDatum(circuit_name(stat->circuit));
+		nulls[8] = nulls[9] = stat->calls == 0;
+		if (stat->calls > 0)
+			sum_latencies(stat, &mean_ms, &max_ms);
+		values[8] = Float8GetDatum(mean_ms);
+		values[9] = Float8GetDatum(max_ms);
+		values[10] = TimestampTzGetDatum(stat->credentials_expire);
+		nulls[10] = stat->credentials_expire == 0;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	pfree(stats);

@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/guc.h"
@@ -431,4 +432,14 @@ dp_vault_token_refused(void)
 	logged_in = false;
 	dp_secret_wipe(header, sizeof(header));
 	return true;
+}
+
+int64
+dp_vault_token_expiry(void)
+{
+	char		mount[128];
+
+	if (!logged_in || expires_at == FOREVER || method_of(mount, sizeof(mount)) == METHOD_FILE)
+		return 0;
+	return (int64) time(NULL) + (expires_at - dp_kms_now()) / 1000;
 }

@@ -38,6 +38,12 @@ extern DpVaultState dp_vault_token(const char **out_header, const char **out_pro
 /* Vault did not take it.  True where another login may bring a better one. */
 extern bool dp_vault_token_refused(void);
 
+/*
+ * When the token of a login expires, in seconds since 1970; 0: never, there is none, or
+ * it is one of a file, which does not say.
+ */
+extern int64 dp_vault_token_expiry(void);
+
 /* ADDRESS/v1/path; false: *out_problem. */
 extern bool dp_vault_url(const char *path, char *out, Size out_size, bool *out_loopback, const char **out_problem);
 

@@ -51,6 +51,52 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._tell_deadlines() IS 'tell of deletions at half of their time, a week and a day before its end, and after it';
 
+-- Beside epoch_drill, whose rows an open transaction that has drilled may hold.
+CREATE TABLE dataprotect.drill_alert (
+    epoch int8 NOT NULL,
+    kms_uri text NOT NULL,
+    told_at timestamptz NOT NULL,
+    PRIMARY KEY (epoch, kms_uri)
+);
+COMMENT ON TABLE dataprotect.drill_alert IS 'when it was last told that no drill has opened an epoch key from one of its URIs for a year';
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.drill_alert', '');
+
+-- What no drill has opened for a year may not open any more, and nobody would know.
+-- Told again every thirty days.  Of a clock that was wrong then, no time counts.
+CREATE FUNCTION dataprotect._tell_drills() RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    late record;
+    keys name[];
+    right_now timestamptz := dataprotect._now();
+BEGIN
+    FOR late IN
+        SELECT e.key_id, e.epoch, u.uri, least(d.succeeded_at, right_now) AS last_success
+          FROM dataprotect.epoch e CROSS JOIN LATERAL (SELECT DISTINCT unnest(e.kms_uri)) u (uri)
+          LEFT JOIN dataprotect.epoch_drill d ON d.epoch = e.key_id AND d.kms_uri = u.uri
+          LEFT JOIN dataprotect.drill_alert a ON a.epoch = e.key_id AND a.kms_uri = u.uri
+         WHERE e.state IN ('a', 'g')
+           AND coalesce(d.succeeded_at, e.created_at) NOT BETWEEN right_now - interval '1 year' AND right_now + interval '1 day'
+           AND coalesce(a.told_at NOT BETWEEN right_now - interval '30 days' AND right_now + interval '1 day', true)
+         ORDER BY e.epoch, e.key_id, u.uri
+    LOOP
+        SELECT array_agg(DISTINCT coalesce(k.name, 'system')) INTO keys
+          FROM dataprotect.key_version v LEFT JOIN dataprotect.key k ON k.family = v.family
+         WHERE v.epoch = late.key_id AND v.wrapped IS NOT NULL;
+        CONTINUE WHEN keys IS NULL;     -- nothing is under it, and no drill opens it
+        INSERT INTO dataprotect.drill_alert (epoch, kms_uri, told_at) VALUES (late.key_id, late.uri, right_now)
+            ON CONFLICT ON CONSTRAINT drill_alert_pkey DO UPDATE SET told_at = excluded.told_at;
+        PERFORM dataprotect._event('drill.overdue', CASE WHEN cardinality(keys) = 1 AND keys[1] <> 'system' THEN keys[1]::text END,
+            jsonb_strip_nulls(jsonb_build_object('kms_uri', late.uri, 'epoch', late.epoch, 'keys', keys[:10],
+                'number_of_keys', cardinality(keys), 'last_success', late.last_success)));
+        RAISE WARNING USING MESSAGE = format('no drill has opened keys from KMS "%s" for a year', late.uri),
+            HINT = 'Call dataprotect.drill().';
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._tell_drills() IS 'tell of epoch keys that no drill has opened for a year, from one of their URIs';
+
 -- A worker's run of a policy makes room for what is due as well: deletions, and
 -- policies that are due longer.
 CREATE FUNCTION dataprotect._other_work_due(run bigint) RETURNS bool

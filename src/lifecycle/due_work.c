@@ -140,6 +140,7 @@ work_round(void)
 		return false;
 	dp_client_statement_execute("SELECT dataprotect._end_orphaned_grants()");
 	dp_client_statement_execute("SELECT dataprotect._tell_deadlines()");
+	dp_client_statement_execute("SELECT dataprotect._tell_drills()");
 	due = query_texts("SELECT dataprotect._retention_due_names()");
 	run_deletions();
 	foreach(lc, due)

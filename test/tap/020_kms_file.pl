@@ -80,6 +80,25 @@ is(($node->psql('postgres', "SET ROLE watcher; SELECT count(*) > 0 FROM dataprot
 like(($node->psql('postgres', "SET ROLE watcher; SELECT dataprotect._epoch_probe(1, 1)"))[2],
 	qr/permission denied/, 'an auditor does not drill');
 
+# Drills: what they found stays, the age is that of the last success.
+$node->safe_psql('postgres', "SELECT dataprotect.create_key('pii')");
+my $drilled = "FROM dataprotect.kms_status WHERE kms_uri = 'file://$dir/root.key'";
+is($node->safe_psql('postgres', "SELECT mean_ms > 0, max_ms >= mean_ms, credentials_expire IS NULL, last_drill IS NULL, drill_age >= interval '0' $drilled"),
+	't|t|t|t|t', 'kms_status has the times of calls, and the age of a key that no drill has opened');
+is($node->safe_psql('postgres', "SELECT bool_and(ok) FROM dataprotect.drill(); SELECT last_drill IS NOT NULL, last_drill_ok $drilled"),
+	"t\nt|t", 'a drill that opened the keys is in kms_status');
+chmod 0640, "$dir/root.key";
+is($node->safe_psql('postgres', "SELECT bool_or(ok) FROM dataprotect.drill(); SELECT last_drill_ok $drilled"),
+	"f\nf", 'so is one that failed');
+is($node->safe_psql('postgres', 'SELECT succeeded_at < drilled_at FROM dataprotect.epoch_drill'),
+	't', 'which does not make the last success younger');
+is($node->safe_psql('postgres', "SELECT dataprotect.flush_audit_log()", extra_params => [ '-U', 'watcher' ]), 't', 'audit log is complete');
+is($node->safe_psql('postgres', "SELECT (detail ->> 'opened')::int > 0, (detail ->> 'failed')::int > 0 FROM dataprotect.audit_log WHERE event = 'keys.drilled' ORDER BY seq",
+		extra_params => [ '-U', 'watcher' ]), "t|f\nf|t", 'each drill is an event with what it found');
+chmod 0600, "$dir/root.key";
+is($node->safe_psql('postgres', "SELECT state FROM dataprotect._kms_root_state('file://$dir/never.key'); SELECT last_drill IS NULL, drill_age IS NULL FROM dataprotect.kms_status WHERE kms_uri LIKE '%/never.key'"),
+	"deleted\nt|t", 'a URI without keys has no drill');
+
 # The agent: one, not dumpable, and back after it was ended.
 my @agents = key_agents($node);
 is(scalar(@agents), 1, 'one key agent runs');
@@ -108,6 +127,22 @@ like(slurp_file($node->logfile, $log_offset), qr{pattern "file:///\*/root.key" i
 	'a star inside a pattern is reported at start');
 like(drill("file://$dir/root.key"), qr/^XX001 /, 'a whole URI in the list allows itself');
 like(drill("file://$dir/link.key"), qr/^42501 /, 'and no other');
+
+# A year without a drill.  Nobody had asked the KMS since the start.
+my $overdue = "FROM dataprotect.alerts WHERE event = 'drill.overdue'";
+$node->stop;
+start_at($node, '300d');
+$node->safe_psql('postgres', 'SELECT dataprotect._tell_drills()');
+is($node->safe_psql('postgres', "SELECT count(*) FROM dataprotect.drill_alert"), '0', 'ten months are no alert');
+$node->stop;
+start_at($node, '400d');
+ok(poll_sql($node, 'postgres', "SELECT count(*) > 0 $overdue"), 'a year without a drill that succeeded is an alert');
+is($node->safe_psql('postgres', "SELECT drill_age > interval '399 days' $drilled"), 't', 'and its age is in kms_status');
+$node->safe_psql('postgres', 'SELECT dataprotect._tell_drills()');
+is($node->safe_psql('postgres', "SELECT dataprotect.flush_audit_log()", extra_params => [ '-U', 'watcher' ]), 't', 'audit log is complete');
+is($node->safe_psql('postgres', "SELECT detail ->> 'kms_uri' = 'file://$dir/root.key', detail -> 'keys' FROM dataprotect.audit_log WHERE event = 'drill.overdue'",
+		extra_params => [ '-U', 'watcher' ]), 't|["pii", "system"]', 'told once, with the keys');
+is($node->safe_psql('postgres', "SELECT bool_and(ok) FROM dataprotect.drill(); SELECT drill_age < interval '1 day' $drilled"), "t\nt", 'a drill ends it');
 
 $node->stop;
 done_testing();

@@ -69,8 +69,8 @@ like($first, qr{^POST /v1/transit/encrypt/pii HTTP}, 'asked as the API says');
 like($first, qr/^X-Vault-Token: \Q$token\E\r$/m, 'with the token of the file');
 like($first, qr{^X-Vault-Namespace: team/a\r$}m, 'in the namespace');
 like($first, qr/"associated_data":"[A-Za-z0-9+\/]{40}"/, 'the context goes along');
-is($node->safe_psql('postgres', "SELECT provider, circuit FROM dataprotect.kms_status WHERE kms_uri = 'hcvault://transit/pii'"),
-	'hcvault|closed', 'kms_status knows it');
+is($node->safe_psql('postgres', "SELECT provider, circuit, credentials_expire IS NULL, last_drill_ok FROM dataprotect.kms_status WHERE kms_uri = 'hcvault://transit/pii'"),
+	'hcvault|closed|t|t', 'kms_status knows it; a token in a file does not say when it expires');
 like($node->safe_psql('postgres', "SELECT convert_from(wrapped[1], 'UTF8') FROM dataprotect.epoch"), qr/^vault:v1:/, 'what is stored is text of Vault\'s');
 
 # What is not what was asked for

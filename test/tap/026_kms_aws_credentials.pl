@@ -67,6 +67,8 @@ sub asks
 	return join ' ', $key, defined $token ? 'with a token' : 'without';
 }
 
+sub expiry { return $node->safe_psql('postgres', "SELECT credentials_expire > now() FROM dataprotect.kms_status WHERE kms_uri = '$uri'"); }
+
 # What STS was asked since the last look.
 my $looked = 0;
 sub asked_sts
@@ -84,11 +86,13 @@ sub asked_sts
 # Without a profile: the container, before the instance.
 like(asks(), qr/^ASIACONTAINER1 with a token$/, 'without profiles the container\'s endpoint is asked');
 is(asks(), 'ASIACONTAINER1 with a token', 'once');
+is(expiry(), 't', 'kms_status says when it expires');
 like(($metadata->requests)[0], qr{^GET /container - container-token$}, 'with its token');
 
 # Profiles: keys, then roles over roles.
 put_file("$tmp/config", "[default]\naws_access_key_id = AKIADEFAULT\naws_secret_access_key = secret/of+default\n");
 is(asks(), 'AKIADEFAULT without', 'a profile that is written counts at once, before the container');
+is(expiry(), '', 'and does not expire');
 put_file("$tmp/config", <<'INI');
 # nested settings are not the profile's
 [default]

@@ -57,6 +57,8 @@ create_extension($node);
 # AppRole
 use_login(kms_vault_login => 'approle', kms_vault_role => 'role-of-the-test', kms_vault_token_file => $secret_id);
 is(state_of(), 'enabled', 'AppRole logs in');
+is($node->safe_psql('postgres', "SELECT credentials_expire > now() FROM dataprotect.kms_status WHERE kms_uri = 'hcvault://transit/pii'"), 't',
+	'kms_status says when its token expires');
 is(state_of(), 'enabled', 'and its token is kept');
 is(logins(), 1, 'one login for both');
 like(($vault->requests)[0], qr{^POST /v1/auth/approle/login HTTP.*^X-Vault-Namespace: team/a\r$}ms, 'asked as the API says, in the namespace');
