@@ -504,32 +504,31 @@ $$;
 COMMENT ON FUNCTION dataprotect._encrypt_columns(regclass, dataprotect._column_wish[]) IS
     'check, lock and protect columns, with all that foreign keys tie to them; returns what was done';
 
-CREATE FUNCTION dataprotect._do_encrypt_columns(rel regclass, columns jsonb) RETURNS jsonb
+CREATE FUNCTION dataprotect._do_encrypt_columns_at_once(rel regclass, columns jsonb) RETURNS jsonb
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT dataprotect._encrypt_columns($1, dataprotect._column_wishes($1, $2))
 $$;
-COMMENT ON FUNCTION dataprotect._do_encrypt_columns(regclass, jsonb) IS
-    'body of dataprotect.encrypt_columns(); see definer.c';
+COMMENT ON FUNCTION dataprotect._do_encrypt_columns_at_once(regclass, jsonb) IS
+    'body of dataprotect._encrypt_columns_at_once(); see definer.c';
 
-CREATE FUNCTION dataprotect._log_encrypt_columns(rel regclass, columns jsonb, done jsonb) RETURNS void
+CREATE FUNCTION dataprotect._log_encrypt_columns_at_once(rel regclass, columns jsonb, done jsonb) RETURNS void
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT dataprotect._column_event('column.encrypted', d.rel::oid::regclass, d.col, d.key)
     FROM jsonb_to_recordset($3) AS d(rel bigint, col name, key text)
 $$;
-COMMENT ON FUNCTION dataprotect._log_encrypt_columns(regclass, jsonb, jsonb) IS
-    'events of dataprotect.encrypt_columns(); see definer.c';
+COMMENT ON FUNCTION dataprotect._log_encrypt_columns_at_once(regclass, jsonb, jsonb) IS
+    'events of dataprotect._encrypt_columns_at_once(); see definer.c';
 
-CREATE PROCEDURE dataprotect.encrypt_columns(rel regclass, columns jsonb)
+CREATE PROCEDURE dataprotect._encrypt_columns_at_once(rel regclass, columns jsonb)
     LANGUAGE c AS 'MODULE_PATHNAME', 'dp_definer_enter_recorded';
-COMMENT ON PROCEDURE dataprotect.encrypt_columns(regclass, jsonb) IS
-    'protect several columns of a table in one rewrite: {"column": {"key": ..., "searchable": ..., "ordered": ..., "padded": ..., "wordsearch": ...}, ...}';
+COMMENT ON PROCEDURE dataprotect._encrypt_columns_at_once(regclass, jsonb) IS
+    'encrypt_columns(online => false)';
 
-CREATE FUNCTION dataprotect._do_encrypt_column(rel regclass, col name, key text, searchable bool, ordered bool, padded bool,
-                                                wordsearch bool)
+CREATE FUNCTION dataprotect._do_encrypt_column_at_once(rel regclass, col name, key text, searchable bool, ordered bool, padded bool, wordsearch bool)
     RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -541,26 +540,24 @@ BEGIN
                                                'wordsearch', wordsearch))));
 END
 $$;
-COMMENT ON FUNCTION dataprotect._do_encrypt_column(regclass, name, text, bool, bool, bool, bool) IS
-    'body of dataprotect.encrypt_column(); see definer.c';
+COMMENT ON FUNCTION dataprotect._do_encrypt_column_at_once(regclass, name, text, bool, bool, bool, bool) IS
+    'body of dataprotect._encrypt_column_at_once(); see definer.c';
 
-CREATE FUNCTION dataprotect._log_encrypt_column(rel regclass, col name, key text, searchable bool, ordered bool, padded bool, wordsearch bool,
+CREATE FUNCTION dataprotect._log_encrypt_column_at_once(rel regclass, col name, key text, searchable bool, ordered bool, padded bool, wordsearch bool,
                                                 done jsonb)
     RETURNS void
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT dataprotect._log_encrypt_columns($1, NULL, $8)
+    SELECT dataprotect._log_encrypt_columns_at_once($1, NULL, $8)
 $$;
-COMMENT ON FUNCTION dataprotect._log_encrypt_column(regclass, name, text, bool, bool, bool, bool, jsonb) IS
-    'event of dataprotect.encrypt_column(); see definer.c';
+COMMENT ON FUNCTION dataprotect._log_encrypt_column_at_once(regclass, name, text, bool, bool, bool, bool, jsonb) IS
+    'event of dataprotect._encrypt_column_at_once(); see definer.c';
 
-CREATE PROCEDURE dataprotect.encrypt_column(rel regclass, col name, key text,
-                                            searchable bool = false, ordered bool = false, padded bool = false,
-                                            wordsearch bool = false)
+CREATE PROCEDURE dataprotect._encrypt_column_at_once(rel regclass, col name, key text, searchable bool, ordered bool, padded bool, wordsearch bool)
     LANGUAGE c AS 'MODULE_PATHNAME', 'dp_definer_enter_recorded';
-COMMENT ON PROCEDURE dataprotect.encrypt_column(regclass, name, text, bool, bool, bool, bool) IS
-    'protect a column under a key, keeping views, rules, triggers, defaults, privileges and indexes around it';
+COMMENT ON PROCEDURE dataprotect._encrypt_column_at_once(regclass, name, text, bool, bool, bool, bool) IS
+    'encrypt_column(online => false)';
 
 -- A scan without a query (stored_scan.h), by the states of keys: opens nothing.
 CREATE FUNCTION dataprotect._unreadable_values(rel regclass, col name)

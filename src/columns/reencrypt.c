@@ -14,6 +14,7 @@
 #include "access/sysattr.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "base/argument.h"
 #include "base/compat.h"
 #include "catalog/pg_class.h"
 #include "columns/contains_encrypted.h"
@@ -32,6 +33,7 @@
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(dp_reencrypt_blocks);
+PG_FUNCTION_INFO_V1(dp_touch_blocks);
 
 /* ---- the table's owner ---- */
 
@@ -76,7 +78,9 @@ become_caller(const AsOwner *saved)
 typedef struct Writer
 {
 	Relation	rel;
-	AttrNumber	attnum;
+	AttrNumber	attnum;			/* of the column that is sealed anew; or of a plain one, in whose
+								 * place ... */
+	AttrNumber	target;			/* ... comes this one, which a trigger fills; 0 for none */
 	Oid			typid;
 	DpReseal   *reseal;
 	EState	   *estate;
@@ -125,8 +129,9 @@ close_writer(Writer *writer)
 	MemoryContextDelete(writer->row);
 }
 
+/* The locked row once more, without what it holds of dropped columns. */
 static void
-store_changed(Writer *writer, Datum value)
+store_copy(Writer *writer)
 {
 	TupleDesc	desc = RelationGetDescr(writer->rel);
 	int			i;
@@ -138,8 +143,25 @@ store_changed(Writer *writer, Datum value)
 		writer->new->tts_values[i] = writer->old->tts_values[i];
 		writer->new->tts_isnull[i] = writer->old->tts_isnull[i] || TupleDescAttr(desc, i)->attisdropped;
 	}
-	writer->new->tts_values[writer->attnum - 1] = value;
 	ExecStoreVirtualTuple(writer->new);
+}
+
+static void
+write_row(Writer *writer)
+{
+	ExecSimpleRelationUpdate(writer->result, writer->estate, &writer->epq, writer->old, writer->new);
+	ExecClearTuple(writer->old);
+	ResetPerTupleExprContext(writer->estate);
+}
+
+static bool
+lock_row(Writer *writer, TupleTableSlot *found)
+{
+	TM_FailureData failure;
+
+	return table_tuple_lock(writer->rel, &found->tts_tid, GetActiveSnapshot(), writer->old,
+							GetCurrentCommandId(false), LockTupleNoKeyExclusive, LockWaitBlock,
+							0, &failure) == TM_Ok;
 }
 
 /* Change a row that has something to bring over; one that moves at this moment is left alone. */
@@ -148,20 +170,41 @@ reencrypt_row(Writer *writer, TupleTableSlot *found)
 {
 	bool		isnull;
 	Datum		value = slot_getattr(found, writer->attnum, &isnull);
-	TM_FailureData failure;
 
-	if (isnull || !dp_reseal_wants(writer->reseal, writer->typid, value) ||
-		table_tuple_lock(writer->rel, &found->tts_tid, GetActiveSnapshot(), writer->old,
-						 GetCurrentCommandId(false), LockTupleNoKeyExclusive, LockWaitBlock,
-						 0, &failure) != TM_Ok)
+	if (isnull || !dp_reseal_wants(writer->reseal, writer->typid, value) || !lock_row(writer, found))
 		return;
 	value = slot_getattr(writer->old, writer->attnum, &isnull);
 	if (isnull || !dp_reseal_value(writer->reseal, writer->typid, value, &value))
 		return;
-	store_changed(writer, value);
-	ExecSimpleRelationUpdate(writer->result, writer->estate, &writer->epq, writer->old, writer->new);
-	ExecClearTuple(writer->old);
-	ResetPerTupleExprContext(writer->estate);
+	store_copy(writer);
+	writer->new->tts_values[writer->attnum - 1] = value;
+	write_row(writer);
+}
+
+/* Has it no sealed value where it has a plain one, or anything of a dropped column? */
+static bool
+wants_touch(Writer *writer, TupleTableSlot *slot)
+{
+	TupleDesc	desc = RelationGetDescr(writer->rel);
+	bool		wants = false;
+
+	slot_getallattrs(slot);
+	if (writer->target > 0)
+		wants = slot->tts_isnull[writer->target - 1] && !slot->tts_isnull[writer->attnum - 1];
+	for (int i = 0; i < desc->natts && !wants; i++)
+		wants = TupleDescAttr(desc, i)->attisdropped && !slot->tts_isnull[i];
+	return wants;
+}
+
+/* The table's triggers do the rest. */
+static int
+touch_row(Writer *writer, TupleTableSlot *found)
+{
+	if (!wants_touch(writer, found) || !lock_row(writer, found) || !wants_touch(writer, writer->old))
+		return 0;
+	store_copy(writer);
+	write_row(writer);
+	return 1;
 }
 
 static int64
@@ -171,6 +214,7 @@ reencrypt_rows(Writer *writer, BlockNumber first, BlockNumber end)
 	TableScanDesc scan;
 	ItemPointerData from;
 	ItemPointerData to;
+	int64		touched = 0;
 
 	ItemPointerSet(&from, first, FirstOffsetNumber);
 	ItemPointerSet(&to, end - 1, MaxOffsetNumber);
@@ -180,18 +224,21 @@ reencrypt_rows(Writer *writer, BlockNumber first, BlockNumber end)
 		MemoryContext old = MemoryContextSwitchTo(writer->row);
 
 		CHECK_FOR_INTERRUPTS();
-		reencrypt_row(writer, slot);
+		if (writer->reseal != NULL)
+			reencrypt_row(writer, slot);
+		else
+			touched += touch_row(writer, slot);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(writer->row);
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
-	return dp_reseal_count(writer->reseal);
+	return writer->reseal != NULL ? dp_reseal_count(writer->reseal) : touched;
 }
 
-/* The column of a table that the caller's role owns, or shares the rights of. */
+/* A table that the caller's role owns, or shares the rights of. */
 static void
-open_column(Writer *writer, Oid relid, const char *column)
+open_table(Writer *writer, Oid relid)
 {
 	writer->rel = try_relation_open(relid, RowExclusiveLock);
 	if (writer->rel == NULL || writer->rel->rd_rel->relkind != RELKIND_RELATION)
@@ -206,6 +253,12 @@ open_column(Writer *writer, Oid relid, const char *column)
 				 errmsg("table \"%s\" cannot be scanned by ranges of blocks",
 						RelationGetRelationName(writer->rel)),
 				 errdetail("Its access method does not support it.")));
+}
+
+static void
+open_column(Writer *writer, Oid relid, const char *column)
+{
+	open_table(writer, relid);
 	writer->attnum = get_attnum(relid, column);
 	if (writer->attnum > 0)
 		writer->typid = TupleDescAttr(RelationGetDescr(writer->rel), writer->attnum - 1)->atttypid;
@@ -214,6 +267,32 @@ open_column(Writer *writer, Oid relid, const char *column)
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("table \"%s\" has no protected column \"%s\"",
 						RelationGetRelationName(writer->rel), column)));
+}
+
+/* Rows of blocks [first, end), as the table's owner; reseal is NULL where they are only touched. */
+static int64
+write_blocks(Writer *writer, int64 first, int64 end, bool reseal)
+{
+	int64		done = 0;
+	AsOwner		saved;
+
+	end = Min(end, (int64) RelationGetNumberOfBlocks(writer->rel));
+	if (first >= 0 && first < end)
+	{
+		dp_preload_keys_relation(RelationGetRelid(writer->rel));
+		become_owner(writer->rel, &saved);
+		PushActiveSnapshot(GetLatestSnapshot());
+		open_writer(writer);
+		if (reseal)
+			writer->reseal = dp_reseal_begin();
+		done = reencrypt_rows(writer, (BlockNumber) first, (BlockNumber) end);
+		close_writer(writer);
+		PopActiveSnapshot();
+		become_caller(&saved);
+	}
+	relation_close(writer->rel, NoLock);
+	CommandCounterIncrement();
+	return done;
 }
 
 /*
@@ -225,27 +304,32 @@ open_column(Writer *writer, Oid relid, const char *column)
 Datum
 dp_reencrypt_blocks(PG_FUNCTION_ARGS)
 {
-	int64		first = PG_GETARG_INT64(2);
-	int64		end = PG_GETARG_INT64(3);
-	int64		done = 0;
 	Writer		writer = {NULL};
-	AsOwner		saved;
 
 	open_column(&writer, PG_GETARG_OID(0), NameStr(*PG_GETARG_NAME(1)));
-	end = Min(end, (int64) RelationGetNumberOfBlocks(writer.rel));
-	if (first >= 0 && first < end)
+	PG_RETURN_INT64(write_blocks(&writer, PG_GETARG_INT64(2), PG_GETARG_INT64(3), true));
+}
+
+/*
+ * dataprotect._touch_blocks(rel regclass, source name, target name, first bigint, "end" bigint)
+ *		returns bigint
+ * Write rows of blocks [first, end) anew: where target is NULL and source is not,
+ * and where there are values of dropped columns; how many.
+ */
+Datum
+dp_touch_blocks(PG_FUNCTION_ARGS)
+{
+	Writer		writer = {NULL};
+	Oid			relid = PG_GETARG_OID(0);
+	const char *target = NameStr(*PG_GETARG_NAME(2));
+
+	open_table(&writer, relid);
+	if (target[0] != '\0')
 	{
-		dp_preload_keys_relation(RelationGetRelid(writer.rel));
-		become_owner(writer.rel, &saved);
-		PushActiveSnapshot(GetLatestSnapshot());
-		open_writer(&writer);
-		writer.reseal = dp_reseal_begin();
-		done = reencrypt_rows(&writer, (BlockNumber) first, (BlockNumber) end);
-		close_writer(&writer);
-		PopActiveSnapshot();
-		become_caller(&saved);
+		writer.attnum = get_attnum(relid, NameStr(*PG_GETARG_NAME(1)));
+		writer.target = get_attnum(relid, target);
+		dp_argument_column(writer.rel, writer.attnum);
+		dp_argument_column(writer.rel, writer.target);
 	}
-	relation_close(writer.rel, NoLock);
-	CommandCounterIncrement();
-	PG_RETURN_INT64(done);
+	PG_RETURN_INT64(write_blocks(&writer, PG_GETARG_INT64(3), PG_GETARG_INT64(4), false));
 }

@@ -59,11 +59,11 @@ for my $role (qw(admin account_owner auditor nobody))
 		"dataprotect._column_event('column.encrypted', 'pg_class', 'relname', 'no such key')",
 		"dataprotect._event('key.destroyed', 'pii', '{}')",
 		"dataprotect._log_export_account('acct', '4711', '{}')",
-		"dataprotect._log_encrypt_column('acct', 'note', 'pii', false, false, false, '[]')",
-		"dataprotect._log_encrypt_columns('acct', '{}', '[]')",
+		"dataprotect._log_encrypt_column_at_once('acct', 'note', 'pii', false, false, false, false, '[]')",
+		"dataprotect._log_encrypt_columns_at_once('acct', '{}', '[]')",
 		"dataprotect._log_decrypt_column('acct', 'email', 'pii')",
 		"dataprotect._do_export_account('acct', '1')",
-		"dataprotect._do_encrypt_column('acct', 'note', 'pii', false, false, false)";
+		"dataprotect._do_encrypt_column_at_once('acct', 'note', 'pii', false, false, false, false)";
 }
 denied($node, 'admin', "SELECT dataprotect._reencrypt_begin('acct', 'email')", "events-that-never-happened: reencrypt of another's table");
 denied($node, 'admin', "SELECT dataprotect._reencrypt_end('acct', 'email')", "events-that-never-happened: the end of it");
