@@ -402,12 +402,14 @@ CREATE VIEW dataprotect.online_progress AS
     WHERE NOT t.attisdropped AND t.atttypid >= 16384;
 COMMENT ON VIEW dataprotect.online_progress IS 'columns that encrypt_columns(online => true) has begun and not finished, and the step that it is at';
 
--- Public: at once, or online.
+-- Public: at once, or online.  Only the latter may set the path, whose steps each end
+-- with COMMIT: the caller's transaction goes on after the former.
 CREATE PROCEDURE dataprotect.encrypt_columns(rel regclass, columns jsonb, online bool = false)
     LANGUAGE plpgsql
 AS $$
 BEGIN
-    IF online THEN
+    IF online THEN    -- each step is a COMMIT
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         CALL dataprotect._encrypt_online(rel, columns);
     ELSE
         CALL dataprotect._encrypt_columns_at_once(rel, columns);
@@ -422,7 +424,8 @@ CREATE PROCEDURE dataprotect.encrypt_column(rel regclass, col name, key text, se
     LANGUAGE plpgsql
 AS $$
 BEGIN
-    IF online THEN
+    IF online THEN    -- each step is a COMMIT
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         CALL dataprotect._encrypt_online(rel, pg_catalog.jsonb_build_object(col, pg_catalog.jsonb_build_object(
             'key', key, 'searchable', searchable, 'ordered', ordered, 'padded', padded, 'wordsearch', wordsearch)));
     ELSE
