@@ -83,8 +83,8 @@ my %open = (
 	map { $_ => 'column of a view' } qw(_audit_line _audit_unseal _base_type _clock_status _column_now _digest_line _encrypted_parts _event_name
 	  _kms_status _modifier_parts _now _retention_backlog _workers));
 my $internal = <<'SQL';
-SELECT p.proname || E'\t' || CASE p.prokind WHEN 'p' THEN 'CALL ' ELSE 'SELECT * FROM ' END || format('%s.%I(%s)', p.pronamespace::regnamespace, p.proname,
-       (SELECT string_agg(format('(SELECT NULL::%s)', CASE WHEN t.typtype = 'p' THEN 'text' ELSE a.type::regtype::text END), ', ' ORDER BY a.n)
+SELECT p.proname || E'\t' || CASE WHEN p.prokind = 'p' THEN 'CALL ' WHEN p.prorettype = 'trigger'::regtype THEN 'SELECT ' ELSE 'SELECT * FROM ' END || format('%s.%I(%s)', p.pronamespace::regnamespace, p.proname,
+       (SELECT string_agg(format(CASE p.prokind WHEN 'p' THEN 'NULL::%s' ELSE '(SELECT NULL::%s)' END, CASE WHEN t.typtype = 'p' THEN 'text' ELSE a.type::regtype::text END), ', ' ORDER BY a.n)
           FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY a (type, n) JOIN pg_type t ON t.oid = a.type))
   FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
  WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'dataprotect') AND p.proname ~ '^_' AND has_function_privilege('%ROLE%', p.oid, 'EXECUTE')
