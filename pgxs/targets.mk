@@ -11,7 +11,7 @@ DP_SCRIPTS = $(srcdir)/pgxs
 
 export PG_CONFIG
 
-.PHONY: lint lint-catalog format format-check analyse unit fuzz regress isolation resolve tap attack clients bench check-all
+.PHONY: lint lint-catalog format format-check analyse unit fuzz regress isolation resolve tap attack clients pgsuites bench check-all
 
 lint: all
 	$(DP_SCRIPTS)/lint.pl --tree $(srcdir)
@@ -53,6 +53,10 @@ attack:
 
 clients:
 	$(srcdir)/test/clients/run.sh
+
+# PostgreSQL's own suites, of its source package: PARTS="core isolation swapped".
+pgsuites:
+	$(srcdir)/test/pg/run.sh $(PARTS)
 
 bench:
 	$(srcdir)/test/bench/run.sh
