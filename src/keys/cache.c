@@ -241,56 +241,49 @@ find_in_arena(uint64 key_id, bool in_comparator, TimestampTz now, DpArenaEntry *
 		dp_arena_get(MyDatabaseId, key_id, now, entry);
 }
 
+/* A key by id: from the arena, else from its row, which a page lock rules out. */
+static void
+read_entry(uint64 key_id, bool in_comparator, TimestampTz now, DpArenaEntry *entry)
+{
+	if (key_id == DP_OPEN_LITERAL_ID)
+		make_open_literal(entry);
+	else if (!find_in_arena(key_id, in_comparator, now, entry))
+	{
+		if (in_comparator)
+			dp_keys_report_retry();
+		dp_keys_load_row(key_id, entry);
+	}
+	else if (in_comparator && entry->family != 0 &&
+			 (!dp_keys_family_is_cached(entry->family) || !dp_policy_is_known(DP_SEALED_KEY, entry->family)))
+		dp_keys_report_retry();
+}
+
 /*
- * Load a slot once.  False where keys changed meanwhile: what was read is stale,
- * and nothing would forget it again.
+ * Load a slot.  Where keys change meanwhile, what was read is still no older than
+ * the look that asked, and lasts no longer: see dp_keys_looks.
  */
-static bool
-try_load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz now)
+static LocalSlot *
+load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz now)
 {
 	uint64		generation = dp_keys_cached_generation;
 	DpArenaEntry entry;
 
 	displace_pinned(slot);
 	slot->key_id = 0;
-	if (key_id == DP_OPEN_LITERAL_ID)
-		make_open_literal(&entry);
-	else if (!find_in_arena(key_id, in_comparator, now, &entry))
-	{
-		if (in_comparator)
-			dp_keys_report_retry();
-		dp_keys_load_row(key_id, &entry);
-	}
-	else if (in_comparator && entry.family != 0 &&
-			 (!dp_keys_family_is_cached(entry.family) || !dp_policy_is_known(DP_SEALED_KEY, entry.family)))
-	{
-		dp_secret_wipe(&entry, sizeof(entry));
-		dp_keys_report_retry();
-	}
+	dp_keys_looks++;
 	PG_TRY();
 	{
+		read_entry(key_id, in_comparator, now, &entry);
 		if (entry.refresh_at <= now && !in_comparator)
 			refresh_arena_entry(&entry, generation, now);
 		fill_slot(slot, &entry);
 	}
 	PG_FINALLY();
 	{
+		dp_keys_looks--;
 		dp_secret_wipe(&entry, sizeof(entry));
 	}
 	PG_END_TRY();
-	return dp_arena_key_generation() == generation;
-}
-
-static LocalSlot *
-load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz now)
-{
-	/* Under a page lock once is enough: see dp_keys_follow_generation(). */
-	while (!try_load_slot(slot, key_id, in_comparator, now) && InterruptHoldoffCount == 0)
-	{
-		dp_keys_cached_generation = 0;
-		CHECK_FOR_INTERRUPTS();
-		dp_keys_follow_generation();
-	}
 	return slot;
 }
 

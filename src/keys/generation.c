@@ -16,6 +16,7 @@ typedef struct Subscribers
 } Subscribers;
 
 uint64		dp_keys_cached_generation = 0;
+int			dp_keys_looks = 0;
 
 static uint64 local_changes = 0;	/* calls of dp_keys_forget() */
 static uint64 local_policy_changes = 0; /* and of dp_policy_forget() */

@@ -30,6 +30,15 @@ extern void dp_keys_on_rollback(DpKeysCallback callback);
 /* The generation that this backend's caches belong to; 0: none. */
 extern uint64 dp_keys_cached_generation;
 
+/*
+ * How many looks hold the caches as they are: what is read for one look is read
+ * under one generation, however fast keys change meanwhile.  A look starts by
+ * following, so that what it holds is no older than itself; the first look after
+ * it finds that the generation has moved, and starts afresh.  Set back by whoever
+ * raised it, on errors too.
+ */
+extern int	dp_keys_looks;
+
 extern void dp_keys_start_afresh(void);
 extern void dp_keys_rolled_back(void);
 
@@ -41,7 +50,7 @@ static inline void
 dp_keys_follow_generation(void)
 {
 	if (unlikely(dp_arena_key_generation() != dp_keys_cached_generation) &&
-		InterruptHoldoffCount == 0)
+		InterruptHoldoffCount == 0 && dp_keys_looks == 0)
 		dp_keys_start_afresh();
 }
 

@@ -7,7 +7,9 @@
  * what it cached (and, being WAL-logged with the commit, the backends of a
  * standby).  After commit the shared generations are bumped first and the
  * arena is purged second: whoever read a row before the bump can no longer
- * store it, whoever stored it before the purge loses it.
+ * store it, whoever stored it before the purge loses it.  The generation of keys
+ * is bumped once more at the end: whoever took something out of the arena
+ * between the two forgets it.
  */
 #include "postgres.h"
 
@@ -111,6 +113,14 @@ forget(bool keys)
 }
 
 static void
+void_keys(void)
+{
+	dp_arena_bump_keys();
+	dp_arena_purge(MyDatabaseId);
+	dp_arena_bump_keys();
+}
+
+static void
 relation_invalidated(Datum arg, Oid relid)
 {
 	int			i;
@@ -127,10 +137,7 @@ relation_invalidated(Datum arg, Oid relid)
 				/* No commit callback runs here: replay told us. */
 				dp_arena_bump_policy();
 				if (keys)
-				{
-					dp_arena_bump_keys();
-					dp_arena_purge(MyDatabaseId);
-				}
+					void_keys();
 			}
 			return;
 		}
@@ -185,10 +192,7 @@ at_xact_end(XactEvent event, void *arg)
 			if (policy_pending)
 				dp_arena_bump_policy();
 			if (keys_pending)
-			{
-				dp_arena_bump_keys();
-				dp_arena_purge(MyDatabaseId);
-			}
+				void_keys();
 			keys_pending = policy_pending = false;
 			break;
 		case XACT_EVENT_ABORT:
@@ -234,8 +238,7 @@ forget_installation(void)
 	memset(&none, 0, sizeof(none));
 	n_watched = 0;
 	dp_arena_bump_policy();
-	dp_arena_bump_keys();
-	dp_arena_purge(MyDatabaseId);
+	void_keys();
 	dp_arena_put_system(MyDatabaseId, &none);
 }
 

@@ -48,7 +48,6 @@ static void
 reload_pinned(void)
 {
 	static bool reloading = false;
-	uint64		generation;
 	int			i;
 
 	if (n_pinned == 0 || reloading || !IsTransactionState())
@@ -56,18 +55,15 @@ reload_pinned(void)
 	if (!dp_catalog_is_there())
 		n_pinned = 0;			/* the extension was dropped */
 	reloading = true;
+	dp_keys_looks++;			/* a change in the middle takes nothing away */
 	PG_TRY();
 	{
-		do
-		{
-			generation = dp_arena_key_generation();
-			for (i = 0; i < n_pinned; i++)
-				load_versions(pinned[i]);
-			CHECK_FOR_INTERRUPTS();
-		} while (generation != dp_arena_key_generation());
+		for (i = 0; i < n_pinned; i++)
+			load_versions(pinned[i]);
 	}
 	PG_FINALLY();
 	{
+		dp_keys_looks--;
 		reloading = false;
 	}
 	PG_END_TRY();
@@ -76,16 +72,19 @@ reload_pinned(void)
 void
 dp_keys_preload(int32 family)
 {
-	uint64		generation;
 	int			i;
 
-	/* A change in the middle of it took away what was loaded first. */
-	do
+	dp_keys_follow_generation();
+	dp_keys_looks++;
+	PG_TRY();
 	{
-		generation = dp_arena_key_generation();
 		load_versions(family);
-		CHECK_FOR_INTERRUPTS();
-	} while (generation != dp_arena_key_generation());
+	}
+	PG_FINALLY();
+	{
+		dp_keys_looks--;
+	}
+	PG_END_TRY();
 
 	for (i = 0; i < n_pinned; i++)
 	{
