@@ -47,7 +47,7 @@ SQL_PARTS = \
        $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql column_type.sql \
            encrypt_column.sql reencrypt.sql online.sql verify_values.sql key_guards.sql) \
        $(addprefix src/sqlrun/, sqlrun.sql) \
-       $(addprefix src/lifecycle/, clock.sql common.sql hold.sql retention.sql retention_policy.sql \
+       $(addprefix src/lifecycle/, clock.sql common.sql hold.sql retention.sql retention_try.sql retention_policy.sql \
            retention_run.sql schedule.sql subject.sql account.sql account_edges.sql account_annotate.sql \
            account_columns.sql account_plan.sql account_check.sql bind_subject.sql deletion_request.sql \
            deletion_collect.sql deletion_purge.sql \

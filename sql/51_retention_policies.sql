@@ -80,5 +80,48 @@ SELECT action, rows FROM dataprotect.preview_retention('inv');
 SET client_min_messages = error;
 ALTER TABLE inv DROP amount;
 SELECT action, rows FROM dataprotect.preview_retention('inv');
+
+-- anonymise-constants: what cannot be stored, or makes old rows young, is refused at once
+\set VERBOSITY default
+\set SHOW_CONTEXT never
+CREATE DOMAIN short AS text CHECK (length(VALUE) < 5);
+CREATE TABLE an (id int PRIMARY KEY, at timestamptz, email varchar(20) UNIQUE, nick text CHECK (nick ~ '^[a-z]+$'),
+	g text GENERATED ALWAYS AS (email || '!') STORED, n numeric(4,2), d short, code text, valid_at date);
+CREATE INDEX ON an (at);
+CREATE UNIQUE INDEX an_code ON an (lower(code));
+INSERT INTO an (id, at, email, nick) SELECT g, CASE WHEN g < 4 THEN timestamptz '2020-01-01' END, 'e' || g || '@x', 'nick' FROM generate_series(1, 5) g;
+SELECT dataprotect.create_retention_policy('p', 'made.an', 'at', '1 year', 'anonymise', '{"columns": {"email": "gone {uuid}@example.invalid"}}');
+SELECT dataprotect.create_retention_policy('p', 'made.an', 'at', '1 year', 'anonymise', '{"columns": {"email": "a constant that is too long"}}');
+SELECT dataprotect.create_retention_policy('p', 'made.an', 'at', '1 year', 'anonymise', '{"columns": {"email": "same@x"}}');
+SELECT dataprotect.create_retention_policy('p', 'made.an', 'at', '1 year', 'anonymise', '{"columns": {"nick": "Gone 1"}}');
+SELECT dataprotect.create_retention_policy('p', 'made.an', 'at', '1 year', 'anonymise', '{"columns": {"g": "abc"}}');
+SELECT dataprotect.create_retention_policy('p', 'made.an', 'at', '1 year', 'anonymise', '{"columns": {"id": 7}}');
+SELECT dataprotect.create_retention_policy('p', 'made.an', 'at', '1 year', 'anonymise', '{"columns": {"at": "2030-01-01"}}');
+SELECT dataprotect.create_retention_policy('p', 'made.an', 'at', '1 year', 'nullify', '{"columns": ["at"]}');
+SELECT dataprotect.create_retention_policy('p', 'made.an', 'at', '1 year', 'anonymise', '{"columns": {"n": 100}}');
+SELECT dataprotect.create_retention_policy('p', 'made.an', 'at', '1 year', 'anonymise', '{"columns": {"d": "longer"}}');
+SELECT dataprotect.create_retention_policy('p', 'made.an', 'at', '1 year', 'anonymise', '{"columns": {"code": "X"}}');
+SELECT dataprotect.create_retention_policy('p', 'made.an', 'at', '1 year', 'anonymise',
+	'{"columns": {"nick": "gone", "code": "{uuid}", "n": 1.5, "d": "x", "valid_at": "2000-01-01"}, "every": "100 years"}');
+\set VERBOSITY terse
+SET client_min_messages = notice;
+SELECT dataprotect.activate_retention('p');
+CALL dataprotect.run_retention('p');
+SELECT id, nick, length(code) AS code, n, d, valid_at FROM an ORDER BY id;
+
+-- rows without an age: counted, and decided
+SELECT action, rows FROM dataprotect.preview_retention('p');
+SELECT dataprotect.create_retention_policy('due', 'made.an', 'at', '1 year', 'delete', '{"no_age": "due", "every": "100 years"}');
+CREATE INDEX ON an ((COALESCE(at, '-infinity'::timestamptz)));
+SELECT dataprotect.create_retention_policy('due', 'made.an', 'at', '1 year', 'delete', '{"no_age": "maybe"}');
+SELECT dataprotect.create_retention_policy('due', 'made.an', 'at', '1 year', 'delete', '{"no_age": "due", "every": "100 years"}');
+INSERT INTO an (id, at) VALUES (6, now());
+SELECT action, rows, oldest = '2020-01-01' AS oldest FROM dataprotect.preview_retention('due');
+SELECT rows_due, problem FROM dataprotect.retention_policies WHERE name = 'due';
+SELECT dataprotect.activate_retention('due');
+CALL dataprotect.run_retention('due');
+SELECT id FROM an ORDER BY id;
+SELECT rows_done, outcome, detail FROM dataprotect.retention_runs WHERE policy = 'due' AND rows_done > 0;
+SET client_min_messages = error;
 SELECT count(dataprotect.drop_retention_policy(name)) FROM dataprotect.retention_policies;
 DROP SCHEMA made CASCADE;

@@ -88,8 +88,9 @@ COMMENT ON FUNCTION dataprotect._retention_settle(dataprotect.retention_policy) 
     'time zone and order of dates of a policy, until the caller ends';
 
 -- The age of a row as an expression of one of three types; of a range one of its
--- bounds.  then: as it was printed under the names that columns had.
-CREATE FUNCTION dataprotect._retention_age(rel regclass, age_column name, bound text, base_names name[],
+-- bounds; where rows without an age are due, they are the oldest.  then: as it was
+-- printed under the names that columns had.
+CREATE FUNCTION dataprotect._retention_age(rel regclass, age_column name, options jsonb, base_names name[],
         OUT base regclass, OUT expression text, OUT type regtype, OUT condition text,
         OUT expression_then text, OUT condition_then text, OUT is_range bool) RETURNS record
     LANGUAGE plpgsql STABLE
@@ -108,11 +109,14 @@ BEGIN
                           WHERE r.rngsubtype IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype));
     IF is_range THEN
         type := (SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = age.type);
-        expression := format('%s(%s)', coalesce(bound, 'upper'), expression);
-        expression_then := format('%s(%s)', coalesce(bound, 'upper'), expression_then);
+        expression := format('%s(%s)', coalesce(options ->> 'bound', 'upper'), expression);
+        expression_then := format('%s(%s)', coalesce(options ->> 'bound', 'upper'), expression_then);
+    ELSIF options ->> 'no_age' = 'due' THEN
+        expression := format('COALESCE(%s, %L::%s)', expression, '-infinity', format_type(type, NULL));
+        expression_then := format('COALESCE(%s, %L::%s)', expression_then, '-infinity', format_type(type, NULL));
     END IF;
 END $$;
-COMMENT ON FUNCTION dataprotect._retention_age(regclass, name, text, name[]) IS
+COMMENT ON FUNCTION dataprotect._retention_age(regclass, name, jsonb, name[]) IS
     'where the age of a row is found, as what a policy remembers of it';
 
 -- Option "columns" under the names that the columns have now.
@@ -172,7 +176,7 @@ BEGIN
             format('age column "%s" of retention policy "%s" does not exist any more', policy.age_column, policy.name),
             NULL, 'Name another with dataprotect.alter_retention_policy().', policy.rel);
     END IF;
-    age := dataprotect._retention_age(policy.rel, current_name, policy.options ->> 'bound',
+    age := dataprotect._retention_age(policy.rel, current_name, policy.options,
                                       dataprotect._names_then(policy.base, policy.base_names, policy.names_of[2]));
     IF age.base <> policy.base OR age.expression_then <> policy.age_expression OR age.type <> policy.age_type
        OR age.condition_then IS DISTINCT FROM policy.condition THEN

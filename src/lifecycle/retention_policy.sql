@@ -124,7 +124,7 @@ BEGIN
         END IF;
     END IF;
     IF policy.action IN ('nullify', 'anonymise') THEN
-        PERFORM dataprotect._retention_change(policy);
+        PERFORM dataprotect._retention_change(policy), dataprotect._retention_try_change(policy);
     ELSE
         PERFORM dataprotect._retention_check_keys(policy);
     END IF;
@@ -138,6 +138,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_preflight(dataprotect.retention_policy) IS
     'the policy as it may be used, or an error where it cannot run';
+
+-- The owner's own row security would hide rows from retention, which runs as the owner.
+CREATE FUNCTION dataprotect._row_security_forced(base regclass) RETURNS bool
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM dataprotect._below(base) b JOIN pg_class c ON c.oid = b WHERE c.relrowsecurity AND c.relforcerowsecurity);
+$$;
+COMMENT ON FUNCTION dataprotect._row_security_forced(regclass) IS 'whether policies of a table, or of one below it, bind its owner as well';
 
 CREATE FUNCTION dataprotect._retention_check_archive(policy dataprotect.retention_policy) RETURNS void
     LANGUAGE plpgsql STABLE STRICT
@@ -208,7 +217,7 @@ BEGIN
         PERFORM dataprotect._raise('invalid_parameter_value', 'options must be a JSON object');
     END IF;
     SELECT k INTO bad FROM jsonb_object_keys(options) k
-     WHERE NOT (k IN ('every', 'bound', 'where', 'timezone') OR (k = 'children' AND action IN ('delete', 'archive', 'drop_partition'))
+     WHERE NOT (k IN ('every', 'bound', 'no_age', 'where', 'timezone') OR (k = 'children' AND action IN ('delete', 'archive', 'drop_partition'))
                 OR (k = 'columns' AND action IN ('nullify', 'anonymise')) OR (k = 'archive' AND action = 'archive'));
     IF FOUND THEN
         PERFORM dataprotect._raise('invalid_parameter_value',
@@ -221,6 +230,10 @@ BEGIN
     END IF;
     IF options ->> 'bound' NOT IN ('lower', 'upper') THEN
         PERFORM dataprotect._raise('invalid_parameter_value', 'option "bound" is "lower" or "upper"');
+    END IF;
+    IF options ? 'no_age' AND (coalesce(options ->> 'no_age', '') NOT IN ('keep', 'due') OR action = 'drop_partition') THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'option "no_age" is "keep" or "due", and belongs to no partition');
     END IF;
     IF options ? 'where' AND (jsonb_typeof(options -> 'where') <> 'string' OR action = 'drop_partition') THEN
         PERFORM dataprotect._raise('invalid_parameter_value',
@@ -299,7 +312,7 @@ BEGIN
     policy.every := dataprotect._retention_check_options(keep, action, options);
     PERFORM dataprotect._check_table_right(rel);
     rel := dataprotect._retention_age_source(rel, age_column);
-    age := dataprotect._retention_age(rel, age_column, options ->> 'bound', NULL);
+    age := dataprotect._retention_age(rel, age_column, options, NULL);
     PERFORM dataprotect._check_table_right(age.base);
     IF age.type NOT IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) THEN
         PERFORM dataprotect._raise('datatype_mismatch',
@@ -310,6 +323,12 @@ BEGIN
     IF options ? 'bound' AND NOT age.is_range THEN
         PERFORM dataprotect._raise('invalid_parameter_value',
             format('age column "%s" is no range, so option "bound" does not belong to it', age_column));
+    END IF;
+    IF options ->> 'no_age' = 'due' AND age.is_range THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'rows whose range has no end are not due',
+            'A bound is missing where a range is unbounded, too.',
+            'Say which rows are meant by a policy of their own, with option "where".');
     END IF;
     IF action = 'archive' THEN
         policy.archive := dataprotect._named_table(coalesce(options ->> 'archive', ''));
@@ -405,7 +424,8 @@ BEGIN
     PERFORM dataprotect._retention_put_children(policy);
     PERFORM dataprotect._retention_preflight(policy);
     PERFORM dataprotect._event('retention.created', NULL, jsonb_build_object('policy', name, 'rel', rel::text,
-        'age_column', age_column, 'keep', keep, 'action', action, 'options', options, 'timezone', policy.timezone));
+        'age_column', age_column, 'keep', keep, 'action', action, 'options', options, 'timezone', policy.timezone)
+        || CASE WHEN dataprotect._row_security_forced(policy.base) THEN '{"row_security": "set aside"}' ELSE '{}' END::jsonb);
 END $$;
 COMMENT ON FUNCTION dataprotect._do_create_retention_policy(text, regclass, name, interval, text, jsonb) IS 'body of dataprotect.create_retention_policy(); see definer.c';
 
@@ -561,6 +581,9 @@ BEGIN
     END IF;
     PERFORM dataprotect._retention_settle(policy);
     policy := dataprotect._retention_preflight(policy);
+    IF dataprotect._row_security_forced(policy.base) THEN
+        RAISE NOTICE USING MESSAGE = format('row security of table "%s" is set aside: retention acts on every row that is due', policy.base);
+    END IF;
     cutoff := dataprotect._retention_cutoff(policy);
     IF policy.action = 'drop_partition' THEN
         FOR part IN SELECT * FROM dataprotect._retention_old_partitions(policy, cutoff, policy.base) LOOP
@@ -597,7 +620,7 @@ CREATE FUNCTION dataprotect._retention_count(policy dataprotect.retention_policy
 AS $$
 DECLARE
     counted jsonb := dataprotect._value_as(part, format(
-        'SELECT jsonb_build_object(''n'', count(*), ''min'', min(%1$s)::timestamptz, ''max'', max(%1$s)::timestamptz) '
+        'SELECT jsonb_build_object(''n'', count(*), ''min'', min(nullif(%1$s, ''-infinity''))::timestamptz, ''max'', max(%1$s)::timestamptz) '
         'FROM %2$s t WHERE %3$s', policy.age_expression, part, condition));
 BEGIN
     rows := (counted ->> 'n')::bigint;
@@ -635,7 +658,7 @@ BEGIN
         RETURN;
     END IF;
     counted := dataprotect._value_as(policy.base, format(
-        '%3$s SELECT jsonb_build_object(''n'', count(*), ''min'', min(%1$s)::timestamptz, ''max'', max(%1$s)::timestamptz) '
+        '%3$s SELECT jsonb_build_object(''n'', count(*), ''min'', min(nullif(%1$s, ''-infinity''))::timestamptz, ''max'', max(%1$s)::timestamptz) '
         'FROM due d JOIN %2$s t ON t.tableoid = d.t AND t.ctid = d.c WHERE (d.t, d.c) NOT IN (SELECT n.t, n.c FROM pinned n)',
         policy.age_expression, policy.base, pinned));
     rows := (counted ->> 'n')::bigint;

@@ -203,11 +203,14 @@ forget_statements(DpRetentionRun *run)
 static void
 execute_kept(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values)
 {
+	if (*plan != NULL && !dp_run_as_keeps(*plan))
+	{
+		SPI_freeplan(*plan);
+		*plan = NULL;
+	}
 	if (*plan == NULL)
 	{
-		*plan = SPI_prepare_cursor(sql, nargs, types, CURSOR_OPT_GENERIC_PLAN);
-		if (*plan == NULL)
-			elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+		*plan = dp_run_as_prepare(sql, nargs, types, CURSOR_OPT_GENERIC_PLAN);
 		SPI_keepplan(*plan);
 	}
 	dp_run_as_settle(*plan);

@@ -155,9 +155,7 @@ dp_run_as_rows(PG_FUNCTION_ARGS)
 	make_columns(&columns, PG_GETARG_ARRAYTYPE_P(2), PG_GETARG_ARRAYTYPE_P(3));
 	if (changes)
 		dp_run_as_check_triggers(relid, false);
-	plan = SPI_prepare(sql, columns.count, columns.types);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare returned %s", SPI_result_code_string(SPI_result));
+	plan = dp_run_as_prepare(sql, columns.count, columns.types, 0);
 	dp_run_as_settle(plan);
 	rc = SPI_execute_plan(plan, columns.arrays, NULL, false, 0);
 	if (rc < 0)

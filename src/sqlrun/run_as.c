@@ -71,6 +71,36 @@ dp_run_as_end(DpRunAs *state)
 	SetUserIdAndSecContext(state->saved_user, state->saved_context);
 }
 
+SPIPlanPtr
+dp_run_as_prepare(const char *sql, int nargs, Oid *types, int cursor_options)
+{
+	Oid			user;
+	int			context;
+	SPIPlanPtr	plan;
+
+	GetUserIdAndSecContext(&user, &context);
+	/* an error is undone by the abort, as that of dp_run_as_begin() is */
+	SetUserIdAndSecContext(user, context | SECURITY_NOFORCE_RLS);
+	plan = SPI_prepare_cursor(sql, nargs, types, cursor_options);
+	SetUserIdAndSecContext(user, context);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	return plan;
+}
+
+bool
+dp_run_as_keeps(SPIPlanPtr plan)
+{
+	ListCell   *source;
+
+	foreach(source, SPI_plan_get_plan_sources(plan))
+	{
+		if (((CachedPlanSource *) lfirst(source))->dependsOnRLS)
+			return false;
+	}
+	return true;
+}
+
 Oid
 dp_run_as_owner(Oid relid)
 {
@@ -345,11 +375,9 @@ execute_with_tids(const char *sql, Datum tids, bool tids_null)
 {
 	Oid			types[1] = {TIDARRAYOID};
 	char		nulls[1];
-	SPIPlanPtr	plan = SPI_prepare(sql, 1, types);
+	SPIPlanPtr	plan = dp_run_as_prepare(sql, 1, types, 0);
 	int			rc;
 
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare returned %s", SPI_result_code_string(SPI_result));
 	dp_run_as_settle(plan);
 	nulls[0] = tids_null ? 'n' : ' ';
 	rc = SPI_execute_plan(plan, &tids, nulls, false, 0);

@@ -36,6 +36,21 @@ extern void dp_run_as_begin(DpRunAs *state, Oid role, const char *search_path);
 extern void dp_run_as_end(DpRunAs *state);
 
 /*
+ * SPI_prepare() as the current role, with the policies of its own tables set
+ * aside where FORCE ROW LEVEL SECURITY puts it under them: the owner could lift
+ * that anyway, and rows that are due hide from nobody.  Policies of tables of
+ * others stay, and so does the error.  Only parse and rewrite are in that state:
+ * no code of a user runs, and what is executed is no referential integrity
+ * (types/maintenance.h).  So a plan must be executed as the same role, before
+ * anything that makes it be rewritten: at once, or while dp_run_as_keeps() says
+ * so.  Raises an error where the statement cannot be prepared.
+ */
+extern SPIPlanPtr dp_run_as_prepare(const char *sql, int nargs, Oid *types, int cursor_options);
+
+/* May a plan serve in a later transaction?  Not one that depends on row security. */
+extern bool dp_run_as_keeps(SPIPlanPtr plan);
+
+/*
  * Become the bootstrap superuser, for our own catalogs only: no user-defined
  * code may run before dp_run_as_end().
  */
