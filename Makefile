@@ -10,7 +10,7 @@ OBJS = \
            secret.o server_checks.o shmem.o statement.o text.o worker.o worker_ddl.o worker_order.o worker_process.o \
            worker_view.o worker_visit.o) \
        $(addprefix src/crypto/, aead.o envelope.o keywrap.o prf.o public_key.o random.o sign.o) \
-       $(addprefix src/events/, actor.o denial.o event.o frame.o record.o ring.o ring_file.o transaction.o \
+       $(addprefix src/events/, actor.o denial.o event.o record.o record_frame.o ring.o ring_file.o transaction.o \
            witness.o) \
        $(addprefix src/kms/, agent.o aws_credentials.o aws_plan.o aws_profile.o call.o client.o http.o job.o kms_shmem.o \
            provider_aws.o provider_file.o provider_hcvault.o provider_pkcs11.o reply.o roots.o secret_file.o status.o transfer.o uri.o uri_policy.o vault_login.o) \

@@ -148,7 +148,7 @@ new_entry(DpBatch *batch, uint64 ring_seq, const DpRecord *record)
 }
 
 bool
-dp_batch_add(DpBatch *batch, const DpFrame *frame, const void *payload)
+dp_batch_add(DpBatch *batch, const DpRecordFrame *frame, const void *payload)
 {
 	static DpRecord record;
 	DpBatchEntry *entry;

@@ -50,7 +50,7 @@ typedef struct DpBatch
 extern DpBatch *dp_batch_create(const uint8 *instance);
 
 /* False where the batch is full.  Malformed records are reported and skipped. */
-extern bool dp_batch_add(DpBatch *batch, const DpFrame *frame, const void *payload);
+extern bool dp_batch_add(DpBatch *batch, const DpRecordFrame *frame, const void *payload);
 
 /* A result that nobody wrote: the backend is gone. */
 extern void dp_batch_add_lost(DpBatch *batch, uint64 ring_seq, uint64 session);

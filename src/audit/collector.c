@@ -444,7 +444,7 @@ read_segments(DpBatch *batch, List *segments, Progress *next)
 		DpSegment  *segment = (DpSegment *) lfirst(cell);
 		bool		resume = segment->first_seq == next->first_seq;
 		DpSegmentScan *scan;
-		const DpFrame *frame;
+		const DpRecordFrame *frame;
 		const void *payload;
 		bool		full = false;
 

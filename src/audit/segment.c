@@ -240,20 +240,20 @@ fill_buffer(DpSegmentScan *scan, Size len)
 }
 
 bool
-dp_segment_next(DpSegmentScan *scan, const DpFrame **out_frame, const void **out_payload)
+dp_segment_next(DpSegmentScan *scan, const DpRecordFrame **out_frame, const void **out_payload)
 {
-	const DpFrame *frame;
+	const DpRecordFrame *frame;
 
-	if (!fill_buffer(scan, sizeof(DpFrame)))
+	if (!fill_buffer(scan, sizeof(DpRecordFrame)))
 		return false;
-	frame = (const DpFrame *) (scan->buf + scan->used);
-	if (frame->magic != DP_FRAME_MAGIC || frame->len > DP_RING_FRAME_MAX - sizeof(DpFrame) ||
-		!fill_buffer(scan, DP_FRAME_SIZE(frame->len)))
+	frame = (const DpRecordFrame *) (scan->buf + scan->used);
+	if (frame->magic != DP_RECORD_FRAME_MAGIC || frame->len > DP_RING_FRAME_MAX - sizeof(DpRecordFrame) ||
+		!fill_buffer(scan, DP_RECORD_FRAME_SIZE(frame->len)))
 		return false;
-	frame = (const DpFrame *) (scan->buf + scan->used);
-	if (!dp_frame_check(frame, frame + 1))
+	frame = (const DpRecordFrame *) (scan->buf + scan->used);
+	if (!dp_record_frame_check(frame, frame + 1))
 		return false;
-	scan->used += DP_FRAME_SIZE(frame->len);
+	scan->used += DP_RECORD_FRAME_SIZE(frame->len);
 	*out_frame = frame;
 	*out_payload = frame + 1;
 	return true;
@@ -278,7 +278,7 @@ newest_in_database(Oid database, const uint8 *instance)
 	DpSegment  *newest = NULL;
 	DpSegmentScan *scan;
 	uint64		seq;
-	const DpFrame *frame;
+	const DpRecordFrame *frame;
 	const void *payload;
 	ListCell   *cell;
 

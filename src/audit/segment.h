@@ -46,7 +46,7 @@ extern int	dp_segment_create(Oid database, const uint8 *instance, uint64 first_s
 extern DpSegmentScan *dp_segment_open(const DpSegment *segment, off_t offset);
 
 /* Next whole frame; false at the end and at a torn frame. */
-extern bool dp_segment_next(DpSegmentScan *scan, const DpFrame **out_frame, const void **out_payload);
+extern bool dp_segment_next(DpSegmentScan *scan, const DpRecordFrame **out_frame, const void **out_payload);
 
 /* Where the next frame will be. */
 extern off_t dp_segment_offset(DpSegmentScan *scan);

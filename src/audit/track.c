@@ -181,10 +181,10 @@ result_room(const Reader *reader, uint64 late)
 
 	/* What workers will have opened is not known before. */
 	if (reader == current.leader)
-		return DP_FRAME_SIZE(len + DP_AUDIT_MAX_COUNTS * (RESULT_KEY + NAMEDATALEN));
+		return DP_RECORD_FRAME_SIZE(len + DP_AUDIT_MAX_COUNTS * (RESULT_KEY + NAMEDATALEN));
 	for (int i = 0; i < reader->n_counts; i++)
 		len += RESULT_KEY + strlen(reader->counts[i].name);
-	return DP_FRAME_SIZE(len);
+	return DP_RECORD_FRAME_SIZE(len);
 }
 
 /* Write a reader's result into its reserved room.  Neither waits nor raises. */
@@ -212,7 +212,7 @@ finish_reader(Reader *reader, DpOutcome outcome)
 	add_counts(&record, reader);
 	add_columns(&record, reader->late);
 	len = dp_record_encode(&record, buf, sizeof(buf));
-	Assert(len > 0 && DP_FRAME_SIZE(len) <= reader->reserved);
+	Assert(len > 0 && DP_RECORD_FRAME_SIZE(len) <= reader->reserved);
 	(void) dp_ring_append_reserved(MyDatabaseId, buf, len, reader->reserved);
 	reader->intent = 0;
 	reader->reserved = 0;

@@ -109,7 +109,7 @@ resume_output(Output *output)
 {
 	DpSegment  *newest = NULL;
 	DpSegmentScan *scan;
-	const DpFrame *frame;
+	const DpRecordFrame *frame;
 	const void *payload;
 	ListCell   *cell;
 
@@ -168,11 +168,11 @@ start_segment(Output *output, uint64 first_seq)
 }
 
 static void
-put_frame(const DpFrame *frame, const void *payload)
+put_frame(const DpRecordFrame *frame, const void *payload)
 {
 	Output	   *output = find_output(frame->database);
-	Size		len = DP_FRAME_SIZE(frame->len);
-	Size		exact = sizeof(DpFrame) + frame->len;
+	Size		len = DP_RECORD_FRAME_SIZE(frame->len);
+	Size		exact = sizeof(DpRecordFrame) + frame->len;
 
 	if (frame->seq <= output->last_seq)
 		return;					/* written before the last crash */
@@ -180,8 +180,8 @@ put_frame(const DpFrame *frame, const void *payload)
 		start_segment(output, frame->seq);
 	if (output->buffered + len > BUFFER_LEN)
 		write_buffer(output);
-	memcpy(output->buffer + output->buffered, frame, sizeof(DpFrame));
-	memcpy(output->buffer + output->buffered + sizeof(DpFrame), payload, frame->len);
+	memcpy(output->buffer + output->buffered, frame, sizeof(DpRecordFrame));
+	memcpy(output->buffer + output->buffered + sizeof(DpRecordFrame), payload, frame->len);
 	memset(output->buffer + output->buffered + exact, 0, len - exact);
 	output->buffered += len;
 	output->last_seq = frame->seq;
@@ -257,7 +257,7 @@ move_records(void)
 	uint64		last = 0;
 	Size		moved = 0;
 	bool		at_end = true;
-	const DpFrame *frame;
+	const DpRecordFrame *frame;
 	const void *payload;
 
 	current_round++;
@@ -265,7 +265,7 @@ move_records(void)
 	{
 		put_frame(frame, payload);
 		last = frame->seq;
-		moved += DP_FRAME_SIZE(frame->len);
+		moved += DP_RECORD_FRAME_SIZE(frame->len);
 		if (moved >= ROUND_BYTES)
 		{
 			at_end = false;

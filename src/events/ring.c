@@ -112,26 +112,26 @@ write_frame(Oid database, const void *payload, Size len)
 	uint64		offset = h->head % h->size;
 	uint64		head = h->head;
 	uint64		room = h->size - offset;
-	DpFrame    *frame = (DpFrame *) (base + DP_RING_DATA_AT + offset);
+	DpRecordFrame    *frame = (DpRecordFrame *) (base + DP_RING_DATA_AT + offset);
 
-	if (room < DP_FRAME_SIZE(len))
+	if (room < DP_RECORD_FRAME_SIZE(len))
 	{
-		if (room >= sizeof(DpFrame))
+		if (room >= sizeof(DpRecordFrame))
 		{
-			frame->magic = DP_FRAME_FILLER;
+			frame->magic = DP_RECORD_FRAME_FILLER;
 			frame->len = (uint32) room;
 		}
 		head += room;
-		frame = (DpFrame *) (base + DP_RING_DATA_AT);
+		frame = (DpRecordFrame *) (base + DP_RING_DATA_AT);
 	}
 	frame->len = (uint32) len;
 	frame->database = database;
 	frame->seq = h->next_seq;
 	memcpy(frame + 1, payload, len);
-	dp_frame_seal(frame, payload);
+	dp_record_frame_seal(frame, payload);
 	h->next_seq++;
 	pg_write_barrier();
-	((volatile DpRingHeader *) h)->head = head + DP_FRAME_SIZE(len);
+	((volatile DpRingHeader *) h)->head = head + DP_RECORD_FRAME_SIZE(len);
 	return frame->seq;
 }
 
@@ -225,9 +225,9 @@ dp_ring_append(Oid database, const void *payload, Size len, Size reserve, DpRing
 {
 	uint64		seq;
 
-	if (DP_FRAME_SIZE(len) > DP_RING_FRAME_MAX)
+	if (DP_RECORD_FRAME_SIZE(len) > DP_RING_FRAME_MAX)
 		elog(ERROR, "audit record of %zu bytes is too long", len);
-	lock_with_room(DP_FRAME_SIZE(len), reserve, share);
+	lock_with_room(DP_RECORD_FRAME_SIZE(len), reserve, share);
 	seq = write_frame(database, payload, len);
 	add_reserved(reserve);
 	LWLockRelease(shared->lock);
@@ -248,7 +248,7 @@ dp_ring_append_reserved(Oid database, const void *payload, Size len, Size reserv
 {
 	uint64		seq;
 
-	Assert(DP_FRAME_SIZE(len) <= reserved);
+	Assert(DP_RECORD_FRAME_SIZE(len) <= reserved);
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	seq = write_frame(database, payload, len);
 	dp_ring_unreserve(reserved);
@@ -316,9 +316,9 @@ dp_ring_instance(void)
 }
 
 bool
-dp_ring_next(uint64 *pos, const DpFrame **out_frame, const void **out_payload)
+dp_ring_next(uint64 *pos, const DpRecordFrame **out_frame, const void **out_payload)
 {
-	const DpFrame *frame;
+	const DpRecordFrame *frame;
 
 	if (*pos == 0)
 		*pos = header()->tail;

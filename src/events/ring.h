@@ -17,7 +17,7 @@
 
 #include "postgres.h"
 
-#include "events/frame.h"
+#include "events/record_frame.h"
 #include "storage/latch.h"
 
 #define DP_RING_INSTANCE_LEN	16
@@ -25,7 +25,7 @@
 
 /*
  * Append a record; returns its sequence number.  reserve: room to put aside as
- * well, in bytes of DP_FRAME_SIZE.  Waits, interruptible, where the ring is
+ * well, in bytes of DP_RECORD_FRAME_SIZE.  Waits, interruptible, where the ring is
  * full; where interrupts are held the wait is bounded and ends in an error
  * (ERRCODE_INSUFFICIENT_RESOURCES).
  *
@@ -69,7 +69,7 @@ extern const uint8 *dp_ring_instance(void); /* DP_RING_INSTANCE_LEN bytes */
  * For the writer alone: frames from the tail on.  *pos: 0 to begin at the tail.
  * Pointers are valid until dp_ring_consume().
  */
-extern bool dp_ring_next(uint64 *pos, const DpFrame **out_frame, const void **out_payload);
+extern bool dp_ring_next(uint64 *pos, const DpRecordFrame **out_frame, const void **out_payload);
 extern void dp_ring_consume(uint64 pos, uint64 flushed_seq);
 extern void dp_ring_set_writer(Latch *latch);
 extern void dp_ring_set_writer_sleeping(bool sleeping);
@@ -78,7 +78,7 @@ extern void dp_ring_set_writer_sleeping(bool sleeping);
  * Frames of a ring of another size that was set aside at start: calls back for
  * each, then removes the file.  False where there is none.
  */
-typedef void (*DpRingDrain) (const DpFrame *frame, const void *payload);
+typedef void (*DpRingDrain) (const DpRecordFrame *frame, const void *payload);
 extern bool dp_ring_drain_aside(DpRingDrain each, void (*before_unlink) (void));
 
 /*

@@ -55,20 +55,20 @@ frame_length(const char *base, uint64 pos)
 {
 	const DpRingHeader *header = header_of(base);
 	uint64		offset = pos % header->size;
-	const DpFrame *frame = (const DpFrame *) (base + DP_RING_DATA_AT + offset);
+	const DpRecordFrame *frame = (const DpRecordFrame *) (base + DP_RING_DATA_AT + offset);
 	uint64		room = header->size - offset;
 
-	if (room < sizeof(DpFrame))
+	if (room < sizeof(DpRecordFrame))
 		return room;			/* too little for a header: skipped */
-	if (frame->magic == DP_FRAME_FILLER)
+	if (frame->magic == DP_RECORD_FRAME_FILLER)
 		return frame->len <= room && frame->len % MAXIMUM_ALIGNOF == 0 ? frame->len : 0;
-	if (frame->magic != DP_FRAME_MAGIC || frame->len > DP_RING_FRAME_MAX - sizeof(DpFrame) ||
-		DP_FRAME_SIZE(frame->len) > room)
+	if (frame->magic != DP_RECORD_FRAME_MAGIC || frame->len > DP_RING_FRAME_MAX - sizeof(DpRecordFrame) ||
+		DP_RECORD_FRAME_SIZE(frame->len) > room)
 		return 0;
-	return DP_FRAME_SIZE(frame->len);
+	return DP_RECORD_FRAME_SIZE(frame->len);
 }
 
-const DpFrame *
+const DpRecordFrame *
 dp_ring_file_next(const char *base, uint64 *pos)
 {
 	const DpRingHeader *header = header_of(base);
@@ -78,13 +78,13 @@ dp_ring_file_next(const char *base, uint64 *pos)
 	while (*pos < head)
 	{
 		uint64		offset = *pos % header->size;
-		const DpFrame *frame = (const DpFrame *) (base + DP_RING_DATA_AT + offset);
+		const DpRecordFrame *frame = (const DpRecordFrame *) (base + DP_RING_DATA_AT + offset);
 		uint64		len = frame_length(base, *pos);
 
 		if (len == 0)
 			return NULL;
 		*pos += len;
-		if (header->size - offset >= sizeof(DpFrame) && frame->magic == DP_FRAME_MAGIC)
+		if (header->size - offset >= sizeof(DpRecordFrame) && frame->magic == DP_RECORD_FRAME_MAGIC)
 			return frame;
 	}
 	return NULL;
@@ -101,12 +101,12 @@ fill(char *base, uint64 from, uint64 to)
 		uint64		offset = from % header->size;
 		uint64		len = Min(to - from, header->size - offset);
 
-		if (len >= sizeof(DpFrame))
+		if (len >= sizeof(DpRecordFrame))
 		{
-			DpFrame    *frame = (DpFrame *) (base + DP_RING_DATA_AT + offset);
+			DpRecordFrame    *frame = (DpRecordFrame *) (base + DP_RING_DATA_AT + offset);
 
-			memset(frame, 0, sizeof(DpFrame));
-			frame->magic = DP_FRAME_FILLER;
+			memset(frame, 0, sizeof(DpRecordFrame));
+			frame->magic = DP_RECORD_FRAME_FILLER;
 			frame->len = (uint32) len;
 		}
 		else if (offset + len < header->size)
@@ -120,11 +120,11 @@ is_whole(const char *base, uint64 pos)
 {
 	const DpRingHeader *header = header_of(base);
 	uint64		offset = pos % header->size;
-	const DpFrame *frame = (const DpFrame *) (base + DP_RING_DATA_AT + offset);
+	const DpRecordFrame *frame = (const DpRecordFrame *) (base + DP_RING_DATA_AT + offset);
 
-	if (header->size - offset < sizeof(DpFrame) || frame_length(base, pos) == 0)
+	if (header->size - offset < sizeof(DpRecordFrame) || frame_length(base, pos) == 0)
 		return false;
-	return frame->magic == DP_FRAME_MAGIC && dp_frame_check(frame, frame + 1);
+	return frame->magic == DP_RECORD_FRAME_MAGIC && dp_record_frame_check(frame, frame + 1);
 }
 
 /*
@@ -140,20 +140,20 @@ find_beyond(char *base)
 	for (;;)
 	{
 		uint64		pos = header->head;
-		const DpFrame *frame = (const DpFrame *) (base + DP_RING_DATA_AT + pos % header->size);
+		const DpRecordFrame *frame = (const DpRecordFrame *) (base + DP_RING_DATA_AT + pos % header->size);
 		uint64		len = frame_length(base, pos);
 
-		if (len > 0 && (len < sizeof(DpFrame) || frame->magic == DP_FRAME_FILLER) &&
+		if (len > 0 && (len < sizeof(DpRecordFrame) || frame->magic == DP_RECORD_FRAME_FILLER) &&
 			pos % header->size + len == header->size)
 		{
 			pos += len;			/* the rest of the ring was skipped */
-			frame = (const DpFrame *) (base + DP_RING_DATA_AT);
+			frame = (const DpRecordFrame *) (base + DP_RING_DATA_AT);
 		}
 		if (!is_whole(base, pos) || frame->seq < header->next_seq ||
-			pos + DP_FRAME_SIZE(frame->len) - header->tail > header->size)
+			pos + DP_RECORD_FRAME_SIZE(frame->len) - header->tail > header->size)
 			return found;
 		header->next_seq = frame->seq + 1;
-		header->head = pos + DP_FRAME_SIZE(frame->len);
+		header->head = pos + DP_RECORD_FRAME_SIZE(frame->len);
 		found++;
 	}
 }
@@ -179,7 +179,7 @@ repair(char *base)
 	}
 	for (pos = header->tail; pos < header->head;)
 	{
-		const DpFrame *frame = (const DpFrame *) (base + DP_RING_DATA_AT + pos % header->size);
+		const DpRecordFrame *frame = (const DpRecordFrame *) (base + DP_RING_DATA_AT + pos % header->size);
 		uint64		len = frame_length(base, pos);
 
 		if (is_whole(base, pos))
@@ -188,7 +188,7 @@ repair(char *base)
 			kept++;
 			pos += len;
 		}
-		else if (len > 0 && (len < sizeof(DpFrame) || frame->magic == DP_FRAME_FILLER))
+		else if (len > 0 && (len < sizeof(DpRecordFrame) || frame->magic == DP_RECORD_FRAME_FILLER))
 			pos += len;
 		else
 		{
@@ -404,7 +404,7 @@ dp_ring_file_drain(DpRingDrain each, void (*before_unlink) (void))
 {
 	struct stat st;
 	uint64		pos;
-	const DpFrame *frame;
+	const DpRecordFrame *frame;
 	char	   *base;
 	int			fd = OpenTransientFile(DP_RING_ASIDE, O_RDWR | PG_BINARY);
 

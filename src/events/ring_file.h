@@ -70,7 +70,7 @@ extern char *dp_ring_file_open(Size size);
 extern void dp_ring_file_sync_header(char *base);
 
 /* The frame at pos of a mapped ring, or NULL at the end; skips fillers. */
-extern const DpFrame *dp_ring_file_next(const char *base, uint64 *pos);
+extern const DpRecordFrame *dp_ring_file_next(const char *base, uint64 *pos);
 
 /* Same for the ring set aside. */
 extern bool dp_ring_file_drain(DpRingDrain each, void (*before_unlink) (void));

@@ -13,7 +13,7 @@
 
 /* A range record is the header of record.c alone. */
 #define RANGE_LEN		40
-#define RANGE_RESERVE	DP_FRAME_SIZE(RANGE_LEN)
+#define RANGE_RESERVE	DP_RECORD_FRAME_SIZE(RANGE_LEN)
 
 /* What one (sub)transaction level has written. */
 typedef struct Level

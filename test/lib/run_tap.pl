@@ -35,7 +35,12 @@ if (@again && $ENV{DP_SECOND_LOOK})
 	# Beside what the first run left, which PostgreSQL's modules keep.
 	$logdir .= '_again';
 	make_path($logdir);
-	$ENV{$_} .= '_again' for qw(TESTDATADIR TESTLOGDIR);
+	for my $folder (qw(TESTDIR TESTDATADIR TESTLOGDIR))
+	{
+		next if !defined $ENV{$folder};
+		$ENV{$folder} .= '/again';
+		make_path($ENV{$folder});
+	}
 	for my $first (@again)
 	{
 		print "again, alone: $first->{file}\n";
