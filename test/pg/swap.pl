@@ -319,6 +319,8 @@ for my $modifier (@modifiers)
 				my $seen = $r->[0] eq 'sql' ? $units[$i][0] : $r->[0] eq 'out' ? $is : $first[$i];
 				if ($seen =~ $r->[1]) { $why = $r->[2]; last }
 			}
+			$why = 'the same error, whose text names the encrypted type'
+			  if !defined $why && $first[$i] =~ /^ERROR:  (\w{5}): /m && $is =~ /^ERROR:  $1: .*encrypted_/m;
 			$why = $order_is_open if !defined $why && same_rows($units[$i][1], $first[$i], $is);
 			my $shown = "=== $file, unit $i\n$units[$i][0]--- plain\n$first[$i]--- swapped\n$is\n";
 			if (defined $why && !$internal) { $reason{$why}++; print $all "=== $why\n$shown" }
