@@ -188,6 +188,16 @@ $node->psql('lab', as('officer', "SET row_security = on; CALL dataprotect.run_re
 is($node->safe_psql('lab', q{SELECT (SELECT count(*) FROM m.log WHERE id = 1001), (SELECT count(*) FROM m.seen WHERE what LIKE 'row%')}), '1|0',
 	'forced-row-security: nor does a trigger see more in a run');
 $node->safe_psql('lab', 'DROP TRIGGER look ON m.log');
+$node->safe_psql('lab', <<'SQL');
+CREATE TABLE m.person (id int PRIMARY KEY, name text);
+INSERT INTO m.person VALUES (1, 'ann'), (2, 'bob');
+ALTER TABLE m.person OWNER TO mallory, ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY none ON m.person USING (id < 0);
+SELECT dataprotect.create_account_type('person', 'm.person', 'id', '0 s');
+SELECT dataprotect.request_deletion('person', '1');
+SQL
+ok(poll_sql($node, 'lab', 'SELECT state FROM dataprotect.deletion_requests', 'certified'), 'forced-row-security: an account is found');
+is($node->safe_psql('lab', 'SELECT string_agg(name, $$ $$) FROM m.person'), 'bob', 'forced-row-security: and removed, and no other');
 
 # Names that are code where they are not quoted.
 $node->safe_psql('lab', <<'SQL');
