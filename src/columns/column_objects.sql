@@ -216,7 +216,7 @@ CREATE FUNCTION dataprotect._index_obstacles(rel regclass, col name, searchable 
     SET search_path = pg_catalog, pg_temp
 AS $$
     WITH x AS (SELECT * FROM dataprotect._column_indexes($1, $2))
-    SELECT format('Index "%s" is over an expression that uses it.', c.relname),
+    SELECT format('Index "%s" is over an expression that uses it.', c.relname) COLLATE "C",
            'Drop the index; one over the column itself, or over lower(), upper(), initcap(), trim() or md5() of it, serves equality.'
     FROM dataprotect._column_members($1, $2) m JOIN pg_index i ON i.indrelid = m.member
         JOIN pg_class c ON c.oid = i.indexrelid
@@ -262,6 +262,7 @@ AS $$
     UNION ALL
     SELECT format('Index "%s" is not valid.', x.name), 'REINDEX or drop it.'
     FROM x JOIN pg_index i ON i.indexrelid = x.index_id AND NOT i.indisvalid
+    ORDER BY 1, 2
 $$;
 COMMENT ON FUNCTION dataprotect._index_obstacles(regclass, name, bool, bool, bool) IS
     'indexes over a column that have no counterpart on a protected one';
