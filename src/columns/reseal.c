@@ -148,7 +148,7 @@ seal_again(const DpTypeInfo *info, const DpEnvelope *env, const Route *route)
 		if (ok && !dp_envelope_seal(key.aead, key.key_id, env->flags, info->code, env->token,
 									plain, env->ciphertext_len, (uint8 *) VARDATA(result)))
 			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not seal a value")));
+					(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not seal a value")));
 	}
 	dp_secret_release(plain);
 	return ok ? result : NULL;

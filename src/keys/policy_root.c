@@ -87,7 +87,7 @@ compute_prf(DpPrf *prf, uint8 domain, const StringInfoData *message, uint8 out[D
 {
 	if (!dp_prf(prf, domain, (const uint8 *) message->data, message->len, out))
 		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not authenticate rows of dataprotect")));
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not authenticate rows of dataprotect")));
 }
 
 static void
@@ -262,7 +262,7 @@ dp_policy_state(int64 *out_statements, uint8 out_root[32])
 	table_close(rel, AccessShareLock);
 	if (!dp_sha256((const uint8 *) message.data, message.len, out_root))
 		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not authenticate rows of dataprotect")));
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not authenticate rows of dataprotect")));
 	pfree(message.data);
 	return ours;
 }

@@ -339,7 +339,7 @@ compute_mac(DpPrf *prf, const uint8 uid[16], const uint8 place[PLACE_LEN], DpSea
 	ok = dp_prf(prf, SEAL_DOMAIN, (uint8 *) buf.data, buf.len, mac);
 	leave_scratch(before);
 	if (!ok)
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not compute the seal of a row")));
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not compute the seal of a row")));
 	memcpy(out, mac, SEAL_MAC_LEN);
 }
 

@@ -55,7 +55,7 @@ subject_digest(int32 family, const char *account_type, const char *subject, uint
 	appendBinaryStringInfo(&buf, account_type, strlen(account_type) + 1);
 	appendBinaryStringInfo(&buf, subject, strlen(subject) + 1);
 	if (!dp_sha256((uint8 *) buf.data, buf.len, full))
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not compute a digest")));
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not compute a digest")));
 	memcpy(out, full, 16);
 	pfree(buf.data);
 }

@@ -185,7 +185,7 @@ dp_keys_audit_seal(const uint8 *in, Size len, bytea **out)
 	if (!dp_envelope_seal(key.aead, key.key_id, 0, AUDIT_TYPE_CODE, NULL, in, len,
 						  (uint8 *) VARDATA(result)))
 		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not seal an audit record")));
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not seal an audit record")));
 	*out = result;
 	return true;
 }

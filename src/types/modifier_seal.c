@@ -73,7 +73,7 @@ mac_of_secret(DpPrf *prf, uint8 out[DP_PRF_OUT_LEN])
 	ok = dp_prf(prf, MARK_DOMAIN, secret != NULL ? (uint8 *) VARDATA_ANY(secret) : (uint8 *) "",
 				secret != NULL ? VARSIZE_ANY_EXHDR(secret) : 0, out);
 	if (!ok)
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not compute the mark of a table")));
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not compute the mark of a table")));
 }
 
 typedef struct Mark

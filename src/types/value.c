@@ -201,7 +201,7 @@ value_prf(const DpTypeInfo *info, Datum plain, uint8 domain, const char *extra,
 	dp_secret_release(msg);
 	if (!ok)
 		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not compute a search token")));
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not compute a search token")));
 }
 
 void
@@ -329,7 +329,7 @@ seal_with(const DpTypeInfo *info, Datum plain, const DpKey *key, DpKeyUse use, u
 	dp_plain_done(&encoded);
 	if (!ok)
 		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not seal a value")));
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not seal a value")));
 	return result;
 }
 

@@ -89,7 +89,7 @@ token_of(int salt, const char *bytes, int len)
 	memcpy(message + sizeof(int32), bytes, len);
 	if (!dp_prf(dp_keys_prf(), DP_PRF_WORD, message, sizeof(int32) + len, full))
 		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not compute a search token")));
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not compute a search token")));
 	dp_secret_wipe(message, sizeof(message));
 	memcpy(&token, full, sizeof(token));
 	return Int32GetDatum(token);
