@@ -90,7 +90,7 @@ status=0
 # shellcheck disable=SC2086
 (cd "$work" && exec $as_user env -u PGPORT -u PGHOST -u PGDATABASE -u PGUSER -u PGSERVICE -u PGOPTIONS \
 	HOME="$work" LC_ALL=C.UTF-8 DP_KMS_DIR="file://$work/kms" ${DP_PRELOAD:-} \
-	"$program" --inputdir="$work/in" --outputdir="$output" --bindir="$bindir" \
+	"$program" --inputdir="$work/in" --outputdir="$output" --bindir="${DP_BINDIR:-$bindir}" \
 	--temp-instance="$work/instance" --temp-config="$work/regress.conf" \
 	--encoding=UTF8 --no-locale $tests) >"$output/console.log" 2>&1 || status=$?
 

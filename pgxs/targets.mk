@@ -61,5 +61,11 @@ pgsuites:
 bench:
 	$(srcdir)/test/bench/run.sh
 
+fault:
+	$(srcdir)/test/fault/run.sh
+
+valgrind:
+	$(DP_SCRIPTS)/valgrind.sh $(TESTS)
+
 check-all:
 	$(srcdir)/test/run.sh
