@@ -32,49 +32,57 @@ typedef struct Class
 	int			activity;
 } Class;
 
+static inline Class
+class_as(int class_uid, int activity)
+{
+	Class		result = {class_uid, activity};
+
+	return result;
+}
+
 static Class
 class_of(int kind, int event)
 {
 	if (kind == DP_RECORD_INTENT || kind == DP_RECORD_RESULT)
-		return (Class) {CLASS_DATASTORE, 1};	/* read */
+		return class_as(CLASS_DATASTORE, 1);	/* read */
 	if (kind == DP_RECORD_RANGE)
-		return (Class) {CLASS_API, 99};
+		return class_as(CLASS_API, 99);
 	switch (event)
 	{
 		case DP_EVENT_VALUE_REVEALED:
 		case DP_EVENT_ACCESS_DENIED:
 		case DP_EVENT_SEARCH_ALERT:
-			return (Class) {CLASS_DATASTORE, 1};
+			return class_as(CLASS_DATASTORE, 1);
 		case DP_EVENT_ACCESS_GRANTED:
-			return (Class) {CLASS_ACCESS, 1};	/* assign privileges */
+			return class_as(CLASS_ACCESS, 1);	/* assign privileges */
 		case DP_EVENT_ACCESS_REVOKED:
-			return (Class) {CLASS_ACCESS, 2};	/* revoke privileges */
+			return class_as(CLASS_ACCESS, 2);	/* revoke privileges */
 		case DP_EVENT_ROLE_CREATED:
-			return (Class) {CLASS_ACCOUNT, 1};	/* create */
+			return class_as(CLASS_ACCOUNT, 1);	/* create */
 		case DP_EVENT_ROLE_DROPPED:
-			return (Class) {CLASS_ACCOUNT, 6};	/* delete */
+			return class_as(CLASS_ACCOUNT, 6);	/* delete */
 		case DP_EVENT_ROLE_GRANTED:
-			return (Class) {CLASS_ACCOUNT, 7};	/* attach policy */
+			return class_as(CLASS_ACCOUNT, 7);	/* attach policy */
 		case DP_EVENT_ROLE_REVOKED:
-			return (Class) {CLASS_ACCOUNT, 8};	/* detach policy */
+			return class_as(CLASS_ACCOUNT, 8);	/* detach policy */
 		case DP_EVENT_ROLE_ALTERED:
-			return (Class) {CLASS_ACCOUNT, 99};
+			return class_as(CLASS_ACCOUNT, 99);
 		case DP_EVENT_KEY_CREATED:
 		case DP_EVENT_TYPE_CREATED:
 		case DP_EVENT_RETENTION_CREATED:
 		case DP_EVENT_ACCOUNT_TYPE_CREATED:
 		case DP_EVENT_SINK_CREATED:
-			return (Class) {CLASS_API, 1};
+			return class_as(CLASS_API, 1);
 		case DP_EVENT_KEY_DESTROYED:
 		case DP_EVENT_KEY_DROPPED:
 		case DP_EVENT_RETENTION_DROPPED:
 		case DP_EVENT_SINK_DROPPED:
-			return (Class) {CLASS_API, 4};	/* delete */
+			return class_as(CLASS_API, 4);	/* delete */
 		case DP_EVENT_ACCOUNT_EXPORTED:
 		case DP_EVENT_KEYS_EXPORTED:
-			return (Class) {CLASS_API, 2};	/* read */
+			return class_as(CLASS_API, 2);	/* read */
 		default:
-			return (Class) {CLASS_API, 3};	/* update */
+			return class_as(CLASS_API, 3);	/* update */
 	}
 }
 

@@ -73,7 +73,8 @@ extern char *dp_guc_kms_ca_file;	/* "" = system store; PGC_POSTMASTER */
 
 extern char *dp_guc_digest_directory;	/* absolute path, or ""; PGC_POSTMASTER */
 extern int	dp_guc_digest_interval; /* s; PGC_POSTMASTER */
-extern char *dp_guc_sink_ca_file;	/* "" = system store; PGC_POSTMASTER, as all of sinks' but the time */
+extern char *dp_guc_sink_ca_file;	/* "" = system store; PGC_POSTMASTER, as all of sinks' but the
+									 * time */
 extern char *dp_guc_sink_s3_endpoint;	/* "" = Amazon's */
 extern char *dp_guc_sink_secret_directory;	/* absolute path, or "" */
 extern int	dp_guc_sink_timeout;	/* ms, one request */

@@ -112,7 +112,7 @@ write_frame(Oid database, const void *payload, Size len)
 	uint64		offset = h->head % h->size;
 	uint64		head = h->head;
 	uint64		room = h->size - offset;
-	DpRecordFrame    *frame = (DpRecordFrame *) (base + DP_RING_DATA_AT + offset);
+	DpRecordFrame *frame = (DpRecordFrame *) (base + DP_RING_DATA_AT + offset);
 
 	if (room < DP_RECORD_FRAME_SIZE(len))
 	{

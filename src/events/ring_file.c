@@ -103,7 +103,7 @@ fill(char *base, uint64 from, uint64 to)
 
 		if (len >= sizeof(DpRecordFrame))
 		{
-			DpRecordFrame    *frame = (DpRecordFrame *) (base + DP_RING_DATA_AT + offset);
+			DpRecordFrame *frame = (DpRecordFrame *) (base + DP_RING_DATA_AT + offset);
 
 			memset(frame, 0, sizeof(DpRecordFrame));
 			frame->magic = DP_RECORD_FRAME_FILLER;

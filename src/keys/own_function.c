@@ -89,7 +89,11 @@ is_open(const char *name)
 	static const char *const open[] = {
 		/* in expressions that stand in users' tables and plans; judge their arguments themselves */
 		"_kept_value", "_raise", "_sealed_for",
-		/* in queries of the catalogs by clients, who find base types there; tell what the catalogs say */
+
+		/*
+		 * in queries of the catalogs by clients, who find base types there; tell what the
+		 * catalogs say
+		 */
 		"_catalog_length", "_catalog_modifier", "_catalog_type",
 		/* columns of views, run as whoever reads the view; show what the view shows */
 		"_audit_line", "_audit_unseal", "_base_type", "_clock_status", "_column_now", "_digest_line", "_encrypted_parts",

@@ -33,7 +33,7 @@
 
 #define DP_KMS_SLOTS		64
 #define DP_KMS_STATS		64
-#define DP_KMS_LATENCIES	64		/* calls of a URI whose time is kept */
+#define DP_KMS_LATENCIES	64	/* calls of a URI whose time is kept */
 #define DP_KMS_FRESH		1024	/* power of two */
 #define DP_KMS_NEGATIVE_MS	1000
 
