@@ -126,7 +126,7 @@ for my $statement (grep { !$ENV{DP_FAULT_ONLY} || /$ENV{DP_FAULT_ONLY}/ } @state
 		$failed++;
 		my ($state) = $error =~ /(?:ERROR|FATAL|PANIC):  (\w{5}):/;
 		$seen{ $state // 'none' }++;
-		push @wrong, "allocation $n: $error" if defined $state && $state ne '53200' && $error !~ /FATAL: .*^LOCATION:  \w+, guc\.c:/ms || $error =~ /PANIC/;
+		push @wrong, "allocation $n: $error" if defined $state && $state ne '53200' && $error !~ /^LOCATION:  \w+, guc\.c:/m || $error =~ /PANIC/;
 		if ($error =~ /FATAL|lost|closed/)
 		{
 			# PostgreSQL itself ends a session that cannot keep a setting (guc.c)
