@@ -36,6 +36,7 @@ my @rules = (
 	[ 'layer-include', \&check_layer_include, 'a file includes only from its own layer and lower ones' ],
 	[ 'layer-call', \&check_layer_call, 'no object calls into a higher layer' ],
 	[ 'circles', \&check_circles, 'no files of one folder call each other in a circle' ],
+	[ 'needless-export', \&check_needless_export, 'what no other file uses is static' ],
 	[ 'same-name', \&check_same_name, 'a name under src/ stands for one room' ],
 	[ 'object-lists', \&check_object_lists, 'the Makefile names every source and every piece of install SQL once' ],
 	[ 'xact-events', \&check_xact_events, 'a transaction callback says what it does at each event, PREPARE included' ],
@@ -201,6 +202,8 @@ sub object_symbols
 	$symbols = [];
 	for my $object (files(qr/\.o$/, 'src'))
 	{
+		# what a source that is gone has left
+		next if !-e $object =~ s/\.o$/.c/r;
 		open(my $nm, '-|', 'nm', '-P', '-g', $object) or die "lint.pl: could not run nm: $!\n";
 		while (my $line = <$nm>)
 		{
@@ -416,6 +419,29 @@ sub check_foreign_library
 			push @findings, "$object:1: uses $used of $name"
 			  if $letter eq 'U' && $used =~ $symbol && $object !~ $allowed;
 		}
+	}
+	return @findings;
+}
+
+# What no other file uses is static.  The server calls C functions of SQL and, by a
+# name in a string, workers; tests of one file call what they test.
+sub check_needless_export
+{
+	my @findings = missing_objects();
+	my (%used, %from_sql);
+	for my $entry (object_symbols())
+	{
+		my ($object, $letter, $symbol) = @$entry;
+		$used{$symbol} = 1 if $letter eq 'U';
+		$from_sql{$1} = 1 if $symbol =~ /^pg_finfo_(\w+)/;
+	}
+	my $tests = join '', map { slurp($_) } files(qr/\.[ch]$/, 'test');
+	my $names = join '', map { slurp($_) } c_files();
+	for my $entry (object_symbols())
+	{
+		my ($object, $letter, $symbol) = @$entry;
+		push @findings, "$object:1: $symbol is used by no other file: make it static"
+		  if $letter =~ /^[TDB]$/ && $symbol =~ /^dp_/ && !$used{$symbol} && !$from_sql{$symbol} && $tests !~ /\b$symbol\b/ && $names !~ /"$symbol"/;
 	}
 	return @findings;
 }

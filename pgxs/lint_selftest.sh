@@ -52,6 +52,8 @@ dp_high(int x)
 	return dp_low(x);
 }
 END
+	mkdir -p "$tree/test/unit"
+	echo '/* tests dp_guc_init() and dp_high() */' >"$tree/test/unit/both.c"
 	echo 'CREATE TABLE dataprotect.thing (id int);' >"$tree/src/keys/10_thing.sql"
 	echo 'SELECT 1;' >"$tree/sql/one.sql"
 	echo 'SELECT 1;' >"$tree/expected/one.out"
@@ -160,6 +162,9 @@ for i in 1 2 3; do
 		"$((i % 3 + 1))" "$i" "$((i % 3 + 1))" >"$tree/src/keys/ring$i.c"
 done
 sees circles "three files of a folder in a ring"
+
+echo '/* tests dp_guc_init() */' >"$tree/test/unit/both.c"
+sees needless-export "a function that no other file uses"
 
 mkdir "$tree/src/access"
 echo 'extern int dp_again;' >"$tree/src/access/low.h"

@@ -137,7 +137,6 @@ extern List *dp_sink_list(MemoryContext context);	/* of DpSink */
 extern void dp_sink_save(DpSink *sink);
 
 /* sink_round.c */
-extern bool dp_sink_round(void);
 extern void dp_sink_init(void);
 
 #endif							/* DP_AUDIT_SINK_H */

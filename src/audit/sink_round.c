@@ -179,8 +179,8 @@ is_ready(void)
 	return ready;
 }
 
-bool
-dp_sink_round(void)
+static bool
+work_round(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 	List	   *sinks;
@@ -213,5 +213,5 @@ dp_sink_round(void)
 void
 dp_sink_init(void)
 {
-	dp_worker_register(DP_SINK_WORKER, dp_sink_round, 0);
+	dp_worker_register(DP_SINK_WORKER, work_round, 0);
 }

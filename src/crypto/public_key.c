@@ -60,17 +60,6 @@ dp_signature_name(DpSignatureAlgorithm algorithm)
 	return place < 0 ? "none" : algorithms[place].name;
 }
 
-DpSignatureAlgorithm
-dp_signature_by_name(const char *name)
-{
-	for (size_t i = 0; i < N_ALGORITHMS; i++)
-	{
-		if (strcmp(algorithms[i].name, name) == 0)
-			return algorithms[i].algorithm;
-	}
-	return DP_SIGNATURE_NONE;
-}
-
 const char *
 dp_signature_openssl(DpSignatureAlgorithm algorithm)
 {

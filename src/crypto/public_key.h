@@ -23,7 +23,6 @@ typedef enum DpSignatureAlgorithm
 
 /* "Ed25519", "RSA-PSS-SHA256", "ECDSA-SHA256", ...; stored, never changed. */
 extern const char *dp_signature_name(DpSignatureAlgorithm algorithm);
-extern DpSignatureAlgorithm dp_signature_by_name(const char *name);
 
 /* Options of "openssl pkeyutl -verify -rawin" for it. */
 extern const char *dp_signature_openssl(DpSignatureAlgorithm algorithm);

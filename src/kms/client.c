@@ -342,8 +342,12 @@ dp_kms_sign(const char *uri, const uint8 digest[DP_KMS_DIGEST_LEN],
 	return true;
 }
 
-bool
-dp_kms_public_key(const char *uri, int version, DpKmsSignature *out_key, DpKmsError *out_error)
+/*
+ * The public key alone: algorithm, version, public_key.  version: 0, or that of a
+ * signature that was made under it.
+ */
+static bool
+get_public_key(const char *uri, int version, DpKmsSignature *out_key, DpKmsError *out_error)
 {
 	DpKmsRequest request;
 
@@ -361,7 +365,7 @@ dp_kms_verify(const char *uri, const uint8 digest[DP_KMS_DIGEST_LEN],
 {
 	DpKmsSignature root;
 
-	if (!dp_kms_public_key(uri, signature->version, &root, out_error))
+	if (!get_public_key(uri, signature->version, &root, out_error))
 		return false;
 	*out_good = dp_signature_verify(root.public_key, root.public_key_len, digest, DP_KMS_DIGEST_LEN,
 									signature->signature, signature->len);

@@ -165,13 +165,6 @@ extern bool dp_kms_sign(const char *uri, const uint8 digest[DP_KMS_DIGEST_LEN],
 						DpKmsSignature *out_signature, DpKmsError *out_error) DP_MUST_CHECK;
 
 /*
- * The public key alone: algorithm, version, public_key.  version: 0, or that of a
- * signature that was made under it.
- */
-extern bool dp_kms_public_key(const char *uri, int version, DpKmsSignature *out_key,
-							  DpKmsError *out_error) DP_MUST_CHECK;
-
-/*
  * Whether the signature is one of this root's, by the public key that its KMS
  * shows now: a stored public key proves nothing.  False: could not be asked.
  */
