@@ -28,11 +28,11 @@ sub softhsm
 }
 
 # One key of so many bytes under a label; the file that it comes from is gone then.
-# softhsm2-util takes what stands before the file's first zero byte: none is in it.
+# softhsm2-util stops at the file's first zero byte or newline: they are printable.
 sub put_key
 {
 	my ($token, $label, $bytes, $id) = @_;
-	append_to_file("$tmp/import.key", join('', map { chr(1 + int(rand(255))) } 1 .. $bytes));
+	append_to_file("$tmp/import.key", join('', map { chr(33 + int(rand(94))) } 1 .. $bytes));
 	softhsm('--import', "$tmp/import.key", '--aes', '--token', $token, '--pin', '12345', '--label', $label, '--id', $id);
 	unlink "$tmp/import.key";
 	return;
