@@ -69,6 +69,9 @@ and write, and one role for each kind of attacker:
 sub attack_node
 {
 	my ($name, %opt) = @_;
+
+	# EXPLAIN answers twice the same only where nothing vacuums in between.
+	$opt{conf} = "autovacuum = off\n" . ($opt{conf} // '');
 	my $node = new_node($name, %opt);
 
 	create_extension($node);
