@@ -7,7 +7,7 @@ PGFILEDESC  = "dataprotect - encrypted columns, audit, retention, deletion"
 
 OBJS = \
        $(addprefix src/base/, argument.o autonomous.o guc.o launcher.o pinned_settings.o raise.o pooled.o \
-           secret.o server_checks.o shmem.o statement.o text.o worker.o worker_ddl.o worker_order.o worker_process.o \
+           result.o secret.o server_checks.o shmem.o statement.o text.o worker.o worker_ddl.o worker_order.o worker_process.o \
            worker_view.o worker_visit.o) \
        $(addprefix src/crypto/, aead.o envelope.o keywrap.o prf.o public_key.o random.o sign.o) \
        $(addprefix src/events/, actor.o denial.o event.o record.o record_frame.o ring.o ring_file.o transaction.o \

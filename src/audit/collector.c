@@ -21,6 +21,7 @@
 #include "audit/collector.h"
 #include "audit/segment.h"
 #include "base/compat.h"
+#include "base/result.h"
 #include "base/worker.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
@@ -77,16 +78,6 @@ instance_datum(const uint8 *instance)
 
 	memcpy(uuid->data, instance, UUID_LEN);
 	return UUIDPGetDatum(uuid);
-}
-
-static Datum
-bytea_datum(const uint8 *data, Size len)
-{
-	bytea	   *result = palloc(VARHDRSZ + len);
-
-	SET_VARSIZE(result, VARHDRSZ + len);
-	memcpy(VARDATA(result), data, len);
-	return PointerGetDatum(result);
 }
 
 static void
@@ -201,8 +192,8 @@ write_head(const DpChainPoint *head)
 
 	check_prf(dp_chain_head_mac(dp_audit_require_chain(), head, sig));
 	values[0] = Int64GetDatum(head->seq);
-	values[1] = bytea_datum(head->mac, DP_CHAIN_MAC_LEN);
-	values[2] = bytea_datum(sig, DP_CHAIN_MAC_LEN);
+	values[1] = dp_result_bytea(head->mac, DP_CHAIN_MAC_LEN);
+	values[2] = dp_result_bytea(sig, DP_CHAIN_MAC_LEN);
 	run_sql("INSERT INTO dataprotect.audit_head (seq, mac, sig) VALUES ($1, $2, $3) "
 			"ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, mac = excluded.mac, sig = excluded.sig",
 			3, types, values);
@@ -255,7 +246,7 @@ write_cursor(const uint8 *instance, uint64 cursor)
 	check_prf(dp_chain_cursor_mac(dp_audit_require_chain(), instance, (int64) cursor, sig));
 	values[0] = instance_datum(instance);
 	values[1] = Int64GetDatum((int64) cursor);
-	values[2] = bytea_datum(sig, DP_CHAIN_MAC_LEN);
+	values[2] = dp_result_bytea(sig, DP_CHAIN_MAC_LEN);
 	run_sql("INSERT INTO dataprotect.audit_cursor (instance, ring_seq, sig) VALUES ($1, $2, $3) "
 			"ON CONFLICT (instance) DO UPDATE SET ring_seq = excluded.ring_seq, sig = excluded.sig",
 			3, types, values);

@@ -16,6 +16,7 @@
 #include "audit/sink.h"
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/result.h"
 #include "base/secret.h"
 #include "base/worker.h"
 #include "catalog/namespace.h"
@@ -54,16 +55,6 @@ signing_seed(uint8 seed[DP_KEY_LEN])
 }
 
 static bytea *
-make_bytea(const uint8 *data, Size len)
-{
-	bytea	   *result = palloc(VARHDRSZ + len);
-
-	SET_VARSIZE(result, VARHDRSZ + len);
-	memcpy(VARDATA(result), data, len);
-	return result;
-}
-
-static bytea *
 sign(const char *document)
 {
 	uint8		signature[DP_ED25519_SIGNATURE_LEN];
@@ -77,7 +68,7 @@ sign(const char *document)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not sign a digest of the audit log")));
-	return make_bytea(signature, sizeof(signature));
+	return DatumGetByteaP(dp_result_bytea(signature, sizeof(signature)));
 }
 
 /* What is known of the records of one digest. */
@@ -384,7 +375,7 @@ dp_audit_digest_key(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not compute the signing key")));
-	PG_RETURN_BYTEA_P(make_bytea(public, sizeof(public)));
+	PG_RETURN_DATUM(dp_result_bytea(public, sizeof(public)));
 }
 
 void

@@ -13,6 +13,7 @@
 #include "audit/sink.h"
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/result.h"
 #include "base/statement.h"
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
@@ -45,16 +46,6 @@ cursor_mac(const char *name, int64 cursor, int64 digest, uint8 out[DP_CHAIN_MAC_
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not compute a MAC of the audit log")));
-}
-
-static Datum
-bytes_datum(const uint8 *data, Size len)
-{
-	bytea	   *result = palloc(VARHDRSZ + len);
-
-	SET_VARSIZE(result, VARHDRSZ + len);
-	memcpy(VARDATA(result), data, len);
-	return PointerGetDatum(result);
 }
 
 static int	own_level;
@@ -300,7 +291,7 @@ write_state(DpSink *sink, bool taken, bool failed)
 	values[0] = CStringGetTextDatum(sink->name);
 	values[1] = Int64GetDatum(sink->cursor);
 	values[2] = Int64GetDatum(sink->digest);
-	values[3] = bytes_datum(mac, sizeof(mac));
+	values[3] = dp_result_bytea(mac, sizeof(mac));
 	values[4] = Int32GetDatum(sink->failures);
 	values[5] = TimestampTzGetDatum(sink->retry_at);
 	nulls[5] = sink->failures > 0 ? ' ' : 'n';
@@ -369,7 +360,7 @@ dp_audit_sink_begin(PG_FUNCTION_ARGS)
 	cursor_mac(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_INT64(1), digest, mac);
 	values[0] = PG_GETARG_DATUM(0);
 	values[1] = PG_GETARG_DATUM(1);
-	values[2] = bytes_datum(mac, sizeof(mac));
+	values[2] = dp_result_bytea(mac, sizeof(mac));
 	SPI_connect();
 	if (SPI_execute_with_args(psprintf("INSERT INTO dataprotect.sink_state (name, cursor, digest, mac) "
 									   "VALUES ($1, $2, " INT64_FORMAT ", $3) ON CONFLICT DO NOTHING", digest),

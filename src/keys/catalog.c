@@ -283,6 +283,14 @@ dp_catalog_read_epoch(uint64 key_id, DpEpochRow *out)
 	return true;
 }
 
+void
+dp_catalog_require_epoch(uint64 key_id, int uri, DpEpochRow *out)
+{
+	if (!dp_catalog_read_epoch(key_id, out) || uri < 1 || uri > out->n_uris)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no such epoch or KMS URI")));
+}
+
 static bool
 read_family(Relation rel, HeapTuple tuple, void *arg)
 {

@@ -44,6 +44,9 @@ extern bool dp_catalog_read_family_by_name(const char *name, DpFamily *out);
 extern bool dp_catalog_read_family(int32 family, DpFamily *out);
 extern bool dp_catalog_read_system(DpSystemKeys *out);
 
+/* An error (42704) where there is none, or it has no URI of that number, from 1. */
+extern void dp_catalog_require_epoch(uint64 key_id, int uri, DpEpochRow *out);
+
 /* The newest key of an account; the account's row of a key, its names palloc'd. */
 typedef struct DpSubjectRow
 {

@@ -9,6 +9,7 @@
 #include "access/xact.h"
 #include "base/argument.h"
 #include "base/compat.h"
+#include "base/result.h"
 #include "base/secret.h"
 #include "base/statement.h"
 #include "base/worker.h"
@@ -40,16 +41,6 @@ PG_FUNCTION_INFO_V1(dp_keys_roots_elsewhere_sql);
 
 /* By their DpKmsRootState. */
 static const char *const state_names[] = {"unknown", "enabled", "disabled", "pending", "deleted"};
-
-static Datum
-make_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
-{
-	TupleDesc	desc;
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
-}
 
 /*
  * dataprotect._epoch_opens(key_id int8, wrapped bytea, purpose int2, version int4,
@@ -91,10 +82,7 @@ dp_keys_epoch_probe_as_sql(PG_FUNCTION_ARGS)
 	DpKmsError	error;
 	int			position = PG_GETARG_INT32(1);
 
-	if (!dp_catalog_read_epoch((uint64) PG_GETARG_INT64(0), &row) ||
-		position < 1 || position > row.n_uris)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no such epoch or KMS URI")));
+	dp_catalog_require_epoch((uint64) PG_GETARG_INT64(0), position, &row);
 	if (dp_kms_drill(MyDatabaseId, &row.context, text_to_cstring(PG_GETARG_TEXT_PP(2)),
 					 &row.blobs[position - 1], &error))
 		PG_RETURN_NULL();
@@ -143,7 +131,7 @@ root_row(FunctionCallInfo fcinfo, bool ok, const DpKmsRoot *root, const DpKmsErr
 	}
 	else
 		values[3] = CStringGetTextDatum(error->detail);
-	return make_row(fcinfo, values, nulls);
+	return dp_result_row(fcinfo, values, nulls);
 }
 
 /* dataprotect._root_state(uri text, OUT state, OUT delete_at, OUT root_uri, OUT problem) */

@@ -9,6 +9,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/result.h"
 #include "base/secret.h"
 #include "base/statement.h"
 #include "base/worker.h"
@@ -29,16 +30,6 @@ PG_FUNCTION_INFO_V1(dp_keys_epoch_create_sql);
 PG_FUNCTION_INFO_V1(dp_keys_epoch_probe_sql);
 PG_FUNCTION_INFO_V1(dp_keys_wrap_new_sql);
 PG_FUNCTION_INFO_V1(dp_keys_rewrap_sql);
-
-static bytea *
-make_bytea(const uint8 *data, Size len)
-{
-	bytea	   *result = palloc(VARHDRSZ + len);
-
-	SET_VARSIZE(result, VARHDRSZ + len);
-	memcpy(VARDATA(result), data, len);
-	return result;
-}
 
 static Datum
 make_pair(FunctionCallInfo fcinfo, Datum first, Datum second, bool isnull)
@@ -133,7 +124,7 @@ dp_keys_epoch_create_sql(PG_FUNCTION_ARGS)
 	if (!dp_kms_create(MyDatabaseId, &context, uris, n, &key_id, blobs, &error))
 		raise_kms_error(&error, "make a key");
 	for (i = 0; i < n; i++)
-		wrapped[i] = PointerGetDatum(make_bytea(blobs[i].data, blobs[i].len));
+		wrapped[i] = dp_result_bytea(blobs[i].data, blobs[i].len);
 	return make_pair(fcinfo, Int64GetDatum((int64) key_id),
 					 PointerGetDatum(construct_array(wrapped, n, BYTEAOID, -1, false, TYPALIGN_INT)), false);
 }
@@ -145,10 +136,7 @@ dp_keys_epoch_probe_sql(PG_FUNCTION_ARGS)
 	DpKmsError	error;
 	int			position = PG_GETARG_INT32(1);
 
-	if (!dp_catalog_read_epoch((uint64) PG_GETARG_INT64(0), &row) ||
-		position < 1 || position > row.n_uris)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no such epoch or KMS URI")));
+	dp_catalog_require_epoch((uint64) PG_GETARG_INT64(0), position, &row);
 	if (dp_kms_drill(MyDatabaseId, &row.context, row.uris[position - 1], &row.blobs[position - 1], &error))
 		return make_pair(fcinfo, (Datum) 0, (Datum) 0, true);
 	return make_pair(fcinfo, CStringGetTextDatum(unpack_sql_state(error.sqlstate)),
@@ -182,7 +170,7 @@ dp_keys_wrap_new_sql(PG_FUNCTION_ARGS)
 	if (!ok)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not make a key")));
 	return make_pair(fcinfo, Int64GetDatum((int64) key_id),
-					 PointerGetDatum(make_bytea(wrapped, sizeof(wrapped))), false);
+					 dp_result_bytea(wrapped, sizeof(wrapped)), false);
 }
 
 Datum
@@ -218,5 +206,5 @@ dp_keys_rewrap_sql(PG_FUNCTION_ARGS)
 	if (!ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a wrapped key does not open")));
-	PG_RETURN_BYTEA_P(make_bytea(out, sizeof(out)));
+	PG_RETURN_DATUM(dp_result_bytea(out, sizeof(out)));
 }

@@ -11,6 +11,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "base/compat.h"
+#include "base/result.h"
 #include "base/statement.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_type.h"
@@ -121,16 +122,6 @@ note_mac(DpPrf *prf, const uint8 uid[16], int64 id, const char *table, int64 sco
 	pfree(message.data);
 }
 
-static Datum
-make_bytea(const void *data, Size len)
-{
-	bytea	   *result = palloc(VARHDRSZ + len);
-
-	SET_VARSIZE(result, VARHDRSZ + len);
-	memcpy(VARDATA(result), data, len);
-	return PointerGetDatum(result);
-}
-
 static void
 append_note(DpPrf *prf, const uint8 uid[16], DpSealedTable table, int64 scope, const Weight *change, int64 statements)
 {
@@ -147,9 +138,9 @@ append_note(DpPrf *prf, const uint8 uid[16], DpSealedTable table, int64 scope, c
 	values[Anum_journal_id - 1] = Int64GetDatum(id);
 	values[Anum_journal_tbl - 1] = NameGetDatum(&name);
 	values[Anum_journal_scope - 1] = Int64GetDatum(scope);
-	values[Anum_journal_change - 1] = make_bytea(change->word, WEIGHT_LEN);
+	values[Anum_journal_change - 1] = dp_result_bytea(change->word, WEIGHT_LEN);
 	values[Anum_journal_statements - 1] = Int64GetDatum(statements);
-	values[Anum_journal_mac - 1] = make_bytea(mac, sizeof(mac));
+	values[Anum_journal_mac - 1] = dp_result_bytea(mac, sizeof(mac));
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 	CatalogTupleInsert(rel, tuple);
 	heap_freetuple(tuple);

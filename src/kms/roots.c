@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "base/compat.h"
+#include "base/result.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "kms/kms.h"
@@ -48,26 +49,6 @@ uri_arg(FunctionCallInfo fcinfo, int n)
 	return uri;
 }
 
-static Datum
-bytes_datum(const uint8 *bytes, int len)
-{
-	bytea	   *result = palloc(VARHDRSZ + len);
-
-	SET_VARSIZE(result, VARHDRSZ + len);
-	memcpy(VARDATA(result), bytes, len);
-	return PointerGetDatum(result);
-}
-
-static Datum
-row_datum(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
-{
-	TupleDesc	desc;
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
-}
-
 /* dataprotect._kms_sign(kms_uri, digest) */
 Datum
 dp_kms_sql_sign(PG_FUNCTION_ARGS)
@@ -81,11 +62,11 @@ dp_kms_sql_sign(PG_FUNCTION_ARGS)
 	if (!dp_kms_sign(uri, digest_arg(fcinfo, 1), &signature, &error))
 		raise_error(&error, "sign with");
 	values[0] = CStringGetTextDatum(dp_signature_name(signature.algorithm));
-	values[1] = bytes_datum(signature.signature, signature.len);
-	values[2] = bytes_datum(signature.public_key, signature.public_key_len);
+	values[1] = dp_result_bytea(signature.signature, signature.len);
+	values[2] = dp_result_bytea(signature.public_key, signature.public_key_len);
 	values[3] = Int32GetDatum(signature.version);
 	values[4] = CStringGetTextDatum(dp_signature_openssl(signature.algorithm));
-	PG_RETURN_DATUM(row_datum(fcinfo, values, nulls));
+	PG_RETURN_DATUM(dp_result_row(fcinfo, values, nulls));
 }
 
 /* dataprotect._kms_verify(kms_uri, digest, signature, version) */
@@ -126,7 +107,7 @@ root_datum(FunctionCallInfo fcinfo, const DpKmsRoot *root)
 	nulls[1] = root->delete_at <= 0 || root->delete_at > (INT64CONST(1) << 40);
 	values[1] = TimestampTzGetDatum(nulls[1] ? 0 : time_t_to_timestamptz((pg_time_t) root->delete_at));
 	values[2] = CStringGetTextDatum(root->uri);
-	return row_datum(fcinfo, values, nulls);
+	return dp_result_row(fcinfo, values, nulls);
 }
 
 /* dataprotect._kms_root_state(kms_uri) */

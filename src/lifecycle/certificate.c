@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "base/compat.h"
+#include "base/result.h"
 #include "base/secret.h"
 #include "crypto/aead.h"
 #include "fmgr.h"
@@ -61,16 +62,6 @@ signing_seed(uint8 seed[DP_KEY_LEN])
 	return true;
 }
 
-static bytea *
-make_bytea(const uint8 *bytes, Size len)
-{
-	bytea	   *result = palloc(VARHDRSZ + len);
-
-	SET_VARSIZE(result, VARHDRSZ + len);
-	memcpy(VARDATA(result), bytes, len);
-	return result;
-}
-
 /* dataprotect._certificate_sign(text) returns bytea: 64 bytes, or NULL. */
 Datum
 dp_lifecycle_certificate_sign(PG_FUNCTION_ARGS)
@@ -88,7 +79,7 @@ dp_lifecycle_certificate_sign(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not sign the certificate")));
-	PG_RETURN_BYTEA_P(make_bytea(signature, sizeof(signature)));
+	PG_RETURN_DATUM(dp_result_bytea(signature, sizeof(signature)));
 }
 
 /* dataprotect._certificate_key() returns bytea: the public key's 32 bytes, or NULL. */
@@ -107,5 +98,5 @@ dp_lifecycle_certificate_key(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not compute the signing key")));
-	PG_RETURN_BYTEA_P(make_bytea(public, sizeof(public)));
+	PG_RETURN_DATUM(dp_result_bytea(public, sizeof(public)));
 }
