@@ -404,6 +404,8 @@ dp_sealed_for_sql(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(false);
 	if (!sealed_lately(env.key_id))
 		check_asking(fcinfo, account_type);
+	if (dp_seal_awaits_keys())
+		PG_RETURN_BOOL(true);
 	family = dp_keys_family_of(env.key_id, false, &purpose);
 	PG_RETURN_BOOL(purpose == DP_PURPOSE_SUBJECT &&
 				   dp_keys_subject_owns(family, account_type,

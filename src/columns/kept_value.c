@@ -118,9 +118,12 @@ was_shown(const DpTypeInfo *info, const DpValue *old, const DpValue *new)
 static bool
 may_be_same(const DpValue *a, const DpValue *b)
 {
+	DpSettled	rooms[2];
+
 	if ((a->env.token != NULL) != (b->env.token != NULL) || a->env.flags != b->env.flags)
 		return false;
-	return (a->env.token == NULL || memcmp(a->env.token, b->env.token, DP_TOKEN_LEN) == 0) &&
+	return (a->env.token == NULL ||
+			memcmp(dp_value_settle(&a->env, &rooms[0])->token, dp_value_settle(&b->env, &rooms[1])->token, DP_TOKEN_LEN) == 0) &&
 		VARSIZE_ANY_EXHDR(a->datum) == VARSIZE_ANY_EXHDR(b->datum);
 }
 

@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "types/typeinfo.h"
 #include "types/types.h"
+#include "types/value.h"
 #include "utils/array.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
@@ -133,19 +134,20 @@ seal_again(const DpTypeInfo *info, const DpEnvelope *env, const Route *route)
 	Size		size = dp_envelope_size(env->ciphertext_len, env->flags);
 	struct varlena *result = palloc(VARHDRSZ + size);
 	uint8	   *plain = dp_secret_acquire(env->ciphertext_len);
+	DpSettled	room;
 	DpKey		key;
 	bool		ok;
 
 	SET_VARSIZE(result, VARHDRSZ + size);
 	ok = dp_keys_get(env->key_id, DP_USE_MAINTAIN, false, &key) == DP_KEY_OK &&
-		dp_envelope_open(key.aead, env, info->code, plain);
+		dp_value_open_envelope(&key, env, info->code, plain);
 	if (ok)
 	{
 		if (route->family != 0)
 			dp_keys_for_seal(dp_keys_family(route->family), &key);
 		else if (dp_keys_get(route->successor, DP_USE_READ, false, &key) != DP_KEY_OK)
 			ok = false;
-		if (ok && !dp_envelope_seal(key.aead, key.key_id, env->flags, info->code, env->token,
+		if (ok && !dp_envelope_seal(key.aead, key.key_id, env->flags, info->code, dp_value_settle(env, &room)->token,
 									plain, env->ciphertext_len, (uint8 *) VARDATA(result)))
 			ereport(ERROR,
 					(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not seal a value")));

@@ -68,7 +68,7 @@ static bool
 authenticates(const DpTypeInfo *info, const DpEnvelope *env, const DpKey *key)
 {
 	uint8	   *buf = palloc(env->ciphertext_len + 1);
-	bool		ok = dp_envelope_open(key->aead, env, info->code, buf);
+	bool		ok = dp_value_open_envelope(key, env, info->code, buf);
 
 	dp_secret_wipe(buf, env->ciphertext_len);
 	pfree(buf);

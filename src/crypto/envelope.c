@@ -36,6 +36,7 @@ build_aad(const uint8_t *header, const uint8_t *token, uint32_t type_code,
 	size_t		len = DP_ENV_HEADER_LEN;
 
 	memcpy(aad, header, len);
+	aad[0] = (uint8_t) (DP_ENV_VERSION << 4 | (header[0] & 0x0f));
 	if (token != NULL)
 	{
 		memcpy(aad + len, token, DP_TOKEN_LEN);
@@ -51,9 +52,12 @@ dp_envelope_parse(const uint8_t *buf, size_t len, DpEnvelope *out)
 	uint8_t		flags;
 	uint64_t	key_id;
 
-	if (len < DP_ENV_OVERHEAD || buf[0] >> 4 != DP_ENV_VERSION)
+	if (len < DP_ENV_OVERHEAD || (buf[0] >> 4 != DP_ENV_VERSION && buf[0] >> 4 != DP_ENV_VERSION_BLINDED))
 		return false;
 	flags = buf[0] & 0x0f;
+	out->blinded = buf[0] >> 4 == DP_ENV_VERSION_BLINDED;
+	if (out->blinded && (flags & DP_ENV_TOKEN) == 0)
+		return false;
 	if (!dp_envelope_flags_ok(flags) || len < dp_envelope_size(0, flags))
 		return false;
 	key_id = (uint64_t) get_be32(buf + 1) << 32 | get_be32(buf + 5);
@@ -147,6 +151,11 @@ dp_envelope_open(DpAead *aead, const DpEnvelope *env, uint32_t type_code, uint8_
 	uint8_t		aad[AAD_MAX];
 	size_t		aad_len = build_aad(env->header, env->token, type_code, aad);
 
+	if (env->blinded)
+	{
+		memset(out, 0, env->ciphertext_len);
+		return false;
+	}
 	return dp_aead_open(aead, env->nonce, aad, aad_len,
 						env->ciphertext, env->ciphertext_len, env->tag, out);
 }
@@ -158,7 +167,7 @@ dp_envelope_blind(DpPrf *prf, uint8_t *envelope, size_t len)
 	DpEnvelope	env;
 	size_t		i;
 
-	if (!dp_envelope_parse(envelope, len, &env))
+	if (!dp_envelope_parse(envelope, len, &env) || env.blinded)
 		return false;
 	if (env.token == NULL)
 		return true;
@@ -168,5 +177,22 @@ dp_envelope_blind(DpPrf *prf, uint8_t *envelope, size_t len)
 	for (i = 0; i < DP_TOKEN_LEN; i++)
 		envelope[DP_ENV_TOKEN_AT + i] ^= pad[i];
 	OPENSSL_cleanse(pad, sizeof(pad));
+	return true;
+}
+
+bool
+dp_envelope_settle(DpPrf *prf, const DpEnvelope *env, uint8_t token[DP_TOKEN_LEN], DpEnvelope *out)
+{
+	uint8_t		pad[DP_PRF_OUT_LEN];
+	size_t		i;
+
+	if (!dp_prf(prf, DP_PRF_BLIND, env->nonce, DP_NONCE_LEN, pad))
+		return false;
+	for (i = 0; i < DP_TOKEN_LEN; i++)
+		token[i] = env->token[i] ^ pad[i];
+	OPENSSL_cleanse(pad, sizeof(pad));
+	*out = *env;
+	out->token = token;
+	out->blinded = false;
 	return true;
 }

@@ -19,6 +19,10 @@
  * type for anybody (the record operators *= and *<): at the random nonce, which
  * never repeats, such a comparison ends.
  *
+ * Version 2 is the same with the token blinded, as it is in the text form: a
+ * restore stores it where the key that takes the blinding away is not there yet.
+ * What is authenticated is version 1 in any case.
+ *
  * Parsing never reads outside [buf, buf + len); every failure looks the same to
  * the caller of open.
  */
@@ -28,6 +32,7 @@
 #include "crypto/aead.h"
 
 #define DP_ENV_VERSION		1
+#define DP_ENV_VERSION_BLINDED	2	/* always with DP_ENV_TOKEN */
 #define DP_ENV_TOKEN		0x01	/* a search token follows the nonce */
 #define DP_ENV_COMPRESSED	0x02	/* the plaintext is compressed */
 #define DP_ENV_LITERAL		0x04	/* sealed under the literal key; never stored */
@@ -57,9 +62,10 @@ typedef struct DpEnvelope
 	size_t		ciphertext_len; /* = length of what was sealed: compressed or padded, where flags
 								 * say so */
 	const uint8_t *tag;
+	bool		blinded;		/* the token is: compare nothing, open nothing before it is settled */
 } DpEnvelope;
 
-/* False where buf is not a well-formed v1 envelope.  out points into buf. */
+/* False where buf is not a well-formed envelope.  out points into buf. */
 extern bool dp_envelope_parse(const uint8_t *buf, size_t len, DpEnvelope *out) DP_MUST_CHECK;
 
 static inline size_t
@@ -120,5 +126,16 @@ extern bool dp_envelope_open(DpAead *aead, const DpEnvelope *env, uint32_t type_
 #define DP_PRF_FOLD		'f'		/* nonces of folded values */
 #define DP_PRF_WORD		'w'		/* tokens of parts of a text */
 extern bool dp_envelope_blind(DpPrf *prf, uint8_t *envelope, size_t len) DP_MUST_CHECK;
+
+/* Give a well-formed envelope that carries a token, and no mark of blinding, the mark. */
+static inline void
+dp_envelope_mark_blinded(uint8_t *envelope)
+{
+	envelope[0] = (uint8_t) (DP_ENV_VERSION_BLINDED << 4 | (envelope[0] & 0x0f));
+}
+
+/* Of an envelope that is blinded, with its token in the clear; token: room that lives as long as out. */
+extern bool dp_envelope_settle(DpPrf *prf, const DpEnvelope *env, uint8_t token[DP_TOKEN_LEN],
+							   DpEnvelope *out) DP_MUST_CHECK;
 
 #endif							/* DP_CRYPTO_ENVELOPE_H */

@@ -91,6 +91,9 @@ extern void dp_keys_for_seal(const DpFamily *family, DpKey *out);
  */
 extern bool dp_keys_literal(DpKey *out);
 
+/* Was a key ever created here, or restored?  Opens nothing. */
+extern bool dp_keys_are_there(void);
+
 /* That one: no row of the key table has it. */
 extern bool dp_keys_is_open_literal(uint64 key_id);
 

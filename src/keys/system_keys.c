@@ -71,6 +71,12 @@ need_system_keys(void)
 }
 
 bool
+dp_keys_are_there(void)
+{
+	return know_system_keys();
+}
+
+bool
 dp_keys_literal(DpKey *out)
 {
 	bool		there = know_system_keys();

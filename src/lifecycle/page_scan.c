@@ -79,7 +79,7 @@ contains_key(const uint8 *bytes, Size len, const KeyIds *keys)
 
 		while ((at = memmem(at, end - at, &keys->ids[i], KEY_ID_LEN)) != NULL)
 		{
-			if (at > bytes && (at[-1] >> 4) == DP_ENV_VERSION)
+			if (at > bytes && ((at[-1] >> 4) == DP_ENV_VERSION || (at[-1] >> 4) == DP_ENV_VERSION_BLINDED))
 				return true;
 			at++;
 		}

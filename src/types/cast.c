@@ -82,6 +82,18 @@ surely_fits(const DpTypeInfo *info, const DpValue *value, const DpModifier *modi
 		 value->env.ciphertext_len <= (Size) (modifier->base_typmod - VARHDRSZ));
 }
 
+/* Does a restore bring the value, in the form that the column wants, before its key? */
+static bool
+is_restored_for(const struct varlena *datum, const DpTypeInfo *info, int32 typmod)
+{
+	DpEnvelope	env;
+
+	return unlikely(dp_guc_input == DP_INPUT_CIPHERTEXT) && dp_value_is_stored(PointerGetDatum(datum)) &&
+		dp_seal_awaits_keys() &&
+		dp_envelope_parse((const uint8 *) VARDATA_ANY(datum), VARSIZE_ANY_EXHDR(datum), &env) &&
+		dp_value_has_form(&env, dp_modifier_of(info->enc_oid, typmod));
+}
+
 /* Of a value that goes to another column: whether it fits tells of it, so it is counted. */
 static Datum
 open_for_column(const DpTypeInfo *info, const DpValue *value)
@@ -112,7 +124,7 @@ dp_coerce(PG_FUNCTION_ARGS)
 	Datum		plain;
 	struct varlena *result;
 
-	if (typmod < 0)
+	if (typmod < 0 || is_restored_for(datum, info, typmod))
 		PG_RETURN_POINTER(datum);
 	dp_value_parse(datum, false, &value);
 	if (!value.literal && is_sealed_for(&value, dp_modifier_of(info->enc_oid, typmod)) &&
@@ -190,6 +202,8 @@ open_for_cast(FmgrInfo *flinfo, const DpTypeInfo *info, struct varlena *datum, D
 {
 	DpValue		value;
 
+	if (dp_row_condition_awaits_key(flinfo, datum))
+		return false;
 	dp_value_parse(datum, false, &value);
 	if (!value.literal)
 	{

@@ -24,6 +24,7 @@
 #include "access/search_count.h"
 #include "audit/track.h"
 #include "base/compat.h"
+#include "base/guc.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -101,6 +102,7 @@ stored_token(const DpCallState *state, bool encrypted, Datum arg, uint8 out[DP_T
 {
 	struct varlena *v;
 	DpEnvelope	env;
+	DpSettled	room;
 
 	if (!encrypted)
 	{
@@ -114,7 +116,7 @@ stored_token(const DpCallState *state, bool encrypted, Datum arg, uint8 out[DP_T
 	if (env.token == NULL && ((env.flags & DP_ENV_LITERAL) == 0 || !literal_token(state->info, v, out)))
 		return false;
 	if (env.token != NULL)
-		memcpy(out, env.token, DP_TOKEN_LEN);
+		memcpy(out, dp_value_settle(&env, &room)->token, DP_TOKEN_LEN);
 	if ((env.flags & DP_ENV_LITERAL) != 0)
 		note_token(out);
 	return true;
@@ -205,6 +207,18 @@ envelopes_tell(const Call *call, const DpOperand *left, const DpOperand *right, 
 	return true;
 }
 
+/* A rule of the table about a value that a restore brings before its key. */
+static bool
+awaits_key(const Call *call)
+{
+	if (likely(dp_guc_input != DP_INPUT_CIPHERTEXT) || call->maintenance || call->comparison == CMP_ORDER)
+		return false;
+	return (call->sides != SIDES_BE &&
+			dp_row_condition_awaits_key(call->flinfo, PG_DETOAST_DATUM_PACKED(call->left))) ||
+		(call->sides != SIDES_EB &&
+		 dp_row_condition_awaits_key(call->flinfo, PG_DETOAST_DATUM_PACKED(call->right)));
+}
+
 /*
  * Compare.  Returns false where the answer is NULL; for CMP_ORDER it never is.
  * What the frame will meet again is remembered: values that are put in order, and
@@ -223,6 +237,8 @@ compare(const Call *call, int *out)
 
 	if (equality && call->maintenance && compare_stored_tokens(call, out))
 		return true;
+	if (awaits_key(call))
+		return false;
 	fill_operands(call, &left, &right);
 	if (envelopes_tell(call, &left, &right, out))
 	{
@@ -304,9 +320,11 @@ DP_ORDERING(be, SIDES_BE)
 static bool
 operand_token(const DpTypeInfo *info, DpOperand *op, DpKeyUse use, uint8 out[DP_TOKEN_LEN])
 {
+	DpSettled	room;
+
 	if (op->encrypted && op->value.env.token != NULL)
 	{
-		memcpy(out, op->value.env.token, DP_TOKEN_LEN);
+		memcpy(out, dp_value_settle(&op->value.env, &room)->token, DP_TOKEN_LEN);
 		return true;
 	}
 	dp_operand_open(info, op, use);

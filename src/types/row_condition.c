@@ -7,6 +7,7 @@
 
 #include "access/access.h"
 #include "base/compat.h"
+#include "base/guc.h"
 #include "base/statement.h"
 #include "nodes/plannodes.h"
 #include "nodes/primnodes.h"
@@ -75,11 +76,24 @@ changes_rows(void)
 	}
 }
 
+static bool
+is_row_condition(FmgrInfo *flinfo)
+{
+	return dp_frame->command != CMD_SELECT && dp_n_code == 0 && is_prepared_by_executor(flinfo) &&
+		(dp_frame->plan == NULL || dp_plan_place_of_copy(dp_frame->plan, flinfo->fn_expr) == DP_PLACE_NOWHERE);
+}
+
+bool
+dp_row_condition_awaits_key(FmgrInfo *flinfo, const struct varlena *datum)
+{
+	return unlikely(dp_guc_input == DP_INPUT_CIPHERTEXT) && is_row_condition(flinfo) && dp_seal_awaits_keys() &&
+		dp_value_is_stored(PointerGetDatum(datum));
+}
+
 DpRowView
 dp_row_condition_view(FmgrInfo *flinfo, const DpValue *value)
 {
-	if (dp_frame->command == CMD_SELECT || dp_n_code > 0 || !is_prepared_by_executor(flinfo) ||
-		(dp_frame->plan != NULL && dp_plan_place_of_copy(dp_frame->plan, flinfo->fn_expr) != DP_PLACE_NOWHERE))
+	if (!is_row_condition(flinfo))
 		return DP_ROW_NONE;
 	if (dp_seal_is_own(value->datum))
 		return DP_ROW_OWN;

@@ -43,6 +43,12 @@ typedef enum DpRowView
  */
 extern DpRowView dp_row_condition_view(FmgrInfo *flinfo, const DpValue *value);
 
+/*
+ * Is that stored value of such a condition one that a restore brings before its
+ * key?  It is not seen either: it satisfied the condition where it was dumped.
+ */
+extern bool dp_row_condition_awaits_key(FmgrInfo *flinfo, const struct varlena *datum);
+
 /* Does the call compare the same column of the row before and after a change? */
 extern bool dp_row_condition_asks_change(FmgrInfo *flinfo);
 

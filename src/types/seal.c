@@ -205,6 +205,12 @@ dp_seal_takes_ciphertext(void)
 	return dp_guc_input == DP_INPUT_CIPHERTEXT && may_restore();
 }
 
+bool
+dp_seal_awaits_keys(void)
+{
+	return dp_seal_takes_ciphertext() && !dp_keys_are_there();
+}
+
 /*
  * What was erased stays so: its token and hash, under keys that live on, would
  * tell whoever guesses the value.  A key that is not there at all may be restored

@@ -40,6 +40,9 @@ extern bool dp_seal_takes_ciphertext(void);
 extern struct varlena *dp_seal_accept_ciphertext(const char *armor, const DpTypeInfo *info);
 extern void dp_seal_refuse_ciphertext(void);
 
+/* A restore before its keys: what is stored now can be looked at when they are there. */
+extern bool dp_seal_awaits_keys(void);
+
 /*
  * Is what looks like the text form to be taken as any other text?  Where a plaintext
  * subscriber applies what somebody wrote into a column of plain text: refused, it

@@ -27,6 +27,33 @@ typedef struct DpValue
 	int32		family;			/* 0 for literals */
 } DpValue;
 
+/*
+ * The envelope as it is authenticated and compared: itself, or, where a restore
+ * stored it before the keys were there, a copy with its token (envelope.h).
+ */
+typedef struct DpSettled
+{
+	DpEnvelope	env;
+	uint8		token[DP_TOKEN_LEN];
+} DpSettled;
+
+extern const DpEnvelope *dp_value_settle_blinded(const DpEnvelope *env, DpSettled *room);
+
+static inline const DpEnvelope *
+dp_value_settle(const DpEnvelope *env, DpSettled *room)
+{
+	return likely(!env->blinded) ? env : dp_value_settle_blinded(env, room);
+}
+
+/* Open what is sealed: dp_envelope_open() for whatever is stored. */
+static inline bool
+dp_value_open_envelope(const DpKey *key, const DpEnvelope *env, uint32 type_code, uint8 *out)
+{
+	DpSettled	room;
+
+	return dp_envelope_open(key->aead, dp_value_settle(env, &room), type_code, out);
+}
+
 /* True for a well-formed value that is no literal; looks nothing up. */
 extern bool dp_value_is_stored(Datum value);
 
@@ -91,7 +118,10 @@ extern char *dp_value_to_replicated_armor(const struct varlena *datum);
 /* Was the text made by the function above, under the PRF of this database? */
 extern bool dp_value_is_replicated(const char *armor);
 
-/* From either text form; ERRCODE_INVALID_TEXT_REPRESENTATION where malformed. */
+/*
+ * From either text form; ERRCODE_INVALID_TEXT_REPRESENTATION where malformed.  Where
+ * no key is there yet its token stays blinded.
+ */
 extern struct varlena *dp_value_from_armor(const char *armor, const char *type_name);
 extern bool dp_value_is_armor(const char *text);
 

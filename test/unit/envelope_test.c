@@ -201,8 +201,16 @@ check_refusals(void)
 		if (dp_envelope_parse(copy, len, &env))
 			parsed |= first < 0x10 || first > 0x1f ? 1 << 16 : 1 << (first & 15);
 	}
-	tap_ok(parsed == 0x33ff,
+	tap_ok(parsed == 0x133ff,
 		   "of 256 first bytes only 0x10 to 0x1f are well formed, but for those both compressed and padded");
+	for (first = 0x20; first < 0x100; first++)
+	{
+		memcpy(copy, buf, len);
+		copy[0] = (uint8_t) first;
+		if (dp_envelope_parse(copy, len, &env) != (first < 0x30 && (first & 1) != 0 && (first & 0x0a) != 0x0a))
+			parsed = 0;
+	}
+	tap_ok(parsed == 0x133ff, "and 0x20 to 0x2f with a token, which is blinded");
 
 	memset(buf + 1, 0, 8);
 	tap_ok(!dp_envelope_parse(buf, len, &env), "key id 0 is not well formed");
@@ -223,6 +231,9 @@ check_blind(void)
 	uint8_t		sealed[MAX_LEN];
 	uint8_t		twin[MAX_LEN];
 	uint8_t		out[MAX_LEN];
+	uint8_t		settled_token[DP_TOKEN_LEN];
+	DpEnvelope	env;
+	DpEnvelope	settled;
 	size_t		out_len;
 	size_t		len = seal(DP_ENV_TOKEN, (const uint8_t *) "hello", 5, sealed);
 
@@ -237,6 +248,13 @@ check_blind(void)
 		   "equal tokens look different once blinded");
 	tap_ok(dp_envelope_blind(prf, buf, len) && memcmp(buf, sealed, len) == 0,
 		   "blinding twice gives the envelope back");
+
+	dp_envelope_mark_blinded(twin);
+	tap_ok(dp_envelope_parse(twin, len, &env) && env.blinded && !dp_envelope_open(aead, &env, TYPE_CODE, out) &&
+		   !dp_envelope_blind(prf, twin, len), "marked as such it neither opens nor changes");
+	tap_ok(dp_envelope_settle(prf, &env, settled_token, &settled) && memcmp(settled_token, sealed + 21, 16) == 0 &&
+		   dp_envelope_open(aead, &settled, TYPE_CODE, out) && memcmp(out, "hello", 5) == 0,
+		   "settled it opens, and has the token that it had");
 
 	len = seal(0, (const uint8_t *) "hello", 5, sealed);
 	memcpy(buf, sealed, len);
