@@ -52,7 +52,8 @@ SQL_PARTS = \
            account_columns.sql account_plan.sql account_check.sql bind_subject.sql deletion_request.sql \
            deletion_collect.sql deletion_purge.sql \
            deletion_run.sql certificate.sql erasure_replay.sql correction.sql deadline.sql) \
-       src/configuration.sql src/sealed_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql
+       $(addprefix src/report/, version.sql configuration.sql discovery.sql setup.sql page.sql) \
+       src/sealed_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql
 
 DATA_built   = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN  = $(EXTENSION)--$(EXTVERSION).sql
@@ -72,6 +73,11 @@ SHLIB_LINK  = -lcrypto -lcurl -lz -ldl -Wl,-Bsymbolic -Wl,-z,relro,-z,now
 PG_CONFIG  ?= pg_config
 PGXS       := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+# What CHANGELOG.md says of this version: a day, or "unreleased".
+src/base/server_checks.o src/base/server_checks.bc: override CPPFLAGS += -DDP_VERSION='"$(EXTVERSION)"' \
+	-DDP_RELEASED='"$(shell sed -n 's/^.. \[$(EXTVERSION)\] - //p' $(srcdir)/CHANGELOG.md)"'
+src/base/server_checks.o src/base/server_checks.bc: CHANGELOG.md Makefile
 
 $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) Makefile
 	{ printf '%s\n' '\echo Use "CREATE EXTENSION dataprotect" to load this file. \quit'; \

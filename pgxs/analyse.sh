@@ -28,11 +28,11 @@ for tool in $tools; do
 				--inline-suppr --suppressions-list=pgxs/cppcheck.txt --std=c99 -j 2 \
 				-D__GNUC__ -DPG_VERSION_NUM=150000 \
 				--include=pgxs/cppcheck.h \
-				-Isrc src || status=$?
+				-DDP_VERSION='""' -DDP_RELEASED='""' -Isrc src || status=$?
 			;;
 		clang-tidy)
 			for file in src/*.c src/*/*.c; do
-				clang-tidy --quiet "$file" -- -std=gnu99 -D_GNU_SOURCE -Isrc -isystem "$include" \
+				clang-tidy --quiet "$file" -- -std=gnu99 -D_GNU_SOURCE '-DDP_VERSION=""' '-DDP_RELEASED=""' -Isrc -isystem "$include" \
 					-Wno-everything 2>/dev/null || status=1
 			done
 			;;

@@ -198,4 +198,4 @@ say "PostgreSQL $major, database \"shop\" ($data), in $work"
 . "$top/pgxs/demo_$data.sh"
 . "$top/pgxs/demo_steps.sh"
 
-printf '\n%sThat was all.%s The server is stopped and its folder removed.\n' "$bold" "$plain"
+printf '\n%sThat was all.%s The server is stopped and its folder removed. The page stays: %s\n' "$bold" "$plain" "$report"

@@ -122,3 +122,11 @@ show shop "SELECT customer_id, email FROM $customer WHERE customer_id = 8;"
 show postgres "SELECT dataprotect.lift_lockdown('found again');"
 show shop "SELECT customer_id, email FROM $customer WHERE customer_id = 8;"
 show dpo "SELECT * FROM dataprotect.verify_audit_log();"
+
+step "One page that shows all of it"
+report=$(mktemp --suffix=.html "${TMPDIR:-/tmp}/dataprotect-report.XXXXXX")
+shown dpo "SELECT dataprotect.report();"
+PGUSER=dpo PGDATABASE=$database "$top/pgxs/server.sh" psql "$work/s" -q -A -t -v ON_ERROR_STOP=1 -c "SELECT dataprotect.report()" >"$report" ||
+	die "a step failed"
+chmod 644 "$report"
+say "Open it in a browser: $report"

@@ -18,7 +18,7 @@ use Getopt::Long;
 use JSON::PP ();
 
 # Lowest first: a file includes and calls only its own layer and lower ones.
-my @layers = qw(base crypto events kms keys access audit types columns sqlrun lifecycle);
+my @layers = qw(base crypto events kms keys access audit types columns sqlrun lifecycle report);
 my %rank = map { $layers[$_] => $_ } 0 .. $#layers;
 my $wiring = scalar @layers;	# src/dataprotect.c sees everything
 

@@ -8,8 +8,10 @@
 
 #include "base/guc.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 
 static char *default_kms_uri = NULL;	/* read by create_key(), in SQL */
+char	   *dp_guc_start_kms_uri = NULL;
 char	   *dp_guc_kms_allowed = NULL;
 int			dp_guc_kms_timeout = 5000;
 int			dp_guc_input = DP_INPUT_PLAINTEXT;
@@ -195,6 +197,7 @@ dp_guc_init(void)
 {
 	define_audit_and_cache_settings();
 	define_kms_settings();
+	dp_guc_start_kms_uri = MemoryContextStrdup(TopMemoryContext, default_kms_uri);
 	DefineCustomIntVariable("dataprotect.max_clock_step",
 							"Difference to the time on record at which the server's clock is believed no more.",
 							"Retention and deletion wait then; 0 believes any.",

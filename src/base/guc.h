@@ -36,6 +36,7 @@ typedef enum DpCatalogTypes
 	DP_CATALOG_ENCRYPTED		/* for nobody */
 } DpCatalogTypes;
 
+extern char *dp_guc_start_kms_uri;	/* default_kms_uri as it was at server start; "" = none */
 extern char *dp_guc_kms_allowed;	/* comma-separated URI patterns; PGC_POSTMASTER */
 extern int	dp_guc_kms_timeout; /* ms, one whole KMS operation */
 extern int	dp_guc_input;		/* DpInputMode */

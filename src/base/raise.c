@@ -37,6 +37,7 @@ static const struct
 	{"undefined_column", ERRCODE_UNDEFINED_COLUMN},
 	{"undefined_function", ERRCODE_UNDEFINED_FUNCTION},
 	{"undefined_object", ERRCODE_UNDEFINED_OBJECT},
+	{"undefined_schema", ERRCODE_UNDEFINED_SCHEMA},
 	{"undefined_table", ERRCODE_UNDEFINED_TABLE},
 	{"wrong_object_type", ERRCODE_WRONG_OBJECT_TYPE},
 };

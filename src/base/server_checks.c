@@ -1,6 +1,6 @@
 /*
  * server_checks.c
- *	  What dataprotect.lint_configuration() asks of the operating system.
+ *	  What reports about the server ask of the operating system and the library.
  */
 #include "postgres.h"
 
@@ -8,11 +8,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/result.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(dp_file_mode_sql);
 PG_FUNCTION_INFO_V1(dp_core_limit_sql);
+PG_FUNCTION_INFO_V1(dp_library_version_sql);
 
 /*
  * dataprotect._file_mode(path text) returns int4
@@ -38,4 +41,19 @@ dp_core_limit_sql(PG_FUNCTION_ARGS)
 	if (getrlimit(RLIMIT_CORE, &limit) != 0)
 		PG_RETURN_NULL();
 	PG_RETURN_INT64(limit.rlim_cur == RLIM_INFINITY ? -1 : (int64) limit.rlim_cur);
+}
+
+/*
+ * dataprotect._library_version() returns (version text, released text)
+ * As the Makefile knows them; released is "unreleased" before a release.
+ */
+Datum
+dp_library_version_sql(PG_FUNCTION_ARGS)
+{
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+
+	values[0] = CStringGetTextDatum(DP_VERSION);
+	values[1] = CStringGetTextDatum(DP_RELEASED);
+	return dp_result_row(fcinfo, values, nulls);
 }

@@ -22,6 +22,7 @@
 #include "base/secret.h"
 #include "base/shmem.h"
 #include "base/statement.h"
+#include "fmgr.h"
 #include "keys/arena.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -77,6 +78,9 @@ static DpArenaShared *shared = NULL;
 static DpArenaEntry *epochs = NULL; /* MAX_EPOCHS, in the secret mapping */
 static DpArenaEntry *buckets = NULL;	/* n_buckets * BUCKET_WAYS */
 static uint32 n_buckets = 0;
+static bool arena_locked = false;	/* never in swap space; known since server start */
+
+PG_FUNCTION_INFO_V1(dp_arena_locked_sql);
 
 static uint32
 bucket_count(void)
@@ -116,7 +120,10 @@ map_secret(Size size)
 		close(fd);
 	}
 	if (map != MAP_FAILED)
+	{
+		arena_locked = true;
 		return map;
+	}
 #endif
 	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (map == MAP_FAILED)
@@ -124,7 +131,8 @@ map_secret(Size size)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("could not map the key arena: %m"),
 				 errhint("Reduce \"%s\".", "dataprotect.key_cache_size")));
-	if (mlock(map, size) != 0)
+	arena_locked = mlock(map, size) == 0;
+	if (!arena_locked)
 		ereport(WARNING,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("could not lock the key arena into memory: %m"),
@@ -522,4 +530,11 @@ dp_arena_add_seals(Oid database, uint64 key_id, uint32 n)
 	}
 	budget->left += n;
 	LWLockRelease(shared->control_lock);
+}
+
+/* dataprotect._memory_locked() returns bool: are keys kept out of swap space? */
+Datum
+dp_arena_locked_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(arena_locked);
 }

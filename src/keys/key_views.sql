@@ -27,6 +27,10 @@ COMMENT ON VIEW dataprotect.key_versions IS 'every key below the epochs: version
 
 -- What the agent knows of each URI, and what drills have found of this database's
 -- epoch keys under it: the oldest of them counts, from its making where none has opened it.
+CREATE FUNCTION dataprotect._memory_locked() RETURNS bool
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_arena_locked_sql';
+COMMENT ON FUNCTION dataprotect._memory_locked() IS 'whether the memory that holds keys is kept out of swap space';
+
 CREATE VIEW dataprotect.kms_status AS
     SELECT coalesce(s.kms_uri, d.kms_uri) AS kms_uri, coalesce(s.provider, split_part(d.kms_uri, ':', 1)) AS provider,
            coalesce(s.calls, 0) AS calls, coalesce(s.failures, 0) AS failures, s.last_success, s.last_failure, s.last_error,

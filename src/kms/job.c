@@ -271,7 +271,7 @@ check_uri(DpKmsJob *job)
 		note_error(job, ERRCODE_INVALID_PARAMETER_VALUE, problem);
 		return false;
 	}
-	if (!dp_kms_uri_allowed(dp_guc_kms_allowed, text))
+	if (!dp_kms_uri_permitted(text))
 	{
 		note_error(job, ERRCODE_INSUFFICIENT_PRIVILEGE,
 				   "No pattern of dataprotect.kms_allowed matches the URI.");

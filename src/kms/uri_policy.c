@@ -36,6 +36,14 @@ dp_kms_endpoint_usable(const char **out_problem)
 	return false;
 }
 
+/* What the server was started with as its default is not named a second time. */
+bool
+dp_kms_uri_permitted(const char *uri)
+{
+	return dp_kms_uri_allowed(dp_guc_kms_allowed, uri) ||
+		(uri[0] != '\0' && strcmp(uri, dp_guc_start_kms_uri) == 0);
+}
+
 void
 dp_kms_check_uri(const char *uri)
 {
@@ -62,7 +70,7 @@ dp_kms_check_uri(const char *uri)
 			break;
 	}
 
-	if (!dp_kms_uri_allowed(dp_guc_kms_allowed, uri))
+	if (!dp_kms_uri_permitted(uri))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("KMS URI \"%s\" is not allowed on this server", uri),

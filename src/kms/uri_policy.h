@@ -8,6 +8,10 @@
 
 #include "kms/kms.h"
 
+/* May the KMS be asked about keys of this URI? dataprotect.kms_allowed says, and
+ * what dataprotect.default_kms_uri was at server start. */
+extern bool dp_kms_uri_permitted(const char *uri);
+
 /* False, with a full sentence, where dataprotect.kms_aws_endpoint breaks the
  * rules (https, or loopback). */
 extern bool dp_kms_endpoint_usable(const char **out_problem);

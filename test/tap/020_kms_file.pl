@@ -115,10 +115,19 @@ like(drill("file://$dir/root.key"), qr/^XX001 /, 'a terminated agent is replaced
 
 $node->stop;
 
-# Without any pattern nothing is allowed, and the log warns of one that never matches.
+# Without any pattern nothing is allowed but what the server was started with as its
+# default, whatever a session calls its default; the log warns of one that never matches.
 $node->append_conf('postgresql.conf', "dataprotect.kms_allowed = ''\n");
 $node->start;
-like(drill("file://$dir/root.key"), qr/^42501 /, 'an empty list allows nothing');
+like(drill("file://$dir/root.key"), qr/^XX001 /, 'the default needs no pattern');
+like(drill("file://$dir/link.key"), qr/^42501 /, 'an empty list allows nothing else');
+is($node->safe_psql('postgres', "SELECT ok FROM dataprotect.check_setup() WHERE item = 'default KMS root'"), 't', 'check_setup() is content with the default');
+$node->safe_psql('postgres', "ALTER SYSTEM SET dataprotect.default_kms_uri = 'file://$dir/link.key'");
+$node->reload;
+poll_sql($node, 'postgres', "SELECT current_setting('dataprotect.default_kms_uri') LIKE '%link.key'");
+like(drill("file://$dir/link.key"), qr/^42501 /, 'a default that came later is none until the server starts with it');
+like($node->safe_psql('postgres', "SELECT detail FROM dataprotect.check_setup() WHERE item = 'default KMS root' AND NOT ok"), qr/kms_allowed/, 'check_setup() says so');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET dataprotect.default_kms_uri');
 $node->stop;
 $node->append_conf('postgresql.conf', "dataprotect.kms_allowed = 'file:///*/root.key, file://$dir/root.key'\n");
 my $log_offset = -s $node->logfile;
