@@ -16,7 +16,7 @@ SELECT name, version, purpose, state FROM dataprotect.key_versions ORDER BY name
 SELECT dataprotect.create_key('k', kms_uri => '{}');
 SELECT dataprotect.create_key('k', kms_uri => '{file:///etc/hostname}');
 SELECT dataprotect.create_key('k', mask => 'blur');
-SELECT dataprotect.create_key('k', keep => '1 year');
+SELECT dataprotect.create_key('k', keep => '23 hours');
 SELECT dataprotect.create_key('k', rotation_period => '-1 day');
 SELECT count(*) FROM dataprotect.keys;
 CREATE ROLE regress_app LOGIN;

@@ -38,7 +38,7 @@ INSERT INTO bad SELECT 'new_name', v FROM unnest(ARRAY['NULL', '''''', '''  ''',
 INSERT INTO bad SELECT 'kms_uri', v FROM unnest(ARRAY['''{}''', '''{NULL}''', '''{""}''', '''{nonsense}''', '''{{file:///a,file:///b},{file:///c,file:///d}}''',
     '''{file:///a,file:///a}''', '''{file:///a,file:///b,file:///c,file:///d,file:///e}''', '''{file:///etc/passwd}''', 'ARRAY[repeat(''x'', 100000)]']) v;
 INSERT INTO bad VALUES ('rotation_period', '''0'''), ('rotation_period', '''-1 day'''), ('rotation_period', '''1 microsecond'''),
-    ('keep', '''1 day'''), ('mask', '''nonsense'''), ('mask', ''''''), ('mask', 'repeat(''x'', 100000)'), ('description', 'repeat(''x'', 100000)'),
+    ('keep', '''23 hours'''), ('keep', '''-1 day'''), ('keep', '''100000000 years'''), ('mask', '''nonsense'''), ('mask', ''''''), ('mask', 'repeat(''x'', 100000)'), ('description', 'repeat(''x'', 100000)'),
     ('grantee', 'NULL'), ('grantee', '0::regrole'), ('grantee', '4294967295::oid::regrole'),
     ('privilege', '''revael'''), ('privilege', ''''''), ('privilege', '''Reveal'''), ('privilege', '''reveal,mask'''),
     ('purpose', ''''''), ('purpose', 'repeat(''x'', 128)'), ('valid_until', '''yesterday'''), ('valid_until', '''-infinity'''),

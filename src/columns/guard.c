@@ -63,6 +63,8 @@ check_column(Form_pg_class class, Form_pg_attribute att)
 {
 	Oid			encrypted;
 	char	   *type_name;
+	int32		typmod = att->atttypmod;
+	Oid			base;
 
 	if (att->attisdropped || att->attnum <= 0)
 		return;
@@ -83,6 +85,9 @@ check_column(Form_pg_class class, Form_pg_attribute att)
 	if (dp_type_is_encrypted(att->atttypid) &&
 		dp_modifier_get(att->atttypmod)->ordered)
 		dp_guard_check_ordered(class->oid, att);
+	base = getBaseTypeAndTypmod(att->atttypid, &typmod);
+	if (dp_type_is_encrypted(base) && dp_modifier_get(typmod)->searchable)
+		dp_guard_check_searchable(NameStr(att->attname), NameStr(dp_modifier_get(typmod)->key));
 }
 
 static void

@@ -136,6 +136,19 @@ dp_guard_check_ordered(Oid relid, Form_pg_attribute att)
 				 errhint("Leave out 'ordered', or use a key without \"keep\".")));
 }
 
+/* A token stays where it is, and an index of the token class finds it without a key. */
+void
+dp_guard_check_searchable(const char *column, const char *key)
+{
+	if (key_expires(key))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("column \"%s\" cannot be searchable under key \"%s\", which expires",
+						column, key),
+				 errdetail("The token of a value outlives its period, and tells whoever guesses it."),
+				 errhint("Leave out 'searchable', or use a key without \"keep\"; a hash index serves equality.")));
+}
+
 /* ---- one column of an index ---- */
 
 /* Distinct values that are declared or were counted; 0 where nobody knows. */

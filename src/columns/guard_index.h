@@ -34,4 +34,7 @@ extern DpOrderObstacle dp_guard_order_obstacle(Oid relid, const char *key);
 /* Errors where the column of relid must not be 'ordered'. */
 extern void dp_guard_check_ordered(Oid relid, Form_pg_attribute att);
 
+/* An error where values of a column may not carry a token under that key. */
+extern void dp_guard_check_searchable(const char *column, const char *key);
+
 #endif							/* DP_COLUMNS_GUARD_INDEX_H */

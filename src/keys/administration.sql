@@ -86,11 +86,11 @@ COMMENT ON FUNCTION dataprotect._check_key_name(text) IS 'raises an error unless
 CREATE FUNCTION dataprotect._check_key_options(rotation_period interval, keep interval, description text) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF keep IS NOT NULL THEN
-        PERFORM dataprotect._raise('feature_not_supported',
-            'expiring keys are not supported yet',
-            NULL,
-            'Leave "keep" out, and use a retention policy.');
+    IF keep NOT BETWEEN interval '1 day' AND interval '1000 years' THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'an expiring key must keep its values for a day or more, and at most a thousand years',
+            'A clock may be off by a day before anybody notices.',
+            'Pass another keep, or none.');
     END IF;
     IF rotation_period < interval '1 hour' THEN
         PERFORM dataprotect._raise('invalid_parameter_value',
@@ -121,6 +121,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._need_system(text[]) IS 'makes the system''s own keys where there are none; committed at once';
 
+-- Values of an expiring key live at least until "keep" after their period began: the
+-- shorter the period, the less of it is lost, the more versions there are.
+CREATE FUNCTION dataprotect._period_of(rotation_period interval, keep interval) RETURNS interval
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN keep IS NULL OR rotation_period <= keep / 2 THEN rotation_period
+                ELSE greatest(keep / 12, interval '1 hour') END
+$$;
+COMMENT ON FUNCTION dataprotect._period_of(interval, interval) IS
+    'how often a key gets a new version: of an expiring key a twelfth of what it keeps, where no period of at most half of that is given';
+
 CREATE FUNCTION dataprotect.create_key(name text, kms_uri text[] DEFAULT NULL, rotation_period interval DEFAULT '1 year',
                                        keep interval DEFAULT NULL, mask text DEFAULT 'full', description text DEFAULT NULL)
     RETURNS void
@@ -134,12 +144,13 @@ BEGIN
 
     PERFORM dataprotect._need_system(create_key.kms_uri);
     PERFORM dataprotect._event('key.created', create_key.name,
-        jsonb_build_object('kms_uri', create_key.kms_uri, 'mask', create_key.mask));
-    PERFORM dataprotect._autonomous(format('SELECT dataprotect._mint_key(%L, %L, %L, %L, %L)',
-        create_key.name, create_key.kms_uri, create_key.rotation_period, create_key.mask, create_key.description));
+        jsonb_strip_nulls(jsonb_build_object('kms_uri', create_key.kms_uri, 'mask', create_key.mask, 'keep', create_key.keep)));
+    PERFORM dataprotect._autonomous(format('SELECT dataprotect._mint_key(%L, %L, %L, %L, %L, %L)',
+        create_key.name, create_key.kms_uri, dataprotect._period_of(create_key.rotation_period, create_key.keep),
+        create_key.mask, create_key.description, create_key.keep));
 END $$;
 COMMENT ON FUNCTION dataprotect.create_key(text, text[], interval, interval, text, text) IS
-    'makes a named key under one to four KMS URIs; committed at once, whatever the transaction does';
+    'makes a named key under one to four KMS URIs; committed at once, whatever the transaction does; keep: what is sealed in a rotation period opens until so long after its beginning';
 
 -- What is null stays as it is; an empty description goes, and so does a period of zero.
 CREATE FUNCTION dataprotect.alter_key(name text, rotation_period interval DEFAULT NULL, keep interval DEFAULT NULL,
@@ -154,8 +165,23 @@ BEGIN
     PERFORM dataprotect._check_key_options(nullif(alter_key.rotation_period, interval '0'), alter_key.keep, alter_key.description);
     alter_key.mask := dataprotect._mask_canonical(alter_key.mask);
     SELECT k.* INTO STRICT v_before FROM dataprotect.key k WHERE k.family = v_family FOR UPDATE;
+    IF alter_key.keep IS NOT NULL AND v_before.keep IS NULL THEN
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('key "%s" does not expire', alter_key.name),
+            'Its values are of all times: nothing says when each of them is to go.',
+            'Make another key with "keep".');
+    END IF;
+    IF nullif(alter_key.rotation_period, interval '0') > coalesce(alter_key.keep, v_before.keep) / 2 THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'the rotation period of an expiring key must be at most half of what it keeps',
+            'A value is kept from the beginning of its period on.',
+            'Pass a shorter period, or a longer keep.');
+    END IF;
+    -- What is sealed keeps the time that it was sealed with.
     UPDATE dataprotect.key k
-        SET rotation_period = nullif(coalesce(alter_key.rotation_period, k.rotation_period), interval '0'),
+        SET rotation_period = dataprotect._period_of(nullif(coalesce(alter_key.rotation_period, k.rotation_period), interval '0'),
+                                                     coalesce(alter_key.keep, k.keep)),
+            keep = coalesce(alter_key.keep, k.keep),
             mask = coalesce(alter_key.mask, k.mask),
             description = nullif(coalesce(alter_key.description, k.description), '')
         WHERE k.family = v_family AND k.state <> 'd'
@@ -169,11 +195,12 @@ BEGIN
     PERFORM dataprotect._event('key.altered', alter_key.name, jsonb_strip_nulls(jsonb_build_object(
         'rotation_period', CASE WHEN v_after.rotation_period IS DISTINCT FROM v_before.rotation_period
                                 THEN jsonb_build_array(v_before.rotation_period, v_after.rotation_period) END,
+        'keep', CASE WHEN v_after.keep <> v_before.keep THEN jsonb_build_array(v_before.keep, v_after.keep) END,
         'mask', CASE WHEN v_after.mask <> v_before.mask THEN jsonb_build_array(v_before.mask, v_after.mask) END,
         'described', nullif(v_after.description IS DISTINCT FROM v_before.description, false))));
 END $$;
 COMMENT ON FUNCTION dataprotect.alter_key(text, interval, interval, text, text) IS
-    'changes what is not null of a named key: how often it rotates ("0": never), its mask, its description';
+    'changes what is not null of a named key: how often it rotates ("0": never), how long an expiring key keeps what is sealed from its next period on, its mask, its description';
 
 CREATE FUNCTION dataprotect.rotate_key(name text) RETURNS int
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -28,6 +28,7 @@ typedef struct DpArenaEntry
 	uint32		used;			/* clock of the last use, for eviction */
 	TimestampTz refresh_at;		/* fetch again in the background from here on */
 	TimestampTz expires_at;		/* not used any more from here on */
+	TimestampTz over_at;		/* what it sealed opens no more from here on; 0: it never ends */
 	uint8		key[DP_KEY_LEN];
 } DpArenaEntry;
 

@@ -19,6 +19,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "base/secret.h"
+#include "base/worker.h"
 #include "keys/arena.h"
 #include "keys/catalog.h"
 #include "keys/generation.h"
@@ -44,6 +45,7 @@ typedef struct LocalSlot
 	bool		pinned;			/* an ordered index that is open may need it */
 	TimestampTz refresh_at;
 	TimestampTz expires_at;
+	TimestampTz over_at;		/* of an expiring key's period; 0: none */
 	DpAead	   *aead;			/* kept over uses, re-keyed; NULL until first */
 } LocalSlot;
 
@@ -177,6 +179,7 @@ fill_slot(LocalSlot *slot, const DpArenaEntry *entry)
 		!family_is_closed(entry->family);
 	slot->refresh_at = entry->refresh_at;
 	slot->expires_at = entry->expires_at;
+	slot->over_at = entry->over_at;
 	slot->keyed = false;
 	slot->pinned = false;
 	if (!gone)
@@ -326,8 +329,15 @@ DpKeyStatus
 dp_keys_get(uint64 key_id, DpKeyUse use, bool in_comparator, DpKey *out)
 {
 	LocalSlot  *slot = find_slot(key_id, in_comparator);
-	bool		usable = use == DP_USE_READ ? slot->readable : slot->maintainable;
+	bool		over = false;
+	bool		usable;
 
+	if (unlikely(slot->over_at != 0))
+	{
+		over = dp_keys_is_over(slot->over_at, !in_comparator);
+		slot = find_slot(key_id, in_comparator);	/* a look at the clock's record may void slots */
+	}
+	usable = !over && (use == DP_USE_READ ? slot->readable : slot->maintainable);
 	out->key_id = key_id;
 	out->family = slot->family;
 	out->purpose = slot->purpose;
@@ -376,9 +386,29 @@ dp_keys_family_of(uint64 key_id, bool in_comparator, DpKeyPurpose *out_purpose)
 	return row.family;
 }
 
+bool
+dp_keys_renew_version(DpFamily *family)
+{
+	DpKey		key;
+
+	if (!family->has_keep || family->state != DP_KEY_ACTIVE ||
+		dp_keys_get(family->current_key_id, DP_USE_READ, false, &key) == DP_KEY_OK)
+		return true;
+	(void) dp_worker_autonomous("SELECT dataprotect._rotate_due()", true);
+	dp_keys_forget();
+	*family = *dp_keys_family(family->family);
+	return dp_keys_get(family->current_key_id, DP_USE_READ, false, &key) == DP_KEY_OK;
+}
+
 static void
 report_unsealable(const DpFamily *family)
 {
+	if (family->state == DP_KEY_ACTIVE && family->has_keep && !family_is_closed(family->family))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the period of key \"%s\" is over", NameStr(family->name)),
+				 errdetail("Nothing can be written under it before it has another version."),
+				 errhint("See whether the clock of this server is right: dataprotect.clock_status.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("key \"%s\" is %s", NameStr(family->name),
@@ -398,6 +428,8 @@ dp_keys_for_seal(const DpFamily *family, DpKey *out)
 
 	for (attempt = 0; attempt < 20; attempt++)
 	{
+		if (unlikely(copy.has_keep))
+			(void) dp_keys_renew_version(&copy);
 		if (copy.state != DP_KEY_ACTIVE || copy.current_key_id == 0 ||
 			dp_keys_get(copy.current_key_id, DP_USE_READ, false, out) != DP_KEY_OK)
 			report_unsealable(&copy);

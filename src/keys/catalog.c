@@ -29,6 +29,7 @@
 #include "catalog/pg_namespace.h"
 #include "miscadmin.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #define Anum_instance_uid			1
@@ -54,6 +55,11 @@
 #define Anum_version_epoch			5
 #define Anum_version_state			6
 #define Anum_version_wrapped		7
+#define Anum_version_expires_at		13
+
+#define Anum_clock_newest			2
+#define Anum_clock_boot				3
+#define Anum_clock_uptime			4
 
 #define Anum_subject_family			1
 #define Anum_subject_account_type	2
@@ -191,6 +197,8 @@ read_version(Relation rel, HeapTuple tuple, void *arg)
 			out->has_wrapped = true;
 		}
 	}
+	wrapped = row_attr(rel, tuple, Anum_version_expires_at, &isnull);
+	out->expires_at = isnull ? DT_NOEND : DatumGetTimestampTz(wrapped);
 	out->seal = out->family == 0 ? DP_SEAL_GOOD : dp_seal_check(DP_SEALED_KEY_VERSION, rel, tuple);
 	return false;
 }
@@ -229,6 +237,35 @@ dp_catalog_read_version(uint64 key_id, DpVersionRow *out)
 	ScanKeyInit(&key[0], Anum_version_key_id, BTEqualStrategyNumber, F_INT8EQ,
 				Int64GetDatum((int64) key_id));
 	return scan_rows("key_version", "key_version_pkey", 1, key, read_version, out);
+}
+
+bool
+dp_catalog_read_numbered(int32 family, int32 version, DpVersionRow *out)
+{
+	ScanKeyData key[3];
+
+	ScanKeyInit(&key[0], Anum_version_family, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(family));
+	ScanKeyInit(&key[1], Anum_version_purpose, BTEqualStrategyNumber, F_INT2EQ,
+				Int16GetDatum(DP_PURPOSE_DATA));
+	ScanKeyInit(&key[2], Anum_version_version, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(version));
+	return scan_rows("key_version", "key_version_family_idx", 3, key, read_version, out);
+}
+
+static bool
+read_clock(Relation rel, HeapTuple tuple, void *arg)
+{
+	DpClockRow *out = arg;
+
+	out->newest = DatumGetTimestampTz(row_attr(rel, tuple, Anum_clock_newest, NULL));
+	strlcpy(out->boot, TextDatumGetCString(row_attr(rel, tuple, Anum_clock_boot, NULL)), sizeof(out->boot));
+	out->uptime = DatumGetInt64(row_attr(rel, tuple, Anum_clock_uptime, NULL));
+	return false;
+}
+
+bool
+dp_catalog_read_clock(DpClockRow *out)
+{
+	return scan_rows("clock_record", NULL, 0, NULL, read_clock, out);
 }
 
 static bool

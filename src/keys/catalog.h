@@ -11,6 +11,7 @@
 
 #include "postgres.h"
 
+#include "base/uptime.h"
 #include "keys/arena.h"
 #include "keys/keys.h"
 #include "keys/policy_seal.h"
@@ -25,6 +26,7 @@ typedef struct DpVersionRow
 	uint64		epoch;
 	char		state;
 	bool		has_wrapped;
+	TimestampTz expires_at;		/* DT_NOEND: never */
 	DpSealVerdict seal;			/* of a key of family 0, its wrapping says enough */
 	uint8		wrapped[DP_WRAPPED_LEN];
 } DpVersionRow;
@@ -63,6 +65,19 @@ extern bool dp_catalog_read_subject_of(uint64 key_id, DpSubjectRow *out);
 extern bool dp_catalog_has_tombstone(const char *account_type, const char *subject);
 extern bool dp_catalog_is_suspended(const char *account_type, const char *subject);
 extern bool dp_catalog_in_lockdown(void);
+
+/* A version of a named key, by its number. */
+extern bool dp_catalog_read_numbered(int32 family, int32 version, DpVersionRow *out);
+
+/* The newest time that is on record: lifecycle/clock.c writes it. */
+typedef struct DpClockRow
+{
+	TimestampTz newest;
+	char		boot[DP_BOOT_ID_LEN + 1];
+	int64		uptime;
+} DpClockRow;
+
+extern bool dp_catalog_read_clock(DpClockRow *out);
 extern void dp_catalog_database_uid(uint8 out[16]);
 
 /* Is there any key of a named one?  Was the object made with the extension? */

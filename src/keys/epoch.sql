@@ -222,9 +222,11 @@ BEGIN
     END IF;
     SELECT e.key_id INTO v_old
         FROM dataprotect.epoch e, LATERAL (
-            SELECT count(DISTINCT (t.account_type, t.subject)) AS n FROM dataprotect.tombstone t
-            WHERE t.destroyed_at > e.created_at
-              AND EXISTS (SELECT FROM dataprotect.key_version v WHERE v.epoch = e.key_id AND v.purpose = 3 AND v.state = 'd')) d
+            SELECT (SELECT count(DISTINCT (t.account_type, t.subject)) FROM dataprotect.tombstone t
+                    WHERE t.destroyed_at > e.created_at
+                      AND EXISTS (SELECT FROM dataprotect.key_version v WHERE v.epoch = e.key_id AND v.purpose = 3 AND v.state = 'd'))
+                 + (SELECT count(*) FROM dataprotect.key_version v
+                    WHERE v.epoch = e.key_id AND v.purpose = 2 AND v.state = 'd' AND v.expires_at IS NOT NULL) AS n) d
         WHERE e.state = 'a' AND (d.n >= s.deletions OR d.n > 0 AND e.created_at + s.every <= now())
         ORDER BY e.created_at LIMIT 1;
     IF v_old IS NULL THEN

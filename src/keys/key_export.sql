@@ -243,10 +243,10 @@ BEGIN
                                 AND (h.version = coalesce(s.version, 1)
                                      OR h.version < s.version AND NOT exported -> 'subjects' @> jsonb_build_array(jsonb_build_object('key_id', h.key_id))))
     ), version AS (
-        INSERT INTO dataprotect.key_version (key_id, family, purpose, version, epoch, state, wrapped, created_at, state_since, reason, seals)
+        INSERT INTO dataprotect.key_version (key_id, family, purpose, version, epoch, state, wrapped, created_at, state_since, reason, seals, expires_at)
         SELECT v.key_id, coalesce(f.family, 0), v.purpose, v.version, v.epoch,
                CASE WHEN v.purpose = 2 AND NOT f.came AND v.state = 'a' THEN 'r' ELSE v.state END,
-               v.wrapped, v.created_at, v.state_since, v.reason, v.seals
+               v.wrapped, v.created_at, v.state_since, v.reason, v.seals, v.expires_at
             FROM jsonb_populate_recordset(NULL::dataprotect.key_version, exported -> 'versions') v
                  LEFT JOIN family f ON f.exported_family = v.family
             WHERE EXISTS (SELECT FROM dataprotect.epoch e WHERE e.key_id = v.epoch AND e.state = 'a')

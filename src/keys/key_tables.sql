@@ -103,6 +103,7 @@ CREATE TABLE dataprotect.key_version (
     reason text,
     seals int8 NOT NULL DEFAULT 0,
     seal bytea,
+    expires_at timestamptz,             -- of a version of an expiring key: opens nothing from then on
     CHECK ((state = 'd') = (wrapped IS NULL))
 );
 CREATE INDEX key_version_family_idx ON dataprotect.key_version (family, purpose, version);
@@ -240,7 +241,7 @@ CREATE TRIGGER keys_changed AFTER UPDATE OR DELETE OR TRUNCATE ON dataprotect.ep
     FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed();
 CREATE TRIGGER keys_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON dataprotect.key
     FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed();
-CREATE TRIGGER keys_changed AFTER UPDATE OF key_id, family, purpose, version, epoch, state, wrapped OR DELETE OR TRUNCATE
+CREATE TRIGGER keys_changed AFTER UPDATE OF key_id, family, purpose, version, epoch, state, wrapped, expires_at OR DELETE OR TRUNCATE
     ON dataprotect.key_version FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed();
 CREATE TRIGGER keys_changed AFTER UPDATE OR DELETE OR TRUNCATE ON dataprotect.subject_key
     FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._keys_changed();

@@ -12,17 +12,19 @@ CREATE VIEW dataprotect.key_versions AS
     SELECT coalesce(k.name, 'system') AS name, coalesce(s.version, v.version) AS version,
            CASE v.purpose WHEN 2 THEN 'data' WHEN 3 THEN 'subject' WHEN 4 THEN 'search' WHEN 5 THEN 'literal'
                 WHEN 6 THEN 'audit seal' WHEN 7 THEN 'audit chain' WHEN 8 THEN 'policy' END AS purpose,
-           CASE v.state WHEN 'd' THEN 'destroyed' WHEN 's' THEN 'suspended' ELSE
+           CASE WHEN v.state = 'd' THEN 'destroyed' WHEN v.state = 's' THEN 'suspended' WHEN coalesce(p.expires_at, v.expires_at) <= now() THEN 'expired' ELSE
                CASE WHEN EXISTS (SELECT FROM dataprotect.subject_key n
                                  WHERE n.family = s.family AND n.account_type = s.account_type AND n.subject = s.subject
                                    AND n.version > s.version) THEN 'retired'
                     WHEN v.state = 'p' AND s.key_id IS NULL THEN 'spare' WHEN v.state = 'r' THEN 'retired' ELSE 'active' END
            END AS state,
-           to_hex(v.key_id) AS key_id, e.epoch, e.kms_uri, s.account_type, s.subject, v.created_at, v.state_since, v.reason, v.seals
+           to_hex(v.key_id) AS key_id, e.epoch, e.kms_uri, s.account_type, s.subject, v.created_at, v.state_since, v.reason, v.seals,
+           coalesce(p.expires_at, v.expires_at) AS expires_at
     FROM dataprotect.key_version v
          LEFT JOIN dataprotect.key k ON k.family = v.family
          LEFT JOIN dataprotect.epoch e ON e.key_id = v.epoch
-         LEFT JOIN dataprotect.subject_key s ON s.key_id = v.key_id;
+         LEFT JOIN dataprotect.subject_key s ON s.key_id = v.key_id
+         LEFT JOIN dataprotect.key_version p ON p.family = s.family AND p.purpose = 2 AND p.version = s.version AND p.expires_at IS NOT NULL;
 COMMENT ON VIEW dataprotect.key_versions IS 'every key below the epochs: versions, subjects'' keys, the system''s own';
 
 -- What the agent knows of each URI, and what drills have found of this database's

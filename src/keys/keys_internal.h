@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "keys/arena.h"
+#include "keys/keys.h"
 
 #define DP_WRAP_CONTEXT_LEN (16 + 8 + 1 + 4)
 
@@ -47,6 +48,21 @@ extern bool dp_keys_family_is_cached(int32 family);
  */
 extern bool dp_keys_take_seal(uint64 key_id);
 extern bool dp_keys_refill_seals(uint64 key_id);
+
+/*
+ * Is a period over that ends at over_at, which is not 0?  Where nothing may be read
+ * and the time on record is not known, it is.
+ */
+extern bool dp_keys_is_over(TimestampTz over_at, bool may_read);
+
+/* Worker: destroy the versions that are over. */
+extern void dp_keys_expire(void);
+
+/*
+ * Where a key expires, and the version that seals is over: have it replaced.  False
+ * where that cannot be.
+ */
+extern bool dp_keys_renew_version(DpFamily *family);
 
 /* Go on with an epoch that is given up; true where more can be done at once. */
 extern bool dp_keys_epoch_round(void);

@@ -64,18 +64,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._mint_system(text[]) IS 'makes the keys for literals, search, audit and policy where there are none';
 
-CREATE FUNCTION dataprotect._mint_key(key_name name, uris text[], rotation_period interval, mask text, description text) RETURNS void
+CREATE FUNCTION dataprotect._mint_key(key_name name, uris text[], rotation_period interval, mask text, description text, keep interval) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_epoch int8;
     v_family int4;
 BEGIN
     v_epoch := dataprotect._mint_epoch(uris);
-    INSERT INTO dataprotect.key (name, mask, epoch, kms_uri, rotation_period, description)
-        VALUES (key_name, mask, v_epoch, uris, rotation_period, description) RETURNING family INTO v_family;
+    INSERT INTO dataprotect.key (name, mask, epoch, kms_uri, rotation_period, description, keep)
+        VALUES (key_name, mask, v_epoch, uris, rotation_period, description, keep) RETURNING family INTO v_family;
     PERFORM dataprotect._mint_version(v_family);
 END $$;
-COMMENT ON FUNCTION dataprotect._mint_key(name, text[], interval, text, text) IS 'makes a named key and its first version';
+COMMENT ON FUNCTION dataprotect._mint_key(name, text[], interval, text, text, interval) IS 'makes a named key and its first version';
 
 CREATE FUNCTION dataprotect._mint_version(key_family int4) RETURNS int4
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
@@ -89,9 +89,12 @@ BEGIN
     SELECT 1 + greatest(k.current_version,
                         (SELECT max(v.version) FROM dataprotect.key_version v WHERE v.family = k.family AND v.purpose = 2),
                         (SELECT max(s.version) FROM dataprotect.subject_key s WHERE s.family = k.family)) INTO v_next;
-    INSERT INTO dataprotect.key_version (key_id, family, purpose, version, epoch, wrapped)
-        SELECT w.key_id, k.family, 2, v_next, k.epoch, w.wrapped
-        FROM dataprotect._wrap_new(k.epoch, 2::int2, v_next) w
+    -- Of an expiring key, the version is a period that ends "keep" after it began, by
+    -- the time that deadlines are computed from (late bound: of a higher layer).
+    INSERT INTO dataprotect.key_version (key_id, family, purpose, version, epoch, wrapped, created_at, expires_at)
+        SELECT w.key_id, k.family, 2, v_next, k.epoch, w.wrapped, b.began, (b.began AT TIME ZONE 'UTC' + k.keep) AT TIME ZONE 'UTC'
+        FROM dataprotect._wrap_new(k.epoch, 2::int2, v_next) w,
+             LATERAL (SELECT CASE WHEN k.keep IS NULL THEN now() ELSE dataprotect._now() END) b(began)
         RETURNING key_id INTO v_key_id;
     UPDATE dataprotect.key_version SET state = 'r', state_since = now()
         WHERE family = k.family AND purpose = 2 AND state = 'a' AND key_id <> v_key_id;
@@ -124,7 +127,8 @@ BEGIN
     FOR r IN
         SELECT k.family, k.name, v.seals >= 3 * (1 << 26) AS used_up
         FROM dataprotect.key k JOIN dataprotect.key_version v ON v.key_id = k.current_key_id
-        WHERE k.state = 'a' AND (v.created_at + k.rotation_period <= now() OR v.seals >= 3 * (1 << 26))
+        WHERE k.state = 'a' AND (v.created_at + k.rotation_period <= CASE WHEN k.keep IS NULL THEN now() ELSE dataprotect._now() END
+                                 OR v.seals >= 3 * (1 << 26) OR v.expires_at <= dataprotect._now() OR v.state = 'd')
         ORDER BY k.family FOR UPDATE OF k SKIP LOCKED
     LOOP
         PERFORM dataprotect._mint_version(r.family);

@@ -59,7 +59,7 @@ const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 		"family name state current_key_id mask current_version epoch kms_uri rotation_period keep uid",
 	"family", "key_pkey", true},
 	[DP_SEALED_KEY_VERSION] = {"key_version",
-		"key_id family purpose version epoch state",
+		"key_id family purpose version epoch state expires_at",
 	NULL, NULL, false},
 	[DP_SEALED_PLAN] = {"plan",
 		"id account_type version digest",

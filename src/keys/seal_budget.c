@@ -124,6 +124,7 @@ rotate_due(void)
 	dp_own_end(level);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	dp_keys_expire();
 	return dp_keys_epoch_round();
 }
 

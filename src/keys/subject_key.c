@@ -275,6 +275,16 @@ dp_keys_subject_owns(int32 family, const char *account_type, const char *subject
 		strcmp(row.account_type, account_type) == 0 && strcmp(row.subject, subject) == 0;
 }
 
+/* Was that version of an expiring key destroyed? */
+static bool
+went_with_period(const DpFamily *family, int32 version)
+{
+	DpVersionRow row;
+
+	return family->has_keep && dp_catalog_read_numbered(family->family, version, &row) &&
+		row.seal != DP_SEAL_BAD && row.expires_at != DT_NOEND && row.state == DP_KEY_DESTROYED;
+}
+
 /*
  * The account's newest key where it is of the named key's version, or of the last
  * one that another session has claimed since this one looked; else a new claim.
@@ -298,9 +308,14 @@ current_key(const DpFamily *family, const char *account_type, const char *subjec
 			remember(digest, &row, dp_arena_key_generation());
 			return row.key_id;
 		}
-		/* The state of its key closes an account, whatever became of its tombstone. */
+
+		/*
+		 * The state of its key closes an account, whatever became of its tombstone; but for a key
+		 * that went with its period.
+		 */
 		if (dp_catalog_read_version(row.key_id, &older) &&
-			(older.state == DP_KEY_SUSPENDED || older.state == DP_KEY_DESTROYED))
+			(older.state == DP_KEY_SUSPENDED ||
+			 (older.state == DP_KEY_DESTROYED && !went_with_period(family, row.version))))
 			report_suspended();
 	}
 	return claim(family, account_type, subject);
@@ -317,6 +332,8 @@ dp_keys_for_subject(const DpFamily *family, const char *account_type, const char
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("key \"%s\" is not active", NameStr(copy.name)),
 				 errdetail("Nothing can be written under it.")));
+	if (!dp_keys_renew_version(&copy))
+		dp_keys_for_seal(&copy, out);	/* which says why it cannot */
 	if (dp_keys_get(current_key(&copy, account_type, subject), DP_USE_READ, false, out) != DP_KEY_OK)
 		report_suspended();
 }

@@ -138,6 +138,27 @@ state_of_subject(const DpVersionRow *row)
 }
 
 /*
+ * When what a key sealed opens no more.  An account's key is of the version of the
+ * named key that it was claimed for; on doubt it is over.
+ */
+static TimestampTz
+end_of_period(const DpVersionRow *row)
+{
+	DpSubjectRow subject;
+	DpVersionRow version;
+
+	if (row->purpose == DP_PURPOSE_DATA)
+		return row->expires_at == DT_NOEND ? 0 : row->expires_at;
+	if (row->purpose != DP_PURPOSE_SUBJECT || !dp_keys_family(row->family)->has_keep)
+		return 0;
+	if (!dp_catalog_read_subject_of(row->key_id, &subject) ||
+		!dp_catalog_read_numbered(subject.family, subject.version, &version) ||
+		version.seal == DP_SEAL_BAD || version.state == DP_KEY_DESTROYED || version.expires_at == DT_NOEND)
+		return DT_NOBEGIN;
+	return version.expires_at;
+}
+
+/*
  * Key from its row, put into the arena as well.  A change that commits while
  * we read keeps the arena free of what we read: the generation says so.
  */
@@ -161,7 +182,10 @@ dp_keys_load_row(uint64 key_id, DpArenaEntry *entry)
 		dp_policy_alarm(DP_SEALED_KEY_VERSION, 0);
 	entry->has_key = entry->state != DP_KEY_DESTROYED && row.has_wrapped && row.seal != DP_SEAL_BAD;
 	if (entry->has_key)
+	{
+		entry->over_at = end_of_period(&row);
 		unwrap_row(&row, entry);
+	}
 	else
 		entry->refresh_at = entry->expires_at = DT_NOEND;
 	if (row.purpose != DP_PURPOSE_SUBJECT || !RecoveryInProgress())

@@ -15,13 +15,10 @@
  */
 #include "postgres.h"
 
-#include <fcntl.h>
-#include <time.h>
-#include <unistd.h>
-
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "base/guc.h"
+#include "base/uptime.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
@@ -29,42 +26,6 @@
 
 PG_FUNCTION_INFO_V1(dp_lifecycle_read_clock);
 PG_FUNCTION_INFO_V1(dp_lifecycle_trusted_time);
-
-#define BOOT_ID_FILE		"/proc/sys/kernel/random/boot_id"
-#define BOOT_ID_LEN			36
-
-/* Which start of the machine this is; "" where that cannot be told. */
-static const char *
-boot_id(void)
-{
-	static char id[BOOT_ID_LEN + 1];
-
-	if (id[0] == '\0')
-	{
-		int			fd = open(BOOT_ID_FILE, O_RDONLY | O_CLOEXEC);
-
-		if (fd >= 0)
-		{
-			if (read(fd, id, BOOT_ID_LEN) != BOOT_ID_LEN)
-				id[0] = '\0';
-			(void) close(fd);
-		}
-	}
-	return id;
-}
-
-/* Microseconds since the machine started, sleep included where it is told. */
-static int64
-uptime_us(void)
-{
-	struct timespec now;
-
-#ifdef CLOCK_BOOTTIME
-	if (clock_gettime(CLOCK_BOOTTIME, &now) != 0)
-#endif
-		(void) clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64) now.tv_sec * USECS_PER_SEC + now.tv_nsec / 1000;
-}
 
 /* dataprotect._read_clock(OUT wall timestamptz, OUT boot text, OUT uptime bigint) */
 Datum
@@ -77,8 +38,8 @@ dp_lifecycle_read_clock(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	values[0] = TimestampTzGetDatum(GetCurrentTimestamp());
-	values[1] = CStringGetTextDatum(boot_id());
-	values[2] = Int64GetDatum(uptime_us());
+	values[1] = CStringGetTextDatum(dp_boot_id());
+	values[2] = Int64GetDatum(dp_uptime_us());
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }
 
@@ -95,7 +56,7 @@ dp_lifecycle_trusted_time(PG_FUNCTION_ARGS)
 {
 	TimestampTz newest = PG_GETARG_TIMESTAMPTZ(0);
 	char	   *boot = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	int64		since = uptime_us() - PG_GETARG_INT64(2);
+	int64		since = dp_uptime_us() - PG_GETARG_INT64(2);
 	TimestampTz wall = GetCurrentTimestamp();
 	TimestampTz expected = newest;
 	int64		step = (int64) dp_guc_max_clock_step * USECS_PER_SEC;
@@ -105,7 +66,7 @@ dp_lifecycle_trusted_time(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (boot[0] != '\0' && strcmp(boot, boot_id()) == 0 && since >= 0)
+	if (boot[0] != '\0' && strcmp(boot, dp_boot_id()) == 0 && since >= 0)
 		expected += since;
 	if (step == 0 || (wall - expected <= step && expected - wall <= step))
 	{

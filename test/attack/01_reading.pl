@@ -128,7 +128,7 @@ my @calls = (
 	"dataprotect._count_by_key('victim', 'email')", "dataprotect._unreadable_values('victim', 'email')",
 	"dataprotect._verify_column('victim', 'email', 1)",
 	'dataprotect._mask_apply(\'full\', email)', 'dataprotect._autonomous(\'SELECT 1\')',
-	'dataprotect._wrap_new(1, 2::int2, 1)', 'dataprotect._mint_key(\'x\', NULL, NULL, NULL, NULL)',
+	'dataprotect._wrap_new(1, 2::int2, 1)', 'dataprotect._mint_key(\'x\', NULL, NULL, NULL, NULL, NULL)',
 	'dataprotect.export_keys()', 'dataprotect.drill()', 'dataprotect.lockdown(\'x\')',
 	"dataprotect.grant_access('pii', 'nobody', 'reveal')", "dataprotect.create_key('mine')",
 	"dataprotect._event('key.created', 'pii', NULL)");
