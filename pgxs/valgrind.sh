@@ -26,7 +26,7 @@ chmod 1777 "$work/found"
 for program in "$bindir"/*; do
 	ln -s "$program" "$work/bin/"
 done
-rm "$work/bin/postgres"
+rm "$work/bin/postgres" "$work/bin/pg_ctl"
 cp "$top/test/valgrind.supp" "$work/"
 # initdb, which finds PostgreSQL's own program, runs without.
 cat >"$work/bin/postgres" <<END
@@ -34,10 +34,29 @@ cat >"$work/bin/postgres" <<END
 exec valgrind -q --vgdb=no --trace-children=no --leak-check=no --num-callers=24 --gen-suppressions=all \\
 	--suppressions=$work/valgrind.supp --log-file=$work/found/%p.log "$bindir/postgres" "\$@"
 END
-chmod 755 "$work/bin/postgres"
+# pg_ctl and pg_config follow links to where PostgreSQL's own program is.
+cat >"$work/bin/pg_ctl" <<END
+#!/bin/sh
+exec "$bindir/pg_ctl" -p "$work/bin/postgres" "\$@"
+END
+cat >"$work/pg_config" <<END
+#!/bin/sh
+[ "\$*" = --bindir ] && echo "$work/bin" || exec "${PG_CONFIG:-pg_config}" "\$@"
+END
+chmod 755 "$work/bin/postgres" "$work/bin/pg_ctl" "$work/pg_config"
 
+sql=
+tap=
+for test in "$@"; do
+	case $test in
+		*.pl) tap="$tap $test" ;;
+		*) sql="$sql $test" ;;
+	esac
+done
 status=0
-PGCTLTIMEOUT=600 DP_BINDIR=$work/bin "$top/pgxs/regress.sh" regress "$@" || status=$?
+export PGCTLTIMEOUT=600
+[ -z "$sql" ] || DP_BINDIR=$work/bin "$top/pgxs/regress.sh" regress $sql || status=$?
+[ -z "$tap" ] || PG_CONFIG=$work/pg_config PG_TEST_TIMEOUT_DEFAULT=3600 "$top/test/tap.sh" $tap || status=$?
 findings=$(cat "$work"/found/*.log | grep -c 'insert_a_suppression_name_here' || :)
 [ "$findings" -eq 0 ] || cat "$work"/found/*.log | head -n "${DP_FINDING_LINES:-400}"
 echo "$findings findings of valgrind in $(find "$work/found" -name '*.log' | wc -l) processes"

@@ -316,10 +316,12 @@ privilege_and_limit(Oid role, Oid authenticated, int32 family, int32 *limit)
 	{
 		CacheEntry	fresh;
 		uint64		policy = cache_policy;
+		TimestampTz began = GetCurrentTimestamp();
 
 		memset(&fresh, 0, sizeof(fresh));
 		fresh.key = key;
 		compute(&fresh);
+		dp_policy_look_took(began);
 		*limit = fresh.search_limit;
 		follow_generations();
 		if (cache == NULL || policy != cache_policy)

@@ -319,6 +319,7 @@ run_statement(Oid database, const char *sql, bool own)
 	if (!find_runner(database, dsm_segment_handle(segment), &runner))
 		wait_for_runner(database, dsm_segment_handle(segment), &runner);
 	wait_for_end(exchange, &runner);
+	dp_statement_moment++;
 	pg_read_barrier();
 	switch (exchange->done)
 	{

@@ -36,6 +36,7 @@ static void (*release_memo) (struct DpOpenMemo *memo) = NULL;
 
 static DpStatementFrame bottom;
 DpStatementFrame *dp_frame = &bottom;
+uint64		dp_statement_moment = 0;
 
 int			dp_n_code = 0;
 const DpCode *dp_code = NULL;
@@ -111,6 +112,7 @@ push_frame(DpStatementFrame *frame, DpStatementFrameKind kind, CmdType command,
 	frame->memo = NULL;
 	frame->outer = outer;
 	dp_frame = frame;
+	dp_statement_moment++;
 }
 
 static inline void
@@ -120,6 +122,7 @@ pop_frame(DpStatementFrame *frame)
 		drop_memo(frame);
 	n_own = frame->n_own;
 	dp_frame = frame->outer;
+	dp_statement_moment++;
 }
 
 static void

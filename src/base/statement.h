@@ -81,6 +81,12 @@ typedef struct DpStatementFrame
 /* The innermost frame; never NULL.  The bottom one ends with its transaction. */
 extern DpStatementFrame *dp_frame;
 
+/*
+ * Moves where a frame is entered or left, and where an autonomous statement has run:
+ * while it stands, the session does nothing but go on with the rows of one frame.
+ */
+extern uint64 dp_statement_moment;
+
 /* True while a hook of ours is on the stack. */
 #define DP_IN_STATEMENT()	(dp_frame->depth > 0)
 

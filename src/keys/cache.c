@@ -269,6 +269,7 @@ static LocalSlot *
 load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz now)
 {
 	uint64		generation = dp_keys_cached_generation;
+	TimestampTz began = GetCurrentTimestamp();
 	DpArenaEntry entry;
 
 	displace_pinned(slot);
@@ -287,6 +288,7 @@ load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz now)
 		dp_secret_wipe(&entry, sizeof(entry));
 	}
 	PG_END_TRY();
+	dp_look_took(&dp_keys_kept, began);
 	return slot;
 }
 

@@ -17,9 +17,12 @@ typedef struct Subscribers
 
 uint64		dp_keys_cached_generation = 0;
 int			dp_keys_looks = 0;
+DpKeptLook	dp_keys_kept;
 
 static uint64 local_changes = 0;	/* calls of dp_keys_forget() */
 static uint64 local_policy_changes = 0; /* and of dp_policy_forget() */
+static uint64 policy_generation = 0;	/* that this backend goes by */
+static DpKeptLook policy_kept;
 static Subscribers forgetting;
 static Subscribers renewing;
 static Subscribers rolling_back;
@@ -62,9 +65,11 @@ dp_keys_start_afresh(void)
 {
 	uint64		generation = dp_arena_key_generation();
 
+	dp_look_begin(&dp_keys_kept);
 	tell(&forgetting);
 	dp_keys_cached_generation = generation;
 	tell(&renewing);
+	dp_look_took(&dp_keys_kept, dp_keys_kept.since);
 }
 
 void
@@ -103,11 +108,26 @@ dp_policy_local_changes(void)
 uint64
 dp_keys_generation(void)
 {
-	return dp_arena_key_generation();
+	uint64		shared = dp_arena_key_generation();
+
+	return likely(shared == dp_keys_cached_generation) || !dp_keys_are_kept() ? shared : dp_keys_cached_generation;
 }
 
 uint64
 dp_policy_generation(void)
 {
-	return dp_arena_policy_generation();
+	uint64		shared = dp_arena_policy_generation();
+
+	if (unlikely(shared != policy_generation) && !dp_look_is_kept(&policy_kept))
+	{
+		policy_generation = shared;
+		dp_look_begin(&policy_kept);
+	}
+	return policy_generation;
+}
+
+void
+dp_policy_look_took(TimestampTz began)
+{
+	dp_look_took(&policy_kept, began);
 }

@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "keys/arena.h"
+#include "keys/kept_look.h"
 #include "miscadmin.h"
 
 typedef void (*DpKeysCallback) (void);
@@ -29,6 +30,9 @@ extern void dp_keys_on_rollback(DpKeysCallback callback);
 
 /* The generation that this backend's caches belong to; 0: none. */
 extern uint64 dp_keys_cached_generation;
+
+/* Since they were emptied last. */
+extern DpKeptLook dp_keys_kept;
 
 /*
  * How many looks hold the caches as they are: what is read for one look is read
@@ -42,6 +46,13 @@ extern int	dp_keys_looks;
 extern void dp_keys_start_afresh(void);
 extern void dp_keys_rolled_back(void);
 
+/* Keys changed, and the statement goes on with what it knows for a moment. */
+static inline bool
+dp_keys_are_kept(void)
+{
+	return dp_keys_cached_generation != 0 && dp_look_is_kept(&dp_keys_kept);
+}
+
 /*
  * Start afresh where keys changed.  Under a page lock the statement goes on with
  * what it has: nothing could be looked up, and comparisons show nothing.
@@ -50,7 +61,7 @@ static inline void
 dp_keys_follow_generation(void)
 {
 	if (unlikely(dp_arena_key_generation() != dp_keys_cached_generation) &&
-		InterruptHoldoffCount == 0 && dp_keys_looks == 0)
+		InterruptHoldoffCount == 0 && dp_keys_looks == 0 && !dp_keys_are_kept())
 		dp_keys_start_afresh();
 }
 

@@ -131,14 +131,16 @@ relation_invalidated(Datum arg, Oid relid)
 		{
 			bool		keys = watched[i].keys || relid == InvalidOid;
 
-			forget(keys);
 			if (RecoveryInProgress())
 			{
 				/* No commit callback runs here: replay told us. */
+				forget(keys);
 				dp_arena_bump_policy();
 				if (keys)
 					void_keys();
 			}
+			else if (keys_pending || policy_pending || relid == InvalidOid)
+				forget(keys);	/* by others: the generations tell */
 			return;
 		}
 	}

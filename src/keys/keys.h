@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "crypto/envelope.h"
+#include "datatype/timestamp.h"
 
 typedef enum DpKeyState
 {
@@ -144,9 +145,14 @@ extern void dp_keys_preload_system(void);
  * masks, that of policy by these and by changes of grants and trusted functions;
  * local caches compare and start afresh.  Grants change more often than keys: what
  * does not depend on them compares with the generation of keys alone.
+ *
+ * These are the ones that this backend goes by: the shared ones, or, in the middle
+ * of a statement while they move all the time, the last that it looked at
+ * (kept_look.h).  Whoever decided under that of policy says since when.
  */
 extern uint64 dp_keys_generation(void);
 extern uint64 dp_policy_generation(void);
+extern void dp_policy_look_took(TimestampTz began);
 
 /* Forget what this backend knows, before the generation says so; of policy only grants. */
 extern void dp_keys_forget(void);

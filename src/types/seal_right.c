@@ -53,6 +53,7 @@ typedef struct KnownRight
 static KnownRight known[N_KNOWN];
 static int	next_known = 0;
 static uint64 known_since = 0;	/* dp_policy_local_changes() */
+static uint64 known_policy = 0; /* dp_policy_generation() */
 
 static void
 forget_known(Datum arg, int cacheid, uint32 hashvalue)
@@ -63,9 +64,10 @@ forget_known(Datum arg, int cacheid, uint32 hashvalue)
 static inline bool
 is_known(Oid role, int32 family, Oid type)
 {
-	if (unlikely(known_since != dp_policy_local_changes()))
+	if (unlikely(known_since != dp_policy_local_changes() || known_policy != dp_policy_generation()))
 	{
 		forget_known((Datum) 0, 0, 0);
+		known_policy = dp_policy_generation();
 		known_since = dp_policy_local_changes();
 	}
 	for (int i = 0; i < N_KNOWN; i++)

@@ -1,8 +1,10 @@
 # If this fails, a grant outlives its role, or depends on which process of a
-# session asks.  Cases: grant-outlives-its-role, require-tls-and-parallel-plans.
+# session asks; or statements stand still while grants or keys change all the time.
+# Cases: grant-outlives-its-role, require-tls-and-parallel-plans.
 use strict;
 use warnings;
 
+use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -72,6 +74,48 @@ for my $mode ('require', 'disable')
 	}
 }
 like($node->safe_psql('postgres', "$parallel EXPLAIN $query"), qr/Workers Planned: 2/, 'the plan was parallel');
+
+# --- grants on the key that is read, and keys, change without a pause
+sql(<<'SQL');
+SELECT dataprotect.grant_access('pii', 'app', 'reveal');
+CREATE ROLE other_role;
+CREATE PROCEDURE change_all_the_time(what text) LANGUAGE plpgsql AS $$
+BEGIN
+	LOOP
+		IF what = 'grants' THEN
+			PERFORM dataprotect.grant_access('pii', 'other_role', 'reveal'); COMMIT;
+			PERFORM dataprotect.revoke_access('pii', 'other_role', 'reveal'); COMMIT;
+		ELSE
+			PERFORM dataprotect.suspend_key('more', 'x'); COMMIT;
+			PERFORM dataprotect.resume_key('more', 'x'); COMMIT;
+		END IF;
+	END LOOP;
+END $$;
+SQL
+
+sub session
+{
+	my ($role, $query) = @_;
+	my %s = (in => '', out => '', err => '');
+	$s{h} = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-U', $role, '-c', $query ], '<', \$s{in}, '>', \$s{out}, '2>', \$s{err});
+	return \%s;
+}
+my $endless = 'SELECT count(big.e::text) FROM big, big b, big c';
+for my $what ('grants', 'keys')
+{
+	my $changes = session('postgres', "CALL change_all_the_time('$what')");
+	ok(poll_sql($node, 'postgres', "SELECT count(*) > 0 FROM dataprotect.policy_journal WHERE tbl = '" . ($what eq 'grants' ? 'access_grant' : 'key') . "'"), "$what change");
+	is($node->safe_psql('postgres', "SET statement_timeout = '180s'; SELECT count(*) FROM (SELECT e FROM big ORDER BY e OFFSET 0) s", extra_params => [ '-U', 'app' ]),
+		'5000', "a sort goes on while $what change");
+	my $read = session('app', $endless);
+	ok(poll_sql($node, 'postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'app' AND state = 'active'}), 'a statement is running');
+	sql($what eq 'grants' ? "SELECT dataprotect.revoke_access('pii', 'app', 'reveal')" : "SELECT dataprotect.lockdown('test')");
+	poll_until('the end of the statement', sub { $read->{h}->pump_nb; return !$read->{h}->pumpable });
+	like($read->{err}, qr/permission denied for key "pii"/, 'what was revoked meanwhile ends it');
+	sql($what eq 'grants' ? "SELECT dataprotect.grant_access('pii', 'app', 'reveal')" : q{SELECT dataprotect.lift_lockdown('test')});
+	sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL change_all_the_time%'});
+	eval { $_->{h}->finish } for ($changes, $read);
+}
 
 $node->stop;
 done_testing();
