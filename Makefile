@@ -9,7 +9,7 @@ OBJS = \
        $(addprefix src/base/, argument.o autonomous.o guc.o launcher.o pinned_settings.o raise.o pooled.o \
            result.o secret.o server_checks.o shmem.o statement.o text.o uptime.o worker.o worker_ddl.o worker_order.o worker_process.o \
            worker_view.o worker_visit.o) \
-       $(addprefix src/crypto/, aead.o envelope.o keywrap.o prf.o public_key.o random.o sign.o) \
+       $(addprefix src/crypto/, aead.o envelope.o jws.o keywrap.o prf.o public_key.o random.o sign.o) \
        $(addprefix src/events/, actor.o denial.o event.o record.o record_frame.o ring.o ring_file.o transaction.o \
            witness.o) \
        $(addprefix src/kms/, agent.o aws_credentials.o aws_plan.o aws_profile.o call.o client.o http.o job.o kms_shmem.o \
@@ -17,7 +17,7 @@ OBJS = \
        $(addprefix src/keys/, arena.o cache.o catalog.o epoch.o expiry.o family.o generation.o invalidation.o key_errors.o key_export.o \
            keys.o mint.o own_function.o pinned_keys.o policy_alarm.o policy_root.o policy_seal.o policy_trigger.o \
            seal_budget.o spare_key.o subject_key.o system_keys.o unwrap_key.o) \
-       $(addprefix src/access/, access.o foreign_code.o grantee.o mask.o role_drop.o search_count.o) \
+       $(addprefix src/access/, access.o foreign_code.o grantee.o identity.o mask.o role_drop.o search_count.o token.o token_keys.o token_replay.o) \
        $(addprefix src/audit/, alert.o change_events.o digest.o sink_batch.o sink_file.o sink_http.o sink_line.o sink_reply.o \
            sink_round.o sink_splunk.o sink_state.o sink_syslog.o sink_uri.o) \
        $(addprefix src/audit/, activity.o audit_log.o batch.o chain.o collector.o literals.o \
@@ -41,7 +41,7 @@ SQL_PARTS = \
        $(addprefix src/kms/, kms.sql) \
        $(addprefix src/keys/, key_tables.sql policy.sql mint.sql administration.sql subject_keys.sql \
            key_export.sql epoch.sql expiry.sql key_views.sql) \
-       $(addprefix src/access/, mask.sql access.sql foreign_code.sql) \
+       $(addprefix src/access/, mask.sql identity.sql access.sql foreign_code.sql) \
        $(addprefix src/audit/, audit.sql sink.sql) \
        $(addprefix src/types/, json.sql reflection.sql types.sql type_operators.sql type_overloads.sql make_types.sql) \
        $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql column_type.sql \

@@ -93,7 +93,9 @@ SELECT dataprotect.grant_access('hr', 'regress_app', 'reveal') > 0 AS granted;
 SELECT dataprotect.grant_access('hr', 'regress_app', 'everything');
 SELECT dataprotect.grant_access('nokey', 'regress_app', 'mask');
 SELECT dataprotect.grant_access('hr', 'regress_app', 'mask', valid_until => now() - interval '1 day');
-SELECT dataprotect.grant_access('hr', 'regress_app', 'mask', require_mfa => true);
+SELECT dataprotect.grant_access('hr', 'regress_app', 'mask', claims => '["medical"]');
+SELECT dataprotect.grant_access('hr', 'regress_app', 'mask', ticket => '');
+SELECT dataprotect.authenticate('a.b.c');
 \c - regress_none
 SELECT dataprotect.grant_access('hr', 'regress_none', 'reveal');
 SELECT dataprotect.create_key('mine');

@@ -29,7 +29,7 @@ INSERT INTO good VALUES
     ('lift_lockdown', ARRAY['''x''']),
     ('export_keys', '{}'), ('drill', '{}'),
     ('import_keys', ARRAY['dataprotect.export_keys()']),
-    ('grant_access', ARRAY['''slip''', '''regress_slip''', '''mask''', 'NULL', 'NULL', 'NULL', 'false', 'false']),
+    ('grant_access', ARRAY['''slip''', '''regress_slip''', '''mask''', 'NULL', 'NULL', 'NULL', 'false', 'false', 'NULL', 'NULL', 'NULL']),
     ('revoke_access', ARRAY['''slip''', '''regress_slip''', '''reveal''', '''x''']);
 CREATE TEMP TABLE bad (arg text, value text);
 INSERT INTO bad SELECT 'name', v FROM unnest(ARRAY['NULL', '''''', '''  ''', '''no such''', '''SLIP''', '''slip''''; --''', 'repeat(''x'', 100000)']) v;
@@ -42,7 +42,7 @@ INSERT INTO bad VALUES ('rotation_period', '''0'''), ('rotation_period', '''-1 d
     ('grantee', 'NULL'), ('grantee', '0::regrole'), ('grantee', '4294967295::oid::regrole'),
     ('privilege', '''revael'''), ('privilege', ''''''), ('privilege', '''Reveal'''), ('privilege', '''reveal,mask'''),
     ('purpose', ''''''), ('purpose', 'repeat(''x'', 128)'), ('valid_until', '''yesterday'''), ('valid_until', '''-infinity'''),
-    ('require_mfa', 'true'),
+    ('claims', '''[]'''), ('claims', '''7'''), ('ticket', ''''''), ('ticket', 'repeat(''x'', 201)'),
     ('exported', 'NULL'), ('exported', '''{}'''), ('exported', '''[]'''), ('exported', '''null'''), ('exported', '''{"format": "dataprotect keys 2"}'''),
     ('exported', 'dataprotect.export_keys() - ''mac''');
 -- what each function may be called with as well

@@ -47,6 +47,7 @@ VALUES
     ('ROUTINE', 'dataprotect.alter_key', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.alter_retention_policy', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.annotate_account', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.authenticate', 'PUBLIC'),
     ('ROUTINE', 'dataprotect.bind_subject', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.blind', 'PUBLIC'),
     ('ROUTINE', 'dataprotect.cancel_deletion', 'dataprotect_admin'),

@@ -5,7 +5,8 @@
  * Grants are rows of dataprotect.access_grant.  The strongest grant that holds
  * now counts: its grantee is the role itself or, unless that is a superuser, one
  * that the role inherits from, it is not revoked, its time has come and not run out, the session
- * states its purpose, and the connection is encrypted where it asks for that.
+ * states its purpose, and the connection is encrypted and the session's token shows
+ * a second factor or has the claims where it asks for that.
  *
  * Two roles are asked: the current one, and the authenticated one where that is
  * a superuser, which could otherwise lend itself any role.  While foreign code
@@ -17,6 +18,7 @@
 #include "access/foreign_code.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/identity.h"
 #include "access/parallel.h"
 #include "access/search_count.h"
 #include "access/table.h"
@@ -51,6 +53,7 @@
 #define Anum_grant_require_tls	9
 #define Anum_grant_revoked_at	10
 #define Anum_grant_search_limit	17
+#define Anum_grant_claims		18
 
 #define PURPOSE_MAX 128
 
@@ -74,6 +77,7 @@ static HTAB *cache = NULL;
 static uint64 cache_policy = 0;
 static uint64 cache_keys = 0;
 static uint64 cache_changes = 0;
+static uint64 cache_identity = 0;
 
 /* The answer given last: most statements ask one question again and again. */
 static CacheEntry last;
@@ -101,10 +105,14 @@ follow_generations(void)
 	uint64		policy = dp_policy_generation();
 	uint64		keys = dp_keys_generation();
 	uint64		changes = dp_policy_local_changes();
+	uint64 identity = dp_identity_changes();
 
-	if (unlikely(policy != cache_policy || keys != cache_keys || changes != cache_changes))
+	if (unlikely(policy != cache_policy || keys != cache_keys || changes != cache_changes ||
+				 identity !=cache_identity))
 	{
 		forget_answers();
+		cache_identity = identity;
+
 		cache_policy = policy;
 		cache_keys = keys;
 		cache_changes = changes;
@@ -181,8 +189,11 @@ weigh_grant(Relation rel, HeapTuple tuple, Oid role, TimestampTz now, TimestampT
 	if (!isnull && strcmp(TextDatumGetCString(value), stated_purpose()) != 0)
 		return DP_PRIV_NONE;
 	value = heap_getattr(tuple, Anum_grant_require_mfa, desc, &isnull);
-	if (isnull || DatumGetBool(value))
-		return DP_PRIV_NONE;	/* no session can show a second factor yet */
+	if (isnull || (DatumGetBool(value) && !dp_identity_has_mfa(now, until)))
+		return DP_PRIV_NONE;
+	value = heap_getattr(tuple, Anum_grant_claims, desc, &isnull);
+	if (!isnull && !dp_identity_has_claims(DatumGetJsonbP(value), now, until))
+		return DP_PRIV_NONE;
 	value = heap_getattr(tuple, Anum_grant_require_tls, desc, &isnull);
 	if (isnull || (DatumGetBool(value) && !connection_is_encrypted()))
 		return DP_PRIV_NONE;
@@ -488,6 +499,7 @@ dp_access_init(void)
 	dp_foreign_code_init(reveals_all, dp_access_exceeds);
 	dp_role_drop_init();
 	dp_search_count_init();
+	dp_identity_init();
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, roles_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, roles_changed, (Datum) 0);
 }

@@ -18,9 +18,12 @@ CREATE TABLE dataprotect.access_grant (
     revoked_by name,
     revoke_reason text,
     seal bytea,
-    search_limit int4 CHECK (search_limit > 0)
+    search_limit int4 CHECK (search_limit > 0),
+    claims jsonb,
+    ticket text
 );
 COMMENT ON COLUMN dataprotect.access_grant.search_limit IS 'different constants that the role may ask for within an hour; null: dataprotect.search_limit alone';
+COMMENT ON COLUMN dataprotect.access_grant.claims IS 'what the session''s token must contain; null: nothing';
 CREATE INDEX access_grant_family_idx ON dataprotect.access_grant (family);
 COMMENT ON TABLE dataprotect.access_grant IS 'privileges on keys, past ones included';
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.access_grant', '');
@@ -61,7 +64,7 @@ COMMENT ON FUNCTION dataprotect._is_of(name, oid) IS 'is a role another one, or 
 CREATE FUNCTION dataprotect.grant_access(key text, grantee regrole, privilege text, purpose text DEFAULT NULL,
                                          reason text DEFAULT NULL, valid_until timestamptz DEFAULT NULL,
                                          require_mfa bool DEFAULT false, require_tls bool DEFAULT false,
-                                         search_limit int DEFAULT NULL)
+                                         search_limit int DEFAULT NULL, claims jsonb DEFAULT NULL, ticket text DEFAULT NULL)
     RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -78,11 +81,17 @@ BEGIN
             NULL,
             'Name a role that exists. The privileges are "mask", "search" and "reveal".');
     END IF;
-    IF grant_access.require_mfa THEN
-        PERFORM dataprotect._raise('feature_not_supported',
-            'grants that ask for a second factor are not supported yet',
+    IF jsonb_typeof(grant_access.claims) <> 'object' OR octet_length(grant_access.claims::text) > 2000 THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'claims are an object of at most 2000 bytes',
             NULL,
-            'Leave "require_mfa" out.');
+            'Pass what a token must contain, as {"groups": ["medical"]}.');
+    END IF;
+    IF octet_length(grant_access.ticket) > 200 OR grant_access.ticket = '' THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'a ticket has 1 to 200 bytes',
+            NULL,
+            'Name the case that the grant is for.');
     END IF;
     IF grant_access.valid_until <= now() THEN
         PERFORM dataprotect._raise('invalid_parameter_value',
@@ -105,16 +114,19 @@ BEGIN
     PERFORM dataprotect._event('access.granted', grant_access.key, jsonb_strip_nulls(jsonb_build_object(
         'grantee', grant_access.grantee::text, 'privilege', grant_access.privilege, 'purpose', grant_access.purpose,
         'reason', grant_access.reason, 'valid_until', grant_access.valid_until,
-        'require_tls', grant_access.require_tls, 'search_limit', grant_access.search_limit,
+        'require_tls', grant_access.require_tls, 'require_mfa', nullif(grant_access.require_mfa, false),
+        'claims', grant_access.claims, 'ticket', grant_access.ticket, 'search_limit', grant_access.search_limit,
         'self', CASE WHEN dataprotect._is_of(session_user, grant_access.grantee)
                        OR dataprotect._is_of(pg_get_userbyid(dataprotect._caller()), grant_access.grantee) THEN true END)));
-    INSERT INTO dataprotect.access_grant (family, grantee, privilege, purpose, valid_until, require_tls, reason, granted_by, search_limit)
+    INSERT INTO dataprotect.access_grant (family, grantee, privilege, purpose, valid_until, require_mfa, require_tls, reason, granted_by,
+                                          search_limit, claims, ticket)
         VALUES (v_family, grant_access.grantee, grant_access.privilege, grant_access.purpose, grant_access.valid_until,
-                grant_access.require_tls, grant_access.reason, session_user, grant_access.search_limit)
+                coalesce(grant_access.require_mfa, false), coalesce(grant_access.require_tls, false), grant_access.reason, session_user,
+                grant_access.search_limit, grant_access.claims, grant_access.ticket)
         RETURNING access_grant.id INTO v_id;
     RETURN v_id;
 END $$;
-COMMENT ON FUNCTION dataprotect.grant_access(text, regrole, text, text, text, timestamptz, bool, bool, int) IS
+COMMENT ON FUNCTION dataprotect.grant_access(text, regrole, text, text, text, timestamptz, bool, bool, int, jsonb, text) IS
     'lets a role see masks of ("mask"), look up ("search") or read ("reveal") values under a key; the grant''s id';
 
 CREATE FUNCTION dataprotect.revoke_access(key text, grantee regrole, privilege text DEFAULT NULL, reason text DEFAULT NULL)
@@ -180,7 +192,7 @@ CREATE VIEW dataprotect.grants AS
     SELECT g.id, k.name AS key, g.grantee::text AS grantee, g.privilege, g.purpose, g.reason, g.valid_from, g.valid_until,
            g.require_mfa, g.require_tls, g.granted_by, g.granted_at, g.revoked_at, g.revoked_by, g.revoke_reason,
            g.revoked_at IS NULL AND g.valid_from <= now() AND (g.valid_until IS NULL OR g.valid_until > now()) AS in_force,
-           g.search_limit
+           g.search_limit, g.claims, g.ticket
     FROM dataprotect.access_grant g JOIN dataprotect.key k ON k.family = g.family;
 COMMENT ON VIEW dataprotect.grants IS 'privileges on keys, past ones included';
 

@@ -34,6 +34,13 @@ int			dp_guc_worker_naptime = 10;
 int			dp_guc_retention_batch_size = 1000;
 int			dp_guc_retention_cost_delay = 0;
 int			dp_guc_retention_replica_lag = 30;
+char	   *dp_guc_jwt_audience = NULL;
+char	   *dp_guc_jwt_issuer = NULL;
+char	   *dp_guc_jwt_keys_file = NULL;
+int			dp_guc_jwt_leeway = 60;
+int			dp_guc_jwt_lifetime = 24 * 60 * 60;
+char	   *dp_guc_jwt_mfa = NULL;
+int			dp_guc_jwt_replay = DP_JWT_REPLAY_REFUSE;
 char	   *dp_guc_kms_aws_endpoint = NULL;
 char	   *dp_guc_kms_ca_file = NULL;
 char	   *dp_guc_kms_vault_address = NULL;
@@ -72,6 +79,12 @@ static const struct config_enum_entry input_options[] = {
 	{NULL, 0, false}
 };
 
+static const struct config_enum_entry jwt_replay_options[] = {
+	{"refuse", DP_JWT_REPLAY_REFUSE, false},
+	{"allow", DP_JWT_REPLAY_ALLOW, false},
+	{NULL, 0, false}
+};
+
 static const struct config_enum_entry output_options[] = {
 	{"auto", DP_OUTPUT_AUTO, false},
 	{"mask", DP_OUTPUT_MASK, false},
@@ -80,7 +93,7 @@ static const struct config_enum_entry output_options[] = {
 };
 
 static void
-define_audit_and_cache_settings(void)
+define_audit_settings(void)
 {
 	DefineCustomStringVariable("dataprotect.audit_directory",
 							   "Directory of the audit segments.",
@@ -120,6 +133,44 @@ define_audit_and_cache_settings(void)
 							 "Whether the text form enc:v1: is accepted as input.", NULL,
 							 &dp_guc_input, DP_INPUT_PLAINTEXT, input_options,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+}
+
+static void
+define_token_settings(void)
+{
+	DefineCustomStringVariable("dataprotect.jwt_audience",
+							   "Audience that a token must be for.", NULL,
+							   &dp_guc_jwt_audience, "",
+							   PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.jwt_issuer",
+							   "Issuer that a token must be from.", NULL,
+							   &dp_guc_jwt_issuer, "",
+							   PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.jwt_keys_file",
+							   "JSON Web Key Set of the issuer of tokens; read for each token.", NULL,
+							   &dp_guc_jwt_keys_file, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.jwt_leeway",
+							"Difference between the clocks of the issuer of tokens and of the server.", NULL,
+							&dp_guc_jwt_leeway, 60, 0, 600,
+							PGC_POSTMASTER, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.jwt_lifetime",
+							"Longest time for which a token may be valid.", NULL,
+							&dp_guc_jwt_lifetime, 24 * 60 * 60, 1, 30 * 24 * 60 * 60,
+							PGC_POSTMASTER, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.jwt_mfa",
+							   "Values of \"amr\", or of \"acr\", by which a token says that a second factor was shown, comma-separated.", NULL,
+							   &dp_guc_jwt_mfa, "mfa",
+							   PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("dataprotect.jwt_replay",
+							 "Whether a token may be used more than once.", NULL,
+							 &dp_guc_jwt_replay, DP_JWT_REPLAY_REFUSE, jwt_replay_options,
+							 PGC_POSTMASTER, 0, NULL, NULL, NULL);
+}
+
+static void
+define_cache_settings(void)
+{
 	DefineCustomIntVariable("dataprotect.key_cache_hard_ttl",
 							"Longest time for which a fetched key is used without the KMS.", NULL,
 							&dp_guc_key_cache_hard_ttl, 86400, 1, INT_MAX / 1000,
@@ -195,7 +246,9 @@ static void define_last_settings(void);
 void
 dp_guc_init(void)
 {
-	define_audit_and_cache_settings();
+	define_audit_settings();
+	define_token_settings();
+	define_cache_settings();
 	define_kms_settings();
 	dp_guc_start_kms_uri = MemoryContextStrdup(TopMemoryContext, default_kms_uri);
 	DefineCustomIntVariable("dataprotect.max_clock_step",

@@ -36,6 +36,12 @@ typedef enum DpCatalogTypes
 	DP_CATALOG_ENCRYPTED		/* for nobody */
 } DpCatalogTypes;
 
+typedef enum DpJwtReplay
+{
+	DP_JWT_REPLAY_REFUSE,
+	DP_JWT_REPLAY_ALLOW			/* until it runs out; access/token_replay.h */
+} DpJwtReplay;
+
 extern char *dp_guc_start_kms_uri;	/* default_kms_uri as it was at server start; "" = none */
 extern char *dp_guc_kms_allowed;	/* comma-separated URI patterns; PGC_POSTMASTER */
 extern int	dp_guc_kms_timeout; /* ms, one whole KMS operation */
@@ -50,6 +56,13 @@ extern int	dp_guc_audit_ring_size; /* kB; PGC_POSTMASTER */
 extern int	dp_guc_catalog_types;	/* DpCatalogTypes; types/reflection.h */
 extern char *dp_guc_audit_directory;	/* relative to the data directory, or absolute;
 										 * PGC_POSTMASTER */
+extern char *dp_guc_jwt_audience;	/* these of tokens: PGC_POSTMASTER; access/identity.h */
+extern char *dp_guc_jwt_issuer;
+extern char *dp_guc_jwt_keys_file;
+extern int	dp_guc_jwt_leeway;	/* s */
+extern int	dp_guc_jwt_lifetime;	/* s */
+extern char *dp_guc_jwt_mfa;	/* comma-separated */
+extern int	dp_guc_jwt_replay;	/* DpJwtReplay */
 extern bool dp_guc_pooled;		/* settings end with their transaction (pooled.h) */
 extern char *dp_guc_databases;	/* comma-separated, or "*"; PGC_POSTMASTER */
 extern int	dp_guc_max_clock_step;	/* seconds; 0: any */

@@ -35,6 +35,10 @@ static bool callback_registered = false;
 static RoleName current_role;
 static RoleName session_role;
 
+/* Of a verified token; empty: none. */
+static char subject[DP_ACTOR_SUBJECT];
+static TimestampTz subject_until = DT_NOEND;
+
 /* The sealed part without detail, and what it was made of. */
 static struct
 {
@@ -53,6 +57,14 @@ void
 dp_actor_set_sealer(DpActorSealer new_sealer)
 {
 	sealer = new_sealer;
+}
+
+void
+dp_actor_set_subject(const char *new_subject, TimestampTz until)
+{
+	(void) dp_text_copy(subject, DP_ACTOR_SUBJECT, new_subject);
+	subject_until = until;
+	cached.		valid = false;
 }
 
 static void
@@ -178,7 +190,7 @@ seal_personal(const char *detail, uint8 *out, Size out_max, bool *out_sealed)
 	Size		len;
 
 	memset(&personal, 0, sizeof(personal));
-	personal.actor = personal_slice(dp_authn_id(), texts[0]);
+	personal.actor = personal_slice(subject[0] != '\0' ? subject : dp_authn_id(), texts[0]);
 	personal.client = personal_slice(client_address(), texts[1]);
 	personal.application = personal_slice(application_name, texts[2]);
 	personal.purpose = personal_slice(purpose_text(), texts[3]);
@@ -228,6 +240,8 @@ dp_actor_fill(DpRecord *record, const char *detail)
 
 	record->at = GetCurrentTimestamp();
 	record->session = dp_actor_session();
+	if (unlikely(subject[0] != '\0') && record->at >= subject_until)
+		dp_actor_set_subject(NULL, DT_NOEND);
 	if (IsTransactionState() && OidIsValid(MyDatabaseId))
 	{
 		look_up_names();

@@ -12,6 +12,7 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
 #include "events/record.h"
 
 /*
@@ -41,6 +42,14 @@ extern void dp_actor_fill_for(DpRecord *record, Oid session_role, Oid role, cons
 
 /* The same for this session, for another database, whose key is not at hand: unsealed. */
 extern void dp_actor_fill_elsewhere(DpRecord *record, const char *detail);
+
+/*
+ * The subject of a verified token is the actor until then, in place of what the
+ * connection was authenticated with.  NULL: no more.  Cut to one byte less than
+ * DP_ACTOR_SUBJECT.
+ */
+#define DP_ACTOR_SUBJECT 512
+extern void dp_actor_set_subject(const char *subject, TimestampTz until);
 
 /* Number of this backend's life; never 0. */
 extern uint64 dp_actor_session(void);

@@ -82,7 +82,9 @@
 	X(DP_EVENT_SINK_RECOVERED,		143, "sink.recovered") \
 	X(DP_EVENT_ALERT_ACKNOWLEDGED,	144, "alert.acknowledged") \
 	X(DP_EVENT_SETTING_CHANGED,		145, "setting.changed") \
-	X(DP_EVENT_DEFINITION_CHANGED,	146, "definition.changed")
+	X(DP_EVENT_DEFINITION_CHANGED,	146, "definition.changed") \
+	X(DP_EVENT_IDENTITY_AUTHENTICATED, 150, "identity.authenticated") \
+	X(DP_EVENT_IDENTITY_REFUSED,	151, "identity.refused")
 
 typedef enum DpEventCode
 {

@@ -97,9 +97,9 @@ write_count(const DpDenial *denial)
 	memset(&record, 0, sizeof(record));
 	record.kind = DP_RECORD_ADMIN;
 	record.outcome = DP_OUTCOME_ERROR;
-	record.event = DP_EVENT_ACCESS_DENIED;
+	record.event = strcmp(denial->key, DP_DENIAL_TOKEN) == 0 ? DP_EVENT_IDENTITY_REFUSED : DP_EVENT_ACCESS_DENIED;
 	dp_actor_fill_for(&record, denial->session_role, denial->role, detail);
-	if (denial->key[0] != '\0')
+	if (denial->key[0] != '\0' && record.event == DP_EVENT_ACCESS_DENIED)
 	{
 		record.n_keys = 1;
 		record.keys[0].name.data = (const uint8 *) denial->key;

@@ -22,6 +22,9 @@
 #define DP_DENIAL_WINDOW	USECS_PER_SEC
 #define DP_DENIAL_PLACES	64
 
+/* In place of a key: tokens that were refused. */
+#define DP_DENIAL_TOKEN "(token)"
+
 /* In the ring's file; under its lock of witnesses. */
 typedef struct DpDenial
 {

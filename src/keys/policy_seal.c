@@ -34,7 +34,7 @@
  */
 const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 	[DP_SEALED_ACCESS_GRANT] = {"access_grant",
-		"id family grantee privilege purpose valid_from valid_until require_mfa require_tls revoked_at search_limit",
+		"id family grantee privilege purpose valid_from valid_until require_mfa require_tls revoked_at search_limit claims",
 	"family", "access_grant_family_idx", true},
 	[DP_SEALED_ACCOUNT_RULE] = {"account_rule",
 		"account_type rel columns action legal_basis targets annotated_by reference reference_columns match rel_oid "

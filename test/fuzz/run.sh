@@ -96,6 +96,8 @@ target sink_reply "$src/audit/sink_reply.c"
 # shellcheck disable=SC2086
 target kms_reply "$src/kms/reply.c" $server
 # shellcheck disable=SC2086
+target token "$src/access/token.c" "$src/kms/reply.c" "$src"/crypto/*.c $server -lm
+# shellcheck disable=SC2086
 target aws_profile "$src/kms/aws_profile.c" "$src/kms/reply.c" $server
 target record "$src/events/record.c"
 target literals "$src/audit/literals.c"

@@ -55,6 +55,7 @@ for compiler in ${CC:-gcc clang}; do
 		compile_and_run "$compiler" $test "$src"/crypto/*.c -lcrypto || failed=1
 	done
 	compile_and_run "$compiler" kms_test "$src/kms/uri.c" "$src/kms/reply.c" $server $common || failed=1
+	compile_and_run "$compiler" jws_test "$src/access/token.c" "$src/kms/reply.c" "$src"/crypto/*.c $server $common -lcrypto -lm || failed=1
 	compile_and_run "$compiler" secret_test "$src/base/secret.c" $server || failed=1
 done
 [ $failed -eq 0 ] && echo "# all unit tests passed"
