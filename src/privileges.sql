@@ -87,6 +87,7 @@ VALUES
     ('ROUTINE', 'dataprotect.lift_lockdown', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.lint_configuration', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.lockdown', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.metrics', 'dataprotect_admin, dataprotect_auditor, pg_monitor'),
     ('ROUTINE', 'dataprotect.pause_retention', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.online_cancel', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.place_hold', 'dataprotect_admin'),
