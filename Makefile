@@ -17,7 +17,7 @@ OBJS = \
        $(addprefix src/keys/, arena.o cache.o catalog.o epoch.o expiry.o family.o generation.o invalidation.o key_errors.o key_export.o \
            keys.o mint.o own_function.o pinned_keys.o policy_alarm.o policy_root.o policy_seal.o policy_trigger.o \
            seal_budget.o spare_key.o subject_key.o system_keys.o unwrap_key.o) \
-       $(addprefix src/access/, access.o foreign_code.o grantee.o identity.o mask.o role_drop.o search_count.o token.o token_keys.o token_replay.o) \
+       $(addprefix src/access/, access.o foreign_code.o grantee.o identity.o mask.o restored.o role_drop.o search_count.o token.o token_keys.o token_replay.o) \
        $(addprefix src/audit/, alert.o change_events.o digest.o sink_batch.o sink_file.o sink_http.o sink_line.o sink_reply.o \
            sink_round.o sink_splunk.o sink_state.o sink_syslog.o sink_uri.o) \
        $(addprefix src/audit/, activity.o audit_log.o batch.o chain.o collector.o literals.o \
@@ -31,7 +31,7 @@ OBJS = \
            guard_alter.o guard_catalog.o guard_drop.o guard_index.o guard_object.o guard_shadow.o guard_type.o hidden_index.o insert_counts.o kept_value.o online.o preload_keys.o \
            protect_column.o query_column.o reencrypt.o reseal.o stored_scan.o token_constraint.o try_views.o verify_values.o word_index.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o own_tables.o rows_as.o run_as.o) \
-       $(addprefix src/lifecycle/, certificate.o clock.o deletion.o due_work.o export.o expression.o page_scan.o partition.o plan_ddl.o \
+       $(addprefix src/lifecycle/, certificate.o clock.o deletion.o due_work.o erasure_file.o export.o expression.o page_scan.o partition.o plan_ddl.o \
            retention.o retention_table.o) \
        src/dataprotect.o
 
@@ -51,7 +51,7 @@ SQL_PARTS = \
            retention_run.sql schedule.sql subject.sql account.sql account_edges.sql account_annotate.sql \
            account_columns.sql account_plan.sql account_check.sql bind_subject.sql deletion_request.sql \
            deletion_collect.sql deletion_purge.sql \
-           deletion_run.sql certificate.sql erasure_replay.sql correction.sql deadline.sql) \
+           deletion_run.sql certificate.sql erasure_list.sql erasure_replay.sql correction.sql deadline.sql) \
        $(addprefix src/report/, version.sql configuration.sql discovery.sql setup.sql page.sql metrics.sql) \
        src/sealed_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql
 

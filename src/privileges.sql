@@ -43,6 +43,7 @@ VALUES
     ('ROUTINE', 'dataprotect.account_plan', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.acknowledge_alert', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.activate_retention', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.accept_restore', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.alter_account_type', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.alter_key', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.alter_retention_policy', 'dataprotect_admin'),

@@ -20,6 +20,7 @@
 #include "access/htup_details.h"
 #include "access/identity.h"
 #include "access/parallel.h"
+#include "access/restored.h"
 #include "access/search_count.h"
 #include "access/table.h"
 #include "access/xact.h"
@@ -56,6 +57,7 @@
 #define Anum_grant_claims		18
 
 #define PURPOSE_MAX 128
+#define CLOSED_FOR_MS 1000
 
 typedef struct CacheKey
 {
@@ -69,6 +71,7 @@ typedef struct CacheEntry
 	CacheKey	key;
 	DpPrivilege privilege;
 	int32		search_limit;	/* of "search": constants an hour, 0: no limit */
+	bool		closed;			/* there is more, once this database is no restored one any more */
 	TimestampTz valid_until;	/* the answer may change from here on */
 	char		purpose[PURPOSE_MAX];	/* the purpose it was computed for */
 } CacheEntry;
@@ -258,6 +261,31 @@ grants_count(int32 family)
 		dp_policy_whole(DP_SEALED_INSTANCE, 0) != DP_SEAL_BAD;
 }
 
+/*
+ * In a database that may have accounts which were erased after its backup nobody
+ * sees anything; told once a statement.
+ */
+static void
+close_to_doubt(CacheEntry *entry, TimestampTz now)
+{
+	static TimestampTz told = 0;
+	char	   *doubt = dp_erasure_doubt();
+
+	if (doubt == NULL)
+		return;
+	entry->privilege = DP_PRIV_NONE;
+	entry->closed = true;
+	entry->valid_until = TimestampTzPlusMilliseconds(now, CLOSED_FOR_MS);
+	if (told == GetCurrentStatementStartTimestamp() || IsParallelWorker() || InterruptHoldoffCount > 0)
+		return;
+	told = GetCurrentStatementStartTimestamp();
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("protected values are not shown: this database may have accounts that were erased"),
+			 errdetail("%s", doubt),
+			 errhint("Call dataprotect.replay_erasures(), or dataprotect.accept_restore() where nothing is missing.")));
+}
+
 static void
 compute(CacheEntry *entry)
 {
@@ -266,6 +294,7 @@ compute(CacheEntry *entry)
 
 	entry->privilege = DP_PRIV_NONE;
 	entry->search_limit = 0;
+	entry->closed = false;
 	entry->valid_until = DT_NOEND;
 	strlcpy(entry->purpose, stated_purpose(), PURPOSE_MAX);
 	if (strlen(stated_purpose()) >= PURPOSE_MAX || dp_catalog_in_lockdown())
@@ -282,6 +311,8 @@ compute(CacheEntry *entry)
 											   &entry->valid_until, &limit));
 		entry->search_limit = narrower_limit(entry->search_limit, limit);
 	}
+	if (entry->privilege != DP_PRIV_NONE && dp_erasure_wanted())
+		close_to_doubt(entry, now);
 }
 
 static inline bool
@@ -473,6 +504,11 @@ dp_access_denied(int32 family, const char *needed)
 	const DpCode *limit = limiting_code(family);
 
 	dp_event_admin(DP_EVENT_ACCESS_DENIED, NameStr(name), NULL);
+	if (privilege_of(GetUserId(), GetAuthenticatedUserId(), family) == DP_PRIV_NONE && last_valid && last.closed)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("protected values are not shown: this database may have accounts that were erased"),
+				 errhint("Call dataprotect.replay_erasures(), or dataprotect.accept_restore() where nothing is missing.")));
 	if (limit != NULL)
 		report_foreign_code(NameStr(name), needed, limit);
 	if (superuser_arg(GetAuthenticatedUserId()) &&

@@ -24,6 +24,7 @@ int			dp_guc_audit_mode = DP_AUDIT_BUFFERED;
 int			dp_guc_audit_ring_size = 16384;
 int			dp_guc_catalog_types = DP_CATALOG_AUTO;
 char	   *dp_guc_audit_directory = NULL;
+char	   *dp_guc_erasure_directory = NULL;
 bool		dp_guc_pooled = false;
 char	   *dp_guc_databases = NULL;
 int			dp_guc_max_clock_step = 24 * 60 * 60;
@@ -129,6 +130,10 @@ define_audit_settings(void)
 							"Time between two signed digests of the audit log.", NULL,
 							&dp_guc_digest_interval, 60, 1, 86400,
 							PGC_POSTMASTER, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.erasure_directory",
+							   "Directory of the lists of erasures, which no backup of the server contains; empty for none.", NULL,
+							   &dp_guc_erasure_directory, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomEnumVariable("dataprotect.input",
 							 "Whether the text form enc:v1: is accepted as input.", NULL,
 							 &dp_guc_input, DP_INPUT_PLAINTEXT, input_options,

@@ -86,6 +86,7 @@ extern char *dp_guc_kms_vault_token_file;	/* absolute path, or "" */
 extern char *dp_guc_kms_ca_file;	/* "" = system store; PGC_POSTMASTER */
 
 extern char *dp_guc_digest_directory;	/* absolute path, or ""; PGC_POSTMASTER */
+extern char *dp_guc_erasure_directory;	/* absolute path, or ""; PGC_POSTMASTER */
 extern int	dp_guc_digest_interval; /* s; PGC_POSTMASTER */
 extern char *dp_guc_sink_ca_file;	/* "" = system store; PGC_POSTMASTER, as all of sinks' but the
 									 * time */

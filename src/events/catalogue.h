@@ -83,6 +83,9 @@
 	X(DP_EVENT_ALERT_ACKNOWLEDGED,	144, "alert.acknowledged") \
 	X(DP_EVENT_SETTING_CHANGED,		145, "setting.changed") \
 	X(DP_EVENT_DEFINITION_CHANGED,	146, "definition.changed") \
+	X(DP_EVENT_ERASURES_UNKNOWN,	147, "erasures.unknown") \
+	X(DP_EVENT_ERASURES_SETTLED,	148, "erasures.settled") \
+	X(DP_EVENT_RESTORE_ACCEPTED,	149, "restore.accepted") \
 	X(DP_EVENT_IDENTITY_AUTHENTICATED, 150, "identity.authenticated") \
 	X(DP_EVENT_IDENTITY_REFUSED,	151, "identity.refused")
 

@@ -124,6 +124,10 @@ AS $$
               FROM dataprotect.hold h WHERE position(request.account_id IN h.predicate || ' ' || h.reason || ' ' || coalesce(h.release_reason, '')) > 0
             HAVING count(*) > 0
             UNION ALL
+            SELECT dataprotect._erasure_own_name(), 'the account''s id, in the list of erasures outside of the database',
+                   'finds the account in a backup that is restored (GDPR, Article 32)', 'as long as backups are kept'
+             WHERE dataprotect._erasure_own_name() IS NOT NULL
+            UNION ALL
             SELECT 'dataprotect audit log', 'events about the account, their personal fields sealed under the audit key',
                    'accountability (GDPR, Article 5(2))', 'the audit log''s own retention') x;
 $$;
@@ -244,6 +248,11 @@ DECLARE
         'public_key', translate(encode(dataprotect._certificate_key(), 'base64'), E'\n', ''));
     by_kms record := dataprotect._kms_signatures(document, ARRAY(SELECT dataprotect._signing_roots(request.key_ids)));
 BEGIN
+    IF request.listed_at IS NULL AND dataprotect._erasure_own_name() IS NOT NULL THEN
+        PERFORM dataprotect._deletion_note(request.id, request.state,
+            'waits: it is not in the list of erasures in "dataprotect.erasure_directory" yet');
+        RETURN false;
+    END IF;
     -- a KMS that is away is waited for, a while
     IF by_kms.away IS NOT NULL AND dataprotect._now() < least(request.verified_at + interval '1 hour', request.deadline) THEN
         PERFORM dataprotect._deletion_note(request.id, 'verified', 'waits: ' || by_kms.away);

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/restored.h"
 #include "base/compat.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
@@ -42,6 +43,29 @@ deletion_step(void *arg)
 	step->more = more != NULL && more[0] == 't';
 }
 
+/* So that an erasure is never certified that a restored backup could forget. */
+static void
+list_step(void *arg)
+{
+	(void) dp_batch_query("SELECT dataprotect._list_erasures()", 0, NULL, NULL);
+}
+
+static void
+list_erasures(void)
+{
+	char	   *failure;
+
+	if (!dp_erasure_wanted())
+		return;
+	failure = dp_batch_try(list_step, NULL);
+	if (failure != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("could not write the list of erasures"),
+				 errdetail("%s.", failure)));
+	dp_batch_commit();
+}
+
 static void
 advance_request(int64 request)
 {
@@ -70,6 +94,7 @@ advance_request(int64 request)
 					 errdetail("%s.", failure)));
 		}
 		dp_batch_commit();
+		list_erasures();
 		dp_batch_make_room();
 		MemoryContextSwitchTo(scratch);
 	}

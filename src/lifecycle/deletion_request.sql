@@ -25,12 +25,14 @@ CREATE TABLE dataprotect.deletion_request (
     destroyed_at timestamptz,           -- the account's keys
     verified_at timestamptz,
     certified_at timestamptz,
+    listed_at timestamptz,              -- in the list outside of the database; erasure_list.sql
     verification jsonb,
     certificate jsonb,
     seal bytea
 );
 CREATE UNIQUE INDEX deletion_request_open_idx ON dataprotect.deletion_request (account_type, account_id)
     WHERE state IN ('requested', 'held', 'purging', 'purged', 'shredded', 'verified');
+CREATE INDEX deletion_request_unlisted_idx ON dataprotect.deletion_request (id) WHERE listed_at IS NULL AND destroyed_at IS NOT NULL;
 COMMENT ON TABLE dataprotect.deletion_request IS 'requests to delete an account; see dataprotect.request_deletion()';
 
 CREATE TABLE dataprotect.deletion_work (

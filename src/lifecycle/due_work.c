@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/restored.h"
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/statement.h"
@@ -108,6 +109,14 @@ collect_modifiers(void)
 	return false;
 }
 
+/* Does this database know what was erased, or was it restored? */
+static void
+look_at_erasures(void)
+{
+	if (dp_erasure_wanted())
+		dp_client_statement_execute("SELECT dataprotect._look_at_erasures()");
+}
+
 /* Deletions come before everything else: they have deadlines. */
 static void
 run_deletions(void)
@@ -122,6 +131,7 @@ run_deletions(void)
 		if (!clear_tables())
 			break;
 	}
+	look_at_erasures();
 }
 
 /*
@@ -136,6 +146,7 @@ work_round(void)
 	ListCell   *lc;
 
 	am_worker = true;
+	look_at_erasures();
 	if (query_texts("SELECT CASE WHEN dataprotect._check_clock() THEN ARRAY['']::pg_catalog.text[] END") == NIL)
 		return false;
 	dp_client_statement_execute("SELECT dataprotect._end_orphaned_grants()");
@@ -196,6 +207,7 @@ dp_lifecycle_init(void)
 {
 	RegisterXactCallback(wake_after_commit, NULL);
 	dp_plan_ddl_init();
+	dp_erasure_file_init();
 	dp_worker_register(DP_LIFECYCLE_WORKER, work_round, 0);
 	dp_worker_register("modifiers", collect_modifiers, COLLECT_EVERY_MS);
 }

@@ -20,4 +20,7 @@ extern void dp_lifecycle_init(void);
 /* Subscribe to commands that change tables; see plan_ddl.c. */
 extern void dp_plan_ddl_init(void);
 
+/* Register the transaction callback that lets go of a list of erasures; see erasure_file.c. */
+extern void dp_erasure_file_init(void);
+
 #endif							/* DP_LIFECYCLE_LIFECYCLE_H */
