@@ -15,7 +15,7 @@ passed=0
 failed=0
 readme=$work/README.md
 cat "$top/README.md" "$top"/doc/*.md >"$readme"
-rules="installed comment privileges search-path volatility dump documented"
+rules="installed comment privileges search-path volatility statistics sealed dump documented"
 
 cleanup()
 {
@@ -138,6 +138,9 @@ if [ "${1:-}" = --selftest ]; then
 	sed -i 's/^| `verify_audit_log()`/| `lintprobe_gone()` |\n&/' "$readme"
 	sees documented "a function of README.md that does not exist" "SELECT 1" "SELECT 1"
 	cat "$top/README.md" "$top"/doc/*.md >"$readme"
+	sees sealed "a table without a seal, and without a reason" "$table_sql" "$drop_table"
+	sees statistics "bytes that ANALYZE copies" \
+		"CREATE TABLE dataprotect.lintprobe (secret bytea); ALTER EXTENSION dataprotect ADD TABLE dataprotect.lintprobe;" "$drop_table"
 	sees dump "a table that pg_dump leaves behind" "$table_sql" "$drop_table"
 	sees volatility "an immutable function over an encrypted type" \
 		"CREATE FUNCTION dataprotect.lintprobe(v encrypted_text) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';

@@ -180,6 +180,39 @@ SELECT 'statistics', c.oid::regclass || '.' || a.attname, 'ANALYZE copies its va
         OR a.attname IN ('subject', 'account_id'))
    AND a.attstattarget IS DISTINCT FROM 0;
 
+-- sealed: rows that decide something carry a seal; a table without says here why not.
+CREATE TEMP TABLE dp_lint_unsealed (name, reason) AS VALUES
+    ('alert', 'what was told already'),
+    ('audit_cursor', 'where the collector is; the chain authenticates the records'),
+    ('audit_digest', 'signed'),
+    ('audit_head', 'the chain authenticates it'),
+    ('audit_open', 'records that are not complete yet; the chain authenticates them after'),
+    ('audit_record', 'the chain authenticates it'),
+    ('clock_record', 'a floor under the machine''s clock: lowered, it is that clock alone, which whoever may set it owns'),
+    ('modifier_secret', 'before the first key, when no policy key is there; afterwards not read'),
+    ('policy_journal', 'each note has a code of its own'),
+    ('reencrypt_state', 'how far a run has come; values and rights are looked at anew'),
+    ('spare_key', 'keys that no account has: who takes one away wastes it'),
+    ('epoch_drill', 'when a drill succeeded, for alerts'),
+    ('sink_state', 'how far a sink has come'),
+    ('deadline_alert', 'what was told already'),
+    ('drill_alert', 'what was told already'),
+    ('retention_run', 'how far runs came; what is due is chosen anew'),
+    ('deletion_row', 'the rows that the plan found; each batch looks at them anew, under the sealed plan'),
+    ('deletion_work', 'likewise'),
+    ('deletion_scrub', 'which relations are rewritten already; the verification looks at all'),
+    ('correction_request', 'for people');
+INSERT INTO dp_lint_finding
+SELECT 'sealed', 'dataprotect.' || c.relname, 'has neither a seal nor a reason in lint_catalog.sql why its rows decide nothing'
+  FROM pg_catalog.pg_class c
+ WHERE c.relnamespace = 'dataprotect'::regnamespace AND c.relkind = 'r'
+   AND c.relname NOT IN (SELECT tbl FROM dataprotect._sealed_tables())
+   AND c.relname NOT IN (SELECT name FROM dp_lint_unsealed);
+INSERT INTO dp_lint_finding
+SELECT 'sealed', 'dataprotect.' || u.name, 'is said to have no seal in lint_catalog.sql, and has one or does not exist'
+  FROM dp_lint_unsealed u
+ WHERE pg_catalog.to_regclass('dataprotect.' || u.name) IS NULL OR u.name IN (SELECT tbl FROM dataprotect._sealed_tables());
+
 -- dump: a table whose rows pg_dump would leave behind is named to it, or in
 -- lint_undumped.txt as one that is made anew.
 INSERT INTO dp_lint_finding

@@ -50,15 +50,16 @@ knows_equality_only(Oid am, Oid opfamily, Oid typid)
 }
 
 /*
- * The current role's privilege on a column's key.  None where the key's row is
- * not there (a schema restored without its data): nothing can be read then, and
- * statements that read nothing must still be planned.
+ * The current role's privilege on a column's key.  None where the row of the key
+ * (a schema restored without its data) or of the modifier is not there or not
+ * ours: nothing can be read then, and statements that read nothing must still be
+ * planned.
  */
 static DpPrivilege
 column_privilege(Form_pg_attribute att)
 {
-	const DpModifier *modifier = dp_modifier_get(att->atttypmod);
-	const DpFamily *family = dp_keys_family_find(NameStr(modifier->key));
+	const DpModifier *modifier = dp_modifier_find(att->atttypmod);
+	const DpFamily *family = modifier != NULL ? dp_keys_family_find(NameStr(modifier->key)) : NULL;
 
 	return family != NULL ? dp_access_privilege(family->family) : DP_PRIV_NONE;
 }

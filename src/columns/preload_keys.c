@@ -67,8 +67,8 @@ add_family(OrderedEntry *entry, int32 family)
 }
 
 /*
- * Families of a table's ordered columns.  False where a key does not exist: the
- * table of a dump is restored before its keys are, and is asked again.
+ * Families of a table's ordered columns.  False where a key or modifier does not
+ * exist: the table of a dump is restored before its keys are, and is asked again.
  */
 static bool
 find_families(Oid relid, OrderedEntry *entry)
@@ -90,10 +90,10 @@ find_families(Oid relid, OrderedEntry *entry)
 		if (att->attisdropped || att->atttypmod < 0 || !dp_type_is_encrypted(att->atttypid))
 			continue;
 		entry->is_protected = true;
-		modifier = dp_modifier_get(att->atttypmod);
-		if (!modifier->ordered)
+		modifier = dp_modifier_find(att->atttypmod);
+		if (modifier != NULL && !modifier->ordered)
 			continue;
-		if (dp_catalog_read_family_by_name(NameStr(modifier->key), &family))
+		if (modifier != NULL && dp_catalog_read_family_by_name(NameStr(modifier->key), &family))
 			add_family(entry, family.family);
 		else
 			all_there = false;

@@ -62,7 +62,8 @@ typedef struct DpEnvelope
 	size_t		ciphertext_len; /* = length of what was sealed: compressed or padded, where flags
 								 * say so */
 	const uint8_t *tag;
-	bool		blinded;		/* the token is: compare nothing, open nothing before it is settled */
+	bool		blinded;		/* the token is: compare nothing, open nothing before it is
+								 * settled */
 } DpEnvelope;
 
 /* False where buf is not a well-formed envelope.  out points into buf. */

@@ -217,7 +217,7 @@ DECLARE
     v_old int8;
 BEGIN
     SELECT * INTO s FROM dataprotect.epoch_schedule;
-    IF NOT FOUND OR EXISTS (SELECT FROM dataprotect.epoch e WHERE e.state IN ('g', 'e')) THEN
+    IF NOT FOUND OR NOT dataprotect._policy_whole('epoch_schedule', 0) OR EXISTS (SELECT FROM dataprotect.epoch e WHERE e.state IN ('g', 'e')) THEN
         RETURN false;
     END IF;
     SELECT e.key_id INTO v_old
@@ -367,7 +367,16 @@ CREATE FUNCTION dataprotect._epoch_step(in_earnest bool DEFAULT false) RETURNS b
 DECLARE
     old dataprotect.epoch;
     root dataprotect.epoch_root;
+    v_table text;
 BEGIN
+    -- what somebody else wrote destroys nothing; the worker has reported it, and waits
+    FOREACH v_table IN ARRAY '{epoch,epoch_root}'::text[] LOOP
+        IF in_earnest THEN
+            PERFORM dataprotect._need_policy(v_table);
+        ELSIF NOT dataprotect._policy_whole(v_table, 0) THEN
+            RETURN false;
+        END IF;
+    END LOOP;
     -- one at a time: the worker leaves it to whoever is at it
     BEGIN
         IF in_earnest THEN
@@ -509,6 +518,7 @@ DECLARE
     x dataprotect.epoch_root;
     r record;
 BEGIN
+    PERFORM dataprotect._need_policy(t.tbl) FROM unnest('{epoch,epoch_key,epoch_root,epoch_schedule}'::text[]) t(tbl);
     IF NOT v_wanted AND EXISTS (SELECT FROM dataprotect._epochs_of_keys(key_ids, before) o WHERE o.state = 'a') THEN
         RETURN NULL;
     END IF;

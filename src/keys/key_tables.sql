@@ -156,6 +156,7 @@ CREATE TABLE dataprotect.epoch_key (
     epoch int8 NOT NULL,
     family int4 NOT NULL,
     since timestamptz NOT NULL DEFAULT now(),
+    seal bytea,
     PRIMARY KEY (epoch, family)
 );
 COMMENT ON TABLE dataprotect.epoch_key IS 'which epochs a named key was ever wrapped under';
@@ -163,6 +164,9 @@ COMMENT ON TABLE dataprotect.epoch_key IS 'which epochs a named key was ever wra
 CREATE FUNCTION dataprotect._skip_known_epoch_key() RETURNS trigger
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    -- The rows of a dump's keys have written what comes with its own seal now.
+    UPDATE dataprotect.epoch_key h SET seal = NEW.seal, since = NEW.since
+        WHERE h.epoch = NEW.epoch AND h.family = NEW.family AND h.seal IS NULL AND NEW.seal IS NOT NULL;
     RETURN CASE WHEN NOT EXISTS (SELECT FROM dataprotect.epoch_key h WHERE h.epoch = NEW.epoch AND h.family = NEW.family) THEN NEW END;
 END $$;
 COMMENT ON FUNCTION dataprotect._skip_known_epoch_key() IS 'row trigger: what is known already, or comes with a dump as well, is written once';
@@ -191,6 +195,7 @@ CREATE TABLE dataprotect.epoch_root (
     delete_at timestamptz,
     asked_at timestamptz,
     detail text,
+    seal bytea,
     PRIMARY KEY (epoch, ordinal)
 );
 COMMENT ON TABLE dataprotect.epoch_root IS 'roots whose destruction was asked for, and what their KMSs say of them';
@@ -201,7 +206,8 @@ CREATE TABLE dataprotect.epoch_schedule (
     kms_uri text[],                     -- with {epoch} in each
     backups bool NOT NULL,
     waiting_days int4 NOT NULL,
-    single bool NOT NULL DEFAULT true UNIQUE CHECK (single)
+    single bool NOT NULL DEFAULT true UNIQUE CHECK (single),
+    seal bytea
 );
 COMMENT ON TABLE dataprotect.epoch_schedule IS 'when the next epoch is opened by itself; at most one row';
 

@@ -81,7 +81,7 @@ CREATE FUNCTION dataprotect._seal_first(mine bool) RETURNS void
 BEGIN
     -- Keys are committed by others, who would wait for our lock.
     PERFORM dataprotect._reseal_rows(t.tbl, mine) FROM dataprotect._sealed_tables() t
-    WHERE t.tbl <> 'type_modifier' AND (NOT mine OR t.tbl NOT IN ('epoch', 'key', 'key_version', 'subject_key'));
+    WHERE t.tbl <> 'type_modifier' AND (NOT mine OR t.tbl NOT IN ('epoch', 'epoch_key', 'key', 'key_version', 'subject_key'));
     IF NOT mine THEN
         PERFORM dataprotect._adopt_modifiers();
     END IF;

@@ -453,10 +453,26 @@ dp_modifier_of(Oid type, int32 typmod)
 	return modifier;
 }
 
-const char *
-dp_modifier_words(int32 typmod)
+static Entry *
+find_usable(int32 typmod)
 {
 	Entry	   *entry = lookup(typmod);
 
-	return entry != NULL && !entry->contradicted && !entry->forged ? entry->definition : NULL;
+	return entry != NULL && !entry->contradicted && !entry->forged ? entry : NULL;
+}
+
+const DpModifier *
+dp_modifier_find(int32 typmod)
+{
+	Entry	   *entry = find_usable(typmod);
+
+	return entry != NULL ? &entry->modifier : NULL;
+}
+
+const char *
+dp_modifier_words(int32 typmod)
+{
+	Entry	   *entry = find_usable(typmod);
+
+	return entry != NULL ? entry->definition : NULL;
 }

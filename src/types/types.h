@@ -35,6 +35,9 @@ typedef struct DpModifier
  */
 extern const DpModifier *dp_modifier_get(int32 typmod);
 
+/* Likewise; NULL where its row is missing or was written by somebody else. */
+extern const DpModifier *dp_modifier_find(int32 typmod);
+
 /* The same, and an error where it is another type's. */
 extern const DpModifier *dp_modifier_of(Oid type, int32 typmod);
 

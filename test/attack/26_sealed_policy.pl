@@ -108,7 +108,7 @@ my %ways = (
 		"SELECT dataprotect._autonomous(\$s\$$forged\$s\$)", $no_grant ],
 	'by a function for internal use' => [
 		"SELECT dataprotect._import_families(jsonb_build_array(to_jsonb(k) || '{\"family\": 77, \"name\": \"x\", \"uid\": \"00000000-0000-0000-0000-000000000001\"}')) "
-		  . "FROM dataprotect.key k WHERE name = 'pii'; $forged", "DELETE FROM dataprotect.key WHERE name = 'x'; $no_grant" ]);
+		  . "FROM dataprotect.key k WHERE name = 'pii'; $forged", "DELETE FROM dataprotect.key WHERE name = 'x'; DELETE FROM dataprotect.epoch_key WHERE family = 77; $no_grant" ]);
 
 for my $way (sort keys %ways)
 {
@@ -282,6 +282,24 @@ like(fails(q{INSERT INTO acc VALUES (3, 'again@example.org')}),
 	root('SELECT released_at IS NOT NULL FROM stones') eq 't' ? qr/^no error/ : qr/suspended or destroyed|deleted for good/, 'and its account still gets no key before its time');
 root('INSERT INTO dataprotect.tombstone TABLE stones');
 $holder->quit;
+
+# Epochs: what somebody else wrote rolls none, destroys no root, and lets none be forgotten.
+my $epochs = root('SELECT string_agg(state, \',\') FROM dataprotect.epochs');
+my %epoch_rows = (
+	epoch_schedule => [ 'INSERT INTO dataprotect.epoch_schedule (deletions, every, backups, waiting_days) VALUES (1, \'1 hour\', false, 7)' ],
+	epoch => [ q{UPDATE dataprotect.epoch SET state = 'g', backups = false, waiting_days = 7, successor = key_id}, $changed ],
+	epoch_root => [ q{INSERT INTO dataprotect.epoch_root (epoch, ordinal, uri, state) SELECT key_id, 1, kms_uri[1], 'deleted' FROM dataprotect.epoch}, $changed ],
+	epoch_key => [ 'DELETE FROM dataprotect.epoch_key' ]);
+for my $table (sort keys %epoch_rows)
+{
+	my ($forge, $error) = @{ $epoch_rows{$table} };
+	root("CREATE TABLE kept_epoch AS TABLE dataprotect.$table; $forge");
+	like(fails('SELECT dataprotect.run_epochs()'), $error // qr/^no error: 0/, "nothing is done by a forged row of $table");
+	like(problems(), qr/^dataprotect\.$table\|/m, 'and it is shown');
+	root("DELETE FROM dataprotect.$table; INSERT INTO dataprotect.$table TABLE kept_epoch; DROP TABLE kept_epoch");
+	is(problems(), '', 'put back as it was, it is sealed');
+}
+is(root('SELECT string_agg(state, \',\') FROM dataprotect.epochs'), $epochs, 'the epochs are what they were');
 
 # The worker looks where nobody does.
 root("UPDATE dataprotect.subject_binding SET id_column = 'email'");
