@@ -133,6 +133,38 @@ CREATE EXTENSION dataprotect;
 SAVEPOINT s;
 SELECT dataprotect.create_key('pii');
 ROLLBACK TO s;
+RELEASE SAVEPOINT s;
+SELECT dataprotect.create_key('pii');
+SELECT dataprotect.grant_access('pii', current_user::regrole, 'reveal');
+CREATE TABLE early (id int PRIMARY KEY, v encrypted_text('pii','searchable') UNIQUE, n encrypted_int4('pii','ordered'));
+CREATE INDEX ON early (n);
+INSERT INTO early VALUES (1, 'one', 1), (2, 'two', 2);
+ROLLBACK;
+-- nothing is left of it, and nothing of what was rolled back is used afterwards
+BEGIN;
+CREATE EXTENSION dataprotect;
+SELECT dataprotect.create_key('pii');
+SELECT dataprotect.create_key('other');
+SELECT dataprotect.grant_access('pii', current_user::regrole, 'reveal');
+CREATE TABLE early (id int PRIMARY KEY, v text UNIQUE, n encrypted_int4('pii','ordered'));
+CREATE INDEX ON early (n);
+INSERT INTO early VALUES (1, 'one', 1), (2, 'two', 2);
+CALL dataprotect.encrypt_column('early', 'v', 'pii');
+SAVEPOINT s;
+INSERT INTO early VALUES (3, 'three', 3);
+ROLLBACK TO s;
+INSERT INTO early VALUES (3, 'three', 4);
+SELECT id FROM early WHERE v = 'three' AND n > 3;
 COMMIT;
+\c regress_slip_migration
+SELECT dataprotect.create_key('third');
+INSERT INTO early VALUES (4, 'four', 5) ON CONFLICT (v) DO NOTHING;
+INSERT INTO early VALUES (5, 'one', 5) ON CONFLICT (v) DO NOTHING;
+SELECT id, v, n FROM early WHERE n > 1 ORDER BY n;
+SELECT name, state FROM dataprotect.keys ORDER BY name;
+SELECT sum(values) AS values, sum(failures) AS failures FROM dataprotect.verify();
+SELECT * FROM dataprotect.verify_policy();
+SELECT dataprotect.flush_audit_log();
+SELECT ok FROM dataprotect.verify_audit_log();
 \c regression
 DROP DATABASE regress_slip_migration;

@@ -59,7 +59,8 @@ extern void dp_worker_announce(bool present);
 
 /*
  * Called after a transaction that created or dropped the extension in this
- * database has committed: what is cached of an earlier installation is void.
+ * database has ended, or a part of it was rolled back: what is cached of an
+ * earlier installation, or of one that never was, is void.
  * From _PG_init only; must not raise errors.
  */
 extern void dp_worker_on_extension_change(void (*callback) (void));

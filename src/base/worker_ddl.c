@@ -122,6 +122,11 @@ announce_extension_change(XactEvent event, void *arg)
 			dp_worker_announce(extension_present);
 			break;
 		case XACT_EVENT_ABORT:
+			/* what was used of it within the transaction is void as well */
+			extension_changed = false;
+			for (int i = 0; i < n_callbacks; i++)
+				callbacks[i] ();
+			break;
 		case XACT_EVENT_PREPARE:
 			extension_changed = false;
 			break;
@@ -130,6 +135,15 @@ announce_extension_change(XactEvent event, void *arg)
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
 			break;
 	}
+}
+
+static void
+forget_part(SubXactEvent event, SubTransactionId my_subid, SubTransactionId parent_subid, void *arg)
+{
+	if (!extension_changed || event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	for (int i = 0; i < n_callbacks; i++)
+		callbacks[i] ();
 }
 
 /* A database that a command of this transaction needs to itself. */
@@ -426,5 +440,6 @@ dp_worker_subscribe(void)
 {
 	dp_statement_subscribe(&subscriber);
 	RegisterXactCallback(announce_extension_change, NULL);
+	RegisterSubXactCallback(forget_part, NULL);
 	RegisterXactCallback(end_transaction, NULL);
 }

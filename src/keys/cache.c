@@ -396,7 +396,7 @@ dp_keys_renew_version(DpFamily *family)
 	if (!family->has_keep || family->state != DP_KEY_ACTIVE ||
 		dp_keys_get(family->current_key_id, DP_USE_READ, false, &key) == DP_KEY_OK)
 		return true;
-	(void) dp_worker_autonomous("SELECT dataprotect._rotate_due()", true);
+	(void) dp_keys_autonomous("SELECT dataprotect._rotate_due()", true);
 	dp_keys_forget();
 	*family = *dp_keys_family(family->family);
 	return dp_keys_get(family->current_key_id, DP_USE_READ, false, &key) == DP_KEY_OK;

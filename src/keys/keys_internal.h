@@ -64,6 +64,12 @@ extern void dp_keys_expire(void);
  */
 extern bool dp_keys_renew_version(DpFamily *family);
 
+/*
+ * A statement in a transaction of its own (base/worker.h); in this one while the
+ * extension itself is not committed.
+ */
+extern char *dp_keys_autonomous(const char *sql, bool own);
+
 /* Go on with an epoch that is given up; true where more can be done at once. */
 extern bool dp_keys_epoch_round(void);
 

@@ -13,7 +13,9 @@
 #include "base/secret.h"
 #include "base/statement.h"
 #include "base/worker.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "keys/catalog.h"
@@ -44,25 +46,79 @@ make_pair(FunctionCallInfo fcinfo, Datum first, Datum second, bool isnull)
 }
 
 /*
- * The other transaction must see the extension.  It was made with its schema: a
- * schema of ours that this transaction made stands for an uncommitted extension.
+ * The transaction, or part of it, that made the extension, or an invalid one where it
+ * was committed before: it was made with its schema.
  */
-static void
-refuse_before_commit(void)
+static TransactionId
+made_by(void)
 {
 	HeapTuple	tuple = SearchSysCache1(NAMESPACENAME, CStringGetDatum("dataprotect"));
-	bool		ours;
+	TransactionId xid = InvalidTransactionId;
 
 	if (!HeapTupleIsValid(tuple))
-		return;
-	ours = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+		return xid;
+	xid = HeapTupleHeaderGetXmin(tuple->t_data);
 	ReleaseSysCache(tuple);
-	if (ours)
+	return TransactionIdIsCurrentTransactionId(xid) ? xid : InvalidTransactionId;
+}
+
+/*
+ * Here, where another transaction would not see the extension.  What makes a key's
+ * own commit needless takes everything along: a rollback of the extension leaves
+ * no type, no table and no index that an envelope could be in.
+ */
+static char *
+run_here(const char *sql, bool own)
+{
+	Oid			user;
+	int			context;
+	int			level;
+	char	   *volatile result = NULL;
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
+	level = own ? dp_own_begin() : INT_MAX;
+	PG_TRY();
+	{
+		MemoryContext caller = CurrentMemoryContext;
+
+		if (SPI_connect() != SPI_OK_CONNECT || SPI_execute(sql, false, 1) < 0)
+			elog(ERROR, "could not make a key");
+		if (SPI_tuptable != NULL && SPI_processed > 0)
+		{
+			char	   *text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+			result = text != NULL ? MemoryContextStrdup(caller, text) : NULL;
+		}
+		SPI_finish();
+	}
+	PG_FINALLY();
+	{
+		dp_own_end(level);
+		SetUserIdAndSecContext(user, context);
+	}
+	PG_END_TRY();
+	return result;
+}
+
+char *
+dp_keys_autonomous(const char *sql, bool own)
+{
+	return TransactionIdIsValid(made_by()) ? run_here(sql, own) : dp_worker_autonomous(sql, own);
+}
+
+/* Keys must not be rolled back without the extension: their envelopes may stay in an index. */
+static void
+refuse_within(void)
+{
+	TransactionId xid = made_by();
+
+	if (TransactionIdIsValid(xid) && GetCurrentTransactionNestLevel() > 1 && xid != GetCurrentTransactionIdIfAny())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension \"%s\" is not committed yet", "dataprotect"),
-				 errdetail("Keys are made in a transaction of their own, which cannot see what this one has made."),
-				 errhint("Commit CREATE EXTENSION first.")));
+				 errmsg("cannot make keys in a subtransaction while extension \"%s\" is not committed", "dataprotect"),
+				 errdetail("A rollback of the subtransaction alone would take the keys and leave what they sealed."),
+				 errhint("Call the function outside of savepoints and exception blocks, or commit CREATE EXTENSION first.")));
 }
 
 Datum
@@ -70,8 +126,8 @@ dp_keys_autonomous_sql(PG_FUNCTION_ARGS)
 {
 	char	   *result;
 
-	refuse_before_commit();
-	result = dp_worker_autonomous(text_to_cstring(PG_GETARG_TEXT_PP(0)), dp_own_caller());
+	refuse_within();
+	result = dp_keys_autonomous(text_to_cstring(PG_GETARG_TEXT_PP(0)), dp_own_caller());
 
 	if (result == NULL)
 		PG_RETURN_NULL();

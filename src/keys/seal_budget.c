@@ -94,7 +94,7 @@ dp_keys_refill_seals(uint64 key_id)
 	at_exit = true;
 	if (taken == 0)
 	{
-		answer = dp_worker_autonomous(psprintf("SELECT dataprotect._reserve_seals(" INT64_FORMAT ", %d)",
+		answer = dp_keys_autonomous(psprintf("SELECT dataprotect._reserve_seals(" INT64_FORMAT ", %d)",
 											   (int64) key_id, BLOCK_SEALS), true);
 		if (answer == NULL || strcmp(answer, "reserved") != 0)
 			return false;

@@ -14,10 +14,10 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "base/compat.h"
-#include "base/worker.h"
 #include "keys/arena.h"
 #include "keys/catalog.h"
 #include "keys/keys.h"
+#include "keys/keys_internal.h"
 #include "keys/spare_key.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -71,7 +71,7 @@ mint(int32 family, DpSpareKey *out)
 	{
 		uint64		ids[SPARE_BLOCK];
 		int			n = 0;
-		char	   *p = dp_worker_autonomous(psprintf("SELECT dataprotect._mint_spares(%d, %d)",
+		char	   *p = dp_keys_autonomous(psprintf("SELECT dataprotect._mint_spares(%d, %d)",
 													  family, SPARE_BLOCK), true);
 
 		while (p != NULL && *p != '\0' && n < SPARE_BLOCK)
