@@ -82,7 +82,7 @@ SELECT CASE l.kind WHEN 'SCHEMA' THEN 'pg_catalog.pg_namespace'::regclass
                    WHEN 'ROUTINE' THEN 'pg_catalog.pg_proc'::regclass
                    ELSE 'pg_catalog.pg_class'::regclass END::oid AS class,
        CASE l.kind WHEN 'SCHEMA' THEN pg_catalog.to_regnamespace(l.name)::oid
-                   WHEN 'ROUTINE' THEN pg_catalog.to_regproc(l.name)::oid
+                   WHEN 'ROUTINE' THEN CASE WHEN l.name LIKE '%(%' THEN pg_catalog.to_regprocedure(l.name)::oid ELSE pg_catalog.to_regproc(l.name)::oid END
                    ELSE pg_catalog.to_regclass(l.name)::oid END AS object,
        grantee, l.name,
        CASE l.kind WHEN 'SCHEMA' THEN 'USAGE' WHEN 'ROUTINE' THEN 'EXECUTE' ELSE 'SELECT' END AS privilege
@@ -164,7 +164,7 @@ SELECT 'volatility', m.description, 'is IMMUTABLE and handles an encrypted type'
   FROM dp_lint_member m
   JOIN pg_catalog.pg_proc p ON m.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = m.objid
  WHERE p.provolatile = 'i' AND p.prokind <> 'a' -- all aggregates are, and are never folded
-   AND p.oid <> pg_catalog.to_regprocedure('dataprotect.blind(encrypted_text, text)') -- gives what is sealed
+   AND p.oid <> ALL (ARRAY(SELECT b.oid FROM pg_catalog.pg_proc b WHERE b.proname = 'blind' AND b.pronamespace = 'dataprotect'::regnamespace)) -- gives what is sealed
    AND (p.prorettype IN (SELECT oid FROM dp_lint_type)
         OR EXISTS (SELECT FROM pg_catalog.unnest(p.proargtypes) AS argument
                     WHERE argument IN (SELECT oid FROM dp_lint_type)));

@@ -94,6 +94,100 @@ SELECT left(format('%s', dataprotect.blind(email, 'lower')), 7) FROM person WHER
 SELECT dataprotect.blind(email, 'left') FROM person WHERE id = 9;
 SELECT dataprotect.blind(email, '') FROM person WHERE id = 9;
 SELECT dataprotect.blind(email, 'lower lower lower lower lower lower') IS NULL FROM person WHERE id = 9;
+-- an index over a part of a value (case: columns, b05, b07, b08) serves who may read, and nobody else
+\c - :su
+SET search_path = fold, public;
+CREATE TABLE part (id int PRIMARY KEY, mail text, phone varchar(30), doc jsonb);
+CREATE INDEX part_host ON part (lower(split_part(mail, '@', 2)));
+CREATE INDEX part_start ON part (left(mail, 3));
+CREATE INDEX part_first ON part (substring(mail from 1 for 2));
+CREATE INDEX part_digits ON part (regexp_replace(phone, '\D', '', 'g'));
+CREATE INDEX part_quote ON part (replace(phone, '''', ' x'));
+CREATE INDEX part_doc ON part ((doc ->> 'it''s'));
+INSERT INTO part SELECT g, 'u' || g || '@X' || g % 50 || '.org', '+49/' || g || '''', jsonb_build_object('it''s', 'doc' || g) FROM generate_series(1, 300) g;
+SET client_min_messages = warning;
+CALL dataprotect.encrypt_columns('part', '{"mail": {"key": "pii", "searchable": true}, "phone": "pii", "doc": "pii"}');
+RESET client_min_messages;
+SELECT pg_get_indexdef(indexrelid) AS definition FROM pg_index WHERE indrelid = 'part'::regclass ORDER BY 1;
+ANALYZE part;
+GRANT SELECT, INSERT, UPDATE ON part TO regress_app, regress_search, regress_none;
+CREATE FUNCTION add_part(id int, mail text) RETURNS void LANGUAGE sql AS 'INSERT INTO fold.part VALUES ($1, $2)';
+ALTER FUNCTION add_part OWNER TO regress_app;
+CREATE INDEX part_size ON part (dataprotect.blind(mail, 'left(1)') encrypted_text_token_ops);
+CREATE UNIQUE INDEX part_guess ON part (dataprotect.blind(mail, 'left(1)') encrypted_text_token_ops);
+CREATE TABLE guessed (v text);
+CREATE UNIQUE INDEX guessed_v ON guessed (left(v, 1));
+CALL dataprotect.encrypt_column('guessed', 'v', 'pii', searchable => true);
+\c - regress_app
+SET search_path = fold, public;
+SET enable_seqscan = off;
+SELECT count(*) FROM part WHERE lower(split_part(mail, '@', 2)) = 'x7.org';
+SELECT uses($$SELECT FROM part WHERE lower(split_part(mail, '@', 2)) = 'x7.org'$$, 'part_host');
+SELECT count(*) FROM part WHERE left(mail, 3) = ANY ('{u1@,u12}');
+SELECT uses($$SELECT FROM part WHERE left(mail, 3) = ANY ('{u1@,u12}')$$, 'part_start');
+SELECT uses($$SELECT FROM part WHERE left(mail, 4) = 'u12@'$$, 'part_start');
+SELECT id FROM part WHERE substring(mail, 1, 2) = 'u9' AND id < 10;
+SELECT uses($$SELECT FROM part WHERE substring(mail, 1, 2) = 'u9'$$, 'part_first');
+SELECT id FROM part WHERE regexp_replace(phone, '\D', '', 'g') = '4977';
+SELECT uses($$SELECT FROM part WHERE regexp_replace(phone, '\D', '', 'g') = '4977'$$, 'part_digits');
+SELECT id FROM part WHERE replace(phone, '''', ' x') = '+49/77 x';
+SELECT uses($$SELECT FROM part WHERE replace(phone, '''', ' x') = '+49/77 x'$$, 'part_quote');
+SELECT id FROM part WHERE doc ->> 'it''s' = 'doc77';
+SELECT uses($$SELECT FROM part WHERE doc ->> 'it''s' = 'doc77'$$, 'part_doc');
+UPDATE part SET mail = 'other@elsewhere.org' WHERE id = 7;
+SELECT id FROM part WHERE lower(split_part(mail, '@', 2)) = 'elsewhere.org';
+-- who may only search, or only write, learns nothing of a part
+\c - regress_search
+SET search_path = fold, public;
+SET enable_seqscan = off;
+\set VERBOSITY terse
+SELECT id FROM part WHERE mail = 'u9@X9.org';
+SELECT id FROM part WHERE left(mail, 3) = 'u9@';
+SELECT id FROM part WHERE dataprotect.blind(mail, 'left(3)') = 'u9@';
+SELECT count(*) FROM part WHERE dataprotect.blind(mail, 'left(3)') IS NOT NULL;
+SELECT dataprotect.blind(mail, 'lower left(1)') = 'u' FROM part WHERE id = 9;
+INSERT INTO part VALUES (1001, 'u9@X9.org');
+UPDATE part SET phone = '1' WHERE id = 1001;
+\c - regress_none
+SET search_path = fold, public;
+\set VERBOSITY terse
+INSERT INTO part VALUES (1002, 'u9@X9.org', '+1 2', '{"it''s": "new"}');
+COPY part (id, mail) FROM stdin;
+1003	u9@X9.org
+\.
+SELECT add_part(1004, 'u9@X9.org');
+SELECT id FROM part WHERE dataprotect.blind(doc, 'jsonb_object_field_text(''it''''s'')') = 'new';
+\c - regress_app
+SET search_path = fold, public;
+SET enable_seqscan = off;
+SELECT id FROM part WHERE left(mail, 3) = 'u9@' ORDER BY id;
+SELECT id FROM part WHERE doc ->> 'it''s' = 'new';
+-- what is no fold
+\set VERBOSITY terse
+DO $$
+DECLARE
+    f text;
+BEGIN
+    FOREACH f IN ARRAY ARRAY['left(', 'left(x)', 'left(''1'')', 'left(1', 'left(1) ', 'split_part(''@,1)', 'lower(1)', 'pg_sleep(1)', ' ', 'left(1),',
+        'left(99999999999)', 'jsonb_object_field_text(''a'')', 'lower jsonb_object_field_text(''a'')', 'left(1,2,3,4,5)', 'left(-)',
+        'regexp_replace(''(a+)+$'','''')', 'substring(''a'')'] LOOP
+        BEGIN
+            PERFORM dataprotect.blind(mail, f) FROM fold.part WHERE id = 9;
+            RAISE NOTICE '% is accepted', f;
+        EXCEPTION WHEN invalid_parameter_value OR numeric_value_out_of_range THEN
+        END;
+    END LOOP;
+END $$;
+\c - :su
+SET search_path = fold, public;
+SELECT dataprotect.grant_access('pii', :'su', 'reveal') > 0 AS granted;
+SET client_min_messages = warning;
+CALL dataprotect.decrypt_column('part', 'mail');
+CALL dataprotect.decrypt_column('part', 'phone');
+CALL dataprotect.decrypt_column('part', 'doc');
+RESET client_min_messages;
+SELECT pg_get_indexdef(indexrelid) AS definition FROM pg_index WHERE indrelid = 'part'::regclass ORDER BY 1;
+SELECT dataprotect.revoke_access('pii', :'su') > 0 AS revoked;
 -- in DDL of one's own
 \c - :su
 SET search_path = fold, public;

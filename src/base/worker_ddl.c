@@ -140,10 +140,17 @@ announce_extension_change(XactEvent event, void *arg)
 static void
 forget_part(SubXactEvent event, SubTransactionId my_subid, SubTransactionId parent_subid, void *arg)
 {
-	if (!extension_changed || event != SUBXACT_EVENT_ABORT_SUB)
-		return;
-	for (int i = 0; i < n_callbacks; i++)
-		callbacks[i] ();
+	switch (event)
+	{
+		case SUBXACT_EVENT_ABORT_SUB:
+			for (int i = 0; extension_changed && i < n_callbacks; i++)
+				callbacks[i] ();
+			break;
+		case SUBXACT_EVENT_START_SUB:
+		case SUBXACT_EVENT_PRE_COMMIT_SUB:
+		case SUBXACT_EVENT_COMMIT_SUB:
+			break;
+	}
 }
 
 /* A database that a command of this transaction needs to itself. */

@@ -217,10 +217,16 @@ CREATE FUNCTION dataprotect._index_obstacles(rel regclass, col name, searchable 
 AS $$
     WITH x AS (SELECT * FROM dataprotect._column_indexes($1, $2))
     SELECT format('Index "%s" is over an expression that uses it.', c.relname) COLLATE "C",
-           'Drop the index; one over the column itself, or over lower(), upper(), initcap(), trim() or md5() of it, serves equality.'
+           'Drop the index; one over the column itself, or over lower(), upper(), initcap(), trim(), md5() or a part of it, as split_part() or left() give it, serves equality.'
     FROM dataprotect._column_members($1, $2) m JOIN pg_index i ON i.indrelid = m.member
         JOIN pg_class c ON c.oid = i.indexrelid
     WHERE i.indexprs IS NOT NULL AND dataprotect._index_computes(i.indexrelid, m.attnum)
+    UNION ALL
+    SELECT format('Index "%s" is unique or over several columns, one of them a part of it.', c.relname),
+           'Drop the index, or make it one over the part alone that is not unique: a conflict would tell a writer the value part by part.'
+    FROM dataprotect._column_members($1, $2) m JOIN pg_index i ON i.indrelid = m.member AND (i.indisunique OR i.indnatts > 1)
+        JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE EXISTS (SELECT FROM dataprotect._index_folds(i.indexrelid) f WHERE f.attnum = m.attnum AND NOT f.whole)
     UNION ALL
     SELECT format('The predicate of index "%s" uses its value.', c.relname), 'Drop the index.'
     FROM dataprotect._column_members($1, $2) m JOIN pg_index i ON i.indrelid = m.member
@@ -315,15 +321,11 @@ AS $$
                 LEFT JOIN LATERAL (
                     -- a fold of the column: blind() of the protected one, and back
                     SELECT c.class,
-                           CASE WHEN f.blind THEN '(' || replace(reverse_folds.calls, '@', quote_ident(b.attname))
-                                    || repeat(')', cardinality(string_to_array(f.folds, ' '))) || ')'
+                           CASE WHEN f.blind THEN '(' || dataprotect._unfold(f.folds, b.attname) || ')'
                                 ELSE format('dataprotect.blind(%I, %L)', b.attname, f.folds) END AS expression
                     FROM dataprotect._index_folds(i.indexrelid) f
                         JOIN pg_attribute b ON b.attrelid = i.indrelid AND b.attnum = f.attnum
                         JOIN unnest($3, $5) AS c(col, class) ON c.col = b.attname
-                        CROSS JOIN LATERAL (
-                            SELECT string_agg(w || '(', '' ORDER BY n DESC) || '@' AS calls
-                            FROM string_to_table(f.folds, ' ') WITH ORDINALITY AS words(w, n)) reverse_folds
                     WHERE f.place = p) folded ON true) keys
     WHERE i.indexrelid = $1
 $$;

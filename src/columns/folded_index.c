@@ -31,6 +31,7 @@
 
 PG_FUNCTION_INFO_V1(dp_index_folds);
 PG_FUNCTION_INFO_V1(dp_index_computes);
+PG_FUNCTION_INFO_V1(dp_unfold);
 
 #define TEXT_EQUALS 98			/* "=" of text and text */
 
@@ -54,6 +55,15 @@ dp_folded_column(Node *expr)
 	Var		   *column;
 
 	return folds_of(expr, &column) != NULL ? column : NULL;
+}
+
+bool
+dp_folded_part(Node *expr)
+{
+	Var		   *column;
+	const Const *folds = folds_of(expr, &column);
+
+	return folds != NULL && !dp_folds_are_whole(TextDatumGetCString(folds->constvalue));
 }
 
 /* ---- queries ---- */
@@ -109,10 +119,11 @@ folded_for(DpQueryLevel *level, Node *expr, Oid *family)
 	AttrNumber	attnum;
 	Oid			relid;
 
-	if (!IsA(expr, FuncExpr) || !dp_fold_of(expr, folds, &var) || !dp_type_is_encrypted(var->vartype) ||
-		dp_query_column_privilege(var) < DP_PRIV_SEARCH || !dp_query_column(level, var, &relid, &attnum))
+	if (!(IsA(expr, FuncExpr) || IsA(expr, OpExpr)) || !dp_fold_of(expr, folds, &var) || !dp_type_is_encrypted(var->vartype) ||
+		dp_query_column_privilege(var) < (dp_folds_are_whole(folds) ? DP_PRIV_SEARCH : DP_PRIV_REVEAL) ||
+		!dp_query_column(level, var, &relid, &attnum))
 		return NULL;
-	result = find_index_expression(relid, attnum, folds, ((FuncExpr *) expr)->inputcollid, family);
+	result = find_index_expression(relid, attnum, folds, exprInputCollation(expr), family);
 	if (result != NULL)
 		linitial(((FuncExpr *) result)->args) = copyObject(var);
 	return result;
@@ -208,7 +219,7 @@ folds_walker(Node *node, void *context)
 		return false;
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, folds_walker, context, 0);
-	if (IsA(node, FuncExpr) && dp_fold_of(node, folds, &var) && dp_type_is_encrypted(var->vartype))
+	if ((IsA(node, FuncExpr) || IsA(node, OpExpr)) && dp_fold_of(node, folds, &var) && dp_type_is_encrypted(var->vartype))
 		return true;
 	return expression_tree_walker(node, folds_walker, context);
 }
@@ -258,7 +269,7 @@ index_expressions(HeapTuple tuple)
 
 /*
  * dataprotect._index_folds(index oid) returns setof (place int, attnum int2,
- *		folds text, blind bool)
+ *		folds text, blind bool, whole bool)
  * The keys of an index that are folds of a column: place counts from 1; blind
  * where they are folds of a protected one.
  */
@@ -280,8 +291,8 @@ dp_index_folds(PG_FUNCTION_ARGS)
 	for (int i = 0; i < index->indnkeyatts && lc != NULL; i++)
 	{
 		char		folds[DP_FOLDS_LEN];
-		Datum		values[4];
-		bool		nulls[4] = {false};
+		Datum		values[5];
+		bool		nulls[5] = {false};
 		Var		   *column;
 		bool		blind;
 
@@ -293,12 +304,22 @@ dp_index_folds(PG_FUNCTION_ARGS)
 			values[1] = Int16GetDatum(column->varattno);
 			values[2] = CStringGetTextDatum(folds);
 			values[3] = BoolGetDatum(blind);
+			values[4] = BoolGetDatum(dp_folds_are_whole(folds));
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		}
 		lc = lnext(exprs, lc);
 	}
 	ReleaseSysCache(tuple);
 	PG_RETURN_VOID();
+}
+
+/* dataprotect._unfold(folds text, col name) returns text: the expression of SQL */
+Datum
+dp_unfold(PG_FUNCTION_ARGS)
+{
+	char	   *folds = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	PG_RETURN_TEXT_P(cstring_to_text(dp_folds_print(folds, quote_identifier(NameStr(*PG_GETARG_NAME(1))))));
 }
 
 /*

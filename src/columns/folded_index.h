@@ -20,6 +20,9 @@
 /* The column under blind(column, constant), or NULL where the expression is another. */
 extern Var *dp_folded_column(Node *expr);
 
+/* Is it of a part of the column (types/fold.h), which serves who may read alone? */
+extern bool dp_folded_part(Node *expr);
+
 /* Subscribe; from _PG_init only. */
 extern void dp_folded_index_init(void);
 

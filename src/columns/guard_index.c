@@ -274,6 +274,23 @@ refuse_expression(const char *index_name, Oid relid)
 			 errhint("Index the column itself, USING hash or with a token class, or dataprotect.blind(column, 'lower') in place of lower(column).")));
 }
 
+/* A conflict, or the size of the index, would tell letter by letter what a row holds. */
+static void
+check_parts(const char *index_name, List *exprs)
+{
+	ListCell   *lc;
+
+	foreach(lc, exprs)
+	{
+		if (dp_folded_part(lfirst(lc)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+					 errmsg("index \"%s\" over a part of a protected value must be a hash index", index_name),
+					 errdetail("Whoever may write, or owns the table, could guess the value part by part."),
+					 errhint("Use an index USING hash over this part alone, or one over the whole value.")));
+	}
+}
+
 static HeapTuple
 fetch_index(Oid index_relid)
 {
@@ -382,6 +399,8 @@ dp_guard_check_index(Oid index_relid)
 		refuse_expression(NameStr(class->relname), index->indrelid);
 
 	exprs = (List *) dp_guard_stored_node(tuple, Anum_pg_index_indexprs, IndexRelationId);
+	if (class->relam != HASH_AM_OID)
+		check_parts(NameStr(class->relname), exprs);
 	classes = (oidvector *) DatumGetPointer(
 											SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indclass, &isnull));
 	for (i = 0; i < index->indnkeyatts; i++)

@@ -103,6 +103,15 @@ folded_attnum(Node *expr)
 	return column != NULL ? column->varattno : InvalidAttrNumber;
 }
 
+/* An index over a part of the column answers what a search must not ask. */
+static IndexUse
+key_use(Oid am, Oid opfamily, Form_pg_attribute att, bool part)
+{
+	IndexUse	use = column_use(am, opfamily, att);
+
+	return use == INDEX_SEARCH && part ? INDEX_DENIED : use;
+}
+
 static IndexUse
 planned_index_use(Relation rel, IndexOptInfo *index)
 {
@@ -113,15 +122,17 @@ planned_index_use(Relation rel, IndexOptInfo *index)
 	for (i = 0; i < index->nkeycolumns; i++)
 	{
 		int			attnum = index->indexkeys[i];
+		bool		part = false;
 
 		if (attnum == 0)
 		{
 			attnum = folded_attnum(lfirst(expr));
+			part = dp_folded_part(lfirst(expr));
 			expr = lnext(index->indexprs, expr);
 		}
 		if (attnum > 0)
-			use = strictest(use, column_use(index->relam, index->opfamily[i],
-											TupleDescAttr(RelationGetDescr(rel), attnum - 1)));
+			use = strictest(use, key_use(index->relam, index->opfamily[i],
+										 TupleDescAttr(RelationGetDescr(rel), attnum - 1), part));
 	}
 	return use;
 }
@@ -278,16 +289,18 @@ check_index_scan(Relation index, List *conditions, ParamListInfo params)
 		AttrNumber	attnum = index->rd_index->indkey.values[i];
 		Form_pg_attribute att;
 		IndexUse	use;
+		bool		part = false;
 
 		if (attnum == 0)
 		{
 			attnum = folded_attnum(lfirst(expr));
+			part = dp_folded_part(lfirst(expr));
 			expr = lnext(exprs, expr);
 		}
 		if (attnum <= 0)
 			continue;
 		att = TupleDescAttr(RelationGetDescr(table), attnum - 1);
-		use = column_use(index->rd_rel->relam, index->rd_opfamily[i], att);
+		use = key_use(index->rd_rel->relam, index->rd_opfamily[i], att, part);
 		if (use == INDEX_DENIED)
 			ResetPlanCache();	/* made under a grant that is gone: not again */
 		if (use == INDEX_DENIED ||

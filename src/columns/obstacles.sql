@@ -12,11 +12,16 @@ COMMENT ON FUNCTION dataprotect._computes_from(pg_catalog.pg_node_tree, int2) IS
     'whether a stored expression uses a column otherwise than by asking if it is null';
 
 CREATE FUNCTION dataprotect._index_folds(index oid)
-    RETURNS TABLE (place int, attnum int2, folds text, blind bool)
+    RETURNS TABLE (place int, attnum int2, folds text, blind bool, whole bool)
     AS 'MODULE_PATHNAME', 'dp_index_folds'
     LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION dataprotect._index_folds(oid) IS
     'keys of an index that are folds of a column, as lower(column), or blind(column, ...) of a protected one';
+
+CREATE FUNCTION dataprotect._unfold(folds text, col name) RETURNS text
+    AS 'MODULE_PATHNAME', 'dp_unfold'
+    LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION dataprotect._unfold(text, name) IS 'the expression over a column that folds stand for';
 
 CREATE FUNCTION dataprotect._index_computes(index oid, attnum int2) RETURNS bool
     AS 'MODULE_PATHNAME', 'dp_index_computes'

@@ -95,7 +95,7 @@ dp_keys_refill_seals(uint64 key_id)
 	if (taken == 0)
 	{
 		answer = dp_keys_autonomous(psprintf("SELECT dataprotect._reserve_seals(" INT64_FORMAT ", %d)",
-											   (int64) key_id, BLOCK_SEALS), true);
+											 (int64) key_id, BLOCK_SEALS), true);
 		if (answer == NULL || strcmp(answer, "reserved") != 0)
 			return false;
 		dp_arena_add_seals(MyDatabaseId, key_id, BLOCK_SEALS - LOCAL_SEALS);

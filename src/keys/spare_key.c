@@ -72,7 +72,7 @@ mint(int32 family, DpSpareKey *out)
 		uint64		ids[SPARE_BLOCK];
 		int			n = 0;
 		char	   *p = dp_keys_autonomous(psprintf("SELECT dataprotect._mint_spares(%d, %d)",
-													  family, SPARE_BLOCK), true);
+													family, SPARE_BLOCK), true);
 
 		while (p != NULL && *p != '\0' && n < SPARE_BLOCK)
 		{

@@ -6,11 +6,14 @@
  * sealed under the same key and with a token: an index over it serves queries and
  * uniqueness by the folded text, and discloses equality of it, nothing more.  It
  * shows nothing to anybody: what is compared or shown of its result is judged as
- * of any protected value.  Only functions stand here that are total, immutable,
- * and tell no more of a value than which others are alike: a prefix would let a
- * writer guess letter by letter against a unique index.
+ * of any protected value.  The functions are immutable.  Whole ones tell no more of
+ * a value than which others are alike.  Others give a part of it: a prefix would let a
+ * writer guess letter by letter against a unique index, a searcher by asking, and
+ * the owner of the table by the size of an index that keeps the parts.  An index over
+ * a part is therefore a hash index, and serves who may read alone.
  *
- * folds: names of the functions, the innermost first, with a blank between.
+ * folds: the functions, the innermost first, with a blank between, each with its
+ * constants where it has any: "lower", "split_part('@',2) lower".
  */
 #ifndef DP_TYPES_FOLD_H
 #define DP_TYPES_FOLD_H
@@ -20,13 +23,19 @@
 #include "nodes/primnodes.h"
 
 #define DP_FOLDS_MAX	4		/* of one expression */
-#define DP_FOLDS_LEN	64		/* of their names, with the end */
+#define DP_FOLDS_LEN	256		/* as they are written, with the end */
 
 /*
  * Is the expression a chain of such functions over a column, plain or protected?
  * folds: DP_FOLDS_LEN bytes.
  */
 extern bool dp_fold_of(Node *expr, char *folds, Var **out_var);
+
+/* Do folds, as they are written, tell which values are alike and no more?  Errors where they are none. */
+extern bool dp_folds_are_whole(const char *folds);
+
+/* The expression of SQL that they stand for, of a column. */
+extern char *dp_folds_print(const char *folds, const char *column);
 
 /* Is that function dataprotect.blind? */
 extern bool dp_fold_is_blind(Oid function);

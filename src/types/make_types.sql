@@ -108,7 +108,11 @@ END $$;
 CREATE FUNCTION dataprotect.blind(value pg_catalog.encrypted_text, folds text) RETURNS pg_catalog.encrypted_text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_blind';
 COMMENT ON FUNCTION dataprotect.blind(pg_catalog.encrypted_text, text) IS
-    'a text as lower, upper, initcap, btrim, ltrim, rtrim or md5 fold it, sealed again: what an index over lower(column) becomes';
+    'a text as lower and its like fold it, or a part of it, sealed again: what an index over lower(column) becomes';
+CREATE FUNCTION dataprotect.blind(value pg_catalog.encrypted_jsonb, folds text) RETURNS pg_catalog.encrypted_text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_blind';
+COMMENT ON FUNCTION dataprotect.blind(pg_catalog.encrypted_jsonb, text) IS
+    'a member of a document as text, folded or not, sealed again: what an index over document ->> name becomes';
 
 -- Search within texts (word_search.h).  The class is nobody's default: it is asked for by name.
 CREATE FUNCTION dataprotect._may_match(value pg_catalog.encrypted_text, pattern text) RETURNS bool

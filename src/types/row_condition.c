@@ -76,11 +76,17 @@ changes_rows(void)
 	}
 }
 
+bool
+dp_row_condition_is_stored(FmgrInfo *flinfo)
+{
+	return dp_frame->command != CMD_SELECT && is_prepared_by_executor(flinfo) &&
+		(dp_frame->plan == NULL || dp_plan_place_of_copy(dp_frame->plan, flinfo->fn_expr) == DP_PLACE_NOWHERE);
+}
+
 static bool
 is_row_condition(FmgrInfo *flinfo)
 {
-	return dp_frame->command != CMD_SELECT && dp_n_code == 0 && is_prepared_by_executor(flinfo) &&
-		(dp_frame->plan == NULL || dp_plan_place_of_copy(dp_frame->plan, flinfo->fn_expr) == DP_PLACE_NOWHERE);
+	return dp_n_code == 0 && dp_row_condition_is_stored(flinfo);
 }
 
 bool

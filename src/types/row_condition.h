@@ -49,6 +49,12 @@ extern DpRowView dp_row_condition_view(FmgrInfo *flinfo, const DpValue *value);
  */
 extern bool dp_row_condition_awaits_key(FmgrInfo *flinfo, const struct varlena *datum);
 
+/*
+ * Is the call part of an expression that the executor itself took from the catalogs
+ * (of an index, a constraint), and in no plan?
+ */
+extern bool dp_row_condition_is_stored(FmgrInfo *flinfo);
+
 /* Does the call compare the same column of the row before and after a change? */
 extern bool dp_row_condition_asks_change(FmgrInfo *flinfo);
 
