@@ -19,7 +19,6 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "base/secret.h"
-#include "base/worker.h"
 #include "keys/arena.h"
 #include "keys/catalog.h"
 #include "keys/generation.h"
