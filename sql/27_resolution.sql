@@ -29,6 +29,7 @@ SELECT sqrt(n4), ceil(n4), round(pay), round(n4, 2), power(n4, 2), abs(n4), mod(
 SELECT date_trunc('month', d), to_char(d, 'YYYY'), age(date '2020-03-01', d), now() - ts > '1 day', extract(year FROM d), d + 1, d + interval '1 day' FROM v;
 SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY pay), percentile_cont(0.5) WITHIN GROUP (ORDER BY n4), avg(n4), sum(n4), sum(n8), max(d), min(t), stddev(n4), count(DISTINCT n4) FROM v;
 SELECT pg_typeof(sum(n4)), pg_typeof(sum(n8)), pg_typeof(avg(n2)), pg_typeof(sum(DISTINCT pay)), pg_typeof(avg(f4)), pg_typeof(sum(f4)) FROM v;
+-- window-range-offset
 SELECT sum(n4) OVER (ORDER BY d RANGE BETWEEN '1 month' PRECEDING AND CURRENT ROW), sum(n4) OVER (ORDER BY n4 RANGE BETWEEN 1 PRECEDING AND CURRENT ROW) FROM v;
 SELECT doc['a'], ARRAY[n4, 1], lag(pay, 1, 0) OVER (), d <@ daterange('1980-01-01', '2021-01-01'), daterange(d, d + 5) FROM v;
 SELECT n4 FROM v UNION SELECT 1.5 ORDER BY 1;
@@ -39,27 +40,43 @@ SELECT n4 > (SELECT avg(n4) FROM v), t || 'y', 'y' || t, t || n4, least(n4, n8),
 SELECT generate_series(1, n2) FROM v;
 -- float4-literal
 SELECT f4 * '-10', pg_typeof(f4 * '-10'), f4 = 1004.3::real FROM v;
--- cast-bit, concat-of-base-type
+-- cast-bit-wrong-result, concat-of-base-type
 SELECT n4::bit(4), n8::bit(4), n4::bit(8), raw || '\x01', doc || '{"z": 1}', doc - 'a', doc #- '{a}', doc @> '{"a": 1}', doc ? 'a' FROM v;
 PREPARE add (unknown, int) AS UPDATE v SET doc = doc || $1 WHERE id = $2 RETURNING doc;
 EXECUTE add ('{"z": 2}', 1);
 UPDATE v SET raw = raw || '\x01' RETURNING raw;
-UPDATE v SET doc['a'] = '3';
+UPDATE v SET doc['a'] = '3', doc['b']['c'] = '[4]' RETURNING doc;
+UPDATE v SET doc = doc - 'b' RETURNING doc;
 SELECT coalesce(doc, '{}') || '{"y": 3}' FROM v;
 -- assign-across-types
 INSERT INTO v (id, n8, f8, ts) SELECT 2, n4, n4, d FROM v;
 UPDATE v SET f8 = n4, pay = n4, d = ts WHERE id = 1 RETURNING f8, pay, d;
 DELETE FROM v WHERE id = 2;
--- using-across-int-types, arrays, record-types
-CREATE TABLE a (n encrypted_int4('calls'), tags encrypted_text('calls')[]);
+-- using-across-int-types-xx000, arrays
+CREATE TABLE a (n encrypted_int4('calls'), tags encrypted_text('calls')[], days encrypted_date('calls')[]);
 CREATE TABLE b (n encrypted_int8('calls'));
-INSERT INTO a VALUES (1, '{a,b}');
+INSERT INTO a VALUES (1, '{a,b}', '{2020-01-01,2020-01-02}');
 INSERT INTO b VALUES (1);
 SELECT n FROM a NATURAL JOIN b;
 SELECT n FROM a JOIN (SELECT 1::bigint AS n) z USING (n);
 SELECT rank(1) WITHIN GROUP (ORDER BY n) FROM b;
 SELECT 'a' = ANY (tags), array_agg(n) FROM a GROUP BY tags[1], 1;
+SELECT days @> ARRAY[date '2020-01-01'], ARRAY[date '2020-01-03'] <@ days, days && ARRAY[date '2020-01-01'], days = ARRAY[date '2020-01-01'], days < ARRAY[date '2020-01-02'],
+    days @> '{2020-01-01}', days = '{2020-01-01,2020-01-02}', tags @> '{a}', tags @> ARRAY['a']::encrypted_text[] FROM a;
+SELECT x.tags @> y.tags, x.days = y.days, x.days IN (SELECT days FROM a) FROM a x, a y WHERE x.days = y.days;
+-- what does not compare does not begin to
+SELECT ARRAY['a'::varchar] @> ARRAY['a'::text];
+-- rows: each pair of columns by operators of its own
+SELECT (n, 1) NOT IN (SELECT n, 1 FROM b), (n, 1) IN (SELECT n, 1 FROM b), (n, 2) < (1::bigint, 1), (n, 2) = (1::bigint, 2) FROM a;
+SELECT count(*) FROM a JOIN b ON (a.n, 1) = (b.n, 1);
 DROP TABLE a, b;
+
+-- expressions-of-reports
+SELECT age(d) > '1 year', age(timestamp '2021-01-03', d), sum(coalesce(pay, 0)), n4 = 1.0, pay - f8 FROM v GROUP BY d, n4, pay, f8;
+SELECT d + tm, d + time '01:00', tm + d, time '01:00' + d, d + timetz '10:00+00', d - tm, ts + tm, tm - tm FROM v;
+SELECT x.n2 FROM v x JOIN (VALUES (3::smallint)) y (n) ON x.n2 = y.n;
+SELECT to_char(tm, 'HH24:MI'), i8 > i4 FROM (SELECT tm, n8 AS i8, n4 AS i4 FROM v) x;
+SELECT avg(tm), percentile_disc(0.5) WITHIN GROUP (ORDER BY n4), corr(f8, n4), range_agg(daterange(d, d + 1)) FROM v;
 
 -- in-list, not-in-subselect: lists of any length; hashed, merged and nested
 CREATE TABLE people (id int, name encrypted_text('calls'), n4 encrypted_int4('calls'));
@@ -99,10 +116,10 @@ SELECT * FROM every_way('SELECT p.id FROM people p JOIN dept d ON d.n = p.n4');
 SELECT * FROM every_way('SELECT p.id FROM people p FULL JOIN dept d ON d.n = p.n4 WHERE p.id IS NULL OR p.id < 4');
 SELECT * FROM every_way('SELECT d.n FROM dept d LEFT JOIN people p ON d.title = p.name ORDER BY p.name');
 SELECT * FROM every_way('SELECT p.id FROM people p JOIN people q USING (name) JOIN dept d ON d.title = q.name');
--- merge
+-- merge-xx000
 MERGE INTO people USING dept ON people.n4 = dept.n WHEN MATCHED THEN UPDATE SET name = dept.title WHEN NOT MATCHED THEN INSERT (id, n4) VALUES (100, dept.n);
 SELECT count(*) FROM people;
--- in-subquery-unique, merge-join: an ordered index on the protected side, a primary key on the plain one
+-- in-subquery-unique-xx000, merge-join-xx000, merge-join-with-a-plain-column: an ordered index on the protected side, a primary key on the plain one
 CREATE TABLE q (n int PRIMARY KEY, x int);
 INSERT INTO q SELECT i, i FROM generate_series(1, 3000) i;
 CREATE TABLE e (n encrypted_int4('calls', 'ordered') PRIMARY KEY, y int);
@@ -111,6 +128,9 @@ ANALYZE q, e;
 SELECT count(*) FROM e WHERE n IN (SELECT n % 10 FROM q);
 SELECT count(*) FROM e WHERE EXISTS (SELECT 1 FROM q WHERE q.n % 50 = e.n);
 SELECT count(*) FROM (SELECT e.y FROM q JOIN e USING (n) ORDER BY e.n LIMIT 10) x;
+SELECT * FROM every_way('SELECT count(*), count(x.y), min(x.x) FROM (SELECT q.x, e.y FROM e LEFT JOIN q ON q.n = e.n ORDER BY e.n LIMIT 2000) x');
+SELECT * FROM every_way('SELECT count(*), count(x.y), min(x.x) FROM (SELECT q.x, e.y FROM q LEFT JOIN e ON q.n = e.n ORDER BY q.n LIMIT 2000) x');
+SELECT * FROM every_way('SELECT count(*), count(x.y) FROM (SELECT q.x, e.y FROM q FULL JOIN e ON q.n = e.n ORDER BY q.n LIMIT 5) x');
 -- the index of the protected column, whatever type the other side has
 CREATE FUNCTION plan(statement text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE

@@ -302,7 +302,7 @@ BEGIN
         END IF;
         IF w.functions IS NOT NULL THEN
             RAISE NOTICE 'functions that name the column: %', w.functions
-                USING HINT = 'They run on, but PL/pgSQL''s RETURN QUERY wants the declared type exactly: cast the column there.';
+                USING HINT = 'They run on, but for calls of functions over anyelement with the column and a plain value: cast one there.';
         END IF;
         RAISE NOTICE 'column "%" is encrypted under key "%"', w.col, w.key
             USING HINT = format('Run ANALYZE %s. WAL and backups from before this moment still hold the plaintext.', rel);

@@ -94,21 +94,6 @@ is_restored_for(const struct varlena *datum, const DpTypeInfo *info, int32 typmo
 		dp_value_has_form(&env, dp_modifier_of(info->enc_oid, typmod));
 }
 
-/* Of a value that goes to another column: whether it fits tells of it, so it is counted. */
-static Datum
-open_for_column(const DpTypeInfo *info, const DpValue *value)
-{
-	Datum		plain;
-
-	if (!value->literal && dp_access_privilege(value->family) < DP_PRIV_REVEAL)
-		dp_access_denied(value->family, "reveal");
-	if (!dp_show_open(info, value, &plain))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a value whose key is suspended or destroyed cannot be moved to another column")));
-	return plain;
-}
-
 /*
  * Length coercion (encrypted, typmod, explicit): seals literals, and values of
  * another column, for the column they go to.  A value that fits the column as
@@ -130,7 +115,8 @@ dp_coerce(PG_FUNCTION_ARGS)
 	if (!value.literal && is_sealed_for(&value, dp_modifier_of(info->enc_oid, typmod)) &&
 		surely_fits(info, &value, dp_modifier_of(info->enc_oid, typmod)))
 		PG_RETURN_POINTER(datum);
-	plain = open_for_column(info, &value);
+	/* whether it fits tells of it, so it is counted */
+	plain = dp_show_open_to_store(info, &value);
 	plain = dp_seal_apply_modifier(info, plain, typmod, PG_GETARG_BOOL(2));
 	result = dp_seal_for(info, plain, typmod);
 	dp_value_dispose(info, plain);

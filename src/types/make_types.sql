@@ -86,6 +86,8 @@ DECLARE
     v_enc text := (SELECT format('%I.%I', n.nspname, t.typname) FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = enc);
 BEGIN
     PERFORM dataprotect._create_operator_overloads(v_enc, dataprotect._base_type(enc));
+    PERFORM dataprotect._try_operator_overloads(v_enc, dataprotect._base_type(enc));
+    PERFORM dataprotect._create_array_overloads(v_enc, dataprotect._base_type(enc));
     PERFORM dataprotect._create_function_overloads(v_enc, dataprotect._base_type(enc));
     PERFORM dataprotect._create_range_overloads(v_enc, dataprotect._base_type(enc));
 END $$;
@@ -102,6 +104,7 @@ BEGIN
     END LOOP;
     PERFORM dataprotect._create_type_overloads(t.oid)
         FROM pg_catalog.pg_type t WHERE dataprotect._base_type(t.oid) IS NOT NULL ORDER BY t.oid;
+    PERFORM dataprotect._create_mixed_families();
 END $$;
 
 -- Evaluated in indexes by whoever writes, so open to all; it shows nothing (fold.h).

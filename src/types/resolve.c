@@ -13,6 +13,7 @@
  *										between e and b
  *	  any other comparison of opened(e)	keeps its operator; its cast shows no mask
  *	  aggregate(e)						becomes the base type's over opened(e)
+ *	  a row op a row					over opened fields where their types differ (row_value.h)
  *
  * Only casts that the parser put there are touched: who writes a cast means it.
  */
@@ -35,6 +36,7 @@
 #include "parser/parse_coerce.h"
 #include "parser/parse_oper.h"
 #include "types/resolve.h"
+#include "types/row_value.h"
 #include "types/typeinfo.h"
 #include "types/types.h"
 #include "utils/builtins.h"
@@ -369,8 +371,11 @@ resolve_walker(Node *node, void *context)
 	{
 		OpExpr	   *op = (OpExpr *) node;
 
+		dp_row_comparison_resolve(op->opno, op->args);
 		resolve_comparison(&op->opno, &op->opfuncid, op->args);
 	}
+	else if (IsA(node, DistinctExpr) || IsA(node, NullIfExpr))
+		dp_row_comparison_resolve(((OpExpr *) node)->opno, ((OpExpr *) node)->args);
 	else if (IsA(node, ScalarArrayOpExpr))
 	{
 		ScalarArrayOpExpr *op = (ScalarArrayOpExpr *) node;

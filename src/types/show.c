@@ -153,6 +153,20 @@ show_text(const DpTypeInfo *info, const DpValue *value, char **out)
 	return true;
 }
 
+Datum
+dp_show_open_to_store(const DpTypeInfo *info, const DpValue *value)
+{
+	Datum		plain;
+
+	if (!value->literal && dp_access_privilege(value->family) < DP_PRIV_REVEAL)
+		dp_access_denied(value->family, "reveal");
+	if (!dp_show_open(info, value, &plain))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a value whose key is suspended or destroyed cannot be moved to another column")));
+	return plain;
+}
+
 static void
 mask_pseudonym(const DpTypeInfo *info, const DpMask *mask, Datum plain, uint8 out[DP_MASK_TOKEN_LEN])
 {

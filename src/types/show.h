@@ -17,6 +17,12 @@ extern DpPrivilege dp_show_privilege(const DpValue *value);
 /* Open for showing, counted in the audit log; false where the key is unreadable. */
 extern bool dp_show_open(const DpTypeInfo *info, const DpValue *value, Datum *out);
 
+/*
+ * Open what is to be stored again in another form: an error for a role that may not
+ * read it, and where it is unreadable.
+ */
+extern Datum dp_show_open_to_store(const DpTypeInfo *info, const DpValue *value);
+
 /* The mask in the base type; false for SQL NULL. */
 extern bool dp_show_mask(const DpTypeInfo *info, const DpValue *value, Datum *out);
 

@@ -190,6 +190,123 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._create_operator_overloads(text, regtype) IS 'declares the operators of an encrypted type without which calls would not resolve as for its base type';
 
+-- Operators that are safe and cannot be told to be, since an untyped literal finds one
+-- beside it (date + time, where interval + time takes the literal): made, and taken
+-- back where the literal then finds another.
+CREATE FUNCTION dataprotect._operators_beside_literals(name text, mine oid, other oid, enc oid) RETURNS oid[]
+    LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_agg(CASE WHEN plain = 0 THEN 0 ELSE dataprotect._operator_for($1, l, r) END ORDER BY place)
+    FROM (SELECT 'unknown'::regtype::oid) u (unknown),
+        LATERAL (VALUES (1, unknown, $3, 1::oid), (2, $3, unknown, 1), (3, unknown, $4, dataprotect._operator_for($1, unknown, $2)),
+                        (4, $4, unknown, dataprotect._operator_for($1, $2, unknown))) x (place, l, r, plain)
+$$;
+COMMENT ON FUNCTION dataprotect._operators_beside_literals(text, oid, oid, oid) IS
+    'operators that untyped literals find beside a type, and beside an encrypted one where they find one beside its base type';
+
+CREATE FUNCTION dataprotect._try_operator_overloads(enc text, base regtype) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET check_function_bodies = off SET jit = off AS $$
+DECLARE
+    c record;
+    v_before oid[];
+BEGIN
+    PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', (parse_ident(enc))[1]), true);
+    FOR c IN
+        SELECT DISTINCT ON (o.oprname, v.l, v.r) o.oprname, v.*
+        FROM dataprotect._operator_variants(enc::regtype, base) v JOIN pg_operator o ON o.oid = v.wanted
+        WHERE v.pass = 2 AND o.oprresult <> 'bool'::regtype AND NOT EXISTS (SELECT FROM dataprotect._becoming(v.mine))
+          AND dataprotect._operator_astray(v.wanted, v.l, v.r, true)
+          AND NOT EXISTS (SELECT FROM pg_operator x WHERE x.oprname = o.oprname AND x.oprleft = v.l AND x.oprright = v.r AND x.oprcode <> 0)
+        ORDER BY o.oprname, v.l, v.r, v.wanted
+    LOOP
+        v_before := dataprotect._operators_beside_literals(c.oprname, c.mine, c.other, enc::regtype);
+        BEGIN
+            EXECUTE dataprotect._operator_overload(enc, c.wanted, c.l, c.r);
+            IF v_before IS DISTINCT FROM dataprotect._operators_beside_literals(c.oprname, c.mine, c.other, enc::regtype) THEN
+                PERFORM dataprotect._raise('triggered_action_exception', 'an untyped literal finds another operator');
+            END IF;
+        EXCEPTION WHEN triggered_action_exception THEN
+            NULL;
+        END;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._try_operator_overloads(text, regtype) IS 'declares operators of an encrypted type, each where it leads no other expression astray';
+
+-- Arrays of an encrypted type beside arrays of its base type: the latter's elements
+-- are sealed.  Only where no other type becomes the encrypted one: its arrays would,
+-- too, and a plain array beside a literal could be either.  Made types go without.
+CREATE FUNCTION dataprotect._create_array_overloads(enc text, base regtype) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET check_function_bodies = off SET jit = off AS $$
+DECLARE
+    v_schema text := quote_ident((parse_ident(enc))[1]);
+    v_statements text;
+BEGIN
+    -- with both encrypted: one that is exact, else either of the others would do
+    SELECT string_agg(
+            dataprotect._overload(format('%s(%s[], %s[])', dataprotect._member(enc, '_' || x.function), a.l, a.r), 'bool', format('pg_catalog.%I', x.function)::regproc,
+                format('pg_catalog.%I($1::%2$s[], $2::%2$s[])', x.function, enc))
+            || format('CREATE OPERATOR %1$s.%2$s (FUNCTION = %3$s, LEFTARG = %4$s[], RIGHTARG = %5$s[], COMMUTATOR = OPERATOR(%1$s.%6$s)%7$s, RESTRICT = %8$s, JOIN = %9$s); ',
+                      v_schema, x.op, dataprotect._member(enc, '_' || x.function), a.l, a.r, x.commutator,
+                      CASE WHEN x.negator <> '' THEN format(', NEGATOR = OPERATOR(%s.%s)', v_schema, x.negator) ELSE '' END, x.restrict, x.join_sel), '')
+        INTO v_statements
+        FROM (SELECT c.op, 'array_' || c.name, c.commutator, c.negator, c.restrict, c.join_sel FROM dataprotect._comparisons() c
+              UNION ALL
+              VALUES ('@>', 'arraycontains', '<@', '', 'arraycontsel', 'arraycontjoinsel'),
+                     ('<@', 'arraycontained', '@>', '', 'arraycontsel', 'arraycontjoinsel'),
+                     ('&&', 'arrayoverlap', '&&', '', 'arraycontsel', 'arraycontjoinsel'))
+            x (op, function, commutator, negator, restrict, join_sel),
+            (VALUES (enc, enc), (enc, base::text), (base::text, enc)) a (l, r)
+        WHERE EXISTS (SELECT FROM pg_opclass o WHERE o.opcintype = enc::regtype AND o.opcdefault AND o.opcmethod IN (SELECT m.oid FROM pg_am m WHERE m.amname = 'btree'))
+            AND NOT EXISTS (SELECT FROM pg_cast c WHERE c.casttarget = enc::regtype AND c.castcontext = 'i' AND c.castsource <> enc::regtype)
+            AND v_schema = 'pg_catalog';
+    IF v_statements IS NOT NULL THEN
+        EXECUTE v_statements;
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._create_array_overloads(text, regtype) IS 'declares the operators between arrays of an encrypted type and arrays of its base type';
+
+-- Rows are compared column by column by operators that a btree family tells to be
+-- "=" or "<".  Overloads belong to none that an index has: they stand in families of
+-- schema dataprotect, one for each family of the operators that they stand in for.
+CREATE FUNCTION dataprotect._create_mixed_families() RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET check_function_bodies = off SET jit = off AS $$
+DECLARE
+    v_family record;
+BEGIN
+    FOR v_family IN
+        WITH mixed AS (
+            SELECT o.oprleft AS l, o.oprright AS r, c.strategy, c.name, f.prosrc,
+                   dataprotect._operator_for(o.oprname, coalesce(dataprotect._base_type(o.oprleft)::oid, o.oprleft),
+                                             coalesce(dataprotect._base_type(o.oprright)::oid, o.oprright)) AS plain,
+                   coalesce(dataprotect._base_type(o.oprleft), dataprotect._base_type(o.oprright)) AS base
+            FROM pg_operator o JOIN dataprotect._comparisons() c ON c.op = o.oprname AND c.strategy IS NOT NULL JOIN pg_proc f ON f.oid = o.oprcode
+            WHERE o.oid >= 16384 AND o.oprnamespace = 'pg_catalog'::regnamespace
+                AND NOT EXISTS (SELECT FROM pg_amop a JOIN pg_am m ON m.oid = a.amopmethod WHERE a.amopopr = o.oid AND m.amname = 'btree')),
+        placed AS (
+            SELECT x.*, 'dataprotect.' || quote_ident(y.opfname) AS family, p.oprleft AS plain_left, p.oprright AS plain_right, s.amproc
+            FROM mixed x JOIN pg_operator p ON p.oid = x.plain JOIN pg_amop a ON a.amopopr = p.oid JOIN pg_opfamily y ON y.oid = a.amopfamily
+                JOIN pg_amproc s ON s.amprocfamily = y.oid AND s.amproclefttype = p.oprleft AND s.amprocrighttype = p.oprright AND s.amprocnum = 1
+                JOIN pg_am m ON m.oid = y.opfmethod
+            WHERE x.base IS NOT NULL AND m.amname = 'btree' AND EXISTS (SELECT FROM pg_opclass c WHERE c.opcfamily = y.oid AND c.opcdefault)),
+        pairs AS (
+            SELECT family, format('pg_catalog.encrypted_%s_cmp(%s, %s)', (SELECT typname FROM pg_type WHERE oid = base), format_type(l, NULL), format_type(r, NULL)) AS signature,
+                   format('%s, %s', format_type(l, NULL), format_type(r, NULL)) AS types, min(prosrc) FILTER (WHERE name = 'lt') AS prosrc,
+                   min(amproc::oid) AS amproc, dataprotect._opened(1, l, min(plain_left)) AS left_value, dataprotect._opened(2, r, min(plain_right)) AS right_value,
+                   string_agg(format('OPERATOR %s pg_catalog.%s (%s, %s)', strategy, (SELECT op FROM dataprotect._comparisons() c WHERE c.name = placed.name),
+                                     format_type(l, NULL), format_type(r, NULL)), ', ') AS operators
+            FROM placed GROUP BY family, base, l, r)
+        SELECT format('CREATE OPERATOR FAMILY %s USING btree', family) AS made,
+               string_agg(CASE WHEN prosrc LIKE 'dp\_lt\_%' THEN dataprotect._declaration(signature, 'int4', replace(prosrc, '_lt_', '_cmp_'), 'STABLE STRICT PARALLEL SAFE', 'order')
+                               ELSE dataprotect._overload(signature, 'int4', amproc, format('%s(%s, %s)', amproc::regproc, left_value, right_value)) END, '') AS functions,
+               format('ALTER OPERATOR FAMILY %s USING btree ADD ', family) || string_agg(format('%s, FUNCTION 1 (%s) %s', operators, types, signature), ', ') AS filled
+        FROM pairs GROUP BY family
+    LOOP
+        EXECUTE v_family.made;
+        EXECUTE v_family.functions;
+        EXECUTE v_family.filled;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._create_mixed_families() IS 'tells what comparisons of encrypted types with others are';
+
 -- Functions and aggregates.
 CREATE FUNCTION dataprotect._function_overload(enc text, function oid, argtypes oid[]) RETURNS text
     LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$

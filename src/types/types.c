@@ -9,7 +9,9 @@
 #include "types/json.h"
 #include "types/modifier_ddl.h"
 #include "types/open_memo.h"
+#include "types/plpgsql_results.h"
 #include "types/reflection.h"
+#include "types/replaced_view.h"
 #include "types/resolve.h"
 #include "types/seal_right.h"
 #include "types/storing.h"
@@ -25,6 +27,8 @@ dp_types_init(void)
 	dp_modifier_ddl_init();
 	dp_client_query_init();
 	dp_wire_init();
+	dp_plpgsql_results_init();
+	dp_replaced_view_init();
 	dp_reflection_init();
 	dp_json_init();
 	dp_storing_init();

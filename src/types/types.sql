@@ -212,7 +212,7 @@ CREATE FUNCTION dataprotect._overloads(type regtype) RETURNS SETOF regprocedure
     SELECT p.oid::regprocedure
         FROM pg_catalog.pg_type t JOIN pg_catalog.pg_proc p ON p.pronamespace = t.typnamespace AND p.proowner = t.typowner
             JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-        WHERE t.oid = $1 AND $1 = ANY (p.proargtypes::oid[]) AND p.oid >= 16384 AND (p.prokind = 'a' OR l.lanname = 'sql')
+        WHERE t.oid = $1 AND ARRAY[t.oid, t.typarray] && p.proargtypes::oid[] AND p.oid >= 16384 AND (p.prokind = 'a' OR l.lanname = 'sql')
 $$;
 COMMENT ON FUNCTION dataprotect._overloads(regtype) IS 'functions and aggregates that stand in for those over the base type';
 
@@ -224,7 +224,7 @@ CREATE FUNCTION dataprotect._type_routines(type regtype) RETURNS SETOF regproced
     SELECT p.oid::regprocedure
         FROM (SELECT unnest(ARRAY[t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin, t.typmodout])
                   FROM pg_catalog.pg_type t WHERE t.oid = $1
-              UNION SELECT c.castfunc FROM pg_catalog.pg_cast c WHERE $1 IN (c.castsource, c.casttarget)
+              UNION SELECT c.castfunc FROM pg_catalog.pg_cast c, pg_catalog.pg_type t WHERE t.oid = $1 AND (t.oid IN (c.castsource, c.casttarget) OR t.typarray = c.casttarget)
               UNION SELECT o.oprcode FROM pg_catalog.pg_operator o WHERE $1 IN (o.oprleft, o.oprright)
               UNION SELECT o.oprcode FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_amop m ON m.amopfamily = c.opcfamily
                         JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr WHERE c.opcintype = $1

@@ -18,6 +18,7 @@
 #include "types/client_query.h"
 #include "types/client_type.h"
 #include "types/modifier_registry.h"
+#include "types/query_result.h"
 #include "types/typeinfo.h"
 #include "types/types.h"
 #include "types/wire.h"
@@ -68,17 +69,6 @@ may_see(Query *query, int32 typmod)
 
 /* ---- results ---- */
 
-/* The cast functions of a coercion have no part in collations but to pass them on. */
-static void
-set_collation(Node *node, Oid collation)
-{
-	if (node != NULL && IsA(node, FuncExpr))
-		((FuncExpr *) node)->inputcollid = collation;
-	else if (node != NULL && IsA(node, ArrayCoerceExpr))
-		set_collation((Node *) ((ArrayCoerceExpr *) node)->elemexpr, collation);
-	exprSetCollation(node, OidIsValid(get_typcollation(exprType(node))) ? collation : InvalidOid);
-}
-
 /* A value as its base type, which has the modifier that the column gives it. */
 static Expr *
 as_base_type(Expr *value)
@@ -95,7 +85,7 @@ as_base_type(Expr *value)
 								   COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1);
 	if (result == NULL)
 		return value;
-	set_collation(result, collation);
+	dp_result_set_collation(result, collation);
 	typmod = dp_client_base_modifier(encrypted, typmod);
 	if (typmod < 0)
 		return (Expr *) result;
@@ -146,119 +136,6 @@ columns_to_cast(Query *query, List *tlist, TupleDesc described)
 }
 
 /*
- * Must the query finish before anything is cast?  What it sorts, compares, skips
- * or leaves locked stays ciphertext then.
- */
-static bool
-casts_come_after(Query *query, Bitmapset *columns)
-{
-	ListCell   *lc;
-
-	if (query->sortClause != NIL || query->distinctClause != NIL || query->setOperations != NULL ||
-		query->limitCount != NULL || query->limitOffset != NULL || query->rowMarks != NIL)
-		return true;
-	foreach(lc, query->targetList)
-	{
-		TargetEntry *tle = lfirst_node(TargetEntry, lc);
-
-		if (tle->ressortgroupref != 0 && bms_is_member(tle->resno, columns))
-			return true;
-	}
-	return false;
-}
-
-/* References to the query's own common table expressions, which move one level up. */
-static bool
-raise_cte_walker(Node *node, int *depth)
-{
-	bool		result;
-
-	if (node == NULL)
-		return false;
-	if (IsA(node, RangeTblEntry))
-	{
-		RangeTblEntry *rte = (RangeTblEntry *) node;
-
-		if (rte->rtekind == RTE_CTE && rte->ctelevelsup == *depth)
-			rte->ctelevelsup++;
-		return false;			/* the walker goes into it */
-	}
-	if (!IsA(node, Query))
-		return expression_tree_walker(node, raise_cte_walker, depth);
-	(*depth)++;
-	result = query_tree_walker((Query *) node, raise_cte_walker, depth, QTW_EXAMINE_RTES_BEFORE);
-	(*depth)--;
-	return result;
-}
-
-/* The columns of a subquery, as it gives them. */
-static List *
-columns_of(Query *inner, List **names)
-{
-	List	   *tlist = NIL;
-	ListCell   *lc;
-
-	foreach(lc, inner->targetList)
-	{
-		TargetEntry *from = lfirst_node(TargetEntry, lc);
-		TargetEntry *to;
-		Var		   *var;
-
-		if (from->resjunk)
-			continue;
-		var = makeVar(1, from->resno, exprType((Node *) from->expr), exprTypmod((Node *) from->expr),
-					  exprCollation((Node *) from->expr), 0);
-		to = makeTargetEntry((Expr *) var, from->resno, from->resname, false);
-		to->resorigtbl = from->resorigtbl;
-		to->resorigcol = from->resorigcol;
-		tlist = lappend(tlist, to);
-		*names = lappend(*names, makeString(pstrdup(from->resname != NULL ? from->resname : "?column?")));
-	}
-	return tlist;
-}
-
-/*
- * Make the query the subquery of another that gives its columns.  Common table
- * expressions go to the outer one: those that change data must be there.
- */
-static void
-wrap(Query *query)
-{
-	Query	   *inner = makeNode(Query);
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-	RangeTblRef *ref = makeNode(RangeTblRef);
-	List	   *names = NIL;
-	int			depth = 0;
-
-	memcpy(inner, query, sizeof(Query));
-	memset(query, 0, sizeof(Query));
-	query->type = T_Query;
-	query->commandType = CMD_SELECT;
-	query->querySource = inner->querySource;
-	query->queryId = inner->queryId;
-	query->canSetTag = inner->canSetTag;
-	query->stmt_location = inner->stmt_location;
-	query->stmt_len = inner->stmt_len;
-	query->cteList = inner->cteList;
-	query->hasRecursive = inner->hasRecursive;
-	query->hasModifyingCTE = inner->hasModifyingCTE;
-	inner->cteList = NIL;
-	inner->hasRecursive = false;
-	inner->hasModifyingCTE = false;
-	if (query->cteList != NIL)
-		(void) query_tree_walker(inner, raise_cte_walker, &depth, QTW_EXAMINE_RTES_BEFORE);
-
-	query->targetList = columns_of(inner, &names);
-	rte->rtekind = RTE_SUBQUERY;
-	rte->subquery = inner;
-	rte->eref = makeAlias("unnamed_subquery", names);
-	rte->inFromCl = true;
-	ref->rtindex = 1;
-	query->rtable = list_make1(rte);
-	query->jointree = makeFromExpr(list_make1(ref), NULL);
-}
-
-/*
  * The fields of a row that has no type of its own, which only a query without
  * anything to do after them can cast.
  */
@@ -289,11 +166,11 @@ cast_results(Query *query, TupleDesc described)
 										  described);
 	ListCell   *lc;
 
-	if (selects && casts_come_after(query, columns))
+	if (selects && dp_result_cast_comes_after(query, columns))
 	{
 		if (columns == NULL)
 			return;
-		wrap(query);
+		dp_result_wrap(query);
 	}
 	foreach(lc, selects ? query->targetList : query->returningList)
 	{
@@ -414,7 +291,7 @@ params_mutator(Node *node, ParamTypes *types)
 									   COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
 		if (result == NULL)
 			elog(ERROR, "no cast from type %u to type %u", base, type);
-		set_collation(result, exprCollation(node));
+		dp_result_set_collation(result, exprCollation(node));
 		return result;
 	}
 	if (IsA(node, Query))
