@@ -53,7 +53,7 @@ SQL_PARTS = \
            deletion_collect.sql deletion_purge.sql \
            deletion_run.sql certificate.sql erasure_list.sql erasure_replay.sql correction.sql deadline.sql) \
        $(addprefix src/report/, version.sql configuration.sql discovery.sql setup.sql page.sql metrics.sql) \
-       src/sealed_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql
+       src/sealed_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql src/report/first_step.sql
 
 DATA_built   = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN  = $(EXTENSION)--$(EXTVERSION).sql

@@ -212,7 +212,7 @@ CREATE FUNCTION dataprotect._judge_columns(schema name, rel regclass, sampled na
             WHERE present > 0 AND hits > 0 ORDER BY col, kind, hits DESC),
     judged AS (
         SELECT u.col, u.attnum, coalesce(c.kind, u.kind) AS kind, u.category <> 'J' AND (c.kind IS NULL AND u.search OR c.search) AS search,
-               CASE WHEN c.kind IS NULL THEN CASE WHEN u.col = ANY (sampled) AND counts IS NOT NULL AND p.present > 0 THEN 0.6 * u.weight ELSE u.weight END
+               CASE WHEN c.kind IS NULL THEN CASE WHEN u.col = ANY (sampled) AND counts IS NOT NULL AND p.present > 0 THEN CASE WHEN u.kind = 'name' THEN 0.8 ELSE 0.6 END * u.weight ELSE u.weight END
                     WHEN u.kind = c.kind THEN 1 - (1 - u.weight) * (1 - 0.9 * c.share)
                     -- names and dates look like much else
                     WHEN c.kind = 'name' THEN 0.15 * c.share
