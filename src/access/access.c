@@ -25,6 +25,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/server_checks.h"
 #include "base/guc.h"
 #include "base/statement.h"
 #include "events/event.h"
@@ -167,6 +168,7 @@ weigh_grant(Relation rel, HeapTuple tuple, Oid role, TimestampTz now, TimestampT
 	Datum		value;
 	TimestampTz edge;
 
+	dp_need_own_column(desc, Anum_grant_claims);
 	(void) heap_getattr(tuple, Anum_grant_revoked_at, desc, &isnull);
 	if (!isnull)
 		return DP_PRIV_NONE;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/result.h"
+#include "base/server_checks.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
@@ -41,6 +42,23 @@ dp_core_limit_sql(PG_FUNCTION_ARGS)
 	if (getrlimit(RLIMIT_CORE, &limit) != 0)
 		PG_RETURN_NULL();
 	PG_RETURN_INT64(limit.rlim_cur == RLIM_INFINITY ? -1 : (int64) limit.rlim_cur);
+}
+
+const char *
+dp_library_version(void)
+{
+	return DP_VERSION;
+}
+
+void
+dp_need_own_column(TupleDesc desc, int attnum)
+{
+	if (attnum > desc->natts)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a table of dataprotect is of another version than the loaded library"),
+				 errdetail("It has %d columns, and column %d is wanted.", desc->natts, attnum),
+				 errhint("Install the extension anew, or load the library that it was installed with.")));
 }
 
 /*

@@ -10,11 +10,13 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "base/compat.h"
+#include "base/server_checks.h"
 #include "catalog/dependency.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "keys/catalog.h"
@@ -74,6 +76,39 @@
 /* Called for each row found; returns whether to go on. */
 typedef bool (*RowReader) (Relation rel, HeapTuple tuple, void *out);
 
+/*
+ * The tables of another version have other columns: nothing is read from them by
+ * number.
+ */
+static void
+check_version(Oid extension)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *version = NULL;
+
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(extension));
+	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(rel), &isnull);
+
+		version = isnull ? NULL : TextDatumGetCString(value);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	if (version == NULL || strcmp(version, dp_library_version()) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"%s\" of this database is version %s, and the loaded library is %s",
+						"dataprotect", version != NULL ? version : "unknown", dp_library_version()),
+				 errhint("Run ALTER EXTENSION dataprotect UPDATE where the library is the newer one, or restart the server where its files are.")));
+}
+
 /* Tables belong to the extension; an index belongs to a table that does. */
 static bool
 is_ours(Oid rel)
@@ -92,6 +127,9 @@ is_ours(Oid rel)
 	extension = get_extension_oid("dataprotect", true);
 	if (!OidIsValid(extension) || getExtensionOfObject(RelationRelationId, table) != extension)
 		return false;
+	/* an update script is what mends it */
+	if (!creating_extension)
+		check_version(extension);
 	if (n_known < lengthof(known))
 		known[n_known++] = table;
 	return true;
@@ -155,7 +193,10 @@ static Datum
 row_attr(Relation rel, HeapTuple tuple, int attnum, bool *isnull)
 {
 	bool		null;
-	Datum		value = heap_getattr(tuple, attnum, RelationGetDescr(rel), &null);
+	Datum		value;
+
+	dp_need_own_column(RelationGetDescr(rel), attnum);
+	value = heap_getattr(tuple, attnum, RelationGetDescr(rel), &null);
 
 	if (isnull != NULL)
 		*isnull = null;

@@ -96,7 +96,10 @@ extern int	dp_catalog_list_families(int32 **out_families);
  */
 extern bool dp_catalog_is_there(void);
 
-/* OID of a table of schema dataprotect; error where the extension is missing. */
+/*
+ * OID of a table of schema dataprotect; error where the extension is missing, or of
+ * another version than the library.
+ */
 extern Oid	dp_catalog_relation(const char *name);
 
 /* Owner of the extension's tables: who internal statements run as. */

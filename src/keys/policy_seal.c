@@ -7,6 +7,7 @@
 #include "access/htup_details.h"
 #include "access/xlog.h"
 #include "base/compat.h"
+#include "base/server_checks.h"
 #include "catalog/pg_type.h"
 #include "keys/policy_seal.h"
 #include "lib/stringinfo.h"
@@ -301,10 +302,12 @@ append_columns(StringInfo buf, const Layout *layout, Relation rel, HeapTuple row
 	for (int i = 0; i < layout->n; i++)
 	{
 		bool		isnull;
-		Datum		value = heap_getattr(row, layout->columns[i], desc, &isnull);
+		Datum		value;
 		int			start;
 		uint32		len;
 
+		dp_need_own_column(desc, layout->columns[i]);
+		value = heap_getattr(row, layout->columns[i], desc, &isnull);
 		appendStringInfoChar(buf, isnull);
 		start = buf->len;
 		append_uint32(buf, 0);

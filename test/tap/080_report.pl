@@ -95,5 +95,25 @@ SQL
 sql(q{SELECT count(*) FROM dataprotect.find_personal_data('shop'); SELECT length(dataprotect.protect_plan('shop')); SELECT length(dataprotect.report())});
 is(sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'"), 'f', 'an index expression gains nothing by being planned for a superuser');
 
+# A library beside objects of another version: an error that says what to do, no crash,
+# and everything back afterwards.
+my $skew = sub { sql("SET allow_system_table_mods = on; UPDATE pg_extension SET extversion = '$_[0]' WHERE extname = 'dataprotect'") };
+my $version = sql("SELECT extversion FROM pg_extension WHERE extname = 'dataprotect'");
+$from = -s $node->logfile;
+$skew->('0.0.9');
+my ($seen, $error) = as_role($markup, "SELECT email FROM shop.$ident");
+is($seen, '', 'objects of another version: nothing is read');
+like($error, qr/is version 0\.0\.9, and the loaded library is \Q$version\E.*ALTER EXTENSION dataprotect UPDATE/s, 'the error says what to do');
+is(sql('SELECT extension, consistent FROM dataprotect.dataprotect_version()') =~ s/\|/ /r, '0.0.9 f', 'dataprotect_version() tells');
+is(sql("SELECT ok FROM dataprotect.check_setup() WHERE item = 'one version'"), 'f', 'and check_setup()');
+is(sql('SELECT id FROM shop.plain LIMIT 1'), '1', 'what is not protected works');
+$node->stop;
+$node->start;
+poll_until('the log tells of it', sub { slurp_file($node->logfile, $from) =~ /is version 0\.0\.9, and the loaded library is/ });
+is(sql('SELECT 1'), '1', 'the server runs');
+unlike(slurp_file($node->logfile, $from), qr/terminated by signal/, 'no process crashed');
+$skew->($version);
+is((as_role($markup, "SELECT email FROM shop.$ident"))[0], 'anna-Zq9x@example.org', 'brought in line, it opens again');
+
 $node->stop;
 done_testing();
