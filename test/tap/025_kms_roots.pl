@@ -169,6 +169,39 @@ SKIP:
 	like(destroy("aws-kms://$replica"), qr/replica of a multi-Region key/, 'a replica is not destroyed alone');
 	is(destroy("aws-kms://$primary"), 'pending deletion|t', 'a multi-Region key is destroyed');
 	like(root_state("aws-kms://$replica"), qr/^pending deletion/, 'with its replica');
+
+	# An epoch whose root waits at AWS, is cancelled there, waits again and goes.
+	my $old = $create->('{}');
+	my $epoch = sub { return $node->safe_psql('postgres', "SELECT state, roots -> 0 ->> 'state' FROM dataprotect.epochs WHERE epoch = 1"); };
+	my $deletion = sub { return $node->safe_psql('postgres', 'SELECT state, detail FROM dataprotect.deletion_requests'); };
+	$node->safe_psql('postgres', <<"SQL");
+CREATE ROLE auditor LOGIN IN ROLE dataprotect_auditor;
+SELECT dataprotect.create_key('k', ARRAY['aws-kms://$old']);
+CREATE TABLE u (id int PRIMARY KEY, name encrypted_text('k'));
+SELECT dataprotect.create_account_type('u', 'u', 'id', '0 s');
+SELECT dataprotect.bind_subject('u', 'u', 'id');
+INSERT INTO u SELECT g, 'name ' || g FROM generate_series(1, 2) g;
+SELECT dataprotect.schedule_epochs(deletions => 1, kms_uri => ARRAY['file://$dir/epoch{epoch}.key'], backups => false, waiting_days => 7);
+SELECT dataprotect.request_deletion('u', '1', 'letter');
+SQL
+	ok(poll_until('the old root to wait', sub { return $epoch->() eq 'pending|pending'; }), 'an old root is scheduled for destruction');
+	like(root_state("aws-kms://$old"), qr/^pending deletion\|t/, 'at AWS');
+	ok(poll_until('the deletion to wait', sub { return $deletion->() =~ /^purged\|waits: .*is pending until/; }), 'the deletion waits for it, and says until when');
+	$call->('eu-central-1', 'CancelKeyDeletion', '{"KeyId":"' . ($old =~ s{.*/}{}r) . '"}');
+	$node->safe_psql('postgres', 'SELECT dataprotect.run_epochs()');
+	is($epoch->(), 'pending|cancelled', 'whoever cancels it there is found out');
+	is($node->safe_psql('postgres', "SELECT dataprotect.flush_audit_log(); SELECT detail ->> 'state' FROM dataprotect.audit_log WHERE event = 'root.cancelled'",
+			extra_params => [ '-U', 'auditor' ]), "t\ndisabled", 'as an event');
+	like($deletion->(), qr/^purged/, 'and nothing is certified');
+	$node->safe_psql('postgres', "SELECT dataprotect.destroy_roots(1, 'again')");
+	ok(poll_until('the root to wait again', sub { $node->safe_psql('postgres', 'SELECT dataprotect.run_epochs()'); return $epoch->() eq 'pending|pending'; }),
+		'it is asked for again');
+	stop_moto($moto);
+	$moto = start_moto($moto->{port});	# which has no key any more, as AWS after the wait
+	ok(poll_until('the root to be gone', sub { $node->safe_psql('postgres', 'SELECT dataprotect.run_epochs()'); return $epoch->() eq 'destroyed|deleted'; }),
+		'a root that AWS does not have any more is destroyed');
+	ok(poll_until('the certificate', sub { return $deletion->() =~ /^certified/; }), 'the deletion ends');
+	like($node->safe_psql('postgres', "SELECT dataprotect.deletion_certificate(1) -> 'roots_destroyed'"), qr/\Q$old\E/, 'and names it');
 }
 
 # A token (SoftHSM)
