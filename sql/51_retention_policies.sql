@@ -122,6 +122,27 @@ SELECT dataprotect.activate_retention('due');
 CALL dataprotect.run_retention('due');
 SELECT id FROM an ORDER BY id;
 SELECT rows_done, outcome, detail FROM dataprotect.retention_runs WHERE policy = 'due' AND rows_done > 0;
+
+-- what depends on the row is tried on some, and undone
+CREATE TABLE kind (code text PRIMARY KEY);
+CREATE TABLE row_wise (id int PRIMARY KEY, at timestamptz, email text, phone text, kind text REFERENCES kind, room int4range,
+	CHECK (email IS NOT NULL OR phone IS NOT NULL), EXCLUDE USING gist (room WITH &&));
+CREATE INDEX ON row_wise (at);
+INSERT INTO kind VALUES ('a');
+INSERT INTO row_wise SELECT g, '2020-01-01', 'e' || g, CASE WHEN g > 3 THEN 'p' || g END, 'a', int4range(g, g + 1) FROM generate_series(1, 3) g;
+CREATE FUNCTION stubborn() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF NEW.id < 9 AND NEW.phone = 'none' THEN RAISE 'no, %', NEW.email; END IF; RETURN NEW; END$$;
+CREATE TRIGGER stubborn BEFORE UPDATE ON row_wise FOR EACH ROW EXECUTE FUNCTION stubborn();
+\set VERBOSITY default
+SELECT dataprotect.create_retention_policy('r', 'made.row_wise', 'at', '1 year', 'nullify', '{"columns": ["email"]}');
+SELECT dataprotect.create_retention_policy('r', 'made.row_wise', 'at', '1 year', 'anonymise', '{"columns": {"kind": "gone"}}');
+SELECT dataprotect.create_retention_policy('r', 'made.row_wise', 'at', '1 year', 'anonymise', '{"columns": {"room": "[2,4)"}}');
+SELECT dataprotect.create_retention_policy('r', 'made.row_wise', 'at', '1 year', 'anonymise', '{"columns": {"phone": "none"}}');
+\set VERBOSITY terse
+INSERT INTO row_wise VALUES (0, '2019-01-01', 'e9', 'p9', 'a', NULL);
+SELECT count(*) FILTER (WHERE email LIKE 'e%') AS unchanged FROM row_wise;
+SELECT dataprotect.create_retention_policy('r', 'made.row_wise', 'at', '1 year', 'anonymise', '{"columns": {"email": "gone"}}');
+SELECT dataprotect.alter_retention_policy('r', action => 'nullify', options => '{"columns": ["email", "phone"]}');
+DROP TRIGGER stubborn ON row_wise;
 SET client_min_messages = error;
 SELECT count(dataprotect.drop_retention_policy(name)) FROM dataprotect.retention_policies;
 DROP SCHEMA made CASCADE;

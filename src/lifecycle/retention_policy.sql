@@ -422,7 +422,7 @@ BEGIN
         PERFORM dataprotect._raise('duplicate_object', format('retention policy "%s" already exists', name));
     END;
     PERFORM dataprotect._retention_put_children(policy);
-    PERFORM dataprotect._retention_preflight(policy);
+    PERFORM dataprotect._retention_try_rows(dataprotect._retention_preflight(policy));
     PERFORM dataprotect._event('retention.created', NULL, jsonb_build_object('policy', name, 'rel', rel::text,
         'age_column', age_column, 'keep', keep, 'action', action, 'options', options, 'timezone', policy.timezone)
         || CASE WHEN dataprotect._row_security_forced(policy.base) THEN '{"row_security": "set aside"}' ELSE '{}' END::jsonb);
@@ -467,7 +467,7 @@ BEGIN
            next_due = CASE WHEN stays THEN p.next_due END
      WHERE p.id = old.id RETURNING * INTO new;
     PERFORM dataprotect._retention_put_children(new);
-    PERFORM dataprotect._retention_preflight(new);
+    PERFORM dataprotect._retention_try_rows(dataprotect._retention_preflight(new));
     PERFORM dataprotect._event('retention.altered', NULL, jsonb_build_object('policy', name, 'age_column', new.age_column,
         'keep', new.keep, 'action', new.action, 'options', new.options, 'state', new.state,
         'before', jsonb_build_object('age_column', old.age_column, 'keep', old.keep, 'action', old.action, 'options', old.options)));
@@ -519,7 +519,7 @@ BEGIN
         RETURN;
     END IF;
     IF wanted = 'active' THEN
-        PERFORM dataprotect._retention_preflight(policy);
+        PERFORM dataprotect._retention_try_rows(dataprotect._retention_preflight(policy));
     END IF;
     UPDATE dataprotect.retention_policy p
        SET state = wanted,

@@ -117,3 +117,56 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_try_change(dataprotect.retention_policy) IS
     'error where what a policy is to write cannot be stored, or makes old rows young';
+
+-- What depends on the row (CHECK over other columns, foreign and exclusion keys,
+-- triggers) is tried on a few old rows, each change undone at once.  One that can
+-- be changed is enough: the run tells of the others.
+CREATE FUNCTION dataprotect._retention_try_rows(policy dataprotect.retention_policy) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+AS $$
+DECLARE
+    cutoff timestamptz := dataprotect._retention_cutoff(policy);
+    assignments text;
+    leaf regclass;
+    old tid;
+    changed bool := false;
+    broken text;
+    code text;
+    reason text;
+    at_fault regclass;
+BEGIN
+    IF policy.action NOT IN ('nullify', 'anonymise') THEN
+        RETURN;
+    END IF;
+    PERFORM dataprotect._retention_settle(policy);
+    assignments := (dataprotect._retention_change(policy)).assignments;
+    FOR leaf IN SELECT * FROM dataprotect._leaves(policy.base) LOOP
+        FOR old IN SELECT unnest(dataprotect._tids_as(leaf, format('SELECT array_agg(x.c) FROM (SELECT t.ctid AS c FROM ONLY %s t WHERE %s LIMIT 3 FOR UPDATE OF t SKIP LOCKED) x',
+                       leaf, dataprotect._retention_due_condition(policy, leaf, 't', cutoff)), NULL))
+        LOOP
+            BEGIN
+                PERFORM dataprotect._apply_as(leaf, format('UPDATE ONLY %s t SET %s WHERE t.ctid OPERATOR(pg_catalog.=) ANY ($1)', leaf, assignments),
+                                              ARRAY[old]);
+                changed := true;
+                PERFORM dataprotect._raise('object_not_in_prerequisite_state', 'tried, and undone');
+            EXCEPTION WHEN OTHERS THEN
+                IF changed THEN
+                    RETURN;
+                END IF;
+                GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME, code = RETURNED_SQLSTATE;
+                at_fault := leaf;
+                -- what a trigger says may quote a row
+                reason := CASE WHEN broken <> '' THEN format('violates constraint "%s"', broken)
+                               ELSE format('is an error with SQLSTATE %s%s', code, coalesce(', as by ' || dataprotect._retention_code(policy.action, leaf), '')) END;
+            END;
+        END LOOP;
+    END LOOP;
+    IF reason IS NOT NULL THEN
+        PERFORM dataprotect._raise('invalid_parameter_value', format('old rows of "%s" cannot be changed as the policy says', at_fault),
+            format('It was tried on some, and undone: the change %s.', reason), NULL, at_fault);
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_try_rows(dataprotect.retention_policy) IS
+    'error where none of a few old rows can be changed as a policy says';
