@@ -278,12 +278,129 @@ SQL
 	return;
 }
 
+# One account among many rows: by the worker, from the request to the certificate
+# (a search before and after, and one of every table), and by a cascade that people
+# write by hand, in one transaction.
+sub deletion
+{
+	my $accounts = int($rows / 10);
+	sql('postgres', <<"SQL");
+CREATE TABLE account (id int PRIMARY KEY, name text);
+CREATE TABLE item (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account int REFERENCES account, body text);
+INSERT INTO account SELECT i, md5(i::text) FROM generate_series(1, $accounts) i;
+INSERT INTO item (account, body) SELECT 1 + i % $accounts, repeat(md5(i::text), 3) FROM generate_series(1, $rows) i;
+INSERT INTO item (account, body) SELECT 1000 + a, repeat(md5(i::text), 3) FROM generate_series(1, 2 * $rounds + 2) a, generate_series(1, 5000) i;
+CREATE INDEX ON item (account);
+VACUUM ANALYZE;
+SELECT dataprotect.create_account_type('account', 'account', 'id', '0 s');
+SELECT dataprotect.annotate_account('account', 'item', '{account}', 'delete');
+SQL
+	my %next = (few => 0, many => 1000);
+	my $hand = sub {
+		my ($kind) = @_;
+		my $id = ++$next{$kind};
+		return sql('postgres', "\\timing off\nBEGIN; SELECT 1 FROM item LIMIT 1;\n\\timing on\nDO \$\$ BEGIN DELETE FROM item WHERE account = $id; DELETE FROM account WHERE id = $id; END \$\$;\n\\timing off\nCOMMIT;", 1);
+	};
+	my @wal;
+	my $worker = sub {
+		my ($kind) = @_;
+		my $id = ++$next{$kind};
+		my ($ms, $bytes) = split /\|/, (split /\n/, sql('postgres', <<"SQL"))[-1];
+SELECT pg_current_wal_lsn() AS before \\gset
+SELECT dataprotect.request_deletion('account', '$id', 'benchmark') AS request \\gset
+DO \$\$ BEGIN
+	WHILE NOT EXISTS (SELECT FROM dataprotect.deletion_requests WHERE account_id = '$id' AND state = 'certified') LOOP
+		COMMIT;
+		PERFORM pg_sleep(0.001);
+	END LOOP;
+END \$\$;
+SELECT extract(epoch FROM certified_at - requested_at) * 1000, pg_current_wal_lsn() - :'before' FROM dataprotect.deletion_request WHERE id = :request;
+SQL
+		push @wal, $bytes if $kind eq 'few';
+		return $ms;
+	};
+	my %ms = alternate(map { my $kind = $_; ([ "hand $kind" => sub { return $hand->($kind) } ], [ "worker $kind" => sub { return $worker->($kind) } ]) } qw(few many));
+	report('an account of 11 rows, ms from request to certificate', $ms{'worker few'});
+	report('  a hand-written cascade, ms', $ms{'hand few'});
+	report('  MB of WAL', median(@wal) / 1024 / 1024, 'at most', 1);
+	report('an account of 5,011 rows / a hand-written cascade', $ms{'worker many'} / $ms{'hand many'}, 'at most', 2);
+	return;
+}
+
+# The three mixes of GDPRbench (Shastri et al., VLDB 2020) in words of SQL: what
+# customers, controllers and processors ask of records of personal data.
+my %mixes = (
+	customer => [
+		[ 20, 'SELECT key, data FROM TABLE WHERE usr = :u;' ],
+		[ 20, 'SELECT usr, purpose, ttl, objects FROM TABLE WHERE key = :k;' ],
+		[ 20, "UPDATE TABLE SET data = 'changed to ' || :k WHERE key = :k;" ],
+		[ 20, 'UPDATE TABLE SET objects = NOT objects WHERE key = :k;' ],
+		[ 20, 'DELETE FROM TABLE WHERE key = :k;' ] ],
+	controller => [
+		[ 25, "INSERT INTO TABLE VALUES (:k, :u, :p, now() + interval '1 year', 'person' || :k || '\@mail.example', false) ON CONFLICT DO NOTHING;" ],
+		[ 25, 'DELETE FROM TABLE WHERE key = :k;' ],
+		[ 50, "UPDATE TABLE SET ttl = now() + interval '2 years' WHERE usr = :u;" ] ],
+	processor => [
+		[ 80, 'SELECT data FROM TABLE WHERE key = :k;' ],
+		[ 10, 'SELECT key, data FROM TABLE WHERE purpose = :p;' ],
+		[ 10, 'SELECT key, data FROM TABLE WHERE usr = :u AND NOT objects;' ] ]);
+
+sub gdpr
+{
+	my ($users, $purposes) = (int($rows / 10) || 1, int($rows / 20) || 1);
+	for my $table ([ gdpr_plain => 'text' ], [ gdpr_protected => q{encrypted_text('bench')} ])
+	{
+		sql('app', <<"SQL");
+CREATE TABLE $table->[0] (key int PRIMARY KEY, usr int, purpose int, ttl timestamptz, data $table->[1], objects bool);
+CREATE INDEX ON $table->[0] (usr);
+CREATE INDEX ON $table->[0] (purpose);
+CREATE INDEX ON $table->[0] (ttl);
+SQL
+	}
+	sql('postgres', <<"SQL");
+SELECT dataprotect.create_retention_policy('ttl', 'public.gdpr_protected', 'ttl', '1 day', 'delete');
+SELECT dataprotect.activate_retention('ttl');
+SQL
+	# made anew each time: whoever is faster leaves more versions of rows behind
+	my $fill = sub {
+		sql('app', <<"SQL");
+TRUNCATE $_[0];
+INSERT INTO $_[0] SELECT i, 1 + i % $users, 1 + i % $purposes, now() + interval '1 year', 'person' || i || '\@mail.example', false FROM generate_series(1, $rows) i;
+SQL
+		sql('postgres', "VACUUM ANALYZE $_[0]; CHECKPOINT;");
+	};
+	my $tps = sub {
+		my ($mix, $table) = @_;
+		my @files;
+		for my $step (@{ $mixes{$mix} })
+		{
+			my $file = sprintf '%s/%s_%s_%d.pgbench', $work, $mix, $table, scalar @files;
+			open(my $fh, '>', $file) or die "could not write: $!\n";
+			print $fh "\\set k random(1, $rows)\n\\set u random(1, $users)\n\\set p random(1, $purposes)\n", $step->[1] =~ s/TABLE/$table/gr, "\n";
+			close $fh;
+			push @files, "-f $file\@$step->[0]";
+		}
+		$fill->($table);
+		my $output = `PGUSER=app PGDATABASE=bench $server_sh run $server pgbench -n -M prepared -T $seconds @files 2>&1`;
+		die "pgbench failed:\n$output" if $? != 0 || $output !~ /^tps = ([\d.]+)/m;
+		return $1;
+	};
+	for my $mix (sort keys %mixes)
+	{
+		my %speed = alternate(map { my $table = $_; [ $table => sub { return $tps->($mix, $table) } ] } qw(gdpr_plain gdpr_protected));
+		report("GDPRbench, ${mix}'s mix, time / plaintext", $speed{gdpr_plain} / $speed{gdpr_protected}, 'at most', 1.3);
+	}
+	return;
+}
+
 my @sections = (
 	[ scans => \&scans ],
 	[ inserts => \&inserts ],
 	[ indexes => \&indexes ],
 	[ lookups => \&lookups ],
 	[ retention => \&retention ],
+	[ deletion => \&deletion ],
+	[ gdpr => \&gdpr ],
 	[ sizes => \&sizes ]);
 
 for my $name (@wanted)
