@@ -11,7 +11,7 @@ SELECT v FROM k ORDER BY id;
 \c - :su
 SELECT k.id, v.version, v.state FROM k JOIN dataprotect.key_version v ON v.key_id = dataprotect._envelope_key_id(k.v) ORDER BY 1;
 SELECT name, version, purpose, state FROM dataprotect.key_versions WHERE name = 'pii' ORDER BY version;
-SELECT dataprotect._reencrypt_blocks('k', 'v', 0, 1000);
+SELECT dataprotect._reencrypt_blocks('k', '{v}', 0, 1000);
 SELECT k.id, v.version FROM k JOIN dataprotect.key_version v ON v.key_id = dataprotect._envelope_key_id(k.v) ORDER BY 1;
 -- a key that is suspended reads as null, with one warning a statement; writing is refused
 SELECT dataprotect.suspend_key('pii', '');

@@ -380,20 +380,20 @@ dp_json_end(JsonLexContext *lex)
  * column (number offset as in a bitmapset of columns) is updated.
  */
 static inline void
-dp_init_range_table(EState *estate, RangeTblEntry *rte, int updated_column)
+dp_init_range_table(EState *estate, RangeTblEntry *rte, Bitmapset *updated_columns)
 {
 #if PG_VERSION_NUM >= 160000
 	List	   *perminfos = NIL;
 	RTEPermissionInfo *perminfo = addRTEPermissionInfo(&perminfos, rte);
 
-	perminfo->updatedCols = bms_make_singleton(updated_column);
+	perminfo->updatedCols = updated_columns;
 #if PG_VERSION_NUM >= 180000
 	ExecInitRangeTable(estate, list_make1(rte), perminfos, bms_make_singleton(1));
 #else
 	ExecInitRangeTable(estate, list_make1(rte), perminfos);
 #endif
 #else
-	rte->updatedCols = bms_make_singleton(updated_column);
+	rte->updatedCols = updated_columns;
 	ExecInitRangeTable(estate, list_make1(rte));
 #endif
 }

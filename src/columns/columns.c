@@ -13,12 +13,14 @@
 #include "columns/insert_counts.h"
 #include "columns/kept_value.h"
 #include "columns/preload_keys.h"
+#include "columns/reencrypt_worker.h"
 #include "columns/token_constraint.h"
 #include "columns/word_index.h"
 
 void
 dp_columns_init(void)
 {
+	dp_reencrypt_worker_init();
 	dp_preload_keys_init();
 	dp_token_constraint_init();
 	dp_guard_init();

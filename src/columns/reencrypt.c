@@ -17,6 +17,7 @@
 #include "base/argument.h"
 #include "base/compat.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "columns/contains_encrypted.h"
 #include "columns/preload_keys.h"
 #include "columns/reseal.h"
@@ -26,6 +27,7 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -78,11 +80,13 @@ become_caller(const AsOwner *saved)
 typedef struct Writer
 {
 	Relation	rel;
-	AttrNumber	attnum;			/* of the column that is sealed anew; or of a plain one, in whose
-								 * place ... */
-	AttrNumber	target;			/* ... comes this one, which a trigger fills; 0 for none */
-	Oid			typid;
+	int			n_columns;		/* that are sealed anew */
+	AttrNumber *attnums;
+	Oid		   *typids;
+	int64	   *done;			/* values of each so far */
 	DpReseal   *reseal;
+	AttrNumber	source;			/* of a plain column, in whose place ... */
+	AttrNumber	target;			/* ... comes this one, which a trigger fills; 0 for none */
 	EState	   *estate;
 	EPQState	epq;
 	ResultRelInfo *result;
@@ -90,6 +94,18 @@ typedef struct Writer
 	TupleTableSlot *new;
 	MemoryContext row;			/* reset after each row */
 } Writer;
+
+static Bitmapset *
+updated_columns(const Writer *writer)
+{
+	Bitmapset  *updated = NULL;
+
+	for (int i = 0; i < writer->n_columns; i++)
+		updated = bms_add_member(updated, writer->attnums[i] - FirstLowInvalidHeapAttributeNumber);
+	if (writer->n_columns == 0)
+		updated = bms_make_singleton(writer->source - FirstLowInvalidHeapAttributeNumber);
+	return updated;
+}
 
 static void
 open_writer(Writer *writer)
@@ -101,7 +117,7 @@ open_writer(Writer *writer)
 	rte->relid = RelationGetRelid(writer->rel);
 	rte->relkind = writer->rel->rd_rel->relkind;
 	rte->rellockmode = RowExclusiveLock;
-	dp_init_range_table(estate, rte, writer->attnum - FirstLowInvalidHeapAttributeNumber);
+	dp_init_range_table(estate, rte, updated_columns(writer));
 	estate->es_output_cid = GetCurrentCommandId(true);
 	estate->es_snapshot = GetActiveSnapshot();
 	writer->estate = estate;
@@ -164,21 +180,42 @@ lock_row(Writer *writer, TupleTableSlot *found)
 							0, &failure) == TM_Ok;
 }
 
+static bool
+wants_reseal(Writer *writer, TupleTableSlot *slot)
+{
+	for (int i = 0; i < writer->n_columns; i++)
+	{
+		bool		isnull;
+		Datum		value = slot_getattr(slot, writer->attnums[i], &isnull);
+
+		if (!isnull && dp_reseal_wants(writer->reseal, writer->typids[i], value))
+			return true;
+	}
+	return false;
+}
+
 /* Change a row that has something to bring over; one that moves at this moment is left alone. */
 static void
 reencrypt_row(Writer *writer, TupleTableSlot *found)
 {
-	bool		isnull;
-	Datum		value = slot_getattr(found, writer->attnum, &isnull);
+	bool		changed = false;
 
-	if (isnull || !dp_reseal_wants(writer->reseal, writer->typid, value) || !lock_row(writer, found))
-		return;
-	value = slot_getattr(writer->old, writer->attnum, &isnull);
-	if (isnull || !dp_reseal_value(writer->reseal, writer->typid, value, &value))
+	if (!wants_reseal(writer, found) || !lock_row(writer, found))
 		return;
 	store_copy(writer);
-	writer->new->tts_values[writer->attnum - 1] = value;
-	write_row(writer);
+	for (int i = 0; i < writer->n_columns; i++)
+	{
+		int			place = writer->attnums[i] - 1;
+		int64		before = dp_reseal_count(writer->reseal);
+
+		if (writer->new->tts_isnull[place])
+			continue;
+		changed |= dp_reseal_value(writer->reseal, writer->typids[i], writer->new->tts_values[place],
+								   &writer->new->tts_values[place]);
+		writer->done[i] += dp_reseal_count(writer->reseal) - before;
+	}
+	if (changed)
+		write_row(writer);
 }
 
 /* Has it no sealed value where it has a plain one, or anything of a dropped column? */
@@ -190,7 +227,7 @@ wants_touch(Writer *writer, TupleTableSlot *slot)
 
 	slot_getallattrs(slot);
 	if (writer->target > 0)
-		wants = slot->tts_isnull[writer->target - 1] && !slot->tts_isnull[writer->attnum - 1];
+		wants = slot->tts_isnull[writer->target - 1] && !slot->tts_isnull[writer->source - 1];
 	for (int i = 0; i < desc->natts && !wants; i++)
 		wants = TupleDescAttr(desc, i)->attisdropped && !slot->tts_isnull[i];
 	return wants;
@@ -207,8 +244,9 @@ touch_row(Writer *writer, TupleTableSlot *found)
 	return 1;
 }
 
+/* How many rows were only touched. */
 static int64
-reencrypt_rows(Writer *writer, BlockNumber first, BlockNumber end)
+write_rows(Writer *writer, BlockNumber first, BlockNumber end)
 {
 	TupleTableSlot *slot = table_slot_create(writer->rel, NULL);
 	TableScanDesc scan;
@@ -233,7 +271,7 @@ reencrypt_rows(Writer *writer, BlockNumber first, BlockNumber end)
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
-	return writer->reseal != NULL ? dp_reseal_count(writer->reseal) : touched;
+	return touched;
 }
 
 /* A table that the caller's role owns, or shares the rights of. */
@@ -256,24 +294,40 @@ open_table(Writer *writer, Oid relid)
 }
 
 static void
-open_column(Writer *writer, Oid relid, const char *column)
+open_columns(Writer *writer, Oid relid, ArrayType *columns)
 {
+	Datum	   *names;
+	bool	   *nulls;
+
 	open_table(writer, relid);
-	writer->attnum = get_attnum(relid, column);
-	if (writer->attnum > 0)
-		writer->typid = TupleDescAttr(RelationGetDescr(writer->rel), writer->attnum - 1)->atttypid;
-	if (writer->attnum <= 0 || !dp_contains_encrypted_type(writer->typid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("table \"%s\" has no protected column \"%s\"",
-						RelationGetRelationName(writer->rel), column)));
+	deconstruct_array(columns, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &names, &nulls, &writer->n_columns);
+	writer->attnums = palloc(sizeof(AttrNumber) * (writer->n_columns + 1));
+	writer->typids = palloc(sizeof(Oid) * (writer->n_columns + 1));
+	writer->done = palloc0(sizeof(int64) * (writer->n_columns + 1));
+	for (int i = 0; i < writer->n_columns; i++)
+	{
+		AttrNumber	attnum = nulls[i] ? InvalidAttrNumber : get_attnum(relid, NameStr(*DatumGetName(names[i])));
+
+		if (attnum > 0)
+			writer->typids[i] = TupleDescAttr(RelationGetDescr(writer->rel), attnum - 1)->atttypid;
+		if (attnum <= 0 || !dp_contains_encrypted_type(writer->typids[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("table \"%s\" has no protected column \"%s\"",
+							RelationGetRelationName(writer->rel),
+							nulls[i] ? "" : NameStr(*DatumGetName(names[i])))));
+		writer->attnums[i] = attnum;
+	}
 }
 
-/* Rows of blocks [first, end), as the table's owner; reseal is NULL where they are only touched. */
+/*
+ * Rows of blocks [first, end), as the table's owner: columns sealed anew, or, where
+ * there are none, rows touched, whose number is returned.
+ */
 static int64
-write_blocks(Writer *writer, int64 first, int64 end, bool reseal)
+write_blocks(Writer *writer, int64 first, int64 end)
 {
-	int64		done = 0;
+	int64		touched = 0;
 	AsOwner		saved;
 
 	end = Min(end, (int64) RelationGetNumberOfBlocks(writer->rel));
@@ -283,31 +337,36 @@ write_blocks(Writer *writer, int64 first, int64 end, bool reseal)
 		become_owner(writer->rel, &saved);
 		PushActiveSnapshot(GetLatestSnapshot());
 		open_writer(writer);
-		if (reseal)
+		if (writer->n_columns > 0)
 			writer->reseal = dp_reseal_begin();
-		done = reencrypt_rows(writer, (BlockNumber) first, (BlockNumber) end);
+		touched = write_rows(writer, (BlockNumber) first, (BlockNumber) end);
 		close_writer(writer);
 		PopActiveSnapshot();
 		become_caller(&saved);
 	}
 	relation_close(writer->rel, NoLock);
 	CommandCounterIncrement();
-	return done;
+	return touched;
 }
 
 /*
- * dataprotect._reencrypt_blocks(rel regclass, col name, first bigint, "end" bigint)
- *		returns bigint
- * Seal the values of a table's blocks [first, end) under their key's current
- * version; how many values there were.
+ * dataprotect._reencrypt_blocks(rel regclass, cols name[], first bigint, "end" bigint)
+ *		returns bigint[]
+ * Seal the values of columns in a table's blocks [first, end) under their keys'
+ * current versions; how many values there were of each.
  */
 Datum
 dp_reencrypt_blocks(PG_FUNCTION_ARGS)
 {
 	Writer		writer = {NULL};
+	Datum	   *done;
 
-	open_column(&writer, PG_GETARG_OID(0), NameStr(*PG_GETARG_NAME(1)));
-	PG_RETURN_INT64(write_blocks(&writer, PG_GETARG_INT64(2), PG_GETARG_INT64(3), true));
+	open_columns(&writer, PG_GETARG_OID(0), PG_GETARG_ARRAYTYPE_P(1));
+	(void) write_blocks(&writer, PG_GETARG_INT64(2), writer.n_columns > 0 ? PG_GETARG_INT64(3) : 0);
+	done = palloc(sizeof(Datum) * (writer.n_columns + 1));
+	for (int i = 0; i < writer.n_columns; i++)
+		done[i] = Int64GetDatum(writer.done[i]);
+	PG_RETURN_ARRAYTYPE_P(construct_array(done, writer.n_columns, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /*
@@ -326,10 +385,10 @@ dp_touch_blocks(PG_FUNCTION_ARGS)
 	open_table(&writer, relid);
 	if (target[0] != '\0')
 	{
-		writer.attnum = get_attnum(relid, NameStr(*PG_GETARG_NAME(1)));
+		writer.source = get_attnum(relid, NameStr(*PG_GETARG_NAME(1)));
 		writer.target = get_attnum(relid, target);
-		dp_argument_column(writer.rel, writer.attnum);
+		dp_argument_column(writer.rel, writer.source);
 		dp_argument_column(writer.rel, writer.target);
 	}
-	PG_RETURN_INT64(write_blocks(&writer, PG_GETARG_INT64(3), PG_GETARG_INT64(4), false));
+	PG_RETURN_INT64(write_blocks(&writer, PG_GETARG_INT64(3), PG_GETARG_INT64(4)));
 }

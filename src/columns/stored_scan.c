@@ -110,43 +110,47 @@ dp_stored_open(Oid relid, const char *column, AttrNumber *out_attnum)
 	return NULL;
 }
 
-typedef struct Column
+typedef struct Visitor
 {
-	AttrNumber	attnum;
-	Oid			typid;
+	const DpStoredColumn *columns;
+	int			n_columns;
 	DpStoredVisit visit;
-	void	   *context;
 	MemoryContext row;			/* reset after each row */
-} Column;
+} Visitor;
 
 static void
-visit_slot(Column *column, TupleTableSlot *slot)
+visit_slot(Visitor *visitor, TupleTableSlot *slot)
 {
-	bool		isnull;
-	Datum		value = slot_getattr(slot, column->attnum, &isnull);
 	MemoryContext old;
 
 	CHECK_FOR_INTERRUPTS();
-	if (isnull)
-		return;
-	old = MemoryContextSwitchTo(column->row);
-	dp_stored_visit(column->typid, value, column->visit, column->context);
+	old = MemoryContextSwitchTo(visitor->row);
+	for (int i = 0; i < visitor->n_columns; i++)
+	{
+		AttrNumber	attnum = visitor->columns[i].attnum;
+		bool		isnull;
+		Datum		value = slot_getattr(slot, attnum, &isnull);
+
+		if (!isnull)
+			dp_stored_visit(TupleDescAttr(slot->tts_tupleDescriptor, attnum - 1)->atttypid, value,
+							visitor->visit, visitor->columns[i].context);
+	}
 	MemoryContextSwitchTo(old);
-	MemoryContextReset(column->row);
+	MemoryContextReset(visitor->row);
 }
 
 static void
-scan_all(Relation rel, Snapshot snapshot, TupleTableSlot *slot, Column *column)
+scan_all(Relation rel, Snapshot snapshot, TupleTableSlot *slot, Visitor *visitor)
 {
 	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-		visit_slot(column, slot);
+		visit_slot(visitor, slot);
 	table_endscan(scan);
 }
 
 static void
-scan_sample(Relation rel, Snapshot snapshot, TupleTableSlot *slot, Column *column, double sample)
+scan_sample(Relation rel, Snapshot snapshot, TupleTableSlot *slot, Visitor *visitor, double sample)
 {
 	BlockNumber blocks = RelationGetNumberOfBlocks(rel);
 	TableScanDesc scan = NULL;
@@ -167,30 +171,27 @@ scan_sample(Relation rel, Snapshot snapshot, TupleTableSlot *slot, Column *colum
 		else
 			table_rescan_tidrange(scan, &first, &last);
 		while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
-			visit_slot(column, slot);
+			visit_slot(visitor, slot);
 	}
 	if (scan != NULL)
 		table_endscan(scan);
 }
 
 void
-dp_stored_scan(Relation rel, AttrNumber attnum, double sample, DpStoredVisit visit, void *context)
+dp_stored_scan(Relation rel, const DpStoredColumn *columns, int n_columns, double sample,
+			   DpStoredVisit visit)
 {
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	Column		column;
+	Visitor		visitor = {columns, n_columns, visit, NULL};
 
-	column.attnum = attnum;
-	column.typid = TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid;
-	column.visit = visit;
-	column.context = context;
-	column.row = AllocSetContextCreate(CurrentMemoryContext, "dataprotect stored values",
-									   ALLOCSET_DEFAULT_SIZES);
+	visitor.row = AllocSetContextCreate(CurrentMemoryContext, "dataprotect stored values",
+										ALLOCSET_DEFAULT_SIZES);
 	if (sample < 1 && rel->rd_tableam->scan_set_tidrange != NULL)
-		scan_sample(rel, snapshot, slot, &column, sample);
+		scan_sample(rel, snapshot, slot, &visitor, sample);
 	else
-		scan_all(rel, snapshot, slot, &column);
-	MemoryContextDelete(column.row);
+		scan_all(rel, snapshot, slot, &visitor);
+	MemoryContextDelete(visitor.row);
 	UnregisterSnapshot(snapshot);
 	ExecDropSingleTupleTableSlot(slot);
 }

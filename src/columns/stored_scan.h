@@ -31,11 +31,18 @@ extern void dp_stored_visit(Oid typid, Datum value, DpStoredVisit visit, void *c
  */
 extern Relation dp_stored_open(Oid relid, const char *column, AttrNumber *out_attnum);
 
+/* One column, and what visit() is given for its values. */
+typedef struct DpStoredColumn
+{
+	AttrNumber	attnum;
+	void	   *context;
+} DpStoredColumn;
+
 /*
- * Every value of a column that a snapshot of this moment sees; of a sample (0
- * to 1), those in so many of the table's blocks, chosen at random.
+ * Every value of some columns that a snapshot of this moment sees, in one scan; of a
+ * sample (0 to 1), those in so many of the table's blocks, chosen at random.
  */
-extern void dp_stored_scan(Relation rel, AttrNumber attnum, double sample,
-						   DpStoredVisit visit, void *context);
+extern void dp_stored_scan(Relation rel, const DpStoredColumn *columns, int n_columns, double sample,
+						   DpStoredVisit visit);
 
 #endif							/* DP_COLUMNS_STORED_SCAN_H */

@@ -8,6 +8,7 @@
 #include "access/relation.h"
 #include "base/compat.h"
 #include "base/secret.h"
+#include "catalog/pg_type.h"
 #include "columns/stored_scan.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -17,12 +18,14 @@
 #include "nodes/parsenodes.h"
 #include "nodes/primnodes.h"
 #include "types/value.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 
 PG_FUNCTION_INFO_V1(dp_verify_column);
 PG_FUNCTION_INFO_V1(dp_verify_unreadable);
 PG_FUNCTION_INFO_V1(dp_verify_count_keys);
+PG_FUNCTION_INFO_V1(dp_verify_count_columns);
 PG_FUNCTION_INFO_V1(dp_verify_tree);
 
 /* Values under one key; key_id 0 stands for what is no envelope. */
@@ -95,8 +98,9 @@ verify_value(const DpTypeInfo *info, struct varlena *value, void *context)
 		count->failures++;
 }
 
+/* column: of a result that has it as the fourth. */
 static void
-return_counts(FunctionCallInfo fcinfo, HTAB *counts)
+return_counts(FunctionCallInfo fcinfo, HTAB *counts, const NameData *column)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	HASH_SEQ_STATUS seq;
@@ -105,9 +109,10 @@ return_counts(FunctionCallInfo fcinfo, HTAB *counts)
 	hash_seq_init(&seq, counts);
 	while ((count = hash_seq_search(&seq)) != NULL)
 	{
-		Datum		values[3];
-		bool		nulls[3] = {false};
+		Datum		values[4] = {0};
+		bool		nulls[4] = {false};
 
+		values[3] = NameGetDatum(column);
 		values[0] = Int64GetDatum((int64) count->key_id);
 		nulls[0] = !count->known;
 		values[1] = Int64GetDatum(count->values);
@@ -147,16 +152,16 @@ static Datum
 count_column(FunctionCallInfo fcinfo, double sample, DpStoredVisit visit)
 {
 	HTAB	   *counts = make_counts();
-	AttrNumber	attnum;
+	DpStoredColumn column = {InvalidAttrNumber, counts};
 	Relation	rel;
 
 	InitMaterializedSRF(fcinfo, 0);
-	rel = dp_stored_open(PG_GETARG_OID(0), NameStr(*PG_GETARG_NAME(1)), &attnum);
+	rel = dp_stored_open(PG_GETARG_OID(0), NameStr(*PG_GETARG_NAME(1)), &column.attnum);
 	if (rel != NULL)
 	{
-		dp_stored_scan(rel, attnum, sample, visit, counts);
+		dp_stored_scan(rel, &column, 1, sample, visit);
 		relation_close(rel, AccessShareLock);
-		return_counts(fcinfo, counts);
+		return_counts(fcinfo, counts, NULL);
 	}
 	hash_destroy(counts);
 	return (Datum) 0;
@@ -193,6 +198,41 @@ dp_verify_count_keys(PG_FUNCTION_ARGS)
 	return count_column(fcinfo, 1, count_value);
 }
 
+/*
+ * dataprotect._count_by_keys(rel regclass, cols name[])
+ *		returns table (key_id int8, "values" bigint, failures bigint, col name)
+ * The same of several columns in one scan.
+ */
+Datum
+dp_verify_count_columns(PG_FUNCTION_ARGS)
+{
+	DpStoredColumn *columns;
+	Datum	   *names;
+	Relation	rel = NULL;
+	int			n;
+	int			i;
+
+	InitMaterializedSRF(fcinfo, 0);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &names, NULL, &n);
+	columns = palloc0(sizeof(DpStoredColumn) * (n + 1));
+	for (i = 0; i < n; i++)
+	{
+		if (rel != NULL)
+			relation_close(rel, NoLock);
+		rel = dp_stored_open(PG_GETARG_OID(0), NameStr(*DatumGetName(names[i])), &columns[i].attnum);
+		columns[i].context = make_counts();
+		if (rel == NULL)
+			return (Datum) 0;
+	}
+	if (rel == NULL)
+		return (Datum) 0;
+	dp_stored_scan(rel, columns, n, 1, count_value);
+	relation_close(rel, NoLock);
+	for (i = 0; i < n; i++)
+		return_counts(fcinfo, columns[i].context, DatumGetName(names[i]));
+	return (Datum) 0;
+}
+
 static bool
 verify_constants(Node *node, void *context)
 {
@@ -216,7 +256,7 @@ dp_verify_tree(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	(void) verify_constants(stringToNode(text_to_cstring(PG_GETARG_TEXT_PP(0))), counts);
-	return_counts(fcinfo, counts);
+	return_counts(fcinfo, counts, NULL);
 	hash_destroy(counts);
 	return (Datum) 0;
 }

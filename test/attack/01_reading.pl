@@ -124,7 +124,7 @@ my @calls = (
 	'encrypted_text_hash(email)', 'encrypted_text_hash_extended(email, 0)', 'encrypted_text_cmp(email, tok)',
 	"encrypted_text_cmp(email, 'a'::text)", 'encrypted_text_token_cmp(tok, tok)', "encrypted_text_hash('a'::text)",
 	"encrypted_text_token_cmp(tok, 'a'::text)", 'encrypted_int4_cmp(n, n)', 'encrypted_int4_hash(1)',
-	'dataprotect._envelope_key_id(email)', "dataprotect._reencrypt_blocks('victim', 'email', 0, 1)",
+	'dataprotect._envelope_key_id(email)', "dataprotect._reencrypt_blocks('victim', '{email}', 0, 1)",
 	"dataprotect._count_by_key('victim', 'email')", "dataprotect._unreadable_values('victim', 'email')",
 	"dataprotect._verify_column('victim', 'email', 1)",
 	'dataprotect._mask_apply(\'full\', email)', 'dataprotect._autonomous(\'SELECT 1\')',
@@ -138,7 +138,7 @@ for my $call (@calls)
 }
 conceals($node, 'super', "SELECT $_ FROM victim LIMIT 1", "function: $_")
   for 'encrypted_text_hash(email)', 'encrypted_text_cmp(email, tok)', 'encrypted_text_token_cmp(tok, tok)',
-  "dataprotect._reencrypt_blocks('victim', 'email', 0, 1)";
+  "dataprotect._reencrypt_blocks('victim', '{email}', 0, 1)";
 for my $public ('encrypted_text_reveal(email)', 'email || email', 'encrypted_text_to_varchar(email)',
 	'encrypted_text_eq(email, email)', "encrypted_text_eq(email, 'a'::text)", 'encrypted_text_lt(email, tok)',
 	'encrypted_text_token_lt(tok, tok)', "encrypted_text_ge('a'::text, email)")

@@ -147,7 +147,7 @@ unlike($out, qr/BACK.*Zq9x/s, 'super: a grant that was rolled back is gone');
 # The administrator administers; he does not read.
 denied($node, 'admin', $_, $_) for (
 	'SELECT email::text FROM victim', 'SELECT * FROM dataprotect.key_version', 'UPDATE dataprotect.access_grant SET revoked_at = NULL',
-	"SELECT dataprotect._reencrypt_blocks('victim', 'email', 0, 9)", "SELECT dataprotect._autonomous('GRANT reader TO admin')", 'SET ROLE reader');
+	"SELECT dataprotect._reencrypt_blocks('victim', '{email}', 0, 9)", "SELECT dataprotect._autonomous('GRANT reader TO admin')", 'SET ROLE reader');
 
 log_conceals($node);
 $node->stop;

@@ -108,10 +108,11 @@ is(join(' ', grep { !$called{$_} && $node->safe_psql('postgres', "SELECT to_regp
 # What an attacker would do with them.
 $node->safe_psql('postgres', q{CREATE TABLE theirs (id int, email encrypted_text('pii')); INSERT INTO theirs VALUES (1, 'Zq9x-anna')});
 for my $attempt (
-	[ '_reencrypt_begin', "SELECT dataprotect._reencrypt_begin('mine', 'note')", 'begins a pass over a column' ],
-	[ '_reencrypt_claim', "SELECT dataprotect._reencrypt_claim('mine', 'note', 9223372036854775807)", 'takes every block, so that reencrypt() finds none' ],
-	[ '_reencrypt_done', "SELECT dataprotect._reencrypt_done('mine', 'note', 1000)", 'counts values that were never sealed anew' ],
-	[ '_reencrypt_end', "SELECT dataprotect._reencrypt_end('mine', 'note')", 'ends a pass, with its event' ],
+	[ '_reencrypt_begin', "SELECT dataprotect._reencrypt_begin('mine', '{note}')", 'begins a pass over a column' ],
+	[ '_reencrypt_batch', "SELECT dataprotect._reencrypt_batch('mine', '{note}')", 'goes through blocks' ],
+	[ '_reencrypt_blocks', "SELECT dataprotect._reencrypt_blocks('mine', '{note}', 0, 1000)", 'goes through blocks that nobody counts' ],
+	[ '_reencrypt_step', 'SELECT dataprotect._reencrypt_step()', 'does what the worker does' ],
+	[ '_reencrypt_end', "SELECT dataprotect._reencrypt_end('mine', '{note}')", 'ends a pass, with its event' ],
 	[ '_key_state', "SELECT dataprotect._key_state('pii')", 'asks for the state of a key' ],
 	[ '_has_stale_versions', "SELECT dataprotect._has_stale_versions('pii')", 'asks for the versions of a key' ],
 	[ '_export_rows', "SELECT * FROM dataprotect._export_rows('person', '1')", 'asks where an account has rows, without an event' ],

@@ -65,8 +65,8 @@ for my $role (qw(admin account_owner auditor nobody))
 		"dataprotect._do_export_account('acct', '1')",
 		"dataprotect._do_encrypt_column_at_once('acct', 'note', 'pii', false, false, false, false)";
 }
-denied($node, 'admin', "SELECT dataprotect._reencrypt_begin('acct', 'email')", "events-that-never-happened: reencrypt of another's table");
-denied($node, 'admin', "SELECT dataprotect._reencrypt_end('acct', 'email')", "events-that-never-happened: the end of it");
+denied($node, 'admin', "SELECT dataprotect._reencrypt_begin('acct', '{email}')", "events-that-never-happened: reencrypt of another's table");
+denied($node, 'admin', "SELECT dataprotect._reencrypt_end('acct', '{email}')", "events-that-never-happened: the end of it");
 refused($node, 'account_owner', "CALL dataprotect.encrypt_column('pg_class', 'relname', 'pii')", 'events-that-never-happened: a call that fails');
 $node->safe_psql('postgres', "SELECT dataprotect.flush_audit_log('60 s')");
 is($node->safe_psql('postgres', $events, extra_params => [ '-U', 'auditor' ]), '0', 'events-that-never-happened: none is in the log');

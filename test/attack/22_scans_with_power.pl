@@ -127,14 +127,14 @@ for my $role (qw(helper super))
 		FROM dataprotect.verify('trap.bait') v, dataprotect.keys k WHERE k.name = 'pii')), 't', "$role: reencrypt left no old version");
 	is($node->safe_psql('postgres', q(SELECT sum("values") FROM dataprotect.verify('trap.bait'))), '100', "$role: ... and lost no row");
 }
-denied($node, $_, "SELECT dataprotect._reencrypt_blocks('trap.bait', 'x', 0, 100)", 'blocks of a table of another role')
+denied($node, $_, "SELECT dataprotect._reencrypt_blocks('trap.bait', '{x}', 0, 100)", 'blocks of a table of another role')
   for qw(nobody admin);
-for my $args ("NULL, 'x', 0, 1", "'trap.bait', 'id', 0, 1", "'trap.bait', 'nosuch', 0, 1", "'pg_catalog.pg_class', 'relacl', 0, 1",
-	"0, 'x', 0, 1", "'trap.bait_expr_idx', 'x', 0, 1", "'trap.pt', 'x', 0, 1")
+for my $args ("NULL, '{x}', 0, 1", "'trap.bait', '{id}', 0, 1", "'trap.bait', '{nosuch}', 0, 1", "'pg_catalog.pg_class', '{relacl}', 0, 1",
+	"0, '{x}', 0, 1", "'trap.bait_expr_idx', '{x}', 0, 1", "'trap.pt', '{x}', 0, 1")
 {
 	conceals($node, 'super', "SELECT dataprotect._reencrypt_blocks($args)", "strange arguments: $args");
 }
-allowed($node, 'super', "SELECT dataprotect._reencrypt_blocks('trap.bait', 'x', -5, 9223372036854775807), dataprotect._reencrypt_blocks('trap.bait', 'x', 99999, 5)",
+allowed($node, 'super', "SELECT dataprotect._reencrypt_blocks('trap.bait', '{x}', -5, 9223372036854775807), dataprotect._reencrypt_blocks('trap.bait', '{x}', 99999, 5)",
 	'blocks that are none');
 
 # encrypt_column and decrypt_column: nothing is queried.

@@ -1,0 +1,50 @@
+# If this fails, a rotation that is left to the worker does not get to its end, or
+# says that it has.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use DataProtect::Test;
+
+my $node = new_node('background', conf => "dataprotect.retention_batch_size = 50\ndataprotect.retention_cost_delay = 20ms\n");
+create_extension($node);
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+sub versions { return sql("SELECT string_agg(v.col || ':' || v.version || '=' || v.\"values\", ' ' ORDER BY v.col, v.version) FROM dataprotect.verify('$_[0]') v"); }
+
+sql(<<'SQL');
+CREATE ROLE helper LOGIN IN ROLE dataprotect_admin;
+GRANT CREATE ON SCHEMA public TO helper;
+SELECT dataprotect.create_key('k'), dataprotect.create_key('l');
+SET SESSION AUTHORIZATION helper;
+CREATE TABLE t (id int, a encrypted_text('k'), b encrypted_int4('l'), c encrypted_text('k')[]);
+INSERT INTO t SELECT n, 'a' || n, n, ARRAY['c', NULL, 'd' || n] FROM generate_series(1, 3000) n;
+CREATE TABLE stubborn (id int, a encrypted_text('k'));
+INSERT INTO stubborn VALUES (1, 'a secret');
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'a secret' USING ERRCODE = 'P0042'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON stubborn FOR EACH ROW EXECUTE FUNCTION refuse();
+ALTER TABLE stubborn ENABLE ALWAYS TRIGGER refuse;
+CREATE TABLE going (id int, a encrypted_text('k'));
+INSERT INTO going VALUES (1, 'x');
+SELECT dataprotect.rotate_key('k'), dataprotect.rotate_key('l');
+SQL
+$node->safe_psql('postgres', "CALL dataprotect.reencrypt('stubborn', background => true); CALL dataprotect.reencrypt('t', background => true);
+	CALL dataprotect.reencrypt('going', background => true); DROP TABLE going", extra_params => [ '-U', 'helper' ]);
+poll_sql($node, 'postgres', "SELECT min(blocks_done) > 0 FROM dataprotect.reencrypt_progress WHERE rel = 't'::regclass");
+kill9_node($node);
+$node->start;
+poll_sql($node, 'postgres', "SELECT count(*) FROM dataprotect.reencrypt_progress WHERE rel = 't'::regclass AND finished_at IS NOT NULL", '3');
+is(versions('t'), 'a:2=3000 b:2=3000 c:2=6000', 'the worker goes on where a crash left it, to the end');
+is(sql("SELECT bool_and(values_done >= blocks_done), bool_and(background), sum(values_left) FROM dataprotect.reencrypt_progress WHERE rel = 't'::regclass"), 't|t|0', 'and has counted');
+poll_sql($node, 'postgres', "SELECT problem FROM dataprotect.reencrypt_progress WHERE rel = 'stubborn'::regclass", 'P0042');
+is(sql("SELECT finished_at IS NULL AND ended_at IS NULL FROM dataprotect.reencrypt_progress WHERE rel = 'stubborn'::regclass"), 't', 'a table that refuses is not called done, and holds up no other');
+is(sql("SELECT count(*) FROM dataprotect.reencrypt_state s WHERE s::text LIKE '%secret%'"), '0', 'what it says is not repeated');
+poll_sql($node, 'postgres', "SELECT count(*) FROM dataprotect.reencrypt_state s WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.rel)", '0');
+
+# By hand meanwhile, once the reason is gone.
+$node->safe_psql('postgres', "ALTER TABLE stubborn DISABLE TRIGGER refuse; CALL dataprotect.reencrypt('stubborn')", extra_params => [ '-U', 'helper' ]);
+is(versions('stubborn'), 'a:2=1', 'and a session may do it itself');
+$node->stop;
+done_testing();
