@@ -16,6 +16,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/report.h"
 #include "base/statement.h"
 #include "catalog/pg_proc.h"
 #include "common/cryptohash.h"
@@ -60,7 +61,7 @@ add_text(pg_cryptohash_ctx *context, const char *text)
 {
 	/* Each part with its end: two parts cannot be told otherwise. */
 	if (pg_cryptohash_update(context, (const uint8 *) text, strlen(text) + 1) < 0)
-		elog(ERROR, "could not compute the digest of a function");
+		dp_report_no_memory("could not compute the digest of a function");
 }
 
 static void
@@ -94,7 +95,7 @@ digest_function(HeapTuple tuple, uint8 out[PG_SHA256_DIGEST_LENGTH])
 	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
 
 	if (context == NULL || pg_cryptohash_init(context) < 0)
-		elog(ERROR, "could not compute the digest of a function");
+		dp_report_no_memory("could not compute the digest of a function");
 	add_text(context, GetUserNameFromId(form->proowner, false));
 	add_text(context, get_language_name(form->prolang, false));
 	add_text(context, form->prosecdef ? "definer" : "invoker");
@@ -103,7 +104,7 @@ digest_function(HeapTuple tuple, uint8 out[PG_SHA256_DIGEST_LENGTH])
 	add_attribute(context, tuple, Anum_pg_proc_prosqlbody);
 	add_attribute(context, tuple, Anum_pg_proc_proconfig);
 	if (pg_cryptohash_final(context, out, PG_SHA256_DIGEST_LENGTH) < 0)
-		elog(ERROR, "could not compute the digest of a function");
+		dp_report_no_memory("could not compute the digest of a function");
 	pg_cryptohash_free(context);
 }
 

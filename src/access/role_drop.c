@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/access.h"
+#include "base/report.h"
 #include "base/statement.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
@@ -31,7 +32,7 @@ end_grants(Oid role)
 		if (SPI_connect() != SPI_OK_CONNECT ||
 			SPI_execute_with_args("SELECT dataprotect._end_grants_of($1, 'its role was dropped')", 1,
 								  types, values, NULL, false, 0) != SPI_OK_SELECT)
-			elog(ERROR, "could not end the grants of a role");
+			dp_report_altered("could not end the grants of a role");
 		SPI_finish();
 	}
 	PG_FINALLY();

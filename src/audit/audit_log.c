@@ -10,6 +10,7 @@
 #include "audit/collector.h"
 #include "audit/personal.h"
 #include "base/compat.h"
+#include "base/report.h"
 #include "base/text.h"
 #include "base/worker.h"
 #include "catalog/pg_type.h"
@@ -194,7 +195,7 @@ dp_audit_start(PG_FUNCTION_ARGS)
 	SPI_connect();
 	if (SPI_execute_with_args("INSERT INTO dataprotect.audit_cursor (instance, ring_seq, sig) "
 							  "VALUES ($1, $2, '')", 2, types, values, NULL, false, 0) < 0)
-		elog(ERROR, "could not store the start of the audit log");
+		dp_report_altered("could not store the start of the audit log");
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -8,6 +8,7 @@
 #include "audit/batch.h"
 #include "audit/store.h"
 #include "base/compat.h"
+#include "base/report.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "events/event.h"
@@ -396,9 +397,7 @@ dp_batch_store_rows(DpBatch *batch, DpPrf *chain, DpChainPoint *head)
 		SET_VARSIZE(mac, VARHDRSZ + DP_CHAIN_MAC_LEN);
 		if (!dp_chain_row_mac(chain, head->mac, row->tts_values, row->tts_isnull,
 							  (uint8 *) VARDATA(mac)))
-			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR),
-					 errmsg("could not compute the MAC of an audit record")));
+			dp_report_no_memory("could not compute the MAC of an audit record");
 		row->tts_values[DP_AUDIT_MAC] = PointerGetDatum(mac);
 		memcpy(head->mac, VARDATA(mac), DP_CHAIN_MAC_LEN);
 		head->seq++;

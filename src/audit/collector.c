@@ -21,6 +21,7 @@
 #include "audit/collector.h"
 #include "audit/segment.h"
 #include "base/compat.h"
+#include "base/report.h"
 #include "base/result.h"
 #include "base/worker.h"
 #include "catalog/namespace.h"
@@ -115,7 +116,7 @@ check_prf(bool ok)
 {
 	if (!ok)
 		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
+				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("could not compute a MAC of the audit log")));
 }
 
@@ -130,7 +131,7 @@ dp_audit_read_head(DpChainPoint *out, bool lock)
 	if (lock)
 		run_sql("SELECT seq, mac, sig FROM dataprotect.audit_head FOR UPDATE", 0, NULL, NULL);
 	else if (SPI_execute("SELECT seq, mac, sig FROM dataprotect.audit_head", true, 0) < 0)
-		elog(ERROR, "could not read the head of the audit log");
+		dp_report_altered("could not read the head of the audit log");
 	if (SPI_processed != 1)
 		return false;
 	out->seq = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));

@@ -16,6 +16,7 @@
 #include "audit/sink.h"
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/report.h"
 #include "base/result.h"
 #include "base/secret.h"
 #include "base/worker.h"
@@ -49,9 +50,7 @@ static void
 signing_seed(uint8 seed[DP_KEY_LEN])
 {
 	if (!dp_prf(dp_audit_require_chain(), PRF_SIGNING, (const uint8 *) signing_purpose, sizeof(signing_purpose) - 1, seed))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not derive the signing key")));
+		dp_report_no_memory("could not derive the signing key");
 }
 
 static bytea *
@@ -65,9 +64,7 @@ sign(const char *document)
 	ok = dp_ed25519_sign(seed, (const uint8 *) document, strlen(document), signature);
 	dp_secret_wipe(seed, sizeof(seed));
 	if (!ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not sign a digest of the audit log")));
+		dp_report_no_memory("could not sign a digest of the audit log");
 	return DatumGetByteaP(dp_result_bytea(signature, sizeof(signature)));
 }
 
@@ -86,7 +83,7 @@ static void
 hash(Hashing *hashing, const char *data, Size len)
 {
 	if (pg_cryptohash_update(hashing->context, (const uint8 *) data, len) != 0)
-		elog(ERROR, "could not hash the audit log");
+		dp_report_no_memory("could not hash the audit log");
 }
 
 static bool
@@ -149,7 +146,7 @@ read_previous(Previous *out)
 	if (SPI_execute(psprintf("SELECT id, seq_to, document, policy, made_at NOT BETWEEN now() - interval '%d s' AND now() "
 							 "FROM dataprotect.audit_digest ORDER BY id DESC LIMIT 1",
 							 dp_guc_digest_interval * IDLE_INTERVALS), true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the digests of the audit log");
+		dp_report_altered("could not read the digests of the audit log");
 	if (SPI_processed == 0)
 		return;
 	out->id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -158,7 +155,7 @@ read_previous(Previous *out)
 	out->policy = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4);
 	out->is_old = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 5, &isnull));
 	if (!dp_sha256((const uint8 *) document, strlen(document), digest))
-		elog(ERROR, "could not hash a digest");
+		dp_report_no_memory("could not hash a digest");
 	hex_of(digest, out->hash);
 }
 
@@ -195,7 +192,7 @@ store(const Hashing *hashing, const Previous *previous, const char *document, co
 	values[6] = PointerGetDatum(sign(document));
 	if (SPI_execute_with_args("INSERT INTO dataprotect.audit_digest (id, seq_from, seq_to, records, policy, document, signature) "
 							  "VALUES ($1, $2, $3, $4, $5, $6, $7)", 7, types, values, NULL, false, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not store a digest of the audit log");
+		dp_report_altered("could not store a digest of the audit log");
 }
 
 static char *
@@ -222,16 +219,18 @@ make_digest(void)
 	char	   *policy;
 
 	if (SPI_execute("LOCK TABLE dataprotect.audit_digest IN SHARE ROW EXCLUSIVE MODE", false, 0) < 0)
-		elog(ERROR, "could not lock the digests of the audit log");
+		dp_report_altered("could not lock the digests of the audit log");
 	read_previous(&previous);
 	hashing.uid = query_text("SELECT uid::text FROM dataprotect.instance");
 	hashing.context = pg_cryptohash_create(PG_SHA256);
-	if (hashing.context == NULL || hashing.uid == NULL || pg_cryptohash_init(hashing.context) != 0)
-		elog(ERROR, "could not hash the audit log");
+	if (hashing.uid == NULL)
+		dp_report_altered("could not read the identity of the database");
+	if (hashing.context == NULL || pg_cryptohash_init(hashing.context) != 0)
+		dp_report_no_memory("could not hash the audit log");
 	policy = policy_now();
 	(void) dp_sink_read_rows(previous.to, RECORDS_AT_ONCE, take_row, &hashing);
 	if (pg_cryptohash_final(hashing.context, digest, sizeof(digest)) != 0)
-		elog(ERROR, "could not hash the audit log");
+		dp_report_no_memory("could not hash the audit log");
 	pg_cryptohash_free(hashing.context);
 	if (hashing.n == 0 && previous.id > 0 && !previous.is_old && strcmp(previous.policy, policy) == 0)
 		return false;
@@ -273,7 +272,7 @@ write_files(void)
 	if (SPI_execute("SELECT d.id, i.uid || '-' || lpad(d.id::text, 20, '0') || '.json', dataprotect._digest_line(d) "
 					"FROM dataprotect.audit_digest d, dataprotect.instance i WHERE NOT d.filed ORDER BY d.id",
 					true, FILES_AT_ONCE) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the digests of the audit log");
+		dp_report_altered("could not read the digests of the audit log");
 	table = SPI_tuptable;
 	n = SPI_processed;
 	for (uint64 i = 0; i < n; i++)
@@ -291,7 +290,7 @@ write_files(void)
 	}
 	if (last > 0 && SPI_execute(psprintf("UPDATE dataprotect.audit_digest SET filed = true WHERE NOT filed AND id <= "
 										 INT64_FORMAT, last), false, 0) != SPI_OK_UPDATE)
-		elog(ERROR, "could not store what was written of the digests");
+		dp_report_altered("could not store what was written of the digests");
 }
 
 static bool
@@ -372,9 +371,7 @@ dp_audit_digest_key(PG_FUNCTION_ARGS)
 	ok = dp_ed25519_public(seed, public);
 	dp_secret_wipe(seed, sizeof(seed));
 	if (!ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not compute the signing key")));
+		dp_report_no_memory("could not compute the signing key");
 	PG_RETURN_DATUM(dp_result_bytea(public, sizeof(public)));
 }
 

@@ -6,6 +6,7 @@
 
 #include "audit/sink.h"
 #include "base/compat.h"
+#include "base/report.h"
 #include "catalog/pg_type.h"
 #include "events/event.h"
 #include "events/record.h"
@@ -38,7 +39,7 @@ dp_sink_read_rows(int64 after, int limit, bool (*take) (const DpSinkRow *row, vo
 		values[1] = Int32GetDatum(Min(limit, ROWS_AT_ONCE));
 		if (SPI_execute_with_args("SELECT " DP_AUDIT_COLUMN_LIST " FROM dataprotect.audit_record "
 								  "WHERE seq > $1 ORDER BY seq LIMIT $2", 2, types, values, NULL, true, 0) != SPI_OK_SELECT)
-			elog(ERROR, "could not read the audit log");
+			dp_report_altered("could not read the audit log");
 		table = SPI_tuptable;
 		n = SPI_processed;
 		for (uint64 i = 0; i < n && !enough; i++)
@@ -107,7 +108,7 @@ add_digests(DpSink *sink)
 	if (SPI_execute_with_args("SELECT id, made_at, dataprotect._digest_line(d) FROM dataprotect.audit_digest d "
 							  "WHERE id > $1 AND seq_to <= $2 ORDER BY id LIMIT $3",
 							  3, types, values, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the digests of the audit log");
+		dp_report_altered("could not read the digests of the audit log");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];

@@ -14,6 +14,7 @@
 
 #include "audit/sink.h"
 #include "base/guc.h"
+#include "base/report.h"
 #include "base/secret.h"
 #include "common/hmac.h"
 #include "common/sha2.h"
@@ -59,7 +60,7 @@ dp_sink_gzip(const char *text, Size len, Size *out_len)
 	char	   *out;
 
 	if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-		elog(ERROR, "could not begin to compress a batch of the audit log");
+		dp_report_no_memory("could not begin to compress a batch of the audit log");
 	room = deflateBound(&stream, len);
 	out = palloc(room);
 	stream.next_in = (Bytef *) text;
@@ -69,7 +70,7 @@ dp_sink_gzip(const char *text, Size len, Size *out_len)
 	if (deflate(&stream, Z_FINISH) != Z_STREAM_END)
 	{
 		(void) deflateEnd(&stream);
-		elog(ERROR, "could not compress a batch of the audit log");
+		dp_report_no_memory("could not compress a batch of the audit log");
 	}
 	*out_len = stream.total_out;
 	(void) deflateEnd(&stream);

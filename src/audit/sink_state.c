@@ -13,6 +13,7 @@
 #include "audit/sink.h"
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/report.h"
 #include "base/result.h"
 #include "base/statement.h"
 #include "catalog/pg_type.h"
@@ -43,9 +44,7 @@ cursor_mac(const char *name, int64 cursor, int64 digest, uint8 out[DP_CHAIN_MAC_
 	initStringInfo(&message);
 	appendStringInfo(&message, INT64_FORMAT " " INT64_FORMAT " %s", cursor, digest, name);
 	if (!dp_prf(dp_audit_require_chain(), CURSOR_DOMAIN, (const uint8 *) message.data, message.len, out))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not compute a MAC of the audit log")));
+		dp_report_no_memory("could not compute a MAC of the audit log");
 }
 
 static int	own_level;
@@ -207,7 +206,7 @@ new_row(DpSink *sink)
 
 	sink->finished = true;
 	if (SPI_execute_with_args("SELECT dataprotect._sink_begin($1, 0, 0)", 1, types, values, NULL, false, 0) < 0)
-		elog(ERROR, "could not store the progress of a sink");
+		dp_report_altered("could not store the progress of a sink");
 }
 
 List *
@@ -220,7 +219,7 @@ dp_sink_list(MemoryContext context)
 
 	begin();
 	if (SPI_execute(list_query, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not list the sinks of the audit log");
+		dp_report_altered("could not list the sinks of the audit log");
 	table = SPI_tuptable;
 	n = SPI_processed;
 	for (uint64 i = 0; i < n; i++)
@@ -310,7 +309,7 @@ write_state(DpSink *sink, bool taken, bool failed)
 							  "last_success = CASE WHEN $12 THEN pg_catalog.now() ELSE t.last_success END, "
 							  "ack_id = $8, ack_to = $9, ack_digest = $10, ack_since = $11 "
 							  "WHERE t.name = $1", 12, types, values, nulls, false, 0) != SPI_OK_UPDATE)
-		elog(ERROR, "could not store the progress of a sink");
+		dp_report_altered("could not store the progress of a sink");
 }
 
 void
@@ -365,7 +364,7 @@ dp_audit_sink_begin(PG_FUNCTION_ARGS)
 	if (SPI_execute_with_args(psprintf("INSERT INTO dataprotect.sink_state (name, cursor, digest, mac) "
 									   "VALUES ($1, $2, " INT64_FORMAT ", $3) ON CONFLICT DO NOTHING", digest),
 							  3, types, values, NULL, false, 0) < 0)
-		elog(ERROR, "could not store the progress of a sink");
+		dp_report_altered("could not store the progress of a sink");
 	SPI_finish();
 	PG_RETURN_VOID();
 }

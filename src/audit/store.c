@@ -14,6 +14,7 @@
 #include "audit/chain.h"
 #include "audit/store.h"
 #include "base/compat.h"
+#include "base/report.h"
 #include "catalog/namespace.h"
 #include "executor/execPartition.h"
 #include "executor/executor.h"
@@ -47,7 +48,7 @@ dp_store_begin(void)
 	store->table = table_open(get_relname_relid("audit_record", get_namespace_oid("dataprotect", false)),
 							  RowExclusiveLock);
 	if (RelationGetDescr(store->table)->natts != DP_AUDIT_N_COLUMNS)
-		elog(ERROR, "dataprotect.audit_record does not have its columns");
+		dp_report_altered("table \"dataprotect.audit_record\" does not have its columns");
 	store->estate = CreateExecutorState();
 	store->root = makeNode(ResultRelInfo);
 	InitResultRelInfo(store->root, store->table, 0, NULL, 0);

@@ -13,6 +13,7 @@
 #include "access/htup_details.h"
 #include "audit/collector.h"
 #include "base/compat.h"
+#include "base/report.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -67,7 +68,7 @@ check_row(Verdict *verdict, DpPrf *chain, HeapTuple tuple, TupleDesc desc)
 		return;
 	}
 	if (!dp_chain_row_mac(chain, verdict->last.mac, values, nulls, expected))
-		elog(ERROR, "could not compute the MAC of an audit record");
+		dp_report_no_memory("could not compute the MAC of an audit record");
 	if (VARSIZE_ANY_EXHDR(mac) != DP_CHAIN_MAC_LEN ||
 		!dp_equal_ct(VARDATA_ANY(mac), expected, DP_CHAIN_MAC_LEN))
 	{

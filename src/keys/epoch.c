@@ -9,6 +9,7 @@
 #include "access/xact.h"
 #include "base/argument.h"
 #include "base/compat.h"
+#include "base/report.h"
 #include "base/result.h"
 #include "base/secret.h"
 #include "base/statement.h"
@@ -200,7 +201,7 @@ dp_keys_epoch_round(void)
 	level = dp_own_begin();
 	if (SPI_connect() != SPI_OK_CONNECT ||
 		SPI_execute("SELECT dataprotect._epoch_step()", false, 0) != SPI_OK_SELECT || SPI_processed != 1)
-		elog(ERROR, "could not go on with an epoch");
+		dp_report_altered("could not go on with an epoch");
 	more = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	dp_own_end(level);

@@ -9,6 +9,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/report.h"
 #include "base/result.h"
 #include "base/secret.h"
 #include "base/statement.h"
@@ -224,7 +225,7 @@ dp_keys_wrap_new_sql(PG_FUNCTION_ARGS)
 	dp_secret_wipe(key, sizeof(key));
 	dp_secret_wipe(&epoch, sizeof(epoch));
 	if (!ok)
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not make a key")));
+		dp_report_no_memory("could not make a key");
 	return make_pair(fcinfo, Int64GetDatum((int64) key_id),
 					 dp_result_bytea(wrapped, sizeof(wrapped)), false);
 }

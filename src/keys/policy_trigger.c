@@ -11,6 +11,7 @@
 #include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "base/report.h"
 #include "base/statement.h"
 #include "base/worker.h"
 #include "catalog/pg_proc.h"
@@ -210,7 +211,7 @@ dp_policy_reseal_sql(PG_FUNCTION_ARGS)
 	PG_TRY();
 	{
 		if (SPI_connect() != SPI_OK_CONNECT || SPI_execute(sql, false, 0) != SPI_OK_UPDATE)
-			elog(ERROR, "could not seal the rows of a table");
+			dp_report_altered("could not seal the rows of a table");
 		n = SPI_processed;
 		SPI_finish();
 	}
@@ -248,7 +249,7 @@ watch_policy(void)
 		(SPI_connect() != SPI_OK_CONNECT ||
 		 SPI_execute("SELECT dataprotect._watch_policy()", false, 0) != SPI_OK_SELECT ||
 		 SPI_finish() != SPI_OK_FINISH))
-		elog(ERROR, "could not look at the sealed tables");
+		dp_report_altered("could not look at the sealed tables");
 	dp_own_end(level);
 	PopActiveSnapshot();
 	CommitTransactionCommand();

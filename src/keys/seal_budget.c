@@ -25,6 +25,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/report.h"
 #include "base/statement.h"
 #include "base/worker.h"
 #include "executor/spi.h"
@@ -119,7 +120,7 @@ rotate_due(void)
 	level = dp_own_begin();
 	if (SPI_connect() != SPI_OK_CONNECT ||
 		SPI_execute("SELECT dataprotect._rotate_due()", false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not look for keys to rotate");
+		dp_report_altered("could not look for keys to rotate");
 	SPI_finish();
 	dp_own_end(level);
 	PopActiveSnapshot();

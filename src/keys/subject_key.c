@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/report.h"
 #include "base/statement.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -165,7 +166,7 @@ insert_claim(const DpFamily *family, const char *account_type, const char *subje
 	PG_TRY();
 	{
 		if (SPI_execute_plan(claim_plan, values, NULL, false, 0) != SPI_OK_INSERT)
-			elog(ERROR, "could not claim a key");
+			dp_report_altered("could not claim a key");
 	}
 	PG_FINALLY();
 	{

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "base/compat.h"
+#include "base/report.h"
 #include "base/result.h"
 #include "base/secret.h"
 #include "crypto/aead.h"
@@ -38,9 +39,7 @@ dp_lifecycle_certificate_mac(PG_FUNCTION_ARGS)
 	if (chain == NULL)
 		PG_RETURN_NULL();
 	if (!dp_prf(chain, PRF_CERTIFICATE, (uint8 *) VARDATA_ANY(certificate), VARSIZE_ANY_EXHDR(certificate), mac))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not compute the certificate's authentication code")));
+		dp_report_no_memory("could not compute the certificate's authentication code");
 	result = palloc(VARHDRSZ + 2 * sizeof(mac));
 	SET_VARSIZE(result, VARHDRSZ + 2 * sizeof(mac));
 	hex_encode((char *) mac, sizeof(mac), VARDATA(result));
@@ -56,9 +55,7 @@ signing_seed(uint8 seed[DP_KEY_LEN])
 	if (chain == NULL)
 		return false;
 	if (!dp_prf(chain, PRF_SIGNING, (const uint8 *) signing_purpose, sizeof(signing_purpose) - 1, seed))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not derive the signing key")));
+		dp_report_no_memory("could not derive the signing key");
 	return true;
 }
 
@@ -76,9 +73,7 @@ dp_lifecycle_certificate_sign(PG_FUNCTION_ARGS)
 	ok = dp_ed25519_sign(seed, (uint8 *) VARDATA_ANY(certificate), VARSIZE_ANY_EXHDR(certificate), signature);
 	dp_secret_wipe(seed, sizeof(seed));
 	if (!ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not sign the certificate")));
+		dp_report_no_memory("could not sign the certificate");
 	PG_RETURN_DATUM(dp_result_bytea(signature, sizeof(signature)));
 }
 
@@ -95,8 +90,6 @@ dp_lifecycle_certificate_key(PG_FUNCTION_ARGS)
 	ok = dp_ed25519_public(seed, public);
 	dp_secret_wipe(seed, sizeof(seed));
 	if (!ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not compute the signing key")));
+		dp_report_no_memory("could not compute the signing key");
 	PG_RETURN_DATUM(dp_result_bytea(public, sizeof(public)));
 }

@@ -11,6 +11,7 @@
 
 #include "access/restored.h"
 #include "base/compat.h"
+#include "base/report.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -130,7 +131,7 @@ list_requests(void)
 	dp_run_as_system(&saved);
 	if (SPI_execute("SELECT u::pg_catalog.int8 FROM pg_catalog.unnest(dataprotect._deletions_due()) WITH ORDINALITY x(u, n)"
 					" ORDER BY n", false, 0) < 0)
-		elog(ERROR, "could not list deletion requests");
+		dp_report_altered("could not list deletion requests");
 	old = MemoryContextSwitchTo(PortalContext);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{

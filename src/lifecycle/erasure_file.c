@@ -203,7 +203,7 @@ dp_erasure_read(PG_FUNCTION_ARGS)
 
 /* Append to an open list that ends at a place; where it ends then. */
 static DpErasurePlace
-append_at(int fd, const char *name, const DpErasurePlace *known, text *lines)
+append_at(int fd, const char *name, const DpErasurePlace *known, text * lines)
 {
 	DpErasurePlace end = {known->length + VARSIZE_ANY_EXHDR(lines)};
 	ssize_t		len = VARSIZE_ANY_EXHDR(lines);

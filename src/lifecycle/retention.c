@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include "base/report.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -78,7 +79,7 @@ list_tables(DpRetentionRun *run, const char *sql)
 	values[0] = Int64GetDatum(run->id);
 	dp_run_as_system(&saved);
 	if (SPI_execute_with_args(sql, 1, types, values, NULL, false, 0) < 0)
-		elog(ERROR, "could not list tables");
+		dp_report_altered("could not list tables");
 	old = MemoryContextSwitchTo(PortalContext);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -253,7 +254,7 @@ list_active(void)
 	dp_run_as_system(&saved);
 	if (SPI_execute("SELECT p.name FROM dataprotect.retention_policy p WHERE p.state = 'active' ORDER BY p.id",
 					false, 0) < 0)
-		elog(ERROR, "could not list retention policies");
+		dp_report_altered("could not list retention policies");
 	old = MemoryContextSwitchTo(PortalContext);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		names = lappend(names, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));

@@ -9,6 +9,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/compat.h"
+#include "base/report.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -207,7 +208,7 @@ derive_number(DpPrf *prf, uint8 attempt, Oid type, const char *definition)
 	ok = dp_prf(prf, NUMBER_DOMAIN, (uint8 *) message.data, message.len, out);
 	pfree(message.data);
 	if (!ok)
-		elog(ERROR, "could not compute a number of a modifier");
+		dp_report_no_memory("could not compute a number of a modifier");
 	return (int32) ((((uint32) out[0] << 24) | ((uint32) out[1] << 16) | ((uint32) out[2] << 8) | out[3]) &
 					PG_INT32_MAX);
 }

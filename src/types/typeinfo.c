@@ -13,6 +13,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "base/argument.h"
+#include "base/report.h"
 #include "base/text.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
@@ -234,7 +235,7 @@ new_code(Oid base_oid)
 	uint8		digest[32];
 
 	if (!dp_sha256((uint8 *) name, strlen(name), digest))
-		elog(ERROR, "could not compute a digest");
+		dp_report_no_memory("could not compute a digest");
 	pfree(name);
 	return 0x80000000 | ((uint32) digest[0] << 24) | ((uint32) digest[1] << 16) |
 		((uint32) digest[2] << 8) | digest[3];

@@ -22,15 +22,15 @@ my $node = new_node('fault', start => 0, conf => "autovacuum = off\nrestart_afte
 my $control = $node->basedir . '/fault';
 sub arm
 {
-	my ($pid, $left) = @_;
+	my ($pid, $left, $cancel) = @_;
 	sysopen my $file, $control, O_RDWR | O_CREAT or die "$control: $!";
-	syswrite $file, pack('l!l!', $pid, $left);
+	syswrite $file, pack('l!l!l!', $pid, $left, $cancel // 0);
 	close $file;
 	return;
 }
 sub left
 {
-	my (undef, $left) = unpack 'l!l!', slurp_file($control);
+	my (undef, $left) = unpack 'l!l!l!', slurp_file($control);
 	return $left;
 }
 arm(0, 0);
@@ -143,7 +143,42 @@ for my $statement (grep { !$ENV{DP_FAULT_ONLY} || /$ENV{DP_FAULT_ONLY}/ } @state
 note("errors seen: " . join ', ', map { "$_ $seen{$_}" } sort keys %seen);
 is($node->safe_psql('postgres', $check), $right, 'values are right after it');
 
-# --- a cancel at any point
+# --- a cancel at the first place that looks for interrupts after the n-th allocation or release
+my @cancelled = (@statements,
+	"BEGIN; CALL dataprotect.encrypt_column('later', 'v', 'pii'); ROLLBACK",
+	"SELECT dataprotect.grant_access('pii', 'pg_monitor', 'mask'), dataprotect.revoke_access('pii', 'pg_monitor')",
+	"SELECT dataprotect.suspend_key('pii', 'x'), dataprotect.resume_key('pii', 'x')",
+	"BEGIN; SELECT dataprotect.create_account_type('t', 'person', 'id'); ROLLBACK",
+	'SELECT count(*) FROM dataprotect.verify_policy()',
+	"SELECT count(*) FROM dataprotect.audit_log WHERE event = 'key.created'");
+for my $statement (grep { !$ENV{DP_FAULT_ONLY} || /$ENV{DP_FAULT_ONLY}/ } @cancelled)
+{
+	my ($n, $reached_n, $cancelled, @wrong) = (0, 0, 0);
+	connect_session();
+	while (1)
+	{
+		$n += 1 + int($n / 40) + int rand $max_step;
+		arm($session{pid}, $n, 1);
+		ask($statement);
+		my $reached = left() == 0;
+		my $error = $session{err};
+		arm(0, 0);
+		last if !$reached;
+		$reached_n++;
+		$cancelled++ if $error =~ /ERROR:  57014/;
+		push @wrong, "allocation $n: $error" if $error =~ /ERROR|FATAL|PANIC/ && $error !~ /ERROR:  57014/;
+		ask('SELECT 1') for 1 .. 2;	# takes a cancel that came too late
+		ask('ROLLBACK') if $statement =~ /^BEGIN/;
+		ask("SELECT dataprotect.resume_key('pii', 'x') FROM dataprotect.keys WHERE name = 'pii' AND state = 'suspended'") if $statement =~ /suspend/;
+		my $after = ask('SELECT email FROM person WHERE id = 8');
+		push @wrong, "after allocation $n: $after $session{err}" if $after ne 'mail8';
+	}
+	is(join("\n", @wrong), '', "a cancel at $reached_n points, $cancelled of them in time, each clean: $statement");
+	eval { $session{in} .= "\\q\n"; $session{h}->finish };
+}
+is($node->safe_psql('postgres', $check), $right, 'values are right after it');
+
+# --- a cancel at any moment
 my @long = (
 	[ "SELECT count(*) FROM (SELECT p FROM person ORDER BY p) s" ],
 	[ "INSERT INTO person SELECT g, 'mail' || g, g % 97, 'p' || g, 'x' FROM generate_series($rows + 1, $rows + 500) g", "DELETE FROM person WHERE id > $rows" ],

@@ -1,0 +1,68 @@
+/*
+ * commits.c
+ *	  Kills the process that makes the n-th commit, before or after its record is
+ *	  written.
+ *
+ * Preloaded into a server, after the extension.  $DP_COMMITS_FILE names a file that
+ * every process maps and the test writes.  A transaction counts once it has an id.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "port/atomics.h"
+
+PG_MODULE_MAGIC;
+
+typedef struct Control
+{
+	pg_atomic_uint32 left;		/* commits to go; 0: nobody dies */
+	uint32		after;			/* it dies after its commit, else before */
+} Control;
+
+extern void _PG_init(void);
+
+static Control *control = NULL;
+static bool counts = false;
+
+static void
+at_xact_end(XactEvent event, void *arg)
+{
+	uint32		left;
+
+	if (event == XACT_EVENT_PRE_COMMIT)
+		counts = TransactionIdIsValid(GetTopTransactionIdIfAny());
+	if (!counts || event != (control->after ? XACT_EVENT_COMMIT : XACT_EVENT_PRE_COMMIT))
+		return;
+	left = pg_atomic_read_u32(&control->left);
+	while (left > 0)
+	{
+		if (!pg_atomic_compare_exchange_u32(&control->left, &left, left - 1))
+			continue;
+		if (left == 1)
+			kill(getpid(), SIGKILL);
+		return;
+	}
+}
+
+void
+_PG_init(void)
+{
+	const char *path = getenv("DP_COMMITS_FILE");
+	int			fd = path != NULL ? open(path, O_RDWR) : -1;
+	void	   *map;
+
+	if (fd < 0)
+		return;
+	map = mmap(NULL, sizeof(Control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (map == MAP_FAILED)
+		return;
+	control = map;
+	RegisterXactCallback(at_xact_end, NULL);
+}

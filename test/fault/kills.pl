@@ -1,0 +1,155 @@
+# If this fails, a server that was killed at some commit of a background act does not
+# bring the act to its end, does it twice, or loses a value, a key or a record of the
+# log.  See README.md here.
+use strict;
+use warnings;
+
+use Fcntl;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+use DataProtect::Test;
+
+my $most = $ENV{DP_FAULT_COMMITS} || 8;	# commits of an act that are tried
+my $rows = 60;
+
+my $node = new_node('kills', start => 0, conf => "autovacuum = off\nrestart_after_crash = on\n");
+my $control = $node->basedir . '/commits';
+sub arm
+{
+	my ($left, $after) = @_;
+	sysopen my $file, $control, O_RDWR | O_CREAT or die "$control: $!";
+	syswrite $file, pack('LL', $left, $after);
+	close $file;
+	return;
+}
+sub left { return (unpack 'LL', slurp_file($control))[0]; }
+arm(0, 0);
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'dataprotect,$ENV{DP_COMMITS_MODULE}'\n");
+{
+	local $ENV{DP_COMMITS_FILE} = $control;
+	$node->start;
+}
+create_extension($node);
+
+# undef where the server is not there
+sub try
+{
+	my ($rc, $out) = eval { $node->psql('postgres', $_[0]) };
+	return defined $rc && $rc == 0 ? $out : undef;
+}
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+sql(<<SQL);
+SELECT dataprotect.create_key('pii', mask => 'email'), dataprotect.grant_access('pii', current_user::regrole, 'reveal');
+CREATE TABLE person (id int PRIMARY KEY, email encrypted_text('pii', 'searchable'), o encrypted_int4('pii', 'ordered'));
+INSERT INTO person SELECT g, 'mail' || g, g FROM generate_series(1, $rows) g;
+CREATE UNIQUE INDEX person_email ON person (email encrypted_text_token_ops);
+CREATE INDEX person_o ON person (o);
+CREATE TABLE later AS SELECT g AS id, 'later' || g AS v FROM generate_series(1, $rows) g;
+CREATE TABLE account (id int PRIMARY KEY, email encrypted_text('pii'));
+SELECT dataprotect.create_account_type('account', 'account', 'id', '0 s'), dataprotect.bind_subject('account', 'account', 'id');
+INSERT INTO account SELECT g, 'account' || g FROM generate_series(1, 400) g;
+CREATE TABLE entry (id int PRIMARY KEY, at timestamptz NOT NULL);
+CREATE INDEX ON entry (at);
+INSERT INTO entry SELECT g, now() FROM generate_series(1, $rows) g;
+SELECT dataprotect.create_retention_policy('entry', 'entry', 'at', '1 day', 'delete'), dataprotect.activate_retention('entry');
+ALTER DATABASE postgres SET dataprotect.retention_batch_size = 20;
+SQL
+my $account = 400;	# those up to here are there
+
+# Whatever happened: values, rows and keys are what they were.
+sub sound
+{
+	return try(<<"SQL");
+SET client_min_messages = warning;
+SELECT (SELECT count(*) FILTER (WHERE email::text = 'mail' || id AND o::int4 = id) FROM person),
+	(SELECT count(*) FROM person WHERE email = 'mail7'),
+	(SELECT count(*) FILTER (WHERE v::text = 'later' || id) FROM later),
+	(SELECT count(*) FILTER (WHERE email::text = 'account' || id) FROM account),
+	(SELECT count(*) FROM entry WHERE at > now() - interval '12 hours'),
+	(SELECT count(*) FROM dataprotect.verify_policy())
+SQL
+}
+sub wanted { return join '|', $rows, 1, $rows, $account, $rows, 0; }
+
+# name, statements before it, the act, what brings it to its end, and whether it is there
+my @acts = (
+	[ 'rotation and reencrypt', sub { return }, sub { return "SELECT dataprotect.rotate_key('pii'); CALL dataprotect.reencrypt('person')" },
+		"CALL dataprotect.reencrypt('person')", 'SELECT true' ],
+	[ 'a new key', sub { return }, sub { return "SELECT dataprotect.create_key('k$_[0]')" },
+		sub { return "SELECT dataprotect.create_key('k$_[0]') WHERE NOT EXISTS (SELECT FROM dataprotect.keys WHERE name = 'k$_[0]')" },
+		sub { return "SELECT 'x'::encrypted_text('k$_[0]') IS NOT NULL" } ],
+	[ 'new accounts', sub { return },
+		sub { my $from = $account + 1; return "INSERT INTO account SELECT g, 'account' || g FROM generate_series($from, $from + 2) g" },
+		sub { my $from = $account + 1; return "INSERT INTO account SELECT g, 'account' || g FROM generate_series($from, $from + 2) g ON CONFLICT DO NOTHING" },
+		sub { return 'SELECT count(*) = ' . ($account + 3) . ' FROM account' }, sub { $account += 3 } ],
+	[ 'protecting and taking back', sub { return },
+		sub { return "CALL dataprotect.encrypt_column('later', 'v', 'pii'); CALL dataprotect.decrypt_column('later', 'v')" },
+		q{DO $$ BEGIN IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'later'::regclass AND attname = 'v' AND atttypid = 'encrypted_text'::regtype) THEN CALL dataprotect.decrypt_column('later', 'v'); END IF; END $$},
+		q{SELECT atttypid = 'text'::regtype FROM pg_attribute WHERE attrelid = 'later'::regclass AND attname = 'v'} ],
+	[ 'protecting online', sub { return }, sub { return "CALL dataprotect.encrypt_column('later', 'v', 'pii', online => true)" },
+		"CALL dataprotect.encrypt_column('later', 'v', 'pii', online => true)",
+		q{SELECT atttypid = 'encrypted_text'::regtype FROM pg_attribute WHERE attrelid = 'later'::regclass AND attname = 'v'},
+		sub { sql("CALL dataprotect.decrypt_column('later', 'v')") } ],
+	[ 'retention', sub { sql("INSERT INTO entry SELECT 1000 + g, now() - interval '3 days' FROM generate_series(1, 50) g") },
+		sub { return 'CALL dataprotect.run_retention()' }, 'CALL dataprotect.run_retention()', 'SELECT count(*) = ' . $rows . ' FROM entry' ],
+	[ 'a deletion', sub { return },
+		sub { return "SELECT dataprotect.request_deletion('account', '$account'); CALL dataprotect.run_deletions()" },
+		sub { return "SELECT dataprotect.request_deletion('account', '$account') WHERE NOT EXISTS (SELECT FROM dataprotect.deletion_requests WHERE account_id = '$account'); CALL dataprotect.run_deletions()" },
+		sub { return "SELECT count(*) = 1 FROM dataprotect.deletion_requests WHERE account_id = '$account' AND state = 'certified'" },
+		sub { $account-- } ],
+	[ 'an epoch', sub { return }, sub { return q{SELECT dataprotect.roll_epoch('x', backups => false); SELECT dataprotect.run_epochs()} },
+		'SELECT dataprotect.run_epochs()',
+		q{SELECT count(*) FILTER (WHERE state = 'active') = 1 AND count(*) FILTER (WHERE state NOT IN ('active', 'destroyed')) = 0 FROM dataprotect.epochs} ],
+);
+
+sub text_of { my ($what, @args) = @_; return ref $what ? $what->(@args) : $what; }
+
+my $run = 0;
+my $killed = 0;
+for my $act (grep { !$ENV{DP_FAULT_ONLY} || $_->[0] =~ /$ENV{DP_FAULT_ONLY}/ } @acts)
+{
+	my ($name, $before, $do, $finish, $done, $after) = @$act;
+	my (@wrong, $n_killed);
+	for my $late (0, 1)
+	{
+		for my $n (1 .. $most)
+		{
+			$run++;
+			$before->();
+			my $statement = text_of($do, $run);
+			arm($n, $late);
+			try($_) for split /; (?=CALL|SELECT)/, $statement;
+			my $reached = 0;
+			my $deadline = time + 180;
+			my $ended = '';
+			while (time < $deadline)
+			{
+				$reached ||= left() == 0;
+				try($_) for split /; (?=CALL|SELECT)/, text_of($finish, $run);
+				$ended = try(text_of($done, $run)) // '';
+				last if $ended eq 't';
+				sleep 1 if $ended eq '';
+			}
+			$reached ||= left() == 0;
+			arm(0, 0);
+			push @wrong, "$name, killed " . ($late ? 'after' : 'before') . " commit $n: does not come to its end ($ended)" if $ended ne 't';
+			$after->() if $after;
+			my $found = sound() // 'no server';
+			push @wrong, "$name, killed " . ($late ? 'after' : 'before') . " commit $n: $found, not " . wanted() if $found ne wanted();
+			$n_killed += $reached;
+			last if !$reached;
+		}
+	}
+	is(join("\n", @wrong), '', "$name: killed at $n_killed commits, and comes to its end each time");
+	$killed += $n_killed;
+}
+cmp_ok($killed, '>', 0, 'the server was killed');
+poll_sql($node, 'postgres', "SELECT dataprotect.flush_audit_log('180 s')", 't');
+is(sql('SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'the log is whole');
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP:|signal (?:6|11):|XX000/, 'nothing else went wrong');
+$node->stop;
+done_testing();
