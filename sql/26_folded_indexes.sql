@@ -188,6 +188,58 @@ CALL dataprotect.decrypt_column('part', 'doc');
 RESET client_min_messages;
 SELECT pg_get_indexdef(indexrelid) AS definition FROM pg_index WHERE indrelid = 'part'::regclass ORDER BY 1;
 SELECT dataprotect.revoke_access('pii', :'su') > 0 AS revoked;
+-- the predicate that asks for the empty text (case: columns, d03), by length
+\c - :su
+SET search_path = fold, public;
+CREATE TABLE filled (id int PRIMARY KEY, token text, n varchar(20), gone bool);
+CREATE UNIQUE INDEX filled_token ON filled (token) WHERE token <> '';
+CREATE INDEX filled_n ON filled (n) WHERE n <> '' AND NOT gone;
+INSERT INTO filled SELECT i, CASE WHEN i % 2 = 0 THEN '' ELSE 't' || i END, 'n' || i, i % 3 = 0 FROM generate_series(1, 50) i;
+CALL dataprotect.encrypt_column('filled', 'token', 'pii', padded => true);
+SET client_min_messages = warning;
+CALL dataprotect.encrypt_columns('filled', '{"token": "pii", "n": "pii"}');
+RESET client_min_messages;
+SELECT pg_get_indexdef(indexrelid) AS definition FROM pg_index WHERE indrelid = 'filled'::regclass ORDER BY 1;
+ANALYZE filled;
+CREATE TABLE long (v encrypted_text('pii', 'padded'));
+CREATE INDEX long_v ON long USING hash (v) WHERE dataprotect.not_empty(v);
+CREATE INDEX filled_or ON filled USING hash (n) WHERE dataprotect.not_empty(n) OR id > 3;
+GRANT SELECT, INSERT, UPDATE ON filled TO regress_app, regress_search, regress_none;
+\c - regress_app
+SET search_path = fold, public;
+SET enable_seqscan = off;
+SELECT id FROM filled WHERE token = 't7' AND token <> '';
+SELECT uses($$SELECT FROM filled WHERE token = 't7' AND token <> ''$$, 'filled_token'), uses($$SELECT FROM filled WHERE token = 't7'$$, 'filled_token');
+SELECT uses($$SELECT FROM filled WHERE '' = token$$, 'filled_token');
+SELECT count(*) FROM filled WHERE token = '';
+PREPARE by_token(text) AS SELECT count(*) FROM filled WHERE token = $1;
+EXPLAIN (COSTS OFF) EXECUTE by_token('t7');
+EXECUTE by_token('t7');
+EXECUTE by_token('');
+SET plan_cache_mode = force_generic_plan;
+EXECUTE by_token('t7');
+EXECUTE by_token('');
+RESET plan_cache_mode;
+SELECT uses($$SELECT FROM filled WHERE n = 'n7' AND n <> '' AND NOT gone$$, 'filled_n');
+SELECT count(*) FROM filled WHERE token <> '';
+\c - regress_none
+SET search_path = fold, public;
+\set VERBOSITY terse
+INSERT INTO filled VALUES (100, 't7') ON CONFLICT (token) WHERE token <> '' DO NOTHING;
+INSERT INTO filled VALUES (100, ''), (101, '');
+INSERT INTO filled VALUES (102, 't7');
+SELECT count(*) FROM filled WHERE token <> '';
+\c - :su
+SET search_path = fold, public;
+UPDATE filled SET token = 't9' WHERE id = 100;
+UPDATE filled SET token = 't99' WHERE id = 100;
+SELECT dataprotect.grant_access('pii', :'su', 'reveal') > 0 AS granted;
+SET client_min_messages = warning;
+CALL dataprotect.decrypt_column('filled', 'token');
+CALL dataprotect.decrypt_column('filled', 'n');
+RESET client_min_messages;
+SELECT pg_get_indexdef(indexrelid) AS definition FROM pg_index WHERE indrelid = 'filled'::regclass ORDER BY 1;
+SELECT dataprotect.revoke_access('pii', :'su') > 0 AS revoked;
 -- in DDL of one's own
 \c - :su
 SET search_path = fold, public;

@@ -228,10 +228,14 @@ AS $$
         JOIN pg_class c ON c.oid = i.indexrelid
     WHERE EXISTS (SELECT FROM dataprotect._index_folds(i.indexrelid) f WHERE f.attnum = m.attnum AND NOT f.whole)
     UNION ALL
+    -- column <> '' of an index over the column is kept where that is made anew, and lengths are seen
     SELECT format('The predicate of index "%s" uses its value.', c.relname), 'Drop the index.'
     FROM dataprotect._column_members($1, $2) m JOIN pg_index i ON i.indrelid = m.member
         JOIN pg_class c ON c.oid = i.indexrelid
+        CROSS JOIN dataprotect._column_kind($1, $2) k
     WHERE i.indpred IS NOT NULL AND dataprotect._computes_from(i.indpred, m.attnum)
+        AND (dataprotect._predicate_computes(i.indexrelid, m.attnum) OR k.base <> 'text'::regtype OR k.is_array OR $4
+             OR NOT EXISTS (SELECT FROM x WHERE x.index_id = i.indexrelid AND (x.folded OR x.method = 'btree')))
     UNION ALL
     SELECT format('Index "%s" uses access method %s.', x.name, x.method), 'Drop the index.'
     FROM x, dataprotect._column_kind($1, $2) c WHERE x.method NOT IN ('btree', 'hash') AND NOT c.is_array AND NOT x.words
@@ -289,7 +293,7 @@ AS $$
         coalesce(' WITH (' || (SELECT string_agg(o, ', ') FROM unnest(c.reloptions) o
                                WHERE NOT $2 OR o LIKE 'fillfactor=%') || ')', ''),
         coalesce(' TABLESPACE ' || quote_ident(s.spcname), ''),
-        coalesce(' WHERE ' || pg_get_expr(i.indpred, i.indrelid), ''))
+        coalesce(' WHERE ' || dataprotect._index_predicate(i.indexrelid, $3), ''))
     FROM pg_index i
         JOIN pg_class c ON c.oid = i.indexrelid
         JOIN pg_am am ON am.oid = c.relam
@@ -385,6 +389,7 @@ BEGIN
               FROM unnest(cols, token_classes, fold_classes) AS u(col, token_class, fold_class)
                   CROSS JOIN LATERAL dataprotect._column_indexes(rel, u.col) ix
               WHERE ix.folded OR ix.words OR ix.method = 'btree' AND (u.token_class IS NOT NULL OR NOT ix.plain_class)
+                  OR dataprotect._index_predicate(ix.index_id, cols) <> dataprotect._index_predicate(ix.index_id, '{}')
               GROUP BY 1, 2, 3, 4, 5, 6, 7, 8) d
             JOIN pg_index i ON i.indexrelid = d.index_id
             JOIN pg_class c ON c.oid = d.index_id

@@ -292,6 +292,12 @@ BEGIN
     FOREACH change IN ARRAY changes LOOP
         RAISE NOTICE '%', change;
     END LOOP;
+    FOR w IN SELECT string_agg(DISTINCT format('"%s"', p.pubname), ', ') AS publications FROM pg_publication_tables p
+             WHERE format('%I.%I', p.schemaname, p.tablename)::regclass IN (SELECT m.member FROM dataprotect._column_members(rel, types.cols[1]) m)
+             HAVING count(*) > 0 LOOP
+        RAISE NOTICE 'the table is published by %', w.publications
+            USING HINT = 'The rewrite is not replicated: protect the subscribers'' columns as well, or they go on with the plaintext that they have.';
+    END LOOP;
     FOR w IN SELECT u.*, d.distinct_values, dataprotect._mentioning_functions(rel, u.col) AS functions
              FROM unnest(wishes) WITH ORDINALITY AS u(col, key, searchable, ordered, padded, wordsearch, n)
                  JOIN unnest(types.distinct_values) WITH ORDINALITY AS d(distinct_values, n) USING (n) ORDER BY n LOOP
@@ -311,6 +317,27 @@ END
 $$;
 COMMENT ON FUNCTION dataprotect._encrypt_table(regclass, dataprotect._column_wish[]) IS
     'protect columns of a table that is locked and checked, in one rewrite';
+
+-- What is padded is padded so that nobody sees whether it is empty.
+CREATE FUNCTION dataprotect._check_lengths(rel regclass, col name, padded bool) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    problem text;
+BEGIN
+    SELECT format('The predicate of index "%s" uses its value.', x.name) INTO problem
+    FROM dataprotect._column_indexes(rel, col) x
+    WHERE dataprotect._index_predicate(x.index_id, ARRAY[col]) <> dataprotect._index_predicate(x.index_id, '{}')
+    ORDER BY 1 LIMIT 1;
+    IF padded AND problem IS NOT NULL THEN
+        PERFORM dataprotect._refuse_obstacles('encrypt', rel, col, ARRAY[problem],
+            ARRAY['Drop the index, or leave out padded => true: an index that knows empty texts tells them apart.']);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._check_lengths(regclass, name, bool) IS
+    'errors where an index would tell what padding hides';
 
 -- Foreign keys compare by tokens: equal types, and both sides at once.
 CREATE FUNCTION dataprotect._check_links(rel regclass, col name) RETURNS void
@@ -465,7 +492,8 @@ DECLARE
 BEGIN
     FOR pass IN 1..2 LOOP
         PERFORM dataprotect._check_encrypt(x.tied, (x.wish).col, (x.wish).key, (x.wish).searchable, (x.wish).ordered, (x.wish).wordsearch),
-                dataprotect._check_links(x.tied, (x.wish).col)
+                dataprotect._check_links(x.tied, (x.wish).col),
+                dataprotect._check_lengths(x.tied, (x.wish).col, (x.wish).padded)
         FROM dataprotect._tied_wishes(rel, wishes) x;
         IF pass = 1 THEN
             PERFORM dataprotect._check_views(x.tied, array_agg((x.wish).col))

@@ -16,22 +16,27 @@
 #include "columns/query_column.h"
 #include "funcapi.h"
 #include "keys/keys.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 #include "types/fold.h"
 #include "types/types.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
+#include "utils/ruleutils.h"
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(dp_index_folds);
 PG_FUNCTION_INFO_V1(dp_index_computes);
 PG_FUNCTION_INFO_V1(dp_unfold);
+PG_FUNCTION_INFO_V1(dp_predicate_computes);
+PG_FUNCTION_INFO_V1(dp_index_predicate);
 
 #define TEXT_EQUALS 98			/* "=" of text and text */
 
@@ -171,6 +176,119 @@ fold_comparison(DpQueryLevel *level, List *args, bool is_array, Oid *opno, Oid *
 		lsecond(args) = new_right;
 }
 
+/* not_empty(column) of an index predicate of the column's table, or NULL. */
+static Node *
+find_emptiness(Oid relid, AttrNumber attnum)
+{
+	Relation	rel = table_open(relid, NoLock);
+	Node	   *found = NULL;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		ListCell   *conjunct;
+
+		foreach(conjunct, RelationGetIndexPredicate(index))
+		{
+			bool		by_length;
+			Var		   *column = dp_fold_emptiness_of(lfirst(conjunct), &by_length);
+
+			if (column != NULL && by_length && column->varattno == attnum)
+				found = copyObject(lfirst(conjunct));
+		}
+		index_close(index, AccessShareLock);
+	}
+	table_close(rel, NoLock);
+	return found;
+}
+
+/* A condition as an index predicate has it; proven: it is not evaluated. */
+static Node *
+as_predicate(DpQueryLevel *level, Node *expr, bool proven)
+{
+	bool		by_length;
+	Var		   *column = dp_fold_emptiness_of(expr, &by_length);
+	Node	   *result;
+	AttrNumber	attnum;
+	Oid			relid;
+
+	if (column == NULL || by_length || !dp_type_is_encrypted(column->vartype) ||
+		(!proven && dp_query_column_privilege(column) < DP_PRIV_REVEAL) ||
+		!dp_query_column(level, column, &relid, &attnum) ||
+		(result = find_emptiness(relid, attnum)) == NULL)
+		return expr;
+	linitial(((FuncExpr *) result)->args) = copyObject(column);
+	return result;
+}
+
+static Var *
+protected_column(Node *expr)
+{
+	while (expr != NULL && IsA(expr, RelabelType))
+		expr = (Node *) ((RelabelType *) expr)->arg;
+	return expr != NULL && IsA(expr, Var) && dp_type_is_encrypted(((Var *) expr)->vartype) ? (Var *) expr : NULL;
+}
+
+/*
+ * What column = constant says of a predicate column <> '', or NULL: the planner knows it
+ * of plain columns, here it is told.  Of a parameter: "or that is empty", which it
+ * simplifies once it has the value.
+ */
+static Node *
+told_by_equality(DpQueryLevel *level, Node *qual)
+{
+	List	   *args = qual != NULL && IsA(qual, OpExpr) ? ((OpExpr *) qual)->args : NIL;
+	char	   *name = list_length(args) == 2 ? get_opname(((OpExpr *) qual)->opno) : NULL;
+	Node	   *result;
+	Node	   *other;
+	Var		   *column;
+	AttrNumber	attnum;
+	Oid			relid;
+
+	if (name == NULL || strcmp(name, "=") != 0)
+		return NULL;
+	column = protected_column(linitial(args));
+	other = column != NULL ? lsecond(args) : linitial(args);
+	if (column == NULL)
+		column = protected_column(lsecond(args));
+	if (column == NULL || !(IsA(other, Const) || IsA(other, Param)) ||
+		!dp_query_column(level, column, &relid, &attnum) || (result = find_emptiness(relid, attnum)) == NULL)
+		return NULL;
+	linitial(((FuncExpr *) result)->args) = copyObject(column);
+	if (IsA(other, Const))
+		return ((Const *) other)->constisnull || dp_fold_is_empty_text((Const *) other) ? NULL : result;
+	if (exprType(other) != TEXTOID)
+		return NULL;
+	return (Node *) makeBoolExpr(OR_EXPR,
+								 list_make2(result,
+											make_opclause(TEXT_EQUALS, BOOLOID, false, (Expr *) copyObject(other),
+														  (Expr *) makeConst(TEXTOID, -1, DEFAULT_COLLATION_OID, -1,
+																			 CStringGetTextDatum(""), false, false),
+														  InvalidOid, DEFAULT_COLLATION_OID)), -1);
+}
+
+/* The same of conditions that are joined by AND. */
+static Node *
+as_predicates(DpQueryLevel *level, Node *quals, bool proven)
+{
+	List	   *conditions = make_ands_implicit((Expr *) quals);
+	List	   *told = NIL;
+	ListCell   *lc;
+
+	foreach(lc, conditions)
+	{
+		Node	   *more = proven ? NULL : told_by_equality(level, lfirst(lc));
+
+		lfirst(lc) = as_predicate(level, lfirst(lc), proven);
+		if (more != NULL)
+			told = lappend(told, more);
+	}
+	if (list_length(conditions) == 0)
+		return quals;
+	return (Node *) make_ands_explicit(list_concat(list_copy(conditions), told));
+}
+
 static bool
 fold_walker(Node *node, void *context)
 {
@@ -196,6 +314,10 @@ fold_walker(Node *node, void *context)
 
 		fold_comparison(level, op->args, true, &op->opno, &op->opfuncid);
 	}
+	else if (IsA(node, FromExpr))
+		((FromExpr *) node)->quals = as_predicates(level, ((FromExpr *) node)->quals, false);
+	else if (IsA(node, OnConflictExpr))
+		((OnConflictExpr *) node)->arbiterWhere = as_predicates(level, ((OnConflictExpr *) node)->arbiterWhere, true);
 	else if (IsA(node, InferenceElem) && ((InferenceElem *) node)->expr != NULL)
 	{
 		InferenceElem *elem = (InferenceElem *) node;
@@ -208,17 +330,29 @@ fold_walker(Node *node, void *context)
 	return expression_tree_walker(node, fold_walker, context);
 }
 
+static bool
+compares_column(const OpExpr *op)
+{
+	return list_length(op->args) == 2 &&
+		(protected_column(linitial(op->args)) != NULL || protected_column(lsecond(op->args)) != NULL);
+}
+
 /* Most queries read no protected column: they are not walked. */
 static bool
 folds_walker(Node *node, void *context)
 {
 	char		folds[DP_FOLDS_LEN];
+	bool		by_length;
 	Var		   *var;
 
 	if (node == NULL)
 		return false;
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, folds_walker, context, 0);
+	if (IsA(node, OpExpr) && (var = dp_fold_emptiness_of(node, &by_length)) != NULL && dp_type_is_encrypted(var->vartype))
+		return true;
+	if (IsA(node, OpExpr) && compares_column((OpExpr *) node))
+		return true;
 	if ((IsA(node, FuncExpr) || IsA(node, OpExpr)) && dp_fold_of(node, folds, &var) && dp_type_is_encrypted(var->vartype))
 		return true;
 	return expression_tree_walker(node, folds_walker, context);
@@ -320,6 +454,96 @@ dp_unfold(PG_FUNCTION_ARGS)
 	char	   *folds = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
 	PG_RETURN_TEXT_P(cstring_to_text(dp_folds_print(folds, quote_identifier(NameStr(*PG_GETARG_NAME(1))))));
+}
+
+/* The conjuncts of an index predicate; NIL where it has none. */
+static List *
+index_predicate(HeapTuple tuple)
+{
+	bool		isnull;
+	Datum		stored = SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indpred, &isnull);
+
+	return isnull ? NIL : make_ands_implicit(stringToNode(TextDatumGetCString(stored)));
+}
+
+/*
+ * dataprotect._predicate_computes(index oid, attnum int2) returns bool
+ * Does the predicate use the column's value otherwise than to ask whether it is
+ * the empty text?
+ */
+Datum
+dp_predicate_computes(PG_FUNCTION_ARGS)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(PG_GETARG_OID(0)));
+	bool		computes = false;
+	ListCell   *lc;
+
+	if (!HeapTupleIsValid(tuple))
+		PG_RETURN_BOOL(false);
+	foreach(lc, index_predicate(tuple))
+	{
+		bool		by_length;
+
+		if (dp_fold_emptiness_of(lfirst(lc), &by_length) == NULL)
+			computes |= dp_column_mentioned(lfirst(lc), PG_GETARG_INT16(1));
+	}
+	ReleaseSysCache(tuple);
+	PG_RETURN_BOOL(computes);
+}
+
+static bool
+is_among(const char *name, ArrayType *names)
+{
+	Datum	   *elements;
+	int			n;
+
+	deconstruct_array(names, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &elements, NULL, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (strcmp(NameStr(*DatumGetName(elements[i])), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * dataprotect._index_predicate(index oid, cols name[]) returns text
+ * The predicate with what it asks of some columns as their other form has it: protected
+ * for plain, plain for protected.
+ */
+Datum
+dp_index_predicate(PG_FUNCTION_ARGS)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(PG_GETARG_OID(0)));
+	StringInfoData text;
+	List	   *predicate;
+	ListCell   *lc;
+	Oid			relid;
+
+	if (!HeapTupleIsValid(tuple))
+		PG_RETURN_NULL();
+	relid = ((Form_pg_index) GETSTRUCT(tuple))->indrelid;
+	predicate = index_predicate(tuple);
+	ReleaseSysCache(tuple);
+	if (predicate == NIL)
+		PG_RETURN_NULL();
+	initStringInfo(&text);
+	foreach(lc, predicate)
+	{
+		bool		by_length;
+		Var		   *column = dp_fold_emptiness_of(lfirst(lc), &by_length);
+		char	   *name = column != NULL ? get_attname(relid, column->varattno, false) : NULL;
+
+		if (text.len > 0)
+			appendStringInfoString(&text, " AND ");
+		if (name == NULL || !is_among(name, PG_GETARG_ARRAYTYPE_P(1)))
+			appendStringInfo(&text, "(%s)", deparse_expression(lfirst(lc), deparse_context_for(get_rel_name(relid), relid), false, false));
+		else if (by_length)
+			appendStringInfo(&text, "(%s OPERATOR(pg_catalog.<>) ''::pg_catalog.text)", quote_identifier(name));
+		else
+			appendStringInfo(&text, "dataprotect.not_empty(%s)", quote_identifier(name));
+	}
+	PG_RETURN_TEXT_P(cstring_to_text(text.data));
 }
 
 /*

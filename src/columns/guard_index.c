@@ -28,6 +28,8 @@
 #include "columns/guard_catalog.h"
 #include "columns/guard_index.h"
 #include "commands/defrem.h"
+#include "nodes/makefuncs.h"
+#include "types/fold.h"
 #include "types/typeinfo.h"
 #include "types/types.h"
 #include "types/word_search.h"
@@ -312,6 +314,28 @@ key_expressions_bear(List *exprs)
 	return false;
 }
 
+/*
+ * Does the predicate bear encrypted values otherwise than by asking for empty
+ * texts, and of columns whose lengths are to be seen?
+ */
+static bool
+predicate_bears(Oid relid, List *predicate)
+{
+	ListCell   *lc;
+
+	foreach(lc, predicate)
+	{
+		bool		by_length;
+		Var		   *column = dp_fold_emptiness_of(lfirst(lc), &by_length);
+		HeapTuple	att = column != NULL && by_length ? dp_guard_fetch_attribute(relid, column->varattno) : NULL;
+
+		if ((!HeapTupleIsValid(att) || dp_modifier_get(((Form_pg_attribute) GETSTRUCT(att))->atttypmod)->padded) &&
+			dp_contains_encrypted_expression(lfirst(lc)))
+			return true;
+	}
+	return false;
+}
+
 /* The column that a key of the index folds, by the key's place; InvalidAttrNumber: none. */
 static AttrNumber
 folded_attnum(Form_pg_index index, List *exprs, int place)
@@ -337,7 +361,7 @@ expressions_bear(HeapTuple tuple)
 	int			i;
 
 	if (key_expressions_bear((List *) exprs) ||
-		(predicate != NULL && dp_contains_encrypted_expression(predicate)))
+		predicate_bears(index->indrelid, make_ands_implicit((Expr *) predicate)))
 		return true;
 	for (i = 0; i < index->indnkeyatts; i++)
 	{

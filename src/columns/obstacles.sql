@@ -18,6 +18,18 @@ CREATE FUNCTION dataprotect._index_folds(index oid)
 COMMENT ON FUNCTION dataprotect._index_folds(oid) IS
     'keys of an index that are folds of a column, as lower(column), or blind(column, ...) of a protected one';
 
+CREATE FUNCTION dataprotect._predicate_computes(index oid, attnum int2) RETURNS bool
+    AS 'MODULE_PATHNAME', 'dp_predicate_computes'
+    LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION dataprotect._predicate_computes(oid, int2) IS
+    'whether the predicate of an index uses the value of a column otherwise than to ask for the empty text';
+
+CREATE FUNCTION dataprotect._index_predicate(index oid, cols name[]) RETURNS text
+    AS 'MODULE_PATHNAME', 'dp_index_predicate'
+    LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION dataprotect._index_predicate(oid, name[]) IS
+    'the predicate of an index as it is when columns change between plain and protected';
+
 CREATE FUNCTION dataprotect._unfold(folds text, col name) RETURNS text
     AS 'MODULE_PATHNAME', 'dp_unfold'
     LANGUAGE C STABLE STRICT;

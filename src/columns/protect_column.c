@@ -8,10 +8,10 @@
 #include "access/htup_details.h"
 #include "base/guc.h"
 #include "columns/guard_index.h"
+#include "columns/query_column.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "keys/keys.h"
-#include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
 #include "types/types.h"
 #include "utils/builtins.h"
@@ -22,22 +22,6 @@ PG_FUNCTION_INFO_V1(dp_column_computes);
 PG_FUNCTION_INFO_V1(dp_column_order_obstacle);
 PG_FUNCTION_INFO_V1(dp_column_may_reveal);
 PG_FUNCTION_INFO_V1(dp_column_modifier_parts);
-
-/* Mentions of one column, other than whether it is null. */
-static bool
-computes_walker(Node *node, void *context)
-{
-	AttrNumber	attnum = *(AttrNumber *) context;
-
-	if (node == NULL)
-		return false;
-	if (IsA(node, NullTest) && IsA(((NullTest *) node)->arg, Var) &&
-		((Var *) ((NullTest *) node)->arg)->varattno == attnum)
-		return false;
-	if (IsA(node, Var))
-		return ((Var *) node)->varattno == attnum || ((Var *) node)->varattno == 0;
-	return expression_tree_walker(node, computes_walker, context);
-}
 
 /*
  * dataprotect._computes_from(expression pg_node_tree, column_number int2)
@@ -51,7 +35,7 @@ dp_column_computes(PG_FUNCTION_ARGS)
 	Node	   *node = stringToNode(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	AttrNumber	attnum = PG_GETARG_INT16(1);
 
-	PG_RETURN_BOOL(computes_walker(node, &attnum));
+	PG_RETURN_BOOL(dp_column_mentioned(node, attnum));
 }
 
 /*

@@ -9,6 +9,7 @@
 #include "columns/query_column.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "parser/parsetree.h"
 #include "types/types.h"
 
@@ -63,4 +64,26 @@ dp_query_column_privilege(const Var *var)
 	family = dp_keys_family_find(NameStr(dp_modifier_get(var->vartypmod)->key));
 	dp_statement_depends_on_role();
 	return family != NULL ? dp_access_privilege(family->family) : DP_PRIV_NONE;
+}
+
+/* Mentions of one column, other than whether it is null. */
+static bool
+computes_walker(Node *node, void *context)
+{
+	AttrNumber	attnum = *(AttrNumber *) context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, NullTest) && IsA(((NullTest *) node)->arg, Var) &&
+		((Var *) ((NullTest *) node)->arg)->varattno == attnum)
+		return false;
+	if (IsA(node, Var))
+		return ((Var *) node)->varattno == attnum || ((Var *) node)->varattno == 0;
+	return expression_tree_walker(node, computes_walker, context);
+}
+
+bool
+dp_column_mentioned(Node *expr, AttrNumber attnum)
+{
+	return computes_walker(expr, &attnum);
 }

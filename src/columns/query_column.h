@@ -20,6 +20,9 @@ typedef struct DpQueryLevel
 /* Found through views and joins; false where it is no column of a table. */
 extern bool dp_query_column(DpQueryLevel *level, const Var *var, Oid *relid, AttrNumber *attnum);
 
+/* Does an expression over one table use a column's value, or the whole row? */
+extern bool dp_column_mentioned(Node *expr, AttrNumber attnum);
+
 /* The current role's privilege on a protected column's key; the plan depends on it. */
 extern DpPrivilege dp_query_column_privilege(const Var *var);
 

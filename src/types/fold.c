@@ -23,6 +23,7 @@
 #include "utils/lsyscache.h"
 
 PG_FUNCTION_INFO_V1(dp_blind);
+PG_FUNCTION_INFO_V1(dp_not_empty);
 
 #define FOLD_ARGS_MAX 3			/* beside the text */
 
@@ -377,18 +378,64 @@ dp_fold_of(Node *expr, char *folds, Var **out_var)
 	return true;
 }
 
-bool
-dp_fold_is_blind(Oid function)
+static bool
+is_ours(Oid function, const char *wanted)
 {
 	char	   *name;
 
 	if (function < FirstNormalObjectId)
 		return false;
 	name = get_func_name(function);
-	if (name == NULL || strcmp(name, "blind") != 0)
+	if (name == NULL || strcmp(name, wanted) != 0)
 		return false;
 	name = get_namespace_name(get_func_namespace(function));
 	return name != NULL && strcmp(name, "dataprotect") == 0;
+}
+
+bool
+dp_fold_is_blind(Oid function)
+{
+	return is_ours(function, "blind");
+}
+
+bool
+dp_fold_is_empty_text(const Const *constant)
+{
+	DpEnvelope	env;
+	struct varlena *datum;
+
+	if (!IsA(constant, Const) || constant->constisnull)
+		return false;
+	if (constant->consttype == TEXTOID)
+		return VARSIZE_ANY_EXHDR(PG_DETOAST_DATUM_PACKED(constant->constvalue)) == 0;
+	if (!dp_type_is_encrypted(constant->consttype))
+		return false;
+	datum = PG_DETOAST_DATUM_PACKED(constant->constvalue);
+	return dp_envelope_parse((const uint8 *) VARDATA_ANY(datum), VARSIZE_ANY_EXHDR(datum), &env) &&
+		(env.flags & (DP_ENV_LITERAL | DP_ENV_COMPRESSED | DP_ENV_PADDED)) == DP_ENV_LITERAL && env.ciphertext_len == 0;
+}
+
+Var *
+dp_fold_emptiness_of(Node *expr, bool *by_length)
+{
+	char	   *name;
+	List	   *args;
+
+	*by_length = false;
+	if (expr != NULL && IsA(expr, FuncExpr) && list_length(((FuncExpr *) expr)->args) == 1 &&
+		is_ours(((FuncExpr *) expr)->funcid, "not_empty"))
+	{
+		*by_length = true;
+		expr = linitial(((FuncExpr *) expr)->args);
+		return IsA(expr, Var) ? (Var *) expr : NULL;
+	}
+	if (expr == NULL || !IsA(expr, OpExpr) || list_length(((OpExpr *) expr)->args) != 2)
+		return NULL;
+	args = ((OpExpr *) expr)->args;
+	name = get_opname(((OpExpr *) expr)->opno);
+	if (name == NULL || strcmp(name, "<>") != 0 || !dp_fold_is_empty_text((const Const *) skip_relabels(lsecond(args))))
+		return NULL;
+	return find_column(linitial(args), TEXTOID);
 }
 
 /* ---- as they are evaluated ---- */
@@ -471,4 +518,24 @@ dp_blind(PG_FUNCTION_ARGS)
 	result = dp_value_seal_derived(to, &value, folds, plain);
 	dp_value_dispose(to, plain);
 	PG_RETURN_POINTER(result);
+}
+
+/*
+ * dataprotect.not_empty(value encrypted_text) returns bool
+ * By the length of what is sealed, which everybody sees.
+ */
+Datum
+dp_not_empty(PG_FUNCTION_ARGS)
+{
+	struct varlena *datum = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0));
+	DpEnvelope	env;
+
+	if (!dp_envelope_parse((const uint8 *) VARDATA_ANY(datum), VARSIZE_ANY_EXHDR(datum), &env))
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("malformed value of an encrypted type")));
+	if ((env.flags & DP_ENV_PADDED) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("whether a padded value is empty is not told by its length"),
+				 errhint("Compare the column with the empty text.")));
+	PG_RETURN_BOOL(env.ciphertext_len > 0);
 }

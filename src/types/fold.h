@@ -37,6 +37,17 @@ extern bool dp_folds_are_whole(const char *folds);
 /* The expression of SQL that they stand for, of a column. */
 extern char *dp_folds_print(const char *folds, const char *column);
 
+/*
+ * The column that a condition asks whether it is the empty text: column <> '', of a
+ * plain or protected one, or dataprotect.not_empty(column) of the latter.  NULL where
+ * it asks otherwise.  Everybody sees how long what is sealed is, and so whether it is
+ * empty; but not of a padded value, for which an index must not tell either.
+ */
+extern Var *dp_fold_emptiness_of(Node *expr, bool *by_length);
+
+/* Is a constant, plain or a literal of an encrypted type, the empty text? */
+extern bool dp_fold_is_empty_text(const Const *constant);
+
 /* Is that function dataprotect.blind? */
 extern bool dp_fold_is_blind(Oid function);
 

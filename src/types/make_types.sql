@@ -117,6 +117,11 @@ CREATE FUNCTION dataprotect.blind(value pg_catalog.encrypted_jsonb, folds text) 
 COMMENT ON FUNCTION dataprotect.blind(pg_catalog.encrypted_jsonb, text) IS
     'a member of a document as text, folded or not, sealed again: what an index over document ->> name becomes';
 
+CREATE FUNCTION dataprotect.not_empty(value pg_catalog.encrypted_text) RETURNS bool
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_not_empty';
+COMMENT ON FUNCTION dataprotect.not_empty(pg_catalog.encrypted_text) IS
+    'whether a text that is not padded is another than the empty one, by the length of what is sealed: what the predicate column <> '''' of an index becomes';
+
 -- Search within texts (word_search.h).  The class is nobody's default: it is asked for by name.
 CREATE FUNCTION dataprotect._may_match(value pg_catalog.encrypted_text, pattern text) RETURNS bool
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_word_may_match';

@@ -25,7 +25,12 @@ for my $library ('pg', 'postgres', 'sequelize', 'typeorm', 'knex', 'drizzle')
 		same_output("node's $module", 'node', "$clients/node/wire_node.js", $library, @where);
 	}
 }
-for my $program ([ "Go's lib/pq", 'wire_lib_pq' ], [ "Go's pgx", 'wire_pgx' ], [ "Rust's tokio-postgres", 'wire_rust' ])
+SKIP:
+{
+	skip 'Prisma is not there', 2 if !-d "$clients/node/node_modules/.prisma/client";
+	same_output('Prisma', 'node', "$clients/node/wire_prisma.mjs", @where);
+}
+for my $program ([ "Go's lib/pq", 'wire_lib_pq' ], [ "Go's pgx", 'wire_pgx' ], [ "Rust's tokio-postgres", 'wire_rust' ], [ "Rust's sqlx", 'wire_sqlx' ])
 {
   SKIP:
 	{

@@ -36,6 +36,16 @@ fetch_node()
 	[ -d node_modules/drizzle-orm ] || npm install --no-audit --no-fund
 }
 
+# Only its migrations have an engine from elsewhere; the client is in the package.
+fetch_prisma()
+{
+	cp "$source/schema.prisma" "$source/wire_prisma.mjs" "$DP_CLIENTS/node/"
+	cd "$DP_CLIENTS/node"
+	[ -d node_modules/@prisma/adapter-pg ] ||
+		npm install --no-audit --no-fund --ignore-scripts prisma @prisma/client @prisma/adapter-pg
+	PRISMA_SCHEMA_ENGINE_BINARY=/bin/true npx --offline prisma generate --schema schema.prisma
+}
+
 build_go()
 {
 	name=$1
@@ -50,10 +60,11 @@ build_go()
 
 build_rust()
 {
-	cp "$source/Cargo.toml" "$source/wire.rs" "$DP_CLIENTS/rust/"
+	cp "$source/Cargo.toml" "$source/wire.rs" "$source/wire_sqlx.rs" "$DP_CLIENTS/rust/"
 	cd "$DP_CLIENTS/rust"
 	CARGO_HOME="$DP_CLIENTS/rust/home" cargo build -j 2
 	cp target/debug/wire "$DP_CLIENTS/wire_rust"
+	cp target/debug/wire_sqlx "$DP_CLIENTS/wire_sqlx"
 }
 
 build_java()
@@ -67,9 +78,10 @@ build_java()
 }
 
 with npm "node's drivers" fetch_node
+with npm 'Prisma' fetch_prisma
 with go "Go's lib/pq" build_go wire_lib_pq
 with go "Go's pgx" build_go wire_pgx
-with cargo "Rust's tokio-postgres" build_rust
+with cargo "Rust's tokio-postgres and sqlx" build_rust
 with mvn 'Hibernate and jOOQ' build_java
 chmod -R a+rX "$DP_CLIENTS"
 exec "$top/test/tap.sh" "$top/test/clients/registries.pl"
