@@ -11,7 +11,7 @@ DP_SCRIPTS = $(srcdir)/pgxs
 
 export PG_CONFIG
 
-.PHONY: lint lint-catalog format format-check analyse unit fuzz regress isolation resolve tap attack clients pgsuites bench check-all
+.PHONY: lint lint-catalog format format-check analyse unit fuzz regress isolation resolve tap attack stress clients pgsuites bench check-all
 
 lint: all
 	$(DP_SCRIPTS)/lint.pl --tree $(srcdir)
@@ -50,6 +50,10 @@ tap:
 
 attack:
 	$(srcdir)/test/tap.sh $(or $(TESTS),$(wildcard $(srcdir)/test/attack/*.pl))
+
+# Takes as long as it takes, and is no part of CI; settings are in the files' heads.
+stress:
+	$(srcdir)/test/tap.sh $(or $(TESTS),$(wildcard $(srcdir)/test/stress/*.pl))
 
 clients:
 	$(srcdir)/test/clients/run.sh

@@ -67,14 +67,16 @@ $$;
 COMMENT ON FUNCTION dataprotect._scrubs_due() IS 'tables to vacuum and re-index for deletions now';
 
 -- Statements that clear one table, for the worker to run at the top level.  What
--- a killed REINDEX left behind still contains the old entries.
+-- a killed REINDEX left behind still contains the old entries, that of a TOAST table
+-- as well.
 CREATE FUNCTION dataprotect._scrub_statements(rel oid) RETURNS text[]
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT ARRAY(SELECT format('DROP INDEX %s', i.indexrelid::regclass) FROM pg_catalog.pg_index i
                    JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-                  WHERE i.indrelid = $1 AND NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$')
+                  WHERE i.indrelid IN ($1, (SELECT t.reltoastrelid FROM pg_catalog.pg_class t WHERE t.oid = $1))
+                    AND NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$')
         || format('VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) %s', $1::regclass)
         || CASE WHEN $1 = 'dataprotect.key_version'::regclass THEN '{}'  -- its indexes contain no key
            ELSE ARRAY[format('REINDEX TABLE %s%s',

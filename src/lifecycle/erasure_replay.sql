@@ -1,17 +1,19 @@
 -- After a restore: erasures that the backup does not know are carried out again
 
--- Every certified erasure, signed, to be kept outside the database beside its
--- backups.
+-- Every certified erasure, signed as a certificate is, by the database and by the
+-- roots of its keys, to be kept outside the database beside its backups.
 CREATE FUNCTION dataprotect.export_erasures() RETURNS jsonb
     LANGUAGE sql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT dataprotect._sign_document(jsonb_build_object(
+    WITH list AS MATERIALIZED (SELECT jsonb_build_object(
         'format', 'dataprotect erasures, version 1',
         'database_uid', (SELECT i.uid FROM dataprotect.instance i),
         'exported_at', dataprotect._now(),
         'erasures', (SELECT coalesce(jsonb_agg(dataprotect._erasure_of(r) ORDER BY r.id), '[]')
-                       FROM dataprotect.deletion_request r WHERE r.state IN ('purged', 'shredded', 'verified', 'certified'))));
+                       FROM dataprotect.deletion_request r WHERE r.state IN ('purged', 'shredded', 'verified', 'certified'))) AS document)
+    SELECT dataprotect._sign_document(l.document || jsonb_build_object('kms_signatures', k.signatures))
+      FROM list l, dataprotect._kms_signatures(l.document, ARRAY(SELECT dataprotect._signing_roots('{}'))) k;
 $$;
 COMMENT ON FUNCTION dataprotect.export_erasures() IS 'every erasure that was carried out, signed: for replay_erasures() after a restore';
 
