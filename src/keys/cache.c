@@ -356,6 +356,7 @@ dp_keys_family_of(uint64 key_id, bool in_comparator, DpKeyPurpose *out_purpose)
 	LocalSlot  *slot = &slots[key_id & (N_SLOTS - 1)];
 	DpVersionRow row;
 	DpArenaEntry entry;
+	int32		family;
 
 	dp_keys_follow_generation();
 	if (likely(slot->key_id == key_id))
@@ -374,15 +375,16 @@ dp_keys_family_of(uint64 key_id, bool in_comparator, DpKeyPurpose *out_purpose)
 		*out_purpose = DP_PURPOSE_LITERAL;
 		return 0;
 	}
-	if (!dp_catalog_read_version(key_id, &row))
-		dp_keys_report_missing();
 	/* A key that is in use belongs to whom its row said when it was loaded. */
-	if (row.seal != DP_SEAL_GOOD && find_in_arena(key_id, false, statement_now(), &entry))
+	if (find_in_arena(key_id, false, statement_now(), &entry))
 	{
-		row.purpose = entry.purpose;
-		row.family = entry.family;
+		*out_purpose = (DpKeyPurpose) entry.purpose;
+		family = entry.family;
 		dp_secret_wipe(&entry, sizeof(entry));
+		return family;
 	}
+	if (!dp_keys_read_version(key_id, &row))
+		dp_keys_report_missing();
 	*out_purpose = (DpKeyPurpose) row.purpose;
 	return row.family;
 }

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "keys/arena.h"
+#include "keys/catalog.h"
 #include "keys/keys.h"
 
 #define DP_WRAP_CONTEXT_LEN (16 + 8 + 1 + 4)
@@ -21,6 +22,9 @@ extern void dp_keys_get_epoch(uint64 epoch, int32 family, DpArenaEntry *out);
 
 /* A key from its row, put into the arena as well; errors where it has none. */
 extern void dp_keys_load_row(uint64 key_id, DpArenaEntry *entry);
+
+/* The row of a key, perhaps from memory; false where there is none. */
+extern bool dp_keys_read_version(uint64 key_id, DpVersionRow *out);
 
 /* Make the epoch key of a key known, if it can be; raises nothing for a KMS. */
 extern bool dp_keys_try_epoch_of(uint64 key_id);

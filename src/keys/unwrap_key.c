@@ -138,6 +138,33 @@ state_of_subject(const DpVersionRow *row)
 }
 
 /*
+ * The row of a key: the one that was read last, where no key has changed since.
+ * Whose value it is comes first, and the key itself next.
+ */
+bool
+dp_keys_read_version(uint64 key_id, DpVersionRow *out)
+{
+	static DpVersionRow last;
+	static uint64 last_generation = 0;
+	static uint64 last_changes = 0;
+	uint64		generation = dp_arena_key_generation();
+	uint64		changes = dp_keys_local_changes();
+
+	if (last_generation == generation && last_changes == changes && last.key_id == key_id && !RecoveryInProgress())
+	{
+		*out = last;
+		return true;
+	}
+	last_generation = 0;
+	if (!dp_catalog_read_version(key_id, out))
+		return false;
+	last = *out;
+	last_generation = generation;
+	last_changes = changes;
+	return true;
+}
+
+/*
  * When what a key sealed opens no more.  An account's key is of the version of the
  * named key that it was claimed for; on doubt it is over.
  */
@@ -168,7 +195,7 @@ dp_keys_load_row(uint64 key_id, DpArenaEntry *entry)
 	uint64		generation = dp_arena_key_generation();
 	DpVersionRow row;
 
-	if (!dp_catalog_read_version(key_id, &row))
+	if (!dp_keys_read_version(key_id, &row))
 		dp_keys_report_missing();
 	memset(entry, 0, sizeof(*entry));
 	entry->key_id = key_id;

@@ -393,11 +393,62 @@ SQL
 	return;
 }
 
+# Values of 20,000 rows, by how many accounts' keys they are under: the last number is
+# more than the arena holds.  Then all of it under new versions, by reencrypt() and
+# by the loop that people write by hand, of the same batches, over plain text.
+sub keys_of_accounts
+{
+	my $values = 20_000;
+	my @numbers = (1, 10, 100, $values);
+	sql('postgres', "CREATE TABLE person (id int PRIMARY KEY); SELECT dataprotect.create_account_type('person', 'public.person', 'id')");
+	for my $n (@numbers)
+	{
+		sql('postgres', <<"SQL");
+CREATE TABLE of_$n (id int, person int, v encrypted_text('bench'));
+SELECT dataprotect.bind_subject('public.of_$n', 'person', 'person');
+INSERT INTO of_$n SELECT i, 50000 * $n + i % $n, 'person' || i || '\@mail.example' FROM generate_series(1, $values) i;
+VACUUM ANALYZE of_$n;
+GRANT SELECT ON of_$n TO app;
+SQL
+	}
+	my %ms = alternate(map { my $n = $_; [ $n => sub { return sql('app', "COPY (SELECT v FROM of_$n) TO '/dev/null';", 1) } ] } @numbers);
+	printf "  %-58s %8.0f\n", "values opened a second under $_ account keys", 1000 * $values / $ms{$_} for @numbers;
+	return;
+}
+
+sub reencrypt
+{
+	sql('postgres', <<'SQL');
+CREATE TABLE plain_old (id int PRIMARY KEY, v text, w text);
+INSERT INTO plain_old SELECT id, v, v FROM source;
+CREATE TABLE sealed_old (id int PRIMARY KEY, v encrypted_text('bench'), w encrypted_text('bench'));
+INSERT INTO sealed_old TABLE plain_old;
+VACUUM ANALYZE plain_old; VACUUM ANALYZE sealed_old;
+CREATE PROCEDURE update_by_hand(batch int) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR n IN 0 .. (SELECT max(id) FROM plain_old) / batch LOOP
+		UPDATE plain_old SET v = v || '', w = w || '' WHERE id >= n * batch AND id < (n + 1) * batch;
+		COMMIT;
+	END LOOP;
+END $$;
+SQL
+	my %ms = alternate(
+		[ plain => sub { sql('postgres', 'VACUUM plain_old'); return sql('postgres', 'CALL update_by_hand(4000);', 1) } ],
+		[ sealed => sub {
+				sql('postgres', "VACUUM sealed_old; SELECT dataprotect.rotate_key('bench')");
+				return sql('postgres', "SET dataprotect.retention_cost_delay = 0; CALL dataprotect.reencrypt('public.sealed_old');", 1);
+		} ]);
+	report('reencrypt of two columns / a batched UPDATE of plain ones', $ms{sealed} / $ms{plain}, 'at most', 1.3);
+	return;
+}
+
 my @sections = (
 	[ scans => \&scans ],
 	[ inserts => \&inserts ],
 	[ indexes => \&indexes ],
 	[ lookups => \&lookups ],
+	[ keys => \&keys_of_accounts ],
+	[ reencrypt => \&reencrypt ],
 	[ retention => \&retention ],
 	[ deletion => \&deletion ],
 	[ gdpr => \&gdpr ],
