@@ -69,3 +69,35 @@ SELECT id FROM visit WHERE last = '10.0.0.0/8';
 \c - :su
 SET client_min_messages = warning;
 DROP SCHEMA rout CASCADE;
+-- what reports and API code compute gives the plain column's value (case: expressions-of-reports); types are those on the wire
+CREATE TABLE report_plain (id int, d date, n numeric, i int4, i8 int8, f float8, ts timestamp, tm time, j jsonb);
+CREATE TABLE report (id int, d encrypted_date('pii'), n encrypted_numeric('pii'), i encrypted_int4('pii'), i8 encrypted_int8('pii'),
+    f encrypted_float8('pii'), ts encrypted_timestamp('pii'), tm encrypted_time('pii'), j encrypted_jsonb('pii'));
+INSERT INTO report_plain VALUES (1, '2020-01-03', 12.50, 7, 5, 0.5, '2020-01-03 10:00', '10:00', '{"a": 1}');
+INSERT INTO report SELECT * FROM report_plain;
+GRANT ALL ON report, report_plain TO regress_app;
+SELECT current_user AS reporter \gset
+\c - regress_app
+DO $$
+DECLARE
+    expression text;
+    wanted text;
+    got text;
+BEGIN
+    FOREACH expression IN ARRAY ARRAY['coalesce(j, ''{}'') || ''{"y": 3}''', 'age(d) > ''1 year''', 'age(timestamp ''2021-01-03'', d)', 'sum(coalesce(n, 0))',
+        'greatest(n, 0)', 'i / 2.0', 'i = 1.0', 'i ^ 2', 'n * i', 'n - f', 'i > (SELECT avg(x.i) FROM public.%1$I x)', 'now() - ts > ''1 day''',
+        'ts < current_date', 'least(i, i8)', 'i8 > i', 'to_char(tm, ''HH24:MI'')', 'avg(tm)', 'd + tm', 'd + time ''01:00''',
+        '(d, d + 1) OVERLAPS (date ''2020-01-01'', date ''2020-02-01'')', 'd <@ daterange(''2020-01-01'', ''2021-01-01'')', 'daterange(d, d + 5)',
+        'generate_series(1, i)', 'percentile_disc(0.5) WITHIN GROUP (ORDER BY i)', 'corr(f, i)', 'stddev(n)', 'range_agg(daterange(d, d + 1))',
+        '(SELECT b.x FROM (VALUES (7::smallint)) b (x) WHERE b.x = v.i)'] LOOP
+        EXECUTE format('SELECT string_agg(format(''%%s'', o), '','') FROM (SELECT ' || expression || ' FROM public.%1$I v) x (o)', 'report_plain') INTO wanted;
+        EXECUTE format('SELECT string_agg(format(''%%s'', o), '','') FROM (SELECT ' || expression || ' FROM public.%1$I v) x (o)', 'report') INTO got;
+        IF got IS DISTINCT FROM wanted THEN
+            RAISE NOTICE '%: % in place of %', expression, got, wanted;
+        END IF;
+    END LOOP;
+END $$;
+PREPARE add (unknown, int) AS UPDATE report SET j = j || $1 WHERE id = $2 RETURNING j;
+EXECUTE add ('{"z": 2}', 1);
+\c - :reporter
+DROP TABLE report, report_plain;
