@@ -2,6 +2,7 @@
 use strict;
 use warnings;
 
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 use DataProtect::Attack;
@@ -69,7 +70,7 @@ my @casts = (
 	'quote_literal(email)', 'to_tsvector(email)', 'hashtext(email)', 'n::int', 'n + 0', '-n', 'n::numeric',
 	'abs(n)', 'n::bigint', 'n::float8', 'amount * 1', 'round(amount)', 'amount::int', 'born::date', 'born + 1',
 	'extract(year from born)', 'born::timestamp', "doc->>'mail'", 'doc::jsonb', "doc @> '{}'",
-	'jsonb_pretty(doc)', 'raw::bytea', "encode(raw, 'escape')", 'get_byte(raw, 0)', 'octet_length(raw)');
+	'jsonb_pretty(doc)', "jsonb_path_query(doc, '\$.*')", 'lo_from_bytea(0, raw)', 'generate_series(n, n)', "repeat('x', n)", 'raw::bytea', "encode(raw, 'escape')", 'get_byte(raw, 0)', 'octet_length(raw)');
 for my $role (qw(nobody owner admin super creator dumper))
 {
 	denied($node, $role, "SELECT $_ FROM victim", "cast: $_") for @casts;
@@ -150,6 +151,34 @@ for my $table (qw(key key_version epoch access_grant subject_key tombstone type_
 	denied($node, $_, "SELECT * FROM dataprotect.$table", "table $table") for qw(nobody owner masked reader);
 	denied($node, 'admin', "DELETE FROM dataprotect.$table", "write to table $table");
 }
+
+# Parse trees and plans, which any role may have printed, hold constants byte by byte.
+for my $role (qw(reader nobody))
+{
+	as($node, $role, "SET debug_print_parse = on; SET debug_print_rewritten = on; SET debug_print_plan = on; SELECT id FROM victim WHERE email = '" . secret() . "'");
+}
+unlike(slurp_file($node->logfile), qr/90 113 57 120/, 'no printed tree in the log holds a constant');
+
+# What shows values by how much there is, and what newer versions can show them by.
+my $version = int($node->safe_psql('postgres', 'SHOW server_version_num') / 10000);
+my @newer = (
+	[ 15, 'SELECT id FROM victim ORDER BY id LIMIT (SELECT n - 77123450 FROM victim WHERE id = 1)' ],
+	[ 15, 'SELECT id FROM victim TABLESAMPLE BERNOULLI ((SELECT n - 77123450 FROM victim WHERE id = 1))' ],
+	[ 15, 'SELECT pg_sleep((n - 77123450) * 0.001) FROM victim' ],
+	[ 16, 'SELECT any_value(email)::text FROM victim' ],
+	[ 16, "SELECT JSON_OBJECT('a': email::text) FROM victim" ],
+	[ 17, 'MERGE INTO victim v USING (VALUES (2)) s(id) ON v.id = s.id WHEN MATCHED THEN UPDATE SET id = v.id RETURNING v.email::text' ],
+	[ 17, q{SELECT j.* FROM victim, JSON_TABLE(doc, '$' COLUMNS (mail text PATH '$.mail')) j} ],
+	[ 18, 'UPDATE victim SET id = id WHERE id = 2 RETURNING old.email::text, new.email::text' ],
+	[ 18, 'SELECT casefold(email) FROM victim' ],
+	[ 18, 'SELECT array_sort(array_agg(ord)) FROM victim' ],
+);
+for (grep { $version >= $_->[0] } @newer)
+{
+	denied($node, 'nobody', $_->[1], $_->[1]);
+	conceals($node, 'masked', $_->[1], $_->[1]);
+}
+refused($node, 'owner', 'ALTER TABLE victim ADD virt text GENERATED ALWAYS AS (email::text) VIRTUAL', 'a virtual column') if $version >= 18;
 
 log_conceals($node);
 $node->stop;
