@@ -89,7 +89,7 @@ CREATE TABLE bad (a encrypted_text('pii', 'ordered', 'ordered'));
 CREATE TABLE bad (a encrypted_text('pii', '(x)'));
 CREATE TABLE bad (a encrypted_text('pii', '(-1)'));
 CREATE TABLE bad (a encrypted_int4('pii', '(4)'));
-CREATE TABLE bad (a encrypted_jsonb('pii', 'searchable'));
+CREATE TABLE bad (a encrypted_bool('pii', 'searchable'));
 CREATE TABLE unknown_key (a encrypted_text('nokey'));
 INSERT INTO unknown_key VALUES ('x');
 DROP TABLE unknown_key, m;

@@ -28,7 +28,7 @@ CREATE TABLE t (
     serial_no serial, code text UNIQUE DEFERRABLE, plain varchar(40), lowered text, source text,
     stored text GENERATED ALWAYS AS (lower(source)) STORED,
     checked text CHECK (checked <> ''), present text CHECK (present IS NOT NULL),
-    mine mine, flag bool, tags tag[], labels text[], alias name, span2 interval UNIQUE, span interval day to second(3), c char(10), words text, vector tsvector,
+    mine mine, flag bool, tags tag[], labels text[], alias name, span2 macaddr UNIQUE, span interval day to second(3), c char(10), words text, vector tsvector,
     ref text, stat text, pol text, rowtyped text, patterned text, clustered text, ident text NOT NULL, many text, body text, matviewed text, excl int);
 CREATE INDEX lowered_idx ON t (lower(lowered));
 CREATE INDEX partial_idx ON t (id) WHERE lowered = 'x';

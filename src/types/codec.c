@@ -4,8 +4,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "base/compat.h"
 #include "base/pinned_settings.h"
 #include "base/secret.h"
@@ -14,9 +12,7 @@
 #include "mb/pg_wchar.h"
 #include "types/codec.h"
 #include "utils/builtins.h"
-#include "utils/float.h"
 #include "utils/guc.h"
-#include "utils/numeric.h"
 
 static void
 own(DpPlain *out, void *buf, Size len)
@@ -156,52 +152,6 @@ dp_codec_encode(const DpTypeInfo *info, Datum value, DpPlain *out)
 		case DP_ENC_OUTPUT:
 			encode_output(info, value, out);
 			break;
-	}
-}
-
-/* A base type that has no bytes of its own for equality lends its hash. */
-static void
-canonical_hash(const DpTypeInfo *info, Datum value, DpPlain *out)
-{
-	if (!OidIsValid(info->base_hash.fn_oid))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("values of type %s cannot be hashed", info->name)));
-	put_integer(out, DatumGetUInt32(FunctionCall1Coll(unconstify(FmgrInfo *, &info->base_hash),
-													  InvalidOid, value)), 4);
-}
-
-void
-dp_codec_canonical(const DpTypeInfo *info, Datum value, DpPlain *out)
-{
-	char	   *text;
-	double		number;
-
-	out->owned = NULL;
-	switch (info->base_oid)
-	{
-		case NUMERICOID:
-			/* 1.0 equals 1.00: trailing zeros go. */
-			text = numeric_normalize(DatumGetNumeric(value));
-			own(out, text, strlen(text));
-			out->data = (uint8 *) text;
-			out->len = out->owned_len;
-			break;
-		case FLOAT4OID:
-		case FLOAT8OID:
-			/* Zeros are equal, and so are NaNs; float4 is not compared to float8. */
-			number = info->base_oid == FLOAT4OID ? DatumGetFloat4(value) : DatumGetFloat8(value);
-			if (number == 0)
-				number = 0;
-			else if (isnan(number))
-				number = get_float8_nan();
-			put_integer(out, (uint64) Float8GetDatum(number), 8);
-			break;
-		default:
-			if (info->can_token)
-				dp_codec_encode(info, value, out);
-			else
-				canonical_hash(info, value, out);
 	}
 }
 

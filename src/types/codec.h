@@ -36,7 +36,7 @@ typedef struct DpPlain
 extern void dp_codec_encode(const DpTypeInfo *info, Datum value, DpPlain *out);
 extern void dp_plain_done(DpPlain *plain);
 
-/* Bytes that are the same exactly where the base type's = says so. */
+/* Bytes that are the same exactly where the base type's = says so (canonical.c). */
 extern void dp_codec_canonical(const DpTypeInfo *info, Datum value, DpPlain *out);
 
 /* Decode; by-reference results are palloc'd. */

@@ -57,12 +57,11 @@ BEGIN
                           WHERE (c.opcintype = base OR (t.typtype = 'e' AND c.opcintype = 'anyenum'::regtype)) AND c.opcdefault AND a.amname = 'hash');
     v_ordered := EXISTS (SELECT FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am a ON a.oid = c.opcmethod
                          WHERE (c.opcintype = base OR (t.typtype = 'e' AND c.opcintype = 'anyenum'::regtype)) AND c.opcdefault AND a.amname = 'btree');
-    v_searchable := base = ANY (ARRAY['text', 'bytea', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'date', 'time',
-                                      'timestamp', 'timestamptz', 'uuid', 'inet']::regtype[]);
     PERFORM dataprotect._create_type_io(v_enc, base);
     PERFORM dataprotect._create_type_casts(v_enc, base);
     PERFORM dataprotect._create_json_cast(v_enc, base);
     v_mixed := dataprotect._mixed_schema(schema, base);
+    v_searchable := dataprotect._has_tokens(v_enc::regtype);
     IF v_hashable THEN
         PERFORM dataprotect._create_operators(v_enc, base::text, v_mixed, v_ordered);
         PERFORM dataprotect._create_hash_class(v_enc, base::text, v_mixed);

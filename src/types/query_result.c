@@ -9,6 +9,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_coerce.h"
+#include "types/client_type.h"
 #include "types/query_result.h"
 #include "types/typeinfo.h"
 #include "types/types.h"
@@ -158,6 +159,13 @@ dp_result_is_cast(Oid type, int32 typmod, Form_pg_attribute declared)
 		return false;
 	if (type == declared->atttypid)
 		return declared->atttypmod >= 0 && declared->atttypmod != typmod;
+	if (!encrypted)
+	{
+		int32		length = dp_client_base_modifier(declared->atttypid, declared->atttypmod);
+
+		if (length >= 0 && length != typmod)
+			return false;
+	}
 	return opened_type(type) == opened_type(declared->atttypid);
 }
 

@@ -100,7 +100,9 @@ BEGIN
     SELECT * INTO c FROM dataprotect._comparisons() x WHERE x.op = o.oprname AND o.oprresult = 'bool'::regtype AND o.oprleft <> 0;
     v_target := format('OPERATOR(%I.%s)', (SELECT nspname FROM pg_namespace WHERE oid = o.oprnamespace), o.oprname);
     IF c.op IS NULL THEN
-        v_function := dataprotect._member(enc, '_' || (SELECT proname FROM pg_proc WHERE oid = o.oprcode));
+        -- citext has several operators over one function
+        v_function := dataprotect._member(enc, '_' || (SELECT proname FROM pg_proc WHERE oid = o.oprcode) || coalesce(
+            (SELECT nullif('_' || count(*), '_0') FROM pg_operator x WHERE x.oprcode = o.oprcode AND x.oprleft = o.oprleft AND x.oprright = o.oprright AND x.oid < o.oid), ''));
         v_declaration := dataprotect._overload(format('%s(%s)', v_function, v_arguments), format_type(o.oprresult, NULL), o.oprcode,
             CASE WHEN o.oprleft = 0 THEN format('%s %s', v_target, dataprotect._opened(1, right_type, o.oprright))
                  ELSE format('%s %s %s', dataprotect._opened(1, left_type, o.oprleft), v_target, dataprotect._opened(2, right_type, o.oprright)) END);

@@ -60,10 +60,10 @@ static const struct
 	{TIMEOID, 11, DP_ENC_INTEGER, true},
 	{TIMESTAMPOID, 12, DP_ENC_INTEGER, true},
 	{TIMESTAMPTZOID, 13, DP_ENC_INTEGER, true},
-	{INTERVALOID, 14, DP_ENC_FIXED, false},
+	{INTERVALOID, 14, DP_ENC_FIXED, true},
 	{UUIDOID, 15, DP_ENC_FIXED, true},
 	{INETOID, 16, DP_ENC_SENDRECV, true},
-	{JSONBOID, 17, DP_ENC_OUTPUT, false},
+	{JSONBOID, 17, DP_ENC_OUTPUT, true},
 };
 
 #define SIGNATURES_KEPT 64
@@ -311,6 +311,15 @@ fill_support(FmgrInfo *out, Oid funcid)
 		fmgr_info_cxt(funcid, out, TopMemoryContext);
 }
 
+/* Is a type citext, by its hash function?  Extensions may be in any schema. */
+static bool
+folds(Oid base_oid)
+{
+	TypeCacheEntry *cache = lookup_type_cache(base_oid, TYPECACHE_HASH_PROC);
+
+	return OidIsValid(cache->hash_proc) && dp_typeinfo_is_c_function(cache->hash_proc, "citext_hash");
+}
+
 static void
 fill_base(DpTypeInfo *info)
 {
@@ -332,7 +341,11 @@ fill_base(DpTypeInfo *info)
 		}
 	}
 	if (info->code == 0)
+	{
 		info->code = recorded_code(info->enc_oid, info->base_oid);
+		info->folds = folds(info->base_oid);
+		info->can_token = info->folds;
+	}
 	get_typlenbyvalalign(info->base_oid, &info->base_len, &info->base_byval, &info->base_align);
 
 	getTypeInputInfo(info->base_oid, &func, &info->base_ioparam);
@@ -519,6 +532,7 @@ PG_FUNCTION_INFO_V1(dp_encrypted_type_sql);
 PG_FUNCTION_INFO_V1(dp_base_type_sql);
 PG_FUNCTION_INFO_V1(dp_check_base_type_sql);
 PG_FUNCTION_INFO_V1(dp_base_code_sql);
+PG_FUNCTION_INFO_V1(dp_has_tokens_sql);
 PG_FUNCTION_INFO_V1(dp_belong_to_type_sql);
 
 /* Encrypted type over a base type, or NULL. */
@@ -559,6 +573,13 @@ dp_check_base_type_sql(PG_FUNCTION_ARGS)
 				 errmsg("no encrypted type can be made over type %s", format_type_extended(PG_GETARG_OID(0), -1, FORMAT_TYPE_ALLOW_INVALID)),
 				 errdetail("%s", problem)));
 	PG_RETURN_VOID();
+}
+
+/* dataprotect._has_tokens(type regtype) returns bool */
+Datum
+dp_has_tokens_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(dp_typeinfo_get(PG_GETARG_OID(0))->can_token);
 }
 
 /*

@@ -35,6 +35,7 @@ typedef struct DpTypeInfo
 	bool		base_byval;
 	char		base_align;
 	bool		can_token;		/* has a canonical form: searchable, unique */
+	bool		folds;			/* citext: equality without regard to case */
 	Oid			base_ioparam;
 	Oid			base_typmodin;	/* for text: varchar's */
 	Oid			base_coercion;	/* length coercion (base, int4, bool), or invalid */

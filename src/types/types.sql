@@ -172,6 +172,10 @@ CREATE FUNCTION dataprotect._base_code(base regtype) RETURNS text
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'dp_base_code_sql';
 COMMENT ON FUNCTION dataprotect._base_code(regtype) IS 'number of a base type as the cast to it records it; null for those of the extension';
 
+CREATE FUNCTION dataprotect._has_tokens(type regtype) RETURNS bool
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'dp_has_tokens_sql';
+COMMENT ON FUNCTION dataprotect._has_tokens(regtype) IS 'whether equality of an encrypted type has one form, so that its values may be searchable';
+
 CREATE FUNCTION dataprotect._belong_to_type(class regclass, object oid, type regtype) RETURNS void
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_belong_to_type_sql';
 COMMENT ON FUNCTION dataprotect._belong_to_type(regclass, oid, regtype) IS 'records that an object goes when a type goes';

@@ -43,7 +43,7 @@ clear_error('super', $_->[0], $_->[1], $_->[0]) for (
 	[ "CREATE TABLE bad (s encrypted_numeric('pii', '(5,2)', '(5,2)'))", qr/^22023/ ],
 	[ "CREATE TABLE bad (s encrypted_int4('pii', '(5)'))", qr/^22023/ ],
 	[ "CREATE TABLE bad (s encrypted_bool('pii', 'searchable'))", qr/^22023/ ],
-	[ "CREATE TABLE bad (s encrypted_jsonb('pii', 'ordered', 'searchable'))", qr/^22023/ ],
+	[ "CREATE TABLE bad (s encrypted_bool('pii', 'ordered', 'searchable'))", qr/^22023/ ],
 	[ "SELECT dataprotect.create_key('')", qr/^42602/ ],
 	[ "SELECT dataprotect.create_key('9x')", qr/^42602/ ],
 	[ "SELECT dataprotect.create_key('x', ARRAY['file:///etc/passwd'])", qr/^(?:42501|22023)/ ],

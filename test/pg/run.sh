@@ -187,7 +187,7 @@ for part in $parts; do
 			;;
 		swapped)
 			status=0
-			"$here/swap.pl" "$source" "$work" "$output" >"$output/swapped.log" 2>&1 || status=$?
+			"$here/swap.pl" "$source" "$work" "$output" ${DP_SWAP_MODIFIERS:-} >"$output/swapped.log" 2>&1 || status=$?
 			grep -v '^[0-9]* passed, ' "$output/swapped.log" || :
 			summary=$(grep -E '^[0-9]+ passed, ' "$output/swapped.log" | tr -dc '0-9 ')
 			if [ "$status" -ne 0 ] || [ -z "$summary" ]; then

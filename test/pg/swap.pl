@@ -268,7 +268,7 @@ while (<$known>)
 	chomp;
 	next if /^#/ || !/\S/;
 	my ($where, $pattern, $reason) = split /\t+/, $_, 3;
-	die "swapped.txt:$.: not WHERE, PATTERN, REASON\n" unless defined $reason && $where =~ /^(?:sql|out|plain)$/;
+	die "swapped.txt:$.: not WHERE, PATTERN, REASON\n" unless defined $reason && $where =~ /^(?:sql|out|plain|internal)$/;
 	push @reasons, [ $where, qr/$pattern/im, $reason ];
 }
 close $known;
@@ -313,17 +313,19 @@ for my $modifier (@modifiers)
 			$different++;
 			$type{$_}[1]++ for keys %of;
 			my $why;
-			my $internal = $is =~ /^(?:ERROR|FATAL|PANIC):  XX\d\d\d/m && $first[$i] !~ /^ERROR:  XX\d\d\d/m;
+			my $internal = $is =~ /^(?:ERROR|FATAL|PANIC):  XX\d\d\d/m && $first[$i] !~ /^ERROR:  XX\d\d\d/m ? 1 : 0;
 			for my $r (@reasons)
 			{
-				my $seen = $r->[0] eq 'sql' ? $units[$i][0] : $r->[0] eq 'out' ? $is : $first[$i];
+				# an internal error has a reason of its own, or none
+				next if $internal != ($r->[0] eq 'internal');
+				my $seen = $r->[0] eq 'sql' ? $units[$i][0] : $r->[0] =~ /^(?:out|internal)$/ ? $is : $first[$i];
 				if ($seen =~ $r->[1]) { $why = $r->[2]; last }
 			}
 			$why = 'the same error, whose text names the encrypted type'
-			  if !defined $why && $first[$i] =~ /^ERROR:  (\w{5}): /m && $is =~ /^ERROR:  $1: .*encrypted_/m;
+			  if !defined $why && !$internal && $first[$i] =~ /^ERROR:  (\w{5}): /m && $is =~ /^ERROR:  $1: .*(?:\nDETAIL:  .*)?encrypted_/m;
 			$why = $order_is_open if !defined $why && same_rows($units[$i][1], $first[$i], $is);
 			my $shown = "=== $file, unit $i\n$units[$i][0]--- plain\n$first[$i]--- swapped\n$is\n";
-			if (defined $why && !$internal) { $reason{$why}++; print $all "=== $why\n$shown" }
+			if (defined $why) { $reason{$why}++; print $all "=== $why\n$shown" }
 			else { $unexplained++; $bad{ $internal ? 'XX000' : 'no reason' }++; print $diffs $shown }
 		}
 	}
