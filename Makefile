@@ -41,8 +41,8 @@ SQL_PARTS = \
        $(addprefix src/kms/, kms.sql) \
        $(addprefix src/keys/, key_tables.sql policy.sql mint.sql administration.sql subject_keys.sql \
            key_export.sql epoch.sql expiry.sql key_views.sql) \
-       $(addprefix src/access/, mask.sql identity.sql access.sql foreign_code.sql) \
-       $(addprefix src/audit/, audit.sql sink.sql) \
+       $(addprefix src/access/, mask.sql identity.sql access.sql approval.sql foreign_code.sql) \
+       $(addprefix src/audit/, audit.sql sink.sql review.sql) \
        $(addprefix src/types/, json.sql reflection.sql types.sql type_operators.sql type_overloads.sql make_types.sql) \
        $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql column_type.sql \
            encrypt_column.sql reencrypt.sql online.sql verify_values.sql key_guards.sql) \

@@ -182,6 +182,9 @@ SELECT 'statistics', c.oid::regclass || '.' || a.attname, 'ANALYZE copies its va
 
 -- sealed: rows that decide something carry a seal; a table without says here why not.
 CREATE TEMP TABLE dp_lint_unsealed (name, reason) AS VALUES
+    ('access_use', 'made of the audit log, for people'),
+    ('access_use_head', 'likewise'),
+    ('access_use_open', 'likewise'),
     ('alert', 'what was told already'),
     ('audit_cursor', 'where the collector is; the chain authenticates the records'),
     ('audit_digest', 'signed'),
@@ -197,6 +200,7 @@ CREATE TEMP TABLE dp_lint_unsealed (name, reason) AS VALUES
     ('sink_state', 'how far a sink has come'),
     ('deadline_alert', 'what was told already'),
     ('drill_alert', 'what was told already'),
+    ('grant_use', 'what was told already'),
     ('retention_run', 'how far runs came; what is due is chosen anew'),
     ('deletion_row', 'the rows that the plan found; each batch looks at them anew, under the sealed plan'),
     ('deletion_work', 'likewise'),

@@ -13,6 +13,7 @@ VALUES
     -- the names of what stands below; nothing by itself
     ('SCHEMA', 'dataprotect', 'PUBLIC'),
     -- reports, and what the administrator set up
+    ('TABLE', 'dataprotect.approvals', 'dataprotect_admin, dataprotect_auditor'),
     ('TABLE', 'dataprotect.access_review', 'dataprotect_admin, dataprotect_auditor'),
     ('TABLE', 'dataprotect.account_rule', 'dataprotect_admin, dataprotect_auditor'),
     ('TABLE', 'dataprotect.account_type', 'dataprotect_admin, dataprotect_auditor'),
@@ -48,6 +49,7 @@ VALUES
     ('ROUTINE', 'dataprotect.alter_key', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.alter_retention_policy', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.annotate_account', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.approve', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.authenticate', 'PUBLIC'),
     ('ROUTINE', 'dataprotect.bind_subject', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.blind(pg_catalog.encrypted_text, text)', 'PUBLIC'),
@@ -57,6 +59,7 @@ VALUES
     ('ROUTINE', 'dataprotect.certificate_public_pem', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.check_account_type', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.confirm_clock', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.confirm_grant', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.create_account_type', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.check_setup', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.create_encrypted_type', 'dataprotect_admin'),
@@ -106,6 +109,7 @@ VALUES
     ('ROUTINE', 'dataprotect.run_epochs', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.schedule_epochs', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.report', 'dataprotect_admin, dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect.request_approval', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.request_correction', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.request_deletion', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.resume_key', 'dataprotect_admin'),

@@ -56,6 +56,7 @@
 #define Anum_grant_revoked_at	10
 #define Anum_grant_search_limit	17
 #define Anum_grant_claims		18
+#define Anum_grant_lapses_at	22
 
 #define PURPOSE_MAX 128
 #define CLOSED_FOR_MS 1000
@@ -163,6 +164,7 @@ connection_is_encrypted(void)
 static DpPrivilege
 weigh_grant(Relation rel, HeapTuple tuple, Oid role, TimestampTz now, TimestampTz *until, int32 *limit)
 {
+	static const AttrNumber ends[] = {Anum_grant_valid_until, Anum_grant_lapses_at};
 	TupleDesc	desc = RelationGetDescr(rel);
 	bool		isnull;
 	Datum		value;
@@ -182,9 +184,11 @@ weigh_grant(Relation rel, HeapTuple tuple, Oid role, TimestampTz now, TimestampT
 		*until = Min(*until, edge);
 		return DP_PRIV_NONE;
 	}
-	value = heap_getattr(tuple, Anum_grant_valid_until, desc, &isnull);
-	if (!isnull)
+	for (int i = 0; i < lengthof(ends); i++)
 	{
+		value = heap_getattr(tuple, ends[i], desc, &isnull);
+		if (isnull)
+			continue;
 		edge = DatumGetTimestampTz(value);
 		if (edge <= now)
 			return DP_PRIV_NONE;

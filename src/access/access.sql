@@ -20,7 +20,10 @@ CREATE TABLE dataprotect.access_grant (
     seal bytea,
     search_limit int4 CHECK (search_limit > 0),
     claims jsonb,
-    ticket text
+    ticket text,
+    confirmed_at timestamptz,
+    confirmed_by name,
+    lapses_at timestamptz
 );
 COMMENT ON COLUMN dataprotect.access_grant.search_limit IS 'different constants that the role may ask for within an hour; null: dataprotect.search_limit alone';
 COMMENT ON COLUMN dataprotect.access_grant.claims IS 'what the session''s token must contain; null: nothing';
@@ -70,6 +73,7 @@ CREATE FUNCTION dataprotect.grant_access(key text, grantee regrole, privilege te
 DECLARE
     v_family int4 := dataprotect._family_of(grant_access.key);
     v_id bigint;
+    v_self bool;
 BEGIN
     PERFORM dataprotect._check_privilege(grant_access.grantee, grant_access.privilege);
     IF grant_access.reason IS NOT NULL THEN
@@ -110,6 +114,16 @@ BEGIN
             'a purpose has 1 to 127 bytes',
             NULL,
             'Sessions name it in "dataprotect.purpose".');
+    END IF;
+    v_self := dataprotect._could_be((dataprotect._person()).role, grant_access.grantee)
+              OR dataprotect._is_of(session_user, grant_access.grantee)
+              OR dataprotect._is_of(pg_get_userbyid(dataprotect._caller()), grant_access.grantee);
+    IF v_self THEN
+        PERFORM dataprotect._need_approval('grant_access', jsonb_build_object(
+            'key', grant_access.key, 'grantee', pg_get_userbyid(grant_access.grantee), 'privilege', grant_access.privilege,
+            'purpose', grant_access.purpose, 'valid_until', extract(epoch FROM grant_access.valid_until),
+            'require_mfa', coalesce(grant_access.require_mfa, false), 'require_tls', coalesce(grant_access.require_tls, false),
+            'search_limit', grant_access.search_limit, 'claims', grant_access.claims, 'ticket', grant_access.ticket));
     END IF;
     PERFORM dataprotect._event('access.granted', grant_access.key, jsonb_strip_nulls(jsonb_build_object(
         'grantee', grant_access.grantee::text, 'privilege', grant_access.privilege, 'purpose', grant_access.purpose,
@@ -191,20 +205,8 @@ COMMENT ON FUNCTION dataprotect._end_orphaned_grants() IS 'ends the grants of ro
 CREATE VIEW dataprotect.grants AS
     SELECT g.id, k.name AS key, g.grantee::text AS grantee, g.privilege, g.purpose, g.reason, g.valid_from, g.valid_until,
            g.require_mfa, g.require_tls, g.granted_by, g.granted_at, g.revoked_at, g.revoked_by, g.revoke_reason,
-           g.revoked_at IS NULL AND g.valid_from <= now() AND (g.valid_until IS NULL OR g.valid_until > now()) AS in_force,
-           g.search_limit, g.claims, g.ticket
+           g.revoked_at IS NULL AND g.valid_from <= now() AND (g.valid_until IS NULL OR g.valid_until > now())
+               AND (g.lapses_at IS NULL OR g.lapses_at > now()) AS in_force,
+           g.search_limit, g.claims, g.ticket, g.confirmed_at, g.confirmed_by, g.lapses_at
     FROM dataprotect.access_grant g JOIN dataprotect.key k ON k.family = g.family;
 COMMENT ON VIEW dataprotect.grants IS 'privileges on keys, past ones included';
-
-CREATE VIEW dataprotect.access_review AS
-    SELECT k.name AS key, r.rolname AS role, r.rolsuper AS superuser, r.rolcanlogin AS can_login,
-           max(CASE g.privilege WHEN 'reveal' THEN 3 WHEN 'search' THEN 2 ELSE 1 END) AS level,
-           string_agg(DISTINCT g.grantee::text || ':' || g.privilege, ', ') AS through
-    FROM dataprotect.access_grant g
-         JOIN dataprotect.key k ON k.family = g.family
-         JOIN pg_catalog.pg_roles r ON r.oid = g.grantee
-              OR (NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, g.grantee, 'USAGE'))
-    WHERE g.revoked_at IS NULL AND g.valid_from <= now() AND (g.valid_until IS NULL OR g.valid_until > now())
-    GROUP BY k.name, r.rolname, r.rolsuper, r.rolcanlogin;
-COMMENT ON VIEW dataprotect.access_review IS
-    'every role that may see something of a key now, inherited grants resolved; level 1 mask, 2 search, 3 reveal';

@@ -50,6 +50,9 @@ BEGIN
             NULL,
             'The reason is kept in dataprotect.trusted_functions and in the audit log.');
     END IF;
+    PERFORM dataprotect._need_approval('trust_function', jsonb_build_object(
+        'function', dataprotect._function_identity(trust_function.function),
+        'digest', encode(dataprotect._function_digest(trust_function.function), 'hex')));
     PERFORM dataprotect._event('function.trusted', NULL, jsonb_build_object(
         'function', trust_function.function::text, 'reason', trust_function.reason,
         'digest', encode(dataprotect._function_digest(trust_function.function), 'hex')));

@@ -14,13 +14,17 @@
 #include "access/xact.h"
 #include "base/guc.h"
 #include "base/secret.h"
+#include "base/compat.h"
 #include "base/statement.h"
+#include "base/text.h"
 #include "datatype/timestamp.h"
 #include "events/actor.h"
 #include "events/denial.h"
 #include "events/event.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -28,6 +32,7 @@
 #include "utils/varlena.h"
 
 PG_FUNCTION_INFO_V1(dp_identity_authenticate);
+PG_FUNCTION_INFO_V1(dp_identity_person);
 
 #define UNIX_EPOCH ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
 
@@ -37,6 +42,7 @@ static struct
 	bool		for_transaction;
 	bool		has_mfa;
 	TimestampTz until;
+	char		subject[4 * DP_TOKEN_NAME + 1]; /* in the server's encoding */
 	Jsonb	   *claims;			/* in TopMemoryContext */
 	SubTransactionId taken_in;	/* of this transaction; 0: of an earlier one */
 } identity;
@@ -211,11 +217,11 @@ record_refusal(const char *problem)
 }
 
 static void
-describe(const DpToken *token, StringInfo out)
+describe(StringInfo out)
 {
 	initStringInfo(out);
 	appendStringInfoString(out, "{\"subject\": ");
-	escape_json(out, pg_any_to_server(token->subject, strlen(token->subject), PG_UTF8));
+	escape_json(out, identity.subject);
 	appendStringInfoString(out, ", \"issuer\": ");
 	escape_json(out, dp_guc_jwt_issuer);
 	appendStringInfo(out, ", \"mfa\": %s, \"for_transaction\": %s, \"expires_at\": ",
@@ -249,8 +255,8 @@ take_identity(const char *text, size_t len, char *room, bool for_transaction, St
 	identity.	valid = true;
 
 	changes++;
-	describe(&token, out);
-	dp_actor_set_subject(pg_any_to_server(token.subject, strlen(token.subject), PG_UTF8), until);
+	describe(out);
+	dp_actor_set_subject(identity.subject, until);
 	return NULL;
 }
 
@@ -311,6 +317,30 @@ dp_identity_authenticate(PG_FUNCTION_ARGS)
 	}
 	dp_event_admin(DP_EVENT_IDENTITY_AUTHENTICATED, NULL, said.data);
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(said.data));
+}
+
+static void
+set_text(Datum *value, bool *isnull, const char *text)
+{
+	*isnull = text == NULL;
+	*value = text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
+}
+
+/* dataprotect._person() returns (role oid, subject text, system_user_name text) */
+Datum
+dp_identity_person(PG_FUNCTION_ARGS)
+{
+	TimestampTz until = DT_NOEND;
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = ObjectIdGetDatum(GetAuthenticatedUserId());
+	set_text(&values[1], &nulls[1], holds(GetCurrentTimestamp(), &until) ? identity.subject : NULL);
+	set_text(&values[2], &nulls[2], dp_authn_id());
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
 /* Poolers hand a session on with these; so may a client. */

@@ -203,6 +203,7 @@ CREATE FUNCTION dataprotect.drop_sink(name text) RETURNS void
 DECLARE
     v_uri text;
 BEGIN
+    PERFORM dataprotect._need_approval('drop_sink', jsonb_build_object('name', drop_sink.name));
     -- state first: the worker's save waits for us, and then finds nothing
     DELETE FROM dataprotect.sink_state t WHERE t.name = drop_sink.name;
     DELETE FROM dataprotect.sink s WHERE s.name = drop_sink.name RETURNING s.uri INTO v_uri;

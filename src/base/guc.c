@@ -10,6 +10,9 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
+static int	approval_period = 24 * 60 * 60; /* these are read in SQL */
+static bool approvals = false;
+static int	grant_confirmation = 0;
 static char *default_kms_uri = NULL;	/* read by create_key(), in SQL */
 char	   *dp_guc_start_kms_uri = NULL;
 char	   *dp_guc_kms_allowed = NULL;
@@ -96,6 +99,14 @@ static const struct config_enum_entry output_options[] = {
 static void
 define_audit_settings(void)
 {
+	DefineCustomIntVariable("dataprotect.approval_period",
+							"Time within which an act is approved and done.", NULL,
+							&approval_period, 24 * 60 * 60, 60, 90 * 24 * 60 * 60,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomBoolVariable("dataprotect.approvals",
+							 "Whether dangerous acts need the approval of another administrator.", NULL,
+							 &approvals, false,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("dataprotect.audit_directory",
 							   "Directory of the audit segments.",
 							   "Relative to the data directory, or absolute.",
@@ -134,6 +145,11 @@ define_audit_settings(void)
 							   "Directory of the lists of erasures, which no backup of the server contains; empty for none.", NULL,
 							   &dp_guc_erasure_directory, "",
 							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.grant_confirmation",
+							"Time after which a grant lapses that nobody has confirmed; 0 for never.",
+							"It is told of two weeks before.",
+							&grant_confirmation, 0, 0, 10 * 365 * 24 * 60 * 60,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomEnumVariable("dataprotect.input",
 							 "Whether the text form enc:v1: is accepted as input.", NULL,
 							 &dp_guc_input, DP_INPUT_PLAINTEXT, input_options,

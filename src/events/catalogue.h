@@ -87,7 +87,15 @@
 	X(DP_EVENT_ERASURES_SETTLED,	148, "erasures.settled") \
 	X(DP_EVENT_RESTORE_ACCEPTED,	149, "restore.accepted") \
 	X(DP_EVENT_IDENTITY_AUTHENTICATED, 150, "identity.authenticated") \
-	X(DP_EVENT_IDENTITY_REFUSED,	151, "identity.refused")
+	X(DP_EVENT_IDENTITY_REFUSED,	151, "identity.refused") \
+	X(DP_EVENT_APPROVAL_REQUESTED,	152, "approval.requested") \
+	X(DP_EVENT_APPROVAL_GIVEN,		153, "approval.given") \
+	X(DP_EVENT_APPROVAL_USED,		154, "approval.used") \
+	X(DP_EVENT_APPROVAL_REFUSED,	155, "approval.refused") \
+	X(DP_EVENT_ACCESS_CONFIRMED,	156, "access.confirmed") \
+	X(DP_EVENT_ACCESS_UNCONFIRMED,	157, "access.unconfirmed") \
+	X(DP_EVENT_ACCESS_LAPSED,		158, "access.lapsed") \
+	X(DP_EVENT_ACCESS_FIRST_USED,	159, "access.first_used")
 
 typedef enum DpEventCode
 {

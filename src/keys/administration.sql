@@ -165,6 +165,9 @@ BEGIN
     PERFORM dataprotect._check_key_options(nullif(alter_key.rotation_period, interval '0'), alter_key.keep, alter_key.description);
     alter_key.mask := dataprotect._mask_canonical(alter_key.mask);
     SELECT k.* INTO STRICT v_before FROM dataprotect.key k WHERE k.family = v_family FOR UPDATE;
+    IF alter_key.mask <> v_before.mask AND alter_key.mask NOT IN ('full', 'null') THEN      -- those show nothing
+        PERFORM dataprotect._need_approval('alter_key', jsonb_build_object('name', alter_key.name, 'mask', alter_key.mask));
+    END IF;
     IF alter_key.keep IS NOT NULL AND v_before.keep IS NULL THEN
         PERFORM dataprotect._raise('object_not_in_prerequisite_state',
             format('key "%s" does not expire', alter_key.name),
@@ -302,6 +305,9 @@ CREATE FUNCTION dataprotect.destroy_key(name text, reason text, force bool DEFAU
 DECLARE
     v_family int4 := dataprotect._family_of(destroy_key.name);
 BEGIN
+    IF destroy_key.force THEN
+        PERFORM dataprotect._need_approval('destroy_key', jsonb_build_object('name', destroy_key.name, 'force', true));
+    END IF;
     PERFORM dataprotect._set_key_state(destroy_key.name, 's', 'd', 'key.destroyed', destroy_key.reason);
     IF destroy_key.force IS NOT TRUE THEN
         -- late bound: columns belong to a higher layer
@@ -326,6 +332,7 @@ CREATE FUNCTION dataprotect.lift_lockdown(reason text) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM dataprotect._check_reason(lift_lockdown.reason);
+    PERFORM dataprotect._need_approval('lift_lockdown', '{}');
     PERFORM dataprotect._event('lockdown.lifted', NULL, jsonb_build_object('reason', lift_lockdown.reason));
     UPDATE dataprotect.instance SET lockdown_since = NULL, lockdown_reason = NULL;
 END $$;

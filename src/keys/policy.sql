@@ -134,6 +134,10 @@ DECLARE
     v_found int := 0;
 BEGIN
     PERFORM dataprotect._check_reason(reseal_policy.reason);
+    PERFORM dataprotect._need_approval('reseal_policy', (SELECT jsonb_build_object('findings', count(*),
+            'digest', encode(sha256(convert_to(coalesce(string_agg(v::text, E'\n' ORDER BY v::text), ''), 'UTF8')), 'hex'))
+        FROM dataprotect.verify_policy() v))
+        WHERE current_setting('dataprotect.approvals')::bool;
     FOR f IN SELECT * FROM dataprotect.verify_policy() LOOP
         PERFORM dataprotect._event('policy.resealed', NULL, jsonb_build_object('table', f.rel,
             'row', left(f."row"::text, 1500), 'problem', f.problem, 'reason', left(reseal_policy.reason, 500)));

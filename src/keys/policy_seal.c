@@ -35,7 +35,8 @@
  */
 const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 	[DP_SEALED_ACCESS_GRANT] = {"access_grant",
-		"id family grantee privilege purpose valid_from valid_until require_mfa require_tls revoked_at search_limit claims",
+		"id family grantee privilege purpose valid_from valid_until require_mfa require_tls revoked_at search_limit claims "
+		"confirmed_at lapses_at",
 	"family", "access_grant_family_idx", true},
 	[DP_SEALED_ACCOUNT_RULE] = {"account_rule",
 		"account_type rel columns action legal_basis targets annotated_by reference reference_columns match rel_oid "
@@ -43,6 +44,9 @@ const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 	NULL, NULL, true},
 	[DP_SEALED_ACCOUNT_TYPE] = {"account_type",
 		"name root id_column grace deadline created_by grace_readable recipients root_oid id_attnum",
+	NULL, NULL, true},
+	[DP_SEALED_APPROVAL] = {"approval",
+		"id act digest requester requester_subject requester_system_user expires_at approvers approver approved_at used_at",
 	NULL, NULL, true},
 	[DP_SEALED_DELETION_REQUEST] = {"deletion_request",
 		"id account_type account_id state requested_by grace_until deadline plan key_ids purged_at destroyed_at",

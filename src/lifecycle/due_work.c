@@ -150,6 +150,7 @@ work_round(void)
 	if (query_texts("SELECT CASE WHEN dataprotect._check_clock() THEN ARRAY['']::pg_catalog.text[] END") == NIL)
 		return false;
 	dp_client_statement_execute("SELECT dataprotect._end_orphaned_grants()");
+	dp_client_statement_execute("SELECT dataprotect._review_grants()");
 	dp_client_statement_execute("SELECT dataprotect._tell_deadlines()");
 	dp_client_statement_execute("SELECT dataprotect._tell_drills()");
 	due = query_texts("SELECT dataprotect._retention_due_names()");

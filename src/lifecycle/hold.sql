@@ -93,6 +93,7 @@ BEGIN
     IF EXISTS (SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid = held.rel) THEN
         PERFORM dataprotect._check_table_right(held.rel);
     END IF;
+    PERFORM dataprotect._need_approval('release_hold', pg_catalog.jsonb_build_object('id', _do_release_hold.id));
     UPDATE dataprotect.hold h
        SET released_at = dataprotect._now(), release_reason = _do_release_hold.reason,
            released_by = pg_catalog.pg_get_userbyid(dataprotect._caller())

@@ -520,6 +520,9 @@ BEGIN
     END IF;
     IF wanted = 'active' THEN
         PERFORM dataprotect._retention_try_rows(dataprotect._retention_preflight(policy));
+        -- Whatever keeps rows for less time, a new policy or a changed one, begins here.
+        PERFORM dataprotect._need_approval('activate_retention', jsonb_build_object('name', name, 'rel', policy.rel::text,
+            'age_column', policy.age_column, 'keep', policy.keep::text, 'action', policy.action, 'options', policy.options));
     END IF;
     UPDATE dataprotect.retention_policy p
        SET state = wanted,

@@ -117,5 +117,38 @@ for my $what ('grants', 'keys')
 	eval { $_->{h}->finish } for ($changes, $read);
 }
 
+# --- grants that are looked at again
+sql('CREATE ROLE used LOGIN; CREATE ROLE unused LOGIN; CREATE TABLE few (e encrypted_text(\'pii\')); INSERT INTO few VALUES (\'x\'), (\'y\'); GRANT SELECT ON few TO used, unused');
+sql("SELECT dataprotect.grant_access('pii', 'used', 'reveal', ticket => 'T-1'), dataprotect.grant_access('pii', 'unused', 'reveal')");
+my $see = 'SELECT max(e::text) FROM few';
+my @used = (extra_params => [ '-U', 'used' ]);
+is($node->safe_psql('postgres', $see, @used), 'y', 'a grant is used');
+my $first = q{SELECT string_agg(outcome || ' ' || (detail ->> 'ticket'), ',') FROM dataprotect.audit_log WHERE event = 'access.first_used' AND detail ->> 'role' = 'used'};
+poll_until('first-use', sub { return log_has($first) eq 'ok T-1' });
+$node->safe_psql('postgres', $see, @used);
+poll_until('what was seen', sub { return sql("SELECT values_seen, never_used, tickets FROM dataprotect.access_review WHERE role = 'used'") eq '4|f|T-1' });
+is(log_has($first), 'ok T-1', 'the first use of a grant is told, once');
+is(sql("SELECT values_seen, never_used, last_use IS NULL FROM dataprotect.access_review WHERE role = 'unused'"), '0|t|t', 'and what was never used is known');
+psql_fails($node, 'postgres', "SELECT dataprotect.revoke_access('pii', 'used', 'revael')", qr/unrecognized privilege "revael"/, 'a mistake in an argument is an error');
+sql('ALTER SYSTEM SET dataprotect.grant_confirmation = \'4s\'; SELECT pg_reload_conf()');
+ok(poll_sql($node, 'postgres', "SELECT current_setting('dataprotect.grant_confirmation') = '4s'"), 'grants must be confirmed');
+is(sql(<<'SQL'), 't', 'a grant that is confirmed in time stays');
+CREATE ROLE wanted;
+DO $$ DECLARE g bigint := dataprotect.grant_access('pii', 'wanted', 'mask');
+BEGIN
+	WHILE NOT EXISTS (SELECT FROM dataprotect.grants WHERE id = g AND lapses_at > clock_timestamp()) LOOP
+		PERFORM pg_sleep(0.05), dataprotect._review_grants();
+	END LOOP;
+	PERFORM dataprotect.confirm_grant(g);
+	PERFORM set_config('dataprotect.purpose', (SELECT (lapses_at IS NULL AND confirmed_by = current_user AND in_force)::text FROM dataprotect.grants WHERE id = g), false);
+END $$;
+SELECT current_setting('dataprotect.purpose')::bool;
+SQL
+ok(poll_sql($node, 'postgres', "SELECT revoke_reason = 'nobody confirmed it' FROM dataprotect.grants WHERE grantee = 'used'"), 'one that is not lapses');
+unlike($node->safe_psql('postgres', 'SELECT e FROM few', @used), qr/^[xy]$/m, 'and shows nothing any more');
+poll_until('warnings', sub { return log_has(q{SELECT string_agg(event, ' ' ORDER BY seq) FROM dataprotect.audit_log
+	WHERE event IN ('access.unconfirmed', 'access.lapsed') AND detail ->> 'grantee' = 'used'}) eq 'access.unconfirmed access.lapsed' });
+is(sql(q{SELECT count(DISTINCT event) FROM dataprotect.alerts WHERE event IN ('access.unconfirmed', 'access.lapsed') AND key = 'pii'}), '2', 'both are alerts');
+
 $node->stop;
 done_testing();
