@@ -21,7 +21,7 @@ OBJS = \
        $(addprefix src/audit/, alert.o change_events.o digest.o sink_batch.o sink_file.o sink_http.o sink_line.o sink_reply.o \
            sink_round.o sink_splunk.o sink_state.o sink_syslog.o sink_uri.o) \
        $(addprefix src/audit/, activity.o audit_log.o batch.o chain.o collector.o literals.o \
-           parallel.o protected_columns.o redact.o role_events.o segment.o store.o track.o verify.o writer.o) \
+           parallel.o protected_columns.o redact.o role_events.o segment.o store.o subjects.o track.o verify.o writer.o) \
        $(addprefix src/types/, client_query.o client_type.o json.o reflection.o wire.o word_search.o \
            analyze.o canonical.o cast.o codec.o compare.o fold.o hash.o io.o maintenance.o \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_seal.o modifier_table.o \
@@ -52,7 +52,7 @@ SQL_PARTS = \
            account_columns.sql account_plan.sql account_check.sql bind_subject.sql deletion_request.sql \
            deletion_collect.sql deletion_purge.sql \
            deletion_run.sql certificate.sql erasure_list.sql erasure_replay.sql correction.sql deadline.sql) \
-       $(addprefix src/report/, version.sql configuration.sql discovery.sql setup.sql page.sql metrics.sql) \
+       $(addprefix src/report/, version.sql configuration.sql discovery.sql setup.sql page.sql metrics.sql disclosures.sql incident.sql control_report.sql) \
        src/sealed_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql src/report/first_step.sql
 
 DATA_built   = $(EXTENSION)--$(EXTVERSION).sql

@@ -201,6 +201,8 @@ CREATE TEMP TABLE dp_lint_unsealed (name, reason) AS VALUES
     ('deadline_alert', 'what was told already'),
     ('drill_alert', 'what was told already'),
     ('grant_use', 'what was told already'),
+    ('incident', 'for people; each act is an event'),
+    ('incident_note', 'likewise'),
     ('retention_run', 'how far runs came; what is due is chosen anew'),
     ('deletion_row', 'the rows that the plan found; each batch looks at them anew, under the sealed plan'),
     ('deletion_work', 'likewise'),

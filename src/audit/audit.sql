@@ -141,7 +141,7 @@ FROM dataprotect.audit_record AS i
 				THEN 'ok'
 			END AS name) AS ending
 	CROSS JOIN LATERAL dataprotect._audit_unseal(i.sealed) AS personal
-WHERE i.kind IN ('i', 'e')
+WHERE i.kind IN ('i', 'e') AND i.event <> 4     -- value.subjects belongs to a statement
 	AND NOT (i.kind = 'i' AND known.outcome = 'o'
 		AND 0 = ALL (coalesce(result.opened, i.opened, '{}')) AND 0 = ALL (coalesce(result.compared, i.compared, '{}')));
 COMMENT ON VIEW dataprotect.audit_log IS 'who did what: one row for each statement that opened protected values and each administrative act';

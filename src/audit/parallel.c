@@ -21,6 +21,7 @@ typedef struct Slot
 	Oid			role;			/* whose counts these are */
 	int			n;
 	DpAuditCount counts[DP_AUDIT_MAX_COUNTS];
+	DpSubjects	subjects;
 } Slot;
 
 typedef struct ParallelShared
@@ -110,6 +111,7 @@ dp_parallel_claim(void)
 		slot->leader = MyProcPid;
 		slot->role = GetUserId();
 		slot->n = 0;
+		dp_subjects_clear(&slot->subjects);
 		claimed = true;
 	}
 	LWLockRelease(shared->lock);
@@ -139,7 +141,7 @@ dp_parallel_has_leader(void)
 }
 
 void
-dp_parallel_add(const DpAuditCount *counts, int n)
+dp_parallel_add(const DpAuditCount *counts, int n, const DpSubjects *subjects)
 {
 	pid_t		leader = leader_pid();
 	Slot	   *slot;
@@ -147,12 +149,15 @@ dp_parallel_add(const DpAuditCount *counts, int n)
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	slot = leader != 0 ? find_slot(leader) : NULL;
 	if (slot != NULL)
+	{
 		add_counts(slot->counts, &slot->n, counts, n);
+		dp_subjects_merge(&slot->subjects, subjects);
+	}
 	LWLockRelease(shared->lock);
 }
 
 void
-dp_parallel_take(DpAuditCount *counts, int *n)
+dp_parallel_take(DpAuditCount *counts, int *n, DpSubjects *subjects)
 {
 	Slot	   *slot;
 
@@ -163,6 +168,7 @@ dp_parallel_take(DpAuditCount *counts, int *n)
 	if (slot != NULL)
 	{
 		add_counts(counts, n, slot->counts, slot->n);
+		dp_subjects_merge(subjects, &slot->subjects);
 		slot->leader = 0;
 	}
 	LWLockRelease(shared->lock);

@@ -30,6 +30,7 @@
 #include "audit/redact.h"
 #include "audit/role_events.h"
 #include "audit/sink.h"
+#include "audit/subjects.h"
 #include "audit/track.h"
 #include "base/compat.h"
 #include "base/guc.h"
@@ -61,6 +62,10 @@
 						 DP_RECORD_MAX_COLUMNS * RESULT_COLUMN + NAMES_LEN)
 #define COLLECT_NAPTIME_MS	60000
 
+/* The record of whose values were opened: its frame, at most. */
+#define SUBJECTS_MAX	(RESULT_HEADER + 64 + DP_SUBJECTS_TEXT)
+#define SUBJECTS_ROOM	DP_RECORD_FRAME_SIZE(SUBJECTS_MAX)
+
 typedef struct Column
 {
 	Oid			role;			/* that was current when its plan or command began */
@@ -83,7 +88,9 @@ typedef struct Reader
 	Size		reserved;		/* put aside for its result */
 	uint64		written;		/* columns that the intent names */
 	uint64		late;			/* columns that the result has room for */
+	Size		subjects_room;	/* put aside for the record of subjects */
 	int			n_counts;
+	DpSubjects	subjects;
 	DpAuditCount counts[DP_AUDIT_MAX_COUNTS];
 } Reader;
 
@@ -114,6 +121,9 @@ static Statement current;
 /* The count that the last call went to, and its role; NULL: take the slow path. */
 static DpAuditCount *hot = NULL;
 static Oid	hot_role = InvalidOid;
+
+/* Whose count the last call went to; NULL where it has ended. */
+static Reader *last_reader = NULL;
 
 static void
 add_counts(DpRecord *record, const Reader *reader)
@@ -187,6 +197,43 @@ result_room(const Reader *reader, uint64 late)
 	return DP_RECORD_FRAME_SIZE(len);
 }
 
+/* Whose values the reader has opened.  Neither waits nor raises. */
+static void
+finish_subjects(Reader *reader)
+{
+	static uint8 buf[SUBJECTS_MAX];
+	static DpRecord record;
+	static char text[DP_SUBJECTS_TEXT];
+	static uint8 sealed[DP_SUBJECTS_TEXT + 32];
+	DpPersonal	personal;
+	Size		len;
+
+	if (reader->subjects.n == 0)
+	{
+		if (reader->subjects_room > 0)
+			dp_ring_unreserve(reader->subjects_room);
+		reader->subjects_room = 0;
+		return;
+	}
+	memset(&personal, 0, sizeof(personal));
+	personal.detail.data = (const uint8 *) text;
+	personal.detail.len = dp_subjects_print(&reader->subjects, reader->intent, text);
+	memset(&record, 0, offsetof(DpRecord, keys));
+	record.kind = DP_RECORD_ADMIN;
+	record.outcome = DP_OUTCOME_OK;
+	record.event = DP_EVENT_VALUE_SUBJECTS;
+	record.at = GetCurrentTimestamp();
+	record.session = dp_actor_session();
+	record.sealed_format = DP_SEALED_PLAIN; /* the collector seals it */
+	record.sealed.data = sealed;
+	record.sealed.len = dp_personal_encode(&personal, sealed, sizeof(sealed));
+	len = dp_record_encode(&record, buf, sizeof(buf));
+	Assert(len > 0 && DP_RECORD_FRAME_SIZE(len) <= reader->subjects_room);
+	(void) dp_ring_append_reserved(MyDatabaseId, buf, len, reader->subjects_room);
+	reader->subjects_room = 0;
+	dp_subjects_clear(&reader->subjects);
+}
+
 /* Write a reader's result into its reserved room.  Neither waits nor raises. */
 static void
 finish_reader(Reader *reader, DpOutcome outcome)
@@ -196,12 +243,13 @@ finish_reader(Reader *reader, DpOutcome outcome)
 	Size		len;
 
 	if (reader->in_worker)
-		dp_parallel_add(reader->counts, reader->n_counts);
+		dp_parallel_add(reader->counts, reader->n_counts, &reader->subjects);
 	reader->in_worker = false;
 	if (reader == current.leader)
-		dp_parallel_take(reader->counts, &reader->n_counts);
+		dp_parallel_take(reader->counts, &reader->n_counts, &reader->subjects);
 	if (reader->intent == 0)
 		return;
+	finish_subjects(reader);
 	memset(&record, 0, offsetof(DpRecord, keys));
 	record.kind = DP_RECORD_RESULT;
 	record.outcome = outcome;
@@ -222,6 +270,7 @@ static void
 finish(DpOutcome outcome)
 {
 	hot = NULL;
+	last_reader = NULL;
 	for (int i = 0; i < current.n_readers; i++)
 		finish_reader(&current.readers[i], outcome);
 	current.n_readers = 0;
@@ -377,9 +426,11 @@ find_reader(Oid role)
 		while (reader == current.leader);
 		finish_reader(reader, DP_OUTCOME_OK);
 	}
-	memset(reader, 0, offsetof(Reader, counts));
+	memset(reader, 0, offsetof(Reader, subjects));
+	dp_subjects_clear(&reader->subjects);
 	reader->role = role;
 	hot = NULL;
+	last_reader = NULL;
 	return reader;
 }
 
@@ -419,6 +470,15 @@ make_room(Reader *reader)
 	reader->late = late;
 }
 
+static void
+make_subjects_room(Reader *reader)
+{
+	if (reader->subjects_room > 0)
+		return;
+	dp_ring_reserve(SUBJECTS_ROOM, DP_RING_ORDINARY);
+	reader->subjects_room = SUBJECTS_ROOM;
+}
+
 /* Before parallel workers start: where they leave their counts. */
 static void
 claim_slot(void)
@@ -433,6 +493,7 @@ claim_slot(void)
 		write_intent(reader);
 	else
 		make_room(reader);
+	make_subjects_room(reader);
 }
 
 static void
@@ -562,6 +623,7 @@ find_count(int32 family, const char *key_name)
 	/* Outside any portal (fast path) statements differ only by their time. */
 	hot = DP_IN_STATEMENT() || ActivePortal != NULL ? count : NULL;
 	hot_role = reader->role;
+	last_reader = reader;
 	return count;
 }
 
@@ -600,6 +662,23 @@ void
 dp_audit_comparing(int32 family, const char *key_name)
 {
 	find_count(family, key_name)->compared++;
+}
+
+bool
+dp_audit_subject(uint64 key_id)
+{
+	Reader	   *reader = last_reader;
+	bool		waited = false;
+
+	if (reader == NULL)
+		elog(ERROR, "a value of an account is opened by nobody");
+	if (!reader->in_worker && reader->subjects_room == 0)
+	{
+		make_subjects_room(reader);
+		waited = true;
+	}
+	dp_subjects_add(&reader->subjects, key_id);
+	return waited;
 }
 
 bool

@@ -26,6 +26,12 @@ extern bool dp_audit_comparing_again(int32 family);
 extern void dp_audit_opening(int32 family, const char *key_name);
 extern void dp_audit_comparing(int32 family, const char *key_name);
 
+/*
+ * The value counted last belongs to an account, whose key has this id.  True where it
+ * had to wait for room: what the caller holds of the key cache is void.
+ */
+extern bool dp_audit_subject(uint64 key_id);
+
 /* True while the current statement is a COPY TO: masks are errors there. */
 extern bool dp_audit_in_copy_to(void);
 

@@ -10,6 +10,7 @@
 	X(DP_EVENT_VALUE_REVEALED,		1,	"value.revealed") \
 	X(DP_EVENT_ACCESS_DENIED,		2,	"access.denied") \
 	X(DP_EVENT_SEARCH_ALERT,		3,	"access.searched") \
+	X(DP_EVENT_VALUE_SUBJECTS,		4,	"value.subjects") \
 	X(DP_EVENT_KEY_CREATED,			10, "key.created") \
 	X(DP_EVENT_KEY_ROTATED,			11, "key.rotated") \
 	X(DP_EVENT_KEY_SUSPENDED,		12, "key.suspended") \
@@ -95,7 +96,10 @@
 	X(DP_EVENT_ACCESS_CONFIRMED,	156, "access.confirmed") \
 	X(DP_EVENT_ACCESS_UNCONFIRMED,	157, "access.unconfirmed") \
 	X(DP_EVENT_ACCESS_LAPSED,		158, "access.lapsed") \
-	X(DP_EVENT_ACCESS_FIRST_USED,	159, "access.first_used")
+	X(DP_EVENT_ACCESS_FIRST_USED,	159, "access.first_used") \
+	X(DP_EVENT_INCIDENT_OPENED,		160, "incident.opened") \
+	X(DP_EVENT_INCIDENT_NOTED,		161, "incident.noted") \
+	X(DP_EVENT_INCIDENT_CLOSED,		162, "incident.closed")
 
 typedef enum DpEventCode
 {

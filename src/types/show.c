@@ -96,13 +96,20 @@ static inline bool
 admit(const DpValue *value, DpKey *key)
 {
 	bool		in_comparator = DP_IN_COMPARATOR();
+	bool		for_subject;
+	bool		counted;
 
 	if (dp_keys_get(value->env.key_id, DP_USE_READ, in_comparator, key) != DP_KEY_OK)
 		return false;
-	if (value->literal || dp_audit_opening_again(value->family))
+	for_subject = key->purpose == DP_PURPOSE_SUBJECT;
+	if (value->literal)
 		return true;
-	dp_audit_opening(value->family, NameStr(dp_keys_family(value->family)->name));
-	return dp_keys_get(value->env.key_id, DP_USE_READ, in_comparator, key) == DP_KEY_OK;
+	counted = dp_audit_opening_again(value->family);
+	if (!counted)
+		dp_audit_opening(value->family, NameStr(dp_keys_family(value->family)->name));
+	if (for_subject && dp_audit_subject(value->env.key_id))
+		counted = false;
+	return counted || dp_keys_get(value->env.key_id, DP_USE_READ, in_comparator, key) == DP_KEY_OK;
 }
 
 /* What the frame has opened already, held, or NULL. */
