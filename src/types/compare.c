@@ -495,6 +495,15 @@ dp_in_range(PG_FUNCTION_ARGS)
 
 /* --- sorts --- */
 
+/* A sort of an index build: what it compares, and the values that it keeps. */
+typedef struct IndexSort
+{
+	Call		call;
+	DpMemoKeep	keep;
+	bool		tied;			/* sort_kept() has just found two values equal */
+	MemoryContextCallback end;
+} IndexSort;
+
 /*
  * Sort support: the comparators above without the function manager between, and
  * the place where the build of an index is told from a user's sort.
@@ -502,7 +511,7 @@ dp_in_range(PG_FUNCTION_ARGS)
 static int
 sort_plain(Datum left, Datum right, SortSupport ssup)
 {
-	Call	   *call = ssup->ssup_extra;
+	Call	   *call = &((IndexSort *) ssup->ssup_extra)->call;
 	int			order = 0;
 
 	call->left = left;
@@ -511,20 +520,81 @@ sort_plain(Datum left, Datum right, SortSupport ssup)
 	return order;
 }
 
+/*
+ * In place of an abbreviated key: the address of the opened value, or 0.  The
+ * order of what is kept is the whole order, so that comparisons by it and by
+ * sort_plain() go together.
+ */
+static Datum
+keep_value(Datum original, SortSupport ssup)
+{
+	IndexSort  *sort = ssup->ssup_extra;
+	struct varlena *datum = PG_DETOAST_DATUM_PACKED(original);
+	DpMemoEntry *entry = dp_open_memo_keep(&sort->keep, sort->call.state->info, datum, DP_USE_MAINTAIN);
+
+	if (datum != (struct varlena *) DatumGetPointer(original))
+		pfree(datum);
+	return PointerGetDatum(entry);
+}
+
+static bool
+never_give_up(int count, SortSupport ssup)
+{
+	return false;
+}
+
+static int
+sort_kept(Datum left, Datum right, SortSupport ssup)
+{
+	IndexSort  *sort = ssup->ssup_extra;
+
+	int			order;
+
+	/* 0 has tuplesort ask sort_equals() */
+	sort->tied = false;
+	if (left == 0 || right == 0 || !dp_open_memo_keeps(&sort->keep))
+		return 0;
+	order = compare_plain(sort->call.state, ((DpMemoEntry *) DatumGetPointer(left))->plain,
+						  ((DpMemoEntry *) DatumGetPointer(right))->plain, sort->call.collation, false);
+	sort->tied = order == 0;
+	return order;
+}
+
+/* Called for a pair behind sort_kept(), with no other call between. */
+static int
+sort_equals(Datum left, Datum right, SortSupport ssup)
+{
+	IndexSort  *sort = ssup->ssup_extra;
+
+	if (sort->tied)
+	{
+		sort->tied = false;
+		return 0;
+	}
+	return sort_plain(left, right, ssup);
+}
+
+static void
+end_sort(void *arg)
+{
+	dp_open_memo_let_go(&((IndexSort *) arg)->keep);
+}
+
 static int
 sort_tokens(Datum left, Datum right, SortSupport ssup)
 {
-	Call	   *call = ssup->ssup_extra;
+	Call	   *call = &((IndexSort *) ssup->ssup_extra)->call;
 
 	call->left = left;
 	call->right = right;
 	return compare_tokens(call);
 }
 
-static Call *
+static IndexSort *
 prepare_sort(SortSupport ssup, const DpTypeInfo *info)
 {
-	Call	   *call = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(Call));
+	IndexSort  *sort = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(IndexSort));
+	Call	   *call = &sort->call;
 	DpCallState *state = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(DpCallState));
 
 	state->info = info;
@@ -533,8 +603,8 @@ prepare_sort(SortSupport ssup, const DpTypeInfo *info)
 	call->comparison = CMP_ORDER;
 	call->maintenance = dp_maintenance_sorts(ssup);
 	call->collation = ssup->ssup_collation;
-	ssup->ssup_extra = call;
-	return call;
+	ssup->ssup_extra = sort;
+	return sort;
 }
 
 PG_FUNCTION_INFO_V1(dp_sort_support);
@@ -544,10 +614,20 @@ Datum
 dp_sort_support(PG_FUNCTION_ARGS)
 {
 	SortSupport ssup = (SortSupport) PG_GETARG_POINTER(0);
-	const DpTypeInfo *info = dp_typeinfo_served(fcinfo->flinfo->fn_oid);
+	IndexSort  *sort = prepare_sort(ssup, dp_typeinfo_served(fcinfo->flinfo->fn_oid));
 
-	(void) prepare_sort(ssup, info);
 	ssup->comparator = sort_plain;
+	/* A user's sort asks for his right, and is counted, at each comparison. */
+	if (ssup->abbreviate && sort->call.maintenance)
+	{
+		ssup->comparator = sort_kept;
+		ssup->abbrev_full_comparator = sort_equals;
+		ssup->abbrev_converter = keep_value;
+		ssup->abbrev_abort = never_give_up;
+		sort->end.func = end_sort;
+		sort->end.arg = sort;
+		MemoryContextRegisterResetCallback(ssup->ssup_cxt, &sort->end);
+	}
 	PG_RETURN_VOID();
 }
 

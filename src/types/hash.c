@@ -70,7 +70,8 @@ hash_encrypted(FunctionCallInfo fcinfo)
 	dp_operand_open(state->info, &op, maintenance ? DP_USE_MAINTAIN : DP_USE_READ);
 	if (op.readable)
 		hash = dp_value_hash(state->info, op.plain);
-	dp_operand_close(&op, true);	/* "=" asks for it next */
+	/* "=" asks for it next, but not in the build of an index */
+	dp_operand_close(&op, !maintenance || dp_frame->kind != DP_FRAME_UTILITY);
 	if (searched)
 		dp_search_note(hash);
 	return hash;

@@ -36,6 +36,7 @@ typedef struct DpOpenMemo
 	uint64		generation;		/* of keys, when the entries were opened */
 	uint64		changes;
 	uint64		round;			/* counts the times that everything was forgotten */
+	uint64		life;			/* no two memos, nor two uses of one, have the same */
 	uint32		n_slots;		/* WAYS a bucket; 0 until something is remembered */
 	uint32		n_found;		/* entries in the table */
 	uint32		victim;			/* way of a full bucket that goes next */
@@ -47,6 +48,7 @@ typedef struct DpOpenMemo
 
 /* Emptied, for the next frame that needs one. */
 static DpOpenMemo *spare = NULL;
+static uint64 lives = 0;
 
 static void
 follow_keys(DpOpenMemo *memo)
@@ -80,6 +82,7 @@ memo_of_frame(void)
 											  ALLOCSET_SMALL_SIZES);
 	}
 	follow_keys(memo);
+	memo->life = ++lives;
 	dp_frame->memo = memo;
 	return memo;
 }
@@ -384,6 +387,68 @@ dp_open_memo_release(DpMemoEntry *entry, bool remember)
 		return;
 	if (!remember || !enter_table(entry))
 		free_entry(entry);
+}
+
+/* The frame may be gone, by an error, and its memo with it: then nothing is left to wipe. */
+static inline bool
+is_alive(const DpMemoKeep *keep)
+{
+	return keep->memo != NULL && dp_frame->memo == keep->memo && keep->memo->life == keep->life;
+}
+
+void
+dp_open_memo_let_go(DpMemoKeep *keep)
+{
+	if (is_alive(keep))
+	{
+		for (DpMemoEntry *entry = keep->last, *before; entry != NULL; entry = before)
+		{
+			before = entry->kept_before;
+			dp_open_memo_release(entry, false);
+		}
+	}
+	keep->last = NULL;
+	keep->memo = NULL;
+	keep->bytes = 0;
+	keep->over = true;
+}
+
+bool
+dp_open_memo_keeps(DpMemoKeep *keep)
+{
+	if (unlikely(!is_alive(keep)))
+		return false;
+	if (likely(!keys_changed(keep->memo)))
+		return true;
+	dp_open_memo_let_go(keep);
+	return false;
+}
+
+DpMemoEntry *
+dp_open_memo_keep(DpMemoKeep *keep, const DpTypeInfo *info, const struct varlena *datum, DpKeyUse use)
+{
+	Size		bytes = sizeof(DpMemoEntry) + SHORT_MAX + VARSIZE_ANY(datum);
+	DpMemoEntry *entry;
+	DpValue		value;
+
+	if (keep->over || keep->bytes + bytes > (Size) maintenance_work_mem * 1024)
+		return NULL;
+	if (keep->memo == NULL)
+	{
+		dp_open_memo_follow();
+		keep->memo = memo_of_frame();
+		keep->life = keep->memo->life;
+	}
+	if (!dp_open_memo_keeps(keep))
+		return NULL;
+	dp_value_parse(datum, false, &value);
+	entry = dp_open_memo_open(info, &value, use, false);
+	if (entry == NULL)
+		return NULL;
+	entry->kept_before = keep->last;
+	keep->last = entry;
+	keep->bytes += bytes;
+	return entry;
 }
 
 void

@@ -19,6 +19,11 @@
  *
  * Whether the current role may compare or see is asked each time all the same,
  * and so is whether the key may still be read.
+ *
+ * The sort of an index build keeps its values by pointer (DpMemoKeep), within
+ * maintenance_work_mem: what its SortTuples have is the entry's address and not a
+ * byte of the value.  They are wiped when the sort ends, when keys change, and with
+ * the frame.
  */
 #ifndef DP_TYPES_OPEN_MEMO_H
 #define DP_TYPES_OPEN_MEMO_H
@@ -44,6 +49,7 @@ typedef struct DpMemoEntry
 	struct DpOpenMemo *memo;
 	struct DpMemoEntry *newer;	/* list of entries in use */
 	struct DpMemoEntry *older;	/* the same, or of free ones */
+	struct DpMemoEntry *kept_before;	/* of one DpMemoKeep */
 	uint8	   *long_envelope;	/* NULL: it is short, and lies here */
 	uint8		envelope[FLEXIBLE_ARRAY_MEMBER];
 } DpMemoEntry;
@@ -60,6 +66,26 @@ extern DpMemoEntry *dp_open_memo_open(const DpTypeInfo *info, const DpValue *val
 
 /* Let go.  remember: a new entry is kept for others to find, else it is wiped. */
 extern void dp_open_memo_release(DpMemoEntry *entry, bool remember);
+
+/* The values of one sort; zeroed at its beginning. */
+typedef struct DpMemoKeep
+{
+	struct DpOpenMemo *memo;	/* of the frame that the sort runs in; NULL: none yet, or no more */
+	uint64		life;			/* of that memo */
+	Size		bytes;
+	bool		over;			/* keys have changed: no more */
+	DpMemoEntry *last;
+} DpMemoKeep;
+
+/* Open a value and keep it; NULL where it is unreadable, or no more are kept. */
+extern DpMemoEntry *dp_open_memo_keep(DpMemoKeep *keep, const DpTypeInfo *info, const struct varlena *datum,
+									  DpKeyUse use);
+
+/* May plaintexts that were kept be looked at?  False for good once keys have changed. */
+extern bool dp_open_memo_keeps(DpMemoKeep *keep);
+
+/* The sort is over. */
+extern void dp_open_memo_let_go(DpMemoKeep *keep);
 
 extern void dp_open_memo_init(void);
 

@@ -42,6 +42,32 @@ sub opens
 	return unpack 'Q', $bytes;
 }
 
+# The build of an ordered index opens each value once, and puts all in order: few of
+# them kept, many, values alike, NULLs, and keys that change meanwhile.
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE sorted (id int, plain text COLLATE "C", ord encrypted_text('pii', 'ordered') COLLATE "C");
+INSERT INTO sorted SELECT g, v, v FROM (SELECT g, CASE WHEN g % 50 <> 0 THEN md5((g % 7000)::text) END AS v FROM generate_series(1, 8000) g) s;
+SELECT dataprotect.create_key('other');
+SQL
+my $in_order = q{SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off;
+	SELECT count(*), count(*) FILTER (WHERE plain < before), count(plain) FROM (SELECT plain, lag(plain) OVER () AS before FROM (SELECT plain FROM sorted ORDER BY ord) x) y};
+for my $memory ('1MB', '64MB')
+{
+	my $before = opens();
+	$node->safe_psql('postgres', "SET maintenance_work_mem = '$memory'; SET max_parallel_maintenance_workers = 0; CREATE INDEX sorted_idx ON sorted (ord)");
+	my $taken = opens() - $before;
+	cmp_ok($taken, '<=', 8100, "an ordered index of 7,840 values opens each once ($taken)") if $memory eq '64MB';
+	is($node->safe_psql('postgres', $in_order), '8000|0|7840', "and is in order, with maintenance_work_mem $memory");
+	$node->safe_psql('postgres', 'DROP INDEX sorted_idx');
+}
+{
+	my $disturber = $node->background_psql('postgres');
+	$disturber->query_until(qr/begun/, "\\echo begun\nDO \$\$ BEGIN FOR i IN 1 .. 40 LOOP PERFORM dataprotect.suspend_key('other', 'x'); COMMIT; PERFORM dataprotect.resume_key('other', 'x'); COMMIT; END LOOP; END \$\$;\n\\echo ended\n");
+	$node->safe_psql('postgres', 'SET max_parallel_maintenance_workers = 0; CREATE INDEX sorted_idx ON sorted (ord)');
+	is($node->safe_psql('postgres', $in_order), '8000|0|7840', 'in order, too, while keys change');
+	$disturber->quit;
+}
+
 # How many openings a statement takes, once everything is loaded: the least of
 # several runs, since workers of the server count as well.
 my $session = $node->background_psql('postgres');
