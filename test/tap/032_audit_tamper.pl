@@ -24,6 +24,8 @@ SQL
 $node->safe_psql('postgres', "SELECT email FROM person WHERE id = $_", extra_params => [ '-U', 'app' ]) for 1 .. 10;
 poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()');
 
+# The worker's record that the grant was used first is the last one.
+poll_sql($node, 'postgres', 'SELECT count(*) = 1 FROM dataprotect.audit_record WHERE event = 159');
 my $rows = $node->safe_psql('postgres', 'SELECT count(*) FROM dataprotect.audit_record');
 is($node->safe_psql('postgres', 'SELECT ok, checked, first_bad IS NULL, detail IS NULL FROM dataprotect.verify_audit_log()'),
 	"t|$rows|t|t", "$rows untouched rows verify");

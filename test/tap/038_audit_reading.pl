@@ -134,11 +134,12 @@ for my $shape (sort keys %shapes)
 # many subtransactions end inside it.
 $node->safe_psql('postgres', "SELECT dataprotect.grant_access('pii', 'app', 'reveal'); GRANT SELECT ON person TO app");
 flush_log();
-my $before = $node->safe_psql('postgres', 'SELECT count(*) FROM dataprotect.audit_record');
+# But for the worker's own that a grant was used first (159).
+my $before = $node->safe_psql('postgres', 'SELECT count(*) FROM dataprotect.audit_record WHERE event <> 159');
 $node->safe_psql('postgres', "DO \$\$ DECLARE t text; BEGIN FOR i IN 1..500 LOOP SELECT email INTO t FROM person WHERE id = 1; "
 	  . "BEGIN PERFORM 1/0; EXCEPTION WHEN division_by_zero THEN NULL; END; END LOOP; END \$\$", extra_params => [ '-U', 'app' ]);
 flush_log();
-is($node->safe_psql('postgres', 'SELECT count(*) FROM dataprotect.audit_record') - $before, 1,
+is($node->safe_psql('postgres', 'SELECT count(*) FROM dataprotect.audit_record WHERE event <> 159') - $before, 1,
 	'a loop of reads and caught errors is one record');
 is($node->safe_psql('postgres', "SELECT values_opened, outcome FROM dataprotect.audit_log WHERE session_role = 'app' ORDER BY seq DESC LIMIT 1",
 		extra_params => [ '-U', 'auditor' ]), '500|ok', 'which counts every value');
