@@ -52,7 +52,8 @@ SQL_PARTS = \
            account_columns.sql account_plan.sql account_check.sql bind_subject.sql deletion_request.sql \
            deletion_collect.sql deletion_purge.sql \
            deletion_run.sql certificate.sql erasure_list.sql erasure_replay.sql correction.sql deadline.sql) \
-       $(addprefix src/report/, version.sql configuration.sql discovery.sql setup.sql page.sql metrics.sql disclosures.sql incident.sql control_report.sql) \
+       $(addprefix src/report/, version.sql configuration.sql discovery.sql setup.sql metrics.sql disclosures.sql incident.sql \
+           control_report.sql page.sql) \
        src/sealed_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql src/report/first_step.sql
 
 DATA_built   = $(EXTENSION)--$(EXTVERSION).sql

@@ -140,9 +140,10 @@ AS $$
         UNION ALL SELECT * FROM dataprotect._control_logs() UNION ALL SELECT * FROM dataprotect._control_lifecycle()
         UNION ALL VALUES ('P16', 'outside', 'the extension starts no program; who has a shell on the host is the organisation''s matter'),
             ('P17', 'outside', 'an attack suite and fuzzers come with the source'),
-            ('P18', 'outside', format('PostgreSQL %s, dataprotect %s', current_setting('server_version'),
-                (SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname = 'dataprotect'))),
-            ('P20', 'outside', 'OpenSSL, libcurl and zlib are what the extension is linked with'))
+            ('P20', 'outside', 'OpenSSL, libcurl and zlib are what the extension is linked with; packages carry a bill of materials')
+        UNION ALL SELECT 'P18', CASE WHEN v.released IS NULL OR NOT v.consistent THEN 'partly' WHEN v.age < interval '2 months' THEN 'kept' ELSE 'not kept' END,
+            format('PostgreSQL %s, dataprotect %s, %s', current_setting('server_version'), v.library, coalesce('released on ' || v.released, 'which is no release'))
+            FROM dataprotect.dataprotect_version() v)
     SELECT c.control, c.promise, coalesce(f.verdict, CASE c.promise WHEN 'E1' THEN 'kept' ELSE 'not kept' END),
            coalesce(f.evidence, CASE c.promise WHEN 'E1' THEN 'this report' ELSE 'nothing shows it' END)
       FROM dataprotect._controls() c LEFT JOIN found f ON f.promise = c.promise

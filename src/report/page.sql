@@ -174,6 +174,33 @@ CREATE FUNCTION dataprotect._page_alerts() RETURNS text
 $$;
 COMMENT ON FUNCTION dataprotect._page_alerts() IS 'part of report(): what somebody was told of at once';
 
+CREATE FUNCTION dataprotect._page_incidents() RETURNS text
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT dataprotect._html_section('Incidents', format('%s are open, %s of them past the time in which the authority is told.',
+            (SELECT count(*) FROM dataprotect.incidents i WHERE i.state = 'open'), (SELECT count(*) FROM dataprotect.incidents i WHERE i.overdue)),
+        dataprotect._html_table('There is none on record.', '{incident,title,state,aware,authority told by,contained,told}',
+            (SELECT string_agg('<tr><td>' || i.id || '</td><td>' || dataprotect._html(i.title) || '</td><td>' || dataprotect._html_badge(CASE WHEN i.overdue THEN 'overdue' ELSE i.state END, CASE WHEN i.overdue THEN 'bad' WHEN i.state = 'open' THEN 'fair' ELSE 'good' END)
+                               || '</td><td>' || dataprotect._html(date_trunc('minute', i.aware_at)::text) || '</td><td>' || dataprotect._html(date_trunc('minute', i.deadline)::text)
+                               || '</td><td>' || dataprotect._html(coalesce(date_trunc('minute', i.contained_at)::text, 'no'))
+                               || '</td><td>' || dataprotect._html(coalesce(date_trunc('minute', i.notified_at)::text, i.not_notified, 'no')) || '</td></tr>', '' ORDER BY i.state DESC, i.id DESC)
+             FROM dataprotect.incidents i)))
+$$;
+COMMENT ON FUNCTION dataprotect._page_incidents() IS 'part of report(): the register of incidents';
+
+CREATE FUNCTION dataprotect._page_controls() RETURNS text
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    WITH c AS MATERIALIZED (SELECT * FROM dataprotect.control_report())
+    SELECT dataprotect._html_section('Controls and promises', 'Each promise and control beside what this server shows of it now.',
+        dataprotect._svg_shares('controls by verdict', ARRAY[(SELECT count(*) FROM c WHERE c.verdict = 'kept'), (SELECT count(*) FROM c WHERE c.verdict = 'partly'),
+                                                             (SELECT count(*) FROM c WHERE c.verdict = 'not kept'), (SELECT count(*) FROM c WHERE c.verdict = 'outside')],
+                                ARRAY['good', 'fair', 'bad', 'track'])
+        || dataprotect._html_table('There is none.', '{control,promise,verdict,evidence}',
+            (SELECT string_agg('<tr><td>' || dataprotect._html(c.control) || '</td><td>' || dataprotect._html(c.promise)
+                               || '</td><td>' || dataprotect._html_badge(c.verdict, CASE c.verdict WHEN 'kept' THEN 'good' WHEN 'partly' THEN 'fair' WHEN 'not kept' THEN 'bad' ELSE 'plain' END)
+                               || '</td><td>' || dataprotect._html(c.evidence) || '</td></tr>', '' ORDER BY array_position('{not kept,partly,kept,outside}'::text[], c.verdict), c.control) FROM c)))
+$$;
+COMMENT ON FUNCTION dataprotect._page_controls() IS 'part of report(): control_report()';
+
 CREATE FUNCTION dataprotect._page_server() RETURNS text
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT dataprotect._html_section('This server', 'What is not ready, and what makes protection worth less than it says.',
@@ -198,7 +225,7 @@ main{max-width:70rem;margin:0 auto;padding:1.5rem 1rem}h1{font-size:1.5rem;margi
 .tile b{display:block;font-size:1.5rem}.tile span{color:var(--soft)}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;margin:.5rem 0}
 th,td{text-align:left;vertical-align:top;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line);overflow-wrap:break-word;min-width:4.5rem}th{color:var(--soft);font-weight:600;white-space:nowrap}
 td:first-child{min-width:7rem}td:last-child{min-width:8rem}.badge{border:1px solid currentColor;border-radius:4px;padding:0 .35rem;white-space:nowrap;font-size:.85em}.good{color:var(--good)}.fair{color:var(--fair)}.bad{color:var(--bad)}.plain{color:var(--soft)}
-.chart{width:100%;height:auto;display:block;margin:.5rem 0}.line{width:100%;min-width:10rem;height:16px}.f-good{fill:var(--good)}.f-bad{fill:var(--bad)}.f-plain{fill:var(--bar)}.f-grace{fill:var(--grace)}.f-track{fill:var(--line)}.f-now{fill:var(--ink)}
+.chart{width:100%;height:auto;display:block;margin:.5rem 0}.line{width:100%;min-width:10rem;height:16px}.f-good{fill:var(--good)}.f-bad{fill:var(--bad)}.f-fair{fill:var(--fair)}.f-plain{fill:var(--bar)}.f-grace{fill:var(--grace)}.f-track{fill:var(--line)}.f-now{fill:var(--ink)}
 .tick{fill:var(--soft);font:10px system-ui,sans-serif}
 @media print{:root{--ink:#000;--soft:#444;--page:#fff;--card:#fff;--line:#bbb;--good:#1f7a4d;--fair:#8a5a00;--bad:#b3261e;--bar:#3566a8;--grace:#9db8dc}section,tr,.tile{break-inside:avoid}.wide{overflow:visible}body{font-size:11px}}
 </style>'
@@ -230,8 +257,8 @@ CREATE FUNCTION dataprotect.report() RETURNS text
         || dataprotect._page_coverage() || dataprotect._page_keys() || dataprotect._page_access()
         || CASE WHEN pg_has_role(dataprotect._caller(), 'dataprotect_auditor', 'USAGE') THEN dataprotect._page_reads()
                 ELSE dataprotect._html_section('Who saw what', 'For members of dataprotect_auditor.', '') END
-        || dataprotect._page_retention() || dataprotect._page_deletions() || dataprotect._page_alerts() || dataprotect._page_server()
+        || dataprotect._page_retention() || dataprotect._page_deletions() || dataprotect._page_alerts() || dataprotect._page_incidents() || dataprotect._page_controls() || dataprotect._page_server()
         || '</main></body></html>'
 $$;
 COMMENT ON FUNCTION dataprotect.report() IS
-    'one HTML page without anything from elsewhere: coverage, keys, who can see what, who saw what (for auditors), retention, deletions, alerts and the state of the server';
+    'one HTML page without anything from elsewhere: coverage, keys, who can see what, who saw what (for auditors), retention, deletions, alerts, incidents, controls and the state of the server';

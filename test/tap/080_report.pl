@@ -45,7 +45,7 @@ unlike($page, qr/<script|javascript:|onload=/i, 'as text, not as markup');
 is(scalar(() = $page =~ /&amp;amp;/g) > 0, 1, 'what looks escaped already is escaped once more');
 unlike($page, qr/\b(src|href)\s*=|url\(|\@import|https?:/i, 'nothing comes from elsewhere');
 unlike($page, qr/Zq9x/, 'no protected value is in it');
-for my $part ('Coverage', 'Keys', 'Who can see what', 'Who saw what', 'Retention', 'Deletions', 'Alerts', 'This server')
+for my $part ('Coverage', 'Keys', 'Who can see what', 'Who saw what', 'Retention', 'Deletions', 'Alerts', 'Incidents', 'Controls and promises', 'This server')
 {
 	like($page, qr/<h2>\Q$part\E<\/h2>/, "it has the part \"$part\"");
 }
