@@ -203,6 +203,8 @@ CREATE TEMP TABLE dp_lint_unsealed (name, reason) AS VALUES
     ('grant_use', 'what was told already'),
     ('incident', 'for people; each act is an event'),
     ('incident_note', 'likewise'),
+    ('erasure_alert', 'what was told already'),
+    ('erasure_list', 'against restores, not forgers: who writes it can hide that a restored database is behind (README, Not yet)'),
     ('retention_run', 'how far runs came; what is due is chosen anew'),
     ('deletion_row', 'the rows that the plan found; each batch looks at them anew, under the sealed plan'),
     ('deletion_work', 'likewise'),
