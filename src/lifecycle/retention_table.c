@@ -518,10 +518,19 @@ adopt_batch(DpRetentionRun *run)
 	if (run->chosen == NULL)
 		return;
 	leave_behind(run, run->left_behind);
+	if (run->rows > 0 && run->batch_ms > LONG_BATCH_MS)
+	{
+		/* where half of the rows took as long, it is not the rows that take it */
+		if (run->halved_ms > 0 && run->batch_ms > run->halved_ms * 3 / 4)
+			run->floor = Min(run->limit * 2, dp_guc_retention_batch_size);
+		run->halved_ms = run->batch_ms;
+	}
+	else
+		run->halved_ms = 0;
 	if (run->rows == 0)
 		run->limit = Min(run->limit * 2, MAX_SKIPPING_LIMIT);
 	else if (run->batch_ms > LONG_BATCH_MS || run->limit > dp_guc_retention_batch_size)
-		run->limit = Max(Min(run->limit / 2, dp_guc_retention_batch_size), 1);
+		run->limit = Max(Min(run->limit / 2, dp_guc_retention_batch_size), run->floor);
 	else if (run->limit < dp_guc_retention_batch_size && run->batch_ms < LONG_BATCH_MS / 4)
 		run->limit = Min(run->limit * 2, dp_guc_retention_batch_size);
 }
@@ -634,6 +643,8 @@ void
 dp_retention_table(DpRetentionRun *run)
 {
 	run->limit = dp_guc_retention_batch_size;
+	run->floor = 1;
+	run->halved_ms = 0;
 	run->locking = false;
 	run->bound = NULL;
 	run->n_kept = run->failures = 0;

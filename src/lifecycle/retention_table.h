@@ -41,6 +41,8 @@ typedef struct DpRetentionRun
 	/* the table at hand, and the statements made for it */
 	Oid			leaf;
 	int			limit;			/* rows of a batch */
+	int			floor;			/* and no fewer: a smaller one takes as long */
+	double		halved_ms;		/* how long the batch took that this one is half of; 0: it is not */
 	bool		locking;		/* lock rows as they are chosen */
 	char		began_xid[16];	/* versions of rows from here on are this run's */
 	char	   *state;			/* what the statements were made for */

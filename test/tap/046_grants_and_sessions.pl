@@ -108,7 +108,7 @@ for my $what ('grants', 'keys')
 	is($node->safe_psql('postgres', "SET statement_timeout = '180s'; SELECT count(*) FROM (SELECT e FROM big ORDER BY e OFFSET 0) s", extra_params => [ '-U', 'app' ]),
 		'5000', "a sort goes on while $what change");
 	my $read = session('app', $endless);
-	ok(poll_sql($node, 'postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'app' AND state = 'active'}), 'a statement is running');
+	ok(poll_sql($node, 'postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'app' AND state = 'active' AND backend_type = 'client backend'}), 'a statement is running');
 	sql($what eq 'grants' ? "SELECT dataprotect.revoke_access('pii', 'app', 'reveal')" : "SELECT dataprotect.lockdown('test')");
 	poll_until('the end of the statement', sub { $read->{h}->pump_nb; return !$read->{h}->pumpable });
 	like($read->{err}, qr/permission denied for key "pii"/, 'what was revoked meanwhile ends it');
