@@ -31,7 +31,8 @@ extern DpAuditCount *dp_audit_count(DpAuditCount *counts, int *n, int32 family, 
 extern bool dp_parallel_claim(void);	/* for the current role */
 extern bool dp_parallel_has_leader(void);	/* in a worker: the leader has a slot, for this role */
 extern void dp_parallel_add(const DpAuditCount *counts, int n, const DpSubjects *subjects); /* in a worker */
-extern void dp_parallel_take(DpAuditCount *counts, int *n, DpSubjects *subjects);	/* in the leader; releases */
+extern void dp_parallel_take(DpAuditCount *counts, int *n, DpSubjects *subjects);	/* in the leader;
+																					 * releases */
 
 extern void dp_parallel_init(void);
 
