@@ -158,7 +158,7 @@ static char *
 doubt_list(const char *prefix, const char *file)
 {
 	char		path[MAXPGPATH];
-	char	   *doubt;
+	char	   *volatile doubt;
 	int			fd;
 
 	dp_erasure_path(file, path);
