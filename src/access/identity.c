@@ -65,7 +65,7 @@ end_identity(void)
 	if (identity.claims != NULL)
 		pfree(identity.claims);
 	identity.	claims = NULL;
-	identity.subject[0] = '\0';
+	identity.	subject[0] = '\0';
 
 	dp_actor_set_subject(NULL, DT_NOEND);
 	changes++;
@@ -246,6 +246,7 @@ take_identity(const char *text, size_t len, char *room, bool for_transaction, St
 	if (claims == NULL)
 		return "Its claims cannot be read in the encoding of the database.";
 	identity.	claims = claims;
+
 	/* has a form in the server's encoding, as all claims have */
 	strlcpy(identity.subject, pg_any_to_server(token.subject, strlen(token.subject), PG_UTF8), sizeof(identity.subject));
 	identity.	for_transaction = for_transaction;

@@ -12,47 +12,23 @@
 #include "access/xlog.h"
 #include "base/compat.h"
 #include "base/guc.h"
-#include "base/statement.h"
 #include "base/worker.h"
 #include "columns/reencrypt_worker.h"
-#include "executor/spi.h"
 #include "fmgr.h"
+#include "keys/own_step.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
-#include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
 #define REENCRYPT_WORKER	"reencrypt"
 
 PG_FUNCTION_INFO_V1(dp_reencrypt_wake);
 
-static bool
-step(void)
-{
-	bool		isnull;
-	bool		stepped;
-	int			level;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	level = dp_own_begin();
-	if (SPI_connect() != SPI_OK_CONNECT ||
-		SPI_execute("SELECT dataprotect._reencrypt_step()", false, 0) != SPI_OK_SELECT || SPI_processed != 1)
-		elog(ERROR, "could not go on with a table to re-encrypt");
-	stepped = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) && !isnull;
-	SPI_finish();
-	dp_own_end(level);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	return stepped;
-}
-
 /* Asked again where another database waits for its turn. */
 static bool
 reencrypt_round(void)
 {
-	while (step())
+	while (dp_own_step("SELECT dataprotect._reencrypt_step()", "could not go on with a table to re-encrypt"))
 	{
 		dp_worker_note_work();
 		if (dp_guc_retention_cost_delay > 0)

@@ -6,27 +6,24 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
 #include "base/argument.h"
 #include "base/compat.h"
-#include "base/report.h"
 #include "base/result.h"
 #include "base/secret.h"
 #include "base/statement.h"
 #include "base/worker.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "keys/arena.h"
 #include "keys/catalog.h"
 #include "keys/keys_internal.h"
+#include "keys/own_step.h"
 #include "kms/kms.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(dp_keys_epoch_opens_sql);
@@ -191,21 +188,5 @@ dp_keys_roots_elsewhere_sql(PG_FUNCTION_ARGS)
 bool
 dp_keys_epoch_round(void)
 {
-	bool		isnull;
-	bool		more;
-	int			level;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	level = dp_own_begin();
-	if (SPI_connect() != SPI_OK_CONNECT ||
-		SPI_execute("SELECT dataprotect._epoch_step()", false, 0) != SPI_OK_SELECT || SPI_processed != 1)
-		dp_report_altered("could not go on with an epoch");
-	more = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_finish();
-	dp_own_end(level);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	return more;
+	return dp_own_step("SELECT dataprotect._epoch_step()", "could not go on with an epoch");
 }

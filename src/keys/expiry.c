@@ -15,14 +15,10 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "base/report.h"
-#include "base/statement.h"
 #include "base/uptime.h"
-#include "executor/spi.h"
 #include "keys/catalog.h"
 #include "keys/keys_internal.h"
-#include "utils/snapmgr.h"
+#include "keys/own_step.h"
 #include "utils/timestamp.h"
 
 #define LOOK_AGAIN_US	(60 * USECS_PER_SEC)
@@ -60,17 +56,5 @@ dp_keys_is_over(TimestampTz over_at, bool may_read)
 void
 dp_keys_expire(void)
 {
-	int			level;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	level = dp_own_begin();
-	if (SPI_connect() != SPI_OK_CONNECT ||
-		SPI_execute("SELECT dataprotect._expire_versions()", false, 0) != SPI_OK_SELECT)
-		dp_report_altered("could not look for key versions that are over");
-	SPI_finish();
-	dp_own_end(level);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	(void) dp_own_step("SELECT dataprotect._expire_versions()", "could not look for key versions that are over");
 }

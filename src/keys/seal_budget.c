@@ -24,17 +24,13 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "base/report.h"
-#include "base/statement.h"
 #include "base/worker.h"
-#include "executor/spi.h"
 #include "keys/arena.h"
 #include "keys/keys_internal.h"
+#include "keys/own_step.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
-#include "utils/snapmgr.h"
 
 #define BLOCK_SEALS		(1 << 22)	/* committed at once */
 #define LOCAL_SEALS		(1 << 12)	/* taken by a backend at once */
@@ -112,19 +108,7 @@ dp_keys_refill_seals(uint64 key_id)
 static bool
 rotate_due(void)
 {
-	int			level;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	level = dp_own_begin();
-	if (SPI_connect() != SPI_OK_CONNECT ||
-		SPI_execute("SELECT dataprotect._rotate_due()", false, 0) != SPI_OK_SELECT)
-		dp_report_altered("could not look for keys to rotate");
-	SPI_finish();
-	dp_own_end(level);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	(void) dp_own_step("SELECT dataprotect._rotate_due()", "could not look for keys to rotate");
 	dp_keys_expire();
 	return dp_keys_epoch_round();
 }

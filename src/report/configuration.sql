@@ -10,6 +10,31 @@ CREATE FUNCTION dataprotect._core_limit() RETURNS int8
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_core_limit_sql';
 COMMENT ON FUNCTION dataprotect._core_limit() IS 'largest core file of the server''s processes; -1: any';
 
+CREATE FUNCTION dataprotect._mode_text(mode int4) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    SELECT lpad(to_hex(mode >> 6 & 7) || to_hex(mode >> 3 & 7) || to_hex(mode & 7), 4, '0')
+$$;
+COMMENT ON FUNCTION dataprotect._mode_text(int4) IS 'permission bits as chmod takes them';
+
+CREATE FUNCTION dataprotect._is_preloaded() RETURNS bool
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT current_setting('shared_preload_libraries') ~ '(^|[ ,"/])dataprotect($|[ ,".])'
+$$;
+COMMENT ON FUNCTION dataprotect._is_preloaded() IS 'whether the server loads the library at its start';
+
+CREATE FUNCTION dataprotect._is_encrypted_or_local() RETURNS bool
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT current_setting('ssl') = 'on' OR current_setting('listen_addresses') ~ '^\s*((localhost|127\.0\.0\.1|::1)\s*,?\s*)*$'
+$$;
+COMMENT ON FUNCTION dataprotect._is_encrypted_or_local() IS 'whether connections from other hosts can be encrypted, or none are taken';
+
+CREATE FUNCTION dataprotect._people_of(role name) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT string_agg(r.rolname, ', ' ORDER BY r.rolname) FROM pg_roles r
+        WHERE r.rolcanlogin AND NOT r.rolsuper AND pg_has_role(r.oid, role, 'USAGE')
+$$;
+COMMENT ON FUNCTION dataprotect._people_of(name) IS 'members of a role that can log in and are no superusers; null where there is none';
+
 -- Files that hold what opens everything: root keys and credentials.
 CREATE FUNCTION dataprotect._secret_files(OUT file text, OUT what text) RETURNS SETOF record
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -41,7 +66,7 @@ CREATE FUNCTION dataprotect._lint_files(OUT severity text, OUT finding text, OUT
                OR pg_has_role(r.oid, 'pg_execute_server_program', 'MEMBER'))
     UNION ALL
     SELECT 'critical', format('file "%s" is open to others than the server', f.file),
-           format('Its mode is %s.', lpad(to_hex(m.mode >> 6 & 7) || to_hex(m.mode >> 3 & 7) || to_hex(m.mode & 7), 4, '0')),
+           format('Its mode is %s.', dataprotect._mode_text(m.mode)),
            'Set its mode to 0600, and the owner to the server''s user.'
         FROM dataprotect._secret_files() f, LATERAL dataprotect._file_mode(f.file) m (mode) WHERE m.mode & 63 <> 0
     UNION ALL
@@ -82,7 +107,7 @@ CREATE FUNCTION dataprotect._lint_roles(OUT severity text, OUT finding text, OUT
     UNION ALL
     SELECT 'medium', 'nobody reads the audit log', 'Role "dataprotect_auditor" has no member that can log in.',
            'Grant it to whoever looks who read what, and to nobody who administers.'
-        WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolcanlogin AND NOT r.rolsuper AND pg_has_role(r.oid, 'dataprotect_auditor', 'USAGE'))
+        WHERE dataprotect._people_of('dataprotect_auditor') IS NULL
 $$;
 COMMENT ON FUNCTION dataprotect._lint_roles() IS 'findings of lint_configuration() about roles and their grants';
 
@@ -90,7 +115,7 @@ CREATE FUNCTION dataprotect._lint_settings(OUT severity text, OUT finding text, 
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'critical', 'dataprotect is not preloaded', 'Without its hooks nothing is audited and no key is fetched.',
            'Add dataprotect to shared_preload_libraries, and restart the server.'
-        WHERE current_setting('shared_preload_libraries') !~ '(^|[ ,"/])dataprotect($|[ ,".])'
+        WHERE NOT dataprotect._is_preloaded()
     UNION ALL
     SELECT 'high', format('setting dataprotect.kms_allowed lets any key in: %s', trim(p.pattern)),
            'Whoever may make keys can put them under a root of his own.',
@@ -111,7 +136,7 @@ CREATE FUNCTION dataprotect._lint_settings(OUT severity text, OUT finding text, 
     SELECT 'medium', 'connections from other hosts are not encrypted',
            format('Setting listen_addresses is %s, and ssl is off.', quote_literal(current_setting('listen_addresses'))),
            'Set ssl to on, and hostssl in pg_hba.conf; grants can ask for it with require_tls.'
-        WHERE current_setting('ssl') <> 'on' AND current_setting('listen_addresses') !~ '^\s*((localhost|127\.0\.0\.1|::1)\s*,?\s*)*$'
+        WHERE NOT dataprotect._is_encrypted_or_local()
 $$;
 COMMENT ON FUNCTION dataprotect._lint_settings() IS 'findings of lint_configuration() about settings of the server';
 

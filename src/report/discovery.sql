@@ -112,7 +112,7 @@ $$;
 COMMENT ON FUNCTION dataprotect._rows_about(regclass) IS 'rows of a table with its partitions, as the planner knows them';
 
 -- Columns of ordinary tables that are not protected yet, with what their names say.
-CREATE FUNCTION dataprotect._unprotected_columns(schema name)
+CREATE FUNCTION dataprotect._unprotected_columns(schema name, wanted regclass = NULL)
     RETURNS TABLE (rel regclass, col name, attnum int2, category text, kind text, weight real, search bool)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT c.oid, a.attname, a.attnum, t.category, n.kind, coalesce(n.weight, 0), coalesce(n.search, false)
@@ -126,11 +126,11 @@ CREATE FUNCTION dataprotect._unprotected_columns(schema name)
                 SELECT p.kind, p.weight, p.search FROM dataprotect._personal_names() p
                 WHERE dataprotect._words_of_name(a.attname) ~ p.pattern AND strpos(p.categories, t.category) > 0
                 ORDER BY p.weight DESC, p.kind LIMIT 1) n ON true
-        WHERE s.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+        WHERE s.nspname = $1 AND (wanted IS NULL OR c.oid = wanted) AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
             AND NOT EXISTS (SELECT FROM dataprotect._encrypted_parts(a.atttypid, a.atttypmod))
             AND (b.typtype <> 'b' OR b.typcategory <> 'A') AND t.category IN ('S', 'N', 'D', 'I', 'J', 'E', 'B', 'G', 'U')
 $$;
-COMMENT ON FUNCTION dataprotect._unprotected_columns(name) IS 'columns of a schema''s tables that are not protected, and what their names say';
+COMMENT ON FUNCTION dataprotect._unprotected_columns(name, regclass) IS 'columns of a schema''s tables, or of one of them, that are not protected, and what their names say';
 
 -- For each column: the number of values that are not null, then of those that
 -- fulfil each condition of _personal_contents().
@@ -226,10 +226,10 @@ CREATE FUNCTION dataprotect._judge_columns(schema name, rel regclass, sampled na
                    CASE WHEN u.category = 'I' THEN 'type of network addresses' END], NULL) AS reasons
             FROM (SELECT x.rel, x.col, x.attnum, x.category, CASE WHEN x.category = 'I' THEN 'ip address' ELSE x.kind END AS kind,
                          CASE WHEN x.category = 'I' THEN greatest(x.weight, 0.6::real) ELSE x.weight END AS weight, x.search OR x.category = 'I' AS search
-                  FROM dataprotect._unprotected_columns(schema) x) u
+                  FROM dataprotect._unprotected_columns(schema, $2) x) u
                 LEFT JOIN (SELECT DISTINCT ON (col) col, present FROM seen ORDER BY col) p ON p.col = u.col
                 LEFT JOIN by_content c ON c.col = u.col AND (c.kind = u.kind OR c.share >= 0.5 AND (u.weight < 0.8 OR c.kind NOT IN ('name', 'birth date')))
-            WHERE u.rel = $2 AND (u.kind IS NOT NULL OR c.kind IS NOT NULL))
+            WHERE u.kind IS NOT NULL OR c.kind IS NOT NULL)
     SELECT $2, b.col, b.kind, round(b.confidence::numeric, 2)::real, b.reasons, dataprotect._rows_about($2), dataprotect._protecting_call($2, b.col, b.search)
         FROM (SELECT DISTINCT ON (j.col) j.* FROM judged j ORDER BY j.col, j.confidence DESC, j.kind) b
         WHERE b.confidence >= 0.2 ORDER BY b.attnum

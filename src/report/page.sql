@@ -34,6 +34,12 @@ CREATE FUNCTION dataprotect._html_badge(word text, tone text) RETURNS text
 $$;
 COMMENT ON FUNCTION dataprotect._html_badge(text, text) IS 'a word in a coloured frame: good, fair, bad or plain';
 
+CREATE FUNCTION dataprotect._html_severity(severity text) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT dataprotect._html_badge(severity, CASE WHEN severity IN ('critical', 'high') THEN 'bad' WHEN severity = 'medium' THEN 'fair' END)
+$$;
+COMMENT ON FUNCTION dataprotect._html_severity(text) IS 'how grave something is, in its colour';
+
 CREATE FUNCTION dataprotect._html_section(title text, lead text, content text) RETURNS text
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT '<section><h2>' || dataprotect._html(title) || '</h2><p class="lead">' || dataprotect._html(lead) || '</p>' || coalesce(content, '') || '</section>'
@@ -130,15 +136,17 @@ COMMENT ON FUNCTION dataprotect._page_reads() IS 'part of report(): who saw what
 
 CREATE FUNCTION dataprotect._page_retention() RETURNS text
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    -- its view counts rows of users' tables: once
+    WITH p AS MATERIALIZED (SELECT * FROM dataprotect.retention_policies)
     SELECT dataprotect._html_section('Retention', format('%s rows are due under %s policies; %s rows went in the last thirty days.',
-            (SELECT coalesce(sum(p.rows_due), 0) FROM dataprotect.retention_policies p), (SELECT count(*) FROM dataprotect.retention_policies),
+            (SELECT coalesce(sum(p.rows_due), 0) FROM p), (SELECT count(*) FROM p),
             (SELECT coalesce(sum(r.rows_done), 0) FROM dataprotect.retention_runs r WHERE r.started_at >= dataprotect._now() - interval '30 days')),
         dataprotect._html_table('There is no policy.', '{policy,table,keeps,action,state,due rows,oldest,last run}',
             (SELECT string_agg('<tr><td>' || dataprotect._html(p.name) || '</td><td>' || dataprotect._html(p.rel::text) || '</td><td>' || dataprotect._html(p.keep::text) || '</td><td>' || dataprotect._html(p.action)
                                || '</td><td>' || dataprotect._html_badge(p.state, CASE p.state WHEN 'active' THEN 'good' ELSE 'fair' END) || '</td><td>' || coalesce(p.rows_due::text, '') || '</td><td>' || dataprotect._html(p.oldest_due::text)
                                || '</td><td>' || coalesce((SELECT dataprotect._html(date_trunc('second', r.started_at)::text) || ' ' || dataprotect._html_badge(r.outcome, CASE r.outcome WHEN 'ok' THEN 'good' WHEN 'error' THEN 'bad' ELSE 'fair' END)
                                                             FROM dataprotect.retention_runs r WHERE r.policy = p.name ORDER BY r.started_at DESC LIMIT 1), 'never') || '</td></tr>', '' ORDER BY p.name)
-             FROM dataprotect.retention_policies p)))
+             FROM p)))
 $$;
 COMMENT ON FUNCTION dataprotect._page_retention() IS 'part of report(): what is due and what was done';
 
@@ -149,14 +157,14 @@ CREATE FUNCTION dataprotect._page_deletions() RETURNS text
         SELECT r.*, extract(epoch FROM r.deadline - r.requested_at)::numeric AS whole,
                extract(epoch FROM r.grace_until - r.requested_at)::numeric AS grace,
                greatest(extract(epoch FROM dataprotect._now() - r.requested_at)::numeric, 0) AS gone
-            FROM dataprotect.deletion_requests r WHERE r.state IN ('requested', 'held', 'purging', 'purged', 'shredded', 'verified') ORDER BY r.deadline, r.id LIMIT 100)
+            FROM dataprotect.deletion_requests r WHERE r.state IN ('requested', 'held', 'purging', 'purged', 'shredded', 'verified'))
     SELECT dataprotect._html_section('Deletions', format('%s are under way, %s of them past their deadline; %s are certified.',
             (SELECT count(*) FROM open), (SELECT count(*) FROM open o WHERE o.overdue), (SELECT count(*) FROM dataprotect.deletion_requests r WHERE r.state = 'certified')),
         dataprotect._html_table('No deletion is under way.', '{request,state,from request to deadline,deadline}',
             (SELECT string_agg('<tr><td>' || o.id || ' ' || dataprotect._html(o.account_type) || '</td><td>' || dataprotect._html_badge(o.state, CASE WHEN o.overdue THEN 'bad' WHEN o.state IN ('held') THEN 'fair' ELSE 'good' END)
                                || format('</td><td><svg viewBox="0 0 300 16" role="img" aria-label="%s of %s days" class="line"><rect x="0" y="4" width="300" height="8" class="f-track"/><rect x="0" y="4" width="%s" height="8" class="f-grace"/><rect x="%s" y="1" width="3" height="14" class="f-%s"/></svg>',
                                          floor(o.gone / 86400), round(o.whole / 86400), round(300 * least(o.grace / nullif(o.whole, 0), 1), 1), round(297 * least(o.gone / nullif(o.whole, 0), 1), 1), CASE WHEN o.overdue THEN 'bad' ELSE 'now' END)
-                               || '</td><td>' || dataprotect._html(o.deadline::date::text) || '</td></tr>', '' ORDER BY o.deadline, o.id) FROM open o)))
+                               || '</td><td>' || dataprotect._html(o.deadline::date::text) || '</td></tr>', '' ORDER BY o.deadline, o.id) FROM (SELECT * FROM open ORDER BY deadline, id LIMIT 100) o)))
 $$;
 COMMENT ON FUNCTION dataprotect._page_deletions() IS 'part of report(): requests to delete accounts on their way to the deadline';
 
@@ -164,7 +172,7 @@ CREATE FUNCTION dataprotect._page_alerts() RETURNS text
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT dataprotect._html_section('Alerts', format('%s wait for somebody to acknowledge them.', (SELECT count(*) FROM dataprotect.alerts a WHERE a.acknowledged_at IS NULL)),
         dataprotect._html_table('There is none.', '{last,severity,what,by,key,times,acknowledged}',
-            (SELECT string_agg('<tr><td>' || dataprotect._html(date_trunc('second', a.at)::text) || '</td><td>' || dataprotect._html_badge(a.severity, CASE a.severity WHEN 'critical' THEN 'bad' WHEN 'high' THEN 'bad' WHEN 'medium' THEN 'fair' ELSE 'plain' END)
+            (SELECT string_agg('<tr><td>' || dataprotect._html(date_trunc('second', a.at)::text) || '</td><td>' || dataprotect._html_severity(a.severity)
                                || '</td><td>' || dataprotect._html(a.event) || '</td><td>' || dataprotect._html(a.session_role) || '</td><td>' || dataprotect._html(a.key)
                                || '</td><td>' || a.n || '</td><td>' || CASE WHEN a.open = 0 THEN 'yes' WHEN a.open = a.n THEN 'no' ELSE dataprotect._html(format('all but %s', a.open)) END || '</td></tr>', ''
                                ORDER BY a.open = 0, array_position('{critical,high,medium,low}'::text[], a.severity), a.at DESC)
@@ -205,7 +213,7 @@ CREATE FUNCTION dataprotect._page_server() RETURNS text
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT dataprotect._html_section('This server', 'What is not ready, and what makes protection worth less than it says.',
         dataprotect._html_table('Everything is ready.', '{severity,what,detail,to mend it}',
-            (SELECT string_agg('<tr><td>' || dataprotect._html_badge(f.severity, CASE f.severity WHEN 'critical' THEN 'bad' WHEN 'high' THEN 'bad' WHEN 'medium' THEN 'fair' ELSE 'plain' END)
+            (SELECT string_agg('<tr><td>' || dataprotect._html_severity(f.severity)
                                || '</td><td>' || dataprotect._html(f.finding) || '</td><td>' || dataprotect._html(f.detail) || '</td><td>' || dataprotect._html(f.hint) || '</td></tr>', ''
                                ORDER BY array_position('{critical,high,medium,low}'::text[], f.severity), f.finding)
              FROM (SELECT l.severity, l.finding, l.detail, l.hint FROM dataprotect.lint_configuration() l

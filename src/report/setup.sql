@@ -20,9 +20,8 @@ COMMENT ON FUNCTION dataprotect._uri_problem(text) IS 'why a KMS URI cannot be u
 -- What there is before any key: the server.
 CREATE FUNCTION dataprotect._check_server(OUT item text, OUT ok bool, OUT severity text, OUT detail text, OUT hint text) RETURNS SETOF record
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT 'preload', p.ok, 'critical', format('shared_preload_libraries is %s.', quote_literal(current_setting('shared_preload_libraries'))),
+    SELECT 'preload', dataprotect._is_preloaded(), 'critical', format('shared_preload_libraries is %s.', quote_literal(current_setting('shared_preload_libraries'))),
            'Add dataprotect to shared_preload_libraries, and restart the server.'
-        FROM (SELECT current_setting('shared_preload_libraries') ~ '(^|[ ,"/])dataprotect($|[ ,".])') p (ok)
     UNION ALL
     SELECT 'one version', v.consistent, 'high', format('The library is %s, this database''s objects are %s, the files on disk %s.', v.library, v.extension, coalesce(v.available, 'missing')),
            'Restart the server where the library is the older one; call ALTER EXTENSION dataprotect UPDATE where the objects are.'
@@ -49,10 +48,9 @@ CREATE FUNCTION dataprotect._check_server(OUT item text, OUT ok bool, OUT severi
     SELECT 'checksums', current_setting('data_checksums') = 'on', 'low', format('data_checksums is %s.', current_setting('data_checksums')),
            'Run pg_checksums --enable while the server is down: a damaged page is then known before a value fails to open.'
     UNION ALL
-    SELECT 'encrypted connections', current_setting('ssl') = 'on' OR l.local, 'medium',
+    SELECT 'encrypted connections', dataprotect._is_encrypted_or_local(), 'medium',
            format('ssl is %s, listen_addresses is %s.', current_setting('ssl'), quote_literal(current_setting('listen_addresses'))),
            'Set ssl to on, and hostssl in pg_hba.conf.'
-        FROM (SELECT current_setting('listen_addresses') ~ '^\s*((localhost|127\.0\.0\.1|::1)\s*,?\s*)*$') l (local)
     UNION ALL
     SELECT 'pg_cron', EXISTS (SELECT FROM pg_available_extensions e WHERE e.name = 'pg_cron'), 'low',
            CASE WHEN EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN 'It is installed here.'
@@ -78,7 +76,7 @@ CREATE FUNCTION dataprotect._check_roots(OUT item text, OUT ok bool, OUT severit
     UNION ALL
     SELECT format('file "%s"', f.file), coalesce(m.mode & 63 = 0, false), 'critical',
            CASE WHEN m.mode IS NULL THEN format('The %s is not there, or the server cannot look at it.', f.what)
-                ELSE format('The %s has mode %s.', f.what, lpad(to_hex(m.mode >> 6 & 7) || to_hex(m.mode >> 3 & 7) || to_hex(m.mode & 7), 4, '0')) END,
+                ELSE format('The %s has mode %s.', f.what, dataprotect._mode_text(m.mode)) END,
            CASE WHEN m.mode IS NULL THEN format('A root key is made by: openssl rand -out %s 32; owned by the server''s user, mode 0600.', quote_literal(f.file))
                 ELSE 'Set its mode to 0600, and the owner to the server''s user.' END
         FROM dataprotect._secret_files() f, LATERAL dataprotect._file_mode(f.file) m (mode) WHERE f.file IS NOT NULL
@@ -95,9 +93,8 @@ CREATE FUNCTION dataprotect._check_duties(OUT item text, OUT ok bool, OUT severi
     SELECT 'a first key', EXISTS (SELECT FROM dataprotect.key k WHERE k.state = 'a'), 'medium',
            format('Active keys: %s.', (SELECT count(*) FROM dataprotect.key k WHERE k.state = 'a')), 'SELECT dataprotect.create_key(''pii'');'
     UNION ALL
-    SELECT 'role ' || n.role, EXISTS (SELECT FROM pg_roles r WHERE r.rolcanlogin AND NOT r.rolsuper AND pg_has_role(r.oid, n.role, 'USAGE')), n.severity,
-           format('Its members that can log in: %s.', coalesce((SELECT string_agg(r.rolname, ', ' ORDER BY r.rolname) FROM pg_roles r
-                                                               WHERE r.rolcanlogin AND NOT r.rolsuper AND pg_has_role(r.oid, n.role, 'USAGE')), 'none but superusers')),
+    SELECT 'role ' || n.role, dataprotect._people_of(n.role) IS NOT NULL, n.severity,
+           format('Its members that can log in: %s.', coalesce(dataprotect._people_of(n.role), 'none but superusers')),
            format('GRANT %s TO whoever %s, a role that is no superuser.', n.role, n.duty)
         FROM (VALUES ('dataprotect_admin', 'low', 'administers keys and grants'), ('dataprotect_auditor', 'medium', 'looks who has read what')) n (role, severity, duty)
     UNION ALL
