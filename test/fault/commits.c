@@ -8,12 +8,10 @@
  */
 #include "postgres.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "access/xact.h"
+#include "control.h"
 #include "fmgr.h"
 #include "port/atomics.h"
 
@@ -53,16 +51,8 @@ at_xact_end(XactEvent event, void *arg)
 void
 _PG_init(void)
 {
-	const char *path = getenv("DP_COMMITS_FILE");
-	int			fd = path != NULL ? open(path, O_RDWR) : -1;
-	void	   *map;
-
-	if (fd < 0)
+	control = map_control_file("DP_COMMITS_FILE", sizeof(Control));
+	if (control == NULL)
 		return;
-	map = mmap(NULL, sizeof(Control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	close(fd);
-	if (map == MAP_FAILED)
-		return;
-	control = map;
 	RegisterXactCallback(at_xact_end, NULL);
 }

@@ -11,11 +11,9 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
-#include <fcntl.h>
 #include <stddef.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
+
+#include "control.h"
 
 typedef struct Control
 {
@@ -38,15 +36,9 @@ __attribute__((constructor))
 static void
 map_control(void)
 {
-	const char *path = getenv("DP_FAULT_FILE");
-	int			fd = path != NULL ? open(path, O_RDWR) : -1;
-	void	   *map;
+	void	   *map = map_control_file("DP_FAULT_FILE", sizeof(Control));
 
-	if (fd < 0)
-		return;
-	map = mmap(NULL, sizeof(Control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	close(fd);
-	if (map == MAP_FAILED)
+	if (map == NULL)
 		return;
 	interrupt_pending = dlsym(RTLD_DEFAULT, "InterruptPending");
 	cancel_pending = dlsym(RTLD_DEFAULT, "QueryCancelPending");
