@@ -180,6 +180,7 @@ VALUES
     ('ROUTINE', 'dataprotect._dependent_obstacles', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._dependent_rules', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._dependent_views', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._has_dependents', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._dependents_path', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._encrypted_parts', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect._check_base_type', 'dataprotect_admin'),

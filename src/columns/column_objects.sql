@@ -134,9 +134,13 @@ COMMENT ON FUNCTION dataprotect._capture_table(regclass, name[], text[]) IS
 CREATE FUNCTION dataprotect._column_indexes(rel regclass, col name)
     RETURNS TABLE (index_id oid, name text, depth int, method text, is_unique bool, is_primary bool, simple bool,
                    plain_class bool, constraint_name name, attached bool, folded bool, words bool)
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT i.indexrelid, c.relname::text, m.depth, am.amname::text, i.indisunique, i.indisprimary,
            i.indnatts = 1, o.opcdefault, k.conname, c.relispartition, i.indkey[key.position] = 0,
            am.amname IN ('gin', 'gist') AND i.indnatts = 1
@@ -151,7 +155,8 @@ AS $$
                                   SELECT f.place - 1 FROM dataprotect._index_folds(i.indexrelid) f
                                   WHERE f.attnum = m.attnum) keys(p)) AS key
         JOIN pg_opclass o ON o.oid = i.indclass[key.position]
-        LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
+        LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x');
+END
 $$;
 COMMENT ON FUNCTION dataprotect._column_indexes(regclass, name) IS
     'indexes of a table and its partitions or children that have a column among their keys';
@@ -159,27 +164,32 @@ COMMENT ON FUNCTION dataprotect._column_indexes(regclass, name) IS
 -- Columns that foreign keys compare with a column, directly or through others:
 -- all are protected in one step, under one key.
 CREATE FUNCTION dataprotect._linked_columns(rel regclass, col name) RETURNS TABLE (linked regclass, linked_col name)
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
 AS $$
-    WITH RECURSIVE pair(a_rel, a_num, b_rel, b_num) AS (
-        SELECT k.conrelid, c.a, k.confrelid, c.b
-        FROM pg_constraint k, unnest(k.conkey, k.confkey) c(a, b)
-        WHERE k.contype = 'f' AND k.conparentid = 0
-    ),
-    l(rel, num) AS (
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    -- by what constraints depend on: pg_constraint has no index by the table that is referenced
+    WITH RECURSIVE l(rel, num) AS (
         SELECT a.attrelid, a.attnum FROM pg_attribute a
         WHERE a.attrelid = $1 AND a.attname = $2 AND NOT a.attisdropped
         UNION
         SELECT o.rel, o.num
-        FROM l CROSS JOIN LATERAL (
-            SELECT p.b_rel, p.b_num FROM pair p WHERE p.a_rel = l.rel AND p.a_num = l.num
-            UNION ALL
-            SELECT p.a_rel, p.a_num FROM pair p WHERE p.b_rel = l.rel AND p.b_num = l.num) o(rel, num)
+        FROM l JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = l.rel AND d.refobjsubid = l.num
+                AND d.classid = 'pg_constraint'::regclass
+            JOIN pg_constraint k ON k.oid = d.objid AND k.contype = 'f' AND k.conparentid = 0
+            CROSS JOIN LATERAL unnest(k.conkey, k.confkey) AS c(a, b)
+            CROSS JOIN LATERAL (
+                SELECT k.confrelid, c.b WHERE k.conrelid = l.rel AND c.a = l.num
+                UNION ALL
+                SELECT k.conrelid, c.a WHERE k.confrelid = l.rel AND c.b = l.num) o(rel, num)
     )
     SELECT l.rel::regclass, a.attname
     FROM l JOIN pg_attribute a ON a.attrelid = l.rel AND a.attnum = l.num
-    ORDER BY l.rel, l.num
+    ORDER BY l.rel, l.num;
+END
 $$;
 COMMENT ON FUNCTION dataprotect._linked_columns(regclass, name) IS
     'a column and all that foreign keys tie to it';
@@ -212,9 +222,13 @@ COMMENT ON FUNCTION dataprotect._capture_foreign_keys(regclass[], name[]) IS
 
 CREATE FUNCTION dataprotect._index_obstacles(rel regclass, col name, searchable bool, ordered bool, wordsearch bool)
     RETURNS TABLE (problem text, advice text)
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH x AS (SELECT * FROM dataprotect._column_indexes($1, $2))
     SELECT format('Index "%s" is over an expression that uses it.', c.relname) COLLATE "C",
            'Drop the index; one over the column itself, or over lower(), upper(), initcap(), trim(), md5() or a part of it, as split_part() or left() give it, serves equality.'
@@ -272,7 +286,8 @@ AS $$
     UNION ALL
     SELECT format('Index "%s" is not valid.', x.name), 'REINDEX or drop it.'
     FROM x JOIN pg_index i ON i.indexrelid = x.index_id AND NOT i.indisvalid
-    ORDER BY 1, 2
+    ORDER BY 1, 2;
+END
 $$;
 COMMENT ON FUNCTION dataprotect._index_obstacles(regclass, name, bool, bool, bool) IS
     'indexes over a column that have no counterpart on a protected one';

@@ -91,9 +91,13 @@ COMMENT ON FUNCTION dataprotect._domain_rules(regclass, name) IS
     'statements that put NOT NULL, CHECK and DEFAULT of a column''s domains on the column itself';
 
 CREATE FUNCTION dataprotect._type_obstacles(rel regclass, col name) RETURNS TABLE (problem text, advice text)
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH t AS (SELECT * FROM dataprotect._column_kind($1, $2)),
     d AS (SELECT unnest(t.domains) AS oid FROM t)
     SELECT format('Constraint "%s" of domain %s runs code of an ordinary role.', k.conname, d.oid::regtype),
@@ -116,7 +120,8 @@ AS $$
     UNION ALL
     SELECT 'Its table is subject-bound, and values in arrays are bound to no account.',
            'Keep the elements in a table of their own that is bound.'
-    FROM t WHERE t.is_array AND dataprotect._order_obstacle($1, '') = 'bound'
+    FROM t WHERE t.is_array AND dataprotect._order_obstacle($1, '') = 'bound';
+END
 $$;
 COMMENT ON FUNCTION dataprotect._type_obstacles(regclass, name) IS
     'what in the type of a column cannot be kept';

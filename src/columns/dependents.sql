@@ -17,6 +17,22 @@ $$;
 COMMENT ON FUNCTION dataprotect._dependents_path() IS
     'search_path under which definitions around a column are written out and read back';
 
+-- Most columns have none, and what follows need not be asked.
+CREATE FUNCTION dataprotect._has_dependents(rel regclass, cols name[]) RETURNS bool
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM dataprotect._columns_members(rel, cols) m
+            JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.member AND d.refobjsubid = m.attnum
+        WHERE d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass));
+END
+$$;
+COMMENT ON FUNCTION dataprotect._has_dependents(regclass, name[]) IS
+    'whether a view, a rule or a function depends on one of some columns';
+
 -- Every view over the column, the ones that others are built on first.
 CREATE FUNCTION dataprotect._dependent_views(rel regclass, cols name[]) RETURNS oid[]
     LANGUAGE plpgsql STABLE
@@ -27,6 +43,9 @@ DECLARE
     more    oid[];
     sorted  oid[] := '{}';
 BEGIN
+    IF NOT dataprotect._has_dependents(rel, cols) THEN
+        RETURN sorted;
+    END IF;
     SELECT coalesce(array_agg(DISTINCT r.ev_class), '{}') INTO found_views
     FROM dataprotect._columns_members(rel, cols) m
         JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.member
@@ -73,9 +92,13 @@ COMMENT ON FUNCTION dataprotect._dependent_views(regclass, name[]) IS
 
 -- Rules, other than views' own queries, that mention the column or such a view.
 CREATE FUNCTION dataprotect._dependent_rules(rel regclass, cols name[], views oid[]) RETURNS SETOF oid
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT r.oid
     FROM dataprotect._columns_members($1, $2) m
         JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.member
@@ -91,7 +114,8 @@ AS $$
         AND (d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid
              OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (y.oid, y.typarray))
     UNION
-    SELECT r.oid FROM pg_rewrite r WHERE r.ev_class = ANY ($3) AND r.ev_type <> '1'
+    SELECT r.oid FROM pg_rewrite r WHERE r.ev_class = ANY ($3) AND r.ev_type <> '1';
+END
 $$;
 COMMENT ON FUNCTION dataprotect._dependent_rules(regclass, name[], oid[]) IS
     'rewrite rules that mention a column or a view over it';
@@ -99,9 +123,16 @@ COMMENT ON FUNCTION dataprotect._dependent_rules(regclass, name[], oid[]) IS
 -- Functions whose body is known to PostgreSQL and uses the column or a view over
 -- it, or that take or return a row of such a view.
 CREATE FUNCTION dataprotect._dependent_functions(rel regclass, cols name[]) RETURNS SETOF oid
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
 AS $$
+#variable_conflict use_column
+BEGIN
+    IF NOT dataprotect._has_dependents(rel, cols) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
     WITH v AS (
         SELECT c.oid, c.reltype, y.typarray
         FROM pg_class c JOIN pg_type y ON y.oid = c.reltype
@@ -115,15 +146,23 @@ AS $$
     SELECT d.objid
     FROM v JOIN pg_depend d ON d.classid = 'pg_proc'::regclass
         AND (d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid
-             OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (v.reltype, v.typarray))
+             OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (v.reltype, v.typarray));
+END
 $$;
 COMMENT ON FUNCTION dataprotect._dependent_functions(regclass, name[]) IS
     'functions that depend on a column or on a view over it';
 
 CREATE FUNCTION dataprotect._function_obstacles(rel regclass, cols name[]) RETURNS TABLE (problem text, advice text)
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
 AS $$
+#variable_conflict use_column
+BEGIN
+    IF NOT dataprotect._has_dependents(rel, cols) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
     WITH f AS (
         SELECT p.* FROM pg_proc p WHERE p.oid IN (SELECT dataprotect._dependent_functions($1, $2))
     )
@@ -143,7 +182,8 @@ AS $$
            'Drop the extension first.'
     FROM f JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = f.oid
             AND d.refclassid = 'pg_extension'::regclass
-        JOIN pg_extension e ON e.oid = d.refobjid
+        JOIN pg_extension e ON e.oid = d.refobjid;
+END
 $$;
 COMMENT ON FUNCTION dataprotect._function_obstacles(regclass, name[]) IS
     'functions over a column that cannot be made again';
@@ -203,9 +243,16 @@ COMMENT ON FUNCTION dataprotect._capture_functions(regclass, name[]) IS
 -- What cannot be made again with the views and rules.
 CREATE FUNCTION dataprotect._dependent_obstacles(rel regclass, cols name[])
     RETURNS TABLE (problem text, advice text)
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
 AS $$
+#variable_conflict use_column
+BEGIN
+    IF NOT dataprotect._has_dependents(rel, cols) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
     WITH v AS (
         SELECT c.*, y.typarray
         FROM pg_class c JOIN pg_type y ON y.oid = c.reltype
@@ -271,7 +318,8 @@ AS $$
         pg_describe_object(made.classid, made.oid, 0) o
     UNION ALL
     SELECT DISTINCT format('View "%s" has a security label.', v.relname), 'Remove the label first.'
-    FROM v JOIN pg_seclabel l ON l.classoid = 'pg_class'::regclass AND l.objoid = v.oid
+    FROM v JOIN pg_seclabel l ON l.classoid = 'pg_class'::regclass AND l.objoid = v.oid;
+END
 $$;
 COMMENT ON FUNCTION dataprotect._dependent_obstacles(regclass, name[]) IS
     'objects above a column''s views that cannot be made again';

@@ -55,9 +55,13 @@ COMMENT ON FUNCTION dataprotect._may_reveal(text) IS
 
 CREATE FUNCTION dataprotect._column_members(rel regclass, col name)
     RETURNS TABLE (member oid, attnum int2, depth int)
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE ROWS 2
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH RECURSIVE r(oid, depth) AS (
         SELECT $1::oid, 0
         UNION
@@ -65,14 +69,15 @@ AS $$
     )
     SELECT r.oid, a.attnum, max(r.depth)
     FROM r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = $2 AND NOT a.attisdropped
-    GROUP BY r.oid, a.attnum
+    GROUP BY r.oid, a.attnum;
+END
 $$;
 COMMENT ON FUNCTION dataprotect._column_members(regclass, name) IS
     'a table with its partitions or the tables that inherit from it, with the number of a column in each';
 
 CREATE FUNCTION dataprotect._column_partitions(rel regclass, col name)
     RETURNS TABLE (member oid, attnum int2)
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT r.oid, a.attnum
@@ -86,10 +91,15 @@ COMMENT ON FUNCTION dataprotect._column_partitions(regclass, name) IS
 
 CREATE FUNCTION dataprotect._columns_members(rel regclass, cols name[])
     RETURNS TABLE (member oid, attnum int2, depth int)
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE ROWS 2
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
 AS $$
-    SELECT m.* FROM unnest($2) c CROSS JOIN LATERAL dataprotect._column_members($1, c) m
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT m.* FROM unnest($2) c CROSS JOIN LATERAL dataprotect._column_members($1, c) m;
+END
 $$;
 COMMENT ON FUNCTION dataprotect._columns_members(regclass, name[]) IS
     'a table and its partitions, with the numbers of columns in each';
@@ -197,9 +207,13 @@ COMMENT ON FUNCTION dataprotect._check_column(regclass, name) IS
 -- demand reveal of roles that only write.
 CREATE FUNCTION dataprotect._column_obstacles(rel regclass, col name)
     RETURNS TABLE (problem text, advice text)
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH m AS (SELECT * FROM dataprotect._column_members($1, $2)),
     dependent AS (
         SELECT d.classid, d.objid, d.objsubid, d.deptype, m.member, m.attnum
@@ -297,10 +311,12 @@ AS $$
         JOIN pg_class c ON c.oid = t.tgrelid
     UNION ALL
     SELECT format('Column "%s" of "%s" has its table''s row type.', a.attname, c.relname), 'Drop or change that column.'
-    FROM m JOIN pg_class t ON t.oid = m.member
-        JOIN pg_type y ON y.oid = t.reltype OR y.typelem = t.reltype
-        JOIN pg_attribute a ON a.atttypid = y.oid AND NOT a.attisdropped AND a.attnum > 0
-        JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'm', 'f')
+    FROM m JOIN pg_class t ON t.oid = m.member JOIN pg_type y ON y.oid = t.reltype
+        JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (y.oid, y.typarray)
+            AND d.classid = 'pg_class'::regclass
+        JOIN pg_attribute a ON a.attrelid = d.objid AND a.attnum = d.objsubid AND NOT a.attisdropped AND a.attnum > 0
+        JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'm', 'f');
+END
 $$;
 COMMENT ON FUNCTION dataprotect._column_obstacles(regclass, name) IS
     'objects around a column that cannot be kept when its type changes';
