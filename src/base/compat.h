@@ -490,6 +490,15 @@ dp_set_block_counts(Relation rel, DpBlockCounts counts)
 	}
 }
 
+/* For a signal to a process that is known by its id alone. */
+#if PG_VERSION_NUM >= 170000
+#include "storage/procnumber.h"
+#define DP_NO_PROC_NUMBER INVALID_PROC_NUMBER
+#else
+#include "storage/backendid.h"
+#define DP_NO_PROC_NUMBER InvalidBackendId
+#endif
+
 #include "utils/lsyscache.h"
 
 /* Is an operator one of the comparisons of some btree operator family, or "<>"? */

@@ -33,7 +33,7 @@ typedef struct OrderedEntry
 	int			n;
 	int32		family[MAX_FAMILIES];
 	uint64		loaded;			/* key generation for which they were loaded */
-	uint64		changes;
+	uint64		changes;		/* changes() then */
 } OrderedEntry;
 
 static HTAB *tables = NULL;
@@ -113,6 +113,13 @@ load_keys(const OrderedEntry *entry)
 		dp_keys_preload(entry->family[i]);
 }
 
+/* Moves when what this backend has loaded is gone. */
+static uint64
+changes(void)
+{
+	return dp_keys_local_changes() + dp_keys_times_let_go();
+}
+
 void
 dp_preload_keys_relation(Oid relid)
 {
@@ -152,7 +159,7 @@ dp_preload_keys_relation(Oid relid)
 		*entry = fresh;
 	}
 	if (!entry->is_protected ||
-		(entry->loaded == dp_keys_generation() && entry->changes == dp_keys_local_changes()))
+		(entry->loaded == dp_keys_generation() && entry->changes == changes()))
 		return;
 	fresh = *entry;
 	load_keys(&fresh);
@@ -160,7 +167,7 @@ dp_preload_keys_relation(Oid relid)
 	if (entry != NULL)
 	{
 		entry->loaded = dp_keys_generation();
-		entry->changes = dp_keys_local_changes();
+		entry->changes = changes();
 	}
 }
 

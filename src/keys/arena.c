@@ -346,6 +346,32 @@ dp_arena_drop_epoch(Oid database, uint64 key_id)
 }
 
 void
+dp_arena_shorten_epoch(Oid database, uint64 key_id, TimestampTz until)
+{
+	LWLockAcquire(shared->epoch_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_EPOCHS; i++)
+	{
+		if (epochs[i].key_id == key_id && epochs[i].database == database)
+			epochs[i].expires_at = Min(epochs[i].expires_at, until);
+	}
+	LWLockRelease(shared->epoch_lock);
+}
+
+void
+dp_arena_sweep_epochs(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	LWLockAcquire(shared->epoch_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_EPOCHS; i++)
+	{
+		if (epochs[i].key_id != 0 && epochs[i].expires_at <= now)
+			dp_secret_wipe(&epochs[i], sizeof(DpArenaEntry));
+	}
+	LWLockRelease(shared->epoch_lock);
+}
+
+void
 dp_arena_purge(Oid database)
 {
 	uint32		b;
@@ -364,6 +390,18 @@ dp_arena_purge(Oid database)
 		}
 		LWLockRelease(lock);
 	}
+}
+
+void
+dp_arena_purge_epochs(Oid database)
+{
+	LWLockAcquire(shared->epoch_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_EPOCHS; i++)
+	{
+		if (epochs[i].key_id != 0 && epochs[i].database == database)
+			dp_secret_wipe(&epochs[i], sizeof(DpArenaEntry));
+	}
+	LWLockRelease(shared->epoch_lock);
 }
 
 static DatabaseSlot *

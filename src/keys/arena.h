@@ -62,8 +62,17 @@ extern bool dp_arena_has_epoch(Oid database, uint64 key_id);
 extern void dp_arena_put_epoch(Oid database, uint64 key_id, const uint8 key[DP_KEY_LEN]);
 extern void dp_arena_drop_epoch(Oid database, uint64 key_id);
 
+/* Use it no longer than until then. */
+extern void dp_arena_shorten_epoch(Oid database, uint64 key_id, TimestampTz until);
+
+/* Wipe those whose time is over, of all databases. */
+extern void dp_arena_sweep_epochs(void);
+
 /* Forget every key of a database except its epoch keys. */
 extern void dp_arena_purge(Oid database);
+
+/* Forget its epoch keys: whatever is used next asks the KMS. */
+extern void dp_arena_purge_epochs(Oid database);
 
 extern bool dp_arena_get_system(Oid database, DpSystemKeys *out);
 extern void dp_arena_put_system(Oid database, const DpSystemKeys *keys);

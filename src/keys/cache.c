@@ -22,6 +22,7 @@
 #include "keys/arena.h"
 #include "keys/catalog.h"
 #include "keys/generation.h"
+#include "keys/held_keys.h"
 #include "keys/keys.h"
 #include "keys/keys_internal.h"
 #include "keys/policy_root.h"
@@ -183,6 +184,7 @@ fill_slot(LocalSlot *slot, const DpArenaEntry *entry)
 	slot->pinned = false;
 	if (!gone)
 	{
+		dp_keys_hold();
 		if (slot->aead == NULL)
 			slot->aead = dp_aead_new(entry->key);
 		else if (!dp_aead_rekey(slot->aead, entry->key))
@@ -452,4 +454,5 @@ void
 dp_keys_cache_init(void)
 {
 	dp_keys_on_forget(forget_slots);
+	dp_keys_on_let_go(forget_slots);
 }

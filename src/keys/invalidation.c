@@ -21,6 +21,7 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "keys/generation.h"
+#include "keys/held_keys.h"
 #include "keys/keys.h"
 #include "keys/keys_internal.h"
 #include "miscadmin.h"
@@ -32,12 +33,14 @@ PG_FUNCTION_INFO_V1(dp_keys_changed);
 
 static bool keys_pending = false;
 static bool policy_pending = false;
+static bool epochs_pending = false; /* lockdown has begun or ended */
 
 /* Tables whose invalidation concerns us; of keys, or of policy alone. */
 typedef struct Watched
 {
 	Oid			relid;
 	bool		keys;
+	bool		epochs;			/* lockdown is said there */
 } Watched;
 
 #define N_WATCHED 16
@@ -45,7 +48,7 @@ static Watched watched[N_WATCHED];
 static int	n_watched = 0;
 
 static void
-watch(Oid relid, bool keys)
+watch(Oid relid, bool keys, bool epochs)
 {
 	int			i;
 
@@ -57,6 +60,7 @@ watch(Oid relid, bool keys)
 	if (n_watched >= N_WATCHED)
 		elog(ERROR, "too many tables of keys and policy to watch");
 	watched[n_watched].relid = relid;
+	watched[n_watched].epochs = epochs;
 	watched[n_watched++].keys = keys;
 }
 
@@ -68,15 +72,25 @@ Datum
 dp_keys_changed(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	const char *table;
+	bool		keys;
+	bool		epochs;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be called as a statement trigger", "_keys_changed")));
+	table = RelationGetRelationName(trigger->tg_relation);
+	keys = trigger->tg_trigger->tgnargs == 0;
 	policy_pending = true;
-	if (trigger->tg_trigger->tgnargs == 0)
+	if (keys)
 		keys_pending = true;
-	watch(RelationGetRelid(trigger->tg_relation), trigger->tg_trigger->tgnargs == 0);
+	epochs = strcmp(table, "instance") == 0;
+	if (epochs)
+		epochs_pending = true;
+	if (epochs || strcmp(table, "key") == 0)
+		dp_keys_wake_sessions();
+	watch(RelationGetRelid(trigger->tg_relation), keys, epochs);
 	CacheInvalidateRelcache(trigger->tg_relation);
 	return PointerGetDatum(NULL);
 }
@@ -99,7 +113,7 @@ dp_keys_watch_tables(void)
 		Oid			relid = get_relname_relid(names[i], schema);
 
 		if (OidIsValid(relid))
-			watch(relid, i >= n_of_policy);
+			watch(relid, i >= n_of_policy, i == lengthof(names) - 1);
 	}
 }
 
@@ -113,10 +127,12 @@ forget(bool keys)
 }
 
 static void
-void_keys(void)
+void_keys(bool epochs)
 {
 	dp_arena_bump_keys();
 	dp_arena_purge(MyDatabaseId);
+	if (epochs)
+		dp_arena_purge_epochs(MyDatabaseId);
 	dp_arena_bump_keys();
 }
 
@@ -137,10 +153,12 @@ relation_invalidated(Datum arg, Oid relid)
 				forget(keys);
 				dp_arena_bump_policy();
 				if (keys)
-					void_keys();
+					void_keys(watched[i].epochs);
 			}
 			else if (keys_pending || policy_pending || relid == InvalidOid)
-				forget(keys);	/* by others: the generations tell */
+				forget(keys);
+			else
+				dp_keys_let_go_if_idle();	/* by others: the generations tell */
 			return;
 		}
 	}
@@ -194,13 +212,13 @@ at_xact_end(XactEvent event, void *arg)
 			if (policy_pending)
 				dp_arena_bump_policy();
 			if (keys_pending)
-				void_keys();
-			keys_pending = policy_pending = false;
+				void_keys(epochs_pending);
+			keys_pending = policy_pending = epochs_pending = false;
 			break;
 		case XACT_EVENT_ABORT:
 			if (keys_pending || policy_pending)
 				forget(keys_pending);
-			keys_pending = policy_pending = false;
+			keys_pending = policy_pending = epochs_pending = false;
 			dp_keys_rolled_back();
 			break;
 		case XACT_EVENT_PARALLEL_COMMIT:
@@ -240,7 +258,7 @@ forget_installation(void)
 	memset(&none, 0, sizeof(none));
 	n_watched = 0;
 	dp_arena_bump_policy();
-	void_keys();
+	void_keys(true);
 	dp_arena_put_system(MyDatabaseId, &none);
 }
 

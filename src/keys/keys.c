@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "keys/arena.h"
+#include "keys/held_keys.h"
 #include "keys/keys.h"
 #include "keys/keys_internal.h"
 #include "keys/own_function.h"
@@ -19,6 +20,7 @@ dp_keys_init(void)
 	dp_kms_set_present(dp_arena_has_epoch);
 	dp_own_function_init();
 	dp_policy_alarm_init();
+	dp_keys_held_init();		/* the first: what else ends a transaction may need a key */
 	dp_keys_invalidation_init();
 	dp_keys_family_init();
 	dp_keys_budget_init();

@@ -165,6 +165,12 @@ extern void dp_policy_forget(void);
 extern uint64 dp_keys_local_changes(void);
 extern uint64 dp_policy_local_changes(void);
 
+/*
+ * Counts how often this backend has let go of the keys that it used (held_keys.h):
+ * what dp_keys_preload() and dp_keys_preload_system() brought goes as well.
+ */
+extern uint64 dp_keys_times_let_go(void);
+
 extern void dp_keys_init(void);
 
 #endif							/* DP_KEYS_KEYS_H */

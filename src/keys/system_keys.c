@@ -12,6 +12,7 @@
 #include "keys/arena.h"
 #include "keys/catalog.h"
 #include "keys/generation.h"
+#include "keys/held_keys.h"
 #include "keys/keys.h"
 #include "keys/keys_internal.h"
 #include "miscadmin.h"
@@ -32,6 +33,18 @@ forget_system_keys(void)
 {
 	system_keys_known = false;
 	/* The search PRF stays: its key has no state, and its id is compared. */
+	dp_prf_free(chain);
+	chain = NULL;
+	dp_prf_free(policy);
+	policy = NULL;
+}
+
+/* The ids stay known, the keys go. */
+static void
+let_go_of_contexts(void)
+{
+	dp_prf_free(prf);
+	prf = NULL;
 	dp_prf_free(chain);
 	chain = NULL;
 	dp_prf_free(policy);
@@ -100,6 +113,7 @@ system_prf(uint64 key_id, DpPrf **cached, uint64 *cached_id)
 		dp_keys_load_row(key_id, &entry);
 	if (entry.has_key)
 	{
+		dp_keys_hold();
 		dp_prf_free(*cached);
 		*cached = dp_prf_new(entry.key);
 		*cached_id = key_id;
@@ -241,5 +255,6 @@ void
 dp_keys_system_init(void)
 {
 	dp_keys_on_forget(forget_system_keys);
+	dp_keys_on_let_go(let_go_of_contexts);
 	dp_seal_set_source(policy_source);
 }
