@@ -31,7 +31,7 @@
 #include "utils/memutils.h"
 
 #define REPORT_MAX	(1024 * 1024)	/* all texts of a report; longer ones are withheld */
-#define REPORT_KEPT (32 * 1024) /* of memory, so that small reports allocate nothing */
+#define REPORT_KEPT (16 * 1024) /* of memory, so that small reports allocate nothing */
 #define LONGEST_SEARCH	(64 * 1024 * 1024)
 
 static void (*note_error) (int sqlstate) = NULL;

@@ -62,17 +62,48 @@ static DpOwnKind (*own_kind) (Oid function) = NULL;
 static needs_fmgr_hook_type previous_needs_fmgr = NULL;
 static fmgr_hook_type previous_fmgr = NULL;
 
+/*
+ * The events of which each statement has some: who hears of one stands in a list
+ * of its own, so that those who do not cost nothing.
+ */
+#define EVENTS(do) \
+	do(analyzed) do(planning) do(relation_info) do(starting) do(started) do(running) do(ending) \
+	do(permits) do(object_access)
+
+#define EVENT_NUMBER(member) EVENT_##member,
+enum
+{
+	EVENTS(EVENT_NUMBER)
+	N_EVENTS
+};
+
+typedef struct Listeners
+{
+	int			n;
+	const DpSubscriber *of[MAX_SUBSCRIBERS];
+} Listeners;
+
+static Listeners listeners[N_EVENTS];
+
 /* Call one member of every subscriber that has it, in their order. */
 #define TELL(member, ...) \
 	do { \
-		for (int i_ = 0; i_ < n_subscribers; i_++) \
-			if (subscribers[i_]->member != NULL) \
-				subscribers[i_]->member(__VA_ARGS__); \
+		const Listeners *to_ = &listeners[EVENT_##member]; \
+		for (int i_ = 0; i_ < to_->n; i_++) \
+			to_->of[i_]->member(__VA_ARGS__); \
 	} while (0)
 
 #define TELL_BACKWARDS(member, ...) \
 	do { \
-		for (int i_ = n_subscribers - 1; i_ >= 0; i_--) \
+		const Listeners *to_ = &listeners[EVENT_##member]; \
+		for (int i_ = to_->n - 1; i_ >= 0; i_--) \
+			to_->of[i_]->member(__VA_ARGS__); \
+	} while (0)
+
+/* Likewise of the events that are rare. */
+#define TELL_RARE(member, ...) \
+	do { \
+		for (int i_ = 0; i_ < n_subscribers; i_++) \
 			if (subscribers[i_]->member != NULL) \
 				subscribers[i_]->member(__VA_ARGS__); \
 	} while (0)
@@ -130,7 +161,7 @@ leave_by_error(DpStatementFrame *frame)
 {
 	pop_frame(frame);
 	dp_n_code = frame->n_code;
-	TELL(error, geterrcode());
+	TELL_RARE(error, geterrcode());
 }
 
 /* Around the call of the next hook: a frame, taken away whatever happens. */
@@ -173,6 +204,7 @@ plan_query(Query *query, const char *source, int options, ParamListInfo params)
 	DpStatementFrame frame;
 
 	depends_on_role = false;
+	dp_statement_moment++;
 	TELL(planning, query, source);
 	of_role = depends_on_role;
 	BEGIN_FRAME(DP_FRAME_PLAN, query->commandType, NULL);
@@ -387,9 +419,9 @@ check_perms(DP_CHECK_PERMS_PARAMS)
 {
 	if (previous_check_perms && !previous_check_perms(DP_CHECK_PERMS_ARGS))
 		return false;
-	for (int i = 0; i < n_subscribers; i++)
+	for (int i = 0; i < listeners[EVENT_permits].n; i++)
 	{
-		if (subscribers[i]->permits != NULL && !subscribers[i]->permits(DP_CHECK_PERMS_ARGS))
+		if (!listeners[EVENT_permits].of[i]->permits(DP_CHECK_PERMS_ARGS))
 			return false;
 	}
 	return true;
@@ -561,7 +593,7 @@ end_transaction(XactEvent event, void *arg)
 static void
 meet_client(Port *port, int status)
 {
-	TELL(client, port, status);
+	TELL_RARE(client, port, status);
 	if (previous_client)
 		previous_client(port, status);
 }
@@ -572,6 +604,11 @@ dp_statement_subscribe(const DpSubscriber *subscriber)
 	if (n_subscribers >= MAX_SUBSCRIBERS)
 		elog(ERROR, "too many subscribers of statements");
 	subscribers[n_subscribers++] = subscriber;
+#define LISTEN(member) \
+	if (subscriber->member != NULL) \
+		listeners[EVENT_##member].of[listeners[EVENT_##member].n++] = subscriber;
+	EVENTS(LISTEN)
+#undef LISTEN
 }
 
 void

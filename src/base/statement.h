@@ -82,7 +82,8 @@ typedef struct DpStatementFrame
 extern DpStatementFrame *dp_frame;
 
 /*
- * Moves where a frame is entered or left, and where an autonomous statement has run:
+ * Moves where a frame is entered or left, before the subscribers of "planning" are
+ * called, and where an autonomous statement has run:
  * while it stands, the session does nothing but go on with the rows of one frame.
  */
 extern uint64 dp_statement_moment;

@@ -13,6 +13,14 @@ dp_text_copy(char *out, Size size, const char *text)
 	Size		left = text != NULL ? strlen(text) : 0;
 	Size		len = 0;
 
+	/* as it is nearly always: it fits, and is what the database's encoding allows */
+	if (left > 0 && left < size &&
+		pg_encoding_verifymbstr(GetDatabaseEncoding(), text, (int) left) == (int) left)
+	{
+		memcpy(out, text, left + 1);
+		return left;
+	}
+
 	while (left > 0)
 	{
 		int			step = pg_encoding_verifymbchar(GetDatabaseEncoding(), text,

@@ -22,6 +22,7 @@
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 #include "types/fold.h"
+#include "types/mention.h"
 #include "types/types.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -337,7 +338,7 @@ compares_column(const OpExpr *op)
 		(protected_column(linitial(op->args)) != NULL || protected_column(lsecond(op->args)) != NULL);
 }
 
-/* Most queries read no protected column: they are not walked. */
+/* Most queries compare no protected column: they are not walked again. */
 static bool
 folds_walker(Node *node, void *context)
 {
@@ -361,7 +362,8 @@ folds_walker(Node *node, void *context)
 static void
 planning(Query *query, const char *source)
 {
-	if (query->commandType != CMD_UTILITY && folds_walker((Node *) query, NULL))
+	if (query->commandType != CMD_UTILITY && (dp_query_mentions(query) & DP_MENTIONS_OTHER_TYPES) != 0 &&
+		folds_walker((Node *) query, NULL))
 		(void) fold_walker((Node *) query, NULL);
 }
 

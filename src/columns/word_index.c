@@ -15,6 +15,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "types/mention.h"
 #include "types/types.h"
 #include "types/word_search.h"
 #include "utils/fmgroids.h"
@@ -151,7 +152,8 @@ matches_walker(Node *node, void *context)
 static void
 planning(Query *query, const char *source)
 {
-	if (query->commandType != CMD_UTILITY && matches_walker((Node *) query, NULL))
+	if (query->commandType != CMD_UTILITY && (dp_query_mentions(query) & DP_MENTIONS_OTHER_TYPES) != 0 &&
+		matches_walker((Node *) query, NULL))
 		(void) word_walker((Node *) query, NULL);
 }
 

@@ -27,6 +27,12 @@
 /* One AES-256-GCM key, scheduled for both directions; not thread-safe. */
 typedef struct DpAead DpAead;
 
+/*
+ * Let OpenSSL look up and build what the functions below need, once, before the
+ * process forks: its children have it from the start, and share its memory.
+ */
+extern void dp_crypto_warm_up(void);
+
 /* NULL on failure.  Copies the key into OpenSSL's contexts. */
 extern DpAead *dp_aead_new(const uint8_t key[DP_KEY_LEN]) DP_MUST_CHECK;
 

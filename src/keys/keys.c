@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "crypto/aead.h"
 #include "keys/arena.h"
 #include "keys/held_keys.h"
 #include "keys/keys.h"
@@ -15,6 +16,7 @@
 void
 dp_keys_init(void)
 {
+	dp_crypto_warm_up();
 	dp_arena_init();
 	dp_kms_set_sink(dp_arena_put_epoch);
 	dp_kms_set_present(dp_arena_has_epoch);

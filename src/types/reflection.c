@@ -19,6 +19,7 @@
 #include "parser/parsetree.h"
 #include "tcop/tcopprot.h"
 #include "types/client_type.h"
+#include "types/mention.h"
 #include "types/reflection.h"
 #include "types/typeinfo.h"
 #include "types/types.h"
@@ -294,7 +295,8 @@ planning(Query *query, const char *source)
 {
 	Reader		reader = {NIL};
 
-	if (is_for_client(query) && reads_columns_walker((Node *) query, NULL) && find_functions(&reader))
+	if (is_for_client(query) && (dp_query_mentions(query) & DP_MENTIONS_COLUMNS) != 0 &&
+		reads_columns_walker((Node *) query, NULL) && find_functions(&reader))
 		show_in_query(query, &reader);
 }
 

@@ -35,6 +35,7 @@
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_coerce.h"
 #include "parser/parse_oper.h"
+#include "types/mention.h"
 #include "types/resolve.h"
 #include "types/row_value.h"
 #include "types/typeinfo.h"
@@ -399,7 +400,8 @@ resolve_walker(Node *node, void *context)
 static void
 resolve_query(Query *query, const char *source)
 {
-	(void) query_tree_walker(query, resolve_walker, NULL, 0);
+	if ((dp_query_mentions(query) & DP_MENTIONS_OTHER_TYPES) != 0)
+		(void) query_tree_walker(query, resolve_walker, NULL, 0);
 }
 
 static const DpSubscriber subscriber = {
