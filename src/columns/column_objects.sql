@@ -16,22 +16,28 @@ BEGIN
     creates := '{}';
     PERFORM set_config('search_path', dataprotect._dependents_path(), true);
     FOR v IN
-        SELECT c.oid, c.relowner, format('%I.%I', n.nspname, c.relname) AS name,
+        SELECT c.oid, c.relkind, c.relispopulated, c.relowner, format('%I.%I', n.nspname, c.relname) AS name,
+               CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind,
                CASE WHEN c.reloptions IS NULL THEN ''
-                    ELSE format(' WITH (%s)', array_to_string(c.reloptions, ', ')) END AS options
+                    ELSE format(' WITH (%s)', array_to_string(c.reloptions, ', ')) END
+               || coalesce(' TABLESPACE ' || quote_ident((SELECT s.spcname FROM pg_tablespace s WHERE s.oid = c.reltablespace)), '') AS options,
+               coalesce(' USING ' || quote_ident((SELECT m.amname FROM pg_am m WHERE m.oid = c.relam)), '') AS method
         FROM unnest(views) WITH ORDINALITY AS u(oid, position)
             JOIN pg_class c ON c.oid = u.oid
             JOIN pg_namespace n ON n.oid = c.relnamespace
         ORDER BY u.position
     LOOP
-        drops := format('DROP VIEW %s', v.name) || drops;
+        drops := format('DROP %s %s', v.kind, v.name) || drops;
+        -- its query runs as its owner, when that is its owner's
         creates := creates
-            || format('CREATE VIEW %s%s AS %s', v.name, v.options, pg_get_viewdef(v.oid))
+            || format('CREATE %s %s%s%s AS %s%s', v.kind, v.name, v.method, v.options,
+                      CASE v.relkind WHEN 'm' THEN rtrim(pg_get_viewdef(v.oid), ';') ELSE pg_get_viewdef(v.oid) END,
+                      CASE v.relkind WHEN 'm' THEN ' WITH NO DATA' END)
             || ARRAY(SELECT format('ALTER VIEW %s ALTER COLUMN %I SET DEFAULT %s', v.name, a.attname,
                                    pg_get_expr(f.adbin, f.adrelid))
                      FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
                      WHERE f.adrelid = v.oid ORDER BY f.adnum)
-            || ARRAY(SELECT format('COMMENT ON VIEW %s IS %L', v.name, x.description)
+            || ARRAY(SELECT format('COMMENT ON %s %s IS %L', v.kind, v.name, x.description)
                      FROM pg_description x
                      WHERE x.classoid = 'pg_class'::regclass AND x.objoid = v.oid AND x.objsubid = 0)
             || ARRAY(SELECT format('COMMENT ON COLUMN %s.%I IS %L', v.name, a.attname, x.description)
@@ -44,7 +50,8 @@ BEGIN
                         ON x.classoid = 'pg_trigger'::regclass AND x.objoid = t.oid
                      WHERE t.tgrelid = v.oid AND NOT t.tgisinternal)
             || CASE WHEN pg_get_userbyid(v.relowner) = current_user THEN '{}'
-                    ELSE ARRAY[format('ALTER VIEW %s OWNER TO %I', v.name, pg_get_userbyid(v.relowner))] END
+                    ELSE ARRAY[format('ALTER %s %s OWNER TO %I', v.kind, v.name, pg_get_userbyid(v.relowner))] END
+            || CASE WHEN v.relkind = 'm' THEN ARRAY(SELECT dataprotect._stored_view_statements(v.oid)) ELSE '{}' END
             || ARRAY(SELECT g FROM dataprotect._grant_statements(v.oid) g);
     END LOOP;
     FOR r IN
@@ -75,10 +82,11 @@ $$;
 COMMENT ON FUNCTION dataprotect._capture_views(regclass, name[]) IS
     'statements that drop and make again the views and rules over a column';
 
--- Triggers that name the column (WHEN, UPDATE OF), and its defaults.  A default
--- stays an expression of the base type: as a literal of the encrypted type it
+-- Triggers that name the column (WHEN, UPDATE OF), its defaults, and what
+-- around_column.sql knows.  A default stays an expression of the base type: as a literal of the encrypted type it
 -- would be one envelope, repeated in every row.
-CREATE FUNCTION dataprotect._capture_table(rel regclass, cols name[], bases text[], OUT drops text[], OUT creates text[])
+CREATE FUNCTION dataprotect._capture_table(rel regclass, cols name[], bases text[], OUT drops text[], OUT creates text[],
+                                           OUT changes text[])
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -125,10 +133,14 @@ BEGIN
             creates := creates || format('COMMENT ON TRIGGER %I ON %s IS %L', t.tgname, t.relation, t.description);
         END IF;
     END LOOP;
+    SELECT * INTO t FROM dataprotect._capture_around(rel, cols);
+    drops := drops || t.drops;
+    creates := creates || t.creates;
+    changes := t.changes;
 END
 $$;
 COMMENT ON FUNCTION dataprotect._capture_table(regclass, name[], text[]) IS
-    'statements that drop and make again the defaults and triggers that name some columns';
+    'statements that drop and make again the defaults, triggers, policies and statistics objects that name some columns';
 
 -- Indexes of which the column is a key, one row an index and member table.
 CREATE FUNCTION dataprotect._column_indexes(rel regclass, col name)

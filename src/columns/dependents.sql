@@ -51,7 +51,7 @@ BEGIN
         JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.member
             AND d.refobjsubid = m.attnum AND d.classid = 'pg_rewrite'::regclass
         JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_type = '1'
-        JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v';
+        JOIN pg_class v ON v.oid = r.ev_class AND v.relkind IN ('v', 'm');
     LOOP
         SELECT array_agg(DISTINCT r.ev_class) INTO more
         FROM pg_class base
@@ -60,7 +60,7 @@ BEGIN
                 AND (d.refclassid = 'pg_class'::regclass AND d.refobjid = base.oid
                      OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (y.oid, y.typarray))
             JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_type = '1'
-            JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
+            JOIN pg_class v ON v.oid = r.ev_class AND v.relkind IN ('v', 'm')
         WHERE base.oid = ANY (found_views) AND NOT r.ev_class = ANY (found_views);
         EXIT WHEN more IS NULL;
         found_views := found_views || more;
@@ -273,11 +273,6 @@ BEGIN
             ON d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid
                OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (v.reltype, v.typarray)
     )
-    SELECT DISTINCT format('Materialized view "%s" reads %s.', c.relname, d.base),
-           'Drop the materialized view, or make it an ordinary view.'
-    FROM dependent d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-        JOIN pg_class c ON c.oid = r.ev_class AND c.relkind = 'm'
-    UNION ALL
     SELECT DISTINCT format('%s depends on %s.', initcap(left(o, 1)) || substr(o, 2), d.base), 'Drop it first.'
     FROM dependent d, pg_describe_object(d.classid, d.objid, 0) o
     WHERE d.refobjid = ANY (SELECT oid FROM v UNION SELECT reltype FROM v UNION SELECT typarray FROM v)
@@ -286,6 +281,8 @@ BEGIN
         AND NOT (d.classid = 'pg_type'::regclass AND d.objid IN (SELECT reltype FROM v UNION SELECT typarray FROM v))
         AND NOT (d.classid = 'pg_trigger'::regclass
                  AND d.objid IN (SELECT t.oid FROM pg_trigger t WHERE t.tgrelid IN (SELECT oid FROM v)))
+        AND NOT (d.classid = 'pg_class'::regclass AND d.objid IN (SELECT i.indexrelid FROM pg_index i WHERE i.indrelid IN (SELECT oid FROM v)
+                                                                   UNION ALL SELECT v.reltoastrelid FROM v))
         AND NOT (d.classid = 'pg_attrdef'::regclass
                  AND d.objid IN (SELECT f.oid FROM pg_attrdef f WHERE f.adrelid IN (SELECT oid FROM v)))
     UNION ALL
@@ -339,6 +336,7 @@ AS $$
 DECLARE
     views       oid[] := dataprotect._dependent_views(rel, cols);
     definitions text[];
+    hint        text;
 BEGIN
     IF cardinality(views) = 0 OR array_position(types, NULL) IS NOT NULL THEN
         RETURN;
@@ -355,6 +353,10 @@ BEGIN
                                 'Cast the column to its base type where the view uses it, or drop the view and make it again.'
                          FROM pg_class c WHERE c.oid = views[i];
             RETURN;    -- those above it would say the same
+        WHEN invalid_table_definition THEN
+            GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+            RETURN QUERY SELECT format('Materialized view "%s" %s.', c.relname, SQLERRM), hint FROM pg_class c WHERE c.oid = views[i];
+            RETURN;
         WHEN OTHERS THEN
             RETURN;    -- a stand-in has not all that a table has
         END;

@@ -145,6 +145,7 @@ BEGIN
     FROM (SELECT * FROM dataprotect._column_obstacles(rel, col)
           UNION ALL SELECT * FROM dataprotect._type_obstacles(rel, col)
           UNION ALL SELECT * FROM dataprotect._index_obstacles(rel, col, searchable, ordered, wordsearch)
+          UNION ALL SELECT * FROM dataprotect._policy_obstacles(rel, ARRAY[col])
           UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, ARRAY[col])
           UNION ALL SELECT * FROM dataprotect._function_obstacles(rel, ARRAY[col])) o;
     PERFORM dataprotect._refuse_obstacles('encrypt', rel, col, problems, advice);
@@ -192,11 +193,11 @@ BEGIN
     FOREACH statement IN ARRAY around.creates || indexes.creates || views.creates || functions.creates LOOP
         EXECUTE statement;
     END LOOP;
-    RETURN indexes.changes;
+    RETURN around.changes || indexes.changes;
 END
 $$;
 COMMENT ON FUNCTION dataprotect._change_columns(regclass, name[], text[], text[], text[], text[]) IS
-    'change columns'' types in one rewrite and make again what depends on them; returns what became of indexes';
+    'change columns'' types in one rewrite and make again what depends on them; returns what became of them';
 
 -- Subject binding follows the set of a table's protected columns: loosened, its
 -- trigger and constraint are away; else they are made for the columns there are.
@@ -471,12 +472,13 @@ DECLARE
     advice      text[];
 BEGIN
     SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
-    FROM dataprotect._view_obstacles(rel, cols, types) o;
+    FROM (SELECT * FROM dataprotect._view_obstacles(rel, cols, types)
+          UNION ALL SELECT * FROM dataprotect._policy_trials(rel, cols, types)) o;
     PERFORM dataprotect._refuse_obstacles('encrypt', rel, cols[1], problems, advice);
 END
 $$;
 COMMENT ON FUNCTION dataprotect._check_views(regclass, name[]) IS
-    'errors where a view could not be made again over protected columns';
+    'errors where a view or policy could not be made again over protected columns';
 
 -- Returns what was done: [{"rel": ..., "col": ..., "key": ...}, ...]
 CREATE FUNCTION dataprotect._encrypt_columns(rel regclass, wishes dataprotect._column_wish[]) RETURNS jsonb
@@ -630,6 +632,7 @@ BEGIN
     END IF;
     SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
     FROM (SELECT * FROM dataprotect._column_obstacles(rel, col)
+          UNION ALL SELECT * FROM dataprotect._policy_obstacles(rel, ARRAY[col])
           UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, ARRAY[col])
           UNION ALL SELECT * FROM dataprotect._function_obstacles(rel, ARRAY[col])) o;
     PERFORM dataprotect._refuse_obstacles('decrypt', rel, col, problems, advice);

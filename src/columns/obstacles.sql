@@ -247,12 +247,6 @@ BEGIN
     SELECT format('Sequence "%s" belongs to it.', c.relname), format('ALTER SEQUENCE %s OWNED BY NONE and drop the default first.', c.oid::regclass)
     FROM dependent d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind = 'S' AND d.deptype = 'a'
     UNION ALL
-    SELECT format('Statistics object "%s" covers it.', s.stxname), format('DROP STATISTICS %I.%I.', n.nspname, s.stxname)
-    FROM m JOIN pg_statistic_ext s ON s.stxrelid = m.member
-        JOIN pg_namespace n ON n.oid = s.stxnamespace
-    WHERE m.attnum = ANY (s.stxkeys)
-        OR EXISTS (SELECT FROM dependent d WHERE d.classid = 'pg_statistic_ext'::regclass AND d.objid = s.oid)
-    UNION ALL
     SELECT format('Table "%s" is partitioned by it.', c.relname), 'Partition by another column.'
     FROM m JOIN pg_partitioned_table p ON p.partrelid = m.member JOIN pg_class c ON c.oid = m.member
     WHERE m.attnum = ANY (p.partattrs)
@@ -286,11 +280,6 @@ BEGIN
     FROM m JOIN pg_constraint k ON k.contype = 'x' AND k.conrelid = m.member AND k.conparentid = 0
         AND m.attnum = ANY (k.conkey)
         JOIN pg_class c ON c.oid = k.conrelid
-    UNION ALL
-    SELECT DISTINCT format('Policy "%s" of table "%s" uses it.', p.polname, c.relname),
-           'Drop the policy: it would ask the right to read of every role.'
-    FROM dependent d JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
-        JOIN pg_class c ON c.oid = p.polrelid
     UNION ALL
     SELECT DISTINCT format('Publication "%s" names it in a column list or row filter.', p.pubname),
            'Publish the table without naming the column.'

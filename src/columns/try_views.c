@@ -9,11 +9,14 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "base/argument.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "columns/contains_encrypted.h"
+#include "columns/query_column.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "nodes/makefuncs.h"
@@ -25,6 +28,7 @@
 #include "utils/lsyscache.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
+#include "utils/relcache.h"
 
 PG_FUNCTION_INFO_V1(dp_try_views);
 
@@ -32,6 +36,7 @@ typedef struct Trial
 {
 	QueryEnvironment *environment;
 	List	   *relations;		/* OIDs that have stand-ins */
+	List	   *computing;		/* names of stand-ins for views that compute from protected values */
 } Trial;
 
 static char *
@@ -79,10 +84,68 @@ put_stand_ins(Node *node, void *context)
 	return raw_expression_tree_walker(node, put_stand_ins, context);
 }
 
+static bool
+reads_computed(Node *node, void *context)
+{
+	Trial	   *trial = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, reads_computed, context, QTW_EXAMINE_RTES_BEFORE);
+	if (IsA(node, RangeTblEntry))
+		return ((RangeTblEntry *) node)->rtekind == RTE_NAMEDTUPLESTORE &&
+			list_member(trial->computing, makeString(((RangeTblEntry *) node)->enrname));
+	return expression_tree_walker(node, reads_computed, context);
+}
+
+static void
+check_index(Relation view, Oid index_oid, TupleDesc desc)
+{
+	Relation	index = index_open(index_oid, AccessShareLock);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		bool		is_key = false;
+
+		if (!dp_contains_encrypted_type(TupleDescAttr(desc, i)->atttypid))
+			continue;
+		for (int k = 0; k < IndexRelationGetNumberOfKeyAttributes(index); k++)
+			is_key |= index->rd_index->indkey.values[k] == i + 1;
+		if (is_key || dp_column_mentioned((Node *) RelationGetIndexExpressions(index), i + 1) ||
+			dp_column_mentioned((Node *) RelationGetIndexPredicate(index), i + 1))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+					 errmsg("has index \"%s\" over it", RelationGetRelationName(index)),
+					 errhint("Drop the index, and make one USING hash afterwards.")));
+	}
+	index_close(index, AccessShareLock);
+}
+
+/* What a materialized view stores must be no result, and is in no index. */
+static void
+check_stored(Oid relid, bool computes, TupleDesc desc)
+{
+	Relation	view;
+	ListCell   *lc;
+
+	if (computes)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("would store what it computes from it as plaintext"),
+				 errhint("Let the materialized view hand the column on as it is, or make it an ordinary view.")));
+	view = table_open(relid, AccessShareLock);
+	foreach(lc, RelationGetIndexList(view))
+		check_index(view, lfirst_oid(lc), desc);
+	table_close(view, AccessShareLock);
+}
+
+/* The columns of a view's query; *out_computes: from protected values. */
 static TupleDesc
-analyse(Trial *trial, const char *definition)
+analyse(Trial *trial, const char *definition, bool *out_computes)
 {
 	List	   *statements = raw_parser(definition, RAW_PARSE_DEFAULT);
+	Query	   *query;
 	RawStmt    *statement = list_length(statements) == 1 ? linitial_node(RawStmt, statements) : NULL;
 
 	if (statement == NULL || !IsA(statement->stmt, SelectStmt) || ((SelectStmt *) statement->stmt)->intoClause != NULL)
@@ -90,8 +153,9 @@ analyse(Trial *trial, const char *definition)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("not the definition of a view")));
 	put_stand_ins(statement->stmt, trial);
-	return ExecCleanTypeFromTL(parse_analyze_fixedparams(statement, definition, NULL, 0,
-														 trial->environment)->targetList);
+	query = parse_analyze_fixedparams(statement, definition, NULL, 0, trial->environment);
+	*out_computes = dp_contains_encrypted_computes(query) || reads_computed((Node *) query, trial);
+	return ExecCleanTypeFromTL(query->targetList);
 }
 
 static TupleDesc
@@ -126,12 +190,13 @@ elements(ArrayType *array, Oid type, int16 len, bool byval, char align, Datum **
 /*
  * dataprotect._try_views(rel regclass, cols name[], types oid[], views oid[],
  *		definitions text[]) returns void
- * Whatever error the analysis of the last view, and of those before it, raises.
+ * Whatever error the analysis of the last view, and of those before it, raises; one of
+ * its own (invalid_table_definition) where a materialized view could not be kept.
  */
 Datum
 dp_try_views(PG_FUNCTION_ARGS)
 {
-	Trial		trial = {create_queryEnv(), NIL};
+	Trial		trial = {create_queryEnv(), NIL, NIL};
 	Relation	rel = dp_argument_relation(PG_GETARG_OID(0), AccessShareLock, "rp");
 	Datum	   *columns;
 	Datum	   *types;
@@ -148,9 +213,15 @@ dp_try_views(PG_FUNCTION_ARGS)
 	add_stand_in(&trial, RelationGetRelid(rel), changed_desc(rel, columns, types, n));
 	for (int i = 0; i < n_views; i++)
 	{
-		TupleDesc	desc = analyse(&trial, TextDatumGetCString(definitions[i]));
+		bool		computes;
+		TupleDesc	desc = analyse(&trial, TextDatumGetCString(definitions[i]), &computes);
+		Oid			view = DatumGetObjectId(views[i]);
 
-		add_stand_in(&trial, DatumGetObjectId(views[i]), desc);
+		if (get_rel_relkind(view) == RELKIND_MATVIEW)
+			check_stored(view, computes, desc);
+		else if (computes)
+			trial.computing = lappend(trial.computing, makeString(stand_in_name(view)));
+		add_stand_in(&trial, view, desc);
 	}
 	table_close(rel, AccessShareLock);
 	PG_RETURN_VOID();

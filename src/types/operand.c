@@ -75,6 +75,26 @@ dp_operand_base(const DpCallState *state, Datum value)
 	return value;
 }
 
+/* Who the session is, or when it began: one value a statement, whatever else the statement does. */
+static bool
+is_session_value(Node *node)
+{
+	while (node != NULL && (IsA(node, RelabelType) || (IsA(node, FuncExpr) && list_length(((FuncExpr *) node)->args) == 1 &&
+													   ((FuncExpr *) node)->funcid < FirstNormalObjectId &&
+													   ((FuncExpr *) node)->funcformat != COERCE_EXPLICIT_CALL)))
+		node = IsA(node, RelabelType) ? (Node *) ((RelabelType *) node)->arg : linitial(((FuncExpr *) node)->args);
+	return node != NULL && IsA(node, SQLValueFunction);
+}
+
+/* Is the argument one constant, of this statement at least? */
+static bool
+is_constant(FmgrInfo *flinfo, int arg)
+{
+	return get_fn_expr_arg_stable(flinfo, arg) ||
+		((IsA(flinfo->fn_expr, OpExpr) || IsA(flinfo->fn_expr, DistinctExpr)) &&
+		 is_session_value(list_nth(((OpExpr *) flinfo->fn_expr)->args, arg)));
+}
+
 void
 dp_operand_check(FmgrInfo *flinfo, DpOperand *op, const DpOperand *other, int other_arg,
 				 DpComparison comparison)
@@ -95,7 +115,7 @@ dp_operand_check(FmgrInfo *flinfo, DpOperand *op, const DpOperand *other, int ot
 		other_arg = 1;
 	if (privilege == DP_PRIV_SEARCH && comparison == CMP_EQ && other != NULL &&
 		(!other->encrypted || other->value.literal) && flinfo != NULL &&
-		flinfo->fn_expr != NULL && get_fn_expr_arg_stable(flinfo, other_arg))
+		flinfo->fn_expr != NULL && is_constant(flinfo, other_arg))
 		return;
 	dp_access_denied(op->value.family, comparison == CMP_EQ ? "search" : "reveal");
 }
