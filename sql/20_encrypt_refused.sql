@@ -31,7 +31,7 @@ CREATE TABLE t (
     mine mine, flag bool, tags tag[], labels text[], alias name, span2 macaddr UNIQUE, span interval day to second(3), c char(10), words text, vector tsvector,
     ref text, rowtyped text, patterned text, clustered text, ident text NOT NULL, many text, body text, matviewed text, excl int);
 CREATE INDEX lowered_idx ON t (lower(lowered));
-CREATE INDEX partial_idx ON t (id) WHERE lowered = 'x';
+CREATE UNIQUE INDEX partial_idx ON t (id) WHERE lowered = 'x';
 CREATE INDEX flag_idx ON t (flag);
 CREATE INDEX labels_idx ON t USING gin (labels);
 CREATE INDEX words_idx ON t USING gist (vector);

@@ -90,6 +90,39 @@ SELECT stxname, stxkeys, stxkind, obj_description(oid) AS comment, nullif((to_js
 FROM pg_statistic_ext s WHERE stxrelid = 'counted'::regclass ORDER BY stxname COLLATE "C";
 ANALYZE counted;
 
+-- indexes that are not unique go on without what they may not know; queries find the same
+CREATE TYPE mood AS ENUM ('low', 'high');
+CREATE TABLE visit (id int PRIMARY KEY, who text, state text, active bool, mood mood, at int, words tsvector, gone int);
+INSERT INTO visit SELECT g, 'w' || g, (ARRAY['new', 'done'])[g % 2 + 1], g % 3 = 0, (ARRAY['low', 'high'])[g % 2 + 1]::mood, g FROM generate_series(1, 30) g;
+CREATE INDEX visit_active ON visit (at) WHERE active;
+CREATE INDEX visit_state ON visit (who, at DESC) WHERE state IN ('new', 'open') AND gone IS NULL;
+CREATE INDEX visit_own ON visit (state) WHERE state LIKE 'n%';
+CREATE INDEX visit_set ON visit (at) WHERE state <> '';
+CREATE INDEX visit_words ON visit USING gist (words tsvector_ops (siglen = 100)) WHERE active;
+CREATE INDEX visit_mood ON visit (mood, at) INCLUDE (who);
+CREATE INDEX visit_both ON visit (mood, active);
+CREATE UNIQUE INDEX visit_promise ON visit (at) WHERE state = 'new';
+CREATE VIEW indexes AS SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i WHERE i.indrelid = 'visit'::regclass AND NOT i.indisprimary
+    ORDER BY i.indexrelid::regclass::text COLLATE "C";
+\set VERBOSITY default
+CALL dataprotect.encrypt_column('visit', 'state', 'around');
+CREATE INDEX visit_flag ON visit (active);
+CALL dataprotect.encrypt_column('visit', 'active', 'around');
+\set VERBOSITY terse
+DROP INDEX visit_promise, visit_flag;
+CALL dataprotect.encrypt_columns('visit', '{"state": "around", "active": "around", "mood": "around"}');
+TABLE indexes;
+GRANT SELECT ON visit TO regress_app;
+\c - regress_app
+SET search_path = around, public;
+SET enable_seqscan = off;
+SELECT count(*) FROM visit WHERE active AND at < 10;
+SELECT count(*) FROM visit WHERE state IN ('new', 'open') AND gone IS NULL AND who = 'w2';
+SELECT count(*) FROM visit WHERE state LIKE 'n%' AND state = 'new';
+SELECT count(*) FROM visit WHERE mood = 'high' AND at < 10;
+\c - :su
+SET search_path = around, public;
+
 -- materialized views hold what the table holds
 CREATE TABLE person (id int PRIMARY KEY, email text, name varchar(20), doc jsonb);
 INSERT INTO person SELECT g, 'p' || g || '@x.org', 'name ' || g, '{"city": "x"}' FROM generate_series(1, 5) g;

@@ -171,6 +171,7 @@ VALUES
     ('ROUTINE', 'dataprotect._policy_obstacles', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._policy_trials', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._stored_view_statements', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._token_class', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._view_obstacles', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._try_views', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._column_indexes', 'dataprotect_admin'),

@@ -254,14 +254,15 @@ BEGIN
         JOIN pg_class c ON c.oid = i.indexrelid
     WHERE EXISTS (SELECT FROM dataprotect._index_folds(i.indexrelid) f WHERE f.attnum = m.attnum AND NOT f.whole)
     UNION ALL
-    -- column <> '' of an index over the column is kept where that is made anew, and lengths are seen
-    SELECT format('The predicate of index "%s" uses its value.', c.relname), 'Drop the index.'
+    -- column <> '' is kept where lengths are seen; what else an index asks that is not unique, it goes on without
+    SELECT format('The predicate of index "%s" uses its value.', c.relname),
+           CASE WHEN i.indisunique THEN 'Drop the index: which rows it holds would tell the value.' ELSE 'Drop the index.' END
     FROM dataprotect._column_members($1, $2) m JOIN pg_index i ON i.indrelid = m.member
         JOIN pg_class c ON c.oid = i.indexrelid
         CROSS JOIN dataprotect._column_kind($1, $2) k
     WHERE i.indpred IS NOT NULL AND dataprotect._computes_from(i.indpred, m.attnum)
-        AND (dataprotect._predicate_computes(i.indexrelid, m.attnum) OR k.base <> 'text'::regtype OR k.is_array OR $4
-             OR NOT EXISTS (SELECT FROM x WHERE x.index_id = i.indexrelid AND (x.folded OR x.method = 'btree')))
+        AND CASE WHEN dataprotect._predicate_computes(i.indexrelid, m.attnum) THEN i.indisunique OR i.indisexclusion
+                 ELSE k.base <> 'text'::regtype OR k.is_array OR $4 END
     UNION ALL
     SELECT format('Index "%s" uses access method %s.', x.name, x.method), 'Drop the index.'
     FROM x, dataprotect._column_kind($1, $2) c WHERE x.method NOT IN ('btree', 'hash') AND NOT c.is_array AND NOT x.words
@@ -276,16 +277,13 @@ BEGIN
     SELECT format('Index "%s" is over a column of so few possible values that equality tells them.', x.name),
            'Drop the index.'
     FROM x, dataprotect._column_kind($1, $2) c JOIN pg_type t ON t.oid = c.base
-    WHERE t.oid = 'bool'::regtype OR t.typtype = 'e'
+    WHERE (t.oid = 'bool'::regtype OR t.typtype = 'e') AND (x.is_unique OR x.simple OR x.method <> 'btree')
     UNION ALL
-    SELECT format('Index "%s" is unique or over several columns, and values of type %s have no tokens.', x.name,
-                  format_type(c.base, NULL)),
+    SELECT format('Index "%s" is unique, and values of type %s have no tokens.', x.name, format_type(c.base, NULL)),
            'Drop the index; one over this column alone that is not unique serves equality.'
     FROM x, dataprotect._column_kind($1, $2) c
-    WHERE NOT x.folded AND NOT $4 AND NOT c.is_array AND x.method = 'btree' AND (x.is_unique OR NOT x.simple)
-        AND NOT EXISTS (SELECT FROM pg_opclass o JOIN pg_am a ON a.oid = o.opcmethod
-                        WHERE o.opcintype = dataprotect._encrypted_type(c.base::regtype) AND a.amname = 'btree'
-                            AND o.opcname LIKE '%\_token\_ops')
+    WHERE NOT x.folded AND NOT $4 AND NOT c.is_array AND x.method = 'btree' AND x.is_unique
+        AND dataprotect._token_class(dataprotect._encrypted_type(c.base::regtype)) = ''
     UNION ALL
     SELECT format('Table "%s" is clustered on index "%s".', i.indrelid::regclass, x.name),
            format('ALTER TABLE %s SET WITHOUT CLUSTER.', i.indrelid::regclass)
@@ -305,13 +303,14 @@ COMMENT ON FUNCTION dataprotect._index_obstacles(regclass, name, bool, bool, boo
     'indexes over a column that have no counterpart on a protected one';
 
 -- CREATE INDEX for an existing index with its keys over some columns changed: to
--- hash, or to the operator classes named for them (NULL: the type's default).
+-- hash, or to the operator classes named for them (NULL: the type's default; empty:
+-- it goes on without the column).  NULL where no key is left.
 CREATE FUNCTION dataprotect._index_statement(index_id oid, to_hash bool, cols name[], token_classes text[],
                                              fold_classes text[]) RETURNS text
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT format('CREATE %sINDEX %I ON %I.%I USING %s (%s)%s%s%s%s%s',
+    SELECT CASE WHEN keys.list IS NOT NULL THEN format('CREATE %sINDEX %I ON %I.%I USING %s (%s)%s%s%s%s%s',
         CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, c.relname, n.nspname, t.relname,
         CASE WHEN $2 THEN 'hash' ELSE am.amname END,
         keys.list,
@@ -320,7 +319,7 @@ AS $$
         coalesce(' WITH (' || (SELECT string_agg(o, ', ') FROM unnest(c.reloptions) o
                                WHERE NOT $2 OR o LIKE 'fillfactor=%') || ')', ''),
         coalesce(' TABLESPACE ' || quote_ident(s.spcname), ''),
-        coalesce(' WHERE ' || dataprotect._index_predicate(i.indexrelid, $3), ''))
+        coalesce(' WHERE ' || dataprotect._index_predicate(i.indexrelid, $3), '')) END
     FROM pg_index i
         JOIN pg_class c ON c.oid = i.indexrelid
         JOIN pg_am am ON am.oid = c.relam
@@ -336,16 +335,19 @@ AS $$
                         ELSE coalesce((SELECT format(' COLLATE %I.%I', cn.nspname, l.collname) FROM pg_collation l
                                        JOIN pg_namespace cn ON cn.oid = l.collnamespace
                                        WHERE l.oid = i.indcollation[p - 1]), '')
-                            || coalesce((SELECT format(' %I.%I', kn.nspname, k.opcname) FROM pg_opclass k
-                                         JOIN pg_namespace kn ON kn.oid = k.opcnamespace
-                                         WHERE k.oid = i.indclass[p - 1] AND NOT k.opcdefault), '') END
-                || CASE WHEN $2 OR am.amname = 'hash' THEN ''
+                            || coalesce((SELECT format(' %I.%I', kn.nspname, k.opcname)
+                                             || coalesce((SELECT ' (' || string_agg(format('%I = %L', split_part(o, '=', 1), substr(o, strpos(o, '=') + 1)), ', ') || ')'
+                                                          FROM unnest(ia.attoptions) o), '')
+                                         FROM pg_opclass k JOIN pg_namespace kn ON kn.oid = k.opcnamespace
+                                         WHERE k.oid = i.indclass[p - 1] AND (NOT k.opcdefault OR ia.attoptions IS NOT NULL)), '') END
+                || CASE WHEN $2 OR am.amname <> 'btree' THEN ''
                         ELSE CASE WHEN i.indoption[p - 1] & 1 = 1 THEN ' DESC' ELSE ' ASC' END
                             || CASE WHEN i.indoption[p - 1] & 2 = 2 THEN ' NULLS FIRST' ELSE ' NULLS LAST' END END,
-                ', ' ORDER BY p) FILTER (WHERE p <= i.indnkeyatts) AS list,
+                ', ' ORDER BY p) FILTER (WHERE p <= i.indnkeyatts AND ($2 OR changed.class IS DISTINCT FROM '')) AS list,
                 string_agg(pg_get_indexdef(i.indexrelid, p, false), ', ' ORDER BY p)
                     FILTER (WHERE p > i.indnkeyatts) AS included
             FROM generate_series(1, i.indnatts) p
+                LEFT JOIN pg_attribute ia ON ia.attrelid = i.indexrelid AND ia.attnum = p
                 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p - 1]
                     AND i.indkey[p - 1] > 0
                 LEFT JOIN unnest($3, $4) AS changed(col, class) ON changed.col = a.attname
@@ -410,14 +412,26 @@ BEGIN
     changes := '{}';
     FOR x IN
         SELECT d.*, format('%I.%I', n.nspname, c.relname) AS index_name, n.nspname,
-               format('%I.%I', tn.nspname, t.relname) AS table_name, descr.description
+               format('%I.%I', tn.nspname, t.relname) AS table_name, descr.description,
+               (SELECT string_agg(format('"%s"', u.col), ', ' ORDER BY u.n)
+                FROM unnest(cols, token_classes) WITH ORDINALITY AS u(col, class, n) JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = u.col
+                WHERE u.class = '' AND NOT d.simple AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) AS left_out,
+               EXISTS (SELECT FROM unnest(cols) u(col) JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = u.col
+                       WHERE dataprotect._predicate_computes(d.index_id, a.attnum)) AS loses_predicate
         FROM (SELECT ix.index_id, ix.name, ix.depth, ix.is_unique, ix.simple, ix.constraint_name, ix.attached, ix.words,
                      min(u.col) AS col, max(CASE WHEN ix.folded OR ix.words THEN u.fold_class ELSE u.token_class END) AS class
               FROM unnest(cols, token_classes, fold_classes) AS u(col, token_class, fold_class)
                   CROSS JOIN LATERAL dataprotect._column_indexes(rel, u.col) ix
               WHERE ix.folded OR ix.words OR ix.method = 'btree' AND (u.token_class IS NOT NULL OR NOT ix.plain_class)
-                  OR dataprotect._index_predicate(ix.index_id, cols) <> dataprotect._index_predicate(ix.index_id, '{}')
-              GROUP BY 1, 2, 3, 4, 5, 6, 7, 8) d
+                  OR dataprotect._index_predicate(ix.index_id, cols) IS DISTINCT FROM dataprotect._index_predicate(ix.index_id, '{}')
+              GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+              UNION ALL
+              SELECT i.indexrelid, c.relname::text, m.depth, i.indisunique, false, NULL, c.relispartition, false, NULL, NULL
+              FROM (SELECT DISTINCT s.member, s.depth FROM dataprotect._columns_members(rel, cols) s) m
+                  JOIN pg_index i ON i.indrelid = m.member
+                  JOIN pg_class c ON c.oid = i.indexrelid
+              WHERE dataprotect._index_predicate(i.indexrelid, cols) IS DISTINCT FROM dataprotect._index_predicate(i.indexrelid, '{}')
+                  AND i.indexrelid NOT IN (SELECT ix.index_id FROM unnest(cols) u(col) CROSS JOIN LATERAL dataprotect._column_indexes(rel, u.col) ix)) d
             JOIN pg_index i ON i.indexrelid = d.index_id
             JOIN pg_class c ON c.oid = d.index_id
             JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -450,12 +464,23 @@ BEGIN
             END IF;
             creates := creates || definition;
         ELSE
-            creates := creates || dataprotect._index_statement(x.index_id, hash, cols, token_classes, fold_classes);
+            definition := dataprotect._index_statement(x.index_id, hash, cols, token_classes, fold_classes);
+            IF definition IS NULL THEN
+                changes := changes || format('index "%s" is dropped: it would tell values of which there are few', x.name);
+                CONTINUE;
+            END IF;
+            creates := creates || definition;
+            IF NOT x.attached AND x.left_out IS NOT NULL THEN
+                changes := changes || format('index "%s" goes on without column %s, whose values have no tokens', x.name, x.left_out);
+            END IF;
+            IF NOT x.attached AND x.loses_predicate THEN
+                changes := changes || format('index "%s" goes on without the part of its predicate that uses the value: it has more rows', x.name);
+            END IF;
         END IF;
         IF x.description IS NOT NULL THEN
             creates := creates || format('COMMENT ON INDEX %s IS %L', x.index_name, x.description);
         END IF;
-        IF x.class IS NOT NULL AND NOT x.attached THEN
+        IF (hash OR x.class <> '') AND NOT x.attached THEN
             changes := changes || CASE
                 WHEN hash THEN format('index "%s" is now a hash index', x.name)
                 WHEN x.words THEN format('index "%s" is now over keyed tokens of three characters: most of the text can be guessed from it',

@@ -44,6 +44,16 @@ $$;
 COMMENT ON FUNCTION dataprotect._protected_type(regclass, name) IS
     'encrypted type of a column''s values, or of the elements of its arrays';
 
+-- Empty where values of the type have no tokens.
+CREATE FUNCTION dataprotect._token_class(enc regtype) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod AND m.amname = 'btree'
+                             WHERE o.opcintype = $1 AND o.opcname LIKE '%\_token\_ops') THEN $1::text || '_token_ops' ELSE '' END
+$$;
+COMMENT ON FUNCTION dataprotect._token_class(regtype) IS 'operator class of an encrypted type''s tokens';
+
 -- VALUE in a domain's CHECK, outside of strings and quoted names, is the column.
 CREATE FUNCTION dataprotect._domain_check(definition text, col name) RETURNS text
     LANGUAGE sql STABLE

@@ -244,17 +244,18 @@ DECLARE
     few_values  CONSTANT int := 100;
 BEGIN
     FOR i IN 1..cardinality(wishes) LOOP
-        IF NOT (wishes[i]).searchable AND EXISTS (
-            SELECT FROM dataprotect._column_indexes(rel, (wishes[i]).col) x
-            WHERE (NOT (wishes[i]).ordered OR x.folded) AND (x.is_unique OR x.method = 'btree' AND NOT x.simple)) THEN
-            wishes[i].searchable := true;
-            RAISE NOTICE 'column "%" becomes searchable, since it is unique or part of an index of several columns',
-                (wishes[i]).col;
-        END IF;
         SELECT k.base, dataprotect._encrypted_type(k.base::regtype) AS encrypted INTO kind
         FROM dataprotect._column_kind(rel, (wishes[i]).col) k;
         IF kind.encrypted IS NULL THEN
             RAISE NOTICE 'type % is made for column "%"', dataprotect.create_encrypted_type(kind.base::regtype), (wishes[i]).col;
+        END IF;
+        IF NOT (wishes[i]).searchable AND EXISTS (
+            SELECT FROM dataprotect._column_indexes(rel, (wishes[i]).col) x
+            WHERE (NOT (wishes[i]).ordered OR x.folded) AND (x.is_unique OR x.method = 'btree' AND NOT x.simple))
+            AND dataprotect._token_class(dataprotect._encrypted_type(kind.base::regtype)) <> '' THEN
+            wishes[i].searchable := true;
+            RAISE NOTICE 'column "%" becomes searchable, since it is unique or part of an index of several columns',
+                (wishes[i]).col;
         END IF;
         rules := rules || ARRAY(SELECT dataprotect._domain_rules(rel, (wishes[i]).col));
     END LOOP;
@@ -268,7 +269,7 @@ BEGIN
                      ORDER BY u.n) AS targets,
            -- without a length: bit is bit(1), "bit" any
            array_agg(format_type(k.base, -1) || e.brackets ORDER BY u.n) AS bases,
-           array_agg(CASE WHEN u.ordered THEN NULL ELSE e.encrypted::text || '_token_ops' END ORDER BY u.n) AS token_classes,
+           array_agg(CASE WHEN u.ordered THEN NULL ELSE dataprotect._token_class(e.encrypted) END ORDER BY u.n) AS token_classes,
            array_agg(e.encrypted::text || '_token_ops' ORDER BY u.n) AS fold_classes,
            array_agg(CASE WHEN cardinality(k.domains) > 0 THEN k.domains[cardinality(k.domains)]::regtype END ORDER BY u.n) AS domains,
            array_agg((SELECT s.n_distinct FROM pg_stats s
@@ -327,9 +328,10 @@ AS $$
 DECLARE
     problem text;
 BEGIN
-    SELECT format('The predicate of index "%s" uses its value.', x.name) INTO problem
-    FROM dataprotect._column_indexes(rel, col) x
-    WHERE dataprotect._index_predicate(x.index_id, ARRAY[col]) <> dataprotect._index_predicate(x.index_id, '{}')
+    SELECT format('The predicate of index "%s" uses its value.', c.relname) INTO problem
+    FROM dataprotect._column_members(rel, col) m JOIN pg_index i ON i.indrelid = m.member JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE dataprotect._index_predicate(i.indexrelid, ARRAY[col]) LIKE '%dataprotect.not\_empty(%'
+        AND dataprotect._index_predicate(i.indexrelid, '{}') NOT LIKE '%dataprotect.not\_empty(%'
     ORDER BY 1 LIMIT 1;
     IF padded AND problem IS NOT NULL THEN
         PERFORM dataprotect._refuse_obstacles('encrypt', rel, col, ARRAY[problem],

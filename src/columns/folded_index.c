@@ -493,8 +493,9 @@ dp_predicate_computes(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(computes);
 }
 
+/* Does a condition use the value of a column among those? */
 static bool
-is_among(const char *name, ArrayType *names)
+mentions_any(Oid relid, Node *condition, ArrayType *names)
 {
 	Datum	   *elements;
 	int			n;
@@ -502,7 +503,9 @@ is_among(const char *name, ArrayType *names)
 	deconstruct_array(names, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &elements, NULL, &n);
 	for (int i = 0; i < n; i++)
 	{
-		if (strcmp(NameStr(*DatumGetName(elements[i])), name) == 0)
+		AttrNumber	attnum = get_attnum(relid, NameStr(*DatumGetName(elements[i])));
+
+		if (attnum > 0 && dp_column_mentioned(condition, attnum))
 			return true;
 	}
 	return false;
@@ -511,7 +514,8 @@ is_among(const char *name, ArrayType *names)
 /*
  * dataprotect._index_predicate(index oid, cols name[]) returns text
  * The predicate with what it asks of some columns as their other form has it: protected
- * for plain, plain for protected.
+ * for plain, plain for protected.  What else it asks of them is left out where the index
+ * promises nothing: with more rows in it, it serves the same queries.
  */
 Datum
 dp_index_predicate(PG_FUNCTION_ARGS)
@@ -521,10 +525,12 @@ dp_index_predicate(PG_FUNCTION_ARGS)
 	List	   *predicate;
 	ListCell   *lc;
 	Oid			relid;
+	bool		promises;
 
 	if (!HeapTupleIsValid(tuple))
 		PG_RETURN_NULL();
 	relid = ((Form_pg_index) GETSTRUCT(tuple))->indrelid;
+	promises = ((Form_pg_index) GETSTRUCT(tuple))->indisunique || ((Form_pg_index) GETSTRUCT(tuple))->indisexclusion;
 	predicate = index_predicate(tuple);
 	ReleaseSysCache(tuple);
 	if (predicate == NIL)
@@ -534,17 +540,22 @@ dp_index_predicate(PG_FUNCTION_ARGS)
 	{
 		bool		by_length;
 		Var		   *column = dp_fold_emptiness_of(lfirst(lc), &by_length);
+		bool		changes = mentions_any(relid, lfirst(lc), PG_GETARG_ARRAYTYPE_P(1));
 		char	   *name = column != NULL ? get_attname(relid, column->varattno, false) : NULL;
 
+		if (changes && name == NULL && !promises)
+			continue;
 		if (text.len > 0)
 			appendStringInfoString(&text, " AND ");
-		if (name == NULL || !is_among(name, PG_GETARG_ARRAYTYPE_P(1)))
+		if (!changes || name == NULL)
 			appendStringInfo(&text, "(%s)", deparse_expression(lfirst(lc), deparse_context_for(get_rel_name(relid), relid), false, false));
 		else if (by_length)
 			appendStringInfo(&text, "(%s OPERATOR(pg_catalog.<>) ''::pg_catalog.text)", quote_identifier(name));
 		else
 			appendStringInfo(&text, "dataprotect.not_empty(%s)", quote_identifier(name));
 	}
+	if (text.len == 0)
+		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(text.data));
 }
 
