@@ -91,9 +91,9 @@ FROM pg_statistic_ext s WHERE stxrelid = 'counted'::regclass ORDER BY stxname CO
 ANALYZE counted;
 
 -- indexes that are not unique go on without what they may not know; queries find the same
-CREATE TYPE mood AS ENUM ('low', 'high');
-CREATE TABLE visit (id int PRIMARY KEY, who text, state text, active bool, mood mood, at int, words tsvector, gone int);
-INSERT INTO visit SELECT g, 'w' || g, (ARRAY['new', 'done'])[g % 2 + 1], g % 3 = 0, (ARRAY['low', 'high'])[g % 2 + 1]::mood, g FROM generate_series(1, 30) g;
+CREATE TYPE around_mood AS ENUM ('low', 'high');
+CREATE TABLE visit (id int PRIMARY KEY, who text, state text, active bool, mood around_mood, at int, words tsvector, gone int);
+INSERT INTO visit SELECT g, 'w' || g, (ARRAY['new', 'done'])[g % 2 + 1], g % 3 = 0, (ARRAY['low', 'high'])[g % 2 + 1]::around_mood, g FROM generate_series(1, 30) g;
 CREATE INDEX visit_active ON visit (at) WHERE active;
 CREATE INDEX visit_state ON visit (who, at DESC) WHERE state IN ('new', 'open') AND gone IS NULL;
 CREATE INDEX visit_own ON visit (state) WHERE state LIKE 'n%';
