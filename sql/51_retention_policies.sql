@@ -143,6 +143,39 @@ SELECT count(*) FILTER (WHERE email LIKE 'e%') AS unchanged FROM row_wise;
 SELECT dataprotect.create_retention_policy('r', 'made.row_wise', 'at', '1 year', 'anonymise', '{"columns": {"email": "gone"}}');
 SELECT dataprotect.alter_retention_policy('r', action => 'nullify', options => '{"columns": ["email", "phone"]}');
 DROP TRIGGER stubborn ON row_wise;
+
+-- how long a row is kept, said by the row or by another table; the policy's time is the least
+CREATE TABLE tenant (id int PRIMARY KEY, at interval, kept interval);
+CREATE TABLE invoice (id int PRIMARY KEY, tenant int, at timestamptz, day date, own interval);
+CREATE INDEX ON invoice (at);
+CREATE INDEX ON invoice (day);
+INSERT INTO tenant VALUES (1, NULL, '10 years'), (2, NULL, '1 month'), (3, '100 years', NULL);
+INSERT INTO invoice SELECT g, g, now() - interval '2 years', current_date - 730, CASE g WHEN 1 THEN interval '5 years' WHEN 2 THEN '18 months' END
+  FROM generate_series(1, 4) g;
+INSERT INTO invoice VALUES (5, 2, now() - interval '3 months', current_date, NULL), (6, 2, NULL, NULL, NULL);
+SELECT dataprotect.create_retention_policy('bad', 'made.invoice', 'at', '1 year', 'delete', '{"keep": "own) OR (true"}');
+SELECT dataprotect.create_retention_policy('bad', 'made.invoice', 'at', '1 year', 'delete', '{"keep": "(SELECT kept FROM tenant)"}');
+SELECT dataprotect.create_retention_policy('bad', 'made.invoice', 'at', '1 year', 'delete', '{"keep": "id"}');
+SELECT dataprotect.create_retention_policy('bad', 'made.invoice', 'at', '1 year', 'delete', '{"keep": 7}');
+SELECT dataprotect.create_retention_policy('bad', 'made.invoice', 'at', '1 year', 'delete', '{"keep": {"table": "made.tenant"}}');
+SELECT dataprotect.create_retention_policy('bad', 'made.invoice', 'at', '1 year', 'delete', '{"keep": {"table": "made.tenant", "column": "id", "key": {"tenant": "id"}}}');
+SELECT dataprotect.create_retention_policy('bad', 'made.invoice', 'at', '1 year', 'delete', '{"keep": {"table": "made.tenant", "column": "kept", "key": {"tenant": "kept"}}}');
+SELECT dataprotect.create_retention_policy('row', 'made.invoice', 'day', '1 year', 'delete', '{"keep": "own", "every": "100 years", "where": "id < 3 OR true"}');
+SELECT dataprotect.create_retention_policy('tenant', 'made.invoice', 'at', '1 year', 'delete',
+	'{"keep": {"table": "made.tenant", "column": "kept", "key": {"tenant": "id"}}, "every": "100 years"}');
+ALTER TABLE tenant RENAME kept TO retained;
+ALTER TABLE tenant ADD kept interval DEFAULT '0';
+SELECT action, rows FROM dataprotect.preview_retention('row');
+SELECT action, rows FROM dataprotect.preview_retention('tenant');
+SELECT dataprotect.activate_retention('tenant');
+CALL dataprotect.run_retention('tenant');
+SELECT array_agg(id ORDER BY id) FROM invoice;
+UPDATE invoice SET own = '1 day' WHERE id = 1;
+SELECT dataprotect.activate_retention('row');
+CALL dataprotect.run_retention('row');
+SELECT array_agg(id ORDER BY id) FROM invoice;
+ALTER TABLE tenant DROP retained;
+CALL dataprotect.run_retention('tenant');
 SET client_min_messages = error;
 SELECT count(dataprotect.drop_retention_policy(name)) FROM dataprotect.retention_policies;
 DROP SCHEMA made CASCADE;

@@ -86,14 +86,15 @@ const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 		"plan ord what rel n edge assignments",
 	"plan", "plan_step_pkey", true},
 	[DP_SEALED_PLAN_TABLE] = {"plan_table",
-		"plan n rel reached_by satellite actions key_columns watch watch_types select_list key_condition assignments",
+		"plan n rel reached_by satellite actions key_columns watch watch_types select_list key_condition assignments "
+		"at_end",
 	"plan", "plan_table_pkey", true},
 	[DP_SEALED_RETENTION_CHILD] = {"retention_child",
 		"policy rel action",
 	"policy", "retention_child_pkey", true},
 	[DP_SEALED_RETENTION_POLICY] = {"retention_policy",
 		"id name rel base age_column age_expression age_type condition row_filter keep action options archive every "
-		"rel_names base_names names_of timezone date_order created_by",
+		"rel_names base_names names_of timezone date_order created_by term_rel term_names",
 	"id", "retention_policy_pkey", true},
 	[DP_SEALED_SINK] = {"sink",
 		"name uri options created_by",

@@ -35,6 +35,7 @@ CREATE TABLE dataprotect.plan_table (
     select_list text,                       -- select list of the watched columns
     key_condition text,                 -- of a row t with one of unnest($1, ..) v(c1, ..)
     assignments text,                   -- what clearing its rows writes
+    at_end bool NOT NULL DEFAULT false, -- deleted, and nothing leads on from its rows: found by their edges alone
     seal bytea,
     PRIMARY KEY (plan, n),
     UNIQUE (plan, rel)
@@ -72,7 +73,7 @@ CREATE TABLE dataprotect.plan_step (
     what text NOT NULL CHECK (what IN ('clear', 'cut', 'delete')),
     rel regclass NOT NULL,
     n int,                              -- whose rows: of the table, or of the edge's target
-    edge int,
+    edge int,                           -- by which rows are found that are not noted; cut, with clear
     assignments text,
     seal bytea,
     PRIMARY KEY (plan, ord)
@@ -125,7 +126,9 @@ CREATE FUNCTION dataprotect._arrays(n int) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT format('unnest(%s) v(%s)', string_agg('$' || i, ', ' ORDER BY i), string_agg('c' || i, ', ' ORDER BY i))
+    -- of several arrays it is syntax and no call, which no search path can lead astray
+    SELECT format('%sunnest(%s) v(%s)', CASE WHEN n = 1 THEN 'pg_catalog.' END, string_agg('$' || i, ', ' ORDER BY i),
+                  string_agg('c' || i, ', ' ORDER BY i))
       FROM generate_series(1, n) i;
 $$;
 COMMENT ON FUNCTION dataprotect._arrays(int) IS 'FROM item of n columns given as arrays';
@@ -240,6 +243,13 @@ BEGIN
            key_columns = dataprotect._row_identity(t.rel)
      WHERE t.plan = plan_id;
     UPDATE dataprotect.plan_table t
+       SET at_end = true
+     WHERE t.plan = plan_id AND t.n > 0 AND t.actions = '{delete}' AND NOT t.satellite
+       AND NOT EXISTS (SELECT FROM dataprotect.plan_edge e
+                        WHERE e.plan = plan_id AND (e.to_rel = t.rel OR e.from_rel = t.rel
+                                                    AND (e.direction = 'out' AND coalesce(e.action, 'delete') IN ('delete', 'anonymise')
+                                                         OR e.casts)));
+    UPDATE dataprotect.plan_table t
        SET watch = t.key_columns || ARRAY(
                 SELECT DISTINCT c FROM (
                     SELECT unnest(e.target_columns) AS c FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.to_rel = t.rel
@@ -326,7 +336,7 @@ BEGIN
         cut := cut || circle.edge;
     END LOOP;
     INSERT INTO dataprotect.plan_step (plan, ord, what, rel, n, edge, assignments)
-        SELECT plan_id, row_number() OVER (ORDER BY s.phase, s.place), s.what, s.rel, s.n, s.edge, s.assignments
+        SELECT plan_id, row_number() OVER (ORDER BY s.phase, s.place, s.edge), s.what, s.rel, s.n, s.edge, s.assignments
           FROM (-- what is personal in rows that stay, and what they must not reference any more
                 SELECT 1 AS phase, t.n AS place, 'clear' AS what, t.rel, t.n, NULL::int AS edge,
                        concat_ws(', ', (SELECT string_agg(format('%I = %s', p.col, p.value), ', ' ORDER BY p.col)
@@ -356,8 +366,11 @@ BEGIN
                   FROM dataprotect.plan_edge e JOIN dataprotect.plan_table f ON f.plan = plan_id AND f.rel = e.from_rel
                  WHERE e.plan = plan_id AND e.edge = ANY (cut)
                 UNION ALL
-                SELECT 4, x.ord, 'delete', x.r, t.n, NULL, NULL
-                  FROM unnest(sorted) WITH ORDINALITY AS x(r, ord) JOIN dataprotect.plan_table t ON t.plan = plan_id AND t.rel = x.r) s
+                SELECT 4, x.ord, 'delete', x.r, CASE WHEN t.at_end THEN f.n ELSE t.n END, f.edge, NULL
+                  FROM unnest(sorted) WITH ORDINALITY AS x(r, ord) JOIN dataprotect.plan_table t ON t.plan = plan_id AND t.rel = x.r
+                  LEFT JOIN LATERAL (
+                       SELECT e.edge, o.n FROM dataprotect.plan_edge e JOIN dataprotect.plan_table o ON o.plan = plan_id AND o.rel = e.to_rel
+                        WHERE e.plan = plan_id AND e.from_rel = x.r AND e.direction = 'in' AND e.action = 'delete') f ON t.at_end) s
          WHERE s.what = 'delete' OR s.assignments <> '' OR s.phase = 3;
 END $$;
 COMMENT ON FUNCTION dataprotect._plan_steps(bigint, dataprotect.account_type) IS 'put what a plan changes in an order that foreign keys allow';

@@ -6,6 +6,9 @@
 -- What was noted is in an ordinary table of ours: a deletion that was interrupted
 -- goes on with rows to which nothing leads any more.  Rows that are gone stay
 -- noted to the end, so that what references them in spite of it is found.
+--
+-- Rows of a table that leads nowhere (plan_table.at_end) are noted for an export
+-- alone: a deletion finds them by their edge, from the rows that they reference.
 
 CREATE TABLE dataprotect.deletion_row (
     request bigint NOT NULL,            -- negative: of an export
@@ -16,8 +19,8 @@ CREATE TABLE dataprotect.deletion_row (
     state "char" NOT NULL CHECK (state IN ('m', 'c', 'd')), -- of the account; referenced by it; dealt with
     seq bigint GENERATED ALWAYS AS IDENTITY,
     PRIMARY KEY (request, n, key)
-);
-CREATE INDEX deletion_row_seq_idx ON dataprotect.deletion_row (request, n, state, seq);
+) WITH (fillfactor = 50);              -- a row's state changes once, on its page
+CREATE INDEX deletion_row_seq_idx ON dataprotect.deletion_row (request, n, seq);
 COMMENT ON TABLE dataprotect.deletion_row IS 'rows of accounts that are being deleted or exported';
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.deletion_row', 'WHERE request > 0');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.deletion_row_seq_seq', '');
@@ -76,7 +79,7 @@ BEGIN
     LOOP
         SELECT max(x.seq) AS last, array_agg(p.v) FILTER (WHERE array_position(p.v, NULL) IS NULL) AS vals INTO portion
           FROM (SELECT d.seq, d.vals FROM dataprotect.deletion_row d
-                 WHERE d.request = _collect_edge.request AND d.n = source.n AND d.state IN ('m', 'd') AND d.seq > seen
+                 WHERE d.request = _collect_edge.request AND d.n = source.n AND d.state <> 'c' AND d.seq > seen
                  ORDER BY d.seq LIMIT 10000) x, LATERAL (SELECT dataprotect._positions(x.vals, pos) AS v) p;
         EXIT WHEN portion.last IS NULL;
         seen := portion.last;
@@ -140,8 +143,12 @@ CREATE FUNCTION dataprotect._account_collect(account dataprotect.account_type, p
 AS $$
 DECLARE
     tables dataprotect.plan_table[] := ARRAY(SELECT t FROM dataprotect.plan_table t WHERE t.plan = plan_id ORDER BY t.n);
-    edges dataprotect.plan_edge[] := ARRAY(SELECT e FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.statement IS NOT NULL
-                                               AND NOT (e.direction = 'in' AND e.action = 'nullify') ORDER BY e.direction, e.edge);
+    edges dataprotect.plan_edge[] := ARRAY(
+        SELECT e FROM dataprotect.plan_edge e
+         WHERE e.plan = plan_id AND e.statement IS NOT NULL AND NOT (e.direction = 'in' AND e.action = 'nullify')
+           AND (_account_collect.request < 0 OR NOT EXISTS (
+                SELECT FROM unnest(tables) t WHERE t.rel = e.from_rel AND t.at_end))
+         ORDER BY e.direction, e.edge);
     root dataprotect.plan_table := tables[1];
     seen bigint[] := array_fill(0::bigint, ARRAY[greatest(cardinality(edges), 1)]);
     looked record;

@@ -79,7 +79,7 @@ BEGIN
         END LOOP;
     END LOOP;
     FOR step IN SELECT s.* FROM dataprotect.plan_step s
-                 WHERE s.plan = plan_id AND s.what = 'cut' AND dataprotect._may_be_held(s.rel) ORDER BY s.ord
+                 WHERE s.plan = plan_id AND s.what <> 'clear' AND s.edge IS NOT NULL AND dataprotect._may_be_held(s.rel) ORDER BY s.ord
     LOOP
         FOR found_rows IN SELECT * FROM dataprotect._rows_to_cut(plan_id, request, step.edge, NULL) LOOP
             IF dataprotect._rows_held(found_rows.leaf, found_rows.tids) THEN
@@ -142,6 +142,39 @@ END $$;
 COMMENT ON FUNCTION dataprotect._deletion_change(bigint, regclass, tid[], text, text) IS
     'delete or change rows of an account and count them';
 
+-- Which rows t reference rows of the account by an edge, those of them given as arrays.
+CREATE FUNCTION dataprotect._edge_rows(edge dataprotect.plan_edge) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('%s t, %s WHERE %s%s', edge.from_rel, dataprotect._arrays(cardinality(edge.columns)),
+                  dataprotect._edge_condition(edge.operators, edge.columns, false), dataprotect._match_condition(edge.from_rel, edge.match));
+$$;
+COMMENT ON FUNCTION dataprotect._edge_rows(dataprotect.plan_edge) IS 'FROM and WHERE of the rows at the end of an edge';
+
+-- What the rows of the account that an edge leads to have in its columns, in portions.
+CREATE FUNCTION dataprotect._edge_values(edge dataprotect.plan_edge, request bigint, n int) RETURNS SETOF text[]
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    last bigint := 0;
+    portion record;
+BEGIN
+    LOOP
+        SELECT max(x.seq) AS last, array_agg(p.v) FILTER (WHERE array_position(p.v, NULL) IS NULL) AS vals INTO portion
+          FROM (SELECT d.seq, d.vals FROM dataprotect.deletion_row d
+                 WHERE d.request = _edge_values.request AND d.n = _edge_values.n AND d.state <> 'c' AND d.seq > last
+                 ORDER BY d.seq LIMIT 10000) x, LATERAL (SELECT dataprotect._positions(x.vals, edge.to_pos) AS v) p;
+        EXIT WHEN portion.last IS NULL;
+        last := portion.last;
+        IF portion.vals IS NOT NULL THEN
+            RETURN NEXT portion.vals;
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._edge_values(dataprotect.plan_edge, bigint, int) IS 'values that rows at the end of an edge have in its columns';
+
 -- Rows that reference the account's rows by an edge, as (leaf, tid), locked; at
 -- most max_rows.  NULL: all, and none is locked.
 CREATE FUNCTION dataprotect._rows_to_cut(plan_id bigint, request bigint, edge_id int, max_rows int, OUT leaf regclass, OUT tids tid[])
@@ -152,26 +185,54 @@ AS $$
 DECLARE
     edge dataprotect.plan_edge := (SELECT e FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.edge = edge_id);
     source dataprotect.plan_table := (SELECT t FROM dataprotect.plan_table t WHERE t.plan = plan_id AND t.rel = edge.to_rel);
-    last bigint := 0;
-    portion record;
+    vals text[];
 BEGIN
-    LOOP
-        SELECT max(x.seq) AS last, array_agg(p.v) FILTER (WHERE array_position(p.v, NULL) IS NULL) AS vals INTO portion
-          FROM (SELECT d.seq, d.vals FROM dataprotect.deletion_row d
-                 WHERE d.request = _rows_to_cut.request AND d.n = source.n AND d.state IN ('m', 'd') AND d.seq > last
-                 ORDER BY d.seq LIMIT 10000) x, LATERAL (SELECT dataprotect._positions(x.vals, edge.to_pos) AS v) p;
-        EXIT WHEN portion.last IS NULL;
-        last := portion.last;
-        CONTINUE WHEN portion.vals IS NULL;
+    FOR vals IN SELECT v FROM dataprotect._edge_values(edge, request, source.n) v LOOP
         RETURN QUERY
             SELECT r[1]::oid::regclass, array_agg(r[2]::tid)
-              FROM dataprotect._rows_as(edge.from_rel, edge.statement || coalesce(' LIMIT ' || max_rows || ' FOR UPDATE OF t SKIP LOCKED', ''),
-                       dataprotect._oids_at(source.watch_types, edge.to_pos), portion.vals) r
+              FROM dataprotect._rows_as(edge.from_rel, 'SELECT t.tableoid, t.ctid FROM ' || dataprotect._edge_rows(edge)
+                           || coalesce(' LIMIT ' || max_rows || ' FOR UPDATE OF t SKIP LOCKED', ''),
+                       dataprotect._oids_at(source.watch_types, edge.to_pos), vals) r
              GROUP BY r[1];
         EXIT WHEN FOUND AND max_rows IS NOT NULL;
     END LOOP;
 END $$;
 COMMENT ON FUNCTION dataprotect._rows_to_cut(bigint, bigint, int, int) IS 'rows that reference an account''s rows by one edge';
+
+-- The same rows, found, locked and changed by one statement, max_rows at most; how
+-- many there were.  Only of a table by itself, without rules, on which no hold is:
+-- those ask for rows one by one.
+CREATE FUNCTION dataprotect._cut_at_once(plan_id bigint, request bigint, step dataprotect.plan_step, max_rows int) RETURNS int
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    edge dataprotect.plan_edge := (SELECT e FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.edge = step.edge);
+    source dataprotect.plan_table := (SELECT t FROM dataprotect.plan_table t WHERE t.plan = plan_id AND t.rel = edge.to_rel);
+    change text := CASE step.what WHEN 'delete' THEN format('DELETE FROM ONLY %s t', step.rel)
+                                  ELSE format('UPDATE ONLY %s t SET %s', step.rel, step.assignments) END;
+    vals text[];
+    changed int;
+    total int := 0;
+BEGIN
+    IF EXISTS (SELECT FROM pg_class c WHERE c.oid = step.rel AND (c.relkind <> 'r' OR c.relhassubclass OR c.relhasrules))
+       OR dataprotect._may_be_held(step.rel) THEN
+        RETURN 0;
+    END IF;
+    FOR vals IN SELECT v FROM dataprotect._edge_values(edge, request, source.n) v LOOP
+        SELECT r[1]::int INTO changed
+          FROM dataprotect._rows_as(step.rel, format('WITH done AS (%s WHERE t.ctid OPERATOR(pg_catalog.=) ANY (ARRAY('
+                       'SELECT t.ctid FROM %s LIMIT %s FOR UPDATE OF t SKIP LOCKED)) RETURNING 1) SELECT pg_catalog.count(*) FROM done',
+                       change, dataprotect._edge_rows(edge), max_rows - total),
+                   dataprotect._oids_at(source.watch_types, edge.to_pos), vals, true) r;
+        total := total + changed;
+        EXIT WHEN total >= max_rows;
+    END LOOP;
+    PERFORM dataprotect._deletion_count(request, step.rel, CASE step.what WHEN 'delete' THEN 'delete' ELSE 'nullify' END, total);
+    RETURN total;
+END $$;
+COMMENT ON FUNCTION dataprotect._cut_at_once(bigint, bigint, dataprotect.plan_step, int) IS
+    'change the next rows that reference an account''s rows by one edge, in one statement';
 
 -- Who has locked one of these rows, in words; NULL where nobody has.
 CREATE FUNCTION dataprotect._who_locks(leaf regclass, tids tid[]) RETURNS text
@@ -262,19 +323,19 @@ BEGIN
     END LOOP;
     IF action = 'anonymise' AND rows <> '{}' AND NOT versions THEN
         SELECT array_agg(d.key) INTO keys FROM dataprotect.deletion_row d
-         WHERE d.request = _deletion_apply.request AND d.n = tab.n AND d.seq IN (SELECT seqs[i] FROM unnest(rows) i);
+         WHERE d.request = _deletion_apply.request AND d.n = tab.n AND d.seq = ANY (ARRAY(SELECT seqs[i] FROM unnest(rows) i));
         PERFORM dataprotect._check_cleared(account, tab, keys);
     END IF;
     IF step.edge IS NULL THEN
         UPDATE dataprotect.deletion_row d SET state = 'd'
-         WHERE d.request = _deletion_apply.request AND d.n = tab.n AND d.seq IN (SELECT seqs[i] FROM unnest(rows) i);
+         WHERE d.request = _deletion_apply.request AND d.n = tab.n AND d.seq = ANY (ARRAY(SELECT seqs[i] FROM unnest(rows) i));
     END IF;
     dealt := cardinality(rows);
     -- the others are locked, or not where they were noted any more
     IF dealt < cardinality(seqs) THEN
         SELECT array_agg(d.key || i::text) INTO keys
-          FROM generate_subscripts(seqs, 1) i JOIN dataprotect.deletion_row d
-            ON d.request = _deletion_apply.request AND d.n = tab.n AND d.seq = seqs[i] WHERE i <> ALL (rows);
+          FROM (SELECT i FROM generate_subscripts(seqs, 1) i EXCEPT SELECT unnest(rows)) x(i) JOIN dataprotect.deletion_row d
+            ON d.request = _deletion_apply.request AND d.n = tab.n AND d.seq = seqs[i];
         FOR chosen IN
             SELECT r[1]::oid::regclass AS leaf, array_agg(r[2]::tid) AS tids, array_agg(r[3]::int) AS rows
               FROM dataprotect._rows_as(tab.rel, format('SELECT t.tableoid, t.ctid, v.c%s FROM %s t, %s WHERE %s',
@@ -286,7 +347,7 @@ BEGIN
         END LOOP;
         UPDATE dataprotect.deletion_row d SET state = 'd'
          WHERE d.request = _deletion_apply.request AND d.n = tab.n
-           AND d.seq IN (SELECT seqs[i] FROM generate_subscripts(seqs, 1) i WHERE i <> ALL (rows));
+           AND d.seq = ANY (ARRAY(SELECT seqs[i] FROM (SELECT i FROM generate_subscripts(seqs, 1) i EXCEPT SELECT unnest(rows)) x(i)));
         IF FOUND THEN
             moved := versions;
             dealt := dealt + 1;
@@ -296,7 +357,8 @@ END $$;
 COMMENT ON FUNCTION dataprotect._deletion_apply(dataprotect.account_type, bigint, dataprotect.plan_step, dataprotect.plan_table, int) IS
     'remove or clear the next rows of an account in one table';
 
--- Cut rows of others off from the account's rows.
+-- Rows that an edge finds: those of others are cut off from the account's rows, those
+-- of a table where nothing leads on are removed.
 CREATE FUNCTION dataprotect._deletion_cut(plan_id bigint, request bigint, step dataprotect.plan_step, max_rows int,
         OUT dealt int, OUT waits text, OUT held text) RETURNS record
     LANGUAGE plpgsql VOLATILE
@@ -305,22 +367,26 @@ AS $$
 DECLARE
     chosen record;
     before int;
+    at_once int := dataprotect._cut_at_once(plan_id, request, step, 10 * max_rows);
 BEGIN
-    dealt := 0;
+    dealt := at_once;
     LOOP
+        EXIT WHEN dealt >= max_rows;
         before := dealt;
         FOR chosen IN SELECT * FROM dataprotect._rows_to_cut(plan_id, request, step.edge, max_rows - dealt) LOOP
             IF dataprotect._rows_held(chosen.leaf, chosen.tids) THEN
                 held := chosen.leaf::text;
                 RETURN;
             END IF;
-            PERFORM dataprotect._deletion_change(request, chosen.leaf, chosen.tids, step.assignments, 'nullify');
+            PERFORM dataprotect._deletion_change(request, chosen.leaf, chosen.tids, step.assignments,
+                                                 CASE step.what WHEN 'delete' THEN 'delete' ELSE 'nullify' END);
             dealt := dealt + cardinality(chosen.tids);
         END LOOP;
-        EXIT WHEN dealt >= max_rows OR dealt = before;
-        IF before > 0 THEN
+        EXIT WHEN dealt = before;
+        IF before > at_once AND dealt < max_rows THEN
             PERFORM dataprotect._raise('triggered_action_exception',
-                format('%s of table "%s" puts a reference back', dataprotect._who_interferes(step.rel), step.rel), rel => step.rel);
+                format('%s of table "%s" puts %s back', dataprotect._who_interferes(step.rel), step.rel,
+                       CASE step.what WHEN 'delete' THEN 'rows' ELSE 'a reference' END), rel => step.rel);
         END IF;
     END LOOP;
     IF dealt < max_rows THEN
@@ -330,7 +396,7 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_cut(bigint, bigint, dataprotect.plan_step, int) IS
-    'cut the next rows of others off from an account''s rows';
+    'cut off or remove the next rows that an edge finds';
 
 -- A request goes on under a newer plan: what was noted is noted under its tables.
 CREATE FUNCTION dataprotect._deletion_follow_plan(request dataprotect.deletion_request, plan_id bigint) RETURNS void
@@ -378,7 +444,7 @@ BEGIN
     IF found IS NOT NULL THEN
         RETURN found;
     END IF;
-    FOR step IN SELECT s.* FROM dataprotect.plan_step s WHERE s.plan = plan_id AND s.what = 'cut' ORDER BY s.ord LOOP
+    FOR step IN SELECT s.* FROM dataprotect.plan_step s WHERE s.plan = plan_id AND s.what <> 'clear' AND s.edge IS NOT NULL ORDER BY s.ord LOOP
         IF EXISTS (SELECT FROM dataprotect._rows_to_cut(plan_id, request, step.edge, NULL)) THEN
             RETURN step.rel;
         END IF;

@@ -110,6 +110,9 @@ BEGIN
     columns := 0;
     hits := '{}';
     SELECT count(*) INTO tables FROM pg_class c WHERE c.relkind IN ('r', 'm', 't');
+    IF key_ids = '{}' THEN
+        RETURN;
+    END IF;
     FOR item IN
         SELECT c.oid::regclass AS rel, a.attname AS col, a.attnum
           FROM pg_class c, pg_attribute a
@@ -194,13 +197,18 @@ BEGIN
            key_ids = coalesce(r.key_ids, dataprotect._subject_key_ids(r.account_type, r.account_id))
      WHERE r.id = request.id;
     PERFORM dataprotect._deletion_note(request.id, 'purging', NULL);
-    RETURN true;
+    BEGIN
+        RETURN dataprotect._deletion_go_on(account, dataprotect._lock_deletion_request(request.id), plan_id);
+    EXCEPTION WHEN OTHERS THEN
+        RETURN true;    -- that it has begun stands; the next step meets the same and tells
+    END;
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_start(dataprotect.account_type, dataprotect.deletion_request) IS
     'begin to purge an account, unless something forbids it';
 
--- Steps of the plan from the request's on, as far as a batch goes: true where all
--- of them are done, NULL where something is waited for, which is written down.
+-- Steps of the plan from the request's on, batch after batch for as long as a hold
+-- may be made to wait: true where all of them are done, NULL where something is
+-- waited for, which is written down.
 CREATE FUNCTION dataprotect._deletion_steps(account dataprotect.account_type, request dataprotect.deletion_request, batch int) RETURNS bool
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
@@ -210,12 +218,13 @@ DECLARE
     tab dataprotect.plan_table;
     outcome record;
     budget int := batch;
+    began timestamptz := clock_timestamp();
     waits text;
 BEGIN
     FOR step IN SELECT s.* FROM dataprotect.plan_step s WHERE s.plan = request.plan AND s.ord >= request.phase ORDER BY s.ord LOOP
         SELECT t.* INTO tab FROM dataprotect.plan_table t WHERE t.plan = request.plan AND t.n = step.n;
         LOOP
-            IF step.what = 'cut' THEN
+            IF step.what <> 'clear' AND step.edge IS NOT NULL THEN
                 SELECT c.dealt, c.waits, c.held, false AS moved INTO outcome FROM dataprotect._deletion_cut(request.plan, request.id, step, budget) c;
             ELSE
                 -- what is cut for a circle is cut whole: nothing tells which row is done
@@ -233,8 +242,11 @@ BEGIN
             waits := coalesce(waits, outcome.waits);
             EXIT WHEN outcome.dealt = 0 OR outcome.waits IS NOT NULL OR step.what = 'clear' AND step.edge IS NOT NULL;
             IF budget <= 0 THEN
-                UPDATE dataprotect.deletion_request r SET phase = step.ord WHERE r.id = request.id;
-                RETURN false;
+                IF clock_timestamp() - began NOT BETWEEN interval '0' AND interval '100 ms' THEN
+                    UPDATE dataprotect.deletion_request r SET phase = step.ord WHERE r.id = request.id;
+                    RETURN false;
+                END IF;
+                budget := batch;
             END IF;
         END LOOP;
         IF waits IS NOT NULL THEN
@@ -248,6 +260,42 @@ END $$;
 COMMENT ON FUNCTION dataprotect._deletion_steps(dataprotect.account_type, dataprotect.deletion_request, int) IS
     'go on with the steps of a deletion''s plan';
 
+-- purging, the rows noted and free of holds: the next of them.
+CREATE FUNCTION dataprotect._deletion_go_on(account dataprotect.account_type, request dataprotect.deletion_request, plan_id bigint)
+    RETURNS bool
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    done bool;
+    back regclass;
+BEGIN
+    done := dataprotect._deletion_steps(account, request, current_setting('dataprotect.retention_batch_size')::int);
+    IF done IS NOT TRUE THEN
+        RETURN done IS NOT NULL;
+    END IF;
+    -- look again: rows that came meanwhile, and what a trigger has put back
+    PERFORM dataprotect._account_collect(account, plan_id, request.id, request.account_id);
+    back := dataprotect._rows_remain(plan_id, request.id);
+    IF back IS NOT NULL THEN
+        UPDATE dataprotect.deletion_request r SET phase = 1, passes = (r.passes + 1) % 3 WHERE r.id = request.id;
+        IF request.passes = 2 THEN
+            PERFORM dataprotect._deletion_note(request.id, 'purging', format('waits: rows of the account come back in %s: %s', back,
+                                                                             dataprotect._who_interferes(back)));
+        END IF;
+        RETURN request.passes < 2;
+    END IF;
+    DELETE FROM dataprotect.deletion_work w WHERE w.request = request.id AND w.action IN ('keep', 'shared');
+    PERFORM dataprotect._deletion_count(request.id, t.rel, CASE d.state WHEN 'c' THEN 'shared' ELSE 'keep' END, count(*))
+       FROM dataprotect.deletion_row d JOIN dataprotect.plan_table t ON t.plan = plan_id AND t.n = d.n
+      WHERE d.request = request.id AND (d.state = 'c' OR t.actions = '{keep}') GROUP BY t.rel, d.state = 'c', CASE d.state WHEN 'c' THEN 'shared' ELSE 'keep' END;
+    UPDATE dataprotect.deletion_request r SET phase = 0, purged_at = dataprotect._now() WHERE r.id = request.id;
+    PERFORM dataprotect._deletion_note(request.id, 'purged', 'old row versions are being cleared');
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION dataprotect._deletion_go_on(dataprotect.account_type, dataprotect.deletion_request, bigint) IS
+    'remove the next rows of an account, which are noted and free of holds';
+
 -- purging: the next rows.
 CREATE FUNCTION dataprotect._deletion_purge(account dataprotect.account_type, request dataprotect.deletion_request)
     RETURNS bool
@@ -258,8 +306,6 @@ DECLARE
     plan_id bigint := dataprotect._account_current_plan(account);
     obstacle text := dataprotect._account_obstacle(account, plan_id);
     held text;
-    done bool;
-    back regclass;
 BEGIN
     IF obstacle IS NOT NULL THEN
         PERFORM dataprotect._deletion_note(request.id, 'purging', 'waits: ' || obstacle);
@@ -283,28 +329,7 @@ BEGIN
         END IF;
         UPDATE dataprotect.deletion_request r SET holds_seen = dataprotect._holds_now() WHERE r.id = request.id;
     END IF;
-    done := dataprotect._deletion_steps(account, request, current_setting('dataprotect.retention_batch_size')::int);
-    IF done IS NOT TRUE THEN
-        RETURN done IS NOT NULL;
-    END IF;
-    -- look again: rows that came meanwhile, and what a trigger has put back
-    PERFORM dataprotect._account_collect(account, plan_id, request.id, request.account_id);
-    back := dataprotect._rows_remain(plan_id, request.id);
-    IF back IS NOT NULL THEN
-        UPDATE dataprotect.deletion_request r SET phase = 1, passes = (r.passes + 1) % 3 WHERE r.id = request.id;
-        IF request.passes = 2 THEN
-            PERFORM dataprotect._deletion_note(request.id, 'purging', format('waits: rows of the account come back in %s: %s', back,
-                                                                             dataprotect._who_interferes(back)));
-        END IF;
-        RETURN request.passes < 2;
-    END IF;
-    DELETE FROM dataprotect.deletion_work w WHERE w.request = request.id AND w.action IN ('keep', 'shared');
-    PERFORM dataprotect._deletion_count(request.id, t.rel, CASE d.state WHEN 'c' THEN 'shared' ELSE 'keep' END, count(*))
-       FROM dataprotect.deletion_row d JOIN dataprotect.plan_table t ON t.plan = plan_id AND t.n = d.n
-      WHERE d.request = request.id AND (d.state = 'c' OR t.actions = '{keep}') GROUP BY t.rel, d.state = 'c', CASE d.state WHEN 'c' THEN 'shared' ELSE 'keep' END;
-    UPDATE dataprotect.deletion_request r SET phase = 0, purged_at = dataprotect._now() WHERE r.id = request.id;
-    PERFORM dataprotect._deletion_note(request.id, 'purged', 'old row versions are being cleared');
-    RETURN true;
+    RETURN dataprotect._deletion_go_on(account, request, plan_id);
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_purge(dataprotect.account_type, dataprotect.deletion_request) IS
     'remove the next rows of an account';
@@ -334,6 +359,12 @@ BEGIN
         PERFORM dataprotect._wake_maintenance();
         RETURN false;
     END IF;
+    -- nothing was ever sealed for the account
+    IF request.key_ids = '{}' THEN
+        PERFORM dataprotect._subject_destroy(request.account_type, request.account_id, format('deletion request %s', request.id));
+        UPDATE dataprotect.deletion_request r SET destroyed_at = dataprotect._now() WHERE r.id = request.id;
+        RETURN dataprotect._deletion_verify(dataprotect._lock_deletion_request(request.id));
+    END IF;
     scanned := dataprotect._values_with_keys(request.key_ids);
     IF scanned.hits <> '{}' THEN
         PERFORM dataprotect._deletion_note(request.id, 'purged',
@@ -342,7 +373,8 @@ BEGIN
         RETURN false;
     END IF;
     FOR scrub IN SELECT s.rel FROM dataprotect.deletion_scrub s JOIN pg_class c ON c.oid = s.rel
-                  WHERE s.request = request.id AND EXISTS (SELECT 1 FROM dataprotect._protected_attributes(s.rel))
+                  WHERE s.request = request.id AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = s.rel AND a.attnum > 0
+                                                        AND NOT a.attisdropped AND dataprotect._bears(a.atttypid))
     LOOP
         IF dataprotect._pages_with_keys(scrub.rel, request.key_ids) > 0 THEN
             UPDATE dataprotect.deletion_scrub s SET scrubbed_at = NULL WHERE s.request = request.id AND s.rel = scrub.rel;
@@ -371,7 +403,7 @@ DECLARE
     waiting bool := EXISTS (SELECT 1 FROM dataprotect.deletion_scrub s WHERE s.request = request.id
                                 AND s.rel = 'dataprotect.key_version'::regclass AND s.scrubbed_at IS NULL);
 BEGIN
-    IF NOT waiting AND dataprotect._clear_key_pages(request.key_ids) = 0 THEN
+    IF NOT waiting AND (request.key_ids = '{}' OR dataprotect._clear_key_pages(request.key_ids) = 0) THEN
         RETURN true;
     END IF;
     UPDATE dataprotect.deletion_scrub s SET scrubbed_at = NULL
@@ -452,7 +484,9 @@ BEGIN
     UPDATE dataprotect.deletion_request r
        SET verified_at = dataprotect._now(), verification = jsonb_build_object('tables_in_database', scanned.tables,
                'protected_columns_scanned', scanned.columns, 'values_found', 0, 'rows_found', 0, 'keys_found', 0,
-               'extent', 'full: every table of the plan by its edges, from every row that was found before; every protected column of the database by key')
+               'extent', 'full: every table of the plan by its edges, from every row that was found before; '
+                   || CASE request.key_ids WHEN '{}' THEN 'no key was ever made for the account, so that no value is under one'
+                                           ELSE 'every protected column of the database by key' END)
      WHERE r.id = request.id;
     DELETE FROM dataprotect.deletion_row d WHERE d.request = request.id;
     PERFORM dataprotect._deletion_note(request.id, 'verified', NULL);

@@ -9,8 +9,10 @@ CREATE TABLE dataprotect.retention_policy (
     age_expression text NOT NULL,       -- over a row of base
     age_type regtype NOT NULL,
     condition text,                     -- the view's own
-    row_filter text,                    -- option "where", over a row of base
-    keep interval NOT NULL,
+    row_filter text,                    -- options "where" and "keep" as an expression, over a row of base
+    keep interval NOT NULL,             -- the least time
+    term_rel regclass,                  -- option "keep" as a table: whose rows say how long others are kept
+    term_names name[],
     action text NOT NULL CHECK (action IN ('delete', 'drop_partition', 'nullify', 'anonymise', 'archive')),
     options jsonb NOT NULL,
     archive regclass,
@@ -19,7 +21,7 @@ CREATE TABLE dataprotect.retention_policy (
     -- down, for as long as it is the same table (a restored one goes by names).
     rel_names name[] NOT NULL,
     base_names name[] NOT NULL,
-    names_of oid[] NOT NULL,            -- rel and base
+    names_of oid[] NOT NULL,            -- rel, base and term_rel
     -- what decides when a day begins and how a date in a text is read
     timezone text NOT NULL,
     date_order text NOT NULL,
@@ -152,6 +154,42 @@ END $$;
 COMMENT ON FUNCTION dataprotect._retention_columns_now(dataprotect.retention_policy) IS
     'the columns that a policy changes, under their present names';
 
+-- True of a row t whose time, as another table says it, is over; where that says
+-- nothing of it, the policy's own time is all.  The other table's row is read where no
+-- name of a column of t could be taken for one of it.
+CREATE FUNCTION dataprotect._retention_term(policy dataprotect.retention_policy) RETURNS text
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    term name := dataprotect._column_now(policy.term_rel, policy.term_names, policy.names_of[3], (policy.options #>> '{keep,column}')::name);
+    columns name[];
+    parents name[];
+    operators text[];
+    moment timestamptz := dataprotect._now();
+BEGIN
+    SELECT array_agg(dataprotect._column_now(policy.base, policy.base_names, policy.names_of[2], e.key::name) ORDER BY e.key),
+           array_agg(dataprotect._column_now(policy.term_rel, policy.term_names, policy.names_of[3], e.value::name) ORDER BY e.key)
+      INTO columns, parents FROM jsonb_each_text(policy.options #> '{keep,key}') e;
+    IF term IS NULL OR array_position(columns, NULL) IS NOT NULL OR array_position(parents, NULL) IS NOT NULL THEN
+        PERFORM dataprotect._raise('undefined_column',
+            format('a column that option "keep" of retention policy "%s" names does not exist', policy.name),
+            NULL, 'Name another with dataprotect.alter_retention_policy().', policy.term_rel);
+    END IF;
+    operators := dataprotect._reference_operators(policy.base, columns, policy.term_rel, parents);
+    IF operators IS NULL THEN
+        PERFORM dataprotect._raise('datatype_mismatch',
+            format('columns %s of relation "%s" cannot be compared with %s of "%s"', columns, policy.base, parents, policy.term_rel));
+    END IF;
+    RETURN format('((%s OPERATOR(pg_catalog.+) COALESCE((SELECT k.%I FROM %s k WHERE %s), ''0''::pg_catalog.interval)) '
+                  'OPERATOR(pg_catalog.<) %L::pg_catalog.%s) IS NOT FALSE', policy.age_expression, term, policy.term_rel,
+                  dataprotect._join_condition('k', parents, 't', columns, operators),
+                  CASE policy.age_type WHEN 'timestamptz'::regtype THEN moment::text ELSE moment::timestamp::text END,
+                  CASE policy.age_type WHEN 'timestamptz'::regtype THEN 'timestamptz' ELSE 'timestamp' END);
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_term(dataprotect.retention_policy) IS
+    'condition that the time of a row is over which another table says';
+
 -- The policy as it may be used: under the present names of columns; what is stored
 -- of its expressions is no text to be run unless it is what its table or view says
 -- now, and whoever made it still has the rights of the tables' owners.
@@ -195,8 +233,15 @@ BEGIN
     IF policy.action IN ('nullify', 'anonymise') THEN
         policy.options := jsonb_set(policy.options, '{columns}', dataprotect._retention_columns_now(policy));
     END IF;
+    IF policy.term_rel IS NOT NULL THEN
+        IF NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = policy.term_rel) THEN
+            PERFORM dataprotect._raise('undefined_table',
+                format('the table that says how long rows of retention policy "%s" are kept does not exist any more', policy.name));
+        END IF;
+        policy.row_filter := concat_ws(' AND ', '(' || policy.row_filter || ')', dataprotect._retention_term(policy));
+    END IF;
     FOR other IN SELECT c.oid::regclass AS rel, c.relowner FROM pg_class c
-                  WHERE c.oid = policy.base OR c.oid = policy.archive
+                  WHERE c.oid = policy.base OR c.oid = policy.archive OR c.oid = policy.term_rel
                      OR c.oid IN (SELECT k.rel FROM dataprotect.retention_child k WHERE k.policy = policy.id)
     LOOP
         IF creator IS NULL OR NOT pg_has_role(creator, other.relowner, 'USAGE') THEN
@@ -209,7 +254,7 @@ BEGIN
     END LOOP;
     policy.rel_names := dataprotect._column_names(policy.rel);
     policy.base_names := dataprotect._column_names(policy.base);
-    policy.names_of := ARRAY[policy.rel::oid, policy.base::oid];
+    policy.names_of := ARRAY[policy.rel::oid, policy.base::oid, policy.names_of[3]];
     RETURN policy;
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_usable(dataprotect.retention_policy) IS

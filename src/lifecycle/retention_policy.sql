@@ -217,7 +217,7 @@ BEGIN
         PERFORM dataprotect._raise('invalid_parameter_value', 'options must be a JSON object');
     END IF;
     SELECT k INTO bad FROM jsonb_object_keys(options) k
-     WHERE NOT (k IN ('every', 'bound', 'no_age', 'where', 'timezone') OR (k = 'children' AND action IN ('delete', 'archive', 'drop_partition'))
+     WHERE NOT (k IN ('every', 'bound', 'no_age', 'where', 'timezone', 'keep') OR (k = 'children' AND action IN ('delete', 'archive', 'drop_partition'))
                 OR (k = 'columns' AND action IN ('nullify', 'anonymise')) OR (k = 'archive' AND action = 'archive'));
     IF FOUND THEN
         PERFORM dataprotect._raise('invalid_parameter_value',
@@ -238,6 +238,10 @@ BEGIN
     IF options ? 'where' AND (jsonb_typeof(options -> 'where') <> 'string' OR action = 'drop_partition') THEN
         PERFORM dataprotect._raise('invalid_parameter_value',
             'option "where" is a condition over a row, and belongs to no partition');
+    END IF;
+    IF options ? 'keep' AND (jsonb_typeof(options -> 'keep') NOT IN ('string', 'object') OR action = 'drop_partition') THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            'option "keep" is an interval as an expression over a row, or says in which table it stands, and belongs to no partition');
     END IF;
     PERFORM now() AT TIME ZONE (options ->> 'timezone');
     schedule := coalesce(options ->> 'every', '1 hour')::interval;
@@ -295,6 +299,59 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._database_setting(text) IS 'the value of a setting that sessions of this database begin with';
 
+-- Option "where", and "keep" where it is an expression: a row goes when its own time
+-- is over as well.
+CREATE FUNCTION dataprotect._retention_filter(base regclass, age_expression text, options jsonb) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    own text := CASE jsonb_typeof(options -> 'keep') WHEN 'string' THEN options ->> 'keep' END;
+    -- each by itself: what is no expression of its own closes no bracket
+    chosen text := dataprotect._canonical_predicate(base, options ->> 'where');
+    kept text := dataprotect._canonical_predicate(base, '(' || own || ') OPERATOR(pg_catalog.>=) ''0''::pg_catalog.interval');
+BEGIN
+    IF kept IS NOT NULL THEN
+        kept := format('((%s) OPERATOR(pg_catalog.+) (%s)) OPERATOR(pg_catalog.<) pg_catalog.now() IS NOT FALSE', age_expression, own);
+    END IF;
+    RETURN dataprotect._canonical_predicate(base, CASE WHEN kept IS NULL THEN chosen ELSE concat_ws(' AND ', '(' || chosen || ')', '(' || kept || ')') END);
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_filter(regclass, text, jsonb) IS 'which rows a policy is about, as its options say it over a row';
+
+-- Option "keep" as a table: {"table": "public.tenant", "column": "keep", "key": {"tenant_id": "id"}}.
+CREATE FUNCTION dataprotect._retention_check_term(options jsonb) RETURNS regclass
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    said jsonb := options -> 'keep';
+    term regclass := dataprotect._named_table(coalesce(said ->> 'table', ''));
+    parents name[];
+BEGIN
+    IF EXISTS (SELECT FROM jsonb_object_keys(said) k WHERE k NOT IN ('table', 'column', 'key'))
+       OR jsonb_typeof(said -> 'column') IS DISTINCT FROM 'string' OR jsonb_typeof(said -> 'key') IS DISTINCT FROM 'object' OR said -> 'key' = '{}'
+       OR EXISTS (SELECT FROM jsonb_each(said -> 'key') e WHERE jsonb_typeof(e.value) <> 'string') THEN
+        PERFORM dataprotect._raise('invalid_parameter_value', 'option "keep" does not say where a row''s time stands', NULL,
+            'For example {"table": "public.tenant", "column": "keep", "key": {"tenant_id": "id"}}.');
+    END IF;
+    PERFORM dataprotect._check_table_right(term);
+    parents := ARRAY(SELECT e.value::name FROM jsonb_each_text(said -> 'key') e);
+    PERFORM dataprotect._check_columns(term, parents || ARRAY[said ->> 'column']::name[]);
+    IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = term AND a.attname = said ->> 'column' AND a.atttypid = 'interval'::regtype) THEN
+        PERFORM dataprotect._raise('datatype_mismatch', format('column "%s" of relation "%s" is not an interval', said ->> 'column', term));
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_index i
+                    WHERE i.indrelid = term AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+                      AND ARRAY(SELECT a.attname FROM pg_attribute a WHERE a.attrelid = term
+                                    AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1]) ORDER BY a.attname)
+                          = ARRAY(SELECT p FROM unnest(parents) p ORDER BY p)) THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            format('columns %s of relation "%s" are not unique', parents, term), 'One row of it must say how long a row is kept.');
+    END IF;
+    RETURN term;
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_check_term(jsonb) IS 'the table that says how long rows are kept, or an error';
+
 -- A policy from what its maker said of it, complete but for id and state.
 CREATE FUNCTION dataprotect._retention_compose(name text, rel regclass, age_column name, keep interval,
         action text, options jsonb) RETURNS dataprotect.retention_policy
@@ -341,13 +398,18 @@ BEGIN
     policy.age_expression := age.expression;
     policy.age_type := age.type;
     policy.condition := age.condition;
-    policy.row_filter := dataprotect._canonical_predicate(age.base, options ->> 'where');
+    policy.row_filter := dataprotect._retention_filter(age.base, age.expression, options);
     policy.keep := keep;
+    IF jsonb_typeof(options -> 'keep') = 'object' THEN
+        policy.term_rel := dataprotect._retention_check_term(options);
+        policy.term_names := dataprotect._column_names(policy.term_rel);
+        PERFORM dataprotect._check_columns(age.base, ARRAY(SELECT k::name FROM jsonb_object_keys(options #> '{keep,key}') k));
+    END IF;
     policy.action := action;
     policy.options := options;
     policy.rel_names := dataprotect._column_names(rel);
     policy.base_names := dataprotect._column_names(age.base);
-    policy.names_of := ARRAY[rel::oid, age.base::oid];
+    policy.names_of := ARRAY[rel::oid, age.base::oid, policy.term_rel::oid];
     policy.timezone := coalesce(options ->> 'timezone', dataprotect._database_setting('timezone'), 'UTC');
     policy.date_order := coalesce(nullif(trim(split_part(dataprotect._database_setting('datestyle'), ',', 2)), ''), 'MDY');
     policy.created_by := pg_get_userbyid(dataprotect._caller());
@@ -411,10 +473,10 @@ BEGIN
     PERFORM dataprotect._retention_sweep();
     BEGIN
         INSERT INTO dataprotect.retention_policy (name, rel, base, age_column, age_expression, age_type, condition,
-                                                  row_filter, keep, action, options, archive, every, rel_names,
+                                                  row_filter, keep, term_rel, term_names, action, options, archive, every, rel_names,
                                                   base_names, names_of, timezone, date_order, created_by)
             VALUES (policy.name, policy.rel, policy.base, policy.age_column, policy.age_expression, policy.age_type,
-                    policy.condition, policy.row_filter, policy.keep, policy.action, policy.options, policy.archive,
+                    policy.condition, policy.row_filter, policy.keep, policy.term_rel, policy.term_names, policy.action, policy.options, policy.archive,
                     policy.every, policy.rel_names, policy.base_names, policy.names_of, policy.timezone,
                     policy.date_order, policy.created_by)
             RETURNING * INTO policy;
@@ -459,7 +521,7 @@ BEGIN
              AND dataprotect._now() - new.keep <= dataprotect._now() - old.keep;
     UPDATE dataprotect.retention_policy p
        SET age_column = new.age_column, age_expression = new.age_expression, age_type = new.age_type,
-           condition = new.condition, row_filter = new.row_filter, keep = new.keep, action = new.action,
+           condition = new.condition, row_filter = new.row_filter, keep = new.keep, term_rel = new.term_rel, term_names = new.term_names, action = new.action,
            options = new.options, archive = new.archive, every = new.every, rel_names = new.rel_names,
            base_names = new.base_names, names_of = new.names_of, timezone = new.timezone,
            date_order = new.date_order, created_by = new.created_by,
