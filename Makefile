@@ -23,7 +23,7 @@ OBJS = \
        $(addprefix src/audit/, activity.o audit_log.o batch.o chain.o collector.o literals.o \
            parallel.o protected_columns.o redact.o role_events.o segment.o store.o subjects.o track.o verify.o writer.o) \
        $(addprefix src/types/, client_query.o client_type.o json.o reflection.o wire.o word_search.o \
-           analyze.o canonical.o cast.o codec.o compare.o fold.o hash.o io.o maintenance.o mention.o \
+           analyze.o canonical.o cast.o codec.o compare.o fold.o hash.o io.o maintenance.o mention.o min_max.o mixed_width.o narrow_bound.o \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_seal.o modifier_table.o \
            modifier_words.o open_memo.o operand.o plan_place.o plpgsql_results.o query_result.o replaced_view.o resolve.o resolver.o row_condition.o row_value.o seal.o seal_right.o show.o \
            stored_value.o storing.o subscript.o typeinfo.o types.o value.o) \
@@ -43,7 +43,7 @@ SQL_PARTS = \
            key_export.sql epoch.sql expiry.sql key_views.sql) \
        $(addprefix src/access/, mask.sql identity.sql access.sql approval.sql foreign_code.sql) \
        $(addprefix src/audit/, audit.sql sink.sql review.sql) \
-       $(addprefix src/types/, json.sql reflection.sql types.sql type_operators.sql type_overloads.sql make_types.sql) \
+       $(addprefix src/types/, json.sql reflection.sql types.sql mixed_width.sql type_operators.sql type_overloads.sql make_types.sql) \
        $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql around_column.sql column_type.sql \
            encrypt_column.sql reencrypt.sql online.sql verify_values.sql key_guards.sql) \
        $(addprefix src/sqlrun/, sqlrun.sql) \

@@ -138,6 +138,25 @@ dp_query_perminfos(Query *query)
 #endif
 }
 
+/* Since 18 a sort clause says by itself which way its operator goes. */
+static inline void
+dp_sort_clause_set_descending(SortGroupClause *clause, bool descending)
+{
+#if PG_VERSION_NUM >= 180000
+	clause->reverse_sort = descending;
+#endif
+}
+
+/* Nothing is left in the query's range table. */
+static inline void
+dp_query_clear_rtable(Query *query)
+{
+	query->rtable = NIL;
+#if PG_VERSION_NUM >= 160000
+	query->rteperminfos = NIL;
+#endif
+}
+
 /* ExecutorCheckPerms_hook's arguments, and one permission that a statement needs. */
 #if PG_VERSION_NUM >= 160000
 #define DP_CHECK_PERMS_PARAMS	List *rtable, List *perminfos, bool ereport_on_violation

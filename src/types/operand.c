@@ -15,6 +15,7 @@
 #include "nodes/primnodes.h"
 #include "types/codec.h"
 #include "types/maintenance.h"
+#include "types/mixed_width.h"
 #include "types/operand.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -90,9 +91,17 @@ is_session_value(Node *node)
 static bool
 is_constant(FmgrInfo *flinfo, int arg)
 {
-	return get_fn_expr_arg_stable(flinfo, arg) ||
-		((IsA(flinfo->fn_expr, OpExpr) || IsA(flinfo->fn_expr, DistinctExpr)) &&
-		 is_session_value(list_nth(((OpExpr *) flinfo->fn_expr)->args, arg)));
+	List	   *args = NIL;
+
+	if (get_fn_expr_arg_stable(flinfo, arg))
+		return true;
+	if (IsA(flinfo->fn_expr, OpExpr) || IsA(flinfo->fn_expr, DistinctExpr))
+		args = ((OpExpr *) flinfo->fn_expr)->args;
+	else if (IsA(flinfo->fn_expr, ScalarArrayOpExpr))
+		args = ((ScalarArrayOpExpr *) flinfo->fn_expr)->args;
+	return arg < list_length(args) &&
+		(dp_mixed_width_is_given(list_nth(args, arg)) ||
+		 (!IsA(flinfo->fn_expr, ScalarArrayOpExpr) && is_session_value(list_nth(args, arg))));
 }
 
 void

@@ -12,7 +12,9 @@
  *	  opened(e) op b, e op sealed(b)	become the member of e's operator family
  *										between e and b
  *	  any other comparison of opened(e)	keeps its operator; its cast shows no mask
+ *	  e op a value of another width		becomes one with the base type (mixed_width.h)
  *	  aggregate(e)						becomes the base type's over opened(e)
+ *	  min and max over opened(e)		become the first of e's order (min_max.h)
  *	  a row op a row					over opened fields where their types differ (row_value.h)
  *
  * Only casts that the parser put there are touched: who writes a cast means it.
@@ -36,6 +38,8 @@
 #include "parser/parse_coerce.h"
 #include "parser/parse_oper.h"
 #include "types/mention.h"
+#include "types/min_max.h"
+#include "types/mixed_width.h"
 #include "types/resolve.h"
 #include "types/row_value.h"
 #include "types/typeinfo.h"
@@ -359,13 +363,18 @@ resolve_window_aggregate(WindowFunc *call)
 
 /* ---- the walk ---- */
 
+static void resolve_one(Query *query);
+
 static bool
 resolve_walker(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
 	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, resolve_walker, context, 0);
+	{
+		resolve_one((Query *) node);
+		return false;
+	}
 	if (expression_tree_walker(node, resolve_walker, context))
 		return true;
 	if (IsA(node, OpExpr))
@@ -374,6 +383,8 @@ resolve_walker(Node *node, void *context)
 
 		dp_row_comparison_resolve(op->opno, op->args);
 		resolve_comparison(&op->opno, &op->opfuncid, op->args);
+		if (op->opno >= FirstNormalObjectId && list_length(op->args) == 2)
+			dp_mixed_width_widen(op);
 	}
 	else if (IsA(node, DistinctExpr) || IsA(node, NullIfExpr))
 		dp_row_comparison_resolve(((OpExpr *) node)->opno, ((OpExpr *) node)->args);
@@ -389,6 +400,8 @@ resolve_walker(Node *node, void *context)
 			if (!put(&op->opno, &op->opfuncid, op->args, info->base_oid, info, side_of_opened(linitial(op->args), info), array))
 				mark_compared(op->opno, op->args);
 		}
+		else if (op->opno >= FirstNormalObjectId)
+			dp_mixed_width_widen_list(op);
 	}
 	else if (IsA(node, Aggref))
 		resolve_aggregate((Aggref *) node);
@@ -398,10 +411,18 @@ resolve_walker(Node *node, void *context)
 }
 
 static void
+resolve_one(Query *query)
+{
+	(void) query_tree_walker(query, resolve_walker, NULL, 0);
+	dp_mixed_width_narrow(query);
+	dp_min_max_by_order(query);
+}
+
+static void
 resolve_query(Query *query, const char *source)
 {
 	if ((dp_query_mentions(query) & DP_MENTIONS_OTHER_TYPES) != 0)
-		(void) query_tree_walker(query, resolve_walker, NULL, 0);
+		resolve_one(query);
 }
 
 static const DpSubscriber subscriber = {
