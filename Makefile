@@ -56,8 +56,12 @@ SQL_PARTS = \
            control_report.sql page.sql) \
        src/sealed_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql src/report/first_step.sql
 
-DATA_built   = $(EXTENSION)--$(EXTVERSION).sql
-EXTRA_CLEAN  = $(EXTENSION)--$(EXTVERSION).sql
+# From each earlier release straight to this version.
+RELEASES     = $(patsubst src/upgrade/$(EXTENSION)--%.sql.gz,%,$(wildcard src/upgrade/$(EXTENSION)--*.sql.gz))
+UPGRADES     = $(patsubst %,$(EXTENSION)--%--$(EXTVERSION).sql,$(filter-out $(EXTVERSION),$(RELEASES)))
+
+DATA_built   = $(EXTENSION)--$(EXTVERSION).sql $(UPGRADES)
+EXTRA_CLEAN  = $(EXTENSION)--*.sql
 
 REGRESS      = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
 REGRESS_OPTS = --inputdir=. --temp-config=test/regress.conf
@@ -83,5 +87,10 @@ src/base/server_checks.o src/base/server_checks.bc: CHANGELOG.md Makefile
 $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) Makefile
 	{ printf '%s\n' '\echo Use "CREATE EXTENSION dataprotect" to load this file. \quit'; \
 	  cat $(SQL_PARTS); } > $@
+
+$(UPGRADES): $(EXTENSION)--%--$(EXTVERSION).sql: src/upgrade/$(EXTENSION)--%.sql.gz $(EXTENSION)--$(EXTVERSION).sql \
+		$(wildcard src/upgrade/*.sql) pgxs/upgrade.pl
+	perl $(srcdir)/pgxs/upgrade.pl script $(srcdir)/src/upgrade $* $(EXTVERSION) $(EXTENSION)--$(EXTVERSION).sql > $@.new
+	mv $@.new $@
 
 include $(srcdir)/pgxs/targets.mk

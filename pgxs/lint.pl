@@ -13,7 +13,10 @@
 use strict;
 use warnings;
 
+use Cwd ();
 use File::Find ();
+use File::Temp ();
+use FindBin;
 use Getopt::Long;
 use JSON::PP ();
 
@@ -29,6 +32,7 @@ my $max_file_lines = 600;
 my $max_function_lines = 70;
 
 my $tree = '.';
+my $self = Cwd::abs_path($FindBin::Bin);
 GetOptions('tree=s' => \$tree) or die "usage: lint.pl [--tree DIR] [RULE...]\n";
 chdir $tree or die "lint.pl: could not enter \"$tree\": $!\n";
 
@@ -52,7 +56,7 @@ my @rules = (
 	[ 'message-style', \&check_message_style, 'messages follow PostgreSQL\'s style, with an SQLSTATE' ],
 	[ 'install-sql', \&check_install_sql, 'install SQL is plain CREATE, schema-qualified, with errors by one helper' ],
 	[ 'versions-agree', \&check_versions_agree, 'control file, Makefile, META.json and CHANGELOG.md name one version' ],
-	[ 'upgrade-path', \&check_upgrade_path, 'every released version can be upgraded' ],
+	[ 'upgrade-path', \&check_upgrade_path, 'every release is kept, unchanged, and can be updated to this version' ],
 	[ 'regress-pairs', \&check_regress_pairs, 'every sql/ file has its expected/ file and the reverse' ],
 	[ 'leftovers', \&check_leftovers, 'no leftover marks, stray white space or foreign paths' ],
 	[ 'size', \&check_size, 'files and functions that have grown long (warnings)' ]);
@@ -729,28 +733,42 @@ sub check_versions_agree
 	return @findings;
 }
 
-# Scripts src/upgrade/dataprotect--A--B.sql must lead from every release to the
-# version of the control file.
+# The install script as the Makefile puts it together.
+sub install_script
+{
+	my @parts = makefile_list(slurp('Makefile'), 'SQL_PARTS');
+	return join '', "\\echo Use \"CREATE EXTENSION dataprotect\" to load this file. \\quit\n", map { -f $_ ? slurp($_) : '' } @parts;
+}
+
+# Every release is kept in src/upgrade as it went out, and leads from there to the
+# present version; what a release installs does not change after it.
 sub check_upgrade_path
 {
 	my $current = control_version();
-	my %from;
-	for my $script (files(qr/--[\d.]+--[\d.]+\.sql$/, 'src/upgrade'))
-	{
-		push @{ $from{$1} }, $2 if $script =~ /--([\d.]+)--([\d.]+)\.sql$/;
-	}
-	my @releases = grep { $_ ne $current } release_versions();
-	print "       no earlier release: nothing to upgrade from yet\n" if !@releases;
+	my @releases = release_versions();
+	my $tool = "$self/upgrade.pl";
+	print "       no earlier release: nothing to upgrade from yet\n" if !grep { $_ ne $current } @releases;
+	return if !@releases;
 	my @findings;
+	my $install = File::Temp->new;
+	print $install install_script();
+	close $install;
 	for my $release (@releases)
 	{
-		my %seen;
-		my @open = ($release);
-		while (defined(my $version = shift @open))
+		my $kept = "src/upgrade/dataprotect--$release.sql.gz";
+		if (!-f $kept)
 		{
-			push @open, grep { !$seen{$_}++ } @{ $from{$version} || [] };
+			push @findings, "CHANGELOG.md:1: the install script of release $release is not kept as $kept (pgxs/upgrade.pl freeze)";
+			next;
 		}
-		push @findings, "CHANGELOG.md:1: no upgrade scripts lead from $release to $current" if !$seen{$current};
+		if ($release eq $current)
+		{
+			push @findings, "$kept:1: the install SQL of $release has changed after its release: begin the next version"
+			  if qx(gzip -dc "$kept") ne install_script();
+			next;
+		}
+		my $out = qx("$^X" "$tool" script src/upgrade "$release" "$current" "$install" 2>&1 >/dev/null);
+		push @findings, map { "src/upgrade:1: $_" } split /\n/, $out;
 	}
 	return @findings;
 }

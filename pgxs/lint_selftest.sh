@@ -100,6 +100,17 @@ sees()
 	clean_tree
 }
 
+# keep_release VERSION: what is installed now, as that release.
+keep_release()
+{
+	mkdir -p "$tree/src/upgrade"
+	{
+		printf '%s\n' '\echo Use "CREATE EXTENSION dataprotect" to load this file. \quit'
+		cat "$tree/src/keys/10_thing.sql"
+	} >"$work/install.sql"
+	"$pgxs/upgrade.pl" freeze "$tree/src/upgrade" "$1" "$work/install.sql" >"$work/out"
+}
+
 append()
 {
 	cat >>"$tree/$1"
@@ -282,7 +293,17 @@ echo '{"version": "0.1.0", "provides": {"dataprotect": {"version": "0.2.0"}}}' >
 sees versions-agree "a META.json of another version"
 
 printf '\n## [0.1.0] - 2026-01-02\n' | append CHANGELOG.md
-sees upgrade-path "a release without an upgrade script"
+sees upgrade-path "a release that is not kept"
+
+printf '## [0.2.0] - 2026-01-02\n' >"$tree/CHANGELOG.md"
+keep_release 0.2.0
+echo 'CREATE VIEW dataprotect.later AS SELECT 1;' | append src/keys/10_thing.sql
+sees upgrade-path "a release whose install SQL changes"
+
+printf '\n## [0.1.0] - 2026-01-02\n' | append CHANGELOG.md
+keep_release 0.1.0
+echo 'CREATE TABLE dataprotect.thing (id int, more int);' >"$tree/src/keys/10_thing.sql"
+sees upgrade-path "a table that changes without an upgrade script"
 
 echo 'SELECT 2;' >"$tree/sql/two.sql"
 sees regress-pairs "a test without its expected output"

@@ -76,14 +76,15 @@ my $top = File::Spec->rel2abs(dirname(__FILE__) . '/../../..');
 
 A running server.  Options: conf (text appended to postgresql.conf), preload
 (0: without shared_preload_libraries), start (0: configured, not started),
-init (array of parameters of PostgreSQL::Test::Cluster's init()).
+init (array of parameters of PostgreSQL::Test::Cluster's init()), install_path
+(folder with bin and lib of another PostgreSQL).
 
 =cut
 
 sub new_node
 {
 	my ($name, %opt) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = PostgreSQL::Test::Cluster->new($name, $opt{install_path} ? (install_path => $opt{install_path}) : ());
 
 	$node->init(@{ $opt{init} || [] });
 	create_key_file(kms_dir($node) . '/root.key');
