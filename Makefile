@@ -6,7 +6,7 @@ MODULE_big  = dataprotect
 PGFILEDESC  = "dataprotect - encrypted columns, audit, retention, deletion"
 
 OBJS = \
-       $(addprefix src/base/, argument.o autonomous.o guc.o launcher.o pinned_settings.o raise.o report.o pooled.o \
+       $(addprefix src/base/, argument.o autonomous.o guc.o launcher.o pinned_settings.o progress.o raise.o report.o pooled.o \
            result.o secret.o server_checks.o shmem.o statement.o text.o uptime.o worker.o worker_ddl.o worker_order.o worker_process.o \
            worker_view.o worker_visit.o) \
        $(addprefix src/crypto/, aead.o envelope.o jws.o keywrap.o prf.o public_key.o random.o sign.o) \
@@ -37,7 +37,7 @@ OBJS = \
 
 # Install SQL, in this order.
 SQL_PARTS = \
-       $(addprefix src/base/, schema.sql raise.sql acl.sql pinned_settings.sql workers.sql) \
+       $(addprefix src/base/, schema.sql raise.sql acl.sql pinned_settings.sql workers.sql progress.sql) \
        $(addprefix src/kms/, kms.sql) \
        $(addprefix src/keys/, key_tables.sql policy.sql mint.sql administration.sql subject_keys.sql \
            key_export.sql epoch.sql expiry.sql key_views.sql) \
@@ -45,7 +45,7 @@ SQL_PARTS = \
        $(addprefix src/audit/, audit.sql sink.sql review.sql) \
        $(addprefix src/types/, json.sql reflection.sql types.sql mixed_width.sql type_operators.sql type_overloads.sql make_types.sql) \
        $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql around_column.sql column_type.sql \
-           encrypt_column.sql reencrypt.sql online.sql verify_values.sql key_guards.sql) \
+           encrypt_column.sql reencrypt.sql online.sql progress_view.sql verify_values.sql key_guards.sql) \
        $(addprefix src/sqlrun/, sqlrun.sql) \
        $(addprefix src/lifecycle/, clock.sql common.sql hold.sql retention.sql retention_try.sql retention_policy.sql \
            retention_run.sql schedule.sql subject.sql account.sql account_edges.sql account_annotate.sql \

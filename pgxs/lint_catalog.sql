@@ -140,7 +140,7 @@ SELECT DISTINCT 'privileges', a.name, 'is for internal use, and open to ' || a.g
    AND p.proname NOT IN ('_kept_value', '_raise', '_sealed_for', '_catalog_length', '_catalog_modifier', '_catalog_type',
                          '_audit_line', '_audit_unseal', '_base_type', '_clock_status', '_column_now', '_digest_line',
                          '_encrypted_parts', '_event_name',
-                         '_kms_status', '_modifier_parts', '_now', '_retention_backlog', '_workers');
+                         '_kms_status', '_modifier_parts', '_now', '_progress', '_retention_backlog', '_workers');
 
 -- search-path: nobody's schema comes between a function and pg_catalog.  A
 -- procedure that commits cannot carry a SET clause; it sets the path itself.

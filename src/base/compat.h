@@ -38,6 +38,7 @@
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 #include "storage/latch.h"
+#include "utils/backend_status.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 #include "utils/memutils.h"
@@ -46,6 +47,17 @@
 #include "parser/parse_relation.h"
 #include "varatt.h"				/* was part of postgres.h */
 #endif
+
+/* The i-th (from 1) of the backends that this transaction knows; NULL where it is gone. */
+static inline LocalPgBackendStatus *
+dp_local_backend_status(int i)
+{
+#if PG_VERSION_NUM >= 160000
+	return pgstat_get_local_beentry_by_index(i);
+#else
+	return pgstat_fetch_stat_local_beentry(i);
+#endif
+}
 
 /*
  * The columns that a range table entry reads (attribute numbers offset by

@@ -35,6 +35,7 @@ int			dp_guc_max_workers = 3;
 int			dp_guc_search_alert;
 int			dp_guc_search_limit;
 int			dp_guc_worker_naptime = 10;
+int			dp_guc_progress_interval = 30000;
 int			dp_guc_retention_batch_size = 1000;
 int			dp_guc_retention_cost_delay = 0;
 int			dp_guc_retention_replica_lag = 30;
@@ -290,6 +291,11 @@ dp_guc_init(void)
 							 "SET of a setting of dataprotect is an error then, SET LOCAL works.",
 							 &dp_guc_pooled, false,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.progress_interval",
+							"Time between two notices of how much of a long command is done.",
+							"0 for none.",
+							&dp_guc_progress_interval, 30000, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomStringVariable("dataprotect.purpose",
 							   "Purpose for which this session reads personal data.", NULL,
 							   &dp_guc_purpose, "",

@@ -47,6 +47,7 @@ extern char *dp_guc_kms_allowed;	/* comma-separated URI patterns; PGC_POSTMASTER
 extern int	dp_guc_kms_timeout; /* ms, one whole KMS operation */
 extern int	dp_guc_input;		/* DpInputMode */
 extern int	dp_guc_output;		/* DpOutputMode */
+extern int	dp_guc_progress_interval;	/* ms; 0: whoever waits is not told */
 extern char *dp_guc_purpose;	/* NULL or "": none stated */
 extern int	dp_guc_key_cache_size;	/* entries of the arena; PGC_POSTMASTER */
 extern int	dp_guc_key_cache_soft_ttl;	/* s */

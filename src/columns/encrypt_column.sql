@@ -282,8 +282,12 @@ BEGIN
         CROSS JOIN LATERAL dataprotect._column_kind(rel, u.col) k
         CROSS JOIN LATERAL (SELECT dataprotect._encrypted_type(k.base::regtype),
                                    CASE WHEN k.is_array THEN '[]' ELSE '' END) e(encrypted, brackets);
+    PERFORM dataprotect._progress_begin('encrypt_column', rel, (
+        SELECT (cardinality(wishes) * sum(CASE WHEN c.reltuples < 0 THEN 50 * dataprotect._table_blocks(c.oid) ELSE c.reltuples END))::bigint
+        FROM dataprotect._column_partitions(rel, types.cols[1]) m JOIN pg_class c ON c.oid = m.member));
     changes := dataprotect._change_columns(rel, types.cols, types.targets, types.bases, types.token_classes,
                                            types.fold_classes);
+    PERFORM dataprotect._progress_end();
     FOREACH change IN ARRAY rules LOOP
         EXECUTE change;
     END LOOP;

@@ -166,6 +166,7 @@ BEGIN
         WHERE s.targets <> excluded.targets OR s.ended_at IS NOT NULL;
     UPDATE dataprotect.reencrypt_state s SET background = true, problem = NULL, retry_at = NULL
         WHERE $3 AND s.rel = $1 AND s.col = ANY ($2) AND s.ended_at IS NULL;
+    PERFORM dataprotect._progress_tell('reencrypt', 0, 0, '');
 END
 $$;
 COMMENT ON FUNCTION dataprotect._reencrypt_begin(regclass, name[], bool) IS
@@ -221,6 +222,8 @@ BEGIN
         SET next_block = greatest(r.next_block, least(r.blocks, v_end)), values_done = r.values_done + d.n, updated_at = clock_timestamp()
         FROM unnest(v_cols, v_done) d(col, n)
         WHERE r.rel = $1 AND r.col = d.col;
+    PERFORM dataprotect._progress_tell('reencrypt', least(v_end, b.blocks), b.blocks, 'blocks')
+        FROM (SELECT max(r.blocks) FROM dataprotect.reencrypt_state r WHERE r.rel = $1 AND r.col = ANY (v_cols)) b (blocks);
     RETURN true;
 END
 $$;

@@ -11,6 +11,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "base/compat.h"
+#include "base/progress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "columns/stored_scan.h"
@@ -143,9 +144,15 @@ static void
 scan_all(Relation rel, Snapshot snapshot, TupleTableSlot *slot, Visitor *visitor)
 {
 	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+	BlockNumber block = InvalidBlockNumber;
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
 		visit_slot(visitor, slot);
+		if (ItemPointerGetBlockNumberNoCheck(&slot->tts_tid) != block)
+			dp_progress_advance(DP_PROGRESS_VERIFY, 1);
+		block = ItemPointerGetBlockNumberNoCheck(&slot->tts_tid);
+	}
 	table_endscan(scan);
 }
 
@@ -172,6 +179,7 @@ scan_sample(Relation rel, Snapshot snapshot, TupleTableSlot *slot, Visitor *visi
 			table_rescan_tidrange(scan, &first, &last);
 		while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
 			visit_slot(visitor, slot);
+		dp_progress_advance(DP_PROGRESS_VERIFY, 1);
 	}
 	if (scan != NULL)
 		table_endscan(scan);

@@ -5,8 +5,11 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/relation.h"
 #include "base/compat.h"
+#include "base/progress.h"
 #include "base/secret.h"
 #include "catalog/pg_type.h"
 #include "columns/stored_scan.h"
@@ -17,6 +20,7 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "nodes/primnodes.h"
+#include "storage/bufmgr.h"
 #include "types/value.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -159,7 +163,10 @@ count_column(FunctionCallInfo fcinfo, double sample, DpStoredVisit visit)
 	rel = dp_stored_open(PG_GETARG_OID(0), NameStr(*PG_GETARG_NAME(1)), &column.attnum);
 	if (rel != NULL)
 	{
+		dp_progress_begin(DP_PROGRESS_VERIFY, RelationGetRelid(rel), column.attnum,
+						  (int64) ceil(sample * RelationGetNumberOfBlocks(rel)));
 		dp_stored_scan(rel, &column, 1, sample, visit);
+		dp_progress_end();
 		relation_close(rel, AccessShareLock);
 		return_counts(fcinfo, counts, NULL);
 	}

@@ -349,6 +349,10 @@ DECLARE
     v_uris text[] := '{}';
     v_oks bool[] := '{}';
 BEGIN
+    PERFORM dataprotect._progress_begin('drill', 0, (
+        SELECT sum(cardinality(e.kms_uri) * u.keys)::int8
+        FROM (SELECT v.epoch, count(DISTINCT v.family) AS keys FROM dataprotect.key_version v WHERE v.wrapped IS NOT NULL GROUP BY v.epoch) u
+             JOIN dataprotect.epoch e ON e.key_id = u.epoch));
     FOR drill.key, drill.kms_uri, drill.ok, drill.detail, v_epoch IN
         SELECT used.name, u.uri, p.sqlstate IS NULL, p.detail, e.key_id
         FROM (SELECT DISTINCT coalesce(k.name, 'system') AS name, v.epoch
@@ -369,6 +373,7 @@ BEGIN
         END IF;
         RETURN NEXT;
     END LOOP;
+    PERFORM dataprotect._progress_end();
     PERFORM dataprotect._event('keys.drilled', NULL,
         jsonb_build_object('opened', v_opened, 'failed', v_failed, 'results', v_results));
     IF current_setting('transaction_read_only') = 'off' THEN  -- a standby drills, and cannot note it

@@ -9,6 +9,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/progress.h"
 #include "base/report.h"
 #include "base/result.h"
 #include "base/secret.h"
@@ -194,6 +195,7 @@ dp_keys_epoch_probe_sql(PG_FUNCTION_ARGS)
 	int			position = PG_GETARG_INT32(1);
 
 	dp_catalog_require_epoch((uint64) PG_GETARG_INT64(0), position, &row);
+	dp_progress_advance(DP_PROGRESS_DRILL, 1);
 	if (dp_kms_drill(MyDatabaseId, &row.context, row.uris[position - 1], &row.blobs[position - 1], &error))
 		return make_pair(fcinfo, (Datum) 0, (Datum) 0, true);
 	return make_pair(fcinfo, CStringGetTextDatum(unpack_sql_state(error.sqlstate)),

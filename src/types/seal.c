@@ -8,6 +8,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/progress.h"
 #include "base/statement.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
@@ -125,6 +126,7 @@ dp_seal_for(const DpTypeInfo *info, Datum plain, int32 typmod)
 	dp_seal_check_right(&family, info->enc_oid);
 	dp_keys_for_seal(&family, &key);
 	result = dp_value_seal(info, plain, &key, form);
+	dp_progress_advance(DP_PROGRESS_ENCRYPT, 1);
 	note_fresh(result, dp_n_code == 0 ? GetUserId() : InvalidOid);
 	return result;
 }

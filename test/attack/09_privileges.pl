@@ -81,7 +81,7 @@ my %open = (
 	_sealed_for => 'in the CHECK of bound tables',
 	map({ $_ => 'in queries of the catalogs by clients' } qw(_catalog_length _catalog_modifier _catalog_type)),
 	map { $_ => 'column of a view' } qw(_audit_line _audit_unseal _base_type _clock_status _column_now _digest_line _encrypted_parts _event_name
-	  _kms_status _modifier_parts _now _retention_backlog _workers));
+	  _kms_status _modifier_parts _now _progress _retention_backlog _workers));
 my $internal = <<'SQL';
 SELECT p.proname || E'\t' || CASE WHEN p.prokind = 'p' THEN 'CALL ' WHEN p.prorettype = 'trigger'::regtype THEN 'SELECT ' ELSE 'SELECT * FROM ' END || format('%s.%I(%s)', p.pronamespace::regnamespace, p.proname,
        (SELECT string_agg(format(CASE p.prokind WHEN 'p' THEN 'NULL::%s' ELSE '(SELECT NULL::%s)' END, CASE WHEN t.typtype = 'p' THEN 'text' ELSE a.type::regtype::text END), ', ' ORDER BY a.n)
