@@ -14,7 +14,13 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/dp-lint.XXXXXX")
 passed=0
 failed=0
 readme=$work/README.md
-cat "$top/README.md" "$top"/doc/*.md >"$readme"
+# What people wrote: doc/catalog.md is made of the catalogs.
+written()
+{
+	cat "$top/README.md"
+	find "$top/doc" -name '*.md' ! -name catalog.md -exec cat {} +
+}
+written >"$readme"
 rules="installed comment privileges search-path volatility statistics sealed dump documented"
 
 cleanup()
@@ -60,6 +66,12 @@ report()
 		echo "ok     lint catalog $1$2"
 		passed=$((passed + 1))
 	fi
+}
+
+# page: doc/catalog.md as the catalogs have it now.
+page()
+{
+	sql -A -t -f - <"$pgxs/reference.sql"
 }
 
 # hostile_defaults [IN SCHEMA ...]: everything that is made from now on belongs
@@ -137,7 +149,18 @@ if [ "${1:-}" = --selftest ]; then
 	sees documented "a function that README.md does not name" "$function_sql" "$drop_function"
 	sed -i 's/^| `verify_audit_log()`/| `lintprobe_gone()` |\n&/' "$readme"
 	sees documented "a function of README.md that does not exist" "SELECT 1" "SELECT 1"
-	cat "$top/README.md" "$top"/doc/*.md >"$readme"
+	written >"$readme"
+	page >"$work/page"
+	sql -c "$function_sql COMMENT ON FUNCTION dataprotect.lintprobe() IS 'new'"
+	page >"$work/page-new"
+	sql -c "$drop_function"
+	if grep -q '`lintprobe()`.*new.*everybody' "$work/page-new" && ! grep -q lintprobe "$work/page"; then
+		echo "ok     lint selftest page: sees a function that comes"
+		passed=$((passed + 1))
+	else
+		echo "FAILED lint selftest page: does not see a function that comes"
+		failed=$((failed + 1))
+	fi
 	sees sealed "a table without a seal, and without a reason" "$table_sql" "$drop_table"
 	sees statistics "bytes that ANALYZE copies" \
 		"CREATE TABLE dataprotect.lintprobe (secret bytea); ALTER EXTENSION dataprotect ADD TABLE dataprotect.lintprobe;" "$drop_table"
@@ -151,6 +174,18 @@ else
 	for rule in $rules; do
 		report "$rule" ""
 	done
+	# while a version is in the making its comments change every day; a release has them right
+	page >"$work/page"
+	if cmp -s "$work/page" "$top/doc/catalog.md"; then
+		echo "ok     lint catalog page: doc/catalog.md is what the catalogs say"
+		passed=$((passed + 1))
+	elif grep -q "^## \[$(sed -n "s/^default_version = '\(.*\)'/\1/p" "$top/dataprotect.control")\] - [0-9]" "$top/CHANGELOG.md"; then
+		echo "FAILED lint catalog page: doc/catalog.md is not what the catalogs of this release say (make reference)"
+		diff "$top/doc/catalog.md" "$work/page" | sed 's/^/       /' | cut -c1-200 | head -n 20
+		failed=$((failed + 1))
+	else
+		echo "       warning: doc/catalog.md is older than the catalogs ($(diff "$top/doc/catalog.md" "$work/page" | grep -c '^[<>]') lines): make reference"
+	fi
 	make_hostile
 	findings hostile >"$work/found"
 	report privileges " where default privileges are hostile"

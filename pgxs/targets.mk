@@ -11,7 +11,7 @@ DP_SCRIPTS = $(srcdir)/pgxs
 
 export PG_CONFIG
 
-.PHONY: lint lint-catalog format format-check analyse unit fuzz regress isolation resolve tap attack stress clients pgsuites bench check-all
+.PHONY: lint lint-catalog format format-check analyse unit reference fuzz regress isolation resolve tap attack stress clients pgsuites bench check-all
 
 lint: all
 	$(DP_SCRIPTS)/lint.pl --tree $(srcdir)
@@ -20,6 +20,10 @@ lint: all
 lint-catalog:
 	$(DP_SCRIPTS)/lint_catalog.sh
 	$(DP_SCRIPTS)/lint_catalog.sh --selftest
+
+# doc/catalog.md, of the installed extension.
+reference:
+	$(DP_SCRIPTS)/reference.sh
 
 format: all
 	$(DP_SCRIPTS)/format.sh
