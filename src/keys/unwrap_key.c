@@ -114,8 +114,8 @@ unwrap_row(const DpVersionRow *row, DpArenaEntry *entry)
 	dp_secret_wipe(&epoch, sizeof(epoch));
 
 	/*
-	 * What writes the audit log goes on in a lockdown, and brings back no more than its
-	 * own keys: an epoch key opens all the others.  It stays for those who wait for it.
+	 * What writes the audit log goes on in a lockdown, and brings back no more than its own keys:
+	 * an epoch key opens all the others.  It stays for those who wait for it.
 	 */
 	if (row->family == 0 && dp_catalog_in_lockdown())
 		dp_arena_shorten_epoch(MyDatabaseId, row->epoch, GetCurrentTimestamp() + LOCKED_EPOCH_TIME);

@@ -495,14 +495,14 @@ dp_in_range(PG_FUNCTION_ARGS)
 
 /* --- sorts --- */
 
-/* A sort of an index build: what it compares, and the values that it keeps. */
-typedef struct IndexSort
+/* A sort: what it compares, and the values that it keeps. */
+typedef struct ValueSort
 {
 	Call		call;
 	DpMemoKeep	keep;
 	bool		tied;			/* sort_kept() has just found two values equal */
 	MemoryContextCallback end;
-} IndexSort;
+} ValueSort;
 
 /*
  * Sort support: the comparators above without the function manager between, and
@@ -511,7 +511,7 @@ typedef struct IndexSort
 static int
 sort_plain(Datum left, Datum right, SortSupport ssup)
 {
-	Call	   *call = &((IndexSort *) ssup->ssup_extra)->call;
+	Call	   *call = &((ValueSort *) ssup->ssup_extra)->call;
 	int			order = 0;
 
 	call->left = left;
@@ -521,20 +521,27 @@ sort_plain(Datum left, Datum right, SortSupport ssup)
 }
 
 /*
- * In place of an abbreviated key: the address of the opened value, or 0.  The
+ * In place of an abbreviated key: the number of the opened value, or 0.  The
  * order of what is kept is the whole order, so that comparisons by it and by
- * sort_plain() go together.
+ * sort_plain() go together.  A user's values are opened here for what sort_plain()
+ * is going to ask; what he may not see is left to it, and so are literals.
  */
 static Datum
 keep_value(Datum original, SortSupport ssup)
 {
-	IndexSort  *sort = ssup->ssup_extra;
+	ValueSort  *sort = ssup->ssup_extra;
+	bool		maintenance = sort->call.maintenance;
 	struct varlena *datum = PG_DETOAST_DATUM_PACKED(original);
-	DpMemoEntry *entry = dp_open_memo_keep(&sort->keep, sort->call.state->info, datum, DP_USE_MAINTAIN);
+	uint64		number = 0;
+	DpValue		value;
 
+	dp_value_parse(datum, false, &value);
+	if (maintenance || (!value.literal && dp_access_privilege(value.family) == DP_PRIV_REVEAL))
+		number = dp_open_memo_keep(&sort->keep, sort->call.state->info, &value,
+								   maintenance ? DP_USE_MAINTAIN : DP_USE_READ);
 	if (datum != (struct varlena *) DatumGetPointer(original))
 		pfree(datum);
-	return PointerGetDatum(entry);
+	return UInt64GetDatum(number);
 }
 
 static bool
@@ -543,19 +550,50 @@ never_give_up(int count, SortSupport ssup)
 	return false;
 }
 
+static bool
+may_read(const DpMemoKept *value)
+{
+	DpKey		key;
+
+	return dp_access_privilege(value->family) == DP_PRIV_REVEAL &&
+		dp_keys_get(value->key_id, DP_USE_READ, false, &key) == DP_KEY_OK;
+}
+
+static void
+count_comparing(int32 family)
+{
+	if (!dp_audit_comparing_again(family))
+		dp_audit_comparing(family, NameStr(dp_keys_family(family)->name));
+}
+
+/* What a user's comparison asks, and counts, of two kept values. */
+static bool
+may_compare(const DpMemoKept *left, const DpMemoKept *right)
+{
+	if (!may_read(left) || (right->key_id != left->key_id && !may_read(right)))
+		return false;
+	count_comparing(left->family);
+	count_comparing(right->family);
+	return true;
+}
+
 static int
 sort_kept(Datum left, Datum right, SortSupport ssup)
 {
-	IndexSort  *sort = ssup->ssup_extra;
-
+	ValueSort  *sort = ssup->ssup_extra;
+	const DpMemoKept *left_kept;
+	const DpMemoKept *right_kept;
 	int			order;
 
 	/* 0 has tuplesort ask sort_equals() */
 	sort->tied = false;
-	if (left == 0 || right == 0 || !dp_open_memo_keeps(&sort->keep))
+	if (left == 0 || right == 0 || !dp_open_memo_keeps(&sort->keep) ||
+		(left_kept = dp_open_memo_kept(&sort->keep, DatumGetUInt64(left))) == NULL ||
+		(right_kept = dp_open_memo_kept(&sort->keep, DatumGetUInt64(right))) == NULL)
 		return 0;
-	order = compare_plain(sort->call.state, ((DpMemoEntry *) DatumGetPointer(left))->plain,
-						  ((DpMemoEntry *) DatumGetPointer(right))->plain, sort->call.collation, false);
+	if (!sort->call.maintenance && !may_compare(left_kept, right_kept))
+		return 0;
+	order = compare_plain(sort->call.state, left_kept->plain, right_kept->plain, sort->call.collation, false);
 	sort->tied = order == 0;
 	return order;
 }
@@ -564,7 +602,7 @@ sort_kept(Datum left, Datum right, SortSupport ssup)
 static int
 sort_equals(Datum left, Datum right, SortSupport ssup)
 {
-	IndexSort  *sort = ssup->ssup_extra;
+	ValueSort  *sort = ssup->ssup_extra;
 
 	if (sort->tied)
 	{
@@ -577,23 +615,23 @@ sort_equals(Datum left, Datum right, SortSupport ssup)
 static void
 end_sort(void *arg)
 {
-	dp_open_memo_let_go(&((IndexSort *) arg)->keep);
+	dp_open_memo_let_go(&((ValueSort *) arg)->keep);
 }
 
 static int
 sort_tokens(Datum left, Datum right, SortSupport ssup)
 {
-	Call	   *call = &((IndexSort *) ssup->ssup_extra)->call;
+	Call	   *call = &((ValueSort *) ssup->ssup_extra)->call;
 
 	call->left = left;
 	call->right = right;
 	return compare_tokens(call);
 }
 
-static IndexSort *
+static ValueSort *
 prepare_sort(SortSupport ssup, const DpTypeInfo *info)
 {
-	IndexSort  *sort = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(IndexSort));
+	ValueSort  *sort = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(ValueSort));
 	Call	   *call = &sort->call;
 	DpCallState *state = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(DpCallState));
 
@@ -614,12 +652,13 @@ Datum
 dp_sort_support(PG_FUNCTION_ARGS)
 {
 	SortSupport ssup = (SortSupport) PG_GETARG_POINTER(0);
-	IndexSort  *sort = prepare_sort(ssup, dp_typeinfo_served(fcinfo->flinfo->fn_oid));
+	ValueSort  *sort = prepare_sort(ssup, dp_typeinfo_served(fcinfo->flinfo->fn_oid));
 
 	ssup->comparator = sort_plain;
-	/* A user's sort asks for his right, and is counted, at each comparison. */
-	if (ssup->abbreviate && sort->call.maintenance)
+	if (ssup->abbreviate && SIZEOF_DATUM == sizeof(uint64))
 	{
+		sort->keep.memory = (Size) (sort->call.maintenance ? maintenance_work_mem : work_mem) * 1024;
+		sort->keep.remember = !sort->call.maintenance;
 		ssup->comparator = sort_kept;
 		ssup->abbrev_full_comparator = sort_equals;
 		ssup->abbrev_converter = keep_value;

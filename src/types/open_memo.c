@@ -29,6 +29,15 @@
 #define N_MAX			65536
 #define BYTES_AN_ENTRY	512		/* entry, plaintext and memory's overhead, at most */
 #define NONCE_AT		9		/* in an envelope: behind flags and key id */
+#define BYTES_A_TUPLE	96		/* of a sort, at least: the envelope, headers, and what a
+								 * SortTuple takes */
+
+/* The tag tells most other values apart without a look at their entries. */
+typedef struct Slot
+{
+	DpMemoEntry *entry;			/* NULL: free */
+	uint32		tag;
+} Slot;
 
 typedef struct DpOpenMemo
 {
@@ -41,7 +50,7 @@ typedef struct DpOpenMemo
 	uint32		n_found;		/* entries in the table */
 	uint32		victim;			/* way of a full bucket that goes next */
 	Size		long_bytes;		/* of entries in the table with long envelopes */
-	DpMemoEntry **slots;
+	Slot	   *slots;
 	DpMemoEntry *in_use;		/* newest first */
 	DpMemoEntry *unused;
 } DpOpenMemo;
@@ -145,11 +154,11 @@ forget_longer(DpOpenMemo *memo, Size len)
 {
 	for (uint32 i = 0; i < memo->n_slots && memo->n_found > 0; i++)
 	{
-		DpMemoEntry *entry = memo->slots[i];
+		DpMemoEntry *entry = memo->slots[i].entry;
 
 		if (entry == NULL || entry->len <= len)
 			continue;
-		memo->slots[i] = NULL;
+		memo->slots[i].entry = NULL;
 		leave_table(entry);
 	}
 }
@@ -183,7 +192,7 @@ envelope_of(const DpMemoEntry *entry)
 }
 
 /* The bucket of an envelope: WAYS slots. */
-static inline DpMemoEntry **
+static inline Slot *
 bucket_for(const DpOpenMemo *memo, const uint8 *envelope)
 {
 	uint32		number;
@@ -192,11 +201,20 @@ bucket_for(const DpOpenMemo *memo, const uint8 *envelope)
 	return &memo->slots[(number & (memo->n_slots / WAYS - 1)) * WAYS];
 }
 
-static DpMemoEntry **
-free_slot(DpMemoEntry **bucket)
+static inline uint32
+tag_of(const uint8 *envelope)
+{
+	uint32		tag;
+
+	memcpy(&tag, envelope + NONCE_AT + sizeof(uint32), sizeof(tag));
+	return tag;
+}
+
+static Slot *
+free_slot(Slot *bucket)
 {
 	for (int way = 0; way < WAYS; way++)
-		if (bucket[way] == NULL)
+		if (bucket[way].entry == NULL)
 			return &bucket[way];
 	return NULL;
 }
@@ -214,28 +232,28 @@ max_slots(void)
 static void
 make_room(DpOpenMemo *memo)
 {
-	DpMemoEntry **old_slots = memo->slots;
+	Slot	   *old_slots = memo->slots;
 	uint32		n_old = memo->n_slots;
 	uint32		n_new = n_old == 0 ? N_FIRST : n_old * 2;
 
 	/* Allocated first: where that fails, the old table stays. */
-	memo->slots = MemoryContextAllocZero(memo->context, sizeof(DpMemoEntry *) * n_new);
+	memo->slots = MemoryContextAllocZero(memo->context, sizeof(Slot) * n_new);
 	memo->n_slots = n_new;
 	for (uint32 i = 0; i < n_old; i++)
 	{
 		/* Those of a new bucket were in one old bucket: there is room. */
-		if (old_slots[i] != NULL)
-			*free_slot(bucket_for(memo, envelope_of(old_slots[i]))) = old_slots[i];
+		if (old_slots[i].entry != NULL)
+			*free_slot(bucket_for(memo, envelope_of(old_slots[i].entry))) = old_slots[i];
 	}
 	if (old_slots != NULL)
 		pfree(old_slots);
 }
 
 /* A slot for an envelope; the entry that is in its way goes. */
-static DpMemoEntry **
+static Slot *
 make_slot(DpOpenMemo *memo, const uint8 *envelope)
 {
-	DpMemoEntry **slot = NULL;
+	Slot	   *slot = NULL;
 
 	if (memo->n_slots == 0)
 		make_room(memo);
@@ -244,7 +262,7 @@ make_slot(DpOpenMemo *memo, const uint8 *envelope)
 	if (slot == NULL)
 	{
 		slot = &bucket_for(memo, envelope)[memo->victim++ % WAYS];
-		leave_table(*slot);
+		leave_table(slot->entry);
 	}
 	return slot;
 }
@@ -268,16 +286,18 @@ dp_open_memo_find(const DpTypeInfo *info, const struct varlena *datum)
 	DpOpenMemo *memo = dp_frame->memo;
 	const uint8 *envelope = (const uint8 *) VARDATA_ANY(datum);
 	Size		len = VARSIZE_ANY_EXHDR(datum);
-	DpMemoEntry **bucket;
+	uint32		tag;
+	Slot	   *bucket;
 	DpMemoEntry *entry;
 
 	if (memo == NULL || memo->n_found == 0 || len > ENVELOPE_MAX || len < DP_ENV_OVERHEAD)
 		return NULL;
 	bucket = bucket_for(memo, envelope);
+	tag = tag_of(envelope);
 	for (int way = 0; way < WAYS; way++)
 	{
-		entry = bucket[way];
-		if (entry != NULL && entry->len == len && entry->code == info->code &&
+		entry = bucket[way].entry;
+		if (entry != NULL && bucket[way].tag == tag && entry->len == len && entry->code == info->code &&
 			memcmp(envelope_of(entry), envelope, len) == 0)
 		{
 			entry->holders++;
@@ -345,11 +365,12 @@ dp_open_memo_open(const DpTypeInfo *info, const DpValue *value, DpKeyUse use, bo
 	return entry;
 }
 
-/* Let others find an entry; false where it is not one to keep. */
+/* Let others find an entry, in place of another if need be; false where it is not one to keep. */
 static bool
-enter_table(DpMemoEntry *entry)
+enter_table(DpMemoEntry *entry, bool replace)
 {
 	DpOpenMemo *memo = entry->memo;
+	Slot	   *slot;
 
 	/*
 	 * Opened before keys changed: it may not be readable any more.  One that was replaced while
@@ -357,6 +378,9 @@ enter_table(DpMemoEntry *entry)
 	 */
 	if (entry->len > ENVELOPE_MAX || entry->datum == NULL || entry->round != memo->round ||
 		keys_changed(memo))
+		return false;
+	if (!replace && memo->n_slots >= max_slots() &&
+		free_slot(bucket_for(memo, (const uint8 *) VARDATA_ANY(entry->datum))) == NULL)
 		return false;
 	if (entry->len <= SHORT_MAX)
 		memcpy(entry->envelope, VARDATA_ANY(entry->datum), entry->len);
@@ -372,7 +396,9 @@ enter_table(DpMemoEntry *entry)
 		memcpy(entry->long_envelope, VARDATA_ANY(entry->datum), entry->len);
 	}
 	entry->datum = NULL;
-	*make_slot(memo, envelope_of(entry)) = entry;
+	slot = make_slot(memo, envelope_of(entry));
+	slot->entry = entry;
+	slot->tag = tag_of(envelope_of(entry));
 	entry->is_found = true;
 	memo->n_found++;
 	memo->long_bytes += long_size(entry);
@@ -385,15 +411,33 @@ dp_open_memo_release(DpMemoEntry *entry, bool remember)
 	Assert(entry->holders > 0);
 	if (--entry->holders > 0 || entry->is_found)
 		return;
-	if (!remember || !enter_table(entry))
+	if (!remember || !enter_table(entry, true))
 		free_entry(entry);
 }
 
-/* The frame may be gone, by an error, and its memo with it: then nothing is left to wipe. */
+/*
+ * The frame may be gone, by an error, and its memo with it: then nothing is left to
+ * wipe.  Others of the frame may have followed a change of keys first.
+ */
 static inline bool
 is_alive(const DpMemoKeep *keep)
 {
 	return keep->memo != NULL && dp_frame->memo == keep->memo && keep->memo->life == keep->life;
+}
+
+static inline Size
+kept_size(const DpMemoEntry *entry)
+{
+	return sizeof(DpMemoEntry) + SHORT_MAX + 2 * MAXALIGN(entry->len);
+}
+
+static void
+let_oldest_go(DpMemoKeep *keep)
+{
+	DpMemoEntry *oldest = keep->ring[keep->first++ & (keep->size - 1)].entry;
+
+	keep->bytes -= kept_size(oldest);
+	dp_open_memo_release(oldest, false);
 }
 
 void
@@ -401,13 +445,14 @@ dp_open_memo_let_go(DpMemoKeep *keep)
 {
 	if (is_alive(keep))
 	{
-		for (DpMemoEntry *entry = keep->last, *before; entry != NULL; entry = before)
-		{
-			before = entry->kept_before;
-			dp_open_memo_release(entry, false);
-		}
+		while (keep->first < keep->next)
+			let_oldest_go(keep);
+		if (keep->ring != NULL)
+			pfree(keep->ring);
 	}
-	keep->last = NULL;
+	keep->ring = NULL;
+	keep->size = 0;
+	keep->first = keep->next = 0;
 	keep->memo = NULL;
 	keep->bytes = 0;
 	keep->over = true;
@@ -418,37 +463,74 @@ dp_open_memo_keeps(DpMemoKeep *keep)
 {
 	if (unlikely(!is_alive(keep)))
 		return false;
-	if (likely(!keys_changed(keep->memo)))
+	if (likely(keep->memo->round == keep->round && !keys_changed(keep->memo)))
 		return true;
 	dp_open_memo_let_go(keep);
 	return false;
 }
 
-DpMemoEntry *
-dp_open_memo_keep(DpMemoKeep *keep, const DpTypeInfo *info, const struct varlena *datum, DpKeyUse use)
+/* Room for one more: a larger ring, or that of the oldest. */
+static void
+make_kept_room(DpMemoKeep *keep)
 {
-	Size		bytes = sizeof(DpMemoEntry) + SHORT_MAX + VARSIZE_ANY(datum);
-	DpMemoEntry *entry;
-	DpValue		value;
+	uint32		size = keep->size == 0 ? N_FIRST : keep->size * 2;
+	DpMemoKept *ring;
 
-	if (keep->over || keep->bytes + bytes > (Size) maintenance_work_mem * 1024)
-		return NULL;
+	if (keep->size > 0 && keep->next - keep->first < keep->size)
+		return;
+	if (keep->size > 0 && (Size) keep->size * BYTES_A_TUPLE >= keep->memory)
+	{
+		let_oldest_go(keep);
+		return;
+	}
+	ring = MemoryContextAllocHuge(keep->memo->context, sizeof(DpMemoKept) * size);
+	for (uint64 number = keep->first; number < keep->next; number++)
+		ring[number & (size - 1)] = keep->ring[number & (keep->size - 1)];
+	if (keep->ring != NULL)
+		pfree(keep->ring);
+	keep->ring = ring;
+	keep->size = size;
+}
+
+uint64
+dp_open_memo_keep(DpMemoKeep *keep, const DpTypeInfo *info, const DpValue *value, DpKeyUse use)
+{
+	DpMemoEntry *entry = NULL;
+	DpMemoKept *kept;
+
+	if (keep->over)
+		return 0;
 	if (keep->memo == NULL)
 	{
 		dp_open_memo_follow();
 		keep->memo = memo_of_frame();
 		keep->life = keep->memo->life;
+		keep->round = keep->memo->round;
+		keep->first = keep->next = 1;
 	}
 	if (!dp_open_memo_keeps(keep))
-		return NULL;
-	dp_value_parse(datum, false, &value);
-	entry = dp_open_memo_open(info, &value, use, false);
+		return 0;
+	make_kept_room(keep);
+	if (keep->remember)
+		entry = dp_open_memo_find(info, value->datum);
 	if (entry == NULL)
-		return NULL;
-	entry->kept_before = keep->last;
-	keep->last = entry;
-	keep->bytes += bytes;
-	return entry;
+	{
+		entry = dp_open_memo_open(info, value, use, false);
+		if (entry == NULL)
+			return 0;
+		if (keep->remember)
+			(void) enter_table(entry, false);
+		entry->datum = NULL;
+	}
+	keep->bytes += kept_size(entry);
+	kept = &keep->ring[keep->next++ & (keep->size - 1)];
+	kept->entry = entry;
+	kept->plain = entry->plain;
+	kept->family = entry->family;
+	kept->key_id = value->env.key_id;
+	while (keep->bytes > 3 * keep->memory && keep->first + 1 < keep->next)
+		let_oldest_go(keep);
+	return keep->next - 1;
 }
 
 void

@@ -20,10 +20,11 @@
  * Whether the current role may compare or see is asked each time all the same,
  * and so is whether the key may still be read.
  *
- * The sort of an index build keeps its values by pointer (DpMemoKeep), within
- * maintenance_work_mem: what its SortTuples have is the entry's address and not a
- * byte of the value.  They are wiped when the sort ends, when keys change, and with
- * the frame.
+ * A sort keeps its values by number (DpMemoKeep): what its SortTuples have is the
+ * number and not a byte of the value.  A sort has as many tuples in memory as fit into
+ * work_mem (maintenance_work_mem, for an index), and asks for no others: the newest
+ * values are kept, so many that these are among them.  They take up to three times
+ * as much.  They are wiped when the sort ends, when keys change, and with the frame.
  */
 #ifndef DP_TYPES_OPEN_MEMO_H
 #define DP_TYPES_OPEN_MEMO_H
@@ -49,7 +50,6 @@ typedef struct DpMemoEntry
 	struct DpOpenMemo *memo;
 	struct DpMemoEntry *newer;	/* list of entries in use */
 	struct DpMemoEntry *older;	/* the same, or of free ones */
-	struct DpMemoEntry *kept_before;	/* of one DpMemoKeep */
 	uint8	   *long_envelope;	/* NULL: it is short, and lies here */
 	uint8		envelope[FLEXIBLE_ARRAY_MEMBER];
 } DpMemoEntry;
@@ -67,22 +67,43 @@ extern DpMemoEntry *dp_open_memo_open(const DpTypeInfo *info, const DpValue *val
 /* Let go.  remember: a new entry is kept for others to find, else it is wiped. */
 extern void dp_open_memo_release(DpMemoEntry *entry, bool remember);
 
-/* The values of one sort; zeroed at its beginning. */
+/* What a comparison asks of a kept value, in one piece of memory. */
+typedef struct DpMemoKept
+{
+	Datum		plain;
+	uint64		key_id;
+	int32		family;
+	DpMemoEntry *entry;			/* open_memo.c's */
+} DpMemoKept;
+
+/* The newest values of one sort; zeroed at its beginning, but for memory and remember. */
 typedef struct DpMemoKeep
 {
+	Size		memory;			/* that the sort has for its tuples, in bytes */
+	bool		remember;		/* others of the frame find what is kept */
+	bool		over;			/* keys have changed: no more */
 	struct DpOpenMemo *memo;	/* of the frame that the sort runs in; NULL: none yet, or no more */
 	uint64		life;			/* of that memo */
+	uint64		round;			/* likewise */
 	Size		bytes;
-	bool		over;			/* keys have changed: no more */
-	DpMemoEntry *last;
+	DpMemoKept *ring;			/* in the memo's context */
+	uint32		size;			/* of it: a power of two, or 0 */
+	uint64		first;			/* numbers of those that are kept: first to next - 1 */
+	uint64		next;
 } DpMemoKeep;
 
-/* Open a value and keep it; NULL where it is unreadable, or no more are kept. */
-extern DpMemoEntry *dp_open_memo_keep(DpMemoKeep *keep, const DpTypeInfo *info, const struct varlena *datum,
-									  DpKeyUse use);
+/* Open a value and keep it: its number; 0 where it is unreadable, or no more are kept. */
+extern uint64 dp_open_memo_keep(DpMemoKeep *keep, const DpTypeInfo *info, const DpValue *value, DpKeyUse use);
 
 /* May plaintexts that were kept be looked at?  False for good once keys have changed. */
 extern bool dp_open_memo_keeps(DpMemoKeep *keep);
+
+/* While dp_open_memo_keeps(): what was kept by that number, or NULL. */
+static inline const DpMemoKept *
+dp_open_memo_kept(const DpMemoKeep *keep, uint64 number)
+{
+	return number >= keep->first && number < keep->next ? &keep->ring[number & (keep->size - 1)] : NULL;
+}
 
 /* The sort is over. */
 extern void dp_open_memo_let_go(DpMemoKeep *keep);

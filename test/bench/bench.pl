@@ -6,9 +6,12 @@
 use strict;
 use warnings;
 
-my ($server_sh, $work, $rows, $rounds, $seconds, @wanted) = @ARGV;
+use FindBin;
+use IO::Handle;
+
+our ($server_sh, $work, $rows, $rounds, $seconds, @wanted) = @ARGV;
 die "bench.pl is started by run.sh\n" if !$seconds;
-my $server = "$work/s";
+our $server = "$work/s";
 my $few = int($rows / 20) || 1;	# for what is too slow for all rows
 
 # Run SQL as a role; the time of its last statement in ms where timing is asked.
@@ -442,7 +445,7 @@ SQL
 	return;
 }
 
-my @sections = (
+our @sections = (
 	[ scans => \&scans ],
 	[ inserts => \&inserts ],
 	[ indexes => \&indexes ],
@@ -453,6 +456,8 @@ my @sections = (
 	[ deletion => \&deletion ],
 	[ gdpr => \&gdpr ],
 	[ sizes => \&sizes ]);
+require "$FindBin::Bin/queries.pl";
+require "$FindBin::Bin/sessions.pl";
 
 for my $name (@wanted)
 {

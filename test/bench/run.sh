@@ -7,7 +7,7 @@
 # PG_CONFIG must be a private copy that the extension was installed into
 # (pgxs/prefix.sh).  ROWS per table (100000), ROUNDS of each measurement (5), and
 # SECONDS of each pgbench round (4); SECTIONs: scans, inserts, indexes, lookups, keys, reencrypt,
-# retention, deletion, gdpr, sizes (all).  Variants alternate within a round, and the
+# retention, deletion, gdpr, sizes, queries, copies, untouched, tpcb, first, memory, planning (all).  Variants alternate within a round, and the
 # medians of the rounds are compared, so that a busy machine slows all alike.
 # The marks are printed beside the ratios; missing one does not fail anything.
 set -eu

@@ -68,6 +68,20 @@ for my $memory ('1MB', '64MB')
 	$disturber->quit;
 }
 
+# A user's sort of more values than the statement remembers opens each once, too, and
+# twice where its runs are merged; in order, also where it may see nothing of some.
+my $user_sort = q{SELECT count(*), count(*) FILTER (WHERE plain < before), count(plain) FROM (SELECT plain, lag(plain) OVER () AS before
+	FROM (SELECT plain FROM sorted ORDER BY ord, id OFFSET 0) x) y};
+for my $case ([ '4MB', 8100 ], [ '1MB', 3 * 8100 ])
+{
+	my ($memory, $most) = @$case;
+	my $before = opens();
+	is($node->safe_psql('postgres', "SET work_mem = '$memory'; SET max_parallel_workers_per_gather = 0; $user_sort"), '8000|0|7840',
+		"a user's sort is in order, with work_mem $memory");
+	my $taken = opens() - $before;
+	cmp_ok($taken, '<=', $most, "and opens 7,840 values not more than $most times ($taken)");
+}
+
 # How many openings a statement takes, once everything is loaded: the least of
 # several runs, since workers of the server count as well.
 my $session = $node->background_psql('postgres');
