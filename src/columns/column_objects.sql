@@ -156,7 +156,8 @@ BEGIN
     SELECT i.indexrelid, c.relname::text, m.depth, am.amname::text, i.indisunique, i.indisprimary,
            i.indnatts = 1, o.opcdefault, k.conname, c.relispartition, i.indkey[key.position] = 0,
            am.amname IN ('gin', 'gist') AND i.indnatts = 1
-               AND o.opcname IN ('gin_trgm_ops', 'gist_trgm_ops', 'encrypted_text_ngram_ops')
+               AND (o.opcname IN ('gin_trgm_ops', 'gist_trgm_ops', 'encrypted_text_ngram_ops', 'encrypted_text_lexeme_ops')
+                    OR o.opcname = 'tsvector_ops' AND (dataprotect._lexeme_index(i.indexrelid)).attnum = m.attnum)
     FROM dataprotect._column_members($1, $2) m
         JOIN pg_index i ON i.indrelid = m.member
         JOIN pg_class c ON c.oid = i.indexrelid
@@ -165,7 +166,9 @@ BEGIN
                             FROM (SELECT p FROM generate_series(0, i.indnkeyatts - 1) p WHERE i.indkey[p] = m.attnum
                                   UNION ALL
                                   SELECT f.place - 1 FROM dataprotect._index_folds(i.indexrelid) f
-                                  WHERE f.attnum = m.attnum) keys(p)) AS key
+                                  WHERE f.attnum = m.attnum
+                                  UNION ALL
+                                  SELECT 0 FROM dataprotect._lexeme_index(i.indexrelid) l WHERE l.attnum = m.attnum) keys(p)) AS key
         JOIN pg_opclass o ON o.oid = i.indclass[key.position]
         LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x');
 END
@@ -247,6 +250,7 @@ BEGIN
     FROM dataprotect._column_members($1, $2) m JOIN pg_index i ON i.indrelid = m.member
         JOIN pg_class c ON c.oid = i.indexrelid
     WHERE i.indexprs IS NOT NULL AND dataprotect._index_computes(i.indexrelid, m.attnum)
+        AND NOT EXISTS (SELECT FROM x WHERE x.index_id = i.indexrelid AND x.words)
     UNION ALL
     SELECT format('Index "%s" is unique or over several columns, one of them a part of it.', c.relname),
            'Drop the index, or make it one over the part alone that is not unique: a conflict would tell a writer the value part by part.'
@@ -283,7 +287,7 @@ BEGIN
            'Drop the index; one over this column alone that is not unique serves equality.'
     FROM x, dataprotect._column_kind($1, $2) c
     WHERE NOT x.folded AND NOT $4 AND NOT c.is_array AND x.method = 'btree' AND x.is_unique
-        AND dataprotect._token_class(dataprotect._encrypted_type(c.base::regtype)) = ''
+        AND NOT dataprotect._will_have_tokens(c.base)
     UNION ALL
     SELECT format('Table "%s" is clustered on index "%s".', i.indrelid::regclass, x.name),
            format('ALTER TABLE %s SET WITHOUT CLUSTER.', i.indrelid::regclass)
@@ -367,29 +371,35 @@ COMMENT ON FUNCTION dataprotect._index_statement(oid, bool, name[], text[], text
 
 -- CREATE INDEX for one for search within a text, protected or plain again; NULL where
 -- the class for that is not there.
-CREATE FUNCTION dataprotect._word_index_statement(index_id oid, col name, protect bool) RETURNS text
+CREATE FUNCTION dataprotect._word_index_statement(index_id oid, col name, protect bool, cols name[]) RETURNS text
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT format('CREATE INDEX %I ON %I.%I USING gin (%I %s)%s%s%s', c.relname, n.nspname, t.relname, $2, k.class,
+    SELECT format('CREATE INDEX %I ON %I.%I USING gin (%s)%s%s%s', c.relname, n.nspname, t.relname, k.key,
         coalesce(' WITH (' || (SELECT string_agg(o, ', ') FROM unnest(c.reloptions) o
                                WHERE o LIKE 'fastupdate=%' OR o LIKE 'gin\_pending\_list\_limit=%') || ')', ''),
         coalesce(' TABLESPACE ' || quote_ident(s.spcname), ''),
-        coalesce(' WHERE ' || pg_get_expr(i.indpred, i.indrelid), ''))
+        coalesce(' WHERE ' || dataprotect._index_predicate(i.indexrelid, $4), ''))
     FROM pg_index i
         JOIN pg_class c ON c.oid = i.indexrelid
         JOIN pg_class t ON t.oid = i.indrelid
         JOIN pg_namespace n ON n.oid = t.relnamespace
         LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
         JOIN LATERAL (
-            SELECT format('pg_catalog.encrypted_text_ngram_ops (salt = %s)', (random() * 2147483646)::int) WHERE $3
+            SELECT CASE WHEN NOT $3 THEN format('to_tsvector(%L::regconfig, %s)', x.config,
+                                                CASE WHEN x.null_is_empty THEN format('coalesce(%I, '''')', $2) ELSE quote_ident($2) END)
+                        ELSE format('%I pg_catalog.encrypted_text_lexeme_ops (salt = %s, config = %L%s)', $2, (random() * 2147483646)::int, x.config,
+                                    CASE WHEN x.null_is_empty THEN ', null_is_empty = true' END) END
+            FROM dataprotect._lexeme_index($1) x WHERE x.attnum IS NOT NULL
             UNION ALL
-            SELECT format('%I.%I', y.nspname, o.opcname) FROM pg_opclass o JOIN pg_namespace y ON y.oid = o.opcnamespace
-            WHERE o.opcname = 'gin_trgm_ops' AND NOT $3) k(class) ON true
+            SELECT format('%I pg_catalog.encrypted_text_ngram_ops (salt = %s)', $2, (random() * 2147483646)::int) WHERE $3
+            UNION ALL
+            SELECT format('%I %I.%I', $2, y.nspname, o.opcname) FROM pg_opclass o JOIN pg_namespace y ON y.oid = o.opcnamespace
+            WHERE o.opcname = 'gin_trgm_ops' AND NOT $3) k(key) ON true
     WHERE i.indexrelid = $1
     LIMIT 1
 $$;
-COMMENT ON FUNCTION dataprotect._word_index_statement(oid, name, bool) IS
+COMMENT ON FUNCTION dataprotect._word_index_statement(oid, name, bool, name[]) IS
     'statement that makes an index for search within a text again';
 
 -- The indexes that do not stay as they are.  token_classes: what unique and
@@ -457,7 +467,7 @@ BEGIN
                 LEFT JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid
             WHERE k.conindid = x.index_id AND k.contype IN ('p', 'u');
         ELSIF x.words THEN
-            definition := dataprotect._word_index_statement(x.index_id, x.col, x.class IS NOT NULL);
+            definition := dataprotect._word_index_statement(x.index_id, x.col, x.class IS NOT NULL, cols);
             IF definition IS NULL THEN
                 RAISE NOTICE 'index "%" is dropped, since pg_trgm is not installed', x.name;
                 CONTINUE;
@@ -483,8 +493,8 @@ BEGIN
         IF (hash OR x.class <> '') AND NOT x.attached THEN
             changes := changes || CASE
                 WHEN hash THEN format('index "%s" is now a hash index', x.name)
-                WHEN x.words THEN format('index "%s" is now over keyed tokens of three characters: most of the text can be guessed from it',
-                                         x.name)
+                WHEN x.words THEN format('index "%s" is now over keyed tokens of %s: most of the text can be guessed from it', x.name,
+                                         CASE WHEN (dataprotect._lexeme_index(x.index_id)).attnum IS NULL THEN 'three characters' ELSE 'words' END)
                 WHEN x.constraint_name IS NOT NULL THEN format('constraint "%s" is now over tokens', x.constraint_name)
                 ELSE format('index "%s" is now over tokens', x.name) END;
         END IF;

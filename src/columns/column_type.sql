@@ -54,6 +54,22 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._token_class(regtype) IS 'operator class of an encrypted type''s tokens';
 
+-- Of a type whose encrypted one is made in the same call, too.
+CREATE FUNCTION dataprotect._will_have_tokens(base oid) RETURNS bool
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN dataprotect._encrypted_type($1::regtype) IS NOT NULL
+                THEN dataprotect._token_class(dataprotect._encrypted_type($1::regtype)) <> ''
+                ELSE $1 = 'bpchar'::regtype
+                    OR EXISTS (SELECT FROM pg_opclass o JOIN pg_am a ON a.oid = o.opcmethod AND a.amname = 'hash'
+                                   JOIN pg_amproc m ON m.amprocfamily = o.opcfamily AND m.amproclefttype = $1 AND m.amprocnum = 1
+                                   JOIN pg_proc p ON p.oid = m.amproc AND p.prosrc = 'citext_hash'
+                               WHERE o.opcintype = $1 AND o.opcdefault) END
+$$;
+COMMENT ON FUNCTION dataprotect._will_have_tokens(oid) IS
+    'whether values of a base type can have tokens when they are protected';
+
 -- VALUE in a domain's CHECK, outside of strings and quoted names, is the column.
 CREATE FUNCTION dataprotect._domain_check(definition text, col name) RETURNS text
     LANGUAGE sql STABLE

@@ -50,9 +50,7 @@ DECLARE
     change      text := format('Change the column first: ALTER TABLE %s ALTER COLUMN %I TYPE %%s%s.', rel, col,
                                (SELECT CASE WHEN k.is_array THEN '[]' END FROM dataprotect._column_kind(rel, col) k));
 BEGIN
-    IF base = 'bpchar'::regtype THEN
-        RETURN format(change, CASE WHEN typmod < 0 THEN 'text' ELSE format_type('varchar'::regtype, typmod) END);
-    ELSIF (SELECT t.typtype = 'd' FROM pg_type t WHERE t.oid = base) THEN
+    IF (SELECT t.typtype = 'd' FROM pg_type t WHERE t.oid = base) THEN
         RETURN format(change, (SELECT format_type(t.typbasetype, t.typtypmod) FROM pg_type t WHERE t.oid = base));
     END IF;
     PERFORM dataprotect._check_base_type(base::regtype);

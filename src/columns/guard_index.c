@@ -30,6 +30,7 @@
 #include "commands/defrem.h"
 #include "nodes/makefuncs.h"
 #include "types/fold.h"
+#include "types/lexeme_search.h"
 #include "types/typeinfo.h"
 #include "types/types.h"
 #include "types/word_search.h"
@@ -226,7 +227,8 @@ check_key_column(Oid relid, Oid am, Oid opclass, bool unique, bool folded, Form_
 					 errhint("Index a column of an encrypted type.")));
 		return;
 	}
-	if (am == GIN_AM_OID && !folded && dp_word_family(get_opclass_family(opclass), att->atttypid))
+	if (am == GIN_AM_OID && !folded &&
+		(dp_word_family(get_opclass_family(opclass), att->atttypid) || dp_lexeme_family(get_opclass_family(opclass), att->atttypid)))
 		return;
 	if (am != BTREE_AM_OID && am != HASH_AM_OID)
 		ereport(ERROR,

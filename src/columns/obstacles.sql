@@ -41,6 +41,12 @@ CREATE FUNCTION dataprotect._index_computes(index oid, attnum int2) RETURNS bool
 COMMENT ON FUNCTION dataprotect._index_computes(oid, int2) IS
     'whether an expression of an index uses a column otherwise than as a fold';
 
+CREATE FUNCTION dataprotect._lexeme_index(index oid, OUT attnum int2, OUT config text, OUT null_is_empty bool)
+    AS 'MODULE_PATHNAME', 'dp_lexeme_index'
+    LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION dataprotect._lexeme_index(oid) IS
+    'column of an index for full-text search, as over to_tsvector(config, column); nulls where it is none';
+
 CREATE FUNCTION dataprotect._order_obstacle(rel regclass, key text) RETURNS text
     AS 'MODULE_PATHNAME', 'dp_column_order_obstacle'
     LANGUAGE C STABLE STRICT;

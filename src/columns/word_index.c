@@ -5,23 +5,36 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
+#include "base/argument.h"
 #include "base/statement.h"
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_operator_d.h"
+#include "catalog/pg_ts_config.h"
 #include "catalog/pg_type_d.h"
 #include "columns/query_column.h"
 #include "columns/word_index.h"
+#include "fmgr.h"
+#include "funcapi.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "types/mention.h"
+#include "tsearch/ts_utils.h"
+#include "types/fold.h"
+#include "types/lexeme_search.h"
 #include "types/types.h"
 #include "types/word_search.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(dp_lexeme_index);
 
 #define TEXT_ILIKE 1627			/* "~~*" of text and text */
 
@@ -33,15 +46,21 @@ skip_relabels(Node *expr)
 	return expr;
 }
 
-/* The protected text that is matched, as it is or in lower case; NULL for anything else. */
+/* What a condition asks of a text that an index over its words may serve. */
+typedef struct Asked
+{
+	Var		   *var;
+	Node	   *pattern;		/* or a query of full-text search */
+	Oid			config;			/* of that; InvalidOid for a pattern */
+	bool		null_is_empty;
+} Asked;
+
+/* The protected text under the cast that opens it; NULL for anything else. */
 static Var *
-matched_column(Node *expr)
+opened_column(Node *expr)
 {
 	FuncExpr   *call = (FuncExpr *) skip_relabels(expr);
 
-	if (call != NULL && IsA(call, FuncExpr) && call->funcid == F_LOWER_TEXT)
-		call = (FuncExpr *) skip_relabels(linitial(call->args));
-	/* the cast that opens it */
 	if (call == NULL || !IsA(call, FuncExpr) || list_length(call->args) != 1 || call->funcresulttype != TEXTOID ||
 		call->funcformat == COERCE_EXPLICIT_CALL)
 		return NULL;
@@ -49,9 +68,108 @@ matched_column(Node *expr)
 	return IsA(expr, Var) && dp_type_is_encrypted(((Var *) expr)->vartype) ? (Var *) expr : NULL;
 }
 
+/* What coalesce(something, '') is of; else the expression itself. */
+static Node *
+skip_coalesce(Node *expr, bool *null_is_empty)
+{
+	CoalesceExpr *coalesce = (CoalesceExpr *) skip_relabels(expr);
+
+	if (coalesce == NULL || !IsA(coalesce, CoalesceExpr) || list_length(coalesce->args) != 2 ||
+		!dp_fold_is_empty_text((const Const *) skip_relabels(lsecond(coalesce->args))))
+		return expr;
+	*null_is_empty = true;
+	return linitial(coalesce->args);
+}
+
+/* The column, plain or protected, whose lexemes an expression gives, by which configuration; or NULL. */
+static Var *
+lexemes_of(Node *expr, Oid *config, bool *null_is_empty)
+{
+	FuncExpr   *call = (FuncExpr *) skip_relabels(expr);
+	const Const *constant;
+	Node	   *text;
+
+	*null_is_empty = false;
+	if (call == NULL || !IsA(call, FuncExpr) || call->funcid != F_TO_TSVECTOR_REGCONFIG_TEXT)
+		return NULL;
+	constant = (const Const *) skip_relabels(linitial(call->args));
+	if (!IsA(constant, Const) || constant->constisnull)
+		return NULL;
+	*config = DatumGetObjectId(constant->constvalue);
+	text = skip_relabels(skip_coalesce(lsecond(call->args), null_is_empty));
+	if (IsA(text, FuncExpr) && list_length(((FuncExpr *) text)->args) == 1 && IsA(skip_relabels(linitial(((FuncExpr *) text)->args)), CoalesceExpr))
+	{
+		Node	   *inner = skip_relabels(skip_coalesce(linitial(((FuncExpr *) text)->args), null_is_empty));
+
+		return ((FuncExpr *) text)->funcresulttype == TEXTOID && ((FuncExpr *) text)->funcformat != COERCE_EXPLICIT_CALL &&
+			IsA(inner, Var) && dp_type_is_encrypted(((Var *) inner)->vartype) ? (Var *) inner : NULL;
+	}
+	return IsA(text, Var) ? (Var *) text : opened_column(text);
+}
+
+/* Does a query of full-text search find no text without words, whatever its parameters are? */
+static bool
+needs_words(Node *query)
+{
+	Node	   *known = eval_const_expressions(NULL, copyObject(query));
+
+	if (IsA(known, Const))
+	{
+		TSQuery		value = ((Const *) known)->constisnull ? NULL : DatumGetTSQuery(((Const *) known)->constvalue);
+
+		return value != NULL && (value->size == 0 || tsquery_requires_match(GETQUERY(value)));
+	}
+	return IsA(known, FuncExpr) &&
+		(((FuncExpr *) known)->funcid == F_PLAINTO_TSQUERY_TEXT || ((FuncExpr *) known)->funcid == F_PLAINTO_TSQUERY_REGCONFIG_TEXT ||
+		 ((FuncExpr *) known)->funcid == F_PHRASETO_TSQUERY_TEXT || ((FuncExpr *) known)->funcid == F_PHRASETO_TSQUERY_REGCONFIG_TEXT);
+}
+
+static bool
+find_asked(OpExpr *op, Asked *asked)
+{
+	Oid			function = get_opcode(op->opno);
+	Node	   *first = list_length(op->args) == 2 ? linitial(op->args) : NULL;
+
+	asked->config = InvalidOid;
+	asked->null_is_empty = false;
+	asked->var = NULL;
+	if (first == NULL)
+		return false;
+	asked->pattern = lsecond(op->args);
+	if (op->opno == OID_TEXT_LIKE_OP || op->opno == TEXT_ILIKE)
+	{
+		FuncExpr   *lower = (FuncExpr *) skip_relabels(first);
+
+		asked->var = opened_column(IsA(lower, FuncExpr) && lower->funcid == F_LOWER_TEXT ? linitial(lower->args) : first);
+	}
+	else if (function == F_TS_MATCH_VQ)
+		asked->var = lexemes_of(first, &asked->config, &asked->null_is_empty);
+	else if (function == F_TS_MATCH_QV)
+	{
+		asked->var = lexemes_of(asked->pattern, &asked->config, &asked->null_is_empty);
+		asked->pattern = first;
+	}
+	return asked->var != NULL && dp_type_is_encrypted(asked->var->vartype) &&
+		(!asked->null_is_empty || needs_words(asked->pattern));
+}
+
+/* The operator of one key of an index for what is asked, or InvalidOid. */
+static Oid
+key_operator(Relation index, int key, const Asked *asked)
+{
+	Oid			family = index->rd_opfamily[key];
+	Oid			type = asked->var->vartype;
+
+	if (!OidIsValid(asked->config))
+		return dp_word_family(family, type) ? dp_word_operator(family, type) : InvalidOid;
+	if (!dp_lexeme_family(family, type) || dp_lexeme_config(RelationGetIndexAttOptions(index, false)[key]) != asked->config)
+		return InvalidOid;
+	return dp_lexeme_operator(family, type);
+}
+
 /* The index's operator of a column of a table, or InvalidOid. */
 static Oid
-index_operator(Oid relid, AttrNumber attnum, Oid type)
+index_operator(Oid relid, AttrNumber attnum, const Asked *asked)
 {
 	Relation	rel = table_open(relid, NoLock);
 	Oid			result = InvalidOid;
@@ -63,9 +181,8 @@ index_operator(Oid relid, AttrNumber attnum, Oid type)
 
 		for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index) && !OidIsValid(result); i++)
 		{
-			if (index->rd_rel->relam == GIN_AM_OID && index->rd_index->indkey.values[i] == attnum &&
-				dp_word_family(index->rd_opfamily[i], type))
-				result = dp_word_operator(index->rd_opfamily[i], type);
+			if (index->rd_rel->relam == GIN_AM_OID && index->rd_index->indkey.values[i] == attnum)
+				result = key_operator(index, i, asked);
 		}
 		index_close(index, AccessShareLock);
 		if (OidIsValid(result))
@@ -79,22 +196,21 @@ index_operator(Oid relid, AttrNumber attnum, Oid type)
 static Node *
 beside(DpQueryLevel *level, OpExpr *op)
 {
-	Var		   *var;
+	Asked		asked;
 	AttrNumber	attnum;
 	Oid			relid;
 	Oid			operator;
 	Expr	   *added;
 
-	if ((op->opno != OID_TEXT_LIKE_OP && op->opno != TEXT_ILIKE) ||
-		(var = matched_column(linitial(op->args))) == NULL ||
-		dp_query_column_privilege(var) < DP_PRIV_REVEAL || !dp_query_column(level, var, &relid, &attnum) ||
-		contain_volatile_functions(lsecond(op->args)))
+	if (!find_asked(op, &asked) ||
+		dp_query_column_privilege(asked.var) < DP_PRIV_REVEAL || !dp_query_column(level, asked.var, &relid, &attnum) ||
+		contain_volatile_functions(asked.pattern))
 		return (Node *) op;
-	operator = index_operator(relid, attnum, var->vartype);
+	operator = index_operator(relid, attnum, &asked);
 	if (!OidIsValid(operator))
 		return (Node *) op;
-	added = make_opclause(operator, BOOLOID, false, copyObject((Expr *) var), copyObject((Expr *) lsecond(op->args)),
-						  InvalidOid, op->inputcollid);
+	added = make_opclause(operator, BOOLOID, false, copyObject((Expr *) asked.var), copyObject((Expr *) asked.pattern),
+						  InvalidOid, OidIsValid(asked.config) ? asked.var->varcollid : op->inputcollid);
 	set_opfuncid((OpExpr *) added);
 	return (Node *) makeBoolExpr(AND_EXPR, list_make2(op, added), -1);
 }
@@ -138,15 +254,66 @@ word_walker(Node *node, void *context)
 static bool
 matches_walker(Node *node, void *context)
 {
+	Asked		asked;
+
 	if (node == NULL)
 		return false;
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, matches_walker, context, 0);
-	if (IsA(node, OpExpr) &&
-		(((OpExpr *) node)->opno == OID_TEXT_LIKE_OP || ((OpExpr *) node)->opno == TEXT_ILIKE) &&
-		matched_column(linitial(((OpExpr *) node)->args)) != NULL)
+	if (IsA(node, OpExpr) && find_asked((OpExpr *) node, &asked))
 		return true;
 	return expression_tree_walker(node, matches_walker, context);
+}
+
+/*
+ * dataprotect._lexeme_index(index oid, OUT attnum int2, OUT config text, OUT null_is_empty bool)
+ * The column whose lexemes an index for full-text search has, over to_tsvector() of a plain column or of the class
+ * for protected ones; nulls where it is none.
+ */
+Datum
+dp_lexeme_index(PG_FUNCTION_ARGS)
+{
+	Relation	index = dp_argument_relation(PG_GETARG_OID(0), AccessShareLock, "iI");
+	Datum		values[3] = {0};
+	bool		nulls[3] = {true, true, true};
+	bool		null_is_empty = false;
+	Oid			config = InvalidOid;
+	AttrNumber	attnum = InvalidAttrNumber;
+	TupleDesc	desc;
+	Var		   *var;
+
+	if (IndexRelationGetNumberOfAttributes(index) == 1)
+	{
+		List	   *exprs = RelationGetIndexExpressions(index);
+
+		if (exprs != NIL && (var = lexemes_of(linitial(exprs), &config, &null_is_empty)) != NULL)
+			attnum = var->varattno;
+		else if (exprs == NIL && index->rd_rel->relam == GIN_AM_OID && dp_lexeme_family(index->rd_opfamily[0], index->rd_opcintype[0]))
+		{
+			const bytea *options = RelationGetIndexAttOptions(index, false)[0];
+
+			attnum = index->rd_index->indkey.values[0];
+			config = dp_lexeme_config(options);
+			null_is_empty = options != NULL && ((const DpLexemeOptions *) options)->null_is_empty;
+		}
+	}
+	relation_close(index, AccessShareLock);
+	if (attnum > 0 && OidIsValid(config))
+	{
+		HeapTuple	tuple = SearchSysCache1(TSCONFIGOID, ObjectIdGetDatum(config));
+
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "cache lookup failed for text search configuration %u", config);
+		values[0] = Int16GetDatum(attnum);
+		values[1] = CStringGetTextDatum(quote_qualified_identifier(get_namespace_name(((Form_pg_ts_config) GETSTRUCT(tuple))->cfgnamespace),
+																   NameStr(((Form_pg_ts_config) GETSTRUCT(tuple))->cfgname)));
+		values[2] = BoolGetDatum(null_is_empty);
+		memset(nulls, 0, sizeof(nulls));
+		ReleaseSysCache(tuple);
+	}
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
 static void

@@ -7,6 +7,7 @@
  *	interval	its length, months of 30 days and days of 24 hours: 16 bytes, big endian
  *	jsonb		containers and scalars in the order of jsonb, each with its kind and length
  *	citext		the text in lower case, as the database's locale has it
+ *	char(n)		without trailing blanks
  *	others		what is sealed, where the type's equality is that of its bytes; else its hash
  */
 #include "postgres.h"
@@ -181,6 +182,14 @@ canonical_folded(const DpTypeInfo *info, Datum value, DpPlain *out)
 	put(out, utf8, strlen(utf8));
 }
 
+static void
+canonical_padded(const DpTypeInfo *info, Datum value, DpPlain *out)
+{
+	dp_codec_encode(info, value, out);
+	while (out->len > 0 && out->data[out->len - 1] == ' ')
+		out->len--;
+}
+
 /* A base type that has no bytes of its own for equality lends its hash. */
 static void
 canonical_hash(const DpTypeInfo *info, Datum value, DpPlain *out)
@@ -212,6 +221,9 @@ dp_codec_canonical(const DpTypeInfo *info, Datum value, DpPlain *out)
 			break;
 		case JSONBOID:
 			canonical_jsonb(value, out);
+			break;
+		case BPCHAROID:
+			canonical_padded(info, value, out);
 			break;
 		default:
 			if (info->folds)

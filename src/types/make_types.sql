@@ -151,6 +151,36 @@ CREATE OPERATOR CLASS pg_catalog.encrypted_text_ngram_ops FOR TYPE pg_catalog.en
 COMMENT ON OPERATOR CLASS pg_catalog.encrypted_text_ngram_ops USING gin IS
     'keyed tokens of three characters each, for LIKE and ILIKE; discloses how often each occurs, and in which rows';
 
+-- Full-text search within texts (lexeme_search.h), asked for by name as well.
+CREATE FUNCTION dataprotect._may_match(value pg_catalog.encrypted_text, query tsquery) RETURNS bool
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_lexeme_may_match';
+COMMENT ON FUNCTION dataprotect._may_match(pg_catalog.encrypted_text, tsquery) IS 'true: what an index for full-text search is asked, beside the condition itself';
+CREATE OPERATOR dataprotect.%@@ (LEFTARG = pg_catalog.encrypted_text, RIGHTARG = tsquery, FUNCTION = dataprotect._may_match,
+                                 RESTRICT = contsel, JOIN = contjoinsel);
+COMMENT ON OPERATOR dataprotect.%@@ (pg_catalog.encrypted_text, tsquery) IS 'condition of indexes for full-text search';
+CREATE FUNCTION dataprotect._lexeme_tokens(value pg_catalog.encrypted_text, internal, internal) RETURNS internal
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_lexeme_extract_value';
+COMMENT ON FUNCTION dataprotect._lexeme_tokens(pg_catalog.encrypted_text, internal, internal) IS 'keyed tokens of a protected text''s lexemes for an index';
+CREATE FUNCTION dataprotect._lexeme_query(pg_catalog.encrypted_text, internal, int2, internal, internal, internal, internal) RETURNS internal
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_lexeme_extract_query';
+COMMENT ON FUNCTION dataprotect._lexeme_query(pg_catalog.encrypted_text, internal, int2, internal, internal, internal, internal) IS 'keyed tokens of a tsquery: the type in the declaration is what GIN asks for';
+CREATE FUNCTION dataprotect._lexeme_consistent(internal, int2, pg_catalog.encrypted_text, int4, internal, internal, internal) RETURNS "char"
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_lexeme_tri_consistent';
+COMMENT ON FUNCTION dataprotect._lexeme_consistent(internal, int2, pg_catalog.encrypted_text, int4, internal, internal, internal) IS 'whether tokens may be those of a match';
+CREATE FUNCTION dataprotect._lexeme_options(internal) RETURNS void
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_lexeme_options';
+COMMENT ON FUNCTION dataprotect._lexeme_options(internal) IS 'options of encrypted_text_lexeme_ops';
+CREATE OPERATOR CLASS pg_catalog.encrypted_text_lexeme_ops FOR TYPE pg_catalog.encrypted_text USING gin AS
+    OPERATOR 1 dataprotect.%@@ (pg_catalog.encrypted_text, tsquery),
+    FUNCTION 1 btint4cmp(int4, int4),
+    FUNCTION 2 dataprotect._lexeme_tokens(pg_catalog.encrypted_text, internal, internal),
+    FUNCTION 3 dataprotect._lexeme_query(pg_catalog.encrypted_text, internal, int2, internal, internal, internal, internal),
+    FUNCTION 6 dataprotect._lexeme_consistent(internal, int2, pg_catalog.encrypted_text, int4, internal, internal, internal),
+    FUNCTION 7 dataprotect._lexeme_options(internal),
+    STORAGE int4;
+COMMENT ON OPERATOR CLASS pg_catalog.encrypted_text_lexeme_ops USING gin IS
+    'keyed tokens of lexemes, for full-text search; discloses how often each occurs, and in which rows';
+
 -- Not in pg_catalog, whose contents pg_dump leaves out unless an extension makes
 -- them: what is made here belongs to the database's owner and is dumped.
 CREATE FUNCTION dataprotect.create_encrypted_type(base regtype) RETURNS regtype

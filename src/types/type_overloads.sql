@@ -55,7 +55,7 @@ COMMENT ON FUNCTION dataprotect._overload_is_safe(text, oid, oid, bool) IS 'whet
 CREATE FUNCTION dataprotect._opened(number int, declared oid, wanted oid) RETURNS text
     LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN declared OPERATOR(pg_catalog.=) wanted THEN pg_catalog.format('$%s', number)
-                ELSE pg_catalog.format('$%s::%s', number, pg_catalog.format_type(wanted, NULL)) END
+                ELSE pg_catalog.format('$%s::%s', number, pg_catalog.format_type(wanted, -1)) END
 $$;
 COMMENT ON FUNCTION dataprotect._opened(int, oid, oid) IS 'an argument as an overload hands it on';
 

@@ -297,7 +297,7 @@ base_ok(Oid base_oid, const char **problem)
 		*problem = "Encrypt the attributes, or the row as jsonb.";
 	else if (OidIsValid(get_element_type(base_oid)))
 		*problem = "Encrypt the elements, or the array as jsonb.";
-	else if (base_oid == VARCHAROID || base_oid == BPCHAROID || base_oid == NAMEOID)
+	else if (base_oid == VARCHAROID || base_oid == NAMEOID)
 		*problem = "Use the encrypted type over text; its modifier takes a length.";
 	return *problem == NULL;
 }
@@ -344,7 +344,7 @@ fill_base(DpTypeInfo *info)
 	{
 		info->code = recorded_code(info->enc_oid, info->base_oid);
 		info->folds = folds(info->base_oid);
-		info->can_token = info->folds;
+		info->can_token = info->folds || info->base_oid == BPCHAROID;
 	}
 	get_typlenbyvalalign(info->base_oid, &info->base_len, &info->base_byval, &info->base_align);
 

@@ -32,9 +32,6 @@ PG_FUNCTION_INFO_V1(dp_word_options);
 #define GRAM				3	/* characters of a token */
 #define MAX_QUERY_TOKENS	64	/* more than these hardly narrow a search down */
 
-/* Bytes of a token's message: the salt, and characters of any encoding. */
-#define MESSAGE_LEN (sizeof(int32) + GRAM * MAX_MULTIBYTE_CHAR_LEN)
-
 typedef struct Options
 {
 	int32		vl_len_;
@@ -76,21 +73,29 @@ typedef struct Tokens
 	int			salt;
 } Tokens;
 
-/* A keyed number for some bytes; for none of them, that of unreadable values. */
-static Datum
-token_of(int salt, const char *bytes, int len)
+Datum
+dp_word_token(int salt, DpTokenKind kind, const char *bytes, int len)
 {
-	uint8		message[MESSAGE_LEN];
+	uint8		small[64];
 	uint8		full[DP_PRF_OUT_LEN];
+	int			at = sizeof(int32);
+	uint8	   *message = at + 1 + len <= (int) sizeof(small) ? small : palloc(at + 1 + len);
 	int32		token;
+	bool		done;
 
 	for (int i = 0; i < (int) sizeof(int32); i++)
 		message[i] = (uint8) ((uint32) salt >> (8 * i));
-	memcpy(message + sizeof(int32), bytes, len);
-	if (!dp_prf(dp_keys_prf(), DP_PRF_WORD, message, sizeof(int32) + len, full))
+	/* no folded character is this one */
+	if (kind == DP_TOKEN_LEXEME)
+		message[at++] = 'L';
+	memcpy(message + at, bytes, len);
+	done = dp_prf(dp_keys_prf(), DP_PRF_WORD, message, at + len, full);
+	dp_secret_wipe(message, at + len);
+	if (message != small)
+		pfree(message);
+	if (!done)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not compute a search token")));
-	dp_secret_wipe(message, sizeof(message));
 	memcpy(&token, full, sizeof(token));
 	return Int32GetDatum(token);
 }
@@ -120,7 +125,7 @@ add_grams(Tokens *tokens, char *folded, int len)
 		starts[n++ % GRAM] = at;
 		at += Min(pg_mblen(folded + at), len - at);
 		if (n >= GRAM)
-			add_token(tokens, token_of(tokens->salt, folded + starts[n % GRAM], at - starts[n % GRAM]));
+			add_token(tokens, dp_word_token(tokens->salt, DP_TOKEN_GRAM, folded + starts[n % GRAM], at - starts[n % GRAM]));
 	}
 	dp_secret_wipe(folded, len);
 	pfree(folded);
@@ -234,7 +239,7 @@ dp_word_extract_value(PG_FUNCTION_ARGS)
 
 	dp_value_parse(datum, false, &value);
 	if (!dp_value_open(info, &value, DP_USE_MAINTAIN, false, &plain))
-		add_token(&tokens, token_of(tokens.salt, "", 0));
+		add_token(&tokens, dp_word_token(tokens.salt, DP_TOKEN_GRAM, "", 0));
 	else
 	{
 		text	   *words = DatumGetTextPP(plain);
@@ -261,7 +266,7 @@ dp_word_extract_query(PG_FUNCTION_ARGS)
 	if (tokens.n == 0)
 		*search_mode = GIN_SEARCH_MODE_ALL;
 	else
-		add_token(&tokens, token_of(tokens.salt, "", 0));
+		add_token(&tokens, dp_word_token(tokens.salt, DP_TOKEN_GRAM, "", 0));
 	*nkeys = tokens.n;
 	PG_RETURN_POINTER(tokens.list);
 }

@@ -33,4 +33,13 @@ extern bool dp_word_family(Oid opfamily, Oid type);
 /* The operator above in that family, over an encrypted type and text; InvalidOid: none. */
 extern Oid	dp_word_operator(Oid opfamily, Oid type);
 
+typedef enum DpTokenKind
+{
+	DP_TOKEN_GRAM,				/* for no bytes: that of values that cannot be read */
+	DP_TOKEN_LEXEME				/* see lexeme_search.h */
+} DpTokenKind;
+
+/* A keyed number, of an index's salt and some bytes. */
+extern Datum dp_word_token(int salt, DpTokenKind kind, const char *bytes, int len);
+
 #endif							/* DP_TYPES_WORD_SEARCH_H */
