@@ -97,7 +97,7 @@ SELECT * FROM wi ORDER BY id;
 -- a hint leads on: refusals-that-point-in-a-circle
 \c - :su
 CREATE TYPE wh_pair AS (a int, b int);
-CREATE TABLE wh (x char(4), y "char", a text[], p wh_pair, c cidr);
+CREATE TABLE wh (x name, y "char", a text[], p wh_pair, c cidr);
 CALL dataprotect.encrypt_column('wh', 'x', 'wd');
 ALTER TABLE wh ALTER COLUMN x TYPE varchar(4);
 CALL dataprotect.encrypt_column('wh', 'x', 'wd');

@@ -116,6 +116,7 @@ TABLE indexes;
 -- char(n): as before, to its blanks
 CREATE TABLE padded (id int PRIMARY KEY, code char(6) UNIQUE, grade char(1) CHECK (grade IN ('a', 'b')), alias char(6) DEFAULT 'no', plain char(6));
 INSERT INTO padded VALUES (1, 'ab', 'a', 'x', 'ab'), (2, 'ab c', 'b', 'y ', 'ab c'), (3, '', NULL, NULL, '');
+SELECT count(*) FROM (SELECT CASE WHEN dataprotect._encrypted_type('bpchar') IS NULL THEN dataprotect.create_encrypted_type('bpchar') END) made;
 CREATE INDEX padded_alias ON padded (alias);
 CREATE INDEX padded_two ON padded (id, grade);
 CREATE VIEW over_padded AS SELECT id, code, code || '|' AS joined FROM padded;
@@ -155,4 +156,3 @@ SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'padd
 SELECT id, '<' || code::text || '>' AS code, octet_length(code) FROM padded ORDER BY id;
 SELECT dataprotect.revoke_access('fulltext', :'su') > 0 AS revoked;
 DROP SCHEMA fulltext CASCADE;
-DROP TYPE encrypted_bpchar CASCADE;
