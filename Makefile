@@ -51,7 +51,7 @@ SQL_PARTS = \
            retention_run.sql schedule.sql subject.sql account.sql account_edges.sql account_annotate.sql \
            account_columns.sql account_plan.sql account_check.sql bind_subject.sql deletion_request.sql \
            deletion_collect.sql deletion_purge.sql \
-           deletion_run.sql certificate.sql erasure_list.sql erasure_replay.sql correction.sql deadline.sql) \
+           deletion_run.sql certificate.sql erasure_list.sql erasure_replay.sql correction.sql deadline.sql unused_version.sql) \
        $(addprefix src/report/, version.sql configuration.sql discovery.sql setup.sql metrics.sql disclosures.sql incident.sql \
            control_report.sql page.sql) \
        src/sealed_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql src/report/first_step.sql

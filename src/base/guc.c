@@ -14,6 +14,8 @@ static int	approval_period = 24 * 60 * 60; /* these are read in SQL */
 static bool approvals = false;
 static int	grant_confirmation = 0;
 static char *default_kms_uri = NULL;	/* read by create_key(), in SQL */
+static char *signing_kms_uri = NULL;	/* read by _signing_roots(), in SQL */
+static int	unused_version_time = 0;	/* read by _destroy_unused_version(), in SQL */
 char	   *dp_guc_start_kms_uri = NULL;
 char	   *dp_guc_kms_allowed = NULL;
 int			dp_guc_kms_timeout = 5000;
@@ -327,6 +329,10 @@ dp_guc_init(void)
 static void
 define_last_settings(void)
 {
+	DefineCustomStringVariable("dataprotect.signing_kms_uri",
+							   "KMS keys that sign certificates and lists of erasures, comma-separated; empty for the roots of the keys concerned.", NULL,
+							   &signing_kms_uri, "",
+							   PGC_SIGHUP, GUC_LIST_INPUT, NULL, NULL, NULL);
 	DefineCustomStringVariable("dataprotect.sink_ca_file",
 							   "Certificate authorities trusted for sinks of the audit log; empty for the system's.", NULL,
 							   &dp_guc_sink_ca_file, "",
@@ -349,6 +355,10 @@ define_last_settings(void)
 							   "A pattern is a URI whose last character may be \"*\".",
 							   &dp_guc_sinks_allowed, "",
 							   PGC_POSTMASTER, GUC_LIST_INPUT | GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.unused_version_time",
+							"Time after which a key version that another has replaced is destroyed once nothing is sealed under it; 0: never.", NULL,
+							&unused_version_time, 0, 0, INT_MAX / 2,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("dataprotect.worker_naptime",
 							"Time between two rounds of the background workers.", NULL,
 							&dp_guc_worker_naptime, 10, 1, INT_MAX / 1000,

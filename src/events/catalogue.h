@@ -77,6 +77,7 @@
 	X(DP_EVENT_ROOT_SCHEDULED,		113, "root.scheduled") \
 	X(DP_EVENT_ROOT_CANCELLED,		114, "root.cancelled") \
 	X(DP_EVENT_KEY_EXPIRED,			115, "key.expired") \
+	X(DP_EVENT_VERSION_DESTROYED,	116, "version.destroyed") \
 	X(DP_EVENT_SINK_CREATED,		140, "sink.created") \
 	X(DP_EVENT_SINK_DROPPED,		141, "sink.dropped") \
 	X(DP_EVENT_SINK_FAILING,		142, "sink.failing") \

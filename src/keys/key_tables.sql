@@ -104,6 +104,7 @@ CREATE TABLE dataprotect.key_version (
     seals int8 NOT NULL DEFAULT 0,
     seal bytea,
     expires_at timestamptz,             -- of a version of an expiring key: opens nothing from then on
+    looked_at timestamptz,              -- when values under a retired version were looked for last
     CHECK ((state = 'd') = (wrapped IS NULL))
 );
 CREATE INDEX key_version_family_idx ON dataprotect.key_version (family, purpose, version);

@@ -109,6 +109,7 @@ static bool
 rotate_due(void)
 {
 	(void) dp_own_step("SELECT dataprotect._rotate_due()", "could not look for keys to rotate");
+	(void) dp_own_step("SELECT dataprotect._destroy_unused_version()", "could not look for key versions without values");
 	dp_keys_expire();
 	return dp_keys_epoch_round();
 }

@@ -44,17 +44,23 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._is_signed_here(jsonb) IS 'whether a document is as this database, or one it was copied from, signed it';
 
--- The roots that keys lie under now, or, where there are none, the system's keys.
+-- The roots that were named to sign; else those that keys lie under now, or, where there
+-- are none, the system's keys.
 CREATE FUNCTION dataprotect._signing_roots(key_ids int8[]) RETURNS SETOF text
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH under AS (
+    WITH named AS (
+        SELECT DISTINCT btrim(u) AS u FROM string_to_table(current_setting('dataprotect.signing_kms_uri'), ',') u WHERE btrim(u) <> ''
+    ), under AS (
         SELECT v.family = 0 AS system, u FROM dataprotect.key_version v
           LEFT JOIN dataprotect.key k ON k.family = v.family
           JOIN dataprotect.epoch e ON e.key_id = CASE v.family WHEN 0 THEN v.epoch ELSE k.epoch END AND e.state = 'a', unnest(e.kms_uri) u
          WHERE v.family = 0 AND v.state = 'a' OR v.key_id = ANY (key_ids))
-    SELECT DISTINCT w.u FROM under w WHERE w.system = NOT EXISTS (SELECT FROM under o WHERE NOT o.system) ORDER BY 1;
+    SELECT n.u FROM named n
+    UNION
+    SELECT w.u FROM under w WHERE w.system = NOT EXISTS (SELECT FROM under o WHERE NOT o.system) AND NOT EXISTS (SELECT FROM named)
+    ORDER BY 1;
 $$;
 COMMENT ON FUNCTION dataprotect._signing_roots(int8[]) IS 'URIs of the roots that sign what is said of these keys';
 

@@ -150,7 +150,7 @@ dp_lifecycle_pages_with_keys(PG_FUNCTION_ARGS)
 	KeyIds		keys = read_key_ids(PG_GETARG_ARRAYTYPE_P(1));
 	int64		found = 0;
 
-	if (keys.count > 0 && rel->rd_rel->relkind == RELKIND_RELATION)
+	if (keys.count > 0 && (rel->rd_rel->relkind == RELKIND_RELATION || rel->rd_rel->relkind == RELKIND_MATVIEW))
 	{
 		found = count_table_pages(rel, &keys);
 		if (OidIsValid(rel->rd_rel->reltoastrelid))

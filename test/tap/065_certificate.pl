@@ -128,8 +128,16 @@ is(sql("SELECT count(*) FROM jsonb_array_elements('$exported'::jsonb -> 'kms_sig
 $node->command_ok([ 'sh', '-c', 'printf %s "$1" | base64 -d >"$2"', 'sh', sql("SELECT '$exported'::jsonb -> 'kms_signatures' -> 0 ->> 'signature'"), "$dir/root.sig" ], 'its signature');
 my $listed = write_to('list.sha256', Digest::SHA::sha256(sql("SELECT '$exported'::jsonb - '{mac,signature,kms_signatures}'::text[]")));
 is(system(($by_root =~ s!DIGEST!$listed!r) . " >$dir/openssl.log 2>&1"), 0, 'openssl verifies it as a certificate');
+# By a root of its own, where a setting names one.
+create_key_file("$dir/kms/signer.key");
+sql("ALTER SYSTEM SET dataprotect.signing_kms_uri = 'file://$dir/kms/signer.key, file:///not/allowed'; SELECT pg_reload_conf()");
+poll_sql($node, 'postgres', "SELECT current_setting('dataprotect.signing_kms_uri') <> ''");
 my $again = sql("SELECT dataprotect.request_deletion('u', 'ann\@x.example', 'again')");
 certified($again, 'registering-again: and deleted again');
+is(sql("SELECT string_agg((s ->> 'kms_uri') || ' ' || coalesce(s ->> 'algorithm', s ->> 'missing'), ', ' ORDER BY s ->> 'kms_uri') FROM dataprotect.deletion_certificate($again) c, jsonb_array_elements(c -> 'kms_signatures') s"),
+	"file:///not/allowed KMS URI \"file:///not/allowed\" is not allowed on this server: No pattern of dataprotect.kms_allowed matches it., file://$dir/kms/signer.key Ed25519",
+	'the root that is named to sign does, instead of that of the key, and one that may not be used does not');
+sql('ALTER SYSTEM RESET dataprotect.signing_kms_uri; SELECT pg_reload_conf()');
 isnt(sql("SELECT dataprotect.deletion_certificate($again) ->> 'keys_destroyed'"), $old_key, 'registering-again: its key was another');
 is(sql("SELECT count(*) FROM dataprotect.key_version v JOIN dataprotect.deletion_request r ON v.key_id = ANY (r.key_ids) WHERE v.state <> 'd' OR v.wrapped IS NOT NULL"),
 	'0', 'registering-again: both are destroyed');

@@ -46,5 +46,35 @@ poll_sql($node, 'postgres', "SELECT count(*) FROM dataprotect.reencrypt_state s 
 # By hand meanwhile, once the reason is gone.
 $node->safe_psql('postgres', "ALTER TABLE stubborn DISABLE TRIGGER refuse; CALL dataprotect.reencrypt('stubborn')", extra_params => [ '-U', 'helper' ]);
 is(versions('stubborn'), 'a:2=1', 'and a session may do it itself');
+
+# A version goes once nothing is sealed under it: no value at any depth, no dead row, no page of an index.
+sub states { return sql("SELECT string_agg(name || version || '=' || state, ' ' ORDER BY name, version) FROM dataprotect.key_versions WHERE purpose = 'data' AND name <> 'system'"); }
+sql(<<'SQL');
+SELECT dataprotect.create_key('m'), dataprotect.create_key('n'), dataprotect.create_key('o');
+CREATE TABLE ordered (id int, a encrypted_int4('m', 'ordered'));
+CREATE INDEX ordered_idx ON ordered (a);
+INSERT INTO ordered SELECT i, i FROM generate_series(1, 1000) i;
+CREATE TABLE deep (id int, a encrypted_text('n')[]);
+INSERT INTO deep VALUES (1, ARRAY[repeat('x', 3000), 'y']);
+SELECT dataprotect.rotate_key('m'), dataprotect.rotate_key('n'), dataprotect.rotate_key('o');
+CALL dataprotect.reencrypt('ordered');
+ALTER SYSTEM SET dataprotect.unused_version_time = '1s';
+SELECT pg_reload_conf();
+SQL
+poll_sql($node, 'postgres', "SELECT count(*) FROM dataprotect.key_version v JOIN dataprotect.key k USING (family) WHERE k.name IN ('m', 'n') AND v.version = 1 AND v.purpose = 2 AND v.looked_at IS NOT NULL", '2');
+poll_sql($node, 'postgres', "SELECT state FROM dataprotect.key_versions WHERE name = 'o' AND version = 1 AND purpose = 'data'", 'destroyed');
+like(states(), qr/m1=retired m2=active n1=retired n2=active o1=destroyed o2=active/, 'a version that nothing was sealed under goes; one that an index still has, and one inside an array, stay');
+ok(poll_until('the version of an index that was made anew goes',
+	sub {
+		# again, for VACUUM leaves what a worker's snapshot may see
+		$node->safe_psql('postgres', $_) for 'VACUUM ordered', 'REINDEX TABLE ordered', 'UPDATE dataprotect.key_version SET looked_at = NULL WHERE looked_at IS NOT NULL';
+		return $node->poll_query_until('postgres', "SELECT looked_at IS NOT NULL OR state = 'd' FROM dataprotect.key_version v JOIN dataprotect.key k USING (family) WHERE k.name = 'm' AND v.version = 1 AND v.purpose = 2")
+			&& sql("SELECT state FROM dataprotect.key_versions WHERE name = 'm' AND version = 1 AND purpose = 'data'") eq 'destroyed';
+	}), 'one that VACUUM and REINDEX have taken out of an index goes');
+poll_sql($node, 'postgres', "SELECT count(*) FROM dataprotect.key_version v JOIN dataprotect.key k USING (family) WHERE k.name = 'n' AND v.version = 1 AND v.purpose = 2 AND v.looked_at IS NOT NULL", '1');
+like(states(), qr/n1=retired n2=active/, 'what has a value stays, whoever looks again');
+is(sql("SET enable_seqscan = off; SELECT dataprotect.grant_access(k, current_user::regrole, 'reveal') > 0 FROM unnest('{m,n}'::text[]) k; SELECT count(*), sum(a::int4) FROM ordered WHERE a > 500; SELECT length(a[1]) FROM deep"),
+	"t\nt\n500|375250\n3000", 'and every value is read as before');
+is(sql("SELECT string_agg(DISTINCT keys[1], ' ' ORDER BY keys[1]) FROM dataprotect.audit_log WHERE event = 'version.destroyed' AND keys[1] IN ('m', 'n', 'o')"), 'm o', 'on record') if poll_sql($node, 'postgres', "SELECT count(*) >= 2 FROM dataprotect.audit_log WHERE event = 'version.destroyed' AND keys[1] IN ('m', 'o')");
 $node->stop;
 done_testing();
