@@ -101,6 +101,23 @@ SELECT col, "values", failures FROM dataprotect.verify('change_in') ORDER BY col
 SELECT dataprotect.alter_key('change_e', description => 'x');
 SELECT dataprotect.drop_key('change_e');
 
+-- the system's own: literals and what the log says are opened by older ones
+CREATE TABLE change_system (id int, v encrypted_text('change_d') DEFAULT 'a literal before');
+PREPARE change_before AS INSERT INTO change_system VALUES (1, 'prepared before');
+EXECUTE change_before;
+SELECT key, version > 1 AS newer FROM dataprotect.rotate_system_keys();
+SELECT count(DISTINCT key_id) - count(DISTINCT key_id) FILTER (WHERE state = 'retired') AS sealing, count(*) FILTER (WHERE state = 'retired') >= 2 AS retired
+    FROM dataprotect.key_versions WHERE name = 'system';
+EXECUTE change_before;
+INSERT INTO change_system (id) VALUES (2);
+ALTER TABLE change_system ALTER v SET DEFAULT 'a literal after';
+INSERT INTO change_system (id) VALUES (3);
+SELECT dataprotect.grant_access('change_d', current_user::regrole, 'reveal') > 0 AS granted;
+SELECT id, v FROM change_system ORDER BY id;
+SELECT count(*) FROM change_system WHERE v = 'a literal before';
+SELECT dataprotect.revoke_access('change_d', current_user::regrole);
+SELECT count(*) FROM dataprotect.verify_policy();
+
 -- each is on record; nobody else does it
 CREATE ROLE regress_reader LOGIN IN ROLE dataprotect_auditor;
 \c - regress_reader
@@ -108,12 +125,14 @@ CREATE ROLE regress_reader LOGIN IN ROLE dataprotect_auditor;
 SELECT dataprotect.flush_audit_log() IS NOT NULL AS flushed;
 SELECT event, keys, outcome, detail FROM dataprotect.audit_log
     WHERE event IN ('key.altered', 'key.renamed', 'key.dropped') AND keys[1] LIKE 'change%' ORDER BY seq;
+SELECT DISTINCT event, detail FROM dataprotect.audit_log WHERE detail ? 'system';
+SELECT dataprotect.rotate_system_keys();
 SELECT dataprotect.alter_key('change_b', mask => 'null');
 SELECT dataprotect.rename_key('change_b', 'mine');
 SELECT dataprotect.drop_key('change_b');
 \c - :su
 \set VERBOSITY terse
-DROP TABLE change_t, change_in, change_v;
+DROP TABLE change_t, change_in, change_v, change_system;
 DROP TYPE change_row;
 DROP DOMAIN change_em;
 DROP OWNED BY regress_keeper, regress_reader;

@@ -116,6 +116,7 @@ VALUES
     ('ROUTINE', 'dataprotect.reseal_policy', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.replay_erasures', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.roll_epoch', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.rotate_system_keys', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.run_epochs', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.schedule_epochs', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.report', 'dataprotect_admin, dataprotect_auditor'),

@@ -222,6 +222,24 @@ END $$;
 COMMENT ON FUNCTION dataprotect.rotate_key(text) IS
     'makes a new version that seals from now on; older versions go on opening; the new version''s number';
 
+-- Not among them: the search key, under which tokens and indexes are made, the key that
+-- chains the audit log, and the one that seals policy.
+CREATE FUNCTION dataprotect.rotate_system_keys(OUT key text, OUT version int) RETURNS SETOF record
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM dataprotect.key_version v WHERE v.family = 0) THEN
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            'no key was created in this database yet',
+            NULL,
+            'The system''s own keys are made with the first named key.');
+    END IF;
+    PERFORM dataprotect._event('key.rotated', NULL, jsonb_build_object('system', jsonb_build_array('literal', 'audit seal')));
+    RETURN QUERY SELECT p.name, dataprotect._autonomous(format('SELECT dataprotect._mint_system_version(%s::int2)', p.purpose))::int
+        FROM (VALUES (1, 5, 'literal'), (2, 6, 'audit seal')) p (ord, purpose, name) ORDER BY p.ord;
+END $$;
+COMMENT ON FUNCTION dataprotect.rotate_system_keys() IS
+    'makes new keys for literals and for the fields of the audit log that can hold personal data; older ones go on opening; their versions';
+
 CREATE FUNCTION dataprotect._mint_rewrap(key_family int4, uris text[]) RETURNS int4
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -413,6 +413,9 @@ read_system(Relation rel, HeapTuple tuple, void *arg)
 	DpSystemKeys *out = arg;
 	uint64		key_id = (uint64) DatumGetInt64(row_attr(rel, tuple, Anum_version_key_id, NULL));
 
+	/* One that another has replaced opens what it sealed, and nothing else. */
+	if (DatumGetChar(row_attr(rel, tuple, Anum_version_state, NULL)) == DP_KEY_RETIRED)
+		return true;
 	switch ((DpKeyPurpose) DatumGetInt16(row_attr(rel, tuple, Anum_version_purpose, NULL)))
 	{
 		case DP_PURPOSE_LITERAL:

@@ -129,7 +129,11 @@ forget(bool keys)
 static void
 void_keys(bool epochs)
 {
+	DpSystemKeys none;
+
+	memset(&none, 0, sizeof(none));
 	dp_arena_bump_keys();
+	dp_arena_put_system(MyDatabaseId, &none);
 	dp_arena_purge(MyDatabaseId);
 	if (epochs)
 		dp_arena_purge_epochs(MyDatabaseId);
@@ -253,13 +257,9 @@ at_subxact_end(SubXactEvent event, SubTransactionId my_subid, SubTransactionId p
 static void
 forget_installation(void)
 {
-	DpSystemKeys none;
-
-	memset(&none, 0, sizeof(none));
 	n_watched = 0;
 	dp_arena_bump_policy();
 	void_keys(true);
-	dp_arena_put_system(MyDatabaseId, &none);
 }
 
 void

@@ -104,6 +104,22 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._mint_version(int4) IS 'makes the next version of a named key and lets it seal from now on';
 
+-- The next of the system's keys of one purpose; the one before opens what it has sealed.
+CREATE FUNCTION dataprotect._mint_system_version(of_purpose int2) RETURNS int4
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_old dataprotect.key_version;
+BEGIN
+    LOCK TABLE dataprotect.key_version IN SHARE ROW EXCLUSIVE MODE;
+    SELECT * INTO STRICT v_old FROM dataprotect.key_version v WHERE v.family = 0 AND v.purpose = of_purpose AND v.state = 'a';
+    INSERT INTO dataprotect.key_version (key_id, family, purpose, version, epoch, wrapped)
+        SELECT w.key_id, 0, of_purpose, v_old.version + 1, v_old.epoch, w.wrapped
+        FROM dataprotect._wrap_new(v_old.epoch, of_purpose, v_old.version + 1) w;
+    UPDATE dataprotect.key_version SET state = 'r', state_since = now() WHERE key_id = v_old.key_id;
+    RETURN v_old.version + 1;
+END $$;
+COMMENT ON FUNCTION dataprotect._mint_system_version(int2) IS 'makes the next key of the system''s own of one purpose and lets it seal from now on';
+
 -- Counts seals ahead of use; a version that is used up is due for rotation.
 CREATE FUNCTION dataprotect._reserve_seals(version_key_id int8, n int4) RETURNS text
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$

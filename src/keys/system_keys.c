@@ -2,8 +2,8 @@
  * system_keys.c
  *	  The database's own keys: for literals, search, and the audit log.
  *
- * They are made with the first named key and never change; which they are is
- * remembered in the arena beside the keys.
+ * They are made with the first named key; those for literals and for fields of the
+ * audit log rotate.  Which they are is remembered in the arena beside the keys.
  */
 #include "postgres.h"
 
@@ -65,9 +65,13 @@ know_system_keys(void)
 		return true;
 	if (!dp_arena_get_system(MyDatabaseId, &system_keys))
 	{
+		uint64		generation = dp_arena_key_generation();
+
 		if (!dp_catalog_read_system(&system_keys))
 			return false;
-		dp_arena_put_system(MyDatabaseId, &system_keys);
+		/* What was read before a change is for this backend alone, which forgets it. */
+		if (generation == dp_arena_key_generation())
+			dp_arena_put_system(MyDatabaseId, &system_keys);
 	}
 	system_keys_known = true;
 	return true;
@@ -210,6 +214,16 @@ dp_keys_audit_seal(const uint8 *in, Size len, bytea **out)
 	return true;
 }
 
+/* The audit key, or one that it has replaced. */
+static bool
+sealed_audit(uint64 key_id)
+{
+	DpVersionRow row;
+
+	return key_id == system_keys.audit_seal ||
+		(dp_keys_read_version(key_id, &row) && row.family == 0 && row.purpose == DP_PURPOSE_AUDIT_SEAL);
+}
+
 bool
 dp_keys_audit_open(const uint8 *in, Size len, bytea **out)
 {
@@ -218,8 +232,8 @@ dp_keys_audit_open(const uint8 *in, Size len, bytea **out)
 	bytea	   *result;
 
 	if (!know_system_keys() || !dp_envelope_parse(in, len, &env) ||
-		env.key_id != system_keys.audit_seal ||
-		dp_keys_get(system_keys.audit_seal, DP_USE_READ, false, &key) != DP_KEY_OK)
+		!sealed_audit(env.key_id) ||
+		dp_keys_get(env.key_id, DP_USE_READ, false, &key) != DP_KEY_OK)
 		return false;
 	result = palloc(VARHDRSZ + env.ciphertext_len);
 	SET_VARSIZE(result, VARHDRSZ + env.ciphertext_len);
