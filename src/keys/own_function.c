@@ -66,7 +66,7 @@ remember(const KnownFunction *verdict)
 static bool
 is_entry(const char *name)
 {
-	static const char *const entries[] = {"_end_orphaned_grants", "_review_grants", "_rotate_due", "_subject_destroy",
+	static const char *const entries[] = {"_destroy_unused_version", "_end_orphaned_grants", "_review_grants", "_rotate_due", "_subject_destroy",
 	"_subject_resume", "_subject_suspend"};
 
 	if (name[0] != '_')

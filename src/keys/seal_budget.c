@@ -108,10 +108,12 @@ dp_keys_refill_seals(uint64 key_id)
 static bool
 rotate_due(void)
 {
+	bool		more;
+
 	(void) dp_own_step("SELECT dataprotect._rotate_due()", "could not look for keys to rotate");
-	(void) dp_own_step("SELECT dataprotect._destroy_unused_version()", "could not look for key versions without values");
+	more = dp_own_step("SELECT dataprotect._destroy_unused_version()", "could not look for key versions without values");
 	dp_keys_expire();
-	return dp_keys_epoch_round();
+	return dp_keys_epoch_round() || more;
 }
 
 void

@@ -1,8 +1,8 @@
 -- Versions that nothing is sealed under any more go, a time after a newer one took over
 -- (dataprotect.unused_version_time).  Looked for are values, at any depth of a column's
 -- type, and what dead rows and indexes still have: an ordered index compares with it.
--- One version a round of the worker, and each at most once a day, since it takes a look
--- at every page of every protected table.
+-- One version a transaction, and each at most once a day, since it takes a look at every
+-- page of every protected table.
 CREATE FUNCTION dataprotect._is_version_used(version_key_id int8) RETURNS bool
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
