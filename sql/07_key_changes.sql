@@ -102,7 +102,8 @@ SELECT dataprotect.alter_key('change_e', description => 'x');
 SELECT dataprotect.drop_key('change_e');
 
 -- the system's own: literals and what the log says are opened by older ones
-CREATE TABLE change_system (id int, v encrypted_text('change_d') DEFAULT 'a literal before');
+SELECT dataprotect.create_key('change_f');
+CREATE TABLE change_system (id int, v encrypted_text('change_f') DEFAULT 'a literal before');
 PREPARE change_before AS INSERT INTO change_system VALUES (1, 'prepared before');
 EXECUTE change_before;
 SELECT key, version > 1 AS newer FROM dataprotect.rotate_system_keys();
@@ -112,10 +113,10 @@ EXECUTE change_before;
 INSERT INTO change_system (id) VALUES (2);
 ALTER TABLE change_system ALTER v SET DEFAULT 'a literal after';
 INSERT INTO change_system (id) VALUES (3);
-SELECT dataprotect.grant_access('change_d', current_user::regrole, 'reveal') > 0 AS granted;
+SELECT dataprotect.grant_access('change_f', current_user::regrole, 'reveal') > 0 AS granted;
 SELECT id, v FROM change_system ORDER BY id;
 SELECT count(*) FROM change_system WHERE v = 'a literal before';
-SELECT dataprotect.revoke_access('change_d', current_user::regrole);
+SELECT dataprotect.revoke_access('change_f', current_user::regrole);
 SELECT count(*) FROM dataprotect.verify_policy();
 
 -- each is on record; nobody else does it

@@ -314,9 +314,14 @@ BEGIN
                     v_problem := 'It is not what this epoch was wrapped under: ' || dataprotect._epoch_probe_as(old.key_id, root.ordinal, r.root_uri);
                 END IF;
                 IF v_problem IS NULL THEN
-                    SELECT format('It is "%s" as well, under which keys are.', dataprotect._epoch_shares_root(old.key_id, e.kms_uri)) INTO v_problem
-                        FROM dataprotect.epoch e WHERE e.state IN ('a', 'g') AND e.key_id <> old.key_id
-                          AND dataprotect._epoch_shares_root(old.key_id, e.kms_uri) IS NOT NULL LIMIT 1;
+                    -- the roots of an epoch without keys may be lost for good: they are not asked
+                    SELECT format('It is "%s" as well, under which keys are.', s.uri) INTO v_problem
+                        FROM dataprotect.epoch e CROSS JOIN LATERAL (SELECT CASE
+                            WHEN EXISTS (SELECT FROM dataprotect.key_version v WHERE v.epoch = e.key_id AND v.wrapped IS NOT NULL)
+                                 OR EXISTS (SELECT FROM dataprotect.key k WHERE k.epoch = e.key_id)
+                                THEN dataprotect._epoch_shares_root(old.key_id, e.kms_uri)
+                            ELSE (SELECT u FROM unnest(e.kms_uri) u WHERE u = ANY (old.kms_uri) LIMIT 1) END) s (uri)
+                        WHERE e.state IN ('a', 'g') AND e.key_id <> old.key_id AND s.uri IS NOT NULL LIMIT 1;
                 END IF;
                 IF v_problem IS NULL THEN
                     SELECT * INTO r FROM dataprotect._root_destroy(r.root_uri, old.waiting_days);
