@@ -72,6 +72,7 @@ sub ask
 
 my $read = "SELECT count(*) FROM person WHERE email = 'p7' AND amount = 7; SELECT id, email, amount FROM person ORDER BY amount; SELECT note FROM account; UPDATE account SET note = 'changed'";
 my $pid = ask('SELECT pg_backend_pid()');
+plan skip_all => 'no process may be looked into here' if !defined look($pid);
 my $secret = slurp_file("/proc/$pid/maps") =~ /secretmem/;
 # What the kernel shows to nobody is passed over; where it has no such memory, the arena is one of the shared mappings.
 my $arena = qr{/dev/zero};

@@ -377,7 +377,7 @@ sub start_at
 	return;
 }
 
-=head2 have_moto(), start_moto($port), stop_moto($moto)
+=head2 have_moto(), start_moto($port, @options), stop_moto($moto)
 
 A moto server, which speaks Amazon's KMS, S3 and STS protocols, on a loopback
 port (a free one where none is asked for): from the machine's own moto_server,
@@ -411,11 +411,11 @@ sub have_moto
 
 sub start_moto
 {
-	my ($port) = @_;
+	my ($port, @options) = @_;
 	my @command = _moto_command() or die 'moto is not there';
 	$port = PostgreSQL::Test::Cluster::get_free_port() if !$port;
 	my $moto = { port => $port, endpoint => "http://127.0.0.1:$port", log => '' };
-	$moto->{process} = IPC::Run::start([ @command, '-H', '127.0.0.1', '-p', $port ],
+	$moto->{process} = IPC::Run::start([ @command, '-H', '127.0.0.1', '-p', $port, @options ],
 		'<', \undef, '>&', \$moto->{log});
 	push @motos, $moto;
 	poll_until(
