@@ -9,7 +9,7 @@ use Test::More;
 
 use DataProtect::Test;
 
-my $node = new_node('background', conf => "dataprotect.retention_batch_size = 50\ndataprotect.retention_cost_delay = 20ms\n");
+my $node = new_node('background', conf => "dataprotect.retention_batch_size = 50\ndataprotect.retention_cost_delay = 20ms\nautovacuum = off\n");
 create_extension($node);
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 sub versions { return sql("SELECT string_agg(v.col || ':' || v.version || '=' || v.\"values\", ' ' ORDER BY v.col, v.version) FROM dataprotect.verify('$_[0]') v"); }
