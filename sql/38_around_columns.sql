@@ -123,6 +123,23 @@ SELECT count(*) FROM visit WHERE mood = 'high' AND at < 10;
 \c - :su
 SET search_path = around, public;
 
+-- publications with lists of columns, and the replica identity
+CREATE TABLE sent (id int NOT NULL, email text NOT NULL, note text);
+CREATE UNIQUE INDEX sent_email ON sent (email);
+ALTER TABLE sent REPLICA IDENTITY USING INDEX sent_email;
+SET client_min_messages = error;	-- wal_level, worded by version
+CREATE PUBLICATION around_list FOR TABLE sent (id, email) WHERE (id > 0);
+CREATE PUBLICATION around_filter FOR TABLE sent WHERE (email <> 'x');
+RESET client_min_messages;
+CALL dataprotect.encrypt_column('sent', 'email', 'around');
+DROP PUBLICATION around_filter;
+SET client_min_messages = error;
+CALL dataprotect.encrypt_column('sent', 'email', 'around');
+RESET client_min_messages;
+SELECT p.pubname, t.attnames, t.rowfilter FROM pg_publication p JOIN pg_publication_tables t USING (pubname) WHERE t.tablename = 'sent';
+SELECT i.indexrelid::regclass, i.indisreplident, c.relreplident FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid WHERE c.oid = 'sent'::regclass;
+DROP PUBLICATION around_list;
+
 -- materialized views hold what the table holds
 CREATE TABLE person (id int PRIMARY KEY, email text, name varchar(20), doc jsonb);
 INSERT INTO person SELECT g, 'p' || g || '@x.org', 'name ' || g, '{"city": "x"}' FROM generate_series(1, 5) g;

@@ -1,5 +1,5 @@
--- What else is made again around a column whose type changes: policies, and
--- statistics objects, of which what covers the column goes.
+-- What else is made again around a column whose type changes: policies, lists of
+-- columns of publications, and statistics objects, of which what covers the column goes.
 
 -- Policies of any table that ask the column.
 CREATE FUNCTION dataprotect._dependent_policies(rel regclass, cols name[])
@@ -161,12 +161,60 @@ $$;
 COMMENT ON FUNCTION dataprotect._stored_view_statements(oid) IS
     'statements that give a materialized view made again what it holds, and its indexes';
 
+-- A publication goes on with its list of columns; the rewrite itself is not replicated.
+CREATE FUNCTION dataprotect._dependent_publications(rel regclass, cols name[])
+    RETURNS TABLE (link_id oid, name name, owner oid, of_table text, filtered bool)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT r.oid, p.pubname, p.pubowner, format('%I.%I', n.nspname, c.relname),
+           coalesce(bool_or(r.prqual::text LIKE '%:varattno ' || m.attnum || ' %'), false)
+    FROM dataprotect._columns_members($1, $2) m
+        JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.member AND d.refobjsubid = m.attnum
+            AND d.classid = 'pg_publication_rel'::regclass
+        JOIN pg_publication_rel r ON r.oid = d.objid
+        JOIN pg_publication p ON p.oid = r.prpubid
+        JOIN pg_class c ON c.oid = r.prrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+    GROUP BY r.oid, p.pubname, p.pubowner, n.nspname, c.relname
+$$;
+COMMENT ON FUNCTION dataprotect._dependent_publications(regclass, name[]) IS
+    'publications that name a column in a list of columns or a row filter';
+
+CREATE FUNCTION dataprotect._capture_publications(rel regclass, cols name[], OUT drops text[], OUT creates text[])
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(array_agg(format('ALTER PUBLICATION %I DROP TABLE ONLY %s', d.name, d.of_table) ORDER BY d.link_id), '{}'),
+           coalesce(array_agg(format('ALTER PUBLICATION %I ADD TABLE ONLY %s%s%s', d.name, d.of_table,
+                        (SELECT ' (' || string_agg(quote_ident(a.attname), ', ' ORDER BY u.n) || ')'
+                         FROM unnest(r.prattrs::int2[]) WITH ORDINALITY AS u(num, n) JOIN pg_attribute a ON a.attrelid = r.prrelid AND a.attnum = u.num),
+                        ' WHERE (' || pg_get_expr(r.prqual, r.prrelid) || ')') ORDER BY d.link_id), '{}')
+    FROM dataprotect._dependent_publications($1, $2) d JOIN pg_publication_rel r ON r.oid = d.link_id
+$$;
+COMMENT ON FUNCTION dataprotect._capture_publications(regclass, name[]) IS
+    'statements that take a table out of publications that name some columns, and put it back';
+
+CREATE FUNCTION dataprotect._publication_obstacles(rel regclass, cols name[]) RETURNS TABLE (problem text, advice text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('Publication "%s" names it in a row filter.', d.name), 'Publish the table without naming the column there.'
+    FROM dataprotect._dependent_publications($1, $2) d WHERE d.filtered
+    UNION ALL
+    SELECT format('You do not own publication "%s", which names it in a list of columns.', d.name),
+           'Let a role that owns both do this, or publish the table without naming the column.'
+    FROM dataprotect._dependent_publications($1, $2) d WHERE NOT d.filtered AND NOT pg_has_role(current_user, d.owner, 'USAGE')
+$$;
+COMMENT ON FUNCTION dataprotect._publication_obstacles(regclass, name[]) IS 'publications that cannot go on with a column';
+
 CREATE FUNCTION dataprotect._capture_around(rel regclass, cols name[], OUT drops text[], OUT creates text[], OUT changes text[])
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT s.drops || p.drops, s.creates || p.creates, s.changes || p.changes
-    FROM dataprotect._capture_statistics($1, $2) s, dataprotect._capture_policies($1, $2) p
+    SELECT s.drops || p.drops || u.drops, s.creates || p.creates || u.creates, s.changes || p.changes
+    FROM dataprotect._capture_statistics($1, $2) s, dataprotect._capture_policies($1, $2) p,
+        dataprotect._capture_publications($1, $2) u
 $$;
 COMMENT ON FUNCTION dataprotect._capture_around(regclass, name[]) IS
-    'statements that drop and make again the policies and statistics objects over some columns';
+    'statements that drop and make again the policies, statistics objects and publications that name some columns';

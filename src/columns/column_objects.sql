@@ -293,11 +293,6 @@ BEGIN
            format('ALTER TABLE %s SET WITHOUT CLUSTER.', i.indrelid::regclass)
     FROM x JOIN pg_index i ON i.indexrelid = x.index_id AND i.indisclustered
     UNION ALL
-    SELECT format('Index "%s" is the replica identity of table "%s".', x.name, i.indrelid::regclass),
-           format('ALTER TABLE %s REPLICA IDENTITY with another index, DEFAULT or FULL.', i.indrelid::regclass)
-    FROM x JOIN pg_index i ON i.indexrelid = x.index_id AND i.indisreplident
-    WHERE NOT $4
-    UNION ALL
     SELECT format('Index "%s" is not valid.', x.name), 'REINDEX or drop it.'
     FROM x JOIN pg_index i ON i.indexrelid = x.index_id AND NOT i.indisvalid
     ORDER BY 1, 2;
@@ -421,7 +416,7 @@ BEGIN
     creates := '{}';
     changes := '{}';
     FOR x IN
-        SELECT d.*, format('%I.%I', n.nspname, c.relname) AS index_name, n.nspname,
+        SELECT d.*, format('%I.%I', n.nspname, c.relname) AS index_name, n.nspname, i.indisreplident,
                format('%I.%I', tn.nspname, t.relname) AS table_name, descr.description,
                (SELECT string_agg(format('"%s"', u.col), ', ' ORDER BY u.n)
                 FROM unnest(cols, token_classes) WITH ORDINALITY AS u(col, class, n) JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = u.col
@@ -489,6 +484,9 @@ BEGIN
         END IF;
         IF x.description IS NOT NULL THEN
             creates := creates || format('COMMENT ON INDEX %s IS %L', x.index_name, x.description);
+        END IF;
+        IF x.indisreplident THEN
+            creates := creates || format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', x.table_name, x.name);
         END IF;
         IF (hash OR x.class <> '') AND NOT x.attached THEN
             changes := changes || CASE

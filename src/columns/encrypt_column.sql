@@ -144,6 +144,7 @@ BEGIN
           UNION ALL SELECT * FROM dataprotect._type_obstacles(rel, col)
           UNION ALL SELECT * FROM dataprotect._index_obstacles(rel, col, searchable, ordered, wordsearch)
           UNION ALL SELECT * FROM dataprotect._policy_obstacles(rel, ARRAY[col])
+          UNION ALL SELECT * FROM dataprotect._publication_obstacles(rel, ARRAY[col])
           UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, ARRAY[col])
           UNION ALL SELECT * FROM dataprotect._function_obstacles(rel, ARRAY[col])) o;
     PERFORM dataprotect._refuse_obstacles('encrypt', rel, col, problems, advice);
@@ -637,6 +638,7 @@ BEGIN
     SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
     FROM (SELECT * FROM dataprotect._column_obstacles(rel, col)
           UNION ALL SELECT * FROM dataprotect._policy_obstacles(rel, ARRAY[col])
+          UNION ALL SELECT * FROM dataprotect._publication_obstacles(rel, ARRAY[col])
           UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, ARRAY[col])
           UNION ALL SELECT * FROM dataprotect._function_obstacles(rel, ARRAY[col])) o;
     PERFORM dataprotect._refuse_obstacles('decrypt', rel, col, problems, advice);

@@ -287,11 +287,6 @@ BEGIN
         AND m.attnum = ANY (k.conkey)
         JOIN pg_class c ON c.oid = k.conrelid
     UNION ALL
-    SELECT DISTINCT format('Publication "%s" names it in a column list or row filter.', p.pubname),
-           'Publish the table without naming the column.'
-    FROM dependent d JOIN pg_publication_rel r ON d.classid = 'pg_publication_rel'::regclass AND r.oid = d.objid
-        JOIN pg_publication p ON p.oid = r.prpubid
-    UNION ALL
     SELECT format('Trigger "%s" of table "%s" fills a text-search column from it.', t.tgname, c.relname),
            'Drop the trigger and its column: they store the words as plaintext.'
     FROM m JOIN pg_trigger t ON t.tgrelid = m.member AND t.tgparentid = 0
