@@ -19,6 +19,7 @@
 #include "types/client_type.h"
 #include "types/modifier_registry.h"
 #include "types/query_result.h"
+#include "types/row_value.h"
 #include "types/typeinfo.h"
 #include "types/types.h"
 #include "types/wire.h"
@@ -135,27 +136,90 @@ columns_to_cast(Query *query, List *tlist, TupleDesc described)
 	return result;
 }
 
+static bool
+has_encrypted_fields(TupleDesc desc)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		int32		typmod = att->atttypmod;
+		bool		is_array;
+
+		if (att->attisdropped)
+			continue;
+		if (OidIsValid(dp_client_encrypted_type(att->atttypid, &typmod, &is_array)) ||
+			(att->atttypid >= FirstNormalObjectId && get_typtype(att->atttypid) == TYPTYPE_COMPOSITE))
+			return true;
+	}
+	return false;
+}
+
+static Node *row_for_client(Query *query, Node *row);
+
+/* The fields of a row, which only a query without anything to do after them can cast. */
+static bool
+cast_fields(Query *query, RowExpr *row)
+{
+	bool		cast = false;
+	ListCell   *lc;
+
+	foreach(lc, row->args)
+	{
+		Node	   *field = lfirst(lc);
+		int32		typmod = exprTypmod(field);
+		bool		is_array;
+
+		if (!OidIsValid(dp_client_encrypted_type(exprType(field), &typmod, &is_array)))
+			lfirst(lc) = row_for_client(query, field);
+		else if (may_see(query, typmod))
+			lfirst(lc) = as_base_type(lfirst(lc));
+		cast |= lfirst(lc) != field;
+	}
+	return cast;
+}
+
 /*
- * The fields of a row that has no type of its own, which only a query without
- * anything to do after them can cast.
+ * A row as a client gets it.  One of a named type stays of that type for whoever
+ * asks for the column's; what is sent, the types of its fields included, is what
+ * the row itself says that it is.
  */
-static void
-cast_fields(Query *query, Node *node)
+static Node *
+row_for_client(Query *query, Node *row)
+{
+	Oid			type = exprType(row);
+	RowExpr    *fields;
+	TupleDesc	desc;
+	Node	   *whole;
+
+	if (IsA(row, RowExpr) && ((RowExpr *) row)->row_typeid == RECORDOID)
+	{
+		(void) cast_fields(query, (RowExpr *) row);
+		return row;
+	}
+	if (type < FirstNormalObjectId)
+		return row;
+	desc = dp_row_type(row);
+	whole = desc != NULL && has_encrypted_fields(desc) ? dp_row_taken_apart(row, desc, &fields) : NULL;
+	if (whole == NULL || !cast_fields(query, fields))
+		return row;
+	return (Node *) makeRelabelType((Expr *) whole, type, -1, InvalidOid, COERCE_IMPLICIT_CAST);
+}
+
+static bool
+has_named_rows(List *tlist)
 {
 	ListCell   *lc;
 
-	if (!IsA(node, RowExpr) || ((RowExpr *) node)->row_typeid != RECORDOID)
-		return;
-	foreach(lc, ((RowExpr *) node)->args)
+	foreach(lc, tlist)
 	{
-		int32		typmod = exprTypmod(lfirst(lc));
-		bool		is_array;
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		Oid			type = exprType((Node *) tle->expr);
+		TupleDesc	desc = tle->resjunk || type < FirstNormalObjectId ? NULL : dp_row_type((Node *) tle->expr);
 
-		if (!OidIsValid(dp_client_encrypted_type(exprType(lfirst(lc)), &typmod, &is_array)))
-			cast_fields(query, lfirst(lc));
-		else if (may_see(query, typmod))
-			lfirst(lc) = as_base_type(lfirst(lc));
+		if (desc != NULL && has_encrypted_fields(desc))
+			return true;
 	}
+	return false;
 }
 
 static void
@@ -168,7 +232,7 @@ cast_results(Query *query, TupleDesc described)
 
 	if (selects && dp_result_cast_comes_after(query, columns))
 	{
-		if (columns == NULL)
+		if (columns == NULL && !has_named_rows(query->targetList))
 			return;
 		dp_result_wrap(query);
 	}
@@ -179,7 +243,7 @@ cast_results(Query *query, TupleDesc described)
 		if (bms_is_member(tle->resno, columns))
 			tle->expr = as_base_type(tle->expr);
 		else if (!tle->resjunk && tle->ressortgroupref == 0 && dp_guc_output == DP_OUTPUT_AUTO)
-			cast_fields(query, (Node *) tle->expr);
+			tle->expr = (Expr *) row_for_client(query, (Node *) tle->expr);
 	}
 	bms_free(columns);
 }

@@ -68,6 +68,17 @@ def check(name, got, wanted):
     print(f"ok {name}" if got == wanted else f"not ok {name}: got {got!r}, wanted {wanted!r}")
 
 
+def fields(row):
+    """The types and values of a row in binary form."""
+    found, at = [], 4
+    while at < len(row):
+        oid, length = struct.unpack_from("!Ii", row, at)
+        at += 8
+        found.append((oid, None if length < 0 else row[at:at + length]))
+        at += max(length, 0)
+    return found
+
+
 def main():
     conn = pq.PQconnectdb(sys.argv[1].encode())
     if pq.PQstatus(conn) != 0:
@@ -84,6 +95,14 @@ def main():
             check(f"parameter of type {what}, format {fmt}",
                   query(conn, "SELECT id FROM person WHERE email = $1", [b"ada@example.org"], [fmt], [oid]), [[b"1"]])
     check("binary int parameter", query(conn, "SELECT id FROM person WHERE n4 = $1", [struct.pack("!i", 42)], [1], [23]), [[b"1"]])
+    check("a parameter of a wider type than the column", query(conn, "SELECT id FROM person WHERE n4 = $1", [struct.pack("!q", 42)], [1], [20]), [[b"1"]])
+    check("a list of a wider type than the column",
+          query(conn, "SELECT id FROM person WHERE n4 = ANY ($1)", [b"{42,5000000000}"], [0], [1016]), [[b"1"]])
+    for what, sql in (("", "SELECT person FROM person WHERE id = 1"), (" of a sorted query", "SELECT person FROM person WHERE id <= 1 ORDER BY id")):
+        row = fields(query(conn, sql, binary=True)[0][0])
+        check(f"a row of a named type{what} has fields of the base types",
+              ([oid for oid, value in row if oid >= 16384], (25, b"ada@example.org") in row or (1043, b"ada@example.org") in row, (23, struct.pack("!i", 42)) in row),
+              ([], True, True))
     check("insert with binary parameters",
           query(conn, "INSERT INTO person (id, email, n4, born) VALUES (100, $1, $2, $3) RETURNING email, n4, born",
                 [b"bin@example.org", struct.pack("!i", 7), struct.pack("!i", 0)], [1, 1, 1], binary=True),
