@@ -186,6 +186,7 @@ CREATE TEMP TABLE dp_lint_unsealed (name, reason) AS VALUES
     ('access_use_head', 'likewise'),
     ('access_use_open', 'likewise'),
     ('alert', 'what was told already'),
+    ('audit_archive', 'signed with the key of the chain'),
     ('audit_cursor', 'where the collector is; the chain authenticates the records'),
     ('audit_digest', 'signed'),
     ('audit_head', 'the chain authenticates it'),

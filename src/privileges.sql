@@ -21,6 +21,7 @@ VALUES
     ('TABLE', 'dataprotect.account_rule', 'dataprotect_admin, dataprotect_auditor'),
     ('TABLE', 'dataprotect.account_type', 'dataprotect_admin, dataprotect_auditor'),
     ('TABLE', 'dataprotect.alerts', 'dataprotect_admin, dataprotect_auditor'),
+    ('TABLE', 'dataprotect.audit_archives', 'dataprotect_admin, dataprotect_auditor'),
     ('TABLE', 'dataprotect.audit_digests', 'dataprotect_admin, dataprotect_auditor'),
     ('TABLE', 'dataprotect.audit_lines', 'dataprotect_auditor'),
     ('TABLE', 'dataprotect.audit_log', 'dataprotect_auditor'),

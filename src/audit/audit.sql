@@ -53,6 +53,26 @@ CREATE TABLE dataprotect.audit_open (
 );
 COMMENT ON TABLE dataprotect.audit_open IS 'records whose outcome is not known yet';
 
+CREATE TABLE dataprotect.audit_archive (
+	seq_from bigint PRIMARY KEY,
+	seq_to bigint NOT NULL,
+	at_from timestamptz NOT NULL,
+	at_to timestamptz NOT NULL,
+	mac_before bytea NOT NULL,
+	mac bytea NOT NULL,
+	sha256 bytea NOT NULL,
+	file text NOT NULL,
+	archived_at timestamptz NOT NULL,
+	sig bytea NOT NULL
+);
+COMMENT ON TABLE dataprotect.audit_archive IS 'records that were archived and dropped from audit_record, signed with the chain key: the chain goes on from mac_before to mac';
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.audit_archive', '');
+
+CREATE VIEW dataprotect.audit_archives AS
+	SELECT a.seq_from, a.seq_to, a.at_from, a.at_to, pg_catalog.encode(a.sha256, 'hex') AS sha256, a.file, a.archived_at
+	FROM dataprotect.audit_archive a;
+COMMENT ON VIEW dataprotect.audit_archives IS 'records of the audit log that were written to a file and dropped: which, the SHA-256 of their lines, the file';
+
 CREATE FUNCTION dataprotect._audit_start() RETURNS void
 	LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_start';
 COMMENT ON FUNCTION dataprotect._audit_start() IS 'makes the log of this installation begin now';

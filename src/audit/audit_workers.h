@@ -10,6 +10,7 @@
 #define DP_AUDIT_WORKER_KIND	"audit"
 #define DP_SINK_WORKER			"sinks"
 #define DP_DIGEST_WORKER		"digests"
+#define DP_ARCHIVE_WORKER		"log archive"
 
 /* Static process: ring to segments.  From _PG_init only. */
 extern void dp_audit_writer_register(void);

@@ -17,6 +17,7 @@
 #define DOMAIN_HEAD		'h'
 #define DOMAIN_CURSOR	'u'
 #define DOMAIN_NAME		'n'
+#define DOMAIN_ARCHIVE	'a'
 
 static void
 put_int64(StringInfo out, int64 value)
@@ -160,6 +161,21 @@ dp_chain_cursor_mac(DpPrf *chain, const uint8 *instance, int64 ring_seq, uint8 *
 	memcpy(buf, instance, DP_RING_INSTANCE_LEN);
 	memcpy(buf + DP_RING_INSTANCE_LEN, &big, 8);
 	return dp_prf(chain, DOMAIN_CURSOR, buf, sizeof(buf), out_mac);
+}
+
+bool
+dp_chain_archive_mac(DpPrf *chain, const DpChainArchive *archive, uint8 *out_mac)
+{
+	uint8		buf[16 + 2 * DP_CHAIN_MAC_LEN + sizeof(archive->sha256)];
+	uint64		from = pg_hton64((uint64) archive->from);
+	uint64		to = pg_hton64((uint64) archive->to);
+
+	memcpy(buf, &from, 8);
+	memcpy(buf + 8, &to, 8);
+	memcpy(buf + 16, archive->before, DP_CHAIN_MAC_LEN);
+	memcpy(buf + 16 + DP_CHAIN_MAC_LEN, archive->mac, DP_CHAIN_MAC_LEN);
+	memcpy(buf + 16 + 2 * DP_CHAIN_MAC_LEN, archive->sha256, sizeof(archive->sha256));
+	return dp_prf(chain, DOMAIN_ARCHIVE, buf, sizeof(buf), out_mac);
 }
 
 bool

@@ -6,6 +6,9 @@
  *	mac(0)  = 32 zero bytes
  *	head    : HMAC(chain key, 'h' || seq || mac), of the newest row
  *	cursor  : HMAC(chain key, 'u' || instance || ring_seq)
+ *	archive : HMAC(chain key, 'a' || first seq || last seq || mac before the first ||
+ *			  mac of the last || SHA-256 of their lines), of rows that were archived and
+ *			  dropped: the chain goes on from one mac to the other
  *
  * Canonical bytes: every column but mac in the table's order: one byte 0 for
  * NULL, else 1, then the value: integers and times 8 bytes big endian, texts,
@@ -62,6 +65,18 @@ extern bool dp_chain_row_mac(DpPrf *chain, const uint8 *previous, const Datum *v
 extern bool dp_chain_head_mac(DpPrf *chain, const DpChainPoint *head, uint8 *out_mac) DP_MUST_CHECK;
 extern bool dp_chain_cursor_mac(DpPrf *chain, const uint8 *instance, int64 ring_seq,
 								uint8 *out_mac) DP_MUST_CHECK;
+
+/* Rows that are no longer in the table. */
+typedef struct DpChainArchive
+{
+	int64		from;
+	int64		to;
+	uint8		before[DP_CHAIN_MAC_LEN];	/* mac of the row before them */
+	uint8		mac[DP_CHAIN_MAC_LEN];	/* of the last */
+	uint8		sha256[32];
+} DpChainArchive;
+
+extern bool dp_chain_archive_mac(DpPrf *chain, const DpChainArchive *archive, uint8 *out_mac) DP_MUST_CHECK;
 
 /* A number that names the chain key. */
 extern bool dp_chain_name(DpPrf *chain, uint64 *out_name) DP_MUST_CHECK;

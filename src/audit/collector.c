@@ -180,7 +180,7 @@ read_chain_point(DpChainPoint *out)
 		return;
 	}
 	memset(out, 0, sizeof(*out));
-	run_sql("SELECT coalesce(max(seq), 0) FROM dataprotect.audit_record", 0, NULL, NULL);
+	run_sql("SELECT greatest((SELECT max(seq) FROM dataprotect.audit_record), (SELECT max(seq_to) FROM dataprotect.audit_archive), 0::int8)", 0, NULL, NULL);
 	out->seq = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 

@@ -22,6 +22,7 @@
 #include "access/sysattr.h"
 #include "access/xact.h"
 #include "audit/activity.h"
+#include "audit/archive.h"
 #include "audit/audit_workers.h"
 #include "audit/change_events.h"
 #include "audit/digest.h"
@@ -744,5 +745,6 @@ dp_audit_init(void)
 	/* the writer says where records wait; otherwise now and then, for lost ones */
 	dp_worker_register(DP_AUDIT_WORKER_KIND, dp_audit_collect, COLLECT_NAPTIME_MS);
 	dp_digest_init();
+	dp_archive_init();
 	dp_sink_init();
 }

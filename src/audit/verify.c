@@ -7,20 +7,27 @@
  *	a row removed						a number is missing
  *	the newest rows removed				the head, and the witness, know a later row
  *	and the head put back as well		the witness in the ring file knows
+ *
+ * Rows that were archived and dropped (archive.h) are no fault: a signed note says
+ * from which MAC to which the chain goes over them.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "audit/archive.h"
 #include "audit/collector.h"
 #include "base/compat.h"
 #include "base/report.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -35,6 +42,9 @@ typedef struct Verdict
 	DpChainPoint witness;
 	bool		has_witness;
 	bool		witness_seen;
+	DpChainArchive *archives;	/* ascending */
+	int			n_archives;
+	int			next_archive;
 } Verdict;
 
 PG_FUNCTION_INFO_V1(dp_audit_verify);
@@ -46,6 +56,26 @@ find_fault(Verdict *verdict, int64 seq, const char *detail)
 		return;
 	verdict->first_bad = seq;
 	verdict->detail = detail;
+}
+
+/* Go on behind rows that were archived. */
+static void
+step_over_archives(Verdict *verdict)
+{
+	while (verdict->next_archive < verdict->n_archives)
+	{
+		const DpChainArchive *archive = &verdict->archives[verdict->next_archive];
+
+		if (archive->from > verdict->last.seq + 1)
+			return;
+		verdict->next_archive++;
+		if (archive->from != verdict->last.seq + 1 || archive->to < archive->from)
+			continue;			/* its rows are here */
+		if (!dp_equal_ct(archive->before, verdict->last.mac, DP_CHAIN_MAC_LEN))
+			find_fault(verdict, archive->from, "the records before those that were archived are not the ones that were there");
+		verdict->last.seq = archive->to;
+		memcpy(verdict->last.mac, archive->mac, DP_CHAIN_MAC_LEN);
+	}
 }
 
 static void
@@ -61,6 +91,8 @@ check_row(Verdict *verdict, DpPrf *chain, HeapTuple tuple, TupleDesc desc)
 	seq = DatumGetInt64(values[DP_AUDIT_SEQ]);
 	mac = DatumGetByteaPP(values[DP_AUDIT_MAC]);
 	verdict->checked++;
+	if (seq != verdict->last.seq + 1)
+		step_over_archives(verdict);
 	if (seq != verdict->last.seq + 1)
 	{
 		find_fault(verdict, Min(seq, verdict->last.seq + 1),
@@ -124,6 +156,7 @@ check_end(Verdict *verdict)
 	DpChainPoint head;
 	bool		has_head = dp_audit_read_head(&head, false);
 
+	step_over_archives(verdict);
 	if (has_head && head.seq > verdict->last.seq)
 		find_fault(verdict, verdict->last.seq + 1, "the newest records are missing");
 	else if (has_head && (head.seq < verdict->last.seq ||
@@ -145,7 +178,7 @@ log_has_traces(void)
 }
 
 /*
- * Nothing is locked: a caller's transaction may stay open, and the collector
+ * No row is locked: a caller's transaction may stay open, and the collector
  * must go on.  Rows and head are read by one snapshot, which has both of each of
  * its batches; the witness is set after a batch was committed, so that one read
  * before the snapshot is never newer than what the snapshot has.
@@ -156,9 +189,12 @@ check_log(Verdict *verdict)
 	memset(verdict, 0, sizeof(*verdict));
 	if (dp_keys_audit_chain() != NULL)
 		verdict->has_witness = dp_audit_read_witness(&verdict->witness);
+	/* what is archived goes from the table and to its note between two snapshots */
+	LockRelationOid(get_relname_relid("audit_record", get_namespace_oid("dataprotect", false)), AccessShareLock);
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (dp_keys_audit_chain() != NULL)
 	{
+		verdict->archives = dp_archive_list(&verdict->n_archives);
 		check_rows(verdict);
 		check_end(verdict);
 	}

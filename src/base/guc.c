@@ -10,6 +10,8 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
+#define AUDIT_KEEP_LEAST	(548 * 24 * 60) /* 18 months */
+
 static int	approval_period = 24 * 60 * 60; /* these are read in SQL */
 static bool approvals = false;
 static int	grant_confirmation = 0;
@@ -28,7 +30,9 @@ int			dp_guc_key_cache_hard_ttl = 86400;
 int			dp_guc_audit_mode = DP_AUDIT_BUFFERED;
 int			dp_guc_audit_ring_size = 16384;
 int			dp_guc_catalog_types = DP_CATALOG_AUTO;
+char	   *dp_guc_audit_archive_directory = NULL;
 char	   *dp_guc_audit_directory = NULL;
+int			dp_guc_audit_keep = 0;
 char	   *dp_guc_erasure_directory = NULL;
 bool		dp_guc_pooled = false;
 char	   *dp_guc_databases = NULL;
@@ -99,6 +103,16 @@ static const struct config_enum_entry output_options[] = {
 	{NULL, 0, false}
 };
 
+/* A log that is cut short is what whoever has something to hide would ask for. */
+static bool
+check_audit_keep(int *newval, void **extra, GucSource source)
+{
+	if (*newval == 0 || *newval >= AUDIT_KEEP_LEAST)
+		return true;
+	GUC_check_errdetail("The audit log is kept for 548 days (18 months) at least, or for ever (0).");
+	return false;
+}
+
 static void
 define_audit_settings(void)
 {
@@ -110,11 +124,21 @@ define_audit_settings(void)
 							 "Whether dangerous acts need the approval of another administrator.", NULL,
 							 &approvals, false,
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.audit_archive_directory",
+							   "Directory into which months of the audit log are written before they are dropped; empty for none.",
+							   "Without it dataprotect.audit_keep drops nothing.",
+							   &dp_guc_audit_archive_directory, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomStringVariable("dataprotect.audit_directory",
 							   "Directory of the audit segments.",
 							   "Relative to the data directory, or absolute.",
 							   &dp_guc_audit_directory, "pg_dataprotect_audit",
 							   PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.audit_keep",
+							"Time for which the audit log stays in its table; 0 for ever.",
+							"18 months (548 days) at least; a month goes as a whole, after it was written to dataprotect.audit_archive_directory.",
+							&dp_guc_audit_keep, 0, 0, 100 * 366 * 24 * 60,
+							PGC_SIGHUP, GUC_UNIT_MIN, check_audit_keep, NULL, NULL);
 	DefineCustomEnumVariable("dataprotect.audit_mode",
 							 "Whether a statement's audit intent is on disk before its first plaintext.",
 							 NULL, &dp_guc_audit_mode, DP_AUDIT_BUFFERED, audit_mode_options,

@@ -57,6 +57,8 @@ extern int	dp_guc_audit_ring_size; /* kB; PGC_POSTMASTER */
 extern int	dp_guc_catalog_types;	/* DpCatalogTypes; types/reflection.h */
 extern char *dp_guc_audit_directory;	/* relative to the data directory, or absolute;
 										 * PGC_POSTMASTER */
+extern char *dp_guc_audit_archive_directory;	/* absolute path, or ""; PGC_POSTMASTER */
+extern int	dp_guc_audit_keep;	/* minutes; 0: for ever */
 extern char *dp_guc_jwt_audience;	/* these of tokens: PGC_POSTMASTER; access/identity.h */
 extern char *dp_guc_jwt_issuer;
 extern char *dp_guc_jwt_keys_file;

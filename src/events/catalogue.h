@@ -100,7 +100,10 @@
 	X(DP_EVENT_ACCESS_FIRST_USED,	159, "access.first_used") \
 	X(DP_EVENT_INCIDENT_OPENED,		160, "incident.opened") \
 	X(DP_EVENT_INCIDENT_NOTED,		161, "incident.noted") \
-	X(DP_EVENT_INCIDENT_CLOSED,		162, "incident.closed")
+	X(DP_EVENT_INCIDENT_CLOSED,		162, "incident.closed") \
+	X(DP_EVENT_LOG_ARCHIVED,		163, "log.archived") \
+	X(DP_EVENT_KMS_FAILING,			164, "kms.failing") \
+	X(DP_EVENT_KMS_RECOVERED,		165, "kms.recovered")
 
 typedef enum DpEventCode
 {

@@ -58,6 +58,7 @@ dp_event_severity(int code)
 		case DP_EVENT_ROLE_GRANTED:
 		case DP_EVENT_SINK_DROPPED:
 		case DP_EVENT_SINK_FAILING:
+		case DP_EVENT_KMS_FAILING:
 			return DP_SEVERITY_HIGH;
 		case DP_EVENT_ACCESS_GRANTED:
 		case DP_EVENT_ACCESS_LAPSED:
@@ -69,6 +70,7 @@ dp_event_severity(int code)
 		case DP_EVENT_DEADLINE_NEAR:
 		case DP_EVENT_DEFINITION_CHANGED:
 		case DP_EVENT_DRILL_OVERDUE:
+		case DP_EVENT_LOG_ARCHIVED:
 		case DP_EVENT_RETENTION_FAILED:
 		case DP_EVENT_ROLE_CREATED:
 		case DP_EVENT_ROLE_DROPPED:
@@ -78,6 +80,7 @@ dp_event_severity(int code)
 			return DP_SEVERITY_MEDIUM;
 		case DP_EVENT_ACCESS_FIRST_USED:
 		case DP_EVENT_SINK_CREATED:
+		case DP_EVENT_KMS_RECOVERED:
 		case DP_EVENT_SINK_RECOVERED:
 			return DP_SEVERITY_LOW;
 		default:
