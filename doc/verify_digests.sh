@@ -3,10 +3,12 @@
 # with it, without the database and without its host.  Needs openssl (3 or newer),
 # awk, sed and sort.
 #
-#	verify_digests.sh PUBLIC-KEY.pem FILE...
+#	verify_digests.sh [-k KMS-KEY.pem] PUBLIC-KEY.pem FILE...
 #
 # PUBLIC-KEY.pem: what dataprotect.digest_public_pem() gave, taken off the host when
-# digests were set up.  FILE: lines as a sink was sent them (JSON lines, or the same
+# digests were set up.  KMS-KEY.pem: the public key of the KMS root that signs them as
+# well (dataprotect.digest_kms_public_pem(), or from the KMS itself): then the newest
+# digest must carry its signature, which vouches for all before it.  FILE: lines as a sink was sent them (JSON lines, or the same
 # gzip'd), records and digests in any order, from any number of places: the digests
 # from where nobody of the host can write, the log perhaps from the host itself
 # (psql -Atc 'SELECT line FROM dataprotect.audit_lines').  One database's at a time.
@@ -15,13 +17,30 @@
 # anything was found, with 2 where it cannot tell.
 set -eu
 
-[ $# -ge 2 ] || { echo "usage: verify_digests.sh PUBLIC-KEY.pem FILE..." >&2; exit 2; }
+kms_key=
+if [ "${1:-}" = -k ] && [ $# -ge 2 ]; then
+	kms_key=$2
+	shift 2
+fi
+[ $# -ge 2 ] || { echo "usage: verify_digests.sh [-k KMS-KEY.pem] PUBLIC-KEY.pem FILE..." >&2; exit 2; }
 key=$1
 shift
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tab=$(printf '\t')
-openssl pkey -pubin -in "$key" -noout 2>/dev/null || { echo "no public key: $key" >&2; exit 2; }
+for file in "$key" ${kms_key:+"$kms_key"}; do
+	openssl pkey -pubin -in "$file" -noout 2>/dev/null || { echo "no public key: $file" >&2; exit 2; }
+done
+kms_options=
+if [ -n "$kms_key" ]; then
+	case $(openssl pkey -pubin -in "$kms_key" -noout -text | tr '\n' ' ') in
+		*ED25519*) ;;
+		*P-384*) kms_options='-digest sha384' ;;
+		*P-521*) kms_options='-digest sha512' ;;
+		*P-256*) kms_options='-digest sha256' ;;
+		*) kms_options='-digest sha256 -pkeyopt rsa_padding_mode:pss -pkeyopt rsa_pss_saltlen:auto' ;;
+	esac
+fi
 : >"$work/found"
 LC_ALL=C
 export LC_ALL
@@ -59,6 +78,7 @@ member()
 }
 
 count=0
+kms_id=
 last_id=
 last_to=
 last_hash=
@@ -66,11 +86,24 @@ last_statements=0
 last_root=
 while IFS=$tab read -r id line; do
 	count=$((count + 1))
+	# what the KMS says stands behind what the database says
+	kms=$(printf '%s\n' "$line" | sed -n 's/.*,"kms":{"algorithm":"[^"]*","version":[0-9]*,"signature":"\([^"]*\)".*/\1/p')
+	line=$(printf '%s\n' "$line" | sed 's/,"kms":{"algorithm".*$/}/')
 	printf '%s\n' "$line" | sed 's/^{"digest":\(.*\),"signature":"[^"]*"}$/\1/' | tr -d '\n' >"$work/document"
 	printf '%s\n' "$line" | sed 's/.*,"signature":"\([^"]*\)"}$/\1/' | openssl base64 -d -A >"$work/signature"
 	if ! openssl pkeyutl -verify -pubin -inkey "$key" -rawin -in "$work/document" -sigfile "$work/signature" >/dev/null 2>&1; then
 		found "digest $id: the signature is not that of the key"
 		continue
+	fi
+	if [ -n "$kms_key" ] && [ -n "$kms" ]; then
+		printf '%s' "$kms" | openssl base64 -d -A >"$work/signature"
+		openssl dgst -sha256 -binary <"$work/document" >"$work/hash"
+		# shellcheck disable=SC2086
+		if openssl pkeyutl -verify -pubin -inkey "$kms_key" -rawin $kms_options -in "$work/hash" -sigfile "$work/signature" >/dev/null 2>&1; then
+			kms_id=$id
+		else
+			found "digest $id: the signature of the KMS is not that of the key"
+		fi
 	fi
 	from=$(member from)
 	to=$(member to)
@@ -110,6 +143,8 @@ while IFS=$tab read -r id line; do
 	last_root=$(member root)
 done <"$work/digests"
 
+[ -z "$kms_key" ] || [ "$kms_id" = "$last_id" ] ||
+	found "no signature of the KMS vouches for the digests after ${kms_id:-the first}"
 later=$(awk -F "$tab" -v to="${last_to:-0}" '$1 + 0 > to + 0 { n++ } END { print n + 0 }' "$work/records")
 echo "$count digests, $(wc -l <"$work/records") records, $later of them younger than the last digest, $(wc -l <"$work/found") findings"
 [ ! -s "$work/found" ]

@@ -200,6 +200,7 @@ CREATE TEMP TABLE dp_lint_unsealed (name, reason) AS VALUES
     ('epoch_drill', 'when a drill succeeded, for alerts'),
     ('sink_state', 'how far a sink has come'),
     ('deadline_alert', 'what was told already'),
+    ('kms_alert', 'what was told already'),
     ('drill_alert', 'what was told already'),
     ('grant_use', 'what was told already'),
     ('incident', 'for people; each act is an event'),

@@ -77,6 +77,7 @@ VALUES
     ('ROUTINE', 'dataprotect.decrypt_column', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.deletion_certificate', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.destroy_key', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.digest_kms_public_pem', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.digest_public_pem', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.distrust_function', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.destroy_roots', 'dataprotect_admin'),

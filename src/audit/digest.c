@@ -28,6 +28,7 @@
 #include "fmgr.h"
 #include "keys/keys.h"
 #include "keys/policy_root.h"
+#include "kms/kms.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
@@ -41,6 +42,7 @@ PG_FUNCTION_INFO_V1(dp_audit_digest_key);
 #define PRF_SIGNING		'e'		/* of the PRF under the chain key */
 #define RECORDS_AT_ONCE	20000
 #define FILES_AT_ONCE	1000
+#define TELL_EVERY_MS	(60 * 60 * 1000)
 #define IDLE_INTERVALS	60		/* without anything new there is one digest in so many */
 
 static const char signing_purpose[] = "dataprotect digest signing, Ed25519";
@@ -177,11 +179,38 @@ compose(const Hashing *hashing, const Previous *previous, const char *sha256, co
 	return document.data;
 }
 
+/* The root's word for the document; false where there is none, or it is not to be had. */
+static bool
+sign_by_root(const char *document, char **out_uri, DpKmsSignature *out)
+{
+	static TimestampTz told = 0;
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	DpKmsError	error;
+
+	*out_uri = query_text("SELECT dataprotect._digest_root()");
+	if (*out_uri == NULL)
+		return false;
+	if (!dp_sha256((const uint8 *) document, strlen(document), digest))
+		dp_report_no_memory("could not hash a digest");
+	if (dp_kms_sign(*out_uri, digest, out, &error))
+		return true;
+	if (TimestampDifferenceExceeds(told, GetCurrentTimestamp(), TELL_EVERY_MS))
+		ereport(LOG,
+				(errcode(error.sqlstate),
+				 errmsg("digests of the audit log are not signed by KMS root \"%s\"", *out_uri),
+				 errdetail_internal("%s", error.detail)));
+	told = GetCurrentTimestamp();
+	return false;
+}
+
 static void
 store(const Hashing *hashing, const Previous *previous, const char *document, const char *policy)
 {
-	Oid			types[7] = {INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, BYTEAOID};
-	Datum		values[7];
+	Oid			types[11] = {INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, BYTEAOID, TEXTOID, TEXTOID, INT4OID, BYTEAOID};
+	Datum		values[11] = {0};
+	char		nulls[] = "       nnnn";
+	DpKmsSignature kms;
+	char	   *uri;
 
 	values[0] = Int64GetDatum(previous->id + 1);
 	values[1] = Int64GetDatum(hashing->n > 0 ? hashing->from : previous->to + 1);
@@ -190,8 +219,17 @@ store(const Hashing *hashing, const Previous *previous, const char *document, co
 	values[4] = CStringGetTextDatum(policy);
 	values[5] = CStringGetTextDatum(document);
 	values[6] = PointerGetDatum(sign(document));
-	if (SPI_execute_with_args("INSERT INTO dataprotect.audit_digest (id, seq_from, seq_to, records, policy, document, signature) "
-							  "VALUES ($1, $2, $3, $4, $5, $6, $7)", 7, types, values, NULL, false, 0) != SPI_OK_INSERT)
+	if (sign_by_root(document, &uri, &kms))
+	{
+		memset(nulls, ' ', 11);
+		values[7] = CStringGetTextDatum(uri);
+		values[8] = CStringGetTextDatum(dp_signature_name(kms.algorithm));
+		values[9] = Int32GetDatum(kms.version);
+		values[10] = dp_result_bytea(kms.signature, kms.len);
+	}
+	if (SPI_execute_with_args("INSERT INTO dataprotect.audit_digest (id, seq_from, seq_to, records, policy, document, signature, "
+							  "kms_uri, kms_algorithm, kms_version, kms_signature) "
+							  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", 11, types, values, nulls, false, 0) != SPI_OK_INSERT)
 		dp_report_altered("could not store a digest of the audit log");
 }
 

@@ -178,6 +178,51 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._review_grants() IS 'counts what was seen by grants, tells of those that nobody confirms, and ends them';
 
+-- What the key agent has met of each KMS location of this database.  It has no
+-- database and writes no events; its counters miss no failure between two rounds.
+CREATE TABLE dataprotect.kms_alert (
+    kms_uri text PRIMARY KEY,
+    failures int8 NOT NULL,
+    failing bool NOT NULL
+);
+COMMENT ON TABLE dataprotect.kms_alert IS 'what was told of each KMS location: failures counted then, and whether it failed';
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.kms_alert', 'WHERE false');
+
+CREATE FUNCTION dataprotect._tell_kms() RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_new int8;
+    v_works bool;
+    r record;
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RETURN;
+    END IF;
+    FOR r IN
+        SELECT s.kms_uri, s.failures, s.last_failure, s.last_success, s.last_error,
+               coalesce(a.failures, 0) AS known, coalesce(a.failing, false) AS failing
+          FROM dataprotect._kms_status() s LEFT JOIN dataprotect.kms_alert a ON a.kms_uri = s.kms_uri
+         WHERE s.kms_uri = current_setting('dataprotect.signing_kms_uri', true)
+            OR EXISTS (SELECT FROM dataprotect.epoch e WHERE s.kms_uri = ANY (e.kms_uri) AND e.state <> 'd')
+         ORDER BY s.kms_uri
+    LOOP
+        -- the server's counters begin anew with it
+        v_new := r.failures - CASE WHEN r.failures < r.known THEN 0 ELSE r.known END;
+        v_works := r.last_failure IS NULL OR coalesce(r.last_success > r.last_failure, false);
+        CONTINUE WHEN CASE WHEN r.failing THEN NOT v_works ELSE v_new = 0 END;
+        IF NOT r.failing THEN
+            PERFORM dataprotect._event('kms.failing', NULL, jsonb_build_object('kms_uri', r.kms_uri, 'failures', v_new,
+                'error', left(r.last_error, 500), 'at', r.last_failure));
+        END IF;
+        IF v_works THEN
+            PERFORM dataprotect._event('kms.recovered', NULL, jsonb_build_object('kms_uri', r.kms_uri, 'failures', v_new, 'at', r.last_success));
+        END IF;
+        INSERT INTO dataprotect.kms_alert (kms_uri, failures, failing) VALUES (r.kms_uri, r.failures, NOT v_works)
+            ON CONFLICT ON CONSTRAINT kms_alert_pkey DO UPDATE SET failures = excluded.failures, failing = excluded.failing;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION dataprotect._tell_kms() IS 'tells of KMS locations of this database that fail, and that answer again';
+
 CREATE VIEW dataprotect.access_review AS
     SELECT k.name AS key, r.rolname AS role, r.rolsuper AS superuser, r.rolcanlogin AS can_login,
            max(CASE g.privilege WHEN 'reveal' THEN 3 WHEN 'search' THEN 2 ELSE 1 END) AS level,

@@ -40,6 +40,10 @@ CREATE TABLE dataprotect.audit_digest (
     policy text NOT NULL,
     document text NOT NULL,
     signature bytea NOT NULL,
+    kms_uri text,                       -- null where no root signed it
+    kms_algorithm text,
+    kms_version int4,
+    kms_signature bytea,
     filed bool NOT NULL DEFAULT false
 );
 CREATE INDEX audit_digest_not_filed_idx ON dataprotect.audit_digest (id) WHERE NOT filed;
@@ -71,7 +75,9 @@ COMMENT ON FUNCTION dataprotect._sink_begin(text, bigint, bigint) IS 'notes that
 
 CREATE FUNCTION dataprotect._digest_line(d dataprotect.audit_digest) RETURNS text
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT '{"digest":' || d.document || ',"signature":"' || translate(encode(d.signature, 'base64'), E'\n', '') || '"}'
+    SELECT '{"digest":' || d.document || ',"signature":"' || translate(encode(d.signature, 'base64'), E'\n', '') || '"'
+        || coalesce(',"kms":{"algorithm":"' || d.kms_algorithm || '","version":' || d.kms_version
+            || ',"signature":"' || translate(encode(d.kms_signature, 'base64'), E'\n', '') || '","uri":' || to_json(d.kms_uri) || '}', '') || '}'
 $$;
 COMMENT ON FUNCTION dataprotect._digest_line(dataprotect.audit_digest) IS 'a digest as it leaves the host';
 
@@ -92,13 +98,31 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect.digest_public_pem() IS 'public key (PEM) that digests of the audit log are verified with, outside the database';
 
+-- The root that signs digests: one that was named for it, or a key file, which can.
+CREATE FUNCTION dataprotect._digest_root() RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT u FROM dataprotect._signing_roots('{}') u
+     WHERE starts_with(u, 'file://') OR u = current_setting('dataprotect.signing_kms_uri', true) ORDER BY u LIMIT 1
+$$;
+COMMENT ON FUNCTION dataprotect._digest_root() IS 'URI of the KMS root that signs digests, or null';
+
+CREATE FUNCTION dataprotect.digest_kms_public_pem() RETURNS text
+    LANGUAGE sql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT E'-----BEGIN PUBLIC KEY-----\n' || encode(s.public_key, 'base64') || E'\n-----END PUBLIC KEY-----'
+      FROM (SELECT dataprotect._digest_root() AS uri OFFSET 0) r, LATERAL dataprotect._kms_sign(r.uri, sha256('public key')) s
+     WHERE r.uri IS NOT NULL
+$$;
+COMMENT ON FUNCTION dataprotect.digest_kms_public_pem() IS 'public key (PEM) of the KMS root that signs digests of the audit log, asked of its KMS; null where none does';
+
 CREATE VIEW dataprotect.audit_lines WITH (security_barrier) AS
     SELECT r.seq, r.at, dataprotect._audit_line(r, i.uid) AS line
     FROM dataprotect.audit_record r, dataprotect.instance i;
 COMMENT ON VIEW dataprotect.audit_lines IS 'records of the audit log as they leave the host: what digests are of';
 
 CREATE VIEW dataprotect.audit_digests AS
-    SELECT d.id, d.made_at AS at, d.seq_from, d.seq_to, d.records, d.document, d.signature, dataprotect._digest_line(d) AS line
+    SELECT d.id, d.made_at AS at, d.seq_from, d.seq_to, d.records, d.document, d.signature, d.kms_uri, dataprotect._digest_line(d) AS line
     FROM dataprotect.audit_digest d;
 COMMENT ON VIEW dataprotect.audit_digests IS 'signed digests of the audit log; line is what leaves the host';
 

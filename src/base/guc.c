@@ -48,6 +48,8 @@ int			dp_guc_retention_replica_lag = 30;
 char	   *dp_guc_jwt_audience = NULL;
 char	   *dp_guc_jwt_issuer = NULL;
 char	   *dp_guc_jwt_keys_file = NULL;
+int			dp_guc_jwt_keys_refresh = 300;
+char	   *dp_guc_jwt_keys_url = NULL;
 int			dp_guc_jwt_leeway = 60;
 int			dp_guc_jwt_lifetime = 24 * 60 * 60;
 char	   *dp_guc_jwt_mfa = NULL;
@@ -197,6 +199,15 @@ define_token_settings(void)
 	DefineCustomStringVariable("dataprotect.jwt_keys_file",
 							   "JSON Web Key Set of the issuer of tokens; read for each token.", NULL,
 							   &dp_guc_jwt_keys_file, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable("dataprotect.jwt_keys_refresh",
+							"Age at which the keys of the issuer of tokens are fetched again.", NULL,
+							&dp_guc_jwt_keys_refresh, 300, 1, 24 * 60 * 60,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.jwt_keys_url",
+							   "URL of the JSON Web Key Set of the issuer of tokens, where no file is set.",
+							   "https only, unless the host is a loopback address.",
+							   &dp_guc_jwt_keys_url, "",
 							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomIntVariable("dataprotect.jwt_leeway",
 							"Difference between the clocks of the issuer of tokens and of the server.", NULL,

@@ -62,6 +62,8 @@ extern int	dp_guc_audit_keep;	/* minutes; 0: for ever */
 extern char *dp_guc_jwt_audience;	/* these of tokens: PGC_POSTMASTER; access/identity.h */
 extern char *dp_guc_jwt_issuer;
 extern char *dp_guc_jwt_keys_file;
+extern int	dp_guc_jwt_keys_refresh;	/* s; PGC_SIGHUP */
+extern char *dp_guc_jwt_keys_url;	/* "": none */
 extern int	dp_guc_jwt_leeway;	/* s */
 extern int	dp_guc_jwt_lifetime;	/* s */
 extern char *dp_guc_jwt_mfa;	/* comma-separated */

@@ -107,7 +107,7 @@ static bool
 is_failure(DpEventCode code)
 {
 	return code == DP_EVENT_ACCESS_DENIED || code == DP_EVENT_IDENTITY_REFUSED || code == DP_EVENT_APPROVAL_REFUSED || code == DP_EVENT_WORKER_FAILED ||
-		code == DP_EVENT_RETENTION_FAILED || code == DP_EVENT_POLICY_TAMPERED || code == DP_EVENT_SINK_FAILING;
+		code == DP_EVENT_RETENTION_FAILED || code == DP_EVENT_POLICY_TAMPERED || code == DP_EVENT_SINK_FAILING || code == DP_EVENT_KMS_FAILING;
 }
 
 void

@@ -153,6 +153,7 @@ work_round(void)
 	dp_client_statement_execute("SELECT dataprotect._review_grants()");
 	dp_client_statement_execute("SELECT dataprotect._tell_deadlines()");
 	dp_client_statement_execute("SELECT dataprotect._tell_drills()");
+	dp_client_statement_execute("SELECT dataprotect._tell_kms()");
 	dp_client_statement_execute("SELECT dataprotect._tell_incidents()");
 	due = query_texts("SELECT dataprotect._retention_due_names()");
 	run_deletions();

@@ -19,6 +19,7 @@ my $node = new_node('digests', conf => <<"CONF");
 dataprotect.sinks_allowed = 'file://$tmp/shipped'
 dataprotect.digest_directory = '$tmp/digests'
 dataprotect.digest_interval = 1s
+dataprotect.worker_naptime = 1s
 CONF
 create_extension($node);
 $node->safe_psql('postgres', <<'SQL');
@@ -102,9 +103,13 @@ for (1 .. 3)
 my $upto = digested();
 my $pem = write_to("$tmp/key.pem", $node->safe_psql('postgres', 'SELECT dataprotect.digest_public_pem()') . "\n");
 
+my $kms_pem = write_to("$tmp/kms.pem", $node->safe_psql('postgres', 'SELECT dataprotect.digest_kms_public_pem()') . "\n");
+isnt(slurp_file($kms_pem), slurp_file($pem), 'the KMS has a key of its own');
+
 # ---- what was downloaded, with openssl alone ----
 holds('what the sink was sent', $pem, glob "$tmp/shipped/*.jsonl");
 holds('the log on the host, under the digests in the directory', $pem, host_log(), taken());
+holds('and under the signature of the KMS', '-k', $kms_pem, $pem, host_log(), taken());
 my @lines = grep { /^\{"metadata":\{"sequence":(\d+)/ && $1 <= $upto } split /\n/, slurp_file(host_log());
 my $digests = taken();
 my ($first_to) = slurp_file($digests) =~ /"to":(\d+)/;
@@ -123,6 +128,39 @@ found('a digest was taken away', qr/are not here|does not follow/, $pem, host_lo
 found('a digest was changed', qr/signature/, $pem, host_log(), write_to("$tmp/forged", join("\n", $forged, @digests[1 .. $#digests]) . "\n"));
 system("openssl genpkey -algorithm ed25519 -out $tmp/other.key && openssl pkey -in $tmp/other.key -pubout -out $tmp/other.pem") == 0 or die;
 found('digests by another key', qr/signature/, "$tmp/other.pem", host_log(), $digests);
+
+# Who can sign as the database does, and not as its KMS: his digests lack the one
+# signature, or have another's.
+my $last = $digests[-1] =~ s/,"kms":\{"algorithm".*$/}/r;
+isnt($last, $digests[-1], 'the newest digest has a signature of the KMS');
+my $unsigned = write_to("$tmp/unsigned", join("\n", @digests[0 .. $#digests - 1], $last) . "\n");
+holds('without the key of the KMS its signature is not asked for', $pem, host_log(), $unsigned);
+found('the newest digest has no signature of the KMS', qr/no signature of the KMS vouches/, '-k', $kms_pem, $pem, host_log(), $unsigned);
+holds('one before it may lack it', '-k', $kms_pem, $pem, host_log(),
+	write_to("$tmp/gap", join("\n", (map { s/,"kms":\{"algorithm".*$/}/r } @digests[0 .. $#digests - 1]), $digests[-1]) . "\n"));
+my ($of_another) = $digests[-2] =~ /("kms":\{.*)$/;
+(my $moved = $digests[-1]) =~ s/"kms":\{.*$/$of_another/ or die;
+found('its signature is of another digest', qr/signature of the KMS is not that/, '-k', $kms_pem, $pem, host_log(),
+	write_to("$tmp/moved", join("\n", @digests[0 .. $#digests - 1], $moved) . "\n"));
+found('it is by another key', qr/signature of the KMS is not that/, '-k', "$tmp/other.pem", $pem, host_log(), $digests);
+
+# ---- a KMS that does not sign: the log goes on, and tells ----
+my ($kms_file) = glob kms_dir($node) . '/*.ed25519';
+chmod 0666, $kms_file or die $!;
+as('app', "SELECT email FROM victim;\n" x 5);
+digested();
+is(as('auditor', 'SELECT kms_uri IS NULL FROM dataprotect.audit_digests ORDER BY id DESC LIMIT 1'), 't', 'digests do without');
+poll_sql($node, 'postgres', "SELECT count(*) > 0 FROM dataprotect.alerts WHERE event = 'kms.failing' AND severity = 'high'");
+is(as('auditor', "SELECT outcome, detail ->> 'kms_uri' LIKE 'file://%' FROM dataprotect.audit_log WHERE event = 'kms.failing' ORDER BY seq LIMIT 1"), 'error|t', 'a KMS that fails is an event');
+found('the tail that no KMS vouches for', qr/no signature of the KMS vouches/, '-k', $kms_pem, $pem, host_log(), taken());
+chmod 0600, $kms_file or die $!;
+as('app', "SELECT email FROM victim;\n" x 5);
+digested();
+poll_sql($node, 'postgres', "SELECT kms_uri IS NOT NULL FROM dataprotect.audit_digests ORDER BY id DESC LIMIT 1");
+poll_sql($node, 'postgres', "SELECT count(*) > 0 FROM dataprotect.alerts WHERE event = 'kms.recovered'");
+digested();
+poll_sql($node, 'postgres', "SELECT kms_uri IS NOT NULL FROM dataprotect.audit_digests ORDER BY id DESC LIMIT 1");
+holds('the next signature vouches for those before it', '-k', $kms_pem, $pem, host_log(), taken());
 
 # ---- the superuser who puts everything back on the host ----
 # What the log, its signed head, its cursor and the digests were; then comes what
