@@ -267,12 +267,13 @@ take_identity(const char *text, size_t len, char *room, bool for_transaction, St
 static void
 check_settings(bool for_transaction)
 {
-	if (dp_guc_jwt_issuer[0] == '\0' || dp_guc_jwt_audience[0] == '\0' || dp_guc_jwt_keys_file[0] == '\0')
+	if (dp_guc_jwt_issuer[0] == '\0' || dp_guc_jwt_audience[0] == '\0' ||
+		(dp_guc_jwt_keys_file[0] == '\0' && dp_guc_jwt_keys_url[0] == '\0'))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("tokens are not accepted"),
-				 errdetail("No issuer, audience or file of keys is set."),
-				 errhint("Set \"dataprotect.jwt_issuer\", \"dataprotect.jwt_audience\" and \"dataprotect.jwt_keys_file\", and restart the server.")));
+				 errdetail("No issuer, audience or keys are set."),
+				 errhint("Set \"dataprotect.jwt_issuer\", \"dataprotect.jwt_audience\", and \"dataprotect.jwt_keys_file\" or \"dataprotect.jwt_keys_url\", and restart the server.")));
 	if (!for_transaction && dp_guc_pooled)
 		ereport(ERROR,
 				(errcode(ERRCODE_CANT_CHANGE_RUNTIME_PARAM),

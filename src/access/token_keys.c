@@ -2,7 +2,8 @@
  * token_keys.c
  *	  The keys of the issuer; see token_keys.h.
  *
- * The file decides who is believed: it must be writable by its owner alone.  A key
+ * The file, or what the URL names, decides who is believed: a file must be writable
+ * by its owner alone, a URL is https.  A key
  * serves where its kind is the algorithm's; where it names an algorithm or a use they
  * are the token's; and where the token names a key it is that one.
  */
@@ -15,6 +16,7 @@
 #include "access/token_keys.h"
 #include "base/compat.h"
 #include "base/guc.h"
+#include "kms/key_set.h"
 #include "mb/pg_wchar.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
@@ -66,13 +68,22 @@ read_file(void)
 	return text;
 }
 
-/* The members are ASCII; what else a key set has in names is not asked for. */
-static JsonbContainer *
-read_keys(void)
+pg_noreturn static void
+fail_set(const char *problem)
 {
-	char	   *text = read_file();
-	Jsonb	   *set = NULL;
-	JsonbValue *keys = NULL;
+	if (dp_guc_jwt_keys_file[0] != '\0')
+		fail(problem);
+	ereport(ERROR,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("could not read the keys of the issuer of tokens"),
+			 errdetail("What \"dataprotect.jwt_keys_url\" names %s.", problem)));
+}
+
+/* The members are ASCII; what else a key set has in names is not asked for. */
+static Jsonb *
+parse_json(const char *text)
+{
+	Jsonb	   *volatile set = NULL;
 
 	PG_TRY();
 	{
@@ -81,14 +92,39 @@ read_keys(void)
 	PG_CATCH();
 	{
 		FlushErrorState();
-		fail("is not a JSON Web Key Set");
+		fail_set("is not a JSON Web Key Set");
 	}
 	PG_END_TRY();
+	return set;
+}
+
+static JsonbContainer *
+parse_keys(const char *text)
+{
+	Jsonb	   *set = parse_json(text);
+	JsonbValue *keys = NULL;
+
 	if (JB_ROOT_IS_OBJECT(set))
 		keys = getKeyJsonValueFromContainer(&set->root, "keys", 4, NULL);
 	if (keys == NULL || keys->type != jbvBinary || !JsonContainerIsArray(keys->val.binary.data))
-		fail("is not a JSON Web Key Set");
+		fail_set("is not a JSON Web Key Set");
 	return keys->val.binary.data;
+}
+
+/* What the agent has fetched, or fetches now. */
+static JsonbContainer *
+fetch_keys(bool anew)
+{
+	char	   *text = palloc(DP_HTTP_REPLY_MAX + 1);
+	const char *problem;
+
+	if (!dp_key_set_read(anew, text, &problem))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("could not fetch the keys of the issuer of tokens"),
+				 errdetail_internal("%s", problem),
+				 errhint("\"dataprotect.jwt_keys_url\" names a JSON Web Key Set that the server can reach.")));
+	return parse_keys(text);
 }
 
 static char *
@@ -140,19 +176,37 @@ verify_by(JsonbContainer *key, const DpToken *token, const char *text)
 					  token->signature, token->signature_len);
 }
 
-bool
-dp_token_keys_verify(const DpToken *token, const char *text)
+/* *out_named: the set has a key of the name that the token gives. */
+static bool
+verify_by_any(JsonbContainer *keys, const DpToken *token, const char *text, bool *out_named)
 {
-	JsonbContainer *keys = read_keys();
 	uint32		n = Min(JsonContainerSize(keys), KEYS_MAX);
 
+	*out_named = false;
 	for (uint32 i = 0; i < n; i++)
 	{
 		JsonbValue *key = getIthJsonbValueFromContainer(keys, i);
+		char	   *kid;
 
-		if (key != NULL && key->type == jbvBinary && JsonContainerIsObject(key->val.binary.data) &&
-			verify_by(key->val.binary.data, token, text))
+		if (key == NULL || key->type != jbvBinary || !JsonContainerIsObject(key->val.binary.data))
+			continue;
+		if (verify_by(key->val.binary.data, token, text))
 			return true;
+		kid = member(key->val.binary.data, "kid");
+		*out_named |= token->kid != NULL && kid != NULL && strcmp(kid, token->kid) == 0;
 	}
 	return false;
+}
+
+bool
+dp_token_keys_verify(const DpToken *token, const char *text)
+{
+	bool		named;
+
+	if (dp_guc_jwt_keys_file[0] != '\0')
+		return verify_by_any(parse_keys(read_file()), token, text, &named);
+	if (verify_by_any(fetch_keys(false), token, text, &named))
+		return true;
+	/* the issuer has a new key, or there is no such key */
+	return !named && token->kid != NULL && verify_by_any(fetch_keys(true), token, text, &named);
 }

@@ -25,6 +25,7 @@
 #include "kms/aws_credentials.h"
 #include "kms/http.h"
 #include "kms/job.h"
+#include "kms/key_set.h"
 #include "kms/uri_policy.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -56,6 +57,8 @@ dp_kms_init(void)
 
 	dp_kms_shared_init();
 	dp_kms_check_settings();
+	dp_key_set_init();
+	dp_key_set_check_settings();
 
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
@@ -257,6 +260,7 @@ dp_kms_agent_main(Datum arg)
 	for (;;)
 	{
 		int			timeout_ms;
+		int			key_set_ms;
 
 		MemoryContextReset(round);
 		/* Reset first: a request that comes in during the round sets it again. */
@@ -274,6 +278,9 @@ dp_kms_agent_main(Datum arg)
 		dp_http_perform();
 		accept_requests();
 		timeout_ms = run_jobs();
+		key_set_ms = dp_key_set_advance();
+		if (key_set_ms >= 0 && (timeout_ms < 0 || key_set_ms < timeout_ms))
+			timeout_ms = key_set_ms;
 		dp_http_wait(timeout_ms);
 	}
 }

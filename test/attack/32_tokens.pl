@@ -5,7 +5,9 @@ use warnings;
 
 use Digest::SHA qw(hmac_sha256);
 use File::Temp ();
+use IO::Socket::INET ();
 use MIME::Base64 qw(encode_base64url);
+use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -204,6 +206,86 @@ for my $token (grep { length > 60 } @tokens)
 }
 is(scalar(keys %found), 0, 'no token in the server log or pg_stat_activity') or diag((keys %found)[0]);
 unlike($activity, qr/ann\@example\.org/, 'nor its subject');
+log_conceals($node);
+
+# ---- the issuer's keys over the network: only from where the setting says, and no
+# answer takes the place of keys
+my $listener = IO::Socket::INET->new(Listen => 20, LocalAddr => '127.0.0.1', ReuseAddr => 1) or die $!;
+my $web = fork;
+die $! if !defined $web;
+if ($web == 0)
+{
+	$SIG{TERM} = 'DEFAULT';
+	while (my $client = $listener->accept)
+	{
+		my $request = '';
+		while (my $line = <$client>)
+		{
+			$request .= $line;
+			last if $line =~ /^\r?\n$/;
+		}
+		append_to_file("$folder/requests", $request);
+		print $client slurp_file("$folder/answer");
+		close $client;
+	}
+	POSIX::_exit(0);
+}
+END { kill 'TERM', $web if $web }
+
+sub answer
+{
+	my ($body, $status) = @_;
+	unlink "$folder/answer.new";
+	append_to_file("$folder/answer.new", 'HTTP/1.1 ' . ($status || '200 OK') . "\r\nContent-Length: " . length($body) . "\r\nConnection: close\r\n\r\n$body");
+	rename "$folder/answer.new", "$folder/answer" or die $!;
+	return;
+}
+
+sub set_url
+{
+	my ($url) = @_;
+	$node->append_conf('postgresql.conf', "dataprotect.jwt_keys_file = ''\ndataprotect.jwt_keys_url = '$url'\n");
+	$node->restart;
+	return;
+}
+
+# A token counts as used only when it was taken, so the same may be tried until it is.
+sub becomes
+{
+	my ($what, $state, $token) = @_;
+	poll_until($what, sub { return (as($node, 'two', auth($token ? $token : token(amr => ['mfa']))))[2] eq $state; });
+	return;
+}
+
+$node->append_conf('postgresql.conf', "dataprotect.jwt_keys_refresh = 1s\n");
+my $url = 'http://127.0.0.1:' . $listener->sockport . '/keys';
+answer('away', '503 Service Unavailable');
+set_url($url);
+my ($out, $err, $state) = as($node, 'two', mfa());
+is($state, '08006', 'an issuer that has no keys yet') or diag($err);
+like($err, qr/returned HTTP status 503/, 'and why');
+for my $bad ([ 'a page of a proxy', '<html>"keys"</html>' ], [ 'no set', '{"key": []}' ], [ 'a redirect', slurp_file($issuer->write_keys), "302 Found\r\nLocation: $url" ],
+	[ 'more than 64 kB', '{"keys": [], "x": "' . 'x' x 70000 . '"}' ])
+{
+	my ($name, @answer) = @$bad;
+	answer(@answer);
+	is((as($node, 'two', mfa()))[2], '08006', "no keys: $name");
+}
+answer(slurp_file($issuer->write_keys(es => { kid => 'old' })));
+becomes('keys that were fetched to be believed', '00000', token({ header => { kid => 'old' } }, amr => ['mfa']));
+is((as($node, 'two', mfa()))[2], '28000', 'not by a name that the set does not have');
+answer('{"keys": 7}');
+becomes('a set that is none to open nothing', '08006');
+answer(slurp_file($issuer->write_keys));
+becomes('a key of another name to be believed when the issuer has it', '00000', token(amr => ['mfa']));
+becomes('the name that was withdrawn to count no more', '28000', token({ header => { kid => 'old' } }));
+answer('away', '500 Internal Server Error');
+is((as($node, 'two', mfa()))[2], '00000', 'while the issuer is away its last keys count');
+is((as($node, 'two', auth(token({ key => 'stranger' }))))[2], '28000', 'and nobody else\'s');
+like(slurp_file("$folder/requests"), qr{\A(GET /keys HTTP/1\.1\r\n(?:[^\r\n]+\r\n)+\r\n)+\z}, 'nothing was asked for but the set');
+unlike(slurp_file("$folder/requests"), qr/ey[A-Za-z0-9_-]{10}/, 'and no token was sent');
+set_url('http://issuer.example/keys');
+is((as($node, 'two', mfa()))[2], '08006', 'a URL without TLS');
 log_conceals($node);
 
 done_testing();
