@@ -12,6 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 use DataProtect::Attack;
+use DataProtect::Glewlwyd;
 use DataProtect::Test;
 use DataProtect::Token;
 
@@ -287,5 +288,30 @@ unlike(slurp_file("$folder/requests"), qr/ey[A-Za-z0-9_-]{10}/, 'and no token wa
 set_url('http://issuer.example/keys');
 is((as($node, 'two', mfa()))[2], '08006', 'a URL without TLS');
 log_conceals($node);
+
+# ---- an issuer that is none of ours
+SKIP:
+{
+	skip 'glewlwyd is not there', 5 if !DataProtect::Glewlwyd->is_there;
+	my $real = DataProtect::Glewlwyd->start("$folder");
+	my $theirs = $real->token;
+
+	$node->safe_psql('postgres', q{SELECT dataprotect.revoke_access('pii', 'doctor'), dataprotect.grant_access('pii', 'doctor', 'reveal', claims => '{"client_id": "app"}')});
+	is((as($node, 'doctor', auth($theirs)))[2], '08006', 'its token is nothing to a server that asks elsewhere');
+	$node->append_conf('postgresql.conf', "dataprotect.jwt_issuer = '$real->{issuer}'\ndataprotect.jwt_audience = 'openid'\n");
+	set_url($real->{keys_url});
+	my ($shown, $why);
+	poll_until('a token that was issued after the start', sub {
+			($shown, $why) = as($node, 'doctor', auth($real->token) . "; $read");
+			return $why !~ /issued before the server started/;
+		});
+	like($shown, qr/Zq9x/, 'glewlwyd: its token opens what its claims are asked for') or diag($why);
+	is((as($node, 'doctor', auth(token({ header => { kid => undef } }, iss => $real->{issuer}, aud => 'openid', client_id => 'app'))))[2], '28000',
+		'a token of ours is none of its');
+	my ($h, $c, $s) = split /\./, $real->token;
+	is((as($node, 'doctor', auth(join '.', $h, $c, scalar reverse $s)))[2], '28000', 'nor is one whose signature was changed');
+	$real->stop;
+	conceals($node, 'doctor', "SELECT 1; $read", 'without a token nothing');
+}
 
 done_testing();
