@@ -218,6 +218,51 @@ SQL
 	return;
 }
 
+# Lookups of protected values, every one in the audit log, beside lookups of plain ones
+# that pgaudit writes to the server log (object audit of the same column).
+sub pgaudit
+{
+	if (sql('postgres', 'SHOW shared_preload_libraries') !~ /pgaudit/)
+	{
+		printf "  %-58s %8s\n", 'pgaudit', 'is not there';
+		return;
+	}
+	sql('app', 'CREATE INDEX plain_id ON plain (id); CREATE INDEX protected_id ON protected (id)');
+	sql('postgres', <<'SQL');
+CREATE ROLE watch;
+CREATE ROLE watched LOGIN IN ROLE app;
+ALTER ROLE watched SET pgaudit.role = 'watch';
+GRANT SELECT (v) ON plain TO watch;
+VACUUM ANALYZE; CHECKPOINT;
+SQL
+	for my $table (qw(plain protected))
+	{
+		open(my $fh, '>', "$work/by_id_$table.pgbench") or die "could not write: $!\n";
+		print $fh "\\set i random(1, $rows)\nSELECT v FROM $table WHERE id = :i;\n";
+		close $fh;
+	}
+	for my $clients (1, 8, 32)
+	{
+		my $tps = sub {
+			my ($role, $table) = @_;
+			return sub {
+				my $output = `PGUSER=$role PGDATABASE=bench $server_sh run $server pgbench -n -M prepared -c $clients -j 2 -T $seconds -f $work/by_id_$table.pgbench 2>&1`;
+				die "pgbench failed:\n$output" if $? != 0 || $output !~ /^tps = ([\d.]+)/m;
+				return $1;
+			};
+		};
+		my %speed = alternate([ none => $tps->('app', 'plain') ], [ pgaudit => $tps->('watched', 'plain') ], [ ours => $tps->('app', 'protected') ]);
+		report("lookups, $clients clients: protected and audited / plain", $speed{ours} / $speed{none});
+		report("lookups, $clients clients: plain under pgaudit / plain", $speed{pgaudit} / $speed{none});
+		report("lookups, $clients clients: ours / pgaudit", $speed{ours} / $speed{pgaudit}, 'at least', 1);
+	}
+	my ($records, $bytes) = split /\|/, sql('postgres', q{SELECT dataprotect.flush_audit_log('5 min') \g /dev/null
+SELECT (SELECT count(*) FROM dataprotect.audit_record), sum(pg_total_relation_size(i.inhrelid)) FROM pg_inherits i
+	WHERE i.inhparent = 'dataprotect.audit_record'::regclass});
+	printf "  %-58s %8.0f   at most 150: %s\n", 'bytes an event on disk, indexes included', $bytes / $records, $bytes / $records <= 150 ? 'met' : 'MISSED';
+	return;
+}
+
 sub sizes
 {
 	my $bytes = sql('app', 'SELECT round(avg(pg_column_size(p.v) - pg_column_size(s.v)), 1) FROM protected p JOIN source s USING (id)');
@@ -455,6 +500,7 @@ our @sections = (
 	[ retention => \&retention ],
 	[ deletion => \&deletion ],
 	[ gdpr => \&gdpr ],
+	[ pgaudit => \&pgaudit ],
 	[ sizes => \&sizes ]);
 require "$FindBin::Bin/queries.pl";
 require "$FindBin::Bin/sessions.pl";

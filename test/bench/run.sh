@@ -36,6 +36,12 @@ autovacuum = off
 max_parallel_workers_per_gather = 0
 jit = off
 END
+case " $* " in
+	*" pgaudit "*)
+		if [ -e "$("$PG_CONFIG" --pkglibdir)/pgaudit.so" ]; then
+			echo "shared_preload_libraries = 'pgaudit, dataprotect'" >>"$work/conf"
+		fi ;;
+esac
 "$top/pgxs/server.sh" start "$work/s" "$work/conf"
 echo
 echo "in the server, $(PGDATABASE=postgres "$top/pgxs/server.sh" psql "$work/s" -A -t -c 'SHOW server_version'), audit on"
