@@ -67,7 +67,7 @@ DECLARE
     v_rest text := substring(act FROM '^\s*[a-z_]+\s*(.*)$');
     v_arguments jsonb;
 BEGIN
-    IF octet_length(act) > 8000 OR v_name IS NULL OR v_name NOT IN ('activate_retention', 'alter_key', 'destroy_key', 'drop_sink', 'grant_access',
+    IF octet_length(act) > 8000 OR v_name IS NULL OR v_name NOT IN ('activate_retention', 'alter_key', 'decrypt_column', 'destroy_key', 'drop_sink', 'grant_access', 'import_keys',
                                                                'lift_lockdown', 'release_hold', 'reseal_policy', 'trust_function') THEN
         PERFORM dataprotect._raise('invalid_parameter_value',
             'this is no act that needs an approval',

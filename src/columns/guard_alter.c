@@ -4,11 +4,15 @@
  */
 #include "postgres.h"
 
+#include "base/report.h"
 #include "base/statement.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
 #include "columns/contains_encrypted.h"
 #include "columns/guard_alter.h"
 #include "events/event.h"
+#include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "parser/parse_type.h"
@@ -16,6 +20,7 @@
 #include "types/types.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 
@@ -84,9 +89,41 @@ find_decryptions(const AlterTableStmt *stmt, bool *out_changes)
 	return found;
 }
 
+/*
+ * Plaintext at rest is not one administrator's decision where approvals are on, by
+ * whatever ALTER TABLE it comes: the act is asked for as what it turned out to be, and
+ * is undone where nobody approved it.
+ */
+static void
+need_approval(const char *relation, const char *column)
+{
+	Oid			types[2] = {TEXTOID, TEXTOID};
+	Datum		values[2];
+	Oid			user;
+	int			context;
+	int			level;
+
+	if (strcmp(GetConfigOption("dataprotect.approvals", false, false), "on") != 0)
+		return;
+	values[0] = CStringGetTextDatum(relation);
+	values[1] = CStringGetTextDatum(column);
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
+	level = dp_own_begin();
+	SPI_connect();
+	if (SPI_execute_with_args("SELECT dataprotect._need_approval('decrypt_column', "
+							  "pg_catalog.jsonb_build_object('rel', $1, 'col', $2))",
+							  2, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		dp_report_altered("could not look for an approval");
+	SPI_finish();
+	dp_own_end(level);
+	SetUserIdAndSecContext(user, context);
+}
+
 static void
 record_decryption(const Decryption *decryption)
 {
+	char	   *relation;
 	StringInfoData detail;
 	AttrNumber	attnum = get_attnum(decryption->relid, decryption->column);
 	Oid			type;
@@ -96,10 +133,12 @@ record_decryption(const Decryption *decryption)
 	if (attnum <= 0)
 		return;
 	get_atttypetypmodcoll(decryption->relid, attnum, &type, &typmod, &collation);
+	relation = quote_qualified_identifier(get_namespace_name(get_rel_namespace(decryption->relid)),
+										  get_rel_name(decryption->relid));
+	need_approval(relation, decryption->column);
 	initStringInfo(&detail);
 	appendStringInfoString(&detail, "{\"relation\": ");
-	escape_json(&detail, quote_qualified_identifier(get_namespace_name(get_rel_namespace(decryption->relid)),
-													get_rel_name(decryption->relid)));
+	escape_json(&detail, relation);
 	appendStringInfoString(&detail, ", \"column\": ");
 	escape_json(&detail, decryption->column);
 	appendStringInfoString(&detail, ", \"type\": ");

@@ -186,6 +186,11 @@ BEGIN
     IF NOT v_lost THEN
         PERFORM dataprotect._import_event(exported);
     END IF;
+    -- A database that has no keys, or whose roots are lost, has nothing to judge an approval by.
+    IF NOT (v_first OR v_lost) THEN
+        PERFORM dataprotect._need_approval('import_keys', jsonb_build_object(
+            'sha256', encode(sha256(convert_to(exported::text, 'UTF8')), 'hex')));
+    END IF;
     LOCK TABLE dataprotect.epoch, dataprotect.key, dataprotect.key_version IN SHARE ROW EXCLUSIVE MODE;
     IF exported ->> 'database_uid' <> (SELECT i.uid::text FROM dataprotect.instance i)
        AND exported ->> 'database_uid' ~ '^[0-9a-f-]{36}$' AND EXISTS (SELECT FROM dataprotect.key_version) THEN

@@ -143,6 +143,23 @@ for my $else ("grant_access('spare', 'admin', 'reveal')", "grant_access('pii', '
 conceals($node, 'admin', 'SELECT email FROM victim', 'until then');
 is((as($node, 'admin', "SELECT dataprotect.grant_access('pii', 'admin', 'reveal')"))[2], '00000', 'what was approved');
 like((as($node, 'admin', 'SELECT email FROM victim'))[0], qr/Zq9x/, 'and it counts');
+
+# Plaintext at rest, by whatever statement, and keys from elsewhere
+as($node, 'admin', "CREATE TABLE again (email encrypted_text('pii'), other encrypted_text('pii')); INSERT INTO again VALUES ('x', 'y')");
+my $decrypt = act_of((as($node, 'admin', "CALL dataprotect.decrypt_column('again', 'email')"))[1]);
+is($decrypt, 'decrypt_column {"col": "email", "rel": "public.again"}', 'decrypt_column needs an approval');
+is(act_of((as($node, 'admin', 'ALTER TABLE again ALTER email TYPE text'))[1]), $decrypt, 'and so does what does the same');
+approves('other', ask('admin', $decrypt), '00000', 'approves that');
+is((as($node, 'admin', 'ALTER TABLE again ALTER other TYPE text'))[2], '42501', 'of another column it says nothing');
+is((as($node, 'admin', 'ALTER TABLE again ALTER email TYPE text, ALTER other TYPE text'))[2], '42501', 'nor of two');
+is((as($node, 'admin', "CALL dataprotect.decrypt_column('again', 'email')"))[2], '00000', 'what was approved is done');
+is($node->safe_psql('postgres', "SELECT atttypid::regtype FROM pg_attribute WHERE attrelid = 'again'::regclass AND attnum > 0 ORDER BY attnum"),
+	"text\nencrypted_text", 'and nothing else');
+as($node, 'admin', 'CREATE TABLE exported AS SELECT dataprotect.export_keys() AS keys');
+my $import = needs('admin', 'import_keys(keys) FROM exported', 'importing keys');
+approves('other', ask('admin', $import), '00000', 'approves these');
+is((as($node, 'admin', q{SELECT dataprotect.import_keys(keys || '{"note": 1}') FROM exported}))[2], '42501', 'not others');
+is((as($node, 'admin', 'SELECT dataprotect.import_keys(keys) FROM exported'))[2], '00000', 'these');
 is((as($node, 'admin', "SELECT dataprotect.confirm_grant(max(id)) FROM dataprotect.grants WHERE grantee = 'admin'"))[2], '42501', 'nobody confirms his own grant');
 is((as($node, 'other', "SELECT dataprotect.confirm_grant(max(id)) FROM dataprotect.grants WHERE grantee = 'admin'"))[2], '00000', 'another does');
 is((as($node, 'other', "SELECT dataprotect.confirm_grant(max(id)) FROM dataprotect.grants WHERE key = 'spare'"))[2], '55000', 'what has ended is not confirmed');
