@@ -10,6 +10,7 @@
 # retention, deletion, gdpr, sizes, queries, copies, untouched, tpcb, first, memory, planning (all).  Variants alternate within a round, and the
 # medians of the rounds are compared, so that a busy machine slows all alike.
 # The marks are printed beside the ratios; missing one does not fail anything.
+# Section pgaudit is measured where it is named and the copy has that library.
 set -eu
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
