@@ -21,6 +21,7 @@ use warnings;
 
 use HTTP::Tiny;
 use JSON::PP ();
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
@@ -68,7 +69,7 @@ CONF
 	{
 		open STDOUT, '>', "$folder/glewlwyd.log";
 		open STDERR, '>&', \*STDOUT;
-		exec $program, "--config-file=$folder/glewlwyd.conf" or exit 1;
+		exec $program, "--config-file=$folder/glewlwyd.conf" or POSIX::_exit(1);
 	}
 	poll_until('glewlwyd to answer', sub { return HTTP::Tiny->new->get("$self->{api}/scope/")->{status} != 599; });
 	$self->_set_up;
