@@ -202,7 +202,7 @@ BEGIN
         SELECT s.kms_uri, s.failures, s.last_failure, s.last_success, s.last_error,
                coalesce(a.failures, 0) AS known, coalesce(a.failing, false) AS failing
           FROM dataprotect._kms_status() s LEFT JOIN dataprotect.kms_alert a ON a.kms_uri = s.kms_uri
-         WHERE s.kms_uri = current_setting('dataprotect.signing_kms_uri', true)
+         WHERE s.kms_uri = ANY (string_to_array(replace(current_setting('dataprotect.signing_kms_uri', true), ' ', ''), ','))
             OR EXISTS (SELECT FROM dataprotect.epoch e WHERE s.kms_uri = ANY (e.kms_uri) AND e.state <> 'd')
          ORDER BY s.kms_uri
     LOOP

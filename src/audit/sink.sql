@@ -102,7 +102,8 @@ COMMENT ON FUNCTION dataprotect.digest_public_pem() IS 'public key (PEM) that di
 CREATE FUNCTION dataprotect._digest_root() RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT u FROM dataprotect._signing_roots('{}') u
-     WHERE starts_with(u, 'file://') OR u = current_setting('dataprotect.signing_kms_uri', true) ORDER BY u LIMIT 1
+     WHERE starts_with(u, 'file://') OR u = ANY (string_to_array(replace(current_setting('dataprotect.signing_kms_uri', true), ' ', ''), ','))
+     ORDER BY starts_with(u, 'file://'), u LIMIT 1
 $$;
 COMMENT ON FUNCTION dataprotect._digest_root() IS 'URI of the KMS root that signs digests, or null';
 
