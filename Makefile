@@ -31,8 +31,8 @@ OBJS = \
            guard_alter.o guard_catalog.o guard_drop.o guard_index.o guard_object.o guard_shadow.o guard_type.o hidden_index.o insert_counts.o kept_value.o online.o preload_keys.o \
            protect_column.o query_column.o reencrypt.o reencrypt_worker.o reseal.o stored_scan.o token_constraint.o try_views.o verify_values.o word_index.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o own_tables.o rows_as.o run_as.o) \
-       $(addprefix src/lifecycle/, certificate.o clock.o deletion.o due_work.o erasure_file.o export.o expression.o page_scan.o partition.o plan_ddl.o \
-           retention.o retention_table.o) \
+       $(addprefix src/lifecycle/, certificate.o clock.o deletion.o due_work.o erasure_file.o export.o expression.o hidden_row.o page_scan.o partition.o \
+           plan_ddl.o retention.o retention_table.o) \
        src/dataprotect.o
 
 # Install SQL, in this order.
@@ -50,7 +50,7 @@ SQL_PARTS = \
        $(addprefix src/lifecycle/, clock.sql common.sql hold.sql retention.sql retention_try.sql retention_policy.sql \
            retention_run.sql schedule.sql subject.sql account.sql account_edges.sql account_annotate.sql \
            account_columns.sql account_plan.sql account_check.sql bind_subject.sql deletion_request.sql \
-           deletion_collect.sql deletion_purge.sql \
+           deletion_collect.sql deletion_purge.sql hidden_row.sql \
            deletion_run.sql certificate.sql erasure_list.sql erasure_replay.sql correction.sql deadline.sql unused_version.sql) \
        $(addprefix src/report/, version.sql configuration.sql discovery.sql setup.sql metrics.sql disclosures.sql incident.sql \
            control_report.sql page.sql) \

@@ -137,7 +137,7 @@ SELECT DISTINCT 'privileges', a.name, 'is for internal use, and open to ' || a.g
  WHERE p.proname ~ '^_' AND a.privilege = 'EXECUTE' AND NOT dataprotect._is_closed(p.oid::regprocedure)
    AND p.pronamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'dataprotect')
    AND p.oid NOT IN (SELECT oid FROM dp_lint_plumbing)
-   AND p.proname NOT IN ('_kept_value', '_raise', '_sealed_for', '_catalog_length', '_catalog_modifier', '_catalog_type',
+   AND p.proname NOT IN ('_kept_value', '_raise', '_row_shown', '_sealed_for', '_catalog_length', '_catalog_modifier', '_catalog_type',
                          '_audit_line', '_audit_unseal', '_base_type', '_clock_status', '_column_now', '_digest_line',
                          '_encrypted_parts', '_event_name',
                          '_kms_status', '_modifier_parts', '_now', '_progress', '_retention_backlog', '_workers');
@@ -211,6 +211,8 @@ CREATE TEMP TABLE dp_lint_unsealed (name, reason) AS VALUES
     ('deletion_row', 'the rows that the plan found; each batch looks at them anew, under the sealed plan'),
     ('deletion_work', 'likewise'),
     ('deletion_scrub', 'which relations are rewritten already; the verification looks at all'),
+    ('hidden_row', 'which rows queries leave out: who writes it hides rows of tables that he owns anyway, or shows what was not erased yet'),
+    ('hidden_table', 'likewise'),
     ('correction_request', 'for people');
 INSERT INTO dp_lint_finding
 SELECT 'sealed', 'dataprotect.' || c.relname, 'has neither a seal nor a reason in lint_catalog.sql why its rows decide nothing'

@@ -20,6 +20,7 @@
 #include "lifecycle/lifecycle.h"
 #include "miscadmin.h"
 #include "sqlrun/own_tables.h"
+#include "sqlrun/run_as.h"
 #include "types/types.h"
 
 PG_MODULE_MAGIC;
@@ -48,6 +49,7 @@ _PG_init(void)
 	dp_audit_init();
 	dp_types_init();
 	dp_columns_init();
+	dp_run_as_init();
 	dp_own_tables_init();
 	dp_lifecycle_init();
 }

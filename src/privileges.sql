@@ -157,6 +157,7 @@ VALUES
     ('ROUTINE', 'dataprotect._as_int4(int8[], int4)', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._as_timestamp', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._raise', 'PUBLIC'),
+    ('ROUTINE', 'dataprotect._row_shown', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._sealed_for', 'PUBLIC'),
     -- called by public procedures, views and functions with the rights of their caller,
     -- and by nobody else: keys/own_function.c, which also says what views need

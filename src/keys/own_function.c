@@ -88,7 +88,7 @@ is_open(const char *name)
 {
 	static const char *const open[] = {
 		/* in expressions that stand in users' tables and plans; judge their arguments themselves */
-		"_kept_value", "_raise", "_sealed_for",
+		"_kept_value", "_raise", "_row_shown", "_sealed_for",
 
 		/*
 		 * in queries of the catalogs by clients, who find base types there; tell what the

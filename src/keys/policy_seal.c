@@ -43,7 +43,7 @@ const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 		"attnums reference_attnums",
 	NULL, NULL, true},
 	[DP_SEALED_ACCOUNT_TYPE] = {"account_type",
-		"name root id_column grace deadline created_by grace_readable recipients root_oid id_attnum",
+		"name root id_column grace deadline created_by grace_readable recipients root_oid id_attnum grace_hides",
 	NULL, NULL, true},
 	[DP_SEALED_APPROVAL] = {"approval",
 		"id act digest requester requester_subject requester_system_user expires_at approvers approver approved_at used_at",

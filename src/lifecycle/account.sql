@@ -12,6 +12,7 @@ CREATE TABLE dataprotect.account_type (
     created_by name NOT NULL,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     grace_readable bool NOT NULL DEFAULT false,
+    grace_hides bool NOT NULL DEFAULT false,
     recipients text[] NOT NULL DEFAULT '{}',    -- to be told of an erasure (GDPR, Article 19)
     root_oid oid,
     id_attnum int2,
@@ -203,7 +204,7 @@ END $$;
 COMMENT ON FUNCTION dataprotect._check_account_times(interval, interval) IS 'error unless a deadline lies after a grace period';
 
 CREATE FUNCTION dataprotect._do_create_account_type(name text, root regclass, id_column name,
-        grace interval, deadline interval, grace_readable bool, recipients text[]) RETURNS void
+        grace interval, deadline interval, grace_readable bool, recipients text[], grace_hides bool) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -228,30 +229,30 @@ BEGIN
     END IF;
     BEGIN
         INSERT INTO dataprotect.account_type (name, root, id_column, grace, deadline, created_by, grace_readable, recipients,
-                                              root_oid, id_attnum)
+                                              grace_hides, root_oid, id_attnum)
             VALUES (name, root, id_column, grace, deadline, pg_get_userbyid(dataprotect._caller()),
-                    coalesce(grace_readable, false), coalesce(recipients, '{}'),
+                    coalesce(grace_readable, false), coalesce(recipients, '{}'), coalesce(grace_hides, false),
                     root, (dataprotect._attnums(root, ARRAY[id_column]))[1]);
     EXCEPTION WHEN unique_violation THEN
         PERFORM dataprotect._raise('duplicate_object', format('account type "%s" already exists', name),
             NULL, 'dataprotect.alter_account_type() changes one, dataprotect.drop_account_type() removes it.');
     END;
     PERFORM dataprotect._event('account_type.created', NULL, jsonb_build_object('account_type', name,
-        'root', root::text, 'id_column', id_column, 'grace', grace, 'deadline', deadline));
+        'root', root::text, 'id_column', id_column, 'grace', grace, 'deadline', deadline, 'grace_hides', coalesce(grace_hides, false)));
 END $$;
-COMMENT ON FUNCTION dataprotect._do_create_account_type(text, regclass, name, interval, interval, bool, text[]) IS
+COMMENT ON FUNCTION dataprotect._do_create_account_type(text, regclass, name, interval, interval, bool, text[], bool) IS
     'body of dataprotect.create_account_type(); see definer.c';
 
 CREATE FUNCTION dataprotect.create_account_type(name text, root regclass, id_column name,
         grace interval = '30 days', deadline interval = '90 days', grace_readable bool = false,
-        recipients text[] = '{}') RETURNS void
+        recipients text[] = '{}', grace_hides bool = false) RETURNS void
     AS 'MODULE_PATHNAME', 'dp_definer_enter'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION dataprotect.create_account_type(text, regclass, name, interval, interval, bool, text[]) IS
+COMMENT ON FUNCTION dataprotect.create_account_type(text, regclass, name, interval, interval, bool, text[], bool) IS
     'say which table''s rows are accounts, how long a deletion can be taken back and when it must be done';
 
 CREATE FUNCTION dataprotect._do_alter_account_type(name text, grace interval, deadline interval, grace_readable bool,
-        recipients text[]) RETURNS void
+        recipients text[], grace_hides bool) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -266,20 +267,22 @@ BEGIN
        SET grace = coalesce(_do_alter_account_type.grace, t.grace),
            deadline = coalesce(_do_alter_account_type.deadline, t.deadline),
            grace_readable = coalesce(_do_alter_account_type.grace_readable, t.grace_readable),
-           recipients = coalesce(_do_alter_account_type.recipients, t.recipients)
+           recipients = coalesce(_do_alter_account_type.recipients, t.recipients),
+           grace_hides = coalesce(_do_alter_account_type.grace_hides, t.grace_hides)
      WHERE t.name = account.name;
     PERFORM dataprotect._event('account_type.annotated', NULL, jsonb_strip_nulls(jsonb_build_object('account_type', account.name,
         'act', 'altered', 'grace', _do_alter_account_type.grace, 'deadline', _do_alter_account_type.deadline,
-        'grace_readable', _do_alter_account_type.grace_readable, 'recipients', _do_alter_account_type.recipients)));
+        'grace_readable', _do_alter_account_type.grace_readable, 'recipients', _do_alter_account_type.recipients,
+        'grace_hides', _do_alter_account_type.grace_hides)));
 END $$;
-COMMENT ON FUNCTION dataprotect._do_alter_account_type(text, interval, interval, bool, text[]) IS
+COMMENT ON FUNCTION dataprotect._do_alter_account_type(text, interval, interval, bool, text[], bool) IS
     'body of dataprotect.alter_account_type(); see definer.c';
 
 CREATE FUNCTION dataprotect.alter_account_type(name text, grace interval = NULL, deadline interval = NULL,
-        grace_readable bool = NULL, recipients text[] = NULL) RETURNS void
+        grace_readable bool = NULL, recipients text[] = NULL, grace_hides bool = NULL) RETURNS void
     AS 'MODULE_PATHNAME', 'dp_definer_enter'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION dataprotect.alter_account_type(text, interval, interval, bool, text[]) IS
+COMMENT ON FUNCTION dataprotect.alter_account_type(text, interval, interval, bool, text[], bool) IS
     'change an account type; requests that were made keep their dates';
 
 CREATE FUNCTION dataprotect._do_drop_account_type(name text) RETURNS void

@@ -240,7 +240,7 @@ BEGIN
               FROM dataprotect.plan_table t,
                    LATERAL (SELECT array_agg(p.col ORDER BY p.col) AS cols FROM dataprotect._personal_columns(account.name, t.rel) p
                              WHERE NOT EXISTS (SELECT FROM dataprotect._protected_attributes(t.rel) a WHERE a = p.col)) x
-             WHERE t.plan = plan_id AND x.cols IS NOT NULL;
+             WHERE t.plan = plan_id AND x.cols IS NOT NULL AND NOT (account.grace_hides AND dataprotect._can_hide(t));
     END IF;
 END $$;
 COMMENT ON FUNCTION dataprotect._account_questions(dataprotect.account_type, bigint) IS

@@ -170,6 +170,9 @@ BEGIN
             'See dataprotect.deletion_requests.');
     END;
     PERFORM dataprotect._subject_suspend(account.name, spelled, format('deletion request %s', request));
+    IF account.grace_hides AND account.grace > interval '0' THEN
+        PERFORM dataprotect._hide_rows(account, plan_id, request, spelled);
+    END IF;
     PERFORM dataprotect._event('deletion.requested', NULL, jsonb_build_object('request', request,
         'account_type', account.name, 'account_id', spelled, 'reason', request_deletion.reason));
     PERFORM dataprotect._wake_maintenance();
@@ -198,6 +201,7 @@ BEGIN
     PERFORM dataprotect._deletion_note(request, _deletion_withdraw.state, reason);
     PERFORM dataprotect._subject_resume(before.account_type, before.account_id,
                                         format('deletion request %s %s', request, _deletion_withdraw.state));
+    PERFORM dataprotect._show_rows(request);
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_withdraw(bigint, text, text) IS 'end a request that has removed nothing yet';
 

@@ -289,6 +289,7 @@ BEGIN
     PERFORM dataprotect._deletion_count(request.id, t.rel, CASE d.state WHEN 'c' THEN 'shared' ELSE 'keep' END, count(*))
        FROM dataprotect.deletion_row d JOIN dataprotect.plan_table t ON t.plan = plan_id AND t.n = d.n
       WHERE d.request = request.id AND (d.state = 'c' OR t.actions = '{keep}') GROUP BY t.rel, d.state = 'c', CASE d.state WHEN 'c' THEN 'shared' ELSE 'keep' END;
+    PERFORM dataprotect._show_rows(request.id);
     UPDATE dataprotect.deletion_request r SET phase = 0, purged_at = dataprotect._now() WHERE r.id = request.id;
     PERFORM dataprotect._deletion_note(request.id, 'purged', 'old row versions are being cleared');
     RETURN true;

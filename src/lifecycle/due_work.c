@@ -210,6 +210,7 @@ dp_lifecycle_init(void)
 {
 	RegisterXactCallback(wake_after_commit, NULL);
 	dp_plan_ddl_init();
+	dp_hidden_row_init();
 	dp_erasure_file_init();
 	dp_worker_register(DP_LIFECYCLE_WORKER, work_round, 0);
 	dp_worker_register("modifiers", collect_modifiers, COLLECT_EVERY_MS);

@@ -20,6 +20,9 @@ extern void dp_lifecycle_init(void);
 /* Subscribe to commands that change tables; see plan_ddl.c. */
 extern void dp_plan_ddl_init(void);
 
+/* Subscribe to the planner, for rows that are hidden; see hidden_row.c. */
+extern void dp_hidden_row_init(void);
+
 /* Register the transaction callback that lets go of a list of erasures; see erasure_file.c. */
 extern void dp_erasure_file_init(void);
 

@@ -6,9 +6,11 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "base/argument.h"
 #include "base/compat.h"
 #include "base/pinned_settings.h"
+#include "base/statement.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
@@ -41,9 +43,84 @@ set_local(const char *name, const char *value)
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 
+/*
+ * Where dp_run_as_begin() was called and dp_run_as_end() not yet, outermost first.
+ * Of what an error left open, the abort of its (sub)transaction closes.
+ */
+typedef struct Running
+{
+	int			depth;			/* of the frame */
+	int			nest_level;		/* of the transaction */
+	Oid			role;
+} Running;
+
+#define MAX_RUNNING 32
+
+static Running running[MAX_RUNNING];
+static int	n_running = 0;
+
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PARALLEL_ABORT:
+		case XACT_EVENT_PREPARE:
+			n_running = 0;
+			break;
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			break;
+	}
+}
+
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	switch (event)
+	{
+		case SUBXACT_EVENT_ABORT_SUB:
+			while (n_running > 0 && running[n_running - 1].nest_level >= GetCurrentTransactionNestLevel())
+				n_running--;
+			break;
+		case SUBXACT_EVENT_START_SUB:
+		case SUBXACT_EVENT_COMMIT_SUB:
+		case SUBXACT_EVENT_PRE_COMMIT_SUB:
+			break;
+	}
+}
+
+void
+dp_run_as_init(void)
+{
+	RegisterXactCallback(end_transaction, NULL);
+	RegisterSubXactCallback(end_subtransaction, NULL);
+}
+
+bool
+dp_run_as_plans(void)
+{
+	const Running *innermost = n_running > 0 ? &running[n_running - 1] : NULL;
+
+	return innermost != NULL && dp_frame->kind == DP_FRAME_PLAN && dp_frame->depth == innermost->depth + 1 &&
+		innermost->role == GetUserId() && InSecurityRestrictedOperation();
+}
+
 void
 dp_run_as_begin(DpRunAs *state, Oid role, const char *search_path)
 {
+	/* beyond that its statements count as anybody's */
+	state->outer_running = n_running;
+	if (n_running < MAX_RUNNING)
+	{
+		running[n_running].depth = dp_frame->depth;
+		running[n_running].nest_level = GetCurrentTransactionNestLevel();
+		running[n_running++].role = role;
+	}
 	GetUserIdAndSecContext(&state->saved_user, &state->saved_context);
 	state->guc_level = NewGUCNestLevel();
 	dp_pinned_settings_set();
@@ -55,6 +132,7 @@ dp_run_as_begin(DpRunAs *state, Oid role, const char *search_path)
 void
 dp_run_as_system(DpRunAs *state)
 {
+	state->outer_running = n_running;
 	GetUserIdAndSecContext(&state->saved_user, &state->saved_context);
 	state->guc_level = NewGUCNestLevel();
 	dp_pinned_settings_set();
@@ -69,6 +147,7 @@ dp_run_as_end(DpRunAs *state)
 	/* false: what the code in between has SET is taken back as well */
 	AtEOXact_GUC(false, state->guc_level);
 	SetUserIdAndSecContext(state->saved_user, state->saved_context);
+	n_running = state->outer_running;
 }
 
 SPIPlanPtr

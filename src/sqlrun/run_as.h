@@ -25,7 +25,17 @@ typedef struct DpRunAs
 	Oid			saved_user;
 	int			saved_context;
 	int			guc_level;
+	int			outer_running;
 } DpRunAs;
+
+/* Register the transaction callbacks; from _PG_init only. */
+extern void dp_run_as_init(void);
+
+/*
+ * Is the planner at work for a statement between dp_run_as_begin() and
+ * dp_run_as_end(), and not for what that calls?
+ */
+extern bool dp_run_as_plans(void);
 
 /*
  * Become role until dp_run_as_end().  row_security is off: a statement that a

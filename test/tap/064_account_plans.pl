@@ -281,6 +281,36 @@ here("SELECT dataprotect.annotate_account('gaps', 'tick', '{cust_id}', 'delete')
 is(sql("SELECT string_agg(e ->> 'street', ', ' ORDER BY e ->> 'street') FROM jsonb_array_elements(dataprotect.export_account('gaps', '2') #> '{tables,gaps.addr}') e"),
 	'street 2, street 7', 'export-gaps: what the account references is in');
 
+# Rows that are hidden in the grace time are found when it is over, as their owner
+# who does not see them; what stays of them is shown again.
+begin_case('hides');
+here(<<'SQL');
+CREATE TABLE c (id int PRIMARY KEY, email text);
+CREATE TABLE o (id int PRIMARY KEY, c int REFERENCES c, at timestamptz);
+CREATE TABLE l (id int PRIMARY KEY, o int REFERENCES o);
+CREATE INDEX ON o (c); CREATE INDEX ON l (o); CREATE INDEX ON o (at);
+INSERT INTO c VALUES (1, 'ann'), (2, 'bob'); INSERT INTO o SELECT g, 1 + g % 2, now() FROM generate_series(1, 40) g;
+INSERT INTO l SELECT g, g FROM generate_series(1, 40) g;
+ALTER TABLE c OWNER TO app; ALTER TABLE o OWNER TO app; ALTER TABLE l OWNER TO app; GRANT ALL ON SCHEMA hides TO app;
+SELECT dataprotect.create_account_type('hides', 'c', 'id', '1 day', grace_hides => true);
+SELECT dataprotect.annotate_account('hides', 'c', '{id}', 'anonymise');
+SELECT dataprotect.annotate_account('hides', 'c', '{email}', 'anonymise');
+SELECT dataprotect.annotate_account('hides', 'o', '{c}', 'delete');
+SELECT dataprotect.annotate_account('hides', 'l', '{o}', 'delete');
+SQL
+sub shown { return sql("SET ROLE app; SELECT (SELECT count(*) FROM hides.c), (SELECT count(*) FROM hides.o), (SELECT count(*) FROM hides.l)"); }
+is(shown(), '2|40|40', 'hidden rows: all are shown at first');
+request(1);
+is(shown(), '1|20|20', 'hidden rows: none of the account is shown in its grace time');
+is(here('SELECT count(*) FROM dataprotect.hidden_row'), '41', 'hidden rows: each of its rows is noted');
+sql("SELECT dataprotect.cancel_deletion(max(id), 'stays') FROM dataprotect.deletion_requests");
+is(shown(), '2|40|40', 'hidden rows: they are back when it is cancelled');
+sql("SELECT dataprotect.alter_account_type('hides', grace => '1 second')");
+reaches(request(2), 'certified', 'hidden rows: the deletion finds them');
+is(shown(), '2|20|20', 'hidden rows: what is anonymised is shown again');
+is(here('SELECT (SELECT count(*) FROM c WHERE email IS NULL), (SELECT count(*) FROM o), (SELECT count(*) FROM l), (SELECT count(*) FROM dataprotect.hidden_row)'),
+	'1|20|20|0', 'hidden rows: everything is done');
+
 # path-explosion, twelve-tables: as many steps as there are edges.
 begin_case('wide');
 here(<<'SQL');

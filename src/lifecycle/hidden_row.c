@@ -1,0 +1,460 @@
+/*
+ * hidden_row.c
+ *	  Rows of accounts in their grace time that nobody is shown.
+ *
+ * Nothing of the table is changed: what comes back when a deletion is cancelled was
+ * never gone, whatever triggers and mass updates did meanwhile, and nobody takes a
+ * unique value that comes back.  A request notes the rows by their primary key in
+ * dataprotect.hidden_row; every query on a table of dataprotect.hidden_table gets a
+ * condition that asks for each row, where the planner takes row security from.  It is
+ * added as the planner reads the relation, so that it is there in views, in functions
+ * that were inlined, in what is updated.
+ *
+ * As with row security: superusers and roles with BYPASSRLS see everything (they
+ * move and repair tables); where row_security is off a hidden row is an error and
+ * no row too few.  Unlike it: owners are not exempt, and it needs no policy that
+ * others would have to be weighed against.  Without the condition go our own
+ * statements (the deletion has to find the rows) and those of referential integrity.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "base/compat.h"
+#include "base/statement.h"
+#include "catalog/catalog.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "keys/catalog.h"
+#include "lib/stringinfo.h"
+#include "lifecycle/lifecycle.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_func.h"
+#include "parser/parsetree.h"
+#include "sqlrun/run_as.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(dp_lifecycle_row_shown);
+PG_FUNCTION_INFO_V1(dp_lifecycle_hidden_table_changed);
+
+/*
+ * Calls that the planner's condition makes, and nobody who writes SQL can: whether
+ * an account is being deleted is not for everybody to ask.
+ */
+#define OWN_LOCATION	(-42)
+
+/* Rows that are asked for one by one before all hidden ones are remembered. */
+#define ASK_FIRST		100
+
+enum
+{
+	Anum_hidden_rel = 1,
+	Anum_hidden_key
+};
+
+/* What is known of a relation; valid until the tables' invalidation. */
+typedef struct Hidden
+{
+	Oid			relid;			/* key */
+	Oid			top;			/* whose rows are noted; InvalidOid: none are */
+	int			n_keys;
+	AttrNumber	keys[INDEX_MAX_KEYS];
+} Hidden;
+
+static HTAB *known = NULL;
+static Oid	watched = InvalidOid;	/* hidden_table */
+
+static void
+relation_invalidated(Datum arg, Oid relid)
+{
+	if (known == NULL)
+		return;
+	if (relid == InvalidOid || relid == watched)
+	{
+		hash_destroy(known);
+		known = NULL;
+	}
+	else
+		(void) hash_search(known, &relid, HASH_REMOVE, NULL);
+}
+
+/* Is there a row for this relation in one of our tables? */
+static bool
+has_row(const char *table, const char *index, Oid relid, const char *key)
+{
+	Relation	rel = table_open(dp_catalog_relation(table), AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	bool		found;
+
+	ScanKeyInit(&keys[0], Anum_hidden_rel, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	if (key != NULL)
+	{
+		ScanKeyInit(&keys[1], Anum_hidden_key, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(key));
+		keys[1].sk_collation = C_COLLATION_OID;
+	}
+	scan = systable_beginscan(rel, dp_catalog_relation(index), true, NULL, key != NULL ? 2 : 1, keys);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/* The primary key of a relation; no columns where it has none. */
+static void
+read_key(Oid relid, Hidden *hidden)
+{
+	Relation	rel = relation_open(relid, AccessShareLock);
+	Oid			index;
+
+	(void) RelationGetIndexList(rel);
+	index = rel->rd_pkindex;
+	hidden->n_keys = 0;
+	if (OidIsValid(index))
+	{
+		Relation	key = index_open(index, AccessShareLock);
+
+		hidden->n_keys = IndexRelationGetNumberOfKeyAttributes(key);
+		for (int i = 0; i < hidden->n_keys; i++)
+			hidden->keys[i] = key->rd_index->indkey.values[i];
+		index_close(key, AccessShareLock);
+	}
+	relation_close(rel, AccessShareLock);
+}
+
+/* NULL where no row of the relation can be hidden. */
+static const Hidden *
+look_up(Oid relid)
+{
+	Hidden		found = {.relid = relid};
+	Hidden	   *entry;
+	List	   *ancestors;
+	Oid			schema = get_namespace_oid("dataprotect", true);
+	Oid			table = OidIsValid(schema) ? get_relname_relid("hidden_table", schema) : InvalidOid;
+
+	/* our own tables are under no account, and are not all there while they are made */
+	if (creating_extension || !OidIsValid(table) || get_rel_namespace(relid) == schema || !dp_catalog_is_there())
+		return NULL;
+	if (known == NULL || watched != table)
+	{
+		HASHCTL		info = {.keysize = sizeof(Oid),.entrysize = sizeof(Hidden)};
+
+		if (known != NULL)
+			hash_destroy(known);
+		known = hash_create("tables with hidden rows", 64, &info, HASH_ELEM | HASH_BLOBS);
+		watched = table;
+	}
+	entry = hash_search(known, &relid, HASH_FIND, NULL);
+	if (entry == NULL)
+	{
+		found.top = relid;
+		if (get_rel_relispartition(relid))
+		{
+			ancestors = get_partition_ancestors(relid);
+			found.top = llast_oid(ancestors);
+			list_free(ancestors);
+		}
+		if (!has_row("hidden_table", "hidden_table_pkey", found.top, NULL))
+			found.top = InvalidOid;
+		else
+			read_key(relid, &found);
+		/* what was read may have changed while it was: then it is read again */
+		if (known == NULL)
+			return look_up(relid);
+		entry = hash_search(known, &relid, HASH_ENTER, NULL);
+		*entry = found;
+	}
+	return OidIsValid(entry->top) && entry->n_keys > 0 ? entry : NULL;
+}
+
+static bool
+sees_everything(Oid role)
+{
+	return superuser_arg(role) || has_bypassrls_privilege(role);
+}
+
+/*
+ * A foreign key that is added asks by one query, as its table's owner, whether all rows
+ * satisfy it.  Without leave to it goes through them one by one, with queries that are
+ * known to be its own.
+ */
+static bool
+permits(DP_CHECK_PERMS_PARAMS)
+{
+	ListCell   *lc;
+
+	if (ereport_on_violation)
+		return true;
+	foreach(lc, rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_RELATION && look_up(rte->relid) != NULL)
+			return false;
+	}
+	return true;
+}
+
+/* dataprotect._row_shown(top, key, ..) over the relation at this place in the query */
+static Expr *
+make_condition(const Hidden *hidden, Index rti, Oid function)
+{
+	List	   *args = list_make1(makeConst(OIDOID, -1, InvalidOid, sizeof(Oid), ObjectIdGetDatum(hidden->top), false, true));
+	FuncExpr   *call;
+
+	for (int i = 0; i < hidden->n_keys; i++)
+	{
+		Oid			type;
+		int32		typmod;
+		Oid			collation;
+
+		get_atttypetypmodcoll(hidden->relid, hidden->keys[i], &type, &typmod, &collation);
+		args = lappend(args, makeVar(rti, hidden->keys[i], type, typmod, collation, 0));
+	}
+	call = makeFuncExpr(function, BOOLOID, args, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	call->location = OWN_LOCATION;
+	return (Expr *) call;
+}
+
+static bool
+is_ours(Node *qual, Oid function)
+{
+	return IsA(qual, List) && list_length((List *) qual) == 1 && IsA(linitial((List *) qual), FuncExpr) &&
+		linitial_node(FuncExpr, (List *) qual)->funcid == function;
+}
+
+/*
+ * The planner has read a relation of the query, and looks at row security next: that
+ * is what the condition is put among, first, in the form that these are in by now.
+ */
+static void
+relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
+{
+	static const Oid types[2] = {OIDOID, ANYOID};
+	RangeTblEntry *rte = planner_rt_fetch(rel->relid, root);
+	const Hidden *hidden;
+	Oid			function;
+	ListCell   *lc;
+
+	if (rel->reloptkind != RELOPT_BASEREL || IsCatalogRelationOid(relid))
+		return;
+	hidden = look_up(relid);
+	if (hidden == NULL || dp_own_statement() || dp_run_as_plans() || dp_frame->is_ri)
+		return;
+	function = LookupFuncName(list_make2(makeString("dataprotect"), makeString("_row_shown")), 2, types, false);
+	foreach(lc, rte->securityQuals)
+	{
+		if (is_ours(lfirst(lc), function))
+			return;
+	}
+	rte->securityQuals = lcons(list_make1(make_condition(hidden, rel->relid, function)), rte->securityQuals);
+	root->qual_security_level = Max(root->qual_security_level, list_length(rte->securityQuals));
+}
+
+/* COPY of a table reads it without a query. */
+static void
+begin_utility(const DpUtility *utility, Datum *state)
+{
+	CopyStmt   *copy = (CopyStmt *) utility->statement;
+	const Hidden *hidden;
+	Oid			relid;
+
+	if (!IsA(copy, CopyStmt) || copy->is_from || copy->relation == NULL || sees_everything(GetUserId()))
+		return;
+	relid = RangeVarGetRelid(copy->relation, NoLock, true);
+	hidden = OidIsValid(relid) ? look_up(relid) : NULL;
+	if (hidden == NULL || !has_row("hidden_row", "hidden_row_pkey", hidden->top, NULL) ||
+		(!row_security && has_privs_of_role(GetUserId(), dp_run_as_owner(relid))))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("cannot copy table \"%s\", of which rows are hidden", get_rel_name(relid)),
+			 errdetail("Their accounts are being deleted."),
+			 errhint("Copy a query. Backups that its owner makes set row_security to off.")));
+}
+
+/* As our own statements write a value, whatever the session's DateStyle is. */
+static char *
+value_text(Oid type, Datum value)
+{
+	int			style = DateStyle;
+	char	   *volatile text_of = NULL;
+	Oid			output;
+	bool		varlena;
+
+	getTypeOutputInfo(type, &output, &varlena);
+	if (type != DATEOID && type != TIMESTAMPOID)
+		return OidOutputFunctionCall(output, value);
+	DateStyle = USE_ISO_DATES;
+	PG_TRY();
+	{
+		text_of = OidOutputFunctionCall(output, value);
+	}
+	PG_FINALLY();
+	{
+		DateStyle = style;
+	}
+	PG_END_TRY();
+	return text_of;
+}
+
+/* What a row is known by: length and text of each value. */
+static char *
+key_text(FunctionCallInfo fcinfo)
+{
+	StringInfoData key;
+
+	initStringInfo(&key);
+	for (int i = 1; i < PG_NARGS(); i++)
+	{
+		char	   *value;
+
+		if (PG_ARGISNULL(i))
+			return NULL;
+		value = value_text(getBaseType(get_fn_expr_argtype(fcinfo->flinfo, i)), PG_GETARG_DATUM(i));
+		appendStringInfo(&key, "%s%zu:%s", i > 1 ? "," : "", strlen(value), value);
+	}
+	return key.data;
+}
+
+/* Of one execution of a query: the hidden rows of a table, by hashes of their keys. */
+typedef struct Shown
+{
+	int			asked;
+	HTAB	   *hashes;			/* NULL: not read yet */
+} Shown;
+
+static uint64
+hash_key(const char *key)
+{
+	return DatumGetUInt64(hash_any_extended((const unsigned char *) key, strlen(key), 0));
+}
+
+static HTAB *
+read_hashes(Oid top, MemoryContext context)
+{
+	HASHCTL		info = {.keysize = sizeof(uint64),.entrysize = sizeof(uint64),.hcxt = context};
+	HTAB	   *hashes = hash_create("hidden rows", 1024, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	Relation	rel = table_open(dp_catalog_relation("hidden_row"), AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_hidden_rel, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(top));
+	scan = systable_beginscan(rel, dp_catalog_relation("hidden_row_pkey"), true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_hidden_key, RelationGetDescr(rel), &isnull);
+		char	   *key_of = TextDatumGetCString(value);
+		uint64		hash = hash_key(key_of);
+
+		(void) hash_search(hashes, &hash, HASH_ENTER, NULL);
+		pfree(key_of);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return hashes;
+}
+
+/* dataprotect._row_shown(top oid, VARIADIC "any") returns bool */
+Datum
+dp_lifecycle_row_shown(PG_FUNCTION_ARGS)
+{
+	FuncExpr   *call = (FuncExpr *) fcinfo->flinfo->fn_expr;
+	Shown	   *shown = fcinfo->flinfo->fn_extra;
+	Oid			top;
+	char	   *key;
+	uint64		hash;
+
+	if (call == NULL || !IsA(call, FuncExpr) || call->location != OWN_LOCATION)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("function \"%s\" is called by the planner's own conditions alone", "_row_shown")));
+	if (shown == NULL)
+		fcinfo->flinfo->fn_extra = shown = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(Shown));
+	top = PG_GETARG_OID(0);
+	if (shown->asked == ASK_FIRST && shown->hashes == NULL)
+		shown->hashes = read_hashes(top, fcinfo->flinfo->fn_mcxt);
+	else if (shown->hashes == NULL)
+		shown->asked++;
+	if (shown->hashes != NULL && hash_get_num_entries(shown->hashes) == 0)
+		PG_RETURN_BOOL(true);
+	key = key_text(fcinfo);
+	if (key == NULL)
+		PG_RETURN_BOOL(true);
+	hash = hash_key(key);
+	if ((shown->hashes != NULL && hash_search(shown->hashes, &hash, HASH_FIND, NULL) == NULL) ||
+		!has_row("hidden_row", "hidden_row_pkey", top, key) || sees_everything(GetUserId()))
+		PG_RETURN_BOOL(true);
+	if (!row_security)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("query would be affected by hidden rows of table \"%s\"", get_rel_name(top)),
+				 errdetail("Their accounts are being deleted, and row_security is off.")));
+	PG_RETURN_BOOL(false);
+}
+
+/*
+ * Trigger on hidden_table, for each row: plans of the table, and what every backend
+ * knows of any, are of no use any more.
+ */
+Datum
+dp_lifecycle_hidden_table_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	HeapTuple	row;
+	ListCell   *lc;
+	bool		isnull;
+	Oid			relid;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be called as a row trigger", "_hidden_table_changed")));
+	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	relid = DatumGetObjectId(heap_getattr(row, Anum_hidden_rel, RelationGetDescr(trigger->tg_relation), &isnull));
+	CacheInvalidateRelcache(trigger->tg_relation);
+	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+	{
+		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(lc))))
+			CacheInvalidateRelcacheByRelid(lfirst_oid(lc));
+	}
+	return PointerGetDatum(NULL);
+}
+
+static const DpSubscriber subscriber = {
+	.name = "hidden rows",
+	.relation_info = relation_info,
+	.permits = permits,
+	.begin_utility = begin_utility,
+};
+
+void
+dp_hidden_row_init(void)
+{
+	CacheRegisterRelcacheCallback(relation_invalidated, (Datum) 0);
+	dp_statement_subscribe(&subscriber);
+}
