@@ -107,6 +107,26 @@ is(on($standby, 'SELECT note FROM bound WHERE person IN (3, 4, 5) ORDER BY perso
 	"accounts' keys that were suspended and destroyed while no session was there do not open");
 psql_fails($standby, 'postgres', "SELECT dataprotect.suspend_key('pii', 'x')", qr/read-only/, 'an administrator cannot change keys there');
 
+# Retention waits for a standby that does not follow, and goes on when it does.
+$standby->safe_psql('postgres', 'SELECT pg_wal_replay_pause()');
+$primary->safe_psql('postgres', <<'SQL');
+ALTER SYSTEM SET dataprotect.retention_replica_lag = '1s';
+ALTER SYSTEM SET dataprotect.retention_batch_size = 5;
+SELECT pg_reload_conf();
+CREATE TABLE visit (id int PRIMARY KEY, at timestamptz);
+CREATE INDEX ON visit (at);
+INSERT INTO visit SELECT i, '2020-01-01' FROM generate_series(1, 100) i;
+SELECT dataprotect.create_retention_policy('visits', 'public.visit', 'at', '1 year', 'delete', '{"every": "100 years"}');
+SQL
+# what the standby says of its lag it says when it hears of something
+ok(poll_sql($primary, 'postgres', "SELECT pg_logical_emit_message(true, 'lag', 'x') IS NOT NULL AND (SELECT (dataprotect._load()).replica_lag > 1)", 't'), 'a standby that was stopped falls behind');
+$primary->safe_psql('postgres', "SELECT dataprotect.activate_retention('visits')");
+ok(poll_sql($primary, 'postgres', "SELECT sum(rows_done) > 0 FROM dataprotect.retention_runs WHERE policy = 'visits'", 't'), 'retention begins');
+is($primary->safe_psql('postgres', 'SELECT count(*) > 0 FROM visit'), 't', 'and waits while the standby is behind');
+$standby->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
+ok(poll_sql($primary, 'postgres', 'SELECT count(*) FROM visit', '0'), 'it goes on when the standby has followed');
+$primary->wait_for_catchup($standby);
+
 # Promotion.
 $primary->stop('immediate');
 $standby->promote;
