@@ -22,4 +22,4 @@ mkdir "$inside/src"
 (cd "$top" && tar -cf - --exclude=./.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' .) |
 	(cd "$inside/src" && tar -xof -)
 "$top/pgxs/enter.sh" "$root" "${inside#"$root"}/src" \
-	env DP_NO_PACKAGES=1 PG_MAJOR="$version" DP_DIFF_LINES="${DP_DIFF_LINES:-150}" test/run.sh "$@"
+	env DP_NO_PACKAGES=1 DP_NO_BITCODE=1 PG_MAJOR="$version" DP_DIFF_LINES="${DP_DIFF_LINES:-150}" test/run.sh "$@"

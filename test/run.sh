@@ -27,7 +27,8 @@
 # TAP files run two at a time ($DP_JOBS); one that fails runs again, alone, and is
 # named as unsteady where it passes then (test/lib/run_tap.pl).
 #
-# $PG_MAJOR chooses the version of PostgreSQL; $DP_KEEP keeps the folder of the
+# $DP_NO_BITCODE leaves out the bitcode for inlining, which "compile" else builds as
+# users do.  $PG_MAJOR chooses the version of PostgreSQL; $DP_KEEP keeps the folder of the
 # run.  The last line is "N passed, N failed, N skipped"; the exit code is 0
 # only where nothing failed and something passed.  A skipped test is never
 # counted as passed, and each says why.
@@ -188,7 +189,7 @@ clang_flags="-Wno-unknown-warning-option -Wno-ignored-attributes -Wno-ignored-op
 
 stage_compile()
 {
-	build gcc "$work/src" "$work/pg" CC=gcc || finish
+	build gcc "$work/src" "$work/pg" CC=gcc ${DP_NO_BITCODE:+with_llvm=no} || finish
 	PG_CONFIG=$work/pg/usr/lib/postgresql/$major/bin/pg_config
 	export PG_CONFIG
 }
@@ -196,7 +197,7 @@ stage_compile()
 stage_clang()
 {
 	if command -v clang >/dev/null 2>&1; then
-		build clang "$work/clang" "$work/pg-clang" CC=clang COPT_DP="$clang_flags" || :
+		build clang "$work/clang" "$work/pg-clang" CC=clang COPT_DP="$clang_flags" with_llvm=no || :
 		rm -rf "$work/clang" "$work/pg-clang"
 	else
 		echo "SKIPPED clang is not installed"
