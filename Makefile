@@ -30,7 +30,7 @@ OBJS = \
        $(addprefix src/columns/, bound_row.o changed_row.o columns.o contains_encrypted.o encrypted_parts.o folded_index.o foreign_expression.o guard.o \
            guard_alter.o guard_catalog.o guard_drop.o guard_index.o guard_object.o guard_shadow.o guard_type.o hidden_index.o insert_counts.o kept_value.o online.o preload_keys.o \
            protect_column.o query_column.o reencrypt.o reencrypt_worker.o reseal.o stored_scan.o token_constraint.o try_views.o verify_values.o word_index.o) \
-       $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o own_tables.o rows_as.o run_as.o) \
+       $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o index_builder.o own_tables.o rows_as.o run_as.o) \
        $(addprefix src/lifecycle/, certificate.o clock.o deletion.o due_work.o erasure_file.o export.o expression.o hidden_row.o page_scan.o partition.o \
            plan_ddl.o retention.o retention_table.o) \
        src/dataprotect.o
@@ -45,7 +45,7 @@ SQL_PARTS = \
        $(addprefix src/audit/, audit.sql sink.sql review.sql) \
        $(addprefix src/types/, json.sql reflection.sql types.sql mixed_width.sql type_operators.sql type_overloads.sql make_types.sql) \
        $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql around_column.sql column_type.sql \
-           encrypt_column.sql reencrypt.sql online.sql progress_view.sql verify_values.sql key_guards.sql) \
+           encrypt_column.sql reencrypt.sql online_objects.sql online.sql progress_view.sql verify_values.sql key_guards.sql) \
        $(addprefix src/sqlrun/, sqlrun.sql) \
        $(addprefix src/lifecycle/, clock.sql common.sql hold.sql retention.sql retention_try.sql retention_policy.sql \
            retention_run.sql schedule.sql subject.sql account.sql account_edges.sql account_annotate.sql \

@@ -31,6 +31,28 @@ DROP TYPE lost.address CASCADE;
 DROP TYPE lost.colour_lost CASCADE;
 DROP SCHEMA lost CASCADE;
 DROP TYPE :made, lost.colour_lost CASCADE;
+-- nor in a session that did not know the type yet, whose functions go first
+CREATE TYPE lost.fee_lost AS ENUM ('low', 'high');
+CREATE TABLE kept.older (id int, fee lost.fee_lost);
+CALL dataprotect.encrypt_column('kept.older', 'fee', 'lost');
+\c -
+SET client_min_messages = error;
+SET search_path = lost, public;
+DROP TYPE encrypted_fee_lost CASCADE;
+\c -
+SET client_min_messages = error;
+SET search_path = lost, public;
+DROP TYPE fee_lost CASCADE;
+\d kept.older
+-- what is left of a type when its base went, and nothing had it, is in nobody's way
+DROP TABLE kept.older;
+DROP TYPE fee_lost CASCADE;
+CREATE TYPE lost.fee_lost AS ENUM ('new', 'other');
+CREATE TABLE kept.newer (id int, fee lost.fee_lost);
+INSERT INTO kept.newer VALUES (1, 'other');
+CALL dataprotect.encrypt_column('kept.newer', 'fee', 'lost');
+SELECT typname, dataprotect._base_type(t.oid::regtype) FROM pg_type t WHERE typname = 'encrypted_fee_lost';
+DROP TABLE kept.newer;
 -- inside a function, and as another owner
 CREATE ROLE lost_owner;
 GRANT USAGE, CREATE ON SCHEMA lost, kept TO lost_owner;

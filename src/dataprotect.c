@@ -19,6 +19,7 @@
 #include "kms/kms.h"
 #include "lifecycle/lifecycle.h"
 #include "miscadmin.h"
+#include "sqlrun/index_builder.h"
 #include "sqlrun/own_tables.h"
 #include "sqlrun/run_as.h"
 #include "types/types.h"
@@ -51,5 +52,6 @@ _PG_init(void)
 	dp_columns_init();
 	dp_run_as_init();
 	dp_own_tables_init();
+	dp_index_builder_init();
 	dp_lifecycle_init();
 }

@@ -301,16 +301,26 @@ $$;
 COMMENT ON FUNCTION dataprotect._index_obstacles(regclass, name, bool, bool, bool) IS
     'indexes over a column that have no counterpart on a protected one';
 
+-- Until it gets the name of the one whose place it takes.
+CREATE FUNCTION dataprotect._online_index_name(index_id oid) RETURNS name
+    LANGUAGE sql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$ SELECT ('dataprotect_online_' || $1)::name $$;
+COMMENT ON FUNCTION dataprotect._online_index_name(oid) IS 'name of the index that will replace one over a column that is being protected online';
+
 -- CREATE INDEX for an existing index with its keys over some columns changed: to
 -- hash, or to the operator classes named for them (NULL: the type's default; empty:
 -- it goes on without the column).  NULL where no key is left.
+-- targets: columns that stand in for them; the index then has a name of its own and is
+-- made beside writers (online.sql).
 CREATE FUNCTION dataprotect._index_statement(index_id oid, to_hash bool, cols name[], token_classes text[],
-                                             fold_classes text[]) RETURNS text
+                                             fold_classes text[], targets name[] = NULL) RETURNS text
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT CASE WHEN keys.list IS NOT NULL THEN format('CREATE %sINDEX %I ON %I.%I USING %s (%s)%s%s%s%s%s',
-        CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, c.relname, n.nspname, t.relname,
+    SELECT CASE WHEN keys.list IS NOT NULL THEN format('CREATE %sINDEX %s%I ON %I.%I USING %s (%s)%s%s%s%s%s',
+        CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, CASE WHEN $6 IS NULL THEN '' ELSE 'CONCURRENTLY ' END,
+        CASE WHEN $6 IS NULL THEN c.relname ELSE dataprotect._online_index_name(i.indexrelid) END, n.nspname, t.relname,
         CASE WHEN $2 THEN 'hash' ELSE am.amname END,
         keys.list,
         coalesce(' INCLUDE (' || keys.included || ')', ''),
@@ -318,7 +328,7 @@ AS $$
         coalesce(' WITH (' || (SELECT string_agg(o, ', ') FROM unnest(c.reloptions) o
                                WHERE NOT $2 OR o LIKE 'fillfactor=%') || ')', ''),
         coalesce(' TABLESPACE ' || quote_ident(s.spcname), ''),
-        coalesce(' WHERE ' || dataprotect._index_predicate(i.indexrelid, $3), '')) END
+        coalesce(' WHERE ' || dataprotect._index_predicate_of(i.indexrelid, $3, coalesce($6, $3)), '')) END
     FROM pg_index i
         JOIN pg_class c ON c.oid = i.indexrelid
         JOIN pg_am am ON am.oid = c.relam
@@ -326,8 +336,7 @@ AS $$
         JOIN pg_namespace n ON n.oid = t.relnamespace
         LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
         CROSS JOIN LATERAL (
-            SELECT string_agg(CASE WHEN folded.expression IS NULL THEN pg_get_indexdef(i.indexrelid, p, false)
-                                   ELSE folded.expression END
+            SELECT string_agg(coalesce(folded.expression, quote_ident(changed.target), pg_get_indexdef(i.indexrelid, p, false))
                 || CASE WHEN $2 THEN ''
                         WHEN folded.expression IS NOT NULL THEN coalesce(' ' || folded.class, '')
                         WHEN changed.col IS NOT NULL THEN coalesce(' ' || changed.class, '')
@@ -343,25 +352,25 @@ AS $$
                         ELSE CASE WHEN i.indoption[p - 1] & 1 = 1 THEN ' DESC' ELSE ' ASC' END
                             || CASE WHEN i.indoption[p - 1] & 2 = 2 THEN ' NULLS FIRST' ELSE ' NULLS LAST' END END,
                 ', ' ORDER BY p) FILTER (WHERE p <= i.indnkeyatts AND ($2 OR changed.class IS DISTINCT FROM '')) AS list,
-                string_agg(pg_get_indexdef(i.indexrelid, p, false), ', ' ORDER BY p)
+                string_agg(coalesce(quote_ident(changed.target), pg_get_indexdef(i.indexrelid, p, false)), ', ' ORDER BY p)
                     FILTER (WHERE p > i.indnkeyatts) AS included
             FROM generate_series(1, i.indnatts) p
                 LEFT JOIN pg_attribute ia ON ia.attrelid = i.indexrelid AND ia.attnum = p
                 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p - 1]
                     AND i.indkey[p - 1] > 0
-                LEFT JOIN unnest($3, $4) AS changed(col, class) ON changed.col = a.attname
+                LEFT JOIN unnest($3, $4, $6) AS changed(col, class, target) ON changed.col = a.attname
                 LEFT JOIN LATERAL (
                     -- a fold of the column: blind() of the protected one, and back
                     SELECT c.class,
                            CASE WHEN f.blind THEN '(' || dataprotect._unfold(f.folds, b.attname) || ')'
-                                ELSE format('dataprotect.blind(%I, %L)', b.attname, f.folds) END AS expression
+                                ELSE format('dataprotect.blind(%I, %L)', coalesce(c.target, b.attname), f.folds) END AS expression
                     FROM dataprotect._index_folds(i.indexrelid) f
                         JOIN pg_attribute b ON b.attrelid = i.indrelid AND b.attnum = f.attnum
-                        JOIN unnest($3, $5) AS c(col, class) ON c.col = b.attname
+                        JOIN unnest($3, $5, $6) AS c(col, class, target) ON c.col = b.attname
                     WHERE f.place = p) folded ON true) keys
     WHERE i.indexrelid = $1
 $$;
-COMMENT ON FUNCTION dataprotect._index_statement(oid, bool, name[], text[], text[]) IS
+COMMENT ON FUNCTION dataprotect._index_statement(oid, bool, name[], text[], text[], name[]) IS
     'statement that makes an index again with another method, or other operator classes for some columns';
 
 -- CREATE INDEX for one for search within a text, protected or plain again; NULL where

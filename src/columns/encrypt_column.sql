@@ -36,7 +36,7 @@ CREATE FUNCTION dataprotect._type_name_is_free(base oid) RETURNS bool
 AS $$
     SELECT NOT EXISTS (SELECT FROM pg_type t JOIN pg_type b ON t.typname = 'encrypted_' || b.typname
                            JOIN pg_namespace n ON n.oid = t.typnamespace
-                       WHERE b.oid = $1 AND n.nspname IN ('public', 'dataprotect'))
+                       WHERE b.oid = $1 AND n.nspname IN ('public', 'dataprotect') AND NOT dataprotect._is_orphan_type(t.oid))
 $$;
 COMMENT ON FUNCTION dataprotect._type_name_is_free(oid) IS
     'whether an encrypted type over a type can have its name';

@@ -511,25 +511,81 @@ mentions_any(Oid relid, Node *condition, ArrayType *names)
 	return false;
 }
 
+/* The place of a name among names, or -1. */
+static int
+place_among(const char *name, ArrayType *names)
+{
+	Datum	   *elements;
+	int			n;
+
+	deconstruct_array(names, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &elements, NULL, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (strcmp(NameStr(*DatumGetName(elements[i])), name) == 0)
+			return i;
+	}
+	return -1;
+}
+
+typedef struct Renaming
+{
+	Oid			relid;
+	ArrayType  *columns;
+	ArrayType  *targets;
+} Renaming;
+
+/* The name that stands for a column: its own, unless it is among the columns. */
+static char *
+name_of(const Renaming *renaming, AttrNumber attnum)
+{
+	char	   *name = get_attname(renaming->relid, attnum, false);
+	int			place = place_among(name, renaming->columns);
+	Datum	   *targets;
+	int			n;
+
+	deconstruct_array(renaming->targets, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &targets, NULL, &n);
+	return place >= 0 && place < n ? pstrdup(NameStr(*DatumGetName(targets[place]))) : name;
+}
+
+/* In place, for an expression that is only printed. */
+static bool
+rename_columns(Node *node, Renaming *renaming)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var) && ((Var *) node)->varattno > 0)
+	{
+		Var		   *var = (Var *) node;
+
+		var->varattno = get_attnum(renaming->relid, name_of(renaming, var->varattno));
+		var->varattnosyn = var->varattno;
+		return false;
+	}
+	return expression_tree_walker(node, rename_columns, renaming);
+}
+
 /*
  * dataprotect._index_predicate(index oid, cols name[]) returns text
+ * dataprotect._index_predicate_of(index oid, cols name[], targets name[]) returns text
  * The predicate with what it asks of some columns as their other form has it: protected
  * for plain, plain for protected.  What else it asks of them is left out where the index
- * promises nothing: with more rows in it, it serves the same queries.
+ * promises nothing: with more rows in it, it serves the same queries.  targets: the
+ * names under which the columns stand, where it is not their own.
  */
 Datum
 dp_index_predicate(PG_FUNCTION_ARGS)
 {
 	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(PG_GETARG_OID(0)));
+	Renaming	renaming = {.columns = PG_GETARG_ARRAYTYPE_P(1)};
 	StringInfoData text;
 	List	   *predicate;
 	ListCell   *lc;
-	Oid			relid;
 	bool		promises;
 
 	if (!HeapTupleIsValid(tuple))
 		PG_RETURN_NULL();
-	relid = ((Form_pg_index) GETSTRUCT(tuple))->indrelid;
+	renaming.targets = PG_NARGS() > 2 ? PG_GETARG_ARRAYTYPE_P(2) : renaming.columns;
+	renaming.relid = ((Form_pg_index) GETSTRUCT(tuple))->indrelid;
 	promises = ((Form_pg_index) GETSTRUCT(tuple))->indisunique || ((Form_pg_index) GETSTRUCT(tuple))->indisexclusion;
 	predicate = index_predicate(tuple);
 	ReleaseSysCache(tuple);
@@ -540,19 +596,26 @@ dp_index_predicate(PG_FUNCTION_ARGS)
 	{
 		bool		by_length;
 		Var		   *column = dp_fold_emptiness_of(lfirst(lc), &by_length);
-		bool		changes = mentions_any(relid, lfirst(lc), PG_GETARG_ARRAYTYPE_P(1));
-		char	   *name = column != NULL ? get_attname(relid, column->varattno, false) : NULL;
+		bool		changes = mentions_any(renaming.relid, lfirst(lc), renaming.columns);
 
-		if (changes && name == NULL && !promises)
+		if (changes && column == NULL && !promises)
 			continue;
 		if (text.len > 0)
 			appendStringInfoString(&text, " AND ");
-		if (!changes || name == NULL)
-			appendStringInfo(&text, "(%s)", deparse_expression(lfirst(lc), deparse_context_for(get_rel_name(relid), relid), false, false));
-		else if (by_length)
-			appendStringInfo(&text, "(%s OPERATOR(pg_catalog.<>) ''::pg_catalog.text)", quote_identifier(name));
+		if (!changes || column == NULL)
+		{
+			(void) rename_columns(lfirst(lc), &renaming);
+			appendStringInfo(&text, "(%s)", deparse_expression(lfirst(lc), deparse_context_for(get_rel_name(renaming.relid), renaming.relid), false, false));
+		}
 		else
-			appendStringInfo(&text, "dataprotect.not_empty(%s)", quote_identifier(name));
+		{
+			const char *name = quote_identifier(name_of(&renaming, column->varattno));
+
+			if (by_length)
+				appendStringInfo(&text, "(%s OPERATOR(pg_catalog.<>) ''::pg_catalog.text)", name);
+			else
+				appendStringInfo(&text, "dataprotect.not_empty(%s)", name);
+		}
 	}
 	if (text.len == 0)
 		PG_RETURN_NULL();

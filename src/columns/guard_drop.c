@@ -5,6 +5,10 @@
  *
  * Each command has a list of its own of the columns that went: what runs inside
  * it (DO, event triggers, functions) is judged by itself.
+ *
+ * A type's functions may go before the columns that have it, which are then no
+ * longer known by it.  A command that can take types along is therefore given the
+ * columns there are beforehand; of the others the columns are noted as they go.
  */
 #include "postgres.h"
 
@@ -14,6 +18,7 @@
 #include "access/transam.h"
 #include "base/statement.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_cast.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
@@ -38,12 +43,14 @@ typedef struct Dropped
 {
 	Oid			lives;			/* the relation or type that may be left without it */
 	bool		is_type;
+	AttrNumber	attnum;			/* of a column that was there beforehand, else 0 */
 	char	   *name;
 } Dropped;
 
 typedef struct Drops
 {
 	List	   *lost;			/* of Dropped */
+	bool		beforehand;		/* columns were noted beforehand */
 	MemoryContext context;		/* lives as long as the command */
 } Drops;
 
@@ -51,13 +58,14 @@ typedef struct Drops
 static Drops *innermost = NULL;
 
 static void
-note(Drops *drops, Oid lives, bool is_type, const char *name)
+note(Drops *drops, Oid lives, bool is_type, AttrNumber attnum, const char *name)
 {
 	MemoryContext old = MemoryContextSwitchTo(drops->context);
 	Dropped    *dropped = palloc(sizeof(Dropped));
 
 	dropped->lives = lives;
 	dropped->is_type = is_type;
+	dropped->attnum = attnum;
 	dropped->name = pstrdup(name);
 	drops->lost = lappend(drops->lost, dropped);
 	MemoryContextSwitchTo(old);
@@ -79,8 +87,27 @@ note_column(Drops *drops, Form_pg_attribute att)
 	/* views and indexes have no values of their own; what is just dropped has no name */
 	if (relkind == '\0' || strchr("rpmfc", relkind) == NULL || nsp == NULL || name == NULL)
 		return;
-	note(drops, relid, false, psprintf("%s.%s", quote_qualified_identifier(nsp, name),
+	note(drops, relid, false, drops->beforehand ? att->attnum : 0, psprintf("%s.%s", quote_qualified_identifier(nsp, name),
 									   quote_identifier(NameStr(att->attname))));
+}
+
+/* Every protected column there is. */
+static void
+note_all_columns(Drops *drops)
+{
+	Relation	rel = table_open(AttributeRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_attribute att = (Form_pg_attribute) GETSTRUCT(tuple);
+
+		if (att->atttypid >= FirstNormalObjectId)
+			note_column(drops, att);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
 }
 
 /* The cast to its base type is what makes a type an encrypted one: without, nothing opens. */
@@ -95,7 +122,7 @@ note_cast(Oid castoid)
 		return;
 	cast = (Form_pg_cast) GETSTRUCT(tuple);
 	if (cast->castcontext == COERCION_CODE_IMPLICIT && dp_type_is_encrypted(cast->castsource))
-		note(innermost, cast->castsource, true, psprintf("type %s", format_type_be(cast->castsource)));
+		note(innermost, cast->castsource, true, 0, psprintf("type %s", format_type_be(cast->castsource)));
 }
 
 /* Has a column, or a domain, a type or arrays of it? */
@@ -131,6 +158,17 @@ is_used(Oid typid)
 	return used;
 }
 
+static bool
+is_there(Oid relid, AttrNumber attnum)
+{
+	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid), Int16GetDatum(attnum));
+	bool		there = HeapTupleIsValid(tuple) && !((Form_pg_attribute) GETSTRUCT(tuple))->attisdropped;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return there;
+}
+
 /* Does it outlive the command, and stand for itself? */
 static bool
 outlives(const Dropped *dropped)
@@ -140,6 +178,8 @@ outlives(const Dropped *dropped)
 
 	if (dropped->is_type)
 		return SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(dropped->lives)) && is_used(dropped->lives);
+	if (dropped->attnum > 0 && is_there(dropped->lives, dropped->attnum))
+		return false;			/* did not go */
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(dropped->lives));
 	if (!HeapTupleIsValid(tuple))
 		return false;			/* went as a whole */
@@ -189,7 +229,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 {
 	if (access != OAT_DROP || innermost == NULL || object_id < FirstNormalObjectId)
 		return;
-	if (class_id == RelationRelationId && sub_id > 0)
+	if (class_id == RelationRelationId && sub_id > 0 && !innermost->beforehand)
 	{
 		HeapTuple	tuple = dp_guard_fetch_attribute(object_id, sub_id);
 
@@ -210,26 +250,39 @@ refuse_extension(const DropStmt *stmt)
 	ListCell   *lc;
 	bool		ours = false;
 	Drops		drops = {.context = CurrentMemoryContext};
-	Relation	rel;
-	SysScanDesc scan;
-	HeapTuple	tuple;
 
 	foreach(lc, stmt->objects)
 		ours |= strcmp(strVal(lfirst(lc)), "dataprotect") == 0;
 	if (!ours || !superuser() || !OidIsValid(get_extension_oid("dataprotect", true)))
 		return;
-	rel = table_open(AttributeRelationId, AccessShareLock);
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_attribute att = (Form_pg_attribute) GETSTRUCT(tuple);
-
-		if (att->atttypid >= FirstNormalObjectId)
-			note_column(&drops, att);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
+	note_all_columns(&drops);
 	refuse_losses(drops.lost);
+}
+
+/* May the command take along a type, or the functions that make one? */
+static bool
+takes_types(const Node *statement)
+{
+	const DropStmt *stmt = (const DropStmt *) statement;
+
+	if (IsA(statement, DropOwnedStmt))
+		return ((const DropOwnedStmt *) statement)->behavior == DROP_CASCADE;
+	if (stmt->behavior != DROP_CASCADE)
+		return false;
+	switch (stmt->removeType)
+	{
+		case OBJECT_TABLE:
+		case OBJECT_VIEW:
+		case OBJECT_MATVIEW:
+		case OBJECT_INDEX:
+		case OBJECT_SEQUENCE:
+		case OBJECT_TRIGGER:
+		case OBJECT_RULE:
+		case OBJECT_POLICY:
+			return false;		/* the row type of a table has no functions */
+		default:
+			return true;
+	}
 }
 
 /* No other command drops what it does not name, and none a column but ALTER TABLE. */
@@ -246,6 +299,11 @@ begin_utility(const DpUtility *utility, Datum *state)
 	{
 		innermost = palloc0(sizeof(Drops));
 		innermost->context = CurrentMemoryContext;
+		if (takes_types(utility->statement))
+		{
+			innermost->beforehand = true;
+			note_all_columns(innermost);
+		}
 	}
 }
 

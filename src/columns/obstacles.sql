@@ -30,6 +30,12 @@ CREATE FUNCTION dataprotect._index_predicate(index oid, cols name[]) RETURNS tex
 COMMENT ON FUNCTION dataprotect._index_predicate(oid, name[]) IS
     'the predicate of an index as it is when columns change between plain and protected';
 
+CREATE FUNCTION dataprotect._index_predicate_of(index oid, cols name[], targets name[]) RETURNS text
+    AS 'MODULE_PATHNAME', 'dp_index_predicate'
+    LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION dataprotect._index_predicate_of(oid, name[], name[]) IS
+    'the same, with the columns under other names';
+
 CREATE FUNCTION dataprotect._unfold(folds text, col name) RETURNS text
     AS 'MODULE_PATHNAME', 'dp_unfold'
     LANGUAGE C STABLE STRICT;

@@ -1,19 +1,19 @@
 -- online => true: a table in use is protected behind a new column.
 --
---	begin	a sealed column and a trigger that keeps it in step: a moment's lock
+--	begin	a sealed column and a trigger that keeps it in step; what the swap will do
+--			is rehearsed and rolled back: a moment's lock
 --	fill	rows that are there, a few blocks a transaction
---	prove	CHECK: one is null where the other is; validated beside all writers
---	swap	the plain column goes, the sealed one gets its name: a moment's lock
+--	constrain, prove	CHECK: one is null where the other is; validated beside all writers
+--	index	the worker builds indexes beside all writers (CREATE INDEX CONCURRENTLY)
+--	swap	the plain column goes, the sealed one gets its name, its indexes and
+--			constraints theirs: a moment's lock
+--	validate	foreign keys, beside all writers
 --	wipe	rows are written anew, so that none holds what was dropped; VACUUM
 --			then removes the old ones
 --
--- What is done is read from the catalogs and the rows themselves: whenever the
--- call ends, the next one with the same arguments goes on.  No state but this.
-
-CREATE FUNCTION dataprotect._online_fill() RETURNS trigger
-    LANGUAGE c AS 'MODULE_PATHNAME', 'dp_online_fill';
-COMMENT ON FUNCTION dataprotect._online_fill() IS
-    'row trigger of a table that is being protected online: seals one column''s value into another';
+-- All columns that foreign keys tie together go through each step together.  What is
+-- done is read from the catalogs and the rows themselves: whenever the call ends, the
+-- next one with the same arguments goes on.  No state but this.
 
 CREATE FUNCTION dataprotect._touch_blocks(rel regclass, source name, target name, first bigint, "end" bigint) RETURNS bigint
     LANGUAGE c VOLATILE STRICT
@@ -39,45 +39,6 @@ CREATE FUNCTION dataprotect._online_trigger() RETURNS name
 AS $$ SELECT '~~dataprotect_online_'::name $$;
 COMMENT ON FUNCTION dataprotect._online_trigger() IS 'beginning of the trigger''s name: the last of a row''s triggers';
 
--- What can be kept by a swap only with work under the lock, or not at all.
-CREATE FUNCTION dataprotect._online_obstacles(rel regclass, col name) RETURNS TABLE (problem text, advice text)
-    LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT 'The table is partitioned, or others inherit from it.', 'Leave out online => true.'
-    FROM pg_class c WHERE c.oid = $1 AND (c.relkind <> 'r' OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid))
-    UNION ALL
-    SELECT 'The table is bound to accounts.', 'Leave out online => true.'
-    WHERE dataprotect._order_obstacle($1, '') = 'bound'
-    UNION ALL
-    SELECT 'The column is an array, or of a domain.', 'Leave out online => true.'
-    FROM dataprotect._column_kind($1, $2) k WHERE k.is_array OR cardinality(k.domains) > 0
-    UNION ALL
-    SELECT format('Index "%s" contains it.', x.relname),
-           'Drop the index, and make it again with CREATE INDEX CONCURRENTLY afterwards; or leave out online => true.'
-    FROM pg_attribute a JOIN pg_index i ON i.indrelid = a.attrelid JOIN pg_class x ON x.oid = i.indexrelid
-    WHERE a.attrelid = $1 AND a.attname = $2
-        AND (a.attnum = ANY (i.indkey::int2[])
-             OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
-                        AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = a.attnum))
-    UNION ALL
-    SELECT format('Constraint "%s" names it.', k.conname), 'Drop the constraint and make it again afterwards; or leave out online => true.'
-    FROM pg_attribute a JOIN pg_constraint k ON k.contype IN ('c', 'f', 'p', 'u', 'x')
-        AND (k.conrelid = a.attrelid AND a.attnum = ANY (k.conkey) OR k.confrelid = a.attrelid AND a.attnum = ANY (k.confkey))
-    WHERE a.attrelid = $1 AND a.attname = $2 AND k.conname NOT LIKE 'dataprotect\_online\_%'
-    UNION ALL
-    SELECT format('Trigger "%s" would run after the one that seals.', t.tgname), 'Give the trigger another name.'
-    FROM pg_trigger t
-    WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgtype & 3 = 3 AND t.tgname > dataprotect._online_trigger()
-        AND t.tgname NOT LIKE '~~dataprotect\_online\_%'
-    UNION ALL
-    SELECT format('Column "%s" has a security label.', $2), 'Remove the label first.'
-    FROM pg_attribute a JOIN pg_seclabel l ON l.classoid = 'pg_class'::regclass AND l.objoid = a.attrelid AND l.objsubid = a.attnum
-    WHERE a.attrelid = $1 AND a.attname = $2
-$$;
-COMMENT ON FUNCTION dataprotect._online_obstacles(regclass, name) IS
-    'objects around a column that encrypt_columns(online => true) does not keep';
-
 -- The sealed type of a column as DDL writes it.
 CREATE FUNCTION dataprotect._wish_type(rel regclass, wish dataprotect._column_wish) RETURNS text
     LANGUAGE sql STABLE
@@ -87,11 +48,28 @@ AS $$
                   CASE WHEN ($2).searchable THEN quote_literal('searchable') END,
                   CASE WHEN ($2).ordered THEN quote_literal('ordered') END,
                   CASE WHEN ($2).padded THEN quote_literal('padded') END,
-                  CASE WHEN ($2).wordsearch THEN quote_literal('wordsearch') END,
                   quote_literal(dataprotect._base_modifier(k.base, k.typmod)))) || CASE WHEN k.is_array THEN '[]' ELSE '' END
     FROM dataprotect._column_kind($1, ($2).col) k
 $$;
 COMMENT ON FUNCTION dataprotect._wish_type(regclass, dataprotect._column_wish) IS 'the encrypted type that is asked for a column';
+
+-- The column with all that foreign keys tie to it, each with the options that it gets.
+CREATE FUNCTION dataprotect._online_group(rel regclass, wish dataprotect._column_wish)
+    RETURNS TABLE (tied regclass, member dataprotect._column_wish)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT x.tied, ROW((x.wish).col, (x.wish).key,
+        (x.wish).searchable OR EXISTS (
+            SELECT FROM dataprotect._column_indexes(x.tied, (x.wish).col) i
+            WHERE (NOT (x.wish).ordered OR i.folded) AND (i.is_unique OR i.method = 'btree' AND NOT i.simple))
+        AND (SELECT dataprotect._will_have_tokens(k.base) FROM dataprotect._column_kind(x.tied, (x.wish).col) k),
+        (x.wish).ordered, (x.wish).padded, (x.wish).wordsearch)::dataprotect._column_wish
+    FROM dataprotect._tied_wishes($1, ARRAY[$2]) x
+    ORDER BY x.tied, (x.wish).col
+$$;
+COMMENT ON FUNCTION dataprotect._online_group(regclass, dataprotect._column_wish) IS
+    'wishes for a column and for all that foreign keys tie to it';
 
 CREATE FUNCTION dataprotect._check_online(rel regclass, wish dataprotect._column_wish) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -99,87 +77,169 @@ CREATE FUNCTION dataprotect._check_online(rel regclass, wish dataprotect._column
     SET jit = off
 AS $$
 DECLARE
+    g           record;
     problems    text[];
     advice      text[];
 BEGIN
-    PERFORM dataprotect._check_encrypt(rel, wish.col, wish.key, wish.searchable, wish.ordered, wish.wordsearch);
-    SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
-    FROM dataprotect._online_obstacles(rel, wish.col) o;
-    PERFORM dataprotect._refuse_obstacles('encrypt', rel, wish.col, problems, advice);
-    PERFORM dataprotect._check_views(rel, ARRAY[wish.col]);
+    FOR g IN SELECT x.tied, (x.wish).* FROM dataprotect._tied_wishes(rel, ARRAY[wish]) x LOOP
+        PERFORM dataprotect._check_encrypt(g.tied, g.col, g.key, g.searchable, g.ordered, g.wordsearch),
+                dataprotect._check_links(g.tied, g.col),
+                dataprotect._check_lengths(g.tied, g.col, g.padded);
+        SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
+        FROM dataprotect._online_obstacles(g.tied, g.col) o;
+        PERFORM dataprotect._refuse_obstacles('encrypt', g.tied, g.col, problems, advice);
+    END LOOP;
+    PERFORM dataprotect._check_views(x.tied, array_agg((x.wish).col))
+    FROM dataprotect._tied_wishes(rel, ARRAY[wish]) x GROUP BY x.tied;
 END
 $$;
 COMMENT ON FUNCTION dataprotect._check_online(regclass, dataprotect._column_wish) IS
     'errors unless encrypt_columns(online => true) can do what it is asked to';
+
+-- The whole swap as it will be, but for indexes; rolled back.
+CREATE FUNCTION dataprotect._online_rehearse(rel regclass, wish dataprotect._column_wish) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rehearsed   CONSTANT text := 'rehearsed';
+BEGIN
+    PERFORM dataprotect._online_exchange_group(rel, wish, true);
+    PERFORM dataprotect._raise('no_data_found', rehearsed);
+EXCEPTION WHEN no_data_found THEN
+    IF SQLERRM <> rehearsed THEN
+        RAISE;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._online_rehearse(regclass, dataprotect._column_wish) IS
+    'errors where the columns could not be swapped; changes nothing';
+
+CREATE FUNCTION dataprotect._online_exchange_group(rel regclass, wish dataprotect._column_wish, rehearse bool) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    -- before the foreign keys go, which make it a group
+    members     CONSTANT dataprotect._online_member[] := ARRAY(
+        SELECT ROW(g.tied, (g.member).col)::dataprotect._online_member FROM dataprotect._online_group(rel, wish) g);
+    keys        record;
+    statement   text;
+BEGIN
+    SELECT k.* INTO keys
+    FROM (SELECT array_agg(m.tied) AS rels, array_agg(m.col) AS cols FROM unnest(members) m) x
+        CROSS JOIN LATERAL dataprotect._capture_foreign_keys(x.rels, x.cols) k;
+    FOREACH statement IN ARRAY keys.drops LOOP
+        EXECUTE statement;
+    END LOOP;
+    PERFORM dataprotect._online_exchange(g.tied, g.cols, rehearse)
+    FROM (SELECT m.tied, array_agg(m.col) AS cols FROM unnest(members) m GROUP BY 1 ORDER BY 1) g;
+    IF NOT rehearse THEN
+        FOREACH statement IN ARRAY keys.creates LOOP
+            EXECUTE statement || CASE WHEN statement LIKE 'ALTER TABLE %' THEN ' NOT VALID' ELSE '' END;
+        END LOOP;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._online_exchange_group(regclass, dataprotect._column_wish, bool) IS
+    'swap all columns of a group, whose tables are locked';
+
+-- The triggers of a table, of its partitions or of what inherits from it, and the
+-- privileges of those who write.
+CREATE FUNCTION dataprotect._online_attend(rel regclass, col name, target name, trigger_name name) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    m           record;
+    statement   text;
+BEGIN
+    FOR m IN SELECT x.member::regclass AS of_table, x.depth, c.relispartition FROM dataprotect._column_members(rel, col) x
+                 JOIN pg_class c ON c.oid = x.member ORDER BY x.depth, x.member LOOP
+        IF m.depth = 0 OR NOT m.relispartition THEN
+            EXECUTE format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION dataprotect._online_fill(%L, %L)',
+                           trigger_name, m.of_table, col, target);
+        END IF;
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', m.of_table, trigger_name);
+        FOR statement IN SELECT dataprotect._column_grants(m.of_table, col, target) LOOP
+            EXECUTE statement;
+        END LOOP;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._online_attend(regclass, name, name, name) IS
+    'keep a new sealed column in step with the plain one in all tables that hold them';
 
 CREATE FUNCTION dataprotect._online_begin(rel regclass, wish dataprotect._column_wish) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    target      name := dataprotect._online_target(rel, wish.col);
-    number      int2 := (SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = wish.col);
-    kind        record;
-    statement   text;
+    members     dataprotect._online_member[];
+    m           record;
+    other       name;
+    base        oid;
 BEGIN
-    SELECT k.base INTO kind FROM dataprotect._column_kind(rel, wish.col) k;
-    IF dataprotect._encrypted_type(kind.base::regtype) IS NULL THEN
-        PERFORM dataprotect.create_encrypted_type(kind.base::regtype);
-    END IF;
-    IF target IS NOT NULL THEN
-        IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = target
-                       AND translate(format_type(a.atttypid, a.atttypmod), ' ()', '') = translate(dataprotect._wish_type(rel, wish), ' ()', '')) THEN
-            PERFORM dataprotect._raise('object_not_in_prerequisite_state',
-                format('column "%s" is being protected with other options', wish.col),
-                NULL,
-                format('Go on with those, or call dataprotect.online_cancel(%L, %L) first.', rel, wish.col));
+    members := ARRAY(SELECT ROW(g.tied, (g.member).col)::dataprotect._online_member FROM dataprotect._online_group(rel, wish) g);
+    FOR base IN SELECT DISTINCT k.base FROM unnest(members) x CROSS JOIN LATERAL dataprotect._column_kind(x.tied, x.col) k LOOP
+        IF dataprotect._encrypted_type(base::regtype) IS NULL THEN
+            RAISE NOTICE 'type % is made', dataprotect.create_encrypted_type(base::regtype);
         END IF;
+    END LOOP;
+    FOR m IN SELECT g.tied, g.member, dataprotect._online_target(g.tied, (g.member).col) AS target FROM dataprotect._online_group(rel, wish) g LOOP
+        IF m.target IS NOT NULL AND NOT EXISTS (
+            SELECT FROM pg_attribute a WHERE a.attrelid = m.tied AND a.attname = m.target
+                AND translate(format_type(a.atttypid, a.atttypmod), ' ()', '') = translate(dataprotect._wish_type(m.tied, m.member), ' ()', '')) THEN
+            PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+                format('column "%s" is being protected with other options', (m.member).col),
+                NULL,
+                format('Go on with those, or call dataprotect.online_cancel(%L, %L) first.', m.tied, (m.member).col));
+        END IF;
+        SELECT p.col INTO other FROM dataprotect._online_pairs(m.tied) p
+        WHERE (m.tied, p.col) <> ALL (SELECT x.tied, x.col FROM unnest(members) x) LIMIT 1;
+        IF FOUND THEN
+            PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+                format('column "%s" of table "%s" is being protected online', other, (SELECT c.relname FROM pg_class c WHERE c.oid = m.tied)),
+                NULL,
+                format('Go on with it, or call dataprotect.online_cancel(%L, %L) first.', m.tied, other));
+        END IF;
+    END LOOP;
+    IF NOT EXISTS (SELECT FROM unnest(members) x WHERE dataprotect._online_target(x.tied, x.col) IS NULL) THEN
         RETURN;
     END IF;
-    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', rel);
-    target := 'dataprotect_online_' || number;
-    EXECUTE format('ALTER TABLE %s ADD COLUMN %I %s%s', rel, target, dataprotect._wish_type(rel, wish),
-        (SELECT format(' COLLATE %I.%I', n.nspname, l.collname) FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation
-            JOIN pg_namespace n ON n.oid = l.collnamespace WHERE a.attrelid = rel AND a.attname = wish.col));
-    EXECUTE format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION dataprotect._online_fill(%L, %L)',
-                   dataprotect._online_trigger() || number::text, rel, wish.col, target);
-    EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', rel, dataprotect._online_trigger() || number::text);
-    FOR statement IN SELECT dataprotect._column_grants(rel, wish.col, target) LOOP
-        EXECUTE statement;
+    PERFORM dataprotect._online_lock(members);
+    FOR m IN SELECT g.tied, g.member, 'dataprotect_online_' || a.attnum AS target, dataprotect._online_trigger() || a.attnum::text AS trigger_name
+             FROM dataprotect._online_group(rel, wish) g JOIN pg_attribute a ON a.attrelid = g.tied AND a.attname = (g.member).col
+             WHERE dataprotect._online_target(g.tied, (g.member).col) IS NULL LOOP
+        EXECUTE format('ALTER TABLE %s ADD COLUMN %I %s%s', m.tied, m.target, dataprotect._wish_type(m.tied, m.member),
+            (SELECT format(' COLLATE %I.%I', n.nspname, l.collname) FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation
+                JOIN pg_namespace n ON n.oid = l.collnamespace WHERE a.attrelid = m.tied AND a.attname = (m.member).col));
+        PERFORM dataprotect._online_attend(m.tied, (m.member).col, m.target, m.trigger_name);
     END LOOP;
+    PERFORM dataprotect._online_rehearse(rel, wish);
 END
 $$;
 COMMENT ON FUNCTION dataprotect._online_begin(regclass, dataprotect._column_wish) IS
-    'give a table the sealed column and the trigger that keeps it in step, unless it has them';
-
-CREATE FUNCTION dataprotect._column_grants(rel regclass, source name, target name) RETURNS SETOF text
-    LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT format('GRANT %s (%I) ON TABLE %s TO %s%s', x.privilege_type, $3, $1,
-                  CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END,
-                  CASE WHEN bool_or(x.is_grantable) THEN ' WITH GRANT OPTION' ELSE '' END)
-    FROM pg_attribute a, aclexplode(a.attacl) x
-    WHERE a.attrelid = $1 AND a.attname = $2
-    GROUP BY x.grantee, x.privilege_type
-$$;
-COMMENT ON FUNCTION dataprotect._column_grants(regclass, name, name) IS
-    'statements that give a column the privileges that another has';
+    'give tables the sealed columns and the triggers that keep them in step, unless they have them';
 
 CREATE FUNCTION dataprotect._online_constrain(rel regclass, col name) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    target      name := dataprotect._online_target(rel, col);
+    target      CONSTANT name := dataprotect._online_target(rel, col);
+    m           record;
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = rel AND k.conname = target || '_same') THEN
-        EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK ((%I IS NULL) = (%I IS NULL)) NOT VALID', rel, target || '_same', col, target);
-    END IF;
-    IF (SELECT a.attnotnull FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col)
-        AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = rel AND k.conname = target || '_set') THEN
-        EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%I IS NOT NULL) NOT VALID', rel, target || '_set', target);
-    END IF;
+    FOR m IN SELECT x.member::regclass AS of_table, dataprotect._is_required(x.member, col) AS is_required
+             FROM dataprotect._column_members(rel, col) x ORDER BY x.depth, x.member LOOP
+        IF NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = m.of_table AND k.conname = target || '_same') THEN
+            EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK ((%I IS NULL) = (%I IS NULL)) NOT VALID', m.of_table, target || '_same', col, target);
+        END IF;
+        IF m.is_required
+            AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = m.of_table AND k.conname = target || '_set') THEN
+            EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%I IS NOT NULL) NOT VALID', m.of_table, target || '_set', target);
+        END IF;
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION dataprotect._online_constrain(regclass, name) IS
@@ -190,95 +250,130 @@ CREATE FUNCTION dataprotect._online_prove(rel regclass, col name) RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    target      CONSTANT name := dataprotect._online_target(rel, col);
     k           record;
 BEGIN
-    FOR k IN SELECT x.conname FROM pg_constraint x WHERE x.conrelid = rel AND NOT x.convalidated
-                 AND x.conname IN (dataprotect._online_target(rel, col) || '_same', dataprotect._online_target(rel, col) || '_set') LOOP
-        EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', rel, k.conname);
+    FOR k IN SELECT x.conname, x.conrelid::regclass AS of_table FROM dataprotect._column_members(rel, col) m
+                 JOIN pg_constraint x ON x.conrelid = m.member AND x.coninhcount = 0 AND NOT x.convalidated
+                     AND x.conname IN (target || '_same', target || '_set') LOOP
+        EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', k.of_table, k.conname);
     END LOOP;
 END
 $$;
 COMMENT ON FUNCTION dataprotect._online_prove(regclass, name) IS
     'check the rows that are there, beside all writers';
 
-CREATE FUNCTION dataprotect._online_undo(rel regclass, target name) RETURNS SETOF text
-    LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT format('DROP TRIGGER %I ON %s', t.tgname, $1) FROM pg_trigger t
-    WHERE t.tgrelid = $1 AND t.tgname = '~~' || $2 AND t.tgfoid = 'dataprotect._online_fill'::regproc
-    UNION ALL
-    SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', $1, k.conname) FROM pg_constraint k
-    WHERE k.conrelid = $1 AND k.conname IN ($2 || '_same', $2 || '_set')
-$$;
-COMMENT ON FUNCTION dataprotect._online_undo(regclass, name) IS
-    'statements that take the trigger and the constraints of a sealed column away';
-
-CREATE FUNCTION dataprotect._do_online_swap(rel regclass, wish dataprotect._column_wish) RETURNS text
+-- Tables in one order; a lock that is not had soon is let go of by the step.
+CREATE FUNCTION dataprotect._online_lock(members dataprotect._online_member[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
-    SET check_function_bodies = off
+AS $$
+DECLARE
+    t           regclass;
+BEGIN
+    FOR t IN SELECT DISTINCT m.tied FROM unnest(members) m ORDER BY 1 LOOP
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', t);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._online_lock(dataprotect._online_member[]) IS 'lock the tables of a group';
+
+CREATE FUNCTION dataprotect._do_online_swap(rel regclass, wish dataprotect._column_wish) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
     SET jit = off
 AS $$
 DECLARE
-    target      name;
-    a           pg_attribute%ROWTYPE;
-    functions   record;
-    views       record;
-    around      record;
-    after       text[];
-    statement   text;
+    members     dataprotect._online_member[];
+    m           record;
+    change      text;
+    changes     text[];
+    done        jsonb;
 BEGIN
-    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', rel);
+    members := ARRAY(SELECT ROW(g.tied, (g.member).col)::dataprotect._online_member FROM dataprotect._online_group(rel, wish) g);
+    PERFORM dataprotect._online_lock(members);
     PERFORM dataprotect._check_online(rel, wish);
-    target := dataprotect._online_target(rel, wish.col);
-    SELECT x.* INTO a FROM pg_attribute x WHERE x.attrelid = rel AND x.attname = wish.col;
-    IF NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = rel AND k.conname = target || '_same' AND k.convalidated)
-        OR NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = rel AND t.tgenabled = 'A' AND t.tgfoid = 'dataprotect._online_fill'::regproc
-                       AND t.tgname = dataprotect._online_trigger() || a.attnum::text) THEN
-        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
-            format('column "%s" was not kept in step', wish.col),
-            'Its trigger or constraint was disabled or dropped.',
-            format('Call dataprotect.online_cancel(%L, %L) and begin again.', rel, wish.col));
+    FOR m IN SELECT g.tied, (g.member).col, dataprotect._online_target(g.tied, (g.member).col) AS target FROM dataprotect._online_group(rel, wish) g LOOP
+        IF (m.tied, m.col) <> ALL (SELECT x.tied, x.col FROM unnest(members) x) OR EXISTS (
+            SELECT FROM dataprotect._column_members(m.tied, m.col) t
+            WHERE NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = t.member AND k.conname = m.target || '_same' AND k.convalidated)
+                OR NOT EXISTS (SELECT FROM dataprotect._online_pairs(t.member) p WHERE p.col = m.col AND p.target = m.target AND p.in_force)
+                OR dataprotect._is_required(t.member, m.col) AND NOT EXISTS (
+                    SELECT FROM pg_constraint k WHERE k.conrelid = t.member AND k.conname = m.target || '_set' AND k.convalidated)) THEN
+            PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+                format('column "%s" was not kept in step', m.col),
+                'Its trigger or constraint was disabled or dropped, or others were made that are over it.',
+                format('Call dataprotect.online_cancel(%L, %L) and begin again.', m.tied, m.col));
+        END IF;
+    END LOOP;
+    IF EXISTS (SELECT FROM unnest(members) x, dataprotect._column_members(x.tied, x.col) t, dataprotect._online_indexes(t.member) i
+               WHERE NOT i.built) THEN
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state', format('an index over column "%s" was made meanwhile', wish.col),
+            NULL, 'Make the same call again.');
     END IF;
-    SELECT * INTO functions FROM dataprotect._capture_functions(rel, ARRAY[wish.col]);
-    SELECT * INTO views FROM dataprotect._capture_views(rel, ARRAY[wish.col]);
-    SELECT * INTO around FROM dataprotect._capture_table(rel, ARRAY[wish.col],
-        ARRAY(SELECT format_type(k.base, -1) FROM dataprotect._column_kind(rel, wish.col) k));
-    after := ARRAY(SELECT dataprotect._column_grants(rel, wish.col, wish.col))
-        || ARRAY(SELECT format('COMMENT ON COLUMN %s.%I IS %L', rel, wish.col, d) FROM col_description(rel, a.attnum) d WHERE d IS NOT NULL)
-        || ARRAY(SELECT format('ALTER TABLE %s ALTER COLUMN %I SET (%s)', rel, wish.col, o) FROM unnest(a.attoptions) o
-                 WHERE o LIKE 'n\_distinct%');
-    FOREACH statement IN ARRAY functions.drops || views.drops || around.drops
-        || CASE WHEN a.attnotnull THEN ARRAY[format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', rel, target)] ELSE '{}' END
-        || ARRAY(SELECT dataprotect._online_undo(rel, target))
-        || format('ALTER TABLE %s DROP COLUMN %I', rel, wish.col)
-        || format('ALTER TABLE %s RENAME COLUMN %I TO %I', rel, target, wish.col) LOOP
-        EXECUTE statement;
+    SELECT jsonb_agg(jsonb_build_object('rel', x.tied::oid::bigint, 'col', x.col, 'key', wish.key)) INTO done FROM unnest(members) x;
+    changes := ARRAY(SELECT c FROM (SELECT DISTINCT t.member, t.depth FROM unnest(members) x, dataprotect._column_members(x.tied, x.col) t) t,
+                         dataprotect._online_indexes(t.member) i, string_to_table(i.change, E'\n') c
+                     WHERE i.change <> '' AND NOT i.attached ORDER BY t.member, t.depth, c);
+    PERFORM dataprotect._online_exchange_group(rel, wish, false);
+    FOREACH change IN ARRAY changes LOOP
+        RAISE NOTICE '%', change;
     END LOOP;
-    PERFORM set_config('search_path', dataprotect._dependents_path(), true);
-    FOREACH statement IN ARRAY after || around.creates || views.creates || functions.creates LOOP
-        EXECUTE statement;
-    END LOOP;
-    RETURN wish.key;
+    RETURN done;
 END
 $$;
 COMMENT ON FUNCTION dataprotect._do_online_swap(regclass, dataprotect._column_wish) IS
     'body of dataprotect._online_swap(); see definer.c';
 
-CREATE FUNCTION dataprotect._log_online_swap(rel regclass, wish dataprotect._column_wish, done text) RETURNS void
+CREATE FUNCTION dataprotect._log_online_swap(rel regclass, wish dataprotect._column_wish, done jsonb) RETURNS void
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT dataprotect._column_event('column.encrypted', $1, ($2).col, $3)
+    SELECT dataprotect._log_encrypt_columns_at_once($1, NULL, $3)
 $$;
-COMMENT ON FUNCTION dataprotect._log_online_swap(regclass, dataprotect._column_wish, text) IS
+COMMENT ON FUNCTION dataprotect._log_online_swap(regclass, dataprotect._column_wish, jsonb) IS
     'event of dataprotect._online_swap(); see definer.c';
 
-CREATE FUNCTION dataprotect._online_swap(rel regclass, wish dataprotect._column_wish) RETURNS text
+CREATE FUNCTION dataprotect._online_swap(rel regclass, wish dataprotect._column_wish) RETURNS jsonb
     LANGUAGE c AS 'MODULE_PATHNAME', 'dp_definer_enter_recorded';
 COMMENT ON FUNCTION dataprotect._online_swap(regclass, dataprotect._column_wish) IS
-    'put the sealed column in the place of the plain one';
+    'put the sealed columns in the place of the plain ones';
+
+-- Foreign keys are made without a look at the rows; here they are looked at.
+CREATE FUNCTION dataprotect._online_validate(rel regclass, col name) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    k           record;
+BEGIN
+    FOR k IN SELECT x.conrelid::regclass AS of, x.conname FROM pg_attribute a JOIN pg_constraint x ON x.contype = 'f' AND NOT x.convalidated
+                 AND x.conrelid = a.attrelid AND a.attnum = ANY (x.conkey)
+             WHERE a.attrelid = rel AND a.attname = col LOOP
+        EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', k.of, k.conname);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._online_validate(regclass, name) IS
+    'check the foreign keys of a column that was swapped, beside all writers';
+
+-- True when all indexes of a group are there; else the worker is asked for them.
+CREATE FUNCTION dataprotect._online_indexed(rel regclass, wish dataprotect._column_wish) RETURNS bool
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM (SELECT DISTINCT m.member FROM dataprotect._online_group(rel, wish) g,
+                                dataprotect._column_members(g.tied, (g.member).col) m) t, dataprotect._online_indexes(t.member) i
+               WHERE NOT i.built) THEN
+        PERFORM dataprotect._online_index_wake();
+        RETURN false;
+    END IF;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._online_indexed(regclass, dataprotect._column_wish) IS
+    'whether the indexes over the sealed columns are built; wakes the worker where not';
 
 -- A step that needs a moment's lock waits for it only that long, so that nobody
 -- queues behind; false where it did not get it.
@@ -290,7 +385,7 @@ AS $$
 BEGIN
     CASE step
         WHEN 'begin' THEN PERFORM dataprotect._online_begin(rel, wish);
-        WHEN 'constrain' THEN PERFORM dataprotect._online_constrain(rel, wish.col);
+        WHEN 'constrain' THEN PERFORM dataprotect._online_constrain(g.tied, (g.member).col) FROM dataprotect._online_group(rel, wish) g;
         WHEN 'swap' THEN PERFORM dataprotect._online_swap(rel, wish);
     END CASE;
     RETURN true;
@@ -311,6 +406,15 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._online_batch(regclass) IS 'number of blocks that are worked on in one transaction';
 
+CREATE FUNCTION dataprotect._online_leaves(rel regclass, col name) RETURNS regclass[]
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(array_agg(m.member::regclass ORDER BY m.depth, m.member), '{}')
+    FROM dataprotect._column_members($1, $2) m JOIN pg_class c ON c.oid = m.member AND c.relkind = 'r'
+$$;
+COMMENT ON FUNCTION dataprotect._online_leaves(regclass, name) IS 'the tables that store the rows of a table, its partitions and what inherits from it';
+
 -- Without SET: it commits (reencrypt.sql).
 CREATE PROCEDURE dataprotect._encrypt_online(rel regclass, columns jsonb)
     LANGUAGE plpgsql
@@ -318,16 +422,17 @@ AS $$
 DECLARE
     wishes      dataprotect._column_wish[];
     wish        dataprotect._column_wish;
+    members     dataprotect._online_member[];
+    m           dataprotect._online_member;
+    leaf        pg_catalog.regclass;
     target      pg_catalog.name;
     batch       pg_catalog.int8;
     blocks      pg_catalog.int8;
     position    pg_catalog.int8;
-    steps       pg_catalog.text[];
     step        pg_catalog.text;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     wishes := dataprotect._column_wishes(rel, columns);
-    batch := dataprotect._online_batch(rel);
     -- everything that is refused is refused before anything begins
     FOREACH wish IN ARRAY wishes LOOP
         IF dataprotect._column_key(rel, wish.col) IS DISTINCT FROM wish.key THEN
@@ -335,34 +440,53 @@ BEGIN
         END IF;
     END LOOP;
     FOREACH wish IN ARRAY wishes LOOP
-        steps := CASE WHEN dataprotect._column_key(rel, wish.col) = wish.key THEN '{wipe}'
-                      ELSE '{begin,fill,constrain,prove,swap,wipe}' END::text[];
-        FOREACH step IN ARRAY steps LOOP
+        FOREACH step IN ARRAY CASE WHEN dataprotect._column_key(rel, wish.col) = wish.key THEN '{validate,wipe}'
+                                   ELSE '{begin,fill,constrain,prove,index,swap,validate,wipe}' END::text[] LOOP
+            members := ARRAY(SELECT ROW(g.tied, (g.member).col)::dataprotect._online_member FROM dataprotect._online_group(rel, wish) g);
             IF step IN ('begin', 'constrain', 'swap') THEN
                 WHILE NOT dataprotect._online_step(step, rel, wish) LOOP
                     COMMIT;
                     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
                     PERFORM pg_sleep(0.1);
                 END LOOP;
-            ELSIF step = 'prove' THEN
-                PERFORM dataprotect._online_prove(rel, wish.col);
-            ELSE
-                target := CASE step WHEN 'fill' THEN dataprotect._online_target(rel, wish.col) ELSE '' END;
-                position := 0;
-                blocks := dataprotect._table_blocks(rel);
-                WHILE position < blocks LOOP
+            ELSIF step = 'index' THEN
+                WHILE NOT dataprotect._online_indexed(rel, wish) LOOP
                     COMMIT;
                     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-                    PERFORM pg_sleep(extract(epoch FROM current_setting('dataprotect.retention_cost_delay')::interval));
-                    PERFORM dataprotect._touch_blocks(rel, wish.col, target, position, least(position + batch, blocks));
-                    position := position + batch;
+                    PERFORM pg_sleep(0.1);
+                END LOOP;
+            ELSE
+                FOREACH m IN ARRAY members LOOP
+                    IF step = 'prove' THEN
+                        PERFORM dataprotect._online_prove(m.tied, m.col);
+                    ELSIF step = 'validate' THEN
+                        PERFORM dataprotect._online_validate(m.tied, m.col);
+                    ELSE
+                        target := CASE step WHEN 'fill' THEN dataprotect._online_target(m.tied, m.col) ELSE '' END;
+                        FOREACH leaf IN ARRAY dataprotect._online_leaves(m.tied, m.col) LOOP
+                            position := 0;
+                            batch := dataprotect._online_batch(leaf);
+                            blocks := dataprotect._table_blocks(leaf);
+                            WHILE position < blocks LOOP
+                                COMMIT;
+                                PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+                                PERFORM pg_sleep(extract(epoch FROM current_setting('dataprotect.retention_cost_delay')::interval));
+                                PERFORM dataprotect._touch_blocks(leaf, m.col, target, position, least(position + batch, blocks));
+                                position := position + batch;
+                            END LOOP;
+                        END LOOP;
+                    END IF;
+                    COMMIT;
+                    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
                 END LOOP;
             END IF;
             COMMIT;
             PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         END LOOP;
-        RAISE NOTICE 'column "%" is encrypted under key "%"', wish.col, wish.key
-            USING HINT = format('It is now the last column of its table. Run VACUUM (ANALYZE) %s: until then old row versions hold the plaintext, as do WAL and backups from before this moment.', rel);
+        FOREACH m IN ARRAY members LOOP
+            RAISE NOTICE 'column "%" is encrypted under key "%"', m.col, wish.key
+                USING HINT = format('It is now the last column of its table. Run VACUUM (ANALYZE) %s: until then old row versions hold the plaintext, as do WAL and backups from before this moment.', m.tied);
+        END LOOP;
     END LOOP;
 END
 $$;
@@ -373,29 +497,35 @@ CREATE FUNCTION dataprotect.online_cancel(rel regclass, col name) RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    target      name;
+    m           record;
     statement   text;
 BEGIN
     PERFORM dataprotect._check_column(rel, col);
-    target := dataprotect._online_target(rel, col);
-    IF target IS NULL THEN
+    IF dataprotect._online_target(rel, col) IS NULL THEN
         PERFORM dataprotect._raise('object_not_in_prerequisite_state', format('column "%s" is not being protected online', col));
     END IF;
-    FOR statement IN SELECT dataprotect._online_undo(rel, target) LOOP
-        EXECUTE statement;
+    FOR m IN SELECT l.linked, dataprotect._online_target(l.linked, l.linked_col) AS target
+             FROM dataprotect._linked_columns(rel, col) l WHERE dataprotect._online_target(l.linked, l.linked_col) IS NOT NULL LOOP
+        FOR statement IN SELECT dataprotect._online_undo(m.linked, m.target) LOOP
+            EXECUTE statement;
+        END LOOP;
+        EXECUTE format('ALTER TABLE %s DROP COLUMN %I', m.linked, m.target);
     END LOOP;
-    EXECUTE format('ALTER TABLE %s DROP COLUMN %I', rel, target);
 END
 $$;
 COMMENT ON FUNCTION dataprotect.online_cancel(regclass, name) IS
-    'give up protecting a column online: the sealed column goes, the plain one stays as it is';
+    'give up protecting a column online, with what foreign keys tie to it: the sealed columns go, the plain ones stay as they are';
 
 CREATE VIEW dataprotect.online_progress AS
     SELECT c.oid::pg_catalog.regclass AS rel, a.attname AS col,
            pg_catalog.format_type(t.atttypid, t.atttypmod) AS type,
-           CASE WHEN k.oid IS NULL THEN 'fill' WHEN NOT k.convalidated THEN 'prove' ELSE 'swap' END AS step
+           CASE WHEN k.oid IS NULL THEN 'fill' WHEN NOT k.convalidated THEN 'prove'
+                WHEN c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND a.attnum = ANY (i.indkey) AND NOT EXISTS (
+                             SELECT FROM pg_catalog.pg_index b JOIN pg_catalog.pg_class n ON n.oid = b.indexrelid
+                             WHERE b.indrelid = c.oid AND b.indisvalid AND n.relname = 'dataprotect_online_' || i.indexrelid))
+                    THEN 'index' ELSE 'swap' END AS step
     FROM pg_catalog.pg_attribute t
-        JOIN pg_catalog.pg_class c ON c.oid = t.attrelid AND c.relkind = 'r'
+        JOIN pg_catalog.pg_class c ON c.oid = t.attrelid AND c.relkind IN ('r', 'p') AND t.attinhcount = 0
         JOIN pg_catalog.pg_attribute a ON a.attrelid = t.attrelid AND NOT a.attisdropped AND a.attnum > 0
             AND t.attname = 'dataprotect_online_' || a.attnum
         LEFT JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid AND k.conname = t.attname || '_same'

@@ -22,6 +22,19 @@ CREATE FUNCTION dataprotect._loose_members(schema oid, name text) RETURNS TABLE 
 $$;
 COMMENT ON FUNCTION dataprotect._loose_members(oid, text) IS 'operator families, operators and functions that were made for an encrypted type and may name it nowhere';
 
+-- DROP TYPE ... CASCADE of a base type takes the casts along and leaves a type that
+-- nothing can be stored as.
+CREATE FUNCTION dataprotect._is_orphan_type(encrypted oid) RETURNS bool
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_catalog.pg_type t JOIN pg_catalog.pg_proc p ON p.oid = t.typinput AND p.prosrc = 'dp_type_in'
+        WHERE t.oid = $1 AND t.oid >= 16384 AND dataprotect._base_type(t.oid::regtype) IS NULL
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.atttypid IN (t.oid, t.typarray) AND NOT a.attisdropped)
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray)
+                                AND d.classid IN ('pg_rewrite'::regclass, 'pg_attrdef'::regclass, 'pg_constraint'::regclass)))
+$$;
+COMMENT ON FUNCTION dataprotect._is_orphan_type(oid) IS 'whether an encrypted type''s base type is gone, and nothing uses it';
+
 CREATE FUNCTION dataprotect._create_encrypted_type(schema text, base regtype) RETURNS regtype
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET client_min_messages = warning SET jit = off AS $$
 DECLARE
@@ -47,6 +60,9 @@ BEGIN
     END IF;
     v_enc := format('%I.%I', schema, v_name);
     v_schema := (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = schema);
+    IF dataprotect._is_orphan_type(to_regtype(v_enc)) THEN
+        EXECUTE format('DROP TYPE %s CASCADE', v_enc);
+    END IF;
     -- left by a type that was restored from a dump and dropped
     IF to_regtype(v_enc) IS NULL THEN
         FOR r IN SELECT * FROM dataprotect._loose_members(v_schema, v_name) m ORDER BY array_position(ARRAY['pg_opfamily', 'pg_operator', 'pg_proc'], m.class::text) LOOP
