@@ -185,6 +185,8 @@ sub pass
 		open(my $in, '<', "$regress/sql/$file.sql") or next;
 		my $text = do { local $/; <$in> };
 		close $in;
+		# what a file echoes of itself is no output
+		$text =~ s/^(\\set\s+ECHO)\s.*$/$1 none/mg;
 		my @units = units($text);
 		open(my $sql, '>', "$out/$file.sql") or die;
 		my $number = 0;
@@ -261,6 +263,30 @@ sub outputs
 	return (\@out, \%refused);
 }
 
+# Which units name a table that an earlier one, which was refused, was about, or
+# that a table so named was made with: what is in it, or is there at all, differs.
+sub follows
+{
+	my ($units, $first, $now, $not_made) = @_;
+	my (%made, %refused, @follows);
+	for my $i (0 .. $#$units)
+	{
+		my $sql = $units->[$i][1];
+		my @names = map { lc } $sql =~ /\b([A-Za-z_]\w*)\b/g;
+		$follows[$i] = grep { $refused{$_} } @names;
+		my ($table) = $sql =~ /^\s*CREATE\s+(?:(?:GLOBAL|LOCAL)\s+)?(?:TEMP|TEMPORARY|UNLOGGED)?\s*TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(?:\w+\.)?(\w+)/i;
+		$made{ lc $table } = 1 if defined $table;
+		next unless defined $first->[$i];
+		my $fails = ($now->[$i] // '') =~ /^ERROR:/m && $first->[$i] !~ /^ERROR:/m;
+		my $differs = ($now->[$i] // '') ne $first->[$i];
+		if ($fails || exists $not_made->{$i} || (defined $table && $follows[$i]) || ($differs && $follows[$i] && $sql =~ /^\s*(?:INSERT|UPDATE|DELETE|MERGE|ALTER|DROP|COPY|TRUNCATE)\b/i))
+		{
+			$refused{$_} = 1 for grep { $made{$_} } @names;
+		}
+	}
+	return \@follows;
+}
+
 my @reasons;
 open(my $known, '<', "$here/swapped.txt") or die "$here/swapped.txt: $!\n";
 while (<$known>)
@@ -294,6 +320,7 @@ for my $modifier (@modifiers)
 		my @second = @{ (outputs("$output/swapped-plain2", $file))[0] };
 		my ($now, $not_made) = outputs("$output/swapped-$modifier", $file);
 		my @now = @$now;
+		my $follows = follows(\@units, \@first, \@now, $not_made);
 		for my $i (keys %$not_made)
 		{
 			next if ($first[$i] // '') =~ /^ERROR:/m;
@@ -323,6 +350,8 @@ for my $modifier (@modifiers)
 			}
 			$why = 'the same error, whose text names the encrypted type'
 			  if !defined $why && !$internal && $first[$i] =~ /^ERROR:  (\w{5}): /m && $is =~ /^ERROR:  $1: .*(?:\nDETAIL:  .*)?encrypted_/m;
+			$why = 'names a table of an earlier statement that was refused, or was made plain; that one counts by its own reason'
+			  if !defined $why && !$internal && $follows->[$i];
 			$why = $order_is_open if !defined $why && same_rows($units[$i][1], $first[$i], $is);
 			my $shown = "=== $file, unit $i\n$units[$i][0]--- plain\n$first[$i]--- swapped\n$is\n";
 			if (defined $why) { $reason{$why}++; print $all "=== $why\n$shown" }
