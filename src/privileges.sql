@@ -145,6 +145,10 @@ VALUES
     ('ROUTINE', 'dataprotect._catalog_modifier', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._catalog_type', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._kept_value', 'PUBLIC'),
+    ('ROUTINE', 'dataprotect._raise', 'PUBLIC'),
+    ('ROUTINE', 'dataprotect._row_shown', 'PUBLIC'),
+    ('ROUTINE', 'dataprotect._sealed_for', 'PUBLIC'),
+    -- put into conditions by the planner; of plain values alone
     ('ROUTINE', 'dataprotect._as_date(timestamp, int4)', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._as_date(timestamptz, int4)', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._as_float4(float8, int4)', 'PUBLIC'),
@@ -156,9 +160,6 @@ VALUES
     ('ROUTINE', 'dataprotect._as_int4(int8, int4)', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._as_int4(int8[], int4)', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._as_timestamp', 'PUBLIC'),
-    ('ROUTINE', 'dataprotect._raise', 'PUBLIC'),
-    ('ROUTINE', 'dataprotect._row_shown', 'PUBLIC'),
-    ('ROUTINE', 'dataprotect._sealed_for', 'PUBLIC'),
     -- called by public procedures, views and functions with the rights of their caller,
     -- and by nobody else: keys/own_function.c, which also says what views need
     ('ROUTINE', 'dataprotect._audit_line', 'dataprotect_auditor'),
