@@ -5,7 +5,8 @@
  * A function of an ordinary role is guarded for good: plans with one inlined, or
  * call sites that were looked up before, would outlive a change of trust.  What it
  * may see is asked at each call; verdicts are cached until policy, roles or
- * functions change.
+ * functions change, and one that hangs on grants, which end by themselves, is looked
+ * at again.
  */
 #include "postgres.h"
 
@@ -23,6 +24,7 @@
 #include "common/sha2.h"
 #include "fmgr.h"
 #include "keys/catalog.h"
+#include "keys/kept_look.h"
 #include "keys/keys.h"
 #include "keys/policy_root.h"
 #include "miscadmin.h"
@@ -32,7 +34,6 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/regproc.h"
 #include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -47,6 +48,8 @@ typedef struct Verdict
 	Oid			function;		/* hash key */
 	Oid			owner;
 	bool		counts;
+	bool		by_grants;		/* its owner may see everything, as long as his grants hold */
+	DpKeptLook	look;
 } Verdict;
 
 static HTAB *verdicts = NULL;
@@ -165,15 +168,14 @@ make_verdicts(void)
 }
 
 static void
-remember(Oid function, Oid owner, bool counts)
+remember(const Verdict *verdict)
 {
-	Verdict    *verdict;
+	Verdict    *entry;
 
 	if (verdicts == NULL)
 		verdicts = make_verdicts();
-	verdict = hash_search(verdicts, &function, HASH_ENTER, NULL);
-	verdict->owner = owner;
-	verdict->counts = counts;
+	entry = hash_search(verdicts, &verdict->function, HASH_ENTER, NULL);
+	*entry = *verdict;
 }
 
 /* Forget verdicts (a change of this transaction, or a rollback of one). */
@@ -219,36 +221,40 @@ may_count(Oid function)
  * Under a page lock or outside a transaction no catalog can be read: what index
  * machinery calls then does not count, since what it compares is maintenance.
  */
-static bool
-judge_function(Oid function, Oid *owner)
+bool
+dp_foreign_code_counts(Oid function, Oid *owner)
 {
 	HeapTuple	tuple;
-	Verdict    *verdict;
+	Verdict    *known;
+	Verdict		verdict = {function};
 	uint64		policy;
 	uint64		catalogs = catalog_changes;
-	bool		counts;
 
 	follow_policy();
-	verdict = verdicts != NULL ? hash_search(verdicts, &function, HASH_FIND, NULL) : NULL;
-	if (verdict != NULL)
+	known = verdicts != NULL ? hash_search(verdicts, &function, HASH_FIND, NULL) : NULL;
+	if (known != NULL && (!known->by_grants || dp_look_is_kept(&known->look)))
 	{
-		*owner = verdict->owner;
-		return verdict->counts;
+		*owner = known->owner;
+		return known->counts;
 	}
 	if (!IsTransactionState() || InterruptHoldoffCount > 0 || !may_count(function))
 		return false;
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	if (!HeapTupleIsValid(tuple))
 		return false;
-	*owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	*owner = verdict.owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
 	policy = known_policy;
-	counts = !reveals_all(*owner) &&
-		!(is_trusted(tuple) && dp_policy_whole(DP_SEALED_TRUSTED_FUNCTION, 0) != DP_SEAL_BAD);
+	dp_look_begin(&verdict.look);
+	if (is_trusted(tuple) && dp_policy_whole(DP_SEALED_TRUSTED_FUNCTION, 0) != DP_SEAL_BAD)
+		verdict.counts = false;
+	else
+		verdict.counts = !(verdict.by_grants = reveals_all(verdict.owner));
+	dp_look_took(&verdict.look, verdict.look.since);
 	ReleaseSysCache(tuple);
 	follow_policy();
 	if (policy == known_policy && catalogs == catalog_changes)
-		remember(function, *owner, counts);
-	return counts;
+		remember(&verdict);
+	return verdict.counts;
 }
 
 /*
@@ -317,7 +323,7 @@ dp_foreign_code_init(bool (*reveals) (Oid role), bool (*has_more) (Oid role, Oid
 {
 	reveals_all = reveals;
 	exceeds = has_more;
-	dp_statement_set_code_judge(may_count, judge_function);
+	dp_statement_set_code_judge(may_count, dp_foreign_code_counts);
 	dp_statement_subscribe(&subscriber);
 	CacheRegisterSyscacheCallback(PROCOID, catalogs_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, catalogs_changed, (Datum) 0);

@@ -19,6 +19,12 @@
  * reveals: whether a role, by its own grants, may reveal values of every key;
  * has_more: whether one has more of some key than another.
  */
+/*
+ * Does a function count now?  Then *owner is whose code it is.  Not under a page
+ * lock; follows every change at the next call.
+ */
+extern bool dp_foreign_code_counts(Oid function, Oid *owner);
+
 extern void dp_foreign_code_init(bool (*reveals) (Oid role), bool (*has_more) (Oid role, Oid other));
 
 #endif							/* DP_ACCESS_FOREIGN_CODE_H */

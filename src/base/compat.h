@@ -327,6 +327,17 @@ dp_node_is_json(Node *node)
 #endif
 }
 
+/* What a query is grouped by, where that is an entry of its range table. */
+static inline List *
+dp_rte_group_exprs(RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 180000
+	if (rte->rtekind == RTE_GROUP)
+		return rte->groupexprs;
+#endif
+	return NIL;
+}
+
 /* Names and values, in turn, of a SQL/JSON object constructor; else NIL. */
 static inline List *
 dp_json_object_args(Node *node)

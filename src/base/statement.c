@@ -532,6 +532,18 @@ push_code(Oid function, Oid owner)
 	dp_n_code++;
 }
 
+void
+dp_statement_enter_code(Oid function, Oid owner)
+{
+	push_code(function, owner);
+}
+
+void
+dp_statement_leave_code(int level)
+{
+	dp_n_code = Min(dp_n_code, level);
+}
+
 static void
 call_function(FmgrHookEventType event, FmgrInfo *flinfo, Datum *private)
 {

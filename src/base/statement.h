@@ -169,6 +169,13 @@ typedef bool (*DpCodeJudge) (Oid function, Oid *owner);
 extern void dp_statement_set_code_judge(bool (*may_count) (Oid function), DpCodeJudge judge);
 
 /*
+ * As if the function were running as that role's code, until
+ * dp_statement_leave_code(dp_n_code from before).
+ */
+extern void dp_statement_enter_code(Oid function, Oid owner);
+extern void dp_statement_leave_code(int level);
+
+/*
  * Own code: who wrote the statement that is running?  A function of the extension
  * is guarded like foreign code, and opens a scope: statements that it runs itself,
  * one frame further in, are ours; what runs inside them (triggers, defaults and

@@ -5,6 +5,13 @@ CREATE FUNCTION dataprotect._kept_value(new internal, old internal) RETURNS inte
 COMMENT ON FUNCTION dataprotect._kept_value(internal, internal) IS
     'the stored value where an UPDATE writes what is there already, else the new one';
 
+-- What the planner puts around values that are opened for code of other roles; run
+-- by whoever asks, so open to all, who cannot call it.
+CREATE FUNCTION dataprotect._seen_by(value internal, functions internal, authors internal, compared internal) RETURNS internal
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_seen_by';
+COMMENT ON FUNCTION dataprotect._seen_by(internal, internal, internal, internal) IS
+    'a protected value as those may see it whose functions are called with what it becomes';
+
 -- What bind_subject() puts on a table.
 
 CREATE FUNCTION dataprotect._seal_subject() RETURNS trigger

@@ -88,7 +88,7 @@ is_open(const char *name)
 {
 	static const char *const open[] = {
 		/* in expressions that stand in users' tables and plans; judge their arguments themselves */
-		"_kept_value", "_raise", "_row_shown", "_sealed_for",
+		"_kept_value", "_raise", "_row_shown", "_sealed_for", "_seen_by",
 		/* put into conditions by the planner; see plain values alone */
 		"_as_date", "_as_float4", "_as_int2", "_as_int4", "_as_timestamp",
 

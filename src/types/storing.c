@@ -101,6 +101,12 @@ is_stored(FmgrInfo *flinfo, DpNotShown why)
 	return true;
 }
 
+bool
+dp_storing_would_store(FmgrInfo *flinfo)
+{
+	return is_stored(flinfo, DP_NOT_ALLOWED);
+}
+
 /* ---- the error ---- */
 
 static bool

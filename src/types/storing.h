@@ -34,6 +34,9 @@ typedef enum DpNotShown
  */
 extern void dp_storing_refuse(FmgrInfo *flinfo, const DpValue *value, DpNotShown why);
 
+/* Would the result of the call be stored, were it a mask? */
+extern bool dp_storing_would_store(FmgrInfo *flinfo);
+
 /*
  * The same error for whatever is called: for commands that store what casts give.
  * Nests; whoever begins ends it, after an error too.

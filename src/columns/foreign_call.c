@@ -1,0 +1,337 @@
+/*
+ * foreign_call.c
+ *	  Which code of ordinary roles a node calls; see foreign_call.h.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "base/compat.h"
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_range.h"
+#include "catalog/pg_type.h"
+#include "columns/foreign_call.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/plancache.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+/* A function was left out because its owner, who can be demoted, is a superuser. */
+static bool left_out = false;
+
+static bool
+is_ordinary(Oid role)
+{
+	if (!superuser_arg(role))
+		return true;
+	left_out |= role != BOOTSTRAP_SUPERUSERID;
+	return false;
+}
+
+/* ---- functions ---- */
+
+/* What collects calls, and for whom: an author's aggregate, operator or domain. */
+typedef struct Collecting
+{
+	DpForeignCalls *calls;
+	Oid			author;			/* InvalidOid: the functions are named by who asks */
+	bool		found;
+} Collecting;
+
+void
+dp_foreign_call_add(DpForeignCalls *calls, Oid function, Oid author)
+{
+	ListCell   *f;
+	ListCell   *a;
+
+	forboth(f, calls->functions, a, calls->authors)
+	{
+		if (lfirst_oid(f) == function && lfirst_oid(a) == author)
+			return;
+	}
+	calls->functions = lappend_oid(calls->functions, function);
+	calls->authors = lappend_oid(calls->authors, author);
+}
+
+/* A function that somebody has made part of an object of his. */
+static void
+collect_part(Collecting *to, Oid function)
+{
+	Oid			author = OidIsValid(to->author) && is_ordinary(to->author) ? to->author : InvalidOid;
+
+	if (!OidIsValid(function) ||
+		(function < FirstNormalObjectId &&
+		 (!OidIsValid(author) || func_volatile(function) != PROVOLATILE_VOLATILE)))
+		return;
+	dp_foreign_call_add(to->calls, function, author);
+	to->found = true;
+}
+
+static void
+collect_aggregate(Oid aggregate, Oid owner, DpForeignCalls *calls, bool *found)
+{
+	HeapTuple	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate));
+	Collecting	to = {calls, owner, false};
+	Form_pg_aggregate form;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	form = (Form_pg_aggregate) GETSTRUCT(tuple);
+	collect_part(&to, form->aggtransfn);
+	collect_part(&to, form->aggfinalfn);
+	collect_part(&to, form->aggcombinefn);
+	collect_part(&to, form->aggserialfn);
+	collect_part(&to, form->aggdeserialfn);
+	collect_part(&to, form->aggmtransfn);
+	collect_part(&to, form->aggminvtransfn);
+	collect_part(&to, form->aggmfinalfn);
+	ReleaseSysCache(tuple);
+	*found |= to.found;
+}
+
+/* A function that the node names. */
+static bool
+named_function(Oid function, void *context)
+{
+	Collecting *to = context;
+	HeapTuple	tuple;
+	Form_pg_proc form;
+
+	if (function < FirstNormalObjectId)
+		return false;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	if (form->prokind == PROKIND_AGGREGATE)
+		collect_aggregate(function, form->proowner, to->calls, &to->found);
+	else if (is_ordinary(form->proowner))
+	{
+		dp_foreign_call_add(to->calls, function, InvalidOid);
+		to->found = true;
+	}
+	ReleaseSysCache(tuple);
+	return false;
+}
+
+static void
+named_operator(Oid opno, Collecting *to)
+{
+	HeapTuple	tuple;
+
+	if (opno < FirstNormalObjectId)
+		return;
+	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(opno));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	if (is_ordinary(((Form_pg_operator) GETSTRUCT(tuple))->oprowner))
+	{
+		to->author = ((Form_pg_operator) GETSTRUCT(tuple))->oprowner;
+		collect_part(to, ((Form_pg_operator) GETSTRUCT(tuple))->oprcode);
+		to->author = InvalidOid;
+	}
+	ReleaseSysCache(tuple);
+}
+
+/* ---- types ---- */
+
+static bool
+part_of_check(Oid function, void *context)
+{
+	collect_part(context, function);
+	return false;
+}
+
+static bool
+check_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	(void) check_functions_in_node(node, part_of_check, context);
+	return expression_tree_walker(node, check_walker, context);
+}
+
+static Oid
+type_owner(Oid type)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_type) GETSTRUCT(tuple))->typowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+/* The conditions of a domain, and of those that it is over. */
+static void
+collect_domain(Oid type, Collecting *to)
+{
+	DomainConstraintRef *ref = palloc0(sizeof(DomainConstraintRef));
+	ListCell   *lc;
+
+	InitDomainConstraintRef(type, ref, CurrentMemoryContext, false);
+	to->author = type_owner(type);
+	foreach(lc, ref->constraints)
+		(void) check_walker((Node *) ((DomainConstraintState *) lfirst(lc))->check_expr, to);
+}
+
+static void
+collect_range(Oid type, Collecting *to)
+{
+	HeapTuple	tuple = SearchSysCache1(RANGETYPE, ObjectIdGetDatum(type));
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	collect_part(to, ((Form_pg_range) GETSTRUCT(tuple))->rngcanonical);
+	collect_part(to, ((Form_pg_range) GETSTRUCT(tuple))->rngsubdiff);
+	ReleaseSysCache(tuple);
+}
+
+/* What making a value of a type calls; seen: those that were looked at. */
+static void
+collect_type(Oid type, DpForeignCalls *calls, bool *found, List **seen)
+{
+	Collecting	to = {calls, InvalidOid, false};
+	Oid			element;
+
+	if (type < FirstNormalObjectId || list_member_oid(*seen, type))
+		return;
+	check_stack_depth();
+	*seen = lappend_oid(*seen, type);
+	switch (get_typtype(type))
+	{
+		case TYPTYPE_DOMAIN:
+			collect_domain(type, &to);
+			collect_type(getBaseType(type), calls, found, seen);
+			break;
+		case TYPTYPE_RANGE:
+			collect_range(type, &to);
+			collect_type(get_range_subtype(type), calls, found, seen);
+			break;
+		case TYPTYPE_MULTIRANGE:
+			collect_type(get_multirange_range(type), calls, found, seen);
+			break;
+		case TYPTYPE_COMPOSITE:
+			{
+				TupleDesc	desc = lookup_rowtype_tupdesc_copy(type, -1);
+
+				for (int i = 0; i < desc->natts; i++)
+				{
+					if (!TupleDescAttr(desc, i)->attisdropped)
+						collect_type(TupleDescAttr(desc, i)->atttypid, calls, found, seen);
+				}
+				break;
+			}
+		default:
+			element = get_element_type(type);
+			if (OidIsValid(element))
+				collect_type(element, calls, found, seen);
+			break;
+	}
+	*found |= to.found;
+}
+
+/* The columns that a function's result is taken apart into. */
+static void
+collect_columns(List *types, Collecting *to, List **seen)
+{
+	ListCell   *lc;
+
+	foreach(lc, types)
+		collect_type(lfirst_oid(lc), to->calls, &to->found, seen);
+}
+
+/* ---- nodes ---- */
+
+/* What runs once for each element stands in an expression of its own. */
+static bool
+element_walker(Node *node, void *context)
+{
+	Collecting *to = context;
+
+	if (node == NULL)
+		return false;
+	to->found |= dp_foreign_call_collect(node, to->calls);
+	return expression_tree_walker(node, element_walker, context);
+}
+
+bool
+dp_foreign_call_collect(Node *node, DpForeignCalls *calls)
+{
+	Collecting	to = {calls, InvalidOid, false};
+	List	   *seen = NIL;
+
+	(void) check_functions_in_node(node, named_function, &to);
+	switch (nodeTag(node))
+	{
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_NullIfExpr:
+			named_operator(((OpExpr *) node)->opno, &to);
+			break;
+		case T_ScalarArrayOpExpr:
+			named_operator(((ScalarArrayOpExpr *) node)->opno, &to);
+			break;
+		case T_ArrayCoerceExpr:
+			(void) element_walker((Node *) ((ArrayCoerceExpr *) node)->elemexpr, &to);
+			break;
+		case T_FuncExpr:
+		case T_CoerceViaIO:
+		case T_CoerceToDomain:
+			collect_type(exprType(node), calls, &to.found, &seen);
+			break;
+		case T_RangeTblFunction:
+			collect_columns(((RangeTblFunction *) node)->funccoltypes, &to, &seen);
+			break;
+		case T_TableFunc:
+			collect_columns(((TableFunc *) node)->coltypes, &to, &seen);
+			break;
+		default:
+			if (dp_node_is_json(node))
+				collect_type(exprType(node), calls, &to.found, &seen);
+			break;
+	}
+	return to.found;
+}
+
+bool
+dp_foreign_call_is_direct(Node *node)
+{
+	switch (nodeTag(node))
+	{
+		case T_FuncExpr:
+			return ((FuncExpr *) node)->funcid >= FirstNormalObjectId;
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_NullIfExpr:
+			return get_opcode(((OpExpr *) node)->opno) >= FirstNormalObjectId;
+		default:
+			return false;
+	}
+}
+
+/* ---- plans ---- */
+
+static void
+roles_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	if (!left_out)
+		return;
+	left_out = false;
+	ResetPlanCache();
+}
+
+void
+dp_foreign_call_init(void)
+{
+	CacheRegisterSyscacheCallback(AUTHOID, roles_changed, (Datum) 0);
+}

@@ -1,0 +1,40 @@
+/*
+ * foreign_call.h
+ *	  Which code of ordinary roles a node of an expression calls.
+ *
+ * A call names more than the function that stands in it: an aggregate its support
+ * functions, a cast to a domain the functions of its CHECKs, a built-in function
+ * that makes a row the domains in that.  Functions of superusers do not count here,
+ * nor do PostgreSQL's own, but for volatile ones that an ordinary role made an
+ * operator, an aggregate or a domain of: these are its code.
+ *
+ * What is found is a superset, for the planner: whose function it is when it runs,
+ * and whether that counts, is asked then (access/foreign_code.h).  A function that
+ * a plan does not depend on by itself (of an aggregate, of a CHECK) is in whoever's
+ * it is; plans are made again when a role changes.
+ */
+#ifndef DP_COLUMNS_FOREIGN_CALL_H
+#define DP_COLUMNS_FOREIGN_CALL_H
+
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+#include "nodes/nodes.h"
+
+typedef struct DpForeignCalls
+{
+	List	   *functions;		/* OIDs */
+	List	   *authors;		/* for each, who made it part of an object of his, or InvalidOid */
+} DpForeignCalls;
+
+extern void dp_foreign_call_add(DpForeignCalls *calls, Oid function, Oid author);
+
+/* Add what the node itself calls, not what stands below it; true where there is any. */
+extern bool dp_foreign_call_collect(Node *node, DpForeignCalls *calls);
+
+/* Does the node pass what it gets to a function as it is, which opens it itself? */
+extern bool dp_foreign_call_is_direct(Node *node);
+
+extern void dp_foreign_call_init(void);
+
+#endif							/* DP_COLUMNS_FOREIGN_CALL_H */
