@@ -8,6 +8,7 @@
 #include "columns/columns.h"
 #include "columns/folded_index.h"
 #include "columns/foreign_argument.h"
+#include "columns/foreign_condition.h"
 #include "columns/foreign_expression.h"
 #include "columns/guard.h"
 #include "columns/hidden_index.h"
@@ -30,6 +31,7 @@ dp_columns_init(void)
 	dp_folded_index_init();
 	dp_word_index_init();
 	dp_foreign_expression_init();
+	dp_foreign_condition_init();
 	dp_foreign_argument_init();
 	dp_kept_value_init();
 	dp_changed_row_init();

@@ -23,8 +23,8 @@
 
 /* ---- whose ---- */
 
-static Oid
-relation_owner(Oid relid)
+Oid
+dp_foreign_expression_owner(Oid relid)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Oid			owner = InvalidOid;
@@ -114,6 +114,19 @@ has_protected(Node *node, void *context)
 
 #define RANDOM_FUNCTION 1598	/* random(), named differently by version */
 
+static bool
+is_harmless(Oid function)
+{
+	return function == RANDOM_FUNCTION || function == F_CLOCK_TIMESTAMP || function == F_TIMEOFDAY ||
+		function == F_GEN_RANDOM_UUID;
+}
+
+bool
+dp_foreign_expression_carries(Oid function)
+{
+	return !is_harmless(function) && is_volatile(function, NULL);
+}
+
 /*
  * Whoever writes a row hands its plaintext to the conditions over it.  Which of
  * their functions is called at all, in a CASE or behind an AND, tells as much as an
@@ -126,13 +139,10 @@ function_passes_on(Oid function, void *context)
 	Form_pg_proc form;
 	bool		result;
 
+	if (is_harmless(function))
+		return false;
 	switch (function)
 	{
-		case RANDOM_FUNCTION:
-		case F_CLOCK_TIMESTAMP:
-		case F_TIMEOFDAY:
-		case F_GEN_RANDOM_UUID:
-			return false;
 			/* these read relations that they are told by name, views and their functions too */
 		case F_TABLE_TO_XML:
 		case F_TABLE_TO_XMLSCHEMA:
@@ -242,7 +252,7 @@ view_of(RangeTblEntry *rte)
 static void
 check_view(RangeTblEntry *rte, Oid view)
 {
-	Oid			owner = relation_owner(view);
+	Oid			owner = dp_foreign_expression_owner(view);
 
 	if (is_foreign(owner) && hands_off_walker((Node *) rte->subquery, NULL) &&
 		dp_contains_encrypted_reads((Node *) rte->subquery))
@@ -260,7 +270,7 @@ relation_is_protected(Oid relid)
 static void
 check_policies(Query *query, RangeTblEntry *rte)
 {
-	Oid			owner = relation_owner(rte->relid);
+	Oid			owner = dp_foreign_expression_owner(rte->relid);
 
 	if (is_foreign(owner) &&
 		(hands_off_walker((Node *) rte->securityQuals, NULL) ||
@@ -276,7 +286,7 @@ check_policies(Query *query, RangeTblEntry *rte)
 static void
 check_updated_view(Query *query, RangeTblEntry *rte)
 {
-	Oid			owner = relation_owner(rte->relid);
+	Oid			owner = dp_foreign_expression_owner(rte->relid);
 
 	if (is_foreign(owner) && hands_off_walker((Node *) query, NULL) &&
 		dp_contains_encrypted_reads((Node *) query))
@@ -331,8 +341,8 @@ check_walker(Node *node, void *context)
 }
 
 /* Most queries have neither: they are not walked. */
-static bool
-may_be_foreign(Query *query)
+bool
+dp_foreign_expression_may_be(Query *query)
 {
 	ListCell   *cell;
 
@@ -353,7 +363,7 @@ may_be_foreign(Query *query)
 static void
 planning(Query *query, const char *source)
 {
-	if (query->commandType != CMD_UTILITY && may_be_foreign(query))
+	if (query->commandType != CMD_UTILITY && dp_foreign_expression_may_be(query))
 		(void) check_walker((Node *) query, NULL);
 }
 

@@ -11,7 +11,8 @@
  *	- of a view or policy that hands anything but constants to a volatile
  *	  function, over tables with protected columns
  *	- of a rule's action that computes anything from a protected column
- * Views and policies with other built-in functions and operators go on.  A CHECK
+ * Views and policies with other built-in functions and operators go on, unless
+ * they decide by a value what is called (foreign_condition.h).  A CHECK
  * and the condition of a trigger are planned by nobody: the guard refuses such
  * ones as they are made (guard.h).
  */
@@ -20,10 +21,19 @@
 
 #include "postgres.h"
 
-#include "nodes/nodes.h"
+#include "nodes/parsenodes.h"
 
 /* Does an expression hand an encrypted value to a volatile function, or to an ordinary role's? */
 extern bool dp_foreign_expression_passes_on(Node *expr);
+
+/* A volatile function of a superuser's that could carry something off. */
+extern bool dp_foreign_expression_carries(Oid function);
+
+/* Owner of a relation, or InvalidOid. */
+extern Oid	dp_foreign_expression_owner(Oid relid);
+
+/* May there be expressions of others in a query?  Most have none. */
+extern bool dp_foreign_expression_may_be(Query *query);
 
 /* Subscribe; from _PG_init only. */
 extern void dp_foreign_expression_init(void);

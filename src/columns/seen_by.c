@@ -195,6 +195,26 @@ dp_seen_by(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(result);
 }
 
+static const Oid *
+list_oids(List *oids)
+{
+	Oid		   *result = palloc(Max(1, list_length(oids)) * sizeof(Oid));
+
+	for (int i = 0; i < list_length(oids); i++)
+		result[i] = list_nth_oid(oids, i);
+	return result;
+}
+
+void
+dp_seen_by_check(const DpForeignCalls *calls)
+{
+	SeenBy		seen = {.n = list_length(calls->functions)};
+
+	seen.functions = list_oids(calls->functions);
+	seen.authors = list_oids(calls->authors);
+	check_all(&seen);
+}
+
 /* ---- plans ---- */
 
 static Oid

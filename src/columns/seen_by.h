@@ -23,4 +23,7 @@
 /* The call, around an expression; the expression itself where there is no such function. */
 extern Node *dp_seen_by_make(Node *expr, const DpForeignCalls *calls, bool compared);
 
+/* The error, now, where the current role may see more of any key than they. */
+extern void dp_seen_by_check(const DpForeignCalls *calls);
+
 #endif							/* DP_COLUMNS_SEEN_BY_H */

@@ -167,6 +167,29 @@ for my $try (
 	unlike($message, qr/Zq9x|7712345/, "the message says no value of $column");
 }
 
+# --- COPY that passes over what it cannot read (17 and newer) says no value that is protected
+if ($node->safe_psql('postgres', 'SHOW server_version_num') >= 170000)
+{
+	my $limit = $node->safe_psql('postgres', 'SHOW server_version_num') >= 180000 ? ', REJECT_LIMIT 5' : '';
+	for my $try ([ 'n', "600\t12x-Zq9x", qr/^22P02/ ], [ 'n', "600\t77123450x", qr/^22P02/ ], [ 'doc', "600\t{\"Zq9x\"", qr/^22P02/ ],
+		[ 'born', "600\tZq9x", qr/^22007/ ], [ 'amount', "600\t77123451771234517712345.00", qr/^22003/ ])
+	{
+		my ($column, $line, $sqlstate) = @$try;
+		my (undef, $message, $found) = as($node, 'nobody',
+			"SET client_min_messages = log;\nCOPY victim (id, $column) FROM STDIN WITH (ON_ERROR ignore, LOG_VERBOSITY verbose$limit);\n600\t\\N\n$line\n\\.\n");
+		$message =~ s/^CONTEXT: .*$//mg;	# to the client alone, who sent it
+		like($found, $sqlstate, "COPY that ignores errors ends at a bad value of $column");
+		unlike($message, qr/Zq9x|7712345/, "and says nothing of it: $column");
+	}
+	my ($o, $message, $found) = as($node, 'nobody',
+		"SET client_min_messages = log;\nCOPY victim (id, email) FROM STDIN WITH (ON_ERROR ignore, LOG_VERBOSITY verbose$limit);\n6oo\tZq9x-skipped\n601\tZq9x-kept\n\\.\n");
+	is($found, '00000', 'a bad value of a plain column is passed over');
+	like($message, qr/skipp.*id.*6oo/s, 'and named');
+	unlike($message, qr/Zq9x/, 'without the protected one beside it');
+	is($node->safe_psql('postgres', "SELECT count(*) FROM victim WHERE id IN (600, 601)"), '1', 'the other row is there, and none of those that failed');
+	$node->safe_psql('postgres', 'DELETE FROM victim WHERE id = 601');
+}
+
 # --- states in which nothing may be written or read
 $node->safe_psql('postgres', "SELECT dataprotect.suspend_key('pii', 'test')");
 refused($node, 'reader', "INSERT INTO damage (s) VALUES ('x')", 'writing under a suspended key', qr/^55000/);

@@ -197,6 +197,57 @@ $node->safe_psql('postgres', "SELECT dataprotect.grant_access('pii', 'author', '
 check('who sees masks', 'mask');
 $node->safe_psql('postgres', "SELECT dataprotect.revoke_access('pii', 'author')");
 
+# What an author's view or policy makes a condition of calling his function tells as
+# much; so does a constant that a built-in function carries off.  Who may read as well
+# is told, everybody else stops it.
+(undef, $err, $state) = as($node, 'author', <<'SQL');
+CREATE TABLE a.own (id int, email encrypted_text('pii'));
+GRANT ALL ON a.own TO PUBLIC;
+CREATE FUNCTION a.sign(x text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'SIGN %', x; RETURN true; END $$;
+CREATE VIEW a.v_case AS SELECT id, CASE WHEN email LIKE 'anna%' THEN a.sign('x') END AS x FROM a.own;
+CREATE VIEW a.v_and AS SELECT id, email LIKE 'anna%' AND a.sign('x' || id) AS x FROM a.own;
+CREATE VIEW a.v_coalesce AS SELECT id, coalesce(nullif(left(email, 4), 'anna'), a.sign('x')::text) AS x FROM a.own;
+CREATE VIEW a.v_where AS SELECT id, a.sign('x' || id) AS x FROM a.own WHERE email LIKE 'anna%';
+CREATE VIEW a.v_join AS SELECT o.id, a.sign('x' || o.id) AS x FROM a.own o JOIN a.own p ON p.id = o.id AND p.email LIKE 'anna%';
+CREATE VIEW a.v_having AS SELECT id, a.sign('x' || id) AS x FROM a.own GROUP BY id HAVING max(email::text) LIKE 'anna%';
+CREATE VIEW a.v_limit AS SELECT id, a.sign('x' || id) AS x FROM (SELECT id FROM a.own ORDER BY email::text LIMIT 1) s;
+CREATE VIEW a.v_number AS SELECT id, a.sign('x' || n) AS x FROM (SELECT id, row_number() OVER (ORDER BY email::text) AS n FROM a.own) s;
+CREATE VIEW a.v_inner AS SELECT id FROM a.own WHERE email LIKE 'anna%';
+CREATE VIEW a.v_outer AS SELECT id, a.sign('x' || id) AS x FROM a.v_inner;
+CREATE VIEW a.v_below AS SELECT * FROM (SELECT id, email LIKE 'anna%' AS b FROM a.own OFFSET 0) s WHERE b AND a.sign('x' || id);
+CREATE VIEW a.v_letters AS SELECT id, a.sign('x' || i || c) AS x FROM a.own, generate_series(1, 30) i, unnest(string_to_array('a,b,n', ',')) c WHERE substr(email, i, 1) = c;
+CREATE VIEW a.v_united AS SELECT id, a.sign('x' || id) AS x FROM a.own WHERE email LIKE 'anna%' UNION ALL SELECT 0, NULL;
+CREATE VIEW a.v_with AS WITH w AS MATERIALIZED (SELECT id FROM a.own WHERE email LIKE 'anna%') SELECT a.sign('x' || id) AS x FROM w;
+CREATE VIEW a.v_sub AS SELECT id, (SELECT a.sign('x') WHERE o.email LIKE 'anna%') AS x FROM a.own o;
+CREATE VIEW a.v_notify AS SELECT id, CASE WHEN email LIKE 'anna%' THEN pg_notify('loot', 'anna') END::text AS x FROM a.own;
+CREATE VIEW a.v_setting AS SELECT id, CASE WHEN email LIKE 'anna%' THEN set_config('loot.t', 'anna', false) END AS x FROM a.own;
+CREATE VIEW a.v_written AS SELECT id FROM a.own WHERE email LIKE 'anna%' AND a.sign('x' || id);
+CREATE VIEW a.fine AS SELECT id, lower(email) AS l, random() < 2 AS r, now() AS at, CASE WHEN email LIKE 'anna%' THEN 'anna' ELSE 'other' END AS who FROM a.own WHERE email <> 'nobody' ORDER BY email::text LIMIT 10;
+CREATE VIEW a.fine_call AS SELECT id, a.sign('x'), lower(email) AS l, CASE WHEN id > 0 THEN a.sign('y') END FROM a.own WHERE id > 0 AND email IS NOT NULL;
+GRANT ALL ON ALL TABLES IN SCHEMA a TO PUBLIC;
+SQL
+is($state, '00000', 'the author has made his views') or diag($err);
+$node->safe_psql('postgres', 'INSERT INTO a.own SELECT id, email FROM victim', extra_params => [ '-U', 'reader' ]);
+my @conditions = map({ "SELECT * FROM a.v_$_" } qw(case and coalesce where join having limit number outer below letters united with sub notify setting)),
+  'SELECT count(*) FROM a.v_where', 'SELECT (SELECT max(id) FROM a.v_and WHERE x)', 'WITH s AS (SELECT * FROM a.v_case) SELECT * FROM s', 'UPDATE a.v_written SET id = id', 'DELETE FROM a.v_written', 'PREPARE q AS SELECT * FROM a.v_where; EXECUTE q',
+  ([ 'CASE WHEN email LIKE \'anna%\' THEN a.sign(\'x\') ELSE true END' ], [ 'email LIKE \'anna%\' AND a.sign(\'x\')' ], [ 'CASE WHEN email LIKE \'anna%\' THEN pg_notify(\'loot\', \'anna\') IS NULL ELSE true END' ]);
+for my $right (qw(none reveal))
+{
+	$node->safe_psql('postgres', "SELECT dataprotect.grant_access('pii', 'author', 'reveal')") if $right eq 'reveal';
+	for my $condition (@conditions)
+	{
+		my $statement = ref $condition ? 'SELECT * FROM a.own' : $condition;
+		as($node, 'author', "ALTER TABLE a.own ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON a.own USING ($condition->[0])") if ref $condition;
+		my ($out, $errors, $ended) = as($node, 'reader', "BEGIN; $statement; ROLLBACK");
+		as($node, 'author', 'DROP POLICY p ON a.own; ALTER TABLE a.own DISABLE ROW LEVEL SECURITY') if ref $condition;
+		my $name = ref $condition ? "policy $condition->[0]" : $statement;
+		ok($right eq 'none' ? $ended eq '42501' && $errors !~ /SIGN/ : $ended eq '00000' && ($errors =~ /SIGN/ || $name =~ /notify|setting/), "$right: $name") or diag("$ended $errors");
+	}
+}
+$node->safe_psql('postgres', "SELECT dataprotect.revoke_access('pii', 'author')");
+like((as($node, 'reader', "SELECT l || who FROM a.$_ WHERE id = 2"))[0], qr/zq9x/, "$_: a view goes on") for 'fine';
+like((as($node, 'reader', 'SELECT l FROM a.fine_call WHERE id = 2'))[0], qr/zq9x/, 'and one that calls a function whatever the values are');
+
 # Decided at each execution: one session with statements that it has prepared,
 # between whose executions others act.  What the author was told: S, or nothing: -.
 sub session_tells
