@@ -90,21 +90,22 @@ clauses_open(List *clauses, Query *query, List *queries)
 	return false;
 }
 
-/* Which rows there are, and in which groups. */
+/* Does any part of a set operation tell rows apart? */
 static bool
-rows_are_chosen(Query *query, List *queries)
+tells_apart(Node *node)
+{
+	SetOperationStmt *op = (SetOperationStmt *) node;
+
+	if (node == NULL || !IsA(node, SetOperationStmt))
+		return false;
+	return op->op != SETOP_UNION || !op->all || tells_apart(op->larg) || tells_apart(op->rarg);
+}
+
+static bool
+windows_open(Query *query, List *queries)
 {
 	ListCell   *lc;
 
-	if (opens(query->jointree, queries) || opens(query->havingQual, queries) ||
-		opens(query->limitCount, queries) || opens(query->limitOffset, queries) ||
-		clauses_open(query->groupClause, query, queries) || clauses_open(query->distinctClause, query, queries))
-		return true;
-	if ((query->limitCount != NULL || query->limitOffset != NULL) && clauses_open(query->sortClause, query, queries))
-		return true;
-	if (query->setOperations != NULL && !((SetOperationStmt *) query->setOperations)->all &&
-		opens(query->targetList, queries))
-		return true;
 	foreach(lc, query->windowClause)
 	{
 		WindowClause *window = lfirst_node(WindowClause, lc);
@@ -112,9 +113,37 @@ rows_are_chosen(Query *query, List *queries)
 		if (clauses_open(window->partitionClause, query, queries) || clauses_open(window->orderClause, query, queries))
 			return true;
 	}
+	return false;
+}
+
+/* Does an entry of the range table give rows by an opened value? */
+static bool
+entry_opens(RangeTblEntry *rte, bool told_apart, List *queries)
+{
+	return opens(rte->securityQuals, queries) || opens(rte->functions, queries) || opens(rte->tablefunc, queries) ||
+		(told_apart && rte->rtekind == RTE_SUBQUERY &&
+		 opens(rte->subquery->targetList, lcons(rte->subquery, list_copy(queries))));
+}
+
+/*
+ * Which rows there are, in which groups and in which order: a volatile function is
+ * called after the sort.
+ */
+static bool
+rows_are_chosen(Query *query, List *queries)
+{
+	bool		told_apart = tells_apart(query->setOperations);
+	ListCell   *lc;
+
+	if (opens(query->jointree, queries) || opens(query->havingQual, queries) ||
+		opens(query->limitCount, queries) || opens(query->limitOffset, queries) ||
+		clauses_open(query->groupClause, query, queries) || clauses_open(query->distinctClause, query, queries) ||
+		clauses_open(query->sortClause, query, queries) || windows_open(query, queries) ||
+		(query->hasTargetSRFs && opens(query->targetList, queries)))
+		return true;
 	foreach(lc, query->rtable)
 	{
-		if (opens(lfirst_node(RangeTblEntry, lc)->securityQuals, queries))
+		if (entry_opens(lfirst_node(RangeTblEntry, lc), told_apart, queries))
 			return true;
 	}
 	return false;
@@ -135,21 +164,33 @@ case_decides(CaseExpr *expr, List *queries)
 	return false;
 }
 
-/* Does a node go by an opened value in calling what stands below it? */
+/* Does a node go by an opened value in evaluating what stands below it? */
 static bool
-node_decides(Node *node, Deciding *deciding)
+evaluates_by_value(Node *node, List *queries)
 {
 	switch (nodeTag(node))
 	{
 		case T_CaseExpr:
-			return case_decides((CaseExpr *) node, deciding->queries) &&
-				calls_of(node, deciding->author).functions != NIL;
+			return case_decides((CaseExpr *) node, queries);
 		case T_CoalesceExpr:
 		case T_BoolExpr:
-			return opens(node, deciding->queries) && calls_of(node, deciding->author).functions != NIL;
+		case T_RowCompareExpr:
+			return opens(node, queries);
+		case T_SubLink:
+			return opens(((SubLink *) node)->testexpr, queries);
+		case T_Aggref:
+			return opens(((Aggref *) node)->aggfilter, queries);
+		case T_WindowFunc:
+			return opens(((WindowFunc *) node)->aggfilter, queries);
 		default:
-			return false;
+			return dp_node_is_json(node) && opens(node, queries);
 	}
+}
+
+static bool
+node_decides(Node *node, Deciding *deciding)
+{
+	return evaluates_by_value(node, deciding->queries) && calls_of(node, deciding->author).functions != NIL;
 }
 
 static bool

@@ -7,8 +7,8 @@
  * view, a policy, or a query over a view that is written through
  *	- calls code of ordinary roles, or has its owner, who is one, call a volatile
  *	  function of PostgreSQL's,
- *	- and opens a value to decide on it: in WHERE, ON, HAVING, CASE, AND, OR,
- *	  COALESCE, in what sorts before a LIMIT, groups or tells rows apart,
+ *	- and opens a value to decide on it: in WHERE, ON, HAVING, FILTER, CASE, AND, OR,
+ *	  COALESCE, in what sorts, groups or tells rows apart, or how many there are,
  * it is an error at execution, unless whose code it is may see as much as the current
  * role (seen_by.h).  What stands in the arguments of such a call does not count:
  * that is limited by itself (foreign_argument.h).

@@ -221,6 +221,14 @@ CREATE VIEW a.v_with AS WITH w AS MATERIALIZED (SELECT id FROM a.own WHERE email
 CREATE VIEW a.v_sub AS SELECT id, (SELECT a.sign('x') WHERE o.email LIKE 'anna%') AS x FROM a.own o;
 CREATE VIEW a.v_notify AS SELECT id, CASE WHEN email LIKE 'anna%' THEN pg_notify('loot', 'anna') END::text AS x FROM a.own;
 CREATE VIEW a.v_setting AS SELECT id, CASE WHEN email LIKE 'anna%' THEN set_config('loot.t', 'anna', false) END AS x FROM a.own;
+CREATE VIEW a.v_order AS SELECT id, a.sign('x' || id) AS x FROM a.own ORDER BY email::text;
+CREATE VIEW a.v_filter AS SELECT count(a.sign('x')) FILTER (WHERE email LIKE 'anna%') AS x FROM a.own;
+CREATE VIEW a.v_agg AS SELECT a.agg('Zq9x') FILTER (WHERE email LIKE 'anna%') AS x, a.sign('y') AS y FROM a.own;
+CREATE VIEW a.v_length AS SELECT a.sign('x') AS x FROM a.own, generate_series(1, length(email));
+CREATE VIEW a.v_srf AS SELECT a.sign('x') AS x, generate_series(1, length(email)) AS y FROM a.own;
+CREATE VIEW a.v_row AS SELECT (left(email, 1), a.sign('x')::text) < ('b', 'y') AS x FROM a.own;
+CREATE VIEW a.v_in AS SELECT left(email, 4) IN (SELECT 'anna' UNION ALL SELECT a.sign('x')::text) AS x FROM a.own;
+CREATE VIEW a.v_except AS SELECT a.sign('x') AS x FROM (SELECT left(email, 4) FROM a.own EXCEPT ALL SELECT 'anna') s;
 CREATE VIEW a.v_written AS SELECT id FROM a.own WHERE email LIKE 'anna%' AND a.sign('x' || id);
 CREATE VIEW a.fine AS SELECT id, lower(email) AS l, random() < 2 AS r, now() AS at, CASE WHEN email LIKE 'anna%' THEN 'anna' ELSE 'other' END AS who FROM a.own WHERE email <> 'nobody' ORDER BY email::text LIMIT 10;
 CREATE VIEW a.fine_call AS SELECT id, a.sign('x'), lower(email) AS l, CASE WHEN id > 0 THEN a.sign('y') END FROM a.own WHERE id > 0 AND email IS NOT NULL;
@@ -228,7 +236,7 @@ GRANT ALL ON ALL TABLES IN SCHEMA a TO PUBLIC;
 SQL
 is($state, '00000', 'the author has made his views') or diag($err);
 $node->safe_psql('postgres', 'INSERT INTO a.own SELECT id, email FROM victim', extra_params => [ '-U', 'reader' ]);
-my @conditions = map({ "SELECT * FROM a.v_$_" } qw(case and coalesce where join having limit number outer below letters united with sub notify setting)),
+my @conditions = map({ "SELECT * FROM a.v_$_" } qw(case and coalesce where join having limit number outer below letters united with sub notify setting order filter agg length srf row in except)),
   'SELECT count(*) FROM a.v_where', 'SELECT (SELECT max(id) FROM a.v_and WHERE x)', 'WITH s AS (SELECT * FROM a.v_case) SELECT * FROM s', 'UPDATE a.v_written SET id = id', 'DELETE FROM a.v_written', 'PREPARE q AS SELECT * FROM a.v_where; EXECUTE q',
   ([ 'CASE WHEN email LIKE \'anna%\' THEN a.sign(\'x\') ELSE true END' ], [ 'email LIKE \'anna%\' AND a.sign(\'x\')' ], [ 'CASE WHEN email LIKE \'anna%\' THEN pg_notify(\'loot\', \'anna\') IS NULL ELSE true END' ]);
 for my $right (qw(none reveal))

@@ -41,6 +41,7 @@ arm(0, 0);
 }
 create_extension($node);
 $node->safe_psql('postgres', <<SQL);
+GRANT dataprotect_auditor TO CURRENT_USER;
 SELECT dataprotect.create_key('pii', mask => 'email'), dataprotect.grant_access('pii', current_user::regrole, 'reveal');
 CREATE TABLE person (id int PRIMARY KEY, email encrypted_text('pii', 'searchable'), o encrypted_int4('pii', 'ordered'), p encrypted_text('pii'), plain text);
 INSERT INTO person SELECT g, 'mail' || g, g % 97, 'p' || g, 'plain' || g FROM generate_series(1, $rows) g;
