@@ -88,7 +88,7 @@ note_column(Drops *drops, Form_pg_attribute att)
 	if (relkind == '\0' || strchr("rpmfc", relkind) == NULL || nsp == NULL || name == NULL)
 		return;
 	note(drops, relid, false, drops->beforehand ? att->attnum : 0, psprintf("%s.%s", quote_qualified_identifier(nsp, name),
-									   quote_identifier(NameStr(att->attname))));
+																			quote_identifier(NameStr(att->attname))));
 }
 
 /* Every protected column there is. */
