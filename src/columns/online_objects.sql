@@ -287,7 +287,7 @@ BEGIN
                     WHEN x.conname IS NULL THEN x.statement
                     ELSE format('ALTER TABLE %s ADD CONSTRAINT %I %s', x.of_table, x.conname, x.definition) END
             || CASE WHEN x.conname IS NULL OR x.of_parent THEN '{}'
-                    ELSE ARRAY[format('SELECT dataprotect._online_adopt(''%I.%I'', %L)', x.nspname, x.relname, x.contype = 'p')] END
+                    ELSE ARRAY[format('SELECT dataprotect._online_adopt(%L, %L)', format('%I.%I', x.nspname, x.relname), x.contype = 'p')] END
             || CASE WHEN x.index_comment IS NULL THEN '{}'
                     ELSE ARRAY[format('COMMENT ON INDEX %I.%I IS %L', x.nspname, x.relname, x.index_comment)] END
             || CASE WHEN x.constraint_comment IS NULL THEN '{}'

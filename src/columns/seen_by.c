@@ -248,7 +248,10 @@ dp_seen_by_make(Node *expr, const DpForeignCalls *calls, bool compared)
 	Oid			function = seen_by_function();
 
 	if (!OidIsValid(function))
-		return expr;
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"%s\" of this database lacks a function that the library needs", "dataprotect"),
+				 errhint("Run ALTER EXTENSION dataprotect UPDATE.")));
 	return (Node *) makeFuncExpr(function, exprType(expr),
 								 list_make4(expr, make_oids(calls->functions), make_oids(calls->authors),
 											makeBoolConst(compared, false)),

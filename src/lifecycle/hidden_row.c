@@ -28,8 +28,9 @@
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
@@ -85,10 +86,12 @@ typedef struct Hidden
 
 static HTAB *known = NULL;
 static Oid	watched = InvalidOid;	/* hidden_table */
+static uint64 invalidations = 0;
 
 static void
 relation_invalidated(Datum arg, Oid relid)
 {
+	invalidations++;
 	if (known == NULL)
 		return;
 	if (relid == InvalidOid || relid == watched)
@@ -100,11 +103,41 @@ relation_invalidated(Datum arg, Oid relid)
 		(void) hash_search(known, &relid, HASH_REMOVE, NULL);
 }
 
+/*
+ * One of our two tables, by the columns that are read of it: tables of users can be
+ * read while the library and the objects are of different versions.
+ */
+static Relation
+open_own(const char *name, int n_columns)
+{
+	Oid			schema = get_namespace_oid("dataprotect", false);
+	Oid			relid = get_relname_relid(name, schema);
+	Relation	rel;
+	TupleDesc	desc;
+
+	if (!OidIsValid(relid))
+		relid = dp_catalog_relation(name);	/* which says what is wrong */
+	rel = table_open(relid, AccessShareLock);
+	desc = RelationGetDescr(rel);
+	if (desc->natts < n_columns || TupleDescAttr(desc, 0)->atttypid != REGCLASSOID ||
+		(n_columns > 1 && TupleDescAttr(desc, 1)->atttypid != TEXTOID))
+		(void) dp_catalog_relation(name);
+	return rel;
+}
+
+static Oid
+own_index(const char *name)
+{
+	Oid			index = get_relname_relid(name, get_namespace_oid("dataprotect", false));
+
+	return OidIsValid(index) ? index : dp_catalog_relation(name);
+}
+
 /* Is there a row for this relation in one of our tables? */
 static bool
 has_row(const char *table, const char *index, Oid relid, const char *key)
 {
-	Relation	rel = table_open(dp_catalog_relation(table), AccessShareLock);
+	Relation	rel = open_own(table, key != NULL ? 2 : 1);
 	ScanKeyData keys[2];
 	SysScanDesc scan;
 	bool		found;
@@ -115,78 +148,114 @@ has_row(const char *table, const char *index, Oid relid, const char *key)
 		ScanKeyInit(&keys[1], Anum_hidden_key, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(key));
 		keys[1].sk_collation = C_COLLATION_OID;
 	}
-	scan = systable_beginscan(rel, dp_catalog_relation(index), true, NULL, key != NULL ? 2 : 1, keys);
+	scan = systable_beginscan(rel, own_index(index), true, NULL, key != NULL ? 2 : 1, keys);
 	found = HeapTupleIsValid(systable_getnext(scan));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
 }
 
-/* The primary key of a relation; no columns where it has none. */
+/* The primary key of a relation, deferrable or not; no columns where it has none. */
 static void
 read_key(Oid relid, Hidden *hidden)
 {
 	Relation	rel = relation_open(relid, AccessShareLock);
-	Oid			index;
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
 
-	(void) RelationGetIndexList(rel);
-	index = rel->rd_pkindex;
 	hidden->n_keys = 0;
-	if (OidIsValid(index))
+	foreach(lc, indexes)
 	{
-		Relation	key = index_open(index, AccessShareLock);
+		Relation	key = index_open(lfirst_oid(lc), AccessShareLock);
 
-		hidden->n_keys = IndexRelationGetNumberOfKeyAttributes(key);
-		for (int i = 0; i < hidden->n_keys; i++)
-			hidden->keys[i] = key->rd_index->indkey.values[i];
+		if (key->rd_index->indisprimary)
+		{
+			hidden->n_keys = IndexRelationGetNumberOfKeyAttributes(key);
+			for (int i = 0; i < hidden->n_keys; i++)
+				hidden->keys[i] = key->rd_index->indkey.values[i];
+		}
 		index_close(key, AccessShareLock);
 	}
+	list_free(indexes);
 	relation_close(rel, AccessShareLock);
 }
 
-/* NULL where no row of the relation can be hidden. */
-static const Hidden *
-look_up(Oid relid)
+/* Whose rows are noted for a relation, and how they are known. */
+static void
+read_hidden(Oid relid, Hidden *out)
 {
-	Hidden		found = {.relid = relid};
-	Hidden	   *entry;
-	List	   *ancestors;
+	memset(out, 0, sizeof(Hidden));
+	out->relid = out->top = relid;
+	if (get_rel_relispartition(relid))
+	{
+		List	   *ancestors = get_partition_ancestors(relid);
+
+		out->top = llast_oid(ancestors);
+		list_free(ancestors);
+	}
+	if (!has_row("hidden_table", "hidden_table_pkey", out->top, NULL))
+		out->top = InvalidOid;
+	else
+		read_key(relid, out);
+}
+
+/*
+ * False where no row of the relation can be hidden.  What is known is given by
+ * value: whatever the caller does next may have it forgotten.
+ */
+static bool
+look_up(Oid relid, Hidden *out)
+{
 	Oid			schema = get_namespace_oid("dataprotect", true);
 	Oid			table = OidIsValid(schema) ? get_relname_relid("hidden_table", schema) : InvalidOid;
+	Hidden	   *entry;
 
 	/* our own tables are under no account, and are not all there while they are made */
 	if (creating_extension || !OidIsValid(table) || get_rel_namespace(relid) == schema || !dp_catalog_is_there())
-		return NULL;
-	if (known == NULL || watched != table)
+		return false;
+	if (known != NULL && watched != table)
 	{
-		HASHCTL		info = {.keysize = sizeof(Oid),.entrysize = sizeof(Hidden)};
+		hash_destroy(known);
+		known = NULL;
+	}
+	entry = known != NULL ? hash_search(known, &relid, HASH_FIND, NULL) : NULL;
+	if (entry != NULL)
+		*out = *entry;
+	else
+	{
+		uint64		before = invalidations;
 
-		if (known != NULL)
-			hash_destroy(known);
-		known = hash_create("tables with hidden rows", 64, &info, HASH_ELEM | HASH_BLOBS);
-		watched = table;
-	}
-	entry = hash_search(known, &relid, HASH_FIND, NULL);
-	if (entry == NULL)
-	{
-		found.top = relid;
-		if (get_rel_relispartition(relid))
-		{
-			ancestors = get_partition_ancestors(relid);
-			found.top = llast_oid(ancestors);
-			list_free(ancestors);
-		}
-		if (!has_row("hidden_table", "hidden_table_pkey", found.top, NULL))
-			found.top = InvalidOid;
-		else
-			read_key(relid, &found);
-		/* what was read may have changed while it was: then it is read again */
+		read_hidden(relid, out);
 		if (known == NULL)
-			return look_up(relid);
-		entry = hash_search(known, &relid, HASH_ENTER, NULL);
-		*entry = found;
+		{
+			HASHCTL		info = {.keysize = sizeof(Oid),.entrysize = sizeof(Hidden)};
+
+			known = hash_create("tables with hidden rows", 64, &info, HASH_ELEM | HASH_BLOBS);
+			watched = table;
+		}
+		/* what was read may have changed while it was: then it is not kept */
+		if (before == invalidations)
+		{
+			entry = hash_search(known, &relid, HASH_ENTER, NULL);
+			*entry = *out;
+		}
 	}
-	return OidIsValid(entry->top) && entry->n_keys > 0 ? entry : NULL;
+	return OidIsValid(out->top);
+}
+
+/* The same, of a relation whose rows are about to be told apart. */
+static bool
+look_up_key(Oid relid, Hidden *out)
+{
+	if (!look_up(relid, out))
+		return false;
+	if (out->n_keys == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has hidden rows, and no primary key to know them by", get_rel_name(relid)),
+				 errdetail("Their accounts are being deleted."),
+				 errhint("Add the primary key again that it had.")));
+	return true;
 }
 
 static bool
@@ -210,8 +279,9 @@ permits(DP_CHECK_PERMS_PARAMS)
 	foreach(lc, rtable)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+		Hidden		hidden;
 
-		if (rte->rtekind == RTE_RELATION && look_up(rte->relid) != NULL)
+		if (rte->rtekind == RTE_RELATION && look_up(rte->relid, &hidden))
 			return false;
 	}
 	return true;
@@ -245,32 +315,81 @@ is_ours(Node *qual, Oid function)
 		linitial_node(FuncExpr, (List *) qual)->funcid == function;
 }
 
+static Oid
+row_shown(void)
+{
+	static const Oid types[2] = {OIDOID, ANYOID};
+
+	return LookupFuncName(list_make2(makeString("dataprotect"), makeString("_row_shown")), 2, types, false);
+}
+
+/*
+ * A member of a table that is read whole has its parent's condition; one of a UNION
+ * ALL that was flattened has none but its own.
+ */
+static bool
+has_parents_condition(PlannerInfo *root, const RelOptInfo *rel)
+{
+	AppendRelInfo *member;
+
+	if (rel->reloptkind != RELOPT_OTHER_MEMBER_REL)
+		return rel->reloptkind != RELOPT_BASEREL;
+	member = root->append_rel_array != NULL ? root->append_rel_array[rel->relid] : NULL;
+	return member != NULL && planner_rt_fetch(member->parent_relid, root)->rtekind == RTE_RELATION;
+}
+
 /*
  * The planner has read a relation of the query, and looks at row security next: that
  * is what the condition is put among, first, in the form that these are in by now.
+ * Parallel workers would not know the call for one of ours.
  */
 static void
 relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
 {
-	static const Oid types[2] = {OIDOID, ANYOID};
 	RangeTblEntry *rte = planner_rt_fetch(rel->relid, root);
-	const Hidden *hidden;
+	Hidden		hidden;
 	Oid			function;
 	ListCell   *lc;
 
-	if (rel->reloptkind != RELOPT_BASEREL || IsCatalogRelationOid(relid))
+	if (IsCatalogRelationOid(relid) || has_parents_condition(root, rel))
 		return;
-	hidden = look_up(relid);
-	if (hidden == NULL || dp_own_statement() || dp_run_as_plans() || dp_frame->is_ri)
+	if (!look_up(relid, &hidden) || dp_own_statement() || dp_run_as_plans() || dp_frame->is_ri ||
+		!look_up_key(relid, &hidden))
 		return;
-	function = LookupFuncName(list_make2(makeString("dataprotect"), makeString("_row_shown")), 2, types, false);
+	if (root->glob->maxParallelHazard == PROPARALLEL_SAFE)
+		root->glob->maxParallelHazard = PROPARALLEL_RESTRICTED;
+	function = row_shown();
 	foreach(lc, rte->securityQuals)
 	{
 		if (is_ours(lfirst(lc), function))
 			return;
 	}
-	rte->securityQuals = lcons(list_make1(make_condition(hidden, rel->relid, function)), rte->securityQuals);
+	rte->securityQuals = lcons(list_make1(make_condition(&hidden, rel->relid, function)), rte->securityQuals);
 	root->qual_security_level = Max(root->qual_security_level, list_length(rte->securityQuals));
+}
+
+/*
+ * ON CONFLICT DO UPDATE finds its row without reading the table as a query does: a
+ * hidden one is neither changed nor returned.
+ */
+static void
+planning(Query *query, const char *source)
+{
+	ListCell   *lc;
+	Hidden		hidden;
+	Expr	   *condition;
+
+	foreach(lc, query->cteList)
+	{
+		if (IsA(lfirst_node(CommonTableExpr, lc)->ctequery, Query))
+			planning((Query *) lfirst_node(CommonTableExpr, lc)->ctequery, source);
+	}
+	if (query->onConflict == NULL || query->onConflict->action != ONCONFLICT_UPDATE ||
+		!look_up_key(rt_fetch(query->resultRelation, query->rtable)->relid, &hidden))
+		return;
+	condition = make_condition(&hidden, query->resultRelation, row_shown());
+	query->onConflict->onConflictWhere = query->onConflict->onConflictWhere == NULL ? (Node *) condition :
+		(Node *) makeBoolExpr(AND_EXPR, list_make2(condition, query->onConflict->onConflictWhere), -1);
 }
 
 /* COPY of a table reads it without a query. */
@@ -278,14 +397,13 @@ static void
 begin_utility(const DpUtility *utility, Datum *state)
 {
 	CopyStmt   *copy = (CopyStmt *) utility->statement;
-	const Hidden *hidden;
+	Hidden		hidden;
 	Oid			relid;
 
 	if (!IsA(copy, CopyStmt) || copy->is_from || copy->relation == NULL || sees_everything(GetUserId()))
 		return;
 	relid = RangeVarGetRelid(copy->relation, NoLock, true);
-	hidden = OidIsValid(relid) ? look_up(relid) : NULL;
-	if (hidden == NULL || !has_row("hidden_row", "hidden_row_pkey", hidden->top, NULL) ||
+	if (!OidIsValid(relid) || !look_up(relid, &hidden) || !has_row("hidden_row", "hidden_row_pkey", hidden.top, NULL) ||
 		(!row_security && has_privs_of_role(GetUserId(), dp_run_as_owner(relid))))
 		return;
 	ereport(ERROR,
@@ -357,13 +475,13 @@ read_hashes(Oid top, MemoryContext context)
 {
 	HASHCTL		info = {.keysize = sizeof(uint64),.entrysize = sizeof(uint64),.hcxt = context};
 	HTAB	   *hashes = hash_create("hidden rows", 1024, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	Relation	rel = table_open(dp_catalog_relation("hidden_row"), AccessShareLock);
+	Relation	rel = open_own("hidden_row", 2);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
 	ScanKeyInit(&key, Anum_hidden_rel, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(top));
-	scan = systable_beginscan(rel, dp_catalog_relation("hidden_row_pkey"), true, NULL, 1, &key);
+	scan = systable_beginscan(rel, own_index("hidden_row_pkey"), true, NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
@@ -447,6 +565,7 @@ dp_lifecycle_hidden_table_changed(PG_FUNCTION_ARGS)
 
 static const DpSubscriber subscriber = {
 	.name = "hidden rows",
+	.planning = planning,
 	.relation_info = relation_info,
 	.permits = permits,
 	.begin_utility = begin_utility,

@@ -124,6 +124,7 @@ is_by_order(Search *search, Aggref *aggref)
 		column->vartypmod < 0 || aggref->inputcollid != column->varcollid)
 		return false;
 	class = GetDefaultOpClass(column->vartype, BTREE_AM_OID);
+	dp_statement_depends_on_role();
 	return OidIsValid(class) &&
 		sort_strategy(aggref->aggfnoid, exprType((Node *) linitial_node(TargetEntry, aggref->args)->expr)) != 0 &&
 		dp_client_reveals(column->vartypmod) &&

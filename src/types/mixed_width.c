@@ -179,6 +179,8 @@ dp_mixed_width_is_given(Node *node)
 		(dp_typeinfo_is_c_function(((FuncExpr *) node)->funcid, "dp_narrow_int8_int4") ||
 		 dp_typeinfo_is_c_function(((FuncExpr *) node)->funcid, "dp_narrow_int8_int2") ||
 		 dp_typeinfo_is_c_function(((FuncExpr *) node)->funcid, "dp_narrow_int4_int2") ||
+		 dp_typeinfo_is_c_function(((FuncExpr *) node)->funcid, "dp_narrow_float8_float4") ||
+		 dp_typeinfo_is_c_function(((FuncExpr *) node)->funcid, "dp_narrow_timestamp_date") ||
 		 dp_typeinfo_is_c_function(((FuncExpr *) node)->funcid, "dp_narrow_list")))
 		return dp_mixed_width_is_given(linitial(((FuncExpr *) node)->args));
 	return false;
