@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "columns/folded_index.h"
 #include "columns/query_column.h"
+#include "columns/stored_index.h"
 #include "funcapi.h"
 #include "keys/keys.h"
 #include "nodes/makefuncs.h"
@@ -393,16 +394,6 @@ is_fold(Node *expr, char *folds, Var **column, bool *blind)
 	return true;
 }
 
-/* Expressions of an index, and its row; the list is NIL where it has none. */
-static List *
-index_expressions(HeapTuple tuple)
-{
-	bool		isnull;
-	Datum		stored = SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indexprs, &isnull);
-
-	return isnull ? NIL : (List *) stringToNode(TextDatumGetCString(stored));
-}
-
 /*
  * dataprotect._index_folds(index oid) returns setof (place int, attnum int2,
  *		folds text, blind bool, whole bool)
@@ -422,7 +413,7 @@ dp_index_folds(PG_FUNCTION_ARGS)
 	if (!HeapTupleIsValid(tuple))
 		PG_RETURN_VOID();
 	index = (Form_pg_index) GETSTRUCT(tuple);
-	exprs = index_expressions(tuple);
+	exprs = dp_index_expressions(tuple);
 	lc = list_head(exprs);
 	for (int i = 0; i < index->indnkeyatts && lc != NULL; i++)
 	{
@@ -458,16 +449,6 @@ dp_unfold(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(dp_folds_print(folds, quote_identifier(NameStr(*PG_GETARG_NAME(1))))));
 }
 
-/* The conjuncts of an index predicate; NIL where it has none. */
-static List *
-index_predicate(HeapTuple tuple)
-{
-	bool		isnull;
-	Datum		stored = SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indpred, &isnull);
-
-	return isnull ? NIL : make_ands_implicit(stringToNode(TextDatumGetCString(stored)));
-}
-
 /*
  * dataprotect._predicate_computes(index oid, attnum int2) returns bool
  * Does the predicate use the column's value otherwise than to ask whether it is
@@ -482,7 +463,7 @@ dp_predicate_computes(PG_FUNCTION_ARGS)
 
 	if (!HeapTupleIsValid(tuple))
 		PG_RETURN_BOOL(false);
-	foreach(lc, index_predicate(tuple))
+	foreach(lc, dp_index_predicate_of(tuple))
 	{
 		bool		by_length;
 
@@ -587,7 +568,7 @@ dp_index_predicate(PG_FUNCTION_ARGS)
 	renaming.targets = PG_NARGS() > 2 ? PG_GETARG_ARRAYTYPE_P(2) : renaming.columns;
 	renaming.relid = ((Form_pg_index) GETSTRUCT(tuple))->indrelid;
 	promises = ((Form_pg_index) GETSTRUCT(tuple))->indisunique || ((Form_pg_index) GETSTRUCT(tuple))->indisexclusion;
-	predicate = index_predicate(tuple);
+	predicate = dp_index_predicate_of(tuple);
 	ReleaseSysCache(tuple);
 	if (predicate == NIL)
 		PG_RETURN_NULL();
@@ -636,7 +617,7 @@ dp_index_computes(PG_FUNCTION_ARGS)
 
 	if (!HeapTupleIsValid(tuple))
 		PG_RETURN_BOOL(false);
-	foreach(lc, index_expressions(tuple))
+	foreach(lc, dp_index_expressions(tuple))
 	{
 		char		folds[DP_FOLDS_LEN];
 		Bitmapset  *used = NULL;

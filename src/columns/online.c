@@ -20,10 +20,12 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "base/argument.h"
 #include "catalog/dependency.h"
 #include "catalog/index.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_constraint.h"
+#include "columns/stored_index.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -151,7 +153,7 @@ dp_online_fill(PG_FUNCTION_ARGS)
 static Relation
 open_locked(Oid relid)
 {
-	Relation	rel = relation_open(relid, AccessShareLock);
+	Relation	rel = dp_argument_relation(relid, AccessShareLock, "rpf");
 
 	if (!has_privs_of_role(GetUserId(), rel->rd_rel->relowner))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
@@ -181,8 +183,8 @@ dp_online_adopt(PG_FUNCTION_ARGS)
 	rel = open_locked(relid);
 	index = index_open(index_oid, AccessExclusiveLock);
 	if (!index->rd_index->indisunique || !index->rd_index->indisvalid ||
-		index->rd_index->indisprimary || OidIsValid(get_index_constraint(index_oid)) || RelationGetIndexPredicate(index) != NIL ||
-		RelationGetIndexExpressions(index) != NIL)
+		index->rd_index->indisprimary || OidIsValid(get_index_constraint(index_oid)) || dp_index_predicate_of(index->rd_indextuple) != NIL ||
+		dp_index_expressions(index->rd_indextuple) != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("index \"%s\" cannot be that of a constraint", RelationGetRelationName(index))));

@@ -17,6 +17,7 @@
 #include "catalog/pg_type.h"
 #include "columns/contains_encrypted.h"
 #include "columns/query_column.h"
+#include "columns/stored_index.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "nodes/makefuncs.h"
@@ -112,8 +113,8 @@ check_index(Relation view, Oid index_oid, TupleDesc desc)
 			continue;
 		for (int k = 0; k < IndexRelationGetNumberOfKeyAttributes(index); k++)
 			is_key |= index->rd_index->indkey.values[k] == i + 1;
-		if (is_key || dp_column_mentioned((Node *) RelationGetIndexExpressions(index), i + 1) ||
-			dp_column_mentioned((Node *) RelationGetIndexPredicate(index), i + 1))
+		if (is_key || dp_column_mentioned((Node *) dp_index_expressions(index->rd_indextuple), i + 1) ||
+			dp_column_mentioned((Node *) dp_index_predicate_of(index->rd_indextuple), i + 1))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 					 errmsg("has index \"%s\" over it", RelationGetRelationName(index)),

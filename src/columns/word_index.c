@@ -15,6 +15,7 @@
 #include "catalog/pg_ts_config.h"
 #include "catalog/pg_type_d.h"
 #include "columns/query_column.h"
+#include "columns/stored_index.h"
 #include "columns/word_index.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -284,7 +285,7 @@ dp_lexeme_index(PG_FUNCTION_ARGS)
 
 	if (IndexRelationGetNumberOfAttributes(index) == 1)
 	{
-		List	   *exprs = RelationGetIndexExpressions(index);
+		List	   *exprs = dp_index_expressions(index->rd_indextuple);
 
 		if (exprs != NIL && (var = lexemes_of(linitial(exprs), &config, &null_is_empty)) != NULL)
 			attnum = var->varattno;

@@ -340,12 +340,13 @@ END $$;
 COMMENT ON FUNCTION dataprotect._retention_run_partitions(bigint) IS 'partitions whose time is over in a run';
 
 -- Drop a partition, unless a row of it must stay.  Locks are waited for briefly:
--- behind them every query on the table would queue.  The partition's own comes
+-- behind them every query on the table would queue, and one that has locked a table
+-- that the partition references must not be the victim of a deadlock.  The partition's own comes
 -- before that of the holds, so that nobody who places one waits for it.
 CREATE FUNCTION dataprotect._retention_drop(run bigint, part regclass) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
-    SET lock_timeout = '2s'
+    SET lock_timeout = '500ms'
     SET timezone = 'UTC'
 AS $$
 DECLARE

@@ -523,22 +523,18 @@ sort_plain(Datum left, Datum right, SortSupport ssup)
 /*
  * In place of an abbreviated key: the number of the opened value, or 0.  The
  * order of what is kept is the whole order, so that comparisons by it and by
- * sort_plain() go together.  A user's values are opened here for what sort_plain()
- * is going to ask; what he may not see is left to it, and so are literals.
+ * sort_plain() go together.
  */
 static Datum
 keep_value(Datum original, SortSupport ssup)
 {
 	ValueSort  *sort = ssup->ssup_extra;
-	bool		maintenance = sort->call.maintenance;
 	struct varlena *datum = PG_DETOAST_DATUM_PACKED(original);
-	uint64		number = 0;
+	uint64		number;
 	DpValue		value;
 
 	dp_value_parse(datum, false, &value);
-	if (maintenance || (!value.literal && dp_access_privilege(value.family) == DP_PRIV_REVEAL))
-		number = dp_open_memo_keep(&sort->keep, sort->call.state->info, &value,
-								   maintenance ? DP_USE_MAINTAIN : DP_USE_READ);
+	number = dp_open_memo_keep(&sort->keep, sort->call.state->info, &value, DP_USE_MAINTAIN);
 	if (datum != (struct varlena *) DatumGetPointer(original))
 		pfree(datum);
 	return UInt64GetDatum(number);
@@ -548,33 +544,6 @@ static bool
 never_give_up(int count, SortSupport ssup)
 {
 	return false;
-}
-
-static bool
-may_read(const DpMemoKept *value)
-{
-	DpKey		key;
-
-	return dp_access_privilege(value->family) == DP_PRIV_REVEAL &&
-		dp_keys_get(value->key_id, DP_USE_READ, false, &key) == DP_KEY_OK;
-}
-
-static void
-count_comparing(int32 family)
-{
-	if (!dp_audit_comparing_again(family))
-		dp_audit_comparing(family, NameStr(dp_keys_family(family)->name));
-}
-
-/* What a user's comparison asks, and counts, of two kept values. */
-static bool
-may_compare(const DpMemoKept *left, const DpMemoKept *right)
-{
-	if (!may_read(left) || (right->key_id != left->key_id && !may_read(right)))
-		return false;
-	count_comparing(left->family);
-	count_comparing(right->family);
-	return true;
 }
 
 static int
@@ -590,8 +559,6 @@ sort_kept(Datum left, Datum right, SortSupport ssup)
 	if (left == 0 || right == 0 || !dp_open_memo_keeps(&sort->keep) ||
 		(left_kept = dp_open_memo_kept(&sort->keep, DatumGetUInt64(left))) == NULL ||
 		(right_kept = dp_open_memo_kept(&sort->keep, DatumGetUInt64(right))) == NULL)
-		return 0;
-	if (!sort->call.maintenance && !may_compare(left_kept, right_kept))
 		return 0;
 	order = compare_plain(sort->call.state, left_kept->plain, right_kept->plain, sort->call.collation, false);
 	sort->tied = order == 0;
@@ -655,10 +622,14 @@ dp_sort_support(PG_FUNCTION_ARGS)
 	ValueSort  *sort = prepare_sort(ssup, dp_typeinfo_served(fcinfo->flinfo->fn_oid));
 
 	ssup->comparator = sort_plain;
-	if (ssup->abbreviate && SIZEOF_DATUM == sizeof(uint64))
+
+	/*
+	 * Not a user's sort: it asks for his right, and is counted, at each comparison; and DISTINCT
+	 * takes values with different abbreviated keys to be different.
+	 */
+	if (ssup->abbreviate && sort->call.maintenance && SIZEOF_DATUM == sizeof(uint64))
 	{
-		sort->keep.memory = (Size) (sort->call.maintenance ? maintenance_work_mem : work_mem) * 1024;
-		sort->keep.remember = !sort->call.maintenance;
+		sort->keep.memory = (Size) maintenance_work_mem * 1024;
 		ssup->comparator = sort_kept;
 		ssup->abbrev_full_comparator = sort_equals;
 		ssup->abbrev_converter = keep_value;

@@ -26,7 +26,7 @@
 #define ENVELOPE_MAX	8192	/* longer values are opened each time */
 #define WAYS			8		/* entries of a bucket */
 #define N_FIRST			64		/* powers of two */
-#define N_MAX			65536
+#define N_MAX			1048576
 #define BYTES_AN_ENTRY	512		/* entry, plaintext and memory's overhead, at most */
 #define NONCE_AT		9		/* in an envelope: behind flags and key id */
 #define BYTES_A_TUPLE	96		/* of a sort, at least: the envelope, headers, and what a
@@ -224,7 +224,7 @@ max_slots(void)
 {
 	uint32		n = N_FIRST;
 
-	while (n < N_MAX && (Size) n * 2 * BYTES_AN_ENTRY <= (Size) work_mem * 1024)
+	while (n < N_MAX && (Size) n * 2 * BYTES_AN_ENTRY <= (Size) work_mem * 1024 * 4)
 		n *= 2;
 	return n;
 }
@@ -365,9 +365,9 @@ dp_open_memo_open(const DpTypeInfo *info, const DpValue *value, DpKeyUse use, bo
 	return entry;
 }
 
-/* Let others find an entry, in place of another if need be; false where it is not one to keep. */
+/* Let others find an entry; false where it is not one to keep. */
 static bool
-enter_table(DpMemoEntry *entry, bool replace)
+enter_table(DpMemoEntry *entry)
 {
 	DpOpenMemo *memo = entry->memo;
 	Slot	   *slot;
@@ -378,9 +378,6 @@ enter_table(DpMemoEntry *entry, bool replace)
 	 */
 	if (entry->len > ENVELOPE_MAX || entry->datum == NULL || entry->round != memo->round ||
 		keys_changed(memo))
-		return false;
-	if (!replace && memo->n_slots >= max_slots() &&
-		free_slot(bucket_for(memo, (const uint8 *) VARDATA_ANY(entry->datum))) == NULL)
 		return false;
 	if (entry->len <= SHORT_MAX)
 		memcpy(entry->envelope, VARDATA_ANY(entry->datum), entry->len);
@@ -411,7 +408,7 @@ dp_open_memo_release(DpMemoEntry *entry, bool remember)
 	Assert(entry->holders > 0);
 	if (--entry->holders > 0 || entry->is_found)
 		return;
-	if (!remember || !enter_table(entry, true))
+	if (!remember || !enter_table(entry))
 		free_entry(entry);
 }
 
@@ -495,7 +492,7 @@ make_kept_room(DpMemoKeep *keep)
 uint64
 dp_open_memo_keep(DpMemoKeep *keep, const DpTypeInfo *info, const DpValue *value, DpKeyUse use)
 {
-	DpMemoEntry *entry = NULL;
+	DpMemoEntry *entry;
 	DpMemoKept *kept;
 
 	if (keep->over)
@@ -511,23 +508,14 @@ dp_open_memo_keep(DpMemoKeep *keep, const DpTypeInfo *info, const DpValue *value
 	if (!dp_open_memo_keeps(keep))
 		return 0;
 	make_kept_room(keep);
-	if (keep->remember)
-		entry = dp_open_memo_find(info, value->datum);
+	entry = dp_open_memo_open(info, value, use, false);
 	if (entry == NULL)
-	{
-		entry = dp_open_memo_open(info, value, use, false);
-		if (entry == NULL)
-			return 0;
-		if (keep->remember)
-			(void) enter_table(entry, false);
-		entry->datum = NULL;
-	}
+		return 0;
+	entry->datum = NULL;
 	keep->bytes += kept_size(entry);
 	kept = &keep->ring[keep->next++ & (keep->size - 1)];
 	kept->entry = entry;
 	kept->plain = entry->plain;
-	kept->family = entry->family;
-	kept->key_id = value->env.key_id;
 	while (keep->bytes > 3 * keep->memory && keep->first + 1 < keep->next)
 		let_oldest_go(keep);
 	return keep->next - 1;

@@ -7,7 +7,8 @@
  * pages again and again, an index's recheck opens what output shows next;
  * opening costs more than everything else.  Each frame (base/statement.h) keeps a
  * bounded number of plaintexts (of envelopes up to 8 kB), each beside the type and
- * the whole envelope that it came from: work_mem bounds them, and 65,536.  They are
+ * the whole envelope that it came from, so many that a sort finds all that it has in
+ * memory: about three times work_mem, and a million.  They are
  * wiped when another takes their place, when the frame next looks after keys have
  * changed (an outer frame looks when it goes on), and when the frame ends, by an
  * error too.
@@ -20,9 +21,9 @@
  * Whether the current role may compare or see is asked each time all the same,
  * and so is whether the key may still be read.
  *
- * A sort keeps its values by number (DpMemoKeep): what its SortTuples have is the
- * number and not a byte of the value.  A sort has as many tuples in memory as fit into
- * work_mem (maintenance_work_mem, for an index), and asks for no others: the newest
+ * The sort of an index build keeps its values by number (DpMemoKeep): what its
+ * SortTuples have is the number and not a byte of the value.  A sort has as many tuples
+ * in memory as fit into maintenance_work_mem, and asks for no others: the newest
  * values are kept, so many that these are among them.  They take up to three times
  * as much.  They are wiped when the sort ends, when keys change, and with the frame.
  */
@@ -71,16 +72,13 @@ extern void dp_open_memo_release(DpMemoEntry *entry, bool remember);
 typedef struct DpMemoKept
 {
 	Datum		plain;
-	uint64		key_id;
-	int32		family;
 	DpMemoEntry *entry;			/* open_memo.c's */
 } DpMemoKept;
 
-/* The newest values of one sort; zeroed at its beginning, but for memory and remember. */
+/* The newest values of one sort; zeroed at its beginning, but for memory. */
 typedef struct DpMemoKeep
 {
 	Size		memory;			/* that the sort has for its tuples, in bytes */
-	bool		remember;		/* others of the frame find what is kept */
 	bool		over;			/* keys have changed: no more */
 	struct DpOpenMemo *memo;	/* of the frame that the sort runs in; NULL: none yet, or no more */
 	uint64		life;			/* of that memo */
