@@ -138,6 +138,7 @@ sub private_memory
 sub memory_after
 {
 	my ($where, $statement) = @_;
+	unlink "$work/pid.out";
 	my $pid = open(my $session, '|-', "PGUSER=app PGDATABASE=bench $server_sh psql $where -q -A -t -v ON_ERROR_STOP=1 >$work/pid.out 2>&1") or die "could not start psql: $!\n";
 	my $backend;
 	$session->autoflush(1);
