@@ -243,19 +243,16 @@ look_up(Oid relid, Hidden *out)
 	return OidIsValid(out->top);
 }
 
-/* The same, of a relation whose rows are about to be told apart. */
-static bool
-look_up_key(Oid relid, Hidden *out)
+/* Where rows are about to be told apart: by what? */
+static void
+require_key(const Hidden *hidden)
 {
-	if (!look_up(relid, out))
-		return false;
-	if (out->n_keys == 0)
+	if (hidden->n_keys == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" has hidden rows, and no primary key to know them by", get_rel_name(relid)),
+				 errmsg("table \"%s\" has hidden rows, and no primary key to know them by", get_rel_name(hidden->relid)),
 				 errdetail("Their accounts are being deleted."),
 				 errhint("Add the primary key again that it had.")));
-	return true;
 }
 
 static bool
@@ -353,9 +350,9 @@ relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
 
 	if (IsCatalogRelationOid(relid) || has_parents_condition(root, rel))
 		return;
-	if (!look_up(relid, &hidden) || dp_own_statement() || dp_run_as_plans() || dp_frame->is_ri ||
-		!look_up_key(relid, &hidden))
+	if (!look_up(relid, &hidden) || dp_own_statement() || dp_run_as_plans() || dp_frame->is_ri)
 		return;
+	require_key(&hidden);
 	if (root->glob->maxParallelHazard == PROPARALLEL_SAFE)
 		root->glob->maxParallelHazard = PROPARALLEL_RESTRICTED;
 	function = row_shown();
@@ -385,8 +382,9 @@ planning(Query *query, const char *source)
 			planning((Query *) lfirst_node(CommonTableExpr, lc)->ctequery, source);
 	}
 	if (query->onConflict == NULL || query->onConflict->action != ONCONFLICT_UPDATE ||
-		!look_up_key(rt_fetch(query->resultRelation, query->rtable)->relid, &hidden))
+		!look_up(rt_fetch(query->resultRelation, query->rtable)->relid, &hidden))
 		return;
+	require_key(&hidden);
 	condition = make_condition(&hidden, query->resultRelation, row_shown());
 	query->onConflict->onConflictWhere = query->onConflict->onConflictWhere == NULL ? (Node *) condition :
 		(Node *) makeBoolExpr(AND_EXPR, list_make2(condition, query->onConflict->onConflictWhere), -1);
