@@ -12,6 +12,13 @@ use DataProtect::Test;
 
 my $node = new_node('workers', conf => "restart_after_crash = on\n");
 
+# A server with no room for workers at all: what waits there waits a minute, beside the rest.
+my $full = new_node('full', conf => "max_worker_processes = 3\n");
+create_extension($full);
+my $refused = '';
+my $waiting = IPC::Run::start([ 'psql', '-XAtq', '-d', $full->connstr('postgres'), '-c', q{SELECT dataprotect._autonomous('SELECT 1')} ],
+	'<', \undef, '>&', \$refused);
+
 sub workers
 {
 	return $node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE datname = 'postgres' AND backend_type = 'dataprotect worker'");
@@ -100,14 +107,13 @@ is($node->safe_psql('busy', "SELECT count(*) FROM dataprotect.keys") + $node->sa
 	36, 'and every key is there');
 
 # No room for workers at all: a clear error, at the latest after a minute.
-$node->append_conf('postgresql.conf', "max_worker_processes = 3\n");
-$node->restart;
-($rc, $out, $err) = $node->psql('postgres', q{SET statement_timeout = '3s'; SELECT dataprotect._autonomous('SELECT 1')});
+(undef, undef, $err) = $full->psql('postgres', q{SET statement_timeout = '1s'; SELECT dataprotect._autonomous('SELECT 1')});
 like($err, qr/canceling statement due to statement timeout/, 'no free worker: the wait can be cancelled');
-($rc, $out, $err) = $node->psql('postgres', q{SELECT dataprotect._autonomous('SELECT 1')});
-like($err, qr/no background worker became free/, 'and ends in a clear error');
-like($err, qr/Increase "max_worker_processes"/, 'with a hint');
-poll_until('a warning in the log', sub { return slurp_file($node->logfile) =~ /could not start a dataprotect background worker/ });
+$waiting->finish;
+like($refused, qr/no background worker became free/, 'and ends in a clear error');
+like($refused, qr/Increase "max_worker_processes"/, 'with a hint');
+poll_until('a warning in the log', sub { return slurp_file($full->logfile) =~ /could not start a dataprotect background worker/ });
 
+$full->stop;
 $node->stop;
 done_testing();

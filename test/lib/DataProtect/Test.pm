@@ -340,7 +340,7 @@ sub key_agents
 
 =head2 start_at($node, $offset, %opt), have_faketime()
 
-Start a stopped server with its wall clock moved ("+31d", "-2d"); its monotonic
+Start a stopped server with its wall clock moved ("+31d", "-2d", "40s"); its monotonic
 clock, and the test's own, stay (test/clock/wall_clock.c).  An administrator then
 confirms the clock in every database that has the extension, unless
 confirm => 0.  have_faketime is always true.
@@ -355,7 +355,7 @@ sub have_faketime
 sub start_at
 {
 	my ($node, $offset, %opt) = @_;
-	my ($days) = $offset =~ /^([+-]?\d+)d$/ or die "start_at: $offset is no number of days";
+	my ($number, $unit) = $offset =~ /^([+-]?\d+)([ds])$/ or die "start_at: $offset is no number of days or seconds";
 	my $library = $node->basedir . '/wall_clock.so';
 	if (!-e $library)
 	{
@@ -365,7 +365,7 @@ sub start_at
 	}
 	{
 		local $ENV{LD_PRELOAD} = join ':', grep { defined && length } $library, $ENV{LD_PRELOAD};
-		local $ENV{DP_WALL_CLOCK_SECONDS} = $days * 24 * 60 * 60;
+		local $ENV{DP_WALL_CLOCK_SECONDS} = $number * ($unit eq 'd' ? 24 * 60 * 60 : 1);
 		$node->start;
 	}
 	return if exists $opt{confirm} && !$opt{confirm};
