@@ -8,10 +8,21 @@
 #include "access/genam.h"
 #include "access/relation.h"
 #include "base/compat.h"
+#include "catalog/pg_type.h"
 #include "commands/vacuum.h"
 #include "fmgr.h"
+#include "types/typeinfo.h"
+#include "types/types.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
+
+/*
+ * What a column without an index is taken to have, as a part of its rows: names,
+ * numbers and addresses are mostly that or more.  The planner's own 200, whatever
+ * the table's size, would have it sort where a hash serves.
+ */
+#define DISTINCT_PART	0.1
 
 PG_FUNCTION_INFO_V1(dp_type_analyze);
 
@@ -43,12 +54,25 @@ has_equality_index(Oid relid, AttrNumber attnum)
 	return found;
 }
 
+/* A value of the type can be one of many. */
+static bool
+has_many_values(Oid type)
+{
+	Oid			encrypted = getBaseType(type);
+	Oid			base;
+
+	if (!dp_type_is_encrypted(encrypted))
+		return false;
+	base = dp_typeinfo_get(encrypted)->base_oid;
+	return base != BOOLOID && !type_is_enum(base);
+}
+
 /*
  * Null fraction and width only: no values, no comparisons, and a number of
  * distinct values that does not depend on the values, or pg_stats and EXPLAIN
  * would tell whoever may ANALYZE whether two of them are equal.  Where there is
- * an index to find a value by, values are taken to differ; the column's option
- * n_distinct says otherwise.
+ * an index to find a value by, values are taken to differ, elsewhere to be a part
+ * of the rows that is always the same; the column's option n_distinct says otherwise.
  */
 static void
 compute_width(VacAttrStatsP stats, AnalyzeAttrFetchFunc fetch, int n_rows, double total_rows)
@@ -81,6 +105,8 @@ compute_width(VacAttrStatsP stats, AnalyzeAttrFetchFunc fetch, int n_rows, doubl
 
 		if (has_equality_index(att->attrelid, att->attnum))
 			stats->stadistinct = -1 + stats->stanullfrac;
+		else if (has_many_values(att->atttypid))
+			stats->stadistinct = -DISTINCT_PART;
 	}
 }
 
