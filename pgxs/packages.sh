@@ -57,7 +57,7 @@ missing_packages()
 	if [ "$purpose" = test ]; then
 		needed="$needed binutils clang libipc-run-perl procps python3"
 		wanted="rsyslog rsyslog-gnutls softhsm2 opensc clang-tidy cppcheck debootstrap libclang-rt-dev
-			python3-psycopg2 python3-psycopg python3-asyncpg python3-sqlalchemy python3-django python3-pyodbc
+			python3-psycopg2 python3-psycopg python3-asyncpg python3-sqlalchemy python3-django python3-pyodbc python3-pykmip
 			odbc-postgresql pgbouncer libdbd-pg-perl php-cli php-pgsql ruby-pg ruby-activerecord libpostgresql-jdbc-java default-jdk-headless"
 	fi
 	if [ "$unpacked" = no ]; then

@@ -56,6 +56,8 @@ char	   *dp_guc_jwt_mfa = NULL;
 int			dp_guc_jwt_replay = DP_JWT_REPLAY_REFUSE;
 char	   *dp_guc_kms_aws_endpoint = NULL;
 char	   *dp_guc_kms_ca_file = NULL;
+char	   *dp_guc_kms_kmip_client_cert = NULL;
+char	   *dp_guc_kms_kmip_server = NULL;
 char	   *dp_guc_kms_vault_address = NULL;
 char	   *dp_guc_kms_vault_client_cert = NULL;
 char	   *dp_guc_kms_vault_login = NULL;
@@ -260,6 +262,14 @@ define_kms_settings(void)
 	DefineCustomStringVariable("dataprotect.kms_ca_file",
 							   "Certificate authorities trusted for KMS connections; empty for the system's.", NULL,
 							   &dp_guc_kms_ca_file, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.kms_kmip_client_cert",
+							   "PEM file with the client certificate and its key that the KMIP server is shown.", NULL,
+							   &dp_guc_kms_kmip_client_cert, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("dataprotect.kms_kmip_server",
+							   "The KMIP server, as HOST or HOST:PORT.", NULL,
+							   &dp_guc_kms_kmip_server, "",
 							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomStringVariable("dataprotect.kms_pkcs11_module",
 							   "PKCS#11 module that reaches the tokens of pkcs11: keys.", NULL,

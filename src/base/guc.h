@@ -80,6 +80,8 @@ extern int	dp_guc_retention_replica_lag;	/* seconds; 0: never wait */
 extern int	dp_guc_retention_cost_delay;	/* ms between batches */
 
 extern char *dp_guc_kms_aws_endpoint;	/* "" = Amazon's; PGC_POSTMASTER */
+extern char *dp_guc_kms_kmip_client_cert;	/* absolute path, or ""; PGC_POSTMASTER */
+extern char *dp_guc_kms_kmip_server;	/* HOST[:PORT], or ""; PGC_POSTMASTER */
 extern char *dp_guc_kms_pkcs11_module;	/* absolute path, or ""; PGC_POSTMASTER */
 extern char *dp_guc_kms_pkcs11_pin_file;	/* likewise */
 extern char *dp_guc_kms_vault_address;	/* "" = none; PGC_POSTMASTER, as all of Vault's */

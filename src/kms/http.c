@@ -33,12 +33,22 @@ struct DpHttpTransfer
 	bool		in_multi;
 	bool		connect_only;
 	long		status;			/* 0: no complete reply */
+
+	/* an exchange without HTTP */
+	int64		(*reply_size) (const uint8 *reply, Size len);
+	const char *body;
+	Size		body_len;
+	Size		sent;
+	bool		exchanging;		/* in exchanges */
+	DpHttpTransfer *next;
+
 	const char *problem;
 	void		(*done) (DpHttpTransfer *transfer, void *arg);
 	void	   *arg;
 };
 
 static CURLM *multi = NULL;
+static DpHttpTransfer *exchanges = NULL;	/* connected, and not over */
 
 static size_t
 receive(char *data, size_t size, size_t count, void *arg)
@@ -86,10 +96,12 @@ start_curl(void)
 static bool
 set_limits(CURL *easy, const DpHttpRequest *request)
 {
-	const char *protocols = request->loopback && !request->connect_only ? "https,http" : "https";
+	const char *protocols = request->loopback && !request->connect_only && request->reply_size == NULL ? "https,http" : "https";
 	const char *ca_file = request->ca_file != NULL ? request->ca_file : dp_guc_kms_ca_file;
 
-	return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, protocols) == CURLE_OK &&
+	/* A session that is taken up again is that of the certificate which was shown then. */
+	return curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, request->client_cert == NULL ? 1L : 0L) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, protocols) == CURLE_OK &&
 		curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
 		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
 		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
@@ -125,6 +137,9 @@ static bool
 set_connection(CURL *easy, DpHttpTransfer *transfer, const DpHttpRequest *request)
 {
 	transfer->connect_only = true;
+	transfer->reply_size = request->reply_size;
+	transfer->body = request->body;
+	transfer->body_len = request->body_len;
 	return curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK &&
 		curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L) == CURLE_OK &&
 		curl_easy_setopt(easy, CURLOPT_SSL_ENABLE_ALPN, 0L) == CURLE_OK &&
@@ -173,7 +188,7 @@ dp_http_start(const DpHttpRequest *request)
 
 	if (transfer->reply != NULL && transfer->easy != NULL &&
 		set_limits(transfer->easy, request) &&
-		(request->connect_only ? set_connection(transfer->easy, transfer, request) :
+		(request->connect_only || request->reply_size != NULL ? set_connection(transfer->easy, transfer, request) :
 		 set_message(transfer->easy, transfer, request)))
 	{
 		block_signals(&before);
@@ -236,9 +251,121 @@ dp_http_unconfirmed(DpHttpTransfer *transfer)
 	return unsent;
 }
 
+/* ---- exchanges ---- */
+
+static void
+end_exchange(DpHttpTransfer *transfer)
+{
+	DpHttpTransfer **place;
+
+	if (!transfer->exchanging)
+		return;
+	for (place = &exchanges; *place != transfer; place = &(*place)->next)
+		;
+	*place = transfer->next;
+	transfer->exchanging = false;
+}
+
+static void
+send_body(DpHttpTransfer *transfer)
+{
+	while (transfer->problem == NULL && transfer->sent < transfer->body_len)
+	{
+		ssize_t		n = dp_http_send(transfer, transfer->body + transfer->sent, transfer->body_len - transfer->sent);
+
+		if (n == 0)
+			return;
+		if (n < 0)
+			transfer->problem = "the connection was lost";
+		else
+			transfer->sent += n;
+	}
+}
+
+/* What has come: to the end of the reply, and not behind it. */
+static void
+receive_reply(DpHttpTransfer *transfer)
+{
+	while (transfer->problem == NULL && transfer->status == 0)
+	{
+		int64		size = transfer->reply_size((const uint8 *) transfer->reply, transfer->reply_len);
+		Size		wanted = DP_HTTP_REPLY_MAX - transfer->reply_len;
+		size_t		n = 0;
+		sigset_t	before;
+		CURLcode	code;
+
+		if (size == 0)
+			transfer->problem = "what comes back is no reply of this protocol";
+		else if (size > DP_HTTP_REPLY_MAX)
+			transfer->problem = "reply is longer than 64 kB";
+		else if (size > 0 && (Size) size < transfer->reply_len)
+			transfer->problem = "something follows the reply";
+		else if (size > 0 && (Size) size == transfer->reply_len)
+			transfer->status = 1;
+		if (transfer->problem != NULL || transfer->status != 0)
+			return;
+		block_signals(&before);
+		code = curl_easy_recv(transfer->easy, transfer->reply + transfer->reply_len, wanted, &n);
+		restore_signals(&before);
+		if (code == CURLE_AGAIN)
+			return;
+		if (code != CURLE_OK || n == 0)
+			transfer->problem = "the connection was closed before there was a reply";
+		transfer->reply_len += n;
+	}
+}
+
+/* As far as it goes without waiting; true where it is over. */
+static bool
+advance_exchange(DpHttpTransfer *transfer)
+{
+	send_body(transfer);
+	if (transfer->sent == transfer->body_len)
+		receive_reply(transfer);
+	return transfer->problem != NULL || transfer->status != 0;
+}
+
+/* done may let go of any transfer, and begin others: look from the front again. */
+static void
+perform_exchanges(void)
+{
+	DpHttpTransfer *transfer = exchanges;
+
+	while (transfer != NULL)
+	{
+		if (advance_exchange(transfer))
+		{
+			end_exchange(transfer);
+			transfer->done(transfer, transfer->arg);
+			transfer = exchanges;
+		}
+		else
+			transfer = transfer->next;
+	}
+}
+
+/* The sockets that they wait for. */
+static void
+add_exchanges(fd_set *readable, fd_set *writable, int *max_fd)
+{
+	for (DpHttpTransfer *transfer = exchanges; transfer != NULL; transfer = transfer->next)
+	{
+		curl_socket_t socket;
+
+		if (curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &socket) != CURLE_OK ||
+			socket == CURL_SOCKET_BAD || socket >= FD_SETSIZE)
+			continue;			/* the caller's time limit ends it */
+		FD_SET(socket, readable);
+		if (transfer->sent < transfer->body_len)
+			FD_SET(socket, writable);
+		*max_fd = Max(*max_fd, (int) socket);
+	}
+}
+
 void
 dp_http_free(DpHttpTransfer *transfer)
 {
+	end_exchange(transfer);
 	if (transfer->in_multi)
 		curl_multi_remove_handle(multi, transfer->easy);
 	if (transfer->easy != NULL)
@@ -254,6 +381,13 @@ dp_http_free(DpHttpTransfer *transfer)
 static void
 finish(DpHttpTransfer *transfer, CURLcode code)
 {
+	if (transfer->reply_size != NULL && code == CURLE_OK)
+	{
+		transfer->exchanging = true;
+		transfer->next = exchanges;
+		exchanges = transfer;
+		return;
+	}
 	if (transfer->connect_only && code == CURLE_OK)
 	{
 		/* taken out, the handle would lose its connection */
@@ -301,6 +435,7 @@ dp_http_perform(void)
 			transfer != NULL)
 			finish(transfer, code);
 	}
+	perform_exchanges();
 }
 
 void
@@ -322,6 +457,7 @@ dp_http_wait(int timeout_ms)
 		(void) curl_multi_fdset(multi, &readable, &writable, &broken, &max_fd);
 		(void) curl_multi_timeout(multi, &curl_ms);
 	}
+	add_exchanges(&readable, &writable, &max_fd);
 	if (curl_ms >= 0 && (timeout_ms < 0 || curl_ms < timeout_ms))
 		timeout_ms = (int) curl_ms;
 

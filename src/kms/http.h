@@ -32,6 +32,12 @@ typedef struct DpHttpRequest
 	const char *ca_file;		/* NULL: dataprotect.kms_ca_file; "": the system's */
 	bool		connect_only;	/* just the TLS connection: dp_http_send() */
 
+	/*
+	 * No HTTP: over the TLS connection the body is sent, and a reply is read whose
+	 * size its own first bytes tell; -1: not yet, 0: it is none.  The status is 1.
+	 */
+	int64		(*reply_size) (const uint8 *reply, Size len);
+
 	const char *client_cert;	/* PEM file with certificate and key; NULL: none */
 
 	/* Signature Version 4: "aws:amz:REGION:SERVICE" and the key pair. */

@@ -75,6 +75,7 @@ extern const DpKmsProvider dp_kms_provider_file;
 extern const DpKmsProvider dp_kms_provider_aws;
 extern const DpKmsProvider dp_kms_provider_pkcs11;
 extern const DpKmsProvider dp_kms_provider_hcvault;
+extern const DpKmsProvider dp_kms_provider_kmip;
 
 /* The provider of a scheme. */
 static inline const DpKmsProvider *
@@ -90,6 +91,8 @@ dp_kms_provider(DpKmsScheme scheme)
 			return &dp_kms_provider_pkcs11;
 		case DP_KMS_SCHEME_HCVAULT:
 			return &dp_kms_provider_hcvault;
+		case DP_KMS_SCHEME_KMIP:
+			return &dp_kms_provider_kmip;
 	}
 	return &dp_kms_provider_file;	/* keep compiler quiet */
 }

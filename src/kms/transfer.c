@@ -117,8 +117,11 @@ void
 dp_kms_transfer_start(DpKmsTransfer *transfer, DpHttpRequest *request)
 {
 	transfer->settle = transfer->next_settle;
-	request->body = transfer->body;
-	request->body_len = strlen(transfer->body);
+	if (request->body == NULL)
+	{
+		request->body = transfer->body;
+		request->body_len = strlen(transfer->body);
+	}
 	request->timeout_ms = transfer->call->timeout_ms;
 	request->done = on_done;
 	request->arg = transfer;

@@ -1,6 +1,6 @@
 /*
  * transfer.h
- *	  A call that is answered over HTTP: what the providers of AWS and of Vault share.
+ *	  A call that is answered over HTTP: what the providers of AWS, Vault and KMIP share.
  *
  * A transfer belongs to its call from dp_kms_transfer_new() until the call is over,
  * and is released with it: body, reply and the provider's own memory are wiped.  A
@@ -57,8 +57,8 @@ struct DpKmsTransfer
 extern DpKmsTransfer *dp_kms_transfer_new(DpKmsCall *call, const char *who, Size own_size);
 
 /*
- * Send transfer->body by a request of which url, headers, method and signing are
- * set; next_settle is called with what comes back.  A failure ends the call, and with it the transfer.
+ * Send transfer->body, a text, by a request of which url, headers, method and signing
+ * are set, or body with a size as well, which is then in the transfer all the same; next_settle is called with what comes back.  A failure ends the call, and with it the transfer.
  */
 extern void dp_kms_transfer_start(DpKmsTransfer *transfer, DpHttpRequest *request);
 

@@ -9,6 +9,7 @@
 #define FILE_PREFIX		"file://"
 #define AWS_PREFIX		"aws-kms://"
 #define HCVAULT_PREFIX	"hcvault://"
+#define KMIP_PREFIX		"kmip://"
 #define PKCS11_PREFIX	"pkcs11:"
 #define REGION_QUERY	"region="
 
@@ -258,6 +259,18 @@ parse_hcvault(const char *text, DpKmsUri *out, const char **out_problem)
 	return DP_KMS_URI_OK;
 }
 
+static DpKmsUriResult
+parse_kmip(const char *text, DpKmsUri *out, const char **out_problem)
+{
+	const char *name = text + strlen(KMIP_PREFIX);
+
+	*out_problem = "Expected kmip://UNIQUE-IDENTIFIER, of letters, digits and - _ . :";
+	if (!is_word(name, strlen(name), 128, "-_.:"))
+		return DP_KMS_URI_MALFORMED;
+	memcpy(out->name, name, strlen(name) + 1);
+	return DP_KMS_URI_OK;
+}
+
 DpKmsUriResult
 dp_kms_uri_parse(const char *text, DpKmsUri *out, const char **out_problem)
 {
@@ -289,6 +302,11 @@ dp_kms_uri_parse(const char *text, DpKmsUri *out, const char **out_problem)
 		out->scheme = DP_KMS_SCHEME_HCVAULT;
 		return parse_hcvault(text, out, out_problem);
 	}
+	if (starts_with(text, KMIP_PREFIX))
+	{
+		out->scheme = DP_KMS_SCHEME_KMIP;
+		return parse_kmip(text, out, out_problem);
+	}
 	if (starts_with(text, PKCS11_PREFIX))
 	{
 		out->scheme = DP_KMS_SCHEME_PKCS11;
@@ -297,12 +315,13 @@ dp_kms_uri_parse(const char *text, DpKmsUri *out, const char **out_problem)
 
 	if (text[scheme_len] == ':' && is_alpha(text[0]) &&
 		is_word(text, scheme_len, 32, "+.-") &&
-		!starts_with(text, "file:") && !starts_with(text, "aws-kms:") && !starts_with(text, "hcvault:"))
+		!starts_with(text, "file:") && !starts_with(text, "aws-kms:") && !starts_with(text, "hcvault:") &&
+		!starts_with(text, "kmip:"))
 	{
-		*out_problem = "This release supports aws-kms://, hcvault://, pkcs11: and file:// only.";
+		*out_problem = "This release supports aws-kms://, hcvault://, kmip://, pkcs11: and file:// only.";
 		return DP_KMS_URI_UNSUPPORTED;
 	}
-	*out_problem = "A key URI begins with aws-kms://, hcvault://, pkcs11: or file:///.";
+	*out_problem = "A key URI begins with aws-kms://, hcvault://, kmip://, pkcs11: or file:///.";
 	return DP_KMS_URI_MALFORMED;
 }
 

@@ -14,6 +14,7 @@
  *	aws-kms://KEY-ID?region=REGION
  *	pkcs11:token=LABEL;object=LABEL[;serial=SERIAL]		(RFC 7512, in this order)
  *	hcvault://MOUNT/KEY		(the mount may have several components)
+ *	kmip://UNIQUE-IDENTIFIER
  *
  * Nothing here allocates or fails in another way than by its result.
  */
@@ -32,7 +33,8 @@ typedef enum DpKmsScheme
 	DP_KMS_SCHEME_FILE,
 	DP_KMS_SCHEME_AWS,
 	DP_KMS_SCHEME_PKCS11,
-	DP_KMS_SCHEME_HCVAULT
+	DP_KMS_SCHEME_HCVAULT,
+	DP_KMS_SCHEME_KMIP
 } DpKmsScheme;
 
 typedef struct DpKmsUri
@@ -40,7 +42,7 @@ typedef struct DpKmsUri
 	DpKmsScheme scheme;
 	char		text[DP_KMS_URI_MAX];	/* as given */
 	char		name[DP_KMS_URI_MAX];	/* path of the file; key id, ARN or alias/NAME; label of
-										 * the object; MOUNT/KEY */
+										 * the object; MOUNT/KEY; unique identifier */
 	char		region[DP_KMS_REGION_MAX];	/* aws-kms only */
 	bool		by_alias;		/* aws-kms: an alias may move to another key */
 	char		token[DP_KMS_TOKEN_MAX];	/* pkcs11 only */

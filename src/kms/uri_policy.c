@@ -66,7 +66,7 @@ dp_kms_check_uri(const char *uri)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("KMS scheme \"%s\" is not supported", scheme_of(uri)),
 					 errdetail_internal("%s", problem),
-					 errhint("The schemes are aws-kms://, hcvault://, pkcs11: and file:///.")));
+					 errhint("The schemes are aws-kms://, hcvault://, kmip://, pkcs11: and file:///.")));
 			break;
 	}
 

@@ -44,7 +44,7 @@ CREATE FUNCTION dataprotect._secret_files(OUT file text, OUT what text) RETURNS 
         WHERE u.uri LIKE 'file://%'
     UNION ALL
     SELECT current_setting(s.name), 'credential of setting ' || s.name
-        FROM unnest('{dataprotect.kms_vault_token_file,dataprotect.kms_pkcs11_pin_file}'::text[]) s (name)
+        FROM unnest('{dataprotect.kms_vault_token_file,dataprotect.kms_vault_client_cert,dataprotect.kms_kmip_client_cert,dataprotect.kms_pkcs11_pin_file}'::text[]) s (name)
         WHERE coalesce(current_setting(s.name, true), '') <> ''
     UNION ALL
     SELECT NULL, 'credentials file of AWS'

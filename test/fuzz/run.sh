@@ -91,6 +91,7 @@ target()
 target envelope "$src"/crypto/*.c
 target keywrap "$src"/crypto/*.c
 target kms_uri "$src/kms/uri.c"
+target ttlv "$src/kms/ttlv.c"
 target sink_uri "$src/audit/sink_uri.c"
 target sink_reply "$src/audit/sink_reply.c"
 # shellcheck disable=SC2086
