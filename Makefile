@@ -6,7 +6,7 @@ MODULE_big  = dataprotect
 PGFILEDESC  = "dataprotect - encrypted columns, audit, retention, deletion"
 
 OBJS = \
-       $(addprefix src/base/, argument.o autonomous.o guc.o launcher.o pinned_settings.o progress.o raise.o report.o pooled.o \
+       $(addprefix src/base/, argument.o autonomous.o catalog_change.o guc.o launcher.o pinned_settings.o progress.o raise.o report.o pooled.o \
            result.o secret.o server_checks.o shmem.o statement.o text.o uptime.o worker.o worker_ddl.o worker_order.o worker_process.o \
            worker_view.o worker_visit.o) \
        $(addprefix src/crypto/, aead.o envelope.o jws.o keywrap.o prf.o public_key.o random.o sign.o) \

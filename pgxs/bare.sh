@@ -133,7 +133,7 @@ try_package()
 {
 	install='DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends'
 	new_stage build
-	step 'what a build needs' sh -c "apt-get update && $install git ca-certificates devscripts debhelper lintian postgresql-server-dev-all \
+	step 'what a build needs' sh -c "apt-get update && $install build-essential git ca-certificates devscripts debhelper lintian postgresql-server-dev-all \
 		postgresql-server-dev-15 libssl-dev libcurl4-openssl-dev zlib1g-dev libkrb5-dev"
 	git clone -q "$top" "$work/build/src"
 	step 'packages' sh -c 'git config --global --add safe.directory /src && cd /src && pgxs/package.sh deb /packages'

@@ -517,6 +517,10 @@ sub check_banned_call
 		{
 			push @findings, "$file:$use->[0]: $use->[1]() $banned{$use->[1]}";
 		}
+		for my $use ($file eq 'src/base/catalog_change.c' ? () : occurrences($file, qr/(?<![\w.>])(CacheRegister\w+)\s*\(/))
+		{
+			push @findings, "$file:$use->[0]: $use->[1]() takes one of ten places that all libraries share: base/catalog_change.h";
+		}
 		# where a query on the table is planned by whoever asks, the planner has done it already
 		next if $file =~ m{^src/(?:columns/(?:folded_index|hidden_index)|types/min_max)\.c$};
 		for my $use (occurrences($file, qr/(?<![\w.>])(RelationGetIndex(?:Expressions|Predicate))\s*\(/))

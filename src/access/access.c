@@ -24,6 +24,7 @@
 #include "access/search_count.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "base/catalog_change.h"
 #include "base/compat.h"
 #include "base/server_checks.h"
 #include "base/guc.h"
@@ -38,7 +39,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
 #include "utils/rel.h"
@@ -530,7 +530,7 @@ dp_access_denied(int32 family, const char *needed)
 
 /* Membership in roles changed: grants may hold for other roles now. */
 static void
-roles_changed(Datum arg, int cacheid, uint32 hashvalue)
+roles_changed(int cacheid, uint32 hashvalue)
 {
 	forget_answers();
 }
@@ -542,6 +542,6 @@ dp_access_init(void)
 	dp_role_drop_init();
 	dp_search_count_init();
 	dp_identity_init();
-	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, roles_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(AUTHOID, roles_changed, (Datum) 0);
+	dp_on_cache_change(AUTHMEMROLEMEM, roles_changed);
+	dp_on_cache_change(AUTHOID, roles_changed);
 }

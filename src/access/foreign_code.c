@@ -16,6 +16,7 @@
 #include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "base/catalog_change.h"
 #include "base/compat.h"
 #include "base/report.h"
 #include "base/statement.h"
@@ -31,7 +32,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
@@ -312,7 +312,7 @@ static const DpSubscriber subscriber = {
 
 /* A function's definition, or who is a superuser, changed. */
 static void
-catalogs_changed(Datum arg, int cacheid, uint32 hashvalue)
+catalogs_changed(int cacheid, uint32 hashvalue)
 {
 	catalog_changes++;
 	forget_verdicts();
@@ -325,7 +325,7 @@ dp_foreign_code_init(bool (*reveals) (Oid role), bool (*has_more) (Oid role, Oid
 	exceeds = has_more;
 	dp_statement_set_code_judge(may_count, dp_foreign_code_counts);
 	dp_statement_subscribe(&subscriber);
-	CacheRegisterSyscacheCallback(PROCOID, catalogs_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(AUTHOID, catalogs_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, catalogs_changed, (Datum) 0);
+	dp_on_cache_change(PROCOID, catalogs_changed);
+	dp_on_cache_change(AUTHOID, catalogs_changed);
+	dp_on_cache_change(AUTHMEMROLEMEM, catalogs_changed);
 }

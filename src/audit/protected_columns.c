@@ -12,8 +12,8 @@
 #include "access/relation.h"
 #include "audit/protected_columns.h"
 #include "audit/track.h"
+#include "base/catalog_change.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -32,7 +32,7 @@ dp_audit_set_protected_type(bool (*callback) (Oid typid))
 }
 
 static void
-forget_relation(Datum arg, Oid relid)
+forget_relation(Oid relid)
 {
 	HASH_SEQ_STATUS status;
 	DpAuditRelation *entry;
@@ -133,7 +133,7 @@ dp_audit_relation(Oid relid)
 		control.keysize = sizeof(Oid);
 		control.entrysize = sizeof(DpAuditRelation);
 		relations = hash_create("audit relations", 64, &control, HASH_ELEM | HASH_BLOBS);
-		CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
+		dp_on_relation_change(forget_relation);
 	}
 	if (unlikely(hash_get_num_entries(relations) >= sweep_at))
 		make_room();

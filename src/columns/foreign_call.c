@@ -6,6 +6,7 @@
 
 #include "access/htup_details.h"
 #include "access/transam.h"
+#include "base/catalog_change.h"
 #include "base/compat.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_authid.h"
@@ -16,7 +17,6 @@
 #include "columns/foreign_call.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/syscache.h"
@@ -322,7 +322,7 @@ dp_foreign_call_is_direct(Node *node)
 /* ---- plans ---- */
 
 static void
-roles_changed(Datum arg, int cacheid, uint32 hashvalue)
+roles_changed(int cacheid, uint32 hashvalue)
 {
 	if (!left_out)
 		return;
@@ -333,5 +333,5 @@ roles_changed(Datum arg, int cacheid, uint32 hashvalue)
 void
 dp_foreign_call_init(void)
 {
-	CacheRegisterSyscacheCallback(AUTHOID, roles_changed, (Datum) 0);
+	dp_on_cache_change(AUTHOID, roles_changed);
 }

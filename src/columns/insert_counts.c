@@ -9,6 +9,7 @@
 #include "access/genam.h"
 #include "access/relation.h"
 #include "access/xact.h"
+#include "base/catalog_change.h"
 #include "base/compat.h"
 #include "base/statement.h"
 #include "catalog/namespace.h"
@@ -19,7 +20,6 @@
 #include "executor/instrument.h"
 #include "parser/parsetree.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -229,7 +229,7 @@ begin_utility(const DpUtility *utility, Datum *state)
 
 /* An entry that went took the stand-in with it; a table may have a new index. */
 static void
-forget_relation(Datum arg, Oid relid)
+forget_relation(Oid relid)
 {
 	if (!OidIsValid(relid) ||
 		(indexes != NULL && hash_search(indexes, &relid, HASH_FIND, NULL) != NULL) ||
@@ -270,7 +270,7 @@ static const DpSubscriber subscriber = {
 void
 dp_insert_counts_init(void)
 {
-	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
+	dp_on_relation_change(forget_relation);
 	RegisterXactCallback(at_xact_end, NULL);
 	dp_statement_subscribe(&subscriber);
 }

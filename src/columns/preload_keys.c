@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "base/catalog_change.h"
 #include "base/statement.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -18,7 +19,6 @@
 #include "miscadmin.h"
 #include "types/types.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -39,7 +39,7 @@ typedef struct OrderedEntry
 static HTAB *tables = NULL;
 
 static void
-forget_relation(Datum arg, Oid relid)
+forget_relation(Oid relid)
 {
 	if (tables == NULL)
 		return;
@@ -223,6 +223,6 @@ static const DpSubscriber subscriber = {
 void
 dp_preload_keys_init(void)
 {
-	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
+	dp_on_relation_change(forget_relation);
 	dp_statement_subscribe(&subscriber);
 }

@@ -7,6 +7,7 @@
 #include <netdb.h>
 
 #include "access/xact.h"
+#include "base/catalog_change.h"
 #include "base/compat.h"
 #include "base/guc.h"
 #include "base/text.h"
@@ -14,7 +15,6 @@
 #include "events/actor.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -68,7 +68,7 @@ dp_actor_set_subject(const char *new_subject, TimestampTz until)
 }
 
 static void
-forget_names(Datum arg, int cache_id, uint32 hash_value)
+forget_names(int cache_id, uint32 hash_value)
 {
 	current_role.valid = false;
 	session_role.valid = false;
@@ -83,7 +83,7 @@ look_up_name(RoleName *role, Oid oid)
 		return;
 	if (!callback_registered)
 	{
-		CacheRegisterSyscacheCallback(AUTHOID, forget_names, (Datum) 0);
+		dp_on_cache_change(AUTHOID, forget_names);
 		callback_registered = true;
 	}
 	name = GetUserNameFromId(oid, true);

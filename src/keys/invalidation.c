@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "base/catalog_change.h"
 #include "base/statement.h"
 #include "base/worker.h"
 #include "catalog/namespace.h"
@@ -25,7 +26,6 @@
 #include "keys/keys.h"
 #include "keys/keys_internal.h"
 #include "miscadmin.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -141,7 +141,7 @@ void_keys(bool epochs)
 }
 
 static void
-relation_invalidated(Datum arg, Oid relid)
+relation_invalidated(Oid relid)
 {
 	int			i;
 
@@ -269,5 +269,5 @@ dp_keys_invalidation_init(void)
 	RegisterXactCallback(at_xact_end, NULL);
 	dp_worker_on_extension_change(forget_installation);
 	RegisterSubXactCallback(at_subxact_end, NULL);
-	CacheRegisterRelcacheCallback(relation_invalidated, (Datum) 0);
+	dp_on_relation_change(relation_invalidated);
 }

@@ -7,6 +7,7 @@
 #include "access/htup_details.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "base/catalog_change.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
@@ -18,7 +19,6 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -36,7 +36,7 @@ static HTAB *known = NULL;
 static uint64 changes = 0;
 
 static void
-forget(Datum arg, int cacheid, uint32 hashvalue)
+forget(int cacheid, uint32 hashvalue)
 {
 	if (known != NULL)
 		hash_destroy(known);
@@ -215,7 +215,7 @@ dp_own_function_init(void)
 {
 	dp_statement_set_own(dp_own_function_kind);
 	dp_statement_subscribe(&subscriber);
-	CacheRegisterSyscacheCallback(PROCOID, forget, (Datum) 0);
-	CacheRegisterSyscacheCallback(AUTHOID, forget, (Datum) 0);
-	CacheRegisterSyscacheCallback(NAMESPACEOID, forget, (Datum) 0);
+	dp_on_cache_change(PROCOID, forget);
+	dp_on_cache_change(AUTHOID, forget);
+	dp_on_cache_change(NAMESPACEOID, forget);
 }

@@ -22,6 +22,7 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "base/catalog_change.h"
 #include "base/compat.h"
 #include "base/statement.h"
 #include "catalog/catalog.h"
@@ -49,7 +50,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -89,7 +89,7 @@ static Oid	watched = InvalidOid;	/* hidden_table */
 static uint64 invalidations = 0;
 
 static void
-relation_invalidated(Datum arg, Oid relid)
+relation_invalidated(Oid relid)
 {
 	invalidations++;
 	if (known == NULL)
@@ -572,6 +572,6 @@ static const DpSubscriber subscriber = {
 void
 dp_hidden_row_init(void)
 {
-	CacheRegisterRelcacheCallback(relation_invalidated, (Datum) 0);
+	dp_on_relation_change(relation_invalidated);
 	dp_statement_subscribe(&subscriber);
 }

@@ -8,6 +8,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "base/catalog_change.h"
 #include "base/compat.h"
 #include "base/report.h"
 #include "keys/keys.h"
@@ -19,7 +20,6 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
@@ -52,7 +52,7 @@ static Oid	table_seen = InvalidOid;
 /* ---- what this backend knows ---- */
 
 static void
-table_changed(Datum arg, Oid relid)
+table_changed(Oid relid)
 {
 	if (relid == InvalidOid || relid == table_seen)
 		generation++;
@@ -68,7 +68,7 @@ make_entries(void)
 	ctl.entrysize = sizeof(Entry);
 	ctl.hcxt = context;
 	entries = hash_create("dataprotect modifiers", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	CacheRegisterRelcacheCallback(table_changed, (Datum) 0);
+	dp_on_relation_change(table_changed);
 }
 
 static Entry *

@@ -19,6 +19,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "base/catalog_change.h"
 #include "base/compat.h"
 #include "base/statement.h"
 #include "catalog/dependency.h"
@@ -35,7 +36,6 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -56,7 +56,7 @@ static uint64 known_since = 0;	/* dp_policy_local_changes() */
 static uint64 known_policy = 0; /* dp_policy_generation() */
 
 static void
-forget_known(Datum arg, int cacheid, uint32 hashvalue)
+forget_known(int cacheid, uint32 hashvalue)
 {
 	memset(known, 0, sizeof(known));
 }
@@ -66,7 +66,7 @@ is_known(Oid role, int32 family, Oid type)
 {
 	if (unlikely(known_since != dp_policy_local_changes() || known_policy != dp_policy_generation()))
 	{
-		forget_known((Datum) 0, 0, 0);
+		forget_known(0, 0);
 		known_policy = dp_policy_generation();
 		known_since = dp_policy_local_changes();
 	}
@@ -293,5 +293,5 @@ dp_seal_right_init(void)
 	static const int caches[] = {RELOID, ATTNUM, AUTHMEMROLEMEM, AUTHOID};
 
 	for (int i = 0; i < lengthof(caches); i++)
-		CacheRegisterSyscacheCallback(caches[i], forget_known, (Datum) 0);
+		dp_on_cache_change(caches[i], forget_known);
 }

@@ -13,6 +13,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "base/argument.h"
+#include "base/catalog_change.h"
 #include "base/report.h"
 #include "base/text.h"
 #include "catalog/dependency.h"
@@ -31,7 +32,6 @@
 #include "utils/catcache.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -88,7 +88,7 @@ static HTAB *infos = NULL;		/* Oid -> DpTypeInfo */
 static bool callback_registered = false;
 
 static void
-types_changed(Datum arg, int cacheid, uint32 hashvalue)
+types_changed(int cacheid, uint32 hashvalue)
 {
 	/* Type infos stay: call sites hold pointers to them. */
 	if (kinds != NULL)
@@ -144,7 +144,7 @@ dp_type_is_encrypted(Oid typid)
 		return false;
 	if (!callback_registered)
 	{
-		CacheRegisterSyscacheCallback(TYPEOID, types_changed, (Datum) 0);
+		dp_on_cache_change(TYPEOID, types_changed);
 		callback_registered = true;
 	}
 	entry = kinds != NULL ? hash_search(kinds, &typid, HASH_FIND, NULL) : NULL;
