@@ -46,39 +46,51 @@ SELECT pg_catalog.pg_extension_config_dump('dataprotect.account_type', '');
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.account_rule', '');
 
 CREATE FUNCTION dataprotect._attnums(rel regclass, columns name[]) RETURNS int2[]
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT array_agg(a.attnum ORDER BY c.ord)
       FROM unnest(columns) WITH ORDINALITY AS c(name, ord)
-      LEFT JOIN pg_attribute a ON a.attrelid = rel AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped;
-$$;
+      LEFT JOIN pg_attribute a ON a.attrelid = rel AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped);
+END $$;
 COMMENT ON FUNCTION dataprotect._attnums(regclass, name[]) IS 'numbers of columns; NULL for what is none';
 
 CREATE FUNCTION dataprotect._attnames(rel regclass, attnums int2[]) RETURNS name[]
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT array_agg(a.attname ORDER BY c.ord)
       FROM unnest(attnums) WITH ORDINALITY AS c(num, ord)
-      LEFT JOIN pg_attribute a ON a.attrelid = rel AND a.attnum = c.num AND NOT a.attisdropped;
-$$;
+      LEFT JOIN pg_attribute a ON a.attrelid = rel AND a.attnum = c.num AND NOT a.attisdropped);
+END $$;
 COMMENT ON FUNCTION dataprotect._attnames(regclass, int2[]) IS 'names of columns; NULL for one that was dropped';
 
 -- Names of columns as they are now, where numbers are this database's.
 CREATE FUNCTION dataprotect._names_now(rel regclass, rel_oid oid, attnums int2[], names name[]) RETURNS name[]
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT CASE WHEN rel = rel_oid AND array_position(attnums, NULL) IS NULL THEN dataprotect._attnames(rel, attnums) ELSE names END;
-$$;
+#variable_conflict use_column
+BEGIN
+    RETURN (
+    SELECT CASE WHEN rel = rel_oid AND array_position(attnums, NULL) IS NULL THEN dataprotect._attnames(rel, attnums) ELSE names END);
+END $$;
 COMMENT ON FUNCTION dataprotect._names_now(regclass, oid, int2[], name[]) IS 'columns that were written down, by the names that they have now';
 
 -- Annotations as they stand now: of tables and columns that still exist.
 CREATE FUNCTION dataprotect._rules_of(account_type text) RETURNS SETOF dataprotect.account_rule
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT r.account_type, r.rel, n.columns, r.action, r.legal_basis, r.targets, r.annotated_by, r.annotated_at,
            r.reference, m.reference_columns, r.match, r.rel_oid, r.attnums, r.reference_attnums, r.seal
       FROM dataprotect.account_rule r
@@ -93,7 +105,7 @@ AS $$
                                               AND CASE WHEN r.rel = r.rel_oid THEN a.attnum = k.num ELSE a.attname = k.name END) m
      WHERE r.account_type = $1 AND array_position(n.columns, NULL) IS NULL
        AND (r.reference IS NULL OR array_position(m.reference_columns, NULL) IS NULL);
-$$;
+END $$;
 COMMENT ON FUNCTION dataprotect._rules_of(text) IS 'annotations of an account type whose tables and columns exist, by their present names';
 
 -- Write present names and numbers down, and forget what is gone.
@@ -326,13 +338,16 @@ COMMENT ON FUNCTION dataprotect.drop_account_type(text) IS
 
 -- What becomes of the account's own row.
 CREATE FUNCTION dataprotect._account_root_action(account dataprotect.account_type) RETURNS text
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT coalesce((SELECT r.action FROM dataprotect._rules_of(account.name) r
                       WHERE r.rel = account.root AND r.columns = ARRAY[account.id_column]
-                        AND r.action IN ('delete', 'anonymise') AND r.reference IS NULL LIMIT 1), 'delete');
-$$;
+                        AND r.action IN ('delete', 'anonymise') AND r.reference IS NULL LIMIT 1), 'delete'));
+END $$;
 COMMENT ON FUNCTION dataprotect._account_root_action(dataprotect.account_type) IS 'what becomes of an account''s own row';
 
 -- Condition that chooses the account's own row under alias t.

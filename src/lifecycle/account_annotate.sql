@@ -30,15 +30,21 @@ COMMENT ON FUNCTION dataprotect._check_match(regclass, jsonb) IS 'error unless t
 
 -- 'AND t."author_type" = ''User''', or nothing.
 CREATE FUNCTION dataprotect._match_condition(rel regclass, match jsonb) RETURNS text
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    IF $2 = '{}' THEN
+        RETURN '';
+    END IF;
+    RETURN (
     SELECT coalesce(string_agg(format(' AND t.%I OPERATOR(pg_catalog.=) %L%s', a.attname, m.value,
                                       dataprotect._operand_cast(CASE dataprotect._undomained(a.atttypid) WHEN 'bpchar'::regtype THEN 'bpchar'::regtype
                                           WHEN 'varchar'::regtype THEN 'text'::regtype ELSE dataprotect._undomained(a.atttypid) END)), ''
                                ORDER BY a.attnum), '')
-      FROM jsonb_each_text(match) m JOIN pg_attribute a ON a.attrelid = rel AND a.attname = m.key;
-$$;
+      FROM jsonb_each_text(match) m JOIN pg_attribute a ON a.attrelid = rel AND a.attname = m.key);
+END $$;
 COMMENT ON FUNCTION dataprotect._match_condition(regclass, jsonb) IS 'condition that a reference is meant for this table';
 
 -- What annotated columns reference, where no foreign key says so.

@@ -44,9 +44,12 @@ COMMENT ON FUNCTION dataprotect._neutral_value(oid, int, bool) IS 'SQL text of a
 -- in any case the protected ones that are not kept.
 CREATE FUNCTION dataprotect._personal_columns(account_type text, rel regclass,
         OUT col name, OUT value text, OUT named bool) RETURNS SETOF record
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH keys AS (
         SELECT c.conkey FROM pg_catalog.pg_constraint c WHERE c.conrelid = $2 AND c.contype IN ('p', 'f')
         UNION ALL
@@ -89,6 +92,6 @@ AS $$
                          WHEN action = 'anonymise' THEN dataprotect._neutral_value(atttypid, atttypmod, is_unique) END,
            named
       FROM chosen ORDER BY attname;
-$$;
+END $$;
 COMMENT ON FUNCTION dataprotect._personal_columns(text, regclass) IS
     'columns that anonymising clears, and what it writes there';

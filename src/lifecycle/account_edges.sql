@@ -4,9 +4,12 @@
 -- another: equality of the referenced type's default btree family.  Only
 -- superusers make operator classes.
 CREATE FUNCTION dataprotect._equality_operator(referenced oid, referencing oid) RETURNS oid
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT o.amopopr
       FROM pg_opclass p, pg_opclass c, pg_amop o
      WHERE p.opcmethod = 403 AND p.opcdefault AND c.opcmethod = 403 AND c.opcfamily = p.opcfamily
@@ -14,21 +17,24 @@ AS $$
        AND (c.opcintype = referencing OR dataprotect._binary_coercible(referencing, c.opcintype))
        AND o.amopfamily = p.opcfamily AND o.amopstrategy = 3
        AND o.amoplefttype = p.opcintype AND o.amoprighttype = c.opcintype
-     ORDER BY (p.opcintype = referenced)::int + (c.opcintype = referencing)::int DESC LIMIT 1;
-$$;
+     ORDER BY (p.opcintype = referenced)::int + (c.opcintype = referencing)::int DESC LIMIT 1);
+END $$;
 COMMENT ON FUNCTION dataprotect._equality_operator(oid, oid) IS 'equality of values of two types, or NULL';
 
 -- Templates that compare columns of two tables; NULL where one pair cannot be.
 CREATE FUNCTION dataprotect._reference_operators(rel regclass, columns name[], reference regclass, reference_columns name[]) RETURNS text[]
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT CASE WHEN bool_and(o.op IS NOT NULL) THEN array_agg(dataprotect._operator_template(o.op) ORDER BY k.ord) END
       FROM unnest(columns, reference_columns) WITH ORDINALITY AS k(c, p, ord)
       JOIN pg_attribute ca ON ca.attrelid = rel AND ca.attname = k.c
       JOIN pg_attribute pa ON pa.attrelid = reference AND pa.attname = k.p,
-           LATERAL (SELECT dataprotect._equality_operator(dataprotect._undomained(pa.atttypid), dataprotect._undomained(ca.atttypid)) AS op) o;
-$$;
+           LATERAL (SELECT dataprotect._equality_operator(dataprotect._undomained(pa.atttypid), dataprotect._undomained(ca.atttypid)) AS op) o);
+END $$;
 COMMENT ON FUNCTION dataprotect._reference_operators(regclass, name[], regclass, name[]) IS
     'comparisons of columns with those they reference, or NULL';
 
@@ -37,9 +43,12 @@ COMMENT ON FUNCTION dataprotect._reference_operators(regclass, name[], regclass,
 CREATE FUNCTION dataprotect._foreign_keys(tables regclass[],
         OUT from_rel regclass, OUT columns name[], OUT to_rel regclass, OUT target_columns name[], OUT operators text[],
         OUT sets_null bool, OUT name text, OUT casts bool) RETURNS SETOF record
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH inside AS MATERIALIZED (SELECT DISTINCT b::oid AS oid FROM unnest(tables) t, dataprotect._below(dataprotect._top(t)) b),
     keys AS MATERIALIZED (
         SELECT c.* FROM pg_constraint c
@@ -67,17 +76,20 @@ AS $$
                AND o.oid = k.op AND p.oid = o.oprcode AND r.oid = p.proowner AND w.op = k.op
              GROUP BY c.oid, f.top, t.top, c.confdeltype, c.conname) e
      GROUP BY e.from_rel, e.columns, e.to_rel, e.target_columns;
-$$;
+END $$;
 COMMENT ON FUNCTION dataprotect._foreign_keys(regclass[]) IS 'foreign keys that lead to or away from some tables';
 
 -- Columns of bound tables, by their present names.
 CREATE FUNCTION dataprotect._bindings_of(account_type text, OUT rel regclass, OUT id_column name) RETURNS SETOF record
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT b.rel, (dataprotect._names_now(b.rel, b.rel_oid, ARRAY[b.id_attnum], ARRAY[b.id_column]))[1]
       FROM dataprotect.subject_binding b JOIN pg_class c ON c.oid = b.rel WHERE b.account_type = $1;
-$$;
+END $$;
 COMMENT ON FUNCTION dataprotect._bindings_of(text) IS 'tables that are bound to an account type, and the columns of its id';
 
 -- Every edge at some tables, as an account type sees it: foreign keys, references
@@ -87,9 +99,12 @@ CREATE FUNCTION dataprotect._account_edges(account dataprotect.account_type, tab
         OUT from_rel regclass, OUT columns name[], OUT match jsonb, OUT to_rel regclass, OUT target_columns name[],
         OUT operators text[], OUT sets_null bool, OUT name text, OUT casts bool, OUT declared bool,
         OUT action text, OUT basis text) RETURNS SETOF record
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH rules AS MATERIALIZED (SELECT * FROM dataprotect._rules_of(account.name)),
     edges AS MATERIALIZED (
         SELECT f.from_rel, f.columns, '{}'::jsonb AS match, f.to_rel, f.target_columns, f.operators, f.sets_null, f.name, f.casts, true AS declared
@@ -109,6 +124,6 @@ AS $$
        AND NOT EXISTS (SELECT FROM edges e WHERE e.from_rel = b.rel AND b.id_column = ANY (e.columns))
        AND NOT EXISTS (SELECT FROM dataprotect._foreign_keys(ARRAY[b.rel]) f WHERE f.from_rel = b.rel AND b.id_column = ANY (f.columns))
        AND NOT EXISTS (SELECT FROM rules r WHERE r.rel = b.rel AND r.reference IS NOT NULL AND b.id_column = ANY (r.columns));
-$$;
+END $$;
 COMMENT ON FUNCTION dataprotect._account_edges(dataprotect.account_type, regclass[]) IS
     'edges that lead to or away from some tables, with what was decided about them';

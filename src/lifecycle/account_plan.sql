@@ -88,28 +88,37 @@ SELECT pg_catalog.pg_extension_config_dump('dataprotect.plan_step', '');
 
 -- Whether values of a type can be kept as text and read back without anybody's code.
 CREATE FUNCTION dataprotect._is_plain_type(type oid) RETURNS bool
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT t.typtype IN ('b', 'e') AND t.typcategory <> 'A' AND t.typarray <> 0 AND NOT dataprotect._bears(t.oid)
-      FROM pg_type t WHERE t.oid = dataprotect._undomained(type);
-$$;
+      FROM pg_type t WHERE t.oid = dataprotect._undomained(type));
+END $$;
 COMMENT ON FUNCTION dataprotect._is_plain_type(oid) IS 'whether a column of this type can lead from table to table';
 
 CREATE FUNCTION dataprotect._column_type(rel regclass, col name) RETURNS oid
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT dataprotect._undomained(a.atttypid) FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col AND NOT a.attisdropped;
-$$;
+#variable_conflict use_column
+BEGIN
+    RETURN (
+    SELECT dataprotect._undomained(a.atttypid) FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col AND NOT a.attisdropped);
+END $$;
 COMMENT ON FUNCTION dataprotect._column_type(regclass, name) IS 'type of a column, below its domain';
 
 -- The primary key, where it tells rows apart and can be kept; else where a row
 -- version is.
 CREATE FUNCTION dataprotect._row_identity(rel regclass) RETURNS name[]
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT coalesce(
         (SELECT CASE WHEN bool_and(dataprotect._is_plain_type(a.atttypid) AND dataprotect._equality_operator(
                                        dataprotect._undomained(a.atttypid), dataprotect._undomained(a.atttypid)) IS NOT NULL)
@@ -118,37 +127,46 @@ AS $$
           WHERE c.conrelid = rel AND c.contype = 'p' AND a.attrelid = rel AND a.attnum = k.num
             AND ((SELECT r.relkind FROM pg_class r WHERE r.oid = rel) = 'p'
                  OR NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = rel))),
-        '{tableoid,ctid,xmin}');
-$$;
+        '{tableoid,ctid,xmin}'));
+END $$;
 COMMENT ON FUNCTION dataprotect._row_identity(regclass) IS 'columns that tell a table''s rows apart';
 
 CREATE FUNCTION dataprotect._arrays(n int) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT
+    LANGUAGE plpgsql IMMUTABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     -- of several arrays it is syntax and no call, which no search path can lead astray
     SELECT format('%sunnest(%s) v(%s)', CASE WHEN n = 1 THEN 'pg_catalog.' END, string_agg('$' || i, ', ' ORDER BY i),
                   string_agg('c' || i, ', ' ORDER BY i))
-      FROM generate_series(1, n) i;
-$$;
+      FROM generate_series(1, n) i);
+END $$;
 COMMENT ON FUNCTION dataprotect._arrays(int) IS 'FROM item of n columns given as arrays';
 
 -- t.parent = v.cN or v.cN = t.child, with the edge's own operators.
 CREATE FUNCTION dataprotect._edge_condition(operators text[], columns name[], at_parent bool) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT
+    LANGUAGE plpgsql IMMUTABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT string_agg(CASE WHEN at_parent THEN format(k.op, format('t.%I', k.c), 'v.c' || k.ord)
                            ELSE format(k.op, 'v.c' || k.ord, format('t.%I', k.c)) END, ' AND ' ORDER BY k.ord)
-      FROM unnest(operators, columns) WITH ORDINALITY AS k(op, c, ord);
-$$;
+      FROM unnest(operators, columns) WITH ORDINALITY AS k(op, c, ord));
+END $$;
 COMMENT ON FUNCTION dataprotect._edge_condition(text[], name[], bool) IS 'condition that a row t is at one end of an edge whose other end is v';
 
 -- Digest of everything that a plan over these tables is made from.
 CREATE FUNCTION dataprotect._plan_digest(account dataprotect.account_type, tables regclass[]) RETURNS text
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     WITH inside AS MATERIALIZED (SELECT DISTINCT b::oid AS oid FROM unnest(tables || account.root) t, dataprotect._below(t) b)
     SELECT md5(concat_ws('|', account.name, account.root::oid, account.id_column,
         (SELECT string_agg(r::text, ';' ORDER BY r::text) FROM dataprotect._rules_of(account.name) r),
@@ -161,8 +179,8 @@ AS $$
         (SELECT string_agg(concat_ws(',', k.oid, k.conname, k.conrelid, k.confrelid, k.conkey, k.confkey, k.confdeltype, k.conparentid), ';' ORDER BY k.oid)
            FROM pg_constraint k WHERE k.contype = 'f' AND (k.conrelid IN (SELECT i.oid FROM inside i) OR k.confrelid IN (SELECT i.oid FROM inside i))),
         (SELECT string_agg(concat_ws(',', k.oid, k.conkey), ';' ORDER BY k.oid)
-           FROM pg_constraint k WHERE k.contype IN ('p', 'u') AND k.conrelid IN (SELECT i.oid FROM inside i))));
-$$;
+           FROM pg_constraint k WHERE k.contype IN ('p', 'u') AND k.conrelid IN (SELECT i.oid FROM inside i)))));
+END $$;
 COMMENT ON FUNCTION dataprotect._plan_digest(dataprotect.account_type, regclass[]) IS 'digest of what a plan over some tables is made from';
 
 -- Edges into some tables of a plan ("in"), or away from all of them ("out").  Rows

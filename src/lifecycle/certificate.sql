@@ -47,9 +47,12 @@ COMMENT ON FUNCTION dataprotect._is_signed_here(jsonb) IS 'whether a document is
 -- The roots that were named to sign; else those that keys lie under now, or, where there
 -- are none, the system's keys.
 CREATE FUNCTION dataprotect._signing_roots(key_ids int8[]) RETURNS SETOF text
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH named AS (
         SELECT DISTINCT btrim(u) AS u FROM string_to_table(current_setting('dataprotect.signing_kms_uri'), ',') u WHERE btrim(u) <> ''
     ), under AS (
@@ -61,7 +64,7 @@ AS $$
     UNION
     SELECT w.u FROM under w WHERE w.system = NOT EXISTS (SELECT FROM under o WHERE NOT o.system) AND NOT EXISTS (SELECT FROM named)
     ORDER BY 1;
-$$;
+END $$;
 COMMENT ON FUNCTION dataprotect._signing_roots(int8[]) IS 'URIs of the roots that sign what is said of these keys';
 
 -- What each root says to a document: its signature of the 32 bytes that are the
@@ -100,24 +103,30 @@ COMMENT ON FUNCTION dataprotect._kms_signatures(jsonb, text[]) IS 'signatures of
 
 -- What of the database was not searched: tables outside the plan.
 CREATE FUNCTION dataprotect._not_searched(plan_id bigint) RETURNS jsonb
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT jsonb_build_object('tables', count(*), 'names', coalesce(jsonb_agg(x.name ORDER BY x.name) FILTER (WHERE x.n <= 500), '[]'),
                               'why', 'outside the plan: nothing was said to lead from the account to them; only their protected values were looked at, by key')
       FROM (SELECT c.oid::regclass::text AS name, row_number() OVER (ORDER BY c.oid::regclass::text) AS n
               FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
              WHERE c.relkind IN ('r', 'm', 'f') AND c.relpersistence <> 't'
                AND s.nspname NOT IN ('pg_catalog', 'information_schema', 'dataprotect') AND s.nspname !~ '^pg_toast'
-               AND NOT EXISTS (SELECT FROM dataprotect.plan_table t, dataprotect._below(t.rel) b WHERE t.plan = plan_id AND b = c.oid)) x;
-$$;
+               AND NOT EXISTS (SELECT FROM dataprotect.plan_table t, dataprotect._below(t.rel) b WHERE t.plan = plan_id AND b = c.oid)) x);
+END $$;
 COMMENT ON FUNCTION dataprotect._not_searched(bigint) IS 'tables that a deletion did not search';
 
 -- Where our own tables name the account on.
 CREATE FUNCTION dataprotect._own_records(request dataprotect.deletion_request) RETURNS jsonb
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT jsonb_agg(jsonb_build_object('table', x.tab, 'what', x.what, 'basis', x.basis, 'until', x.until))
       FROM (SELECT 'dataprotect.deletion_request' AS tab, 'the account''s id, the request''s reason, this certificate' AS what,
                    'evidence of the erasure (GDPR, Article 5(2) and 17(3)(e))' AS basis, 'removed by the controller' AS until
@@ -135,8 +144,8 @@ AS $$
              WHERE dataprotect._erasure_own_name() IS NOT NULL
             UNION ALL
             SELECT 'dataprotect audit log', 'events about the account, their personal fields sealed under the audit key',
-                   'accountability (GDPR, Article 5(2))', 'the audit log''s own retention') x;
-$$;
+                   'accountability (GDPR, Article 5(2))', 'the audit log''s own retention') x);
+END $$;
 COMMENT ON FUNCTION dataprotect._own_records(dataprotect.deletion_request) IS 'what the extension itself keeps of an erased account';
 
 -- What a deletion could not reach, one sentence an item.

@@ -25,11 +25,14 @@ INSERT INTO dataprotect.clock_record (newest, boot, uptime) SELECT c.wall, c.boo
 
 -- No time is earlier than one on record, nor the wall clock's where that is wrong.
 CREATE FUNCTION dataprotect._now() RETURNS timestamptz
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce((SELECT (dataprotect._trusted_time(r.newest, r.boot, r.uptime)).at FROM dataprotect.clock_record r), now());
-$$;
+#variable_conflict use_column
+BEGIN
+    RETURN (
+    SELECT coalesce((SELECT (dataprotect._trusted_time(r.newest, r.boot, r.uptime)).at FROM dataprotect.clock_record r), now()));
+END $$;
 COMMENT ON FUNCTION dataprotect._now() IS 'the time that deadlines are compared with and computed from';
 
 CREATE FUNCTION dataprotect._clock_status(OUT ok bool, OUT wall timestamptz, OUT trusted timestamptz, OUT off interval,

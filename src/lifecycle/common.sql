@@ -59,24 +59,28 @@ COMMENT ON FUNCTION dataprotect._partition_upper(regclass) IS
 
 -- The topmost partitioned table above a relation, or the relation itself.
 CREATE FUNCTION dataprotect._top(rel regclass) RETURNS regclass
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(pg_catalog.pg_partition_root(rel), rel);
-$$;
+BEGIN
+    RETURN coalesce(pg_catalog.pg_partition_root(rel), rel);
+END $$;
 COMMENT ON FUNCTION dataprotect._top(regclass) IS 'the table that a partition belongs to in the end';
 
 -- A relation with everything below it, partitions and inheritance children.
 CREATE FUNCTION dataprotect._below(rel regclass) RETURNS SETOF regclass
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH RECURSIVE tree(oid) AS (
         SELECT rel::pg_catalog.oid
         UNION
         SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid)
     SELECT tree.oid::pg_catalog.regclass FROM tree;
-$$;
+END $$;
 COMMENT ON FUNCTION dataprotect._below(regclass) IS 'a table with its partitions and inheritance children';
 
 CREATE FUNCTION dataprotect._leaves(rel regclass) RETURNS SETOF regclass
@@ -103,26 +107,32 @@ COMMENT ON FUNCTION dataprotect._binary_coercible(oid, oid) IS
 
 -- By name and not by format_type(): "character" would cut the value.
 CREATE FUNCTION dataprotect._operand_cast(type oid) RETURNS text
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT CASE WHEN t.typtype = 'p' THEN ''
            ELSE replace(format('::%I.%I', n.nspname, t.typname), '%', '%%') END
-      FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = type;
-$$;
+      FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = type);
+END $$;
 COMMENT ON FUNCTION dataprotect._operand_cast(oid) IS 'text that makes a column an operand of that type';
 
 -- An operator's comparison of the columns %1$s and %2$s, each as the operator's
 -- own type: no other operator of that name fits as well.
 CREATE FUNCTION dataprotect._operator_template(op oid) RETURNS text
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT format('%%1$s%s OPERATOR(%s.%s) %%2$s%s', dataprotect._operand_cast(o.oprleft),
                   replace(quote_ident(n.nspname), '%', '%%'), replace(o.oprname, '%', '%%'),
                   dataprotect._operand_cast(o.oprright))
-      FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace WHERE o.oid = op;
-$$;
+      FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace WHERE o.oid = op);
+END $$;
 COMMENT ON FUNCTION dataprotect._operator_template(oid) IS 'format string of a comparison by exactly this operator';
 
 CREATE FUNCTION dataprotect._referencing(rel regclass,
@@ -224,30 +234,36 @@ COMMENT ON FUNCTION dataprotect._unbindable(regclass) IS
     'a column whose encrypted values cannot be sealed for an account, or NULL';
 
 CREATE FUNCTION dataprotect._undomained(type oid) RETURNS oid
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     WITH RECURSIVE under(oid, typtype, typbasetype) AS (
         SELECT t.oid, t.typtype, t.typbasetype FROM pg_catalog.pg_type t WHERE t.oid = type
         UNION ALL
         SELECT t.oid, t.typtype, t.typbasetype FROM pg_catalog.pg_type t JOIN under u ON t.oid = u.typbasetype
          WHERE u.typtype = 'd')
-    SELECT u.oid FROM under u WHERE u.typtype <> 'd';
-$$;
+    SELECT u.oid FROM under u WHERE u.typtype <> 'd');
+END $$;
 COMMENT ON FUNCTION dataprotect._undomained(oid) IS 'the type below a domain, or the type itself';
 
 -- Columns of an encrypted type, or of a domain over one.
 CREATE FUNCTION dataprotect._protected_attributes(rel regclass) RETURNS SETOF name
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT a.attname
       FROM pg_catalog.pg_attribute a
       JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
        AND dataprotect._base_type(CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END) IS NOT NULL
      ORDER BY a.attnum;
-$$;
+END $$;
 COMMENT ON FUNCTION dataprotect._protected_attributes(regclass) IS 'columns of a table that are of an encrypted type';
 
 -- The foreign keys that lead to rows of a table, one row a path.  A node comes

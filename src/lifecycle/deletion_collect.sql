@@ -27,19 +27,25 @@ SELECT pg_catalog.pg_extension_config_dump('dataprotect.deletion_row_seq_seq', '
 
 -- Values at some positions of rows, one after the other, as parameters.
 CREATE FUNCTION dataprotect._positions(vals text[], pos int[]) RETURNS text[]
-    LANGUAGE sql IMMUTABLE STRICT
+    LANGUAGE plpgsql IMMUTABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT array_agg(vals[p] ORDER BY ord) FROM unnest(pos) WITH ORDINALITY AS x(p, ord);
-$$;
+#variable_conflict use_column
+BEGIN
+    RETURN (
+    SELECT array_agg(vals[p] ORDER BY ord) FROM unnest(pos) WITH ORDINALITY AS x(p, ord));
+END $$;
 COMMENT ON FUNCTION dataprotect._positions(text[], int[]) IS 'some of the values of a row';
 
 CREATE FUNCTION dataprotect._oids_at(types oid[], pos int[]) RETURNS oid[]
-    LANGUAGE sql IMMUTABLE STRICT
+    LANGUAGE plpgsql IMMUTABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT array_agg(types[p] ORDER BY ord) FROM unnest(pos) WITH ORDINALITY AS x(p, ord);
-$$;
+#variable_conflict use_column
+BEGIN
+    RETURN (
+    SELECT array_agg(types[p] ORDER BY ord) FROM unnest(pos) WITH ORDINALITY AS x(p, ord));
+END $$;
 COMMENT ON FUNCTION dataprotect._oids_at(oid[], int[]) IS 'some of the types of a row';
 
 -- Note rows that a statement finds; one that came back after it was removed is

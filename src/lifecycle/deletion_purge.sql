@@ -22,12 +22,15 @@ COMMENT ON FUNCTION dataprotect._rows_held(regclass, tid[]) IS 'whether one of t
 
 -- Whether a hold can cover rows of a table at all.
 CREATE FUNCTION dataprotect._may_be_held(rel regclass) RETURNS bool
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT EXISTS (SELECT FROM dataprotect.holds h JOIN pg_class c ON c.oid = h.rel
-                    WHERE h.active AND (h.rel IN (SELECT dataprotect._below($1)) OR $1 IN (SELECT dataprotect._below(h.rel))));
-$$;
+                    WHERE h.active AND (h.rel IN (SELECT dataprotect._below($1)) OR $1 IN (SELECT dataprotect._below(h.rel)))));
+END $$;
 COMMENT ON FUNCTION dataprotect._may_be_held(regclass) IS 'whether an active hold is on a table, or on some of it';
 
 -- Where rows are now: by keys (state 'm' and 'd'), as (leaf, tid).
@@ -93,33 +96,43 @@ COMMENT ON FUNCTION dataprotect._account_held(bigint, bigint) IS
     'a table in which a legal hold covers a row of an account, or NULL';
 
 CREATE FUNCTION dataprotect._deletion_count(request bigint, leaf regclass, action text, rows bigint) RETURNS void
-    LANGUAGE sql VOLATILE
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    IF $4 IS NULL OR $4 <= 0 THEN
+        RETURN;
+    END IF;
     INSERT INTO dataprotect.deletion_work AS w (request, rel, action, rows)
-        SELECT $1, dataprotect._top($2)::text, $3, $4 WHERE $4 > 0
+        VALUES ($1, dataprotect._top($2)::text, $3, $4)
         ON CONFLICT (request, rel, action) DO UPDATE SET rows = w.rows + excluded.rows;
+    IF $3 IN ('keep', 'shared') THEN
+        RETURN;
+    END IF;
     -- old versions matter where values of the account were sealed
-    INSERT INTO dataprotect.deletion_scrub (request, rel)
-        SELECT $1, $2 WHERE $4 > 0 AND $3 NOT IN ('keep', 'shared') AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = $2 AND a.attnum > 0
-                                                  AND NOT a.attisdropped AND dataprotect._bears(a.atttypid))
-        ON CONFLICT (request, rel) DO UPDATE SET scrubbed_at = NULL;
-    UPDATE dataprotect.deletion_request r SET purge_xid = pg_current_xact_id()
-     WHERE r.id = $1 AND $4 > 0 AND $3 NOT IN ('keep', 'shared');
-$$;
+    IF EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = $2 AND a.attnum > 0 AND NOT a.attisdropped AND dataprotect._bears(a.atttypid)) THEN
+        INSERT INTO dataprotect.deletion_scrub (request, rel) VALUES ($1, $2)
+            ON CONFLICT (request, rel) DO UPDATE SET scrubbed_at = NULL;
+    END IF;
+    UPDATE dataprotect.deletion_request r SET purge_xid = pg_current_xact_id() WHERE r.id = $1;
+END $$;
 COMMENT ON FUNCTION dataprotect._deletion_count(bigint, regclass, text, bigint) IS 'count rows that a deletion dealt with';
 
 -- Triggers and rules that may be why a change did not take place.
 CREATE FUNCTION dataprotect._who_interferes(rel regclass) RETURNS text
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT coalesce(string_agg(x.name, ', ' ORDER BY x.name), 'none is enabled now')
       FROM (SELECT format('trigger "%s"', t.tgname) AS name FROM pg_trigger t
              WHERE t.tgrelid = rel AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgname <> 'zz_dataprotect_subject'
             UNION ALL
-            SELECT format('rule "%s"', r.rulename) FROM pg_rewrite r WHERE r.ev_class = rel AND r.ev_enabled <> 'D') x;
-$$;
+            SELECT format('rule "%s"', r.rulename) FROM pg_rewrite r WHERE r.ev_class = rel AND r.ev_enabled <> 'D') x);
+END $$;
 COMMENT ON FUNCTION dataprotect._who_interferes(regclass) IS 'triggers and rules of a table, in words';
 
 CREATE FUNCTION dataprotect._deletion_change(request bigint, leaf regclass, tids tid[], assignments text, action text)
@@ -144,12 +157,15 @@ COMMENT ON FUNCTION dataprotect._deletion_change(bigint, regclass, tid[], text, 
 
 -- Which rows t reference rows of the account by an edge, those of them given as arrays.
 CREATE FUNCTION dataprotect._edge_rows(edge dataprotect.plan_edge) RETURNS text
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT format('%s t, %s WHERE %s%s', edge.from_rel, dataprotect._arrays(cardinality(edge.columns)),
-                  dataprotect._edge_condition(edge.operators, edge.columns, false), dataprotect._match_condition(edge.from_rel, edge.match));
-$$;
+                  dataprotect._edge_condition(edge.operators, edge.columns, false), dataprotect._match_condition(edge.from_rel, edge.match)));
+END $$;
 COMMENT ON FUNCTION dataprotect._edge_rows(dataprotect.plan_edge) IS 'FROM and WHERE of the rows at the end of an edge';
 
 -- What the rows of the account that an edge leads to have in its columns, in portions.
@@ -199,9 +215,23 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._rows_to_cut(bigint, bigint, int, int) IS 'rows that reference an account''s rows by one edge';
 
--- The same rows, found, locked and changed by one statement, max_rows at most; how
--- many there were.  Only of a table by itself, without rules, on which no hold is:
--- those ask for rows one by one.
+-- Whether nothing but our own statement decides what becomes of rows of these tables:
+-- no trigger of anybody, no rule, no table below.
+CREATE FUNCTION dataprotect._nobody_interferes(tables regclass[]) RETURNS bool
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = ANY (tables) AND (c.relkind <> 'r' OR c.relhassubclass OR c.relhasrules))
+           AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = ANY (tables) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+                                                  AND t.tgname <> 'zz_dataprotect_subject');
+END $$;
+COMMENT ON FUNCTION dataprotect._nobody_interferes(regclass[]) IS 'whether tables are ordinary ones without triggers and rules of anybody';
+
+-- The same rows, found and changed by one statement, max_rows at most; how many there
+-- were.  Only of a table by itself, without rules, on which no hold is: those ask for
+-- rows one by one.  A row that somebody else has locked is waited for a moment only:
+-- then nothing is changed, the answer is NULL, and the others are met one by one.
 CREATE FUNCTION dataprotect._cut_at_once(plan_id bigint, request bigint, step dataprotect.plan_step, max_rows int) RETURNS int
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -211,23 +241,27 @@ DECLARE
     source dataprotect.plan_table := (SELECT t FROM dataprotect.plan_table t WHERE t.plan = plan_id AND t.rel = edge.to_rel);
     change text := CASE step.what WHEN 'delete' THEN format('DELETE FROM ONLY %s t', step.rel)
                                   ELSE format('UPDATE ONLY %s t SET %s', step.rel, step.assignments) END;
+    patience text := current_setting('lock_timeout');
     vals text[];
-    changed int;
     total int := 0;
 BEGIN
     IF EXISTS (SELECT FROM pg_class c WHERE c.oid = step.rel AND (c.relkind <> 'r' OR c.relhassubclass OR c.relhasrules))
        OR dataprotect._may_be_held(step.rel) THEN
-        RETURN 0;
+        RETURN NULL;
     END IF;
-    FOR vals IN SELECT v FROM dataprotect._edge_values(edge, request, source.n) v LOOP
-        SELECT r[1]::int INTO changed
-          FROM dataprotect._rows_as(step.rel, format('WITH done AS (%s WHERE t.ctid OPERATOR(pg_catalog.=) ANY (ARRAY('
-                       'SELECT t.ctid FROM %s LIMIT %s FOR UPDATE OF t SKIP LOCKED)) RETURNING 1) SELECT pg_catalog.count(*) FROM done',
+    BEGIN
+        PERFORM set_config('lock_timeout', '200ms', true);
+        FOR vals IN SELECT v FROM dataprotect._edge_values(edge, request, source.n) v LOOP
+            total := total + (SELECT r[1]::int
+              FROM dataprotect._rows_as(step.rel, format('%s WHERE t.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT t.ctid FROM %s LIMIT %s))',
                        change, dataprotect._edge_rows(edge), max_rows - total),
-                   dataprotect._oids_at(source.watch_types, edge.to_pos), vals, true) r;
-        total := total + changed;
-        EXIT WHEN total >= max_rows;
-    END LOOP;
+                   dataprotect._oids_at(source.watch_types, edge.to_pos), vals, true) r);
+            EXIT WHEN total >= max_rows;
+        END LOOP;
+        PERFORM set_config('lock_timeout', patience, true);
+    EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+        RETURN NULL;
+    END;
     PERFORM dataprotect._deletion_count(request, step.rel, CASE step.what WHEN 'delete' THEN 'delete' ELSE 'nullify' END, total);
     RETURN total;
 END $$;
@@ -367,9 +401,15 @@ AS $$
 DECLARE
     chosen record;
     before int;
-    at_once int := dataprotect._cut_at_once(plan_id, request, step, 10 * max_rows);
+    -- rows that are merely removed take less than a microsecond each
+    most int := max_rows * CASE step.what WHEN 'delete' THEN 50 ELSE 10 END;
+    whole int := dataprotect._cut_at_once(plan_id, request, step, most);
+    at_once int := coalesce(whole, 0);
 BEGIN
     dealt := at_once;
+    IF whole < most AND dataprotect._nobody_interferes(ARRAY[step.rel]) THEN
+        RETURN;     -- these were all of them
+    END IF;
     LOOP
         EXIT WHEN dealt >= max_rows;
         before := dealt;

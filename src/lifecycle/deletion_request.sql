@@ -129,13 +129,16 @@ COMMENT ON FUNCTION dataprotect._deletion_note(bigint, text, text) IS 'write a r
 
 -- The first thing that stands in the way of deleting such an account, or NULL.
 CREATE FUNCTION dataprotect._account_obstacle(account dataprotect.account_type, plan_id bigint) RETURNS text
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT format('Table "%s", columns %s: %s.', c.rel, c.columns, c.problem)
       FROM dataprotect._account_check(account, plan_id) c WHERE c.problem IS NOT NULL
-     ORDER BY c.rel::text, c.columns::text LIMIT 1;
-$$;
+     ORDER BY c.rel::text, c.columns::text LIMIT 1);
+END $$;
 COMMENT ON FUNCTION dataprotect._account_obstacle(dataprotect.account_type, bigint) IS
     'the first problem of an account type, or NULL';
 

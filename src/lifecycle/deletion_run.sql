@@ -130,21 +130,27 @@ COMMENT ON FUNCTION dataprotect._values_with_keys(int8[]) IS 'protected values t
 
 -- The active holds, so that a deletion sees whether it has looked at them.
 CREATE FUNCTION dataprotect._holds_now() RETURNS text
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(string_agg(h.id::text, ',' ORDER BY h.id), '') FROM dataprotect.holds h WHERE h.active;
-$$;
+#variable_conflict use_column
+BEGIN
+    RETURN (
+    SELECT coalesce(string_agg(h.id::text, ',' ORDER BY h.id), '') FROM dataprotect.holds h WHERE h.active);
+END $$;
 COMMENT ON FUNCTION dataprotect._holds_now() IS 'ids of the active holds';
 
 -- How much is gone already, for the detail of what waits.
 CREATE FUNCTION dataprotect._deletion_so_far(request bigint) RETURNS text
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
     SELECT coalesce('; ' || nullif(sum(w.rows) FILTER (WHERE w.action NOT IN ('keep', 'shared')), 0) || ' rows are dealt with already', '')
-      FROM dataprotect.deletion_work w WHERE w.request = $1;
-$$;
+      FROM dataprotect.deletion_work w WHERE w.request = $1);
+END $$;
 COMMENT ON FUNCTION dataprotect._deletion_so_far(bigint) IS 'how many rows a deletion has dealt with, in words';
 
 CREATE FUNCTION dataprotect._deletion_held(request dataprotect.deletion_request, rel text) RETURNS bool
@@ -274,9 +280,13 @@ BEGIN
     IF done IS NOT TRUE THEN
         RETURN done IS NOT NULL;
     END IF;
-    -- look again: rows that came meanwhile, and what a trigger has put back
-    PERFORM dataprotect._account_collect(account, plan_id, request.id, request.account_id);
-    back := dataprotect._rows_remain(plan_id, request.id);
+    -- look again: rows that came meanwhile, and what a trigger has put back; the
+    -- verification does so too, which is early enough where no key is destroyed
+    IF request.key_ids <> '{}' OR NOT dataprotect._nobody_interferes(ARRAY(SELECT t.rel FROM dataprotect.plan_table t WHERE t.plan = plan_id
+                                                                          UNION SELECT s.rel FROM dataprotect.plan_step s WHERE s.plan = plan_id)) THEN
+        PERFORM dataprotect._account_collect(account, plan_id, request.id, request.account_id);
+        back := dataprotect._rows_remain(plan_id, request.id);
+    END IF;
     IF back IS NOT NULL THEN
         UPDATE dataprotect.deletion_request r SET phase = 1, passes = (r.passes + 1) % 3 WHERE r.id = request.id;
         IF request.passes = 2 THEN
@@ -491,6 +501,11 @@ BEGIN
      WHERE r.id = request.id;
     DELETE FROM dataprotect.deletion_row d WHERE d.request = request.id;
     PERFORM dataprotect._deletion_note(request.id, 'verified', NULL);
+    -- a certificate that waits for nothing
+    IF dataprotect._erasure_own_name() IS NULL
+       AND NOT EXISTS (SELECT FROM dataprotect._signing_roots(request.key_ids) u WHERE u NOT LIKE 'file://%') THEN
+        RETURN dataprotect._deletion_certify(dataprotect._lock_deletion_request(request.id));
+    END IF;
     RETURN true;
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_verify(dataprotect.deletion_request) IS

@@ -124,13 +124,24 @@ store_rows(ReturnSetInfo *result)
 	MemoryContextDelete(row_context);
 }
 
+static void
+store_count(ReturnSetInfo *result, uint64 count)
+{
+	Datum		text = CStringGetTextDatum(psprintf(UINT64_FORMAT, count));
+	Datum		array = PointerGetDatum(construct_array(&text, 1, TEXTOID, -1, false, TYPALIGN_INT));
+	bool		isnull = false;
+
+	tuplestore_putvalues(result->setResult, result->setDesc, &array, &isnull);
+}
+
 /*
  * dataprotect._rows_as(rel regclass, sql text, types oid[], vals text[], changes bool)
  *   returns setof text[]
  *
  * Run a statement as rel's owner with $1, $2, .. an array of each of these types;
  * vals has their values row by row.  changes: under the search path of rel's
- * triggers, constraints immediate, as dataprotect._apply_as().
+ * triggers, constraints immediate, as dataprotect._apply_as(); where the statement
+ * returns nothing, the one row says how many it changed.
  */
 Datum
 dp_run_as_rows(PG_FUNCTION_ARGS)
@@ -162,6 +173,8 @@ dp_run_as_rows(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_execute_plan returned %s", SPI_result_code_string(rc));
 	if (SPI_tuptable != NULL && SPI_tuptable->tupdesc->natts > 0)
 		store_rows(result);
+	else if (changes)
+		store_count(result, SPI_processed);
 	dp_run_as_end(&saved);
 	SPI_finish();
 	return (Datum) 0;
