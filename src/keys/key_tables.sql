@@ -105,6 +105,7 @@ CREATE TABLE dataprotect.key_version (
     seal bytea,
     expires_at timestamptz,             -- of a version of an expiring key: opens nothing from then on
     looked_at timestamptz,              -- when values under a retired version were looked for last
+    unused_at timestamptz,              -- when a look had ended that found none
     CHECK ((state = 'd') = (wrapped IS NULL))
 );
 CREATE INDEX key_version_family_idx ON dataprotect.key_version (family, purpose, version);

@@ -35,14 +35,17 @@
 #include "port/pg_bswap.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
+#include "storage/lmgr.h"
 #include "storage/smgr.h"
 #include "utils/array.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(dp_lifecycle_pages_with_keys);
 PG_FUNCTION_INFO_V1(dp_lifecycle_column_values_with_keys);
+PG_FUNCTION_INFO_V1(dp_lifecycle_hold_tables);
 PG_FUNCTION_INFO_V1(dp_lifecycle_clear_key_pages);
 
 #define KEY_ID_LEN	(DP_ENV_HEADER_LEN - 1)
@@ -163,6 +166,28 @@ dp_lifecycle_pages_with_keys(PG_FUNCTION_ARGS)
 	}
 	relation_close(rel, AccessShareLock);
 	PG_RETURN_INT64(found);
+}
+
+/*
+ * dataprotect._hold_tables(rels oid[]) returns bool
+ * Lock all of them in ACCESS SHARE mode to the end of the transaction, without waiting:
+ * none is truncated, dropped or written anew meanwhile.
+ */
+Datum
+dp_lifecycle_hold_tables(PG_FUNCTION_ARGS)
+{
+	Datum	   *oids;
+	int			n;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), OIDOID, sizeof(Oid), true, TYPALIGN_INT, &oids, NULL, &n);
+	for (int i = 0; i < n; i++)
+	{
+		Oid			relid = DatumGetObjectId(oids[i]);
+
+		if (!ConditionalLockRelationOid(relid, AccessShareLock) || !SearchSysCacheExists1(RELOID, oids[i]))
+			PG_RETURN_BOOL(false);
+	}
+	PG_RETURN_BOOL(true);
 }
 
 /* Does a value contain such a header?  An array or a row may hold several. */

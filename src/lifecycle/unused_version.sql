@@ -3,11 +3,38 @@
 -- type, and what dead rows and indexes still have: an ordered index compares with it.
 -- One version a transaction, and each at most once a day, since it takes a look at every
 -- page of every protected table.
+--
+-- Values move while it looks: from a table whose turn comes later into one that it has
+-- looked at.  None is missed:
+--  - The statement's snapshot keeps whatever it sees on the pages, deleted or not, until
+--    the end, and the tables are locked before the first is looked at: none is truncated,
+--    dropped or written anew.  So what was in a table as the look began is found.
+--  - What was in none as the look began, but in the memory of a statement, its snapshot
+--    keeps on the pages as well; but for a procedure that commits in between.  So a version is
+--    destroyed by a second look, at a time when all that was running as the first one ended
+--    has ended too, and has written what it had.
+-- A session's temporary tables cannot be looked at: where one can hold such values, nothing
+-- is destroyed.
+CREATE FUNCTION dataprotect._hold_tables(rels oid[]) RETURNS bool
+    AS 'MODULE_PATHNAME', 'dp_lifecycle_hold_tables'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect._hold_tables(oid[]) IS
+    'locks tables in ACCESS SHARE mode to the end of the transaction; false where that would wait, or one is gone';
+
 CREATE FUNCTION dataprotect._is_version_used(version_key_id int8) RETURNS bool
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    v_tables oid[];
     t record;
 BEGIN
+    SELECT array_agg(DISTINCT m.member) INTO v_tables
+        FROM dataprotect._storing_columns() s CROSS JOIN LATERAL dataprotect._column_partitions(s.rel, s.col) m;
+    IF NOT dataprotect._hold_tables(coalesce(v_tables, '{}'))
+       OR EXISTS (SELECT FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                  WHERE c.relpersistence = 't' AND c.relkind IN ('r', 'p', 'm') AND a.atttypid >= 16384
+                    AND EXISTS (SELECT FROM dataprotect._encrypted_parts(a.atttypid, a.atttypmod))) THEN
+        RETURN true;
+    END IF;
     FOR t IN
         SELECT m.member AS rel, array_agg(DISTINCT s.col) AS cols
         FROM dataprotect._storing_columns() s CROSS JOIN LATERAL dataprotect._column_partitions(s.rel, s.col) m
@@ -20,7 +47,16 @@ BEGIN
     END LOOP;
     RETURN false;
 END $$;
-COMMENT ON FUNCTION dataprotect._is_version_used(int8) IS 'whether a table or an index has anything that is sealed under a key';
+COMMENT ON FUNCTION dataprotect._is_version_used(int8) IS 'whether a table or an index has anything that is sealed under a key, or cannot be looked at now';
+
+CREATE FUNCTION dataprotect._runs_since(moment timestamptz) RETURNS bool
+    LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM pg_stat_activity a
+                   WHERE a.datid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND a.pid <> pg_backend_pid()
+                     AND (a.backend_type = 'client backend' OR a.state IS NOT NULL AND a.backend_type NOT LIKE 'dataprotect%')
+                     AND a.state IS DISTINCT FROM 'idle' AND coalesce(a.query_start, a.backend_start) <= $1)
+$$;
+COMMENT ON FUNCTION dataprotect._runs_since(timestamptz) IS 'whether a statement of this database still runs that ran then';
 
 CREATE FUNCTION dataprotect._destroy_unused_version() RETURNS bool
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -33,17 +69,20 @@ BEGIN
         RETURN false;
     END IF;
     v_now := dataprotect._now();
-    SELECT x.key_id, x.version, x.state_since, k.name INTO v
+    SELECT x.key_id, x.version, x.state_since, x.unused_at, k.name INTO v
         FROM dataprotect.key_version x JOIN dataprotect.key k ON k.family = x.family
         WHERE x.purpose = 2 AND x.state = 'r' AND x.version < k.current_version AND k.state = 'a' AND k.keep IS NULL
           AND x.state_since <= v_now - v_after
           AND (x.looked_at IS NULL OR x.looked_at NOT BETWEEN v_now - interval '1 day' AND v_now)
+          AND (x.unused_at IS NULL OR NOT dataprotect._runs_since(x.unused_at))
         ORDER BY x.looked_at NULLS FIRST, x.state_since LIMIT 1 FOR UPDATE OF x SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
     IF dataprotect._is_version_used(v.key_id) THEN
-        UPDATE dataprotect.key_version SET looked_at = v_now WHERE key_id = v.key_id;
+        UPDATE dataprotect.key_version SET looked_at = v_now, unused_at = NULL WHERE key_id = v.key_id;
+    ELSIF v.unused_at IS NULL THEN
+        UPDATE dataprotect.key_version SET unused_at = clock_timestamp() WHERE key_id = v.key_id;
     ELSE
         UPDATE dataprotect.key_version SET state = 'd', wrapped = NULL, state_since = now(), reason = 'nothing is sealed under it any more'
             WHERE key_id = v.key_id;
@@ -52,4 +91,4 @@ BEGIN
     RETURN true;
 END $$;
 COMMENT ON FUNCTION dataprotect._destroy_unused_version() IS
-    'looks whether anything is sealed under the retired version whose turn it is, and destroys it where nothing is; false where none has its turn';
+    'looks whether anything is sealed under the retired version whose turn it is, and destroys it where nothing is a second time; false where none has its turn';

@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 
+use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -49,7 +50,7 @@ is(versions('stubborn'), 'a:2=1', 'and a session may do it itself');
 
 # A version goes once nothing is sealed under it: no value at any depth, no dead row, no page of an index.
 sql(<<'SQL');
-SELECT dataprotect.create_key('m'), dataprotect.create_key('n'), dataprotect.create_key('o');
+SELECT dataprotect.create_key(k) FROM unnest('{m,n,o,q}'::text[]) k;
 CREATE TABLE ordered (id int, a encrypted_int4('m', 'ordered'));
 CREATE INDEX ordered_idx ON ordered (a);
 INSERT INTO ordered SELECT i, i FROM generate_series(1, 1000) i;
@@ -75,6 +76,39 @@ sub look_for
 }
 look_for($_) for qw(m n o);
 is(join(' ', map { state_of($_) } qw(m n o)), 'retired retired destroyed', 'a version that nothing is sealed under goes; one that an index still has, and one inside an array, stay');
+# What a statement has in its hands belongs to no table: "unused-race".
+sql(<<'SQL');
+CREATE TABLE from_here (a encrypted_text('q'));
+CREATE TABLE to_there (a encrypted_text('q'));
+INSERT INTO from_here VALUES ('in between');
+CREATE PROCEDURE move_it() LANGUAGE plpgsql AS $$
+DECLARE v encrypted_text;
+BEGIN
+	DELETE FROM from_here RETURNING a INTO v;
+	COMMIT;
+	PERFORM pg_advisory_lock(1);
+	INSERT INTO to_there VALUES (v);
+END $$;
+SELECT dataprotect.rotate_key('q');
+SQL
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('SELECT pg_advisory_lock(1) IS NULL');
+my $mover = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', 'CALL move_it()' ], '<', \undef, '>&', \my $said);
+poll_sql($node, 'postgres', 'SELECT count(*) FROM from_here', '0');
+# Until a look has found it nowhere, which VACUUM allows once nothing else sees the row.
+ok(poll_until('a look that finds nothing', sub {
+	$node->safe_psql('postgres', $_) for 'VACUUM from_here', "UPDATE dataprotect.key_version SET looked_at = NULL WHERE family = (SELECT k.family FROM dataprotect.key k WHERE k.name = 'q') AND looked_at IS NOT NULL", 'SELECT dataprotect._destroy_unused_version()';
+	return sql("SELECT v.unused_at IS NOT NULL OR v.state = 'd' FROM dataprotect.key_version v JOIN dataprotect.key k USING (family) WHERE k.name = 'q' AND v.version = 1 AND v.purpose = 2") eq 't'; }), 'a value is in no table');
+sql('SELECT dataprotect._destroy_unused_version()') for 1 .. 3;
+is(state_of('q'), 'retired', 'its version is not destroyed while a statement runs that may have it');
+$holder->query_safe('SELECT pg_advisory_unlock(1)');
+$holder->quit;
+poll_sql($node, 'postgres', 'SELECT count(*) FROM to_there', '1');
+$mover->finish or die $said;
+look_for('q');
+is(state_of('q'), 'retired', 'nor afterwards, when it is in another');
+is(sql("SELECT dataprotect.grant_access('q', current_user::regrole, 'reveal') > 0; SELECT a FROM to_there"), "t\nin between", 'where it is read');
+
 # Again, for VACUUM leaves what a worker's snapshot may see.
 ok(poll_until('the version of an index that was made anew',
 	sub {
