@@ -19,7 +19,7 @@ OBJS = \
            seal_budget.o spare_key.o subject_key.o system_keys.o unwrap_key.o) \
        $(addprefix src/access/, access.o foreign_code.o grantee.o identity.o mask.o restored.o role_drop.o search_count.o token.o token_keys.o token_replay.o) \
        $(addprefix src/audit/, alert.o change_events.o digest.o sink_batch.o sink_file.o sink_http.o sink_line.o sink_reply.o \
-           sink_round.o sink_splunk.o sink_state.o sink_syslog.o sink_uri.o) \
+           sink_round.o sink_rows.o sink_splunk.o sink_state.o sink_syslog.o sink_uri.o) \
        $(addprefix src/audit/, activity.o archive.o audit_log.o batch.o chain.o collector.o literals.o \
            parallel.o protected_columns.o redact.o role_events.o segment.o store.o subjects.o track.o verify.o writer.o) \
        $(addprefix src/types/, client_query.o client_type.o json.o reflection.o wire.o word_search.o \

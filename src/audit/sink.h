@@ -10,6 +10,7 @@
  * sink_round.c	the worker's round: all sinks of a database beside each other
  * sink_state.c	tables: which sinks there are, how far each is
  * sink_batch.c	rows and digests into a batch
+ * sink_rows.c	rows of retention policies, by the targets for files and S3
  * sink_http.c	webhook, S3 and what they share; sink_splunk.c, sink_syslog.c, sink_file.c
  *
  * A target raises no errors, waits for nothing, and ends a batch by dp_sink_done()

@@ -69,6 +69,10 @@ CREATE FUNCTION dataprotect._sink_check(uri text) RETURNS text
     LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_sink_check';
 COMMENT ON FUNCTION dataprotect._sink_check(text) IS 'the kind of sink that a URI names; an error where it names none that is allowed';
 
+CREATE FUNCTION dataprotect._deliver_rows(uri text, series text, run bigint, batch bigint, lines text) RETURNS void
+    LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_deliver_rows';
+COMMENT ON FUNCTION dataprotect._deliver_rows(text, text, bigint, bigint, text) IS 'stores lines below a file:// or s3:// URI, or raises an error';
+
 CREATE FUNCTION dataprotect._sink_begin(name text, after bigint, digest bigint) RETURNS void
     LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_sink_begin';
 COMMENT ON FUNCTION dataprotect._sink_begin(text, bigint, bigint) IS 'notes that a sink is to be sent what comes after a record';

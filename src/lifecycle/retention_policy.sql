@@ -128,8 +128,10 @@ BEGIN
     ELSE
         PERFORM dataprotect._retention_check_keys(policy);
     END IF;
-    IF policy.action = 'archive' THEN
+    IF policy.archive IS NOT NULL THEN
         PERFORM dataprotect._retention_check_archive(policy);
+    ELSIF policy.action = 'archive' THEN
+        PERFORM dataprotect._check_row_archive(policy.options ->> 'archive');
     END IF;
     -- The rows are found, or this says why not.
     PERFORM dataprotect._value_as(policy.base, format('SELECT 1 FROM %s t WHERE %s LIMIT 1', policy.base,
@@ -178,6 +180,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_check_archive(dataprotect.retention_policy) IS
     'error where an archive table cannot take a policy''s rows';
+
+CREATE FUNCTION dataprotect._check_row_archive(uri text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF dataprotect._sink_check(uri) NOT IN ('file', 's3') THEN
+        PERFORM dataprotect._raise('invalid_parameter_value', 'rows are archived to files or S3',
+            NULL, 'A URI is file:///DIRECTORY or s3://BUCKET/PREFIX?region=REGION.');
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._check_row_archive(text) IS 'error where rows cannot be archived to a URI';
 
 CREATE FUNCTION dataprotect._named_table(name text) RETURNS regclass
     LANGUAGE plpgsql STABLE STRICT
@@ -388,8 +402,12 @@ BEGIN
             'Say which rows are meant by a policy of their own, with option "where".');
     END IF;
     IF action = 'archive' THEN
-        policy.archive := dataprotect._named_table(coalesce(options ->> 'archive', ''));
-        PERFORM dataprotect._check_table_right(policy.archive);
+        IF options ->> 'archive' LIKE '%://%' THEN
+            PERFORM dataprotect._check_row_archive(options ->> 'archive');
+        ELSE
+            policy.archive := dataprotect._named_table(coalesce(options ->> 'archive', ''));
+            PERFORM dataprotect._check_table_right(policy.archive);
+        END IF;
     END IF;
     policy.name := name;
     policy.rel := rel;

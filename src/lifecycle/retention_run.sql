@@ -139,7 +139,7 @@ COMMENT ON FUNCTION dataprotect._retention_code(text, regclass) IS
 -- ones that nobody references any more.
 CREATE FUNCTION dataprotect._retention_statements(run bigint, leaf regclass, batch int, locking bool, kept bool, began text,
         OUT choose_sql text, OUT apply_sql text, OUT left_sql text, OUT code text, OUT has_children bool,
-        OUT own_keys bool, OUT skips bool, OUT spares bool) RETURNS record
+        OUT own_keys bool, OUT skips bool, OUT spares bool, OUT delivers bool) RETURNS record
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
     SET timezone = 'UTC'
@@ -153,11 +153,12 @@ DECLARE
     rows_in text := 't.ctid OPERATOR(pg_catalog.=) ANY ($1)';
 BEGIN
     code := dataprotect._retention_code(policy.action, leaf);
+    delivers := policy.action = 'archive' AND policy.archive IS NULL;
     PERFORM dataprotect._need_policy('hold');
     has_children := policy.action IN ('delete', 'archive') AND EXISTS (
         SELECT 1 FROM dataprotect.retention_child c WHERE c.policy = policy.id AND c.action IN ('delete', 'nullify'));
     own_keys := EXISTS (SELECT 1 FROM dataprotect._retention_own_keys(policy) o WHERE o.rule <> 'leave');
-    plain := due = older AND policy.action IN ('delete', 'archive') AND NOT has_children AND NOT own_keys AND EXISTS (
+    plain := due = older AND policy.action IN ('delete', 'archive') AND NOT delivers AND NOT has_children AND NOT own_keys AND EXISTS (
         SELECT 1 FROM pg_attribute a WHERE a.attrelid = leaf AND a.attnum > 0 AND NOT a.attisdropped
            AND quote_ident(a.attname) = policy.age_expression AND a.atttypid = policy.age_type);
     skips := locking OR NOT plain;
@@ -173,7 +174,7 @@ BEGIN
         CASE WHEN own_keys THEN ' DESC' ELSE '' END, batch,
         CASE WHEN skips THEN ' FOR UPDATE OF t SKIP LOCKED' ELSE '' END);
     left_sql := format('SELECT array_agg(t.ctid) FROM ONLY %s t WHERE %s', leaf, rows_in);
-    apply_sql := CASE policy.action
+    apply_sql := CASE CASE WHEN delivers THEN 'delete' ELSE policy.action END
         WHEN 'delete' THEN format('DELETE FROM ONLY %s t WHERE %s', leaf, rows_in)
         WHEN 'archive' THEN format(
             'WITH gone AS (DELETE FROM ONLY %s t WHERE %s RETURNING t.*) INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE '
@@ -191,6 +192,31 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._retention_statements(bigint, regclass, int, bool, bool, text) IS
     'how a run chooses and changes the next rows of one table';
+
+-- Rows that are about to be removed, locked and delivered as lines of JSON to where the
+-- policy's archive is; protected values as they are stored.  A row that is delivered
+-- twice, since something died before it was removed, has the same id.
+CREATE FUNCTION dataprotect._retention_deliver(run bigint, leaf regclass, tids tid[], batch bigint) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET dataprotect.output = 'ciphertext'
+AS $$
+DECLARE
+    policy dataprotect.retention_policy := dataprotect._retention_settled(run);
+    uid text := (SELECT i.uid::text FROM dataprotect.instance i);
+    lines text := dataprotect._value_as(leaf, format(
+        'SELECT string_agg(x.line, '''') FROM (SELECT jsonb_build_object(''database'', %1$L, ''policy'', %2$L, ''run'', %3$s, ''table'', %4$L, ''archived_at'', %5$L,'
+        ' ''id'', encode(sha256(convert_to(concat_ws(''|'', %1$L, t.tableoid, t.ctid, t.xmin), ''UTF8'')), ''hex''), ''row'', to_jsonb(t))::text || E''
+'' AS line'
+        ' FROM ONLY %6$s t WHERE t.ctid = ANY ($1) FOR UPDATE OF t) x', uid, policy.name, run,
+        (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = leaf),
+        clock_timestamp()::text, leaf), tids);
+BEGIN
+    PERFORM dataprotect._deliver_rows(policy.options ->> 'archive', format('rows-%s-%s', uid, policy.id), run, batch, lines);
+END $$;
+COMMENT ON FUNCTION dataprotect._retention_deliver(bigint, regclass, tid[], bigint) IS
+    'deliver rows that are about to be removed to the archive of a policy';
 
 -- Of the chosen rows of a table those that can go in one statement: with the rows
 -- of the same table that must go along (due ones that reference them, or all where

@@ -266,7 +266,7 @@ make_statements(DpRetentionRun *run)
 {
 	Oid			types[6] = {INT8OID, OIDOID, INT4OID, BOOLOID, BOOLOID, TEXTOID};
 	Datum		values[6];
-	char	   *row[8];
+	char	   *row[9];
 	DpRunAs		saved;
 
 	values[0] = Int64GetDatum(run->id);
@@ -276,7 +276,7 @@ make_statements(DpRetentionRun *run)
 	values[4] = BoolGetDatum(run->n_kept > 0);
 	values[5] = CStringGetTextDatum(run->began_xid);
 	dp_run_as_system(&saved);
-	if (SPI_execute_with_args("SELECT choose_sql, apply_sql, left_sql, code, has_children, own_keys, skips, spares"
+	if (SPI_execute_with_args("SELECT choose_sql, apply_sql, left_sql, code, has_children, own_keys, skips, spares, delivers"
 							  "  FROM dataprotect._retention_statements($1, $2, $3, $4, $5, $6)",
 							  6, types, values, NULL, false, 1) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "could not make statements of retention");
@@ -296,6 +296,18 @@ make_statements(DpRetentionRun *run)
 	run->own_keys = row[5][0] == 't';
 	run->skips = row[6][0] == 't';
 	run->spares |= row[7][0] == 't';
+	run->delivers = row[8][0] == 't';
+}
+
+/* What the statements depend on; NULL where the policy is not active. */
+static char *
+state_now(DpRetentionRun *run)
+{
+	char	   *state = look_at_state(run);
+
+	if (state == NULL || strncmp(state, "active/", 7) != 0)
+		return NULL;
+	return psprintf("%s/%d/%d/%d", state, run->limit, run->locking, run->n_kept > 0);
 }
 
 /*
@@ -305,11 +317,10 @@ make_statements(DpRetentionRun *run)
 static bool
 prepare_statements(DpRetentionRun *run)
 {
-	char	   *state = look_at_state(run);
+	char	   *state = state_now(run);
 
-	if (state == NULL || strncmp(state, "active/", 7) != 0)
+	if (state == NULL)
 		return false;
-	state = psprintf("%s/%d/%d/%d", state, run->limit, run->locking, run->n_kept > 0);
 	if (run->state != NULL && strcmp(run->state, state) == 0)
 		return true;
 	forget_statements(run);
@@ -438,6 +449,37 @@ apply_batch(DpRetentionRun *run, Oid owner, ArrayType *tids)
 	SPI_freetuptable(SPI_tuptable);
 }
 
+/*
+ * Deliver the rows before they are removed.  Whoever places a hold does not wait for
+ * that: holds are locked afterwards, and where one came meanwhile the batch is undone.
+ */
+static void
+deliver(DpRetentionRun *run, ArrayType *tids)
+{
+	Oid			types[4] = {INT8OID, OIDOID, TIDARRAYOID, INT8OID};
+	Datum		values[4];
+	DpRunAs		saved;
+	char	   *state;
+
+	values[0] = Int64GetDatum(run->id);
+	values[1] = ObjectIdGetDatum(run->leaf);
+	values[2] = PointerGetDatum(tids);
+	values[3] = Int64GetDatum(++run->deliveries);
+	run->undelivered = true;
+	dp_run_as_system(&saved);
+	if (SPI_execute_with_args("SELECT dataprotect._retention_deliver($1, $2, $3, $4)", 4, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not deliver rows");
+	dp_run_as_end(&saved);
+	SPI_freetuptable(SPI_tuptable);
+	run->undelivered = false;
+	lock_holds();
+	state = state_now(run);
+	if (state == NULL || strcmp(state, run->state) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("holds or the policy changed while rows were archived")));
+}
+
 /* One batch. */
 static void
 batch_step(void *arg)
@@ -450,7 +492,10 @@ batch_step(void *arg)
 	run->more = false;
 	run->rows = 0;
 	run->chosen = run->left_behind = NULL;
-	lock_holds();
+	if (run->state == NULL && !prepare_statements(run))
+		return;
+	if (!run->delivers)
+		lock_holds();
 	if (!prepare_statements(run))
 		return;
 	/* one snapshot over choice and change: no tid can be used anew between */
@@ -464,6 +509,8 @@ batch_step(void *arg)
 		if (tids == NULL)
 			run->left_behind = run->chosen;
 	}
+	if (tids != NULL && run->delivers)
+		deliver(run, tids);
 	if (tids != NULL)
 		apply_batch(run, owner, tids);
 	UnregisterSnapshot(pinned);
@@ -542,7 +589,14 @@ mend_batch(DpRetentionRun *run, const char *failure, int sqlstate, int *busy)
 	int			chosen = count_tids(run->chosen);
 
 	run->more = true;
-	if (sqlstate == ERRCODE_LOCK_NOT_AVAILABLE || sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
+	if (run->undelivered)
+	{
+		/* the same would come of every row */
+		run->undelivered = false;
+		note_failure(run, failure);
+		run->more = false;
+	}
+	else if (sqlstate == ERRCODE_LOCK_NOT_AVAILABLE || sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
 		sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE)
 	{
 		run->locking = true;

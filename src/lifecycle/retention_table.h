@@ -53,6 +53,9 @@ typedef struct DpRetentionRun
 	bool		has_children;
 	bool		own_keys;		/* rows of the table reference one another */
 	bool		skips;			/* the choice skips locked rows */
+	bool		delivers;		/* rows leave for files or S3 first */
+	int64		deliveries;		/* of the run */
+	bool		undelivered;	/* the last one failed */
 	SPIPlanPtr	choose;
 	SPIPlanPtr	apply;
 	SPIPlanPtr	left;

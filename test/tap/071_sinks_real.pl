@@ -114,7 +114,7 @@ sub log_lines
 # ---- S3: the double keeps what moto, which checks no signature, is sent ----
 SKIP:
 {
-	skip 'moto is not there (DP_MOTO_ROOT)', 10 if !$moto;
+	skip 'moto is not there (DP_MOTO_ROOT)', 13 if !$moto;
 	my $http = sub {
 		my ($method, $path, $body) = @_;
 		my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $moto->{port}) or die "moto: $!";
@@ -149,6 +149,28 @@ SKIP:
 	is_deeply([ grep { !$signed->{signed}{$_} } qw(host x-amz-date x-amz-content-sha256 x-amz-server-side-encryption x-amz-server-side-encryption-aws-kms-key-id) ],
 		[], '... with all that decides');
 	like($signed->{scope}, qr{^\d{8}/us-east-1/s3/aws4_request$}, '... for S3');
+
+	# Rows of a retention policy go there before they are removed.
+	$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE visit (id int PRIMARY KEY, at timestamptz NOT NULL, who encrypted_text('pii'));
+CREATE INDEX ON visit (at);
+INSERT INTO visit SELECT i, now() - interval '2 years', 'person ' || i FROM generate_series(1, 50) i;
+SELECT dataprotect.create_retention_policy('visit', 'visit', 'at', '1 year', 'archive', '{"archive": "s3://audit/rows?region=us-east-1"}');
+SELECT dataprotect.activate_retention('visit');
+SET dataprotect.retention_batch_size = 20;
+CALL dataprotect.run_retention('visit');
+SQL
+	ok(poll_sql($node, 'postgres', 'SELECT count(*) = 0 FROM visit'), 'a policy archives to S3');
+	(undef, $list) = $http->('GET', '/audit?list-type=2&prefix=rows', '');
+	$all = '';
+	for my $key ($list =~ m{<Key>([^<]+)</Key>}g)
+	{
+		my (undef, $body) = $http->('GET', "/audit/$key", '');
+		gunzip(\$body, \$plain) or die "gunzip: $GunzipError";
+		$all .= $plain;
+	}
+	is(scalar(keys %{ { map { $_ => 1 } $all =~ /"row": \{.*?"id": (\d+)/g } }), 50, '... every row');
+	unlike($all, qr/person \d/, '... as it is stored');
 }
 
 # ---- syslog ----
