@@ -15,7 +15,7 @@ OBJS = \
        $(addprefix src/kms/, agent.o aws_credentials.o aws_plan.o aws_profile.o call.o client.o http.o job.o key_set.o kms_shmem.o \
            provider_aws.o provider_file.o provider_hcvault.o provider_kmip.o provider_pkcs11.o reply.o roots.o secret_file.o status.o transfer.o ttlv.o uri.o uri_policy.o vault_login.o) \
        $(addprefix src/keys/, arena.o cache.o catalog.o epoch.o expiry.o family.o generation.o held_keys.o invalidation.o key_errors.o key_export.o \
-           keys.o mint.o own_function.o own_step.o pinned_keys.o policy_alarm.o policy_root.o policy_seal.o policy_trigger.o \
+           keys.o mint.o own_function.o own_sequence.o own_step.o pinned_keys.o policy_alarm.o policy_root.o policy_seal.o policy_trigger.o \
            seal_budget.o spare_key.o subject_key.o system_keys.o unwrap_key.o) \
        $(addprefix src/access/, access.o foreign_code.o grantee.o identity.o mask.o restored.o role_drop.o search_count.o token.o token_keys.o token_replay.o) \
        $(addprefix src/audit/, alert.o change_events.o digest.o sink_batch.o sink_file.o sink_http.o sink_line.o sink_reply.o \

@@ -11,7 +11,7 @@ DP_SCRIPTS = $(srcdir)/pgxs
 
 export PG_CONFIG
 
-.PHONY: lint lint-catalog format format-check analyse unit reference fuzz regress isolation resolve tap attack stress topologies clients pgsuites bench check-all
+.PHONY: lint lint-catalog format format-check analyse unit reference fuzz regress isolation resolve tap attack stress topologies clients pgsuites bench sanitize valgrind fault check-all
 
 lint: all
 	$(DP_SCRIPTS)/lint.pl --tree $(srcdir)
@@ -78,6 +78,10 @@ fault:
 
 valgrind:
 	$(DP_SCRIPTS)/valgrind.sh $(TESTS)
+
+# TESTS: names of sql/, paths of TAP files.
+sanitize:
+	$(DP_SCRIPTS)/sanitize.sh $(TESTS)
 
 check-all:
 	$(srcdir)/test/run.sh

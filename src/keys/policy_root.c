@@ -22,6 +22,7 @@
 #include "keys/keys.h"
 #include "keys/keys_internal.h"
 #include "keys/policy_alarm.h"
+#include "keys/own_sequence.h"
 #include "keys/policy_root.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
@@ -126,13 +127,15 @@ static void
 append_note(DpPrf *prf, const uint8 uid[16], DpSealedTable table, int64 scope, const Weight *change, int64 statements)
 {
 	Relation	rel = table_open(dp_catalog_relation("policy_journal"), RowExclusiveLock);
-	int64		id = nextval_internal(dp_catalog_relation("policy_journal_id_seq"), false);
+	int64		id;
 	Datum		values[Natts_journal];
 	bool		nulls[Natts_journal] = {false};
 	uint8		mac[DP_PRF_OUT_LEN];
 	NameData	name;
 	HeapTuple	tuple;
 
+	dp_own_sequence_keep(RelationGetRelid(rel));
+	id = nextval_internal(dp_catalog_relation("policy_journal_id_seq"), false);
 	namestrcpy(&name, dp_sealed_tables[table].name);
 	note_mac(prf, uid, id, NameStr(name), scope, change, statements, mac);
 	values[Anum_journal_id - 1] = Int64GetDatum(id);

@@ -1,11 +1,13 @@
 /*
  * own_tables.h
- *	  Our tables are written by our functions.
+ *	  Our tables are written, and locked, by our functions.
  *
  * What stands in them decides whose rows go and who may read.  A role that is no
  * superuser changes or locks no row of a table of the extension, whatever it
  * was granted: pg_write_all_data, privileges on the table, default privileges.
  * Our own functions write as the extension's owner, a superuser.
+ * Nor does it lock a whole table of ours against us, directly, through a view of
+ * its own, or by CLUSTER, REINDEX and VACUUM FULL (pg_maintain).
  */
 #ifndef DP_SQLRUN_OWN_TABLES_H
 #define DP_SQLRUN_OWN_TABLES_H

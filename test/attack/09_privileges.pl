@@ -70,6 +70,96 @@ is($out, 'f|f', 'an encrypted type can be used by everybody') or diag($err);
 ($out, $err) = as($node, 'app', "SELECT email FROM victim");
 unlike($out . $err, qr/anna/, 'default-privileges: a table that was given shows no plaintext');
 
+# Predefined roles: every table of ours, every privilege that such a role has on all
+# tables, and every lock.  Reading is what pg_read_all_data is for, and a dump needs it:
+# what it finds is sealed or wrapped.
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE everything LOGIN;
+CREATE ROLE super LOGIN SUPERUSER;
+DO $$ DECLARE r name; BEGIN
+	FOR r IN SELECT rolname FROM pg_roles WHERE rolname ~ '^pg_' AND rolname <> 'pg_database_owner' LOOP
+		EXECUTE format('CREATE ROLE %I LOGIN IN ROLE %I', 'in_' || r, r);
+		IF r NOT IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files') THEN
+			EXECUTE format('GRANT %I TO everything', r);
+		END IF;
+	END LOOP;
+END $$;
+GRANT CREATE ON SCHEMA public TO PUBLIC;
+SQL
+my $attempts = <<'SQL';
+SET client_min_messages = warning;
+DO $$
+DECLARE
+	rel record;
+	act text;
+BEGIN
+	CREATE TEMP TABLE allowed (act text, rel text);
+	CREATE TEMP TABLE refused (act text, state text, n int DEFAULT 1);
+	FOR rel IN SELECT c.oid::regclass AS name, c.relkind, c.oid,
+			(SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = c.oid AND attnum = 1) AS col,
+			(SELECT min(indexrelid::regclass::text) FROM pg_index WHERE indrelid = c.oid AND indpred IS NULL) AS index,
+			(SELECT t.oid::regclass::text FROM pg_class t WHERE t.oid = c.reltoastrelid) AS toast
+		FROM pg_class c WHERE relnamespace = 'dataprotect'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S')
+	LOOP
+		EXECUTE format('CREATE OR REPLACE VIEW pg_temp.over_%s AS SELECT 1 AS one FROM %s', rel.oid, rel.name);
+		EXECUTE format('CREATE OR REPLACE VIEW pg_temp.far_%s AS WITH w AS (SELECT (SELECT count(*) FROM pg_temp.over_%s)) SELECT * FROM w', rel.oid, rel.oid);
+		FOREACH act IN ARRAY ARRAY['SELECT count(*) FROM %1$s', 'SELECT 1 FROM %1$s FOR KEY SHARE', 'INSERT INTO %1$s DEFAULT VALUES', 'DELETE FROM %1$s WHERE false', 'UPDATE %1$s SET %2$s = %2$s WHERE false',
+			'TRUNCATE %1$s', 'LOCK TABLE %1$s IN ACCESS SHARE MODE', 'LOCK TABLE %1$s IN ROW SHARE MODE', 'LOCK TABLE %1$s IN ROW EXCLUSIVE MODE', 'LOCK TABLE ONLY %1$s IN SHARE MODE',
+			'LOCK TABLE %1$s', 'LOCK TABLE pg_temp.over_%3$s IN EXCLUSIVE MODE', 'LOCK TABLE pg_temp.far_%3$s', 'COPY %1$s TO STDOUT', 'COPY %1$s FROM STDIN', 'CLUSTER %1$s', 'CLUSTER %1$s USING %4$s', 'REINDEX TABLE %1$s',
+			'REINDEX INDEX dataprotect.%4$s', 'REINDEX INDEX %4$s', 'REINDEX TABLE %5$s', 'ANALYZE %1$s', 'ANALYZE %5$s', 'REFRESH MATERIALIZED VIEW %1$s', 'COMMENT ON TABLE %1$s IS NULL', 'ALTER TABLE %1$s SET (autovacuum_enabled = off)',
+			'CREATE TRIGGER x BEFORE INSERT ON %1$s FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()', 'CREATE RULE x AS ON INSERT TO %1$s DO NOTHING',
+			'ALTER TABLE %1$s DISABLE TRIGGER ALL', 'CREATE POLICY x ON %1$s', 'CREATE STATISTICS x ON %2$s, tableoid FROM %1$s', 'CREATE INDEX ON %1$s (%2$s)', 'CREATE TABLE pg_temp.child () INHERITS (%1$s)',
+			'CREATE TABLE pg_temp.ref (i int REFERENCES %1$s)', 'CREATE PUBLICATION x FOR TABLE %1$s', 'DROP TABLE %1$s', 'SELECT setval(%3$s::regclass, 1)', 'SELECT nextval(%3$s::regclass)', 'SELECT last_value FROM %1$s']
+		LOOP
+			CONTINUE WHEN act ~ '%4' AND rel.index IS NULL OR act ~ '%5' AND rel.toast IS NULL OR act ~ 'val\(' AND rel.relkind <> 'S';
+			BEGIN
+				EXECUTE format(act, rel.name, rel.col, rel.oid, rel.index, rel.toast);
+				RAISE EXCEPTION 'taken back' USING ERRCODE = 'ZZ001';
+			EXCEPTION
+				WHEN sqlstate 'ZZ001' THEN
+					INSERT INTO allowed VALUES (act, rel.name);
+				WHEN OTHERS THEN
+					INSERT INTO refused VALUES (act, SQLSTATE);
+			END;
+		END LOOP;
+	END LOOP;
+END $$;
+SELECT DISTINCT act FROM allowed ORDER BY act;
+SELECT DISTINCT 'internal error: ' || act FROM refused WHERE state ~ '^(XX|57|08)';
+SELECT (SELECT count(*) FROM allowed) + (SELECT count(*) FROM refused) || ' tried';
+SELECT 'shown: ' || rel FROM pg_temp.allowed, LATERAL (SELECT query_to_xml(format('SELECT * FROM %s', rel), false, false, '')::text AS x) q WHERE act = 'SELECT count(*) FROM %1$s' AND x ~ 'anna@example';
+SQL
+my $reads = join "\n", 'LOCK TABLE %1$s IN ACCESS SHARE MODE', 'SELECT count(*) FROM %1$s', 'SELECT last_value FROM %1$s';
+my $numbers_too = join "\n", 'SELECT nextval(%3$s::regclass)', 'SELECT setval(%3$s::regclass, 1)';
+my $tried;
+for my $role ('everything', split /\n/, $node->safe_psql('postgres', "SELECT rolname FROM pg_roles WHERE rolname ~ '^in_pg_' ORDER BY 1"))
+{
+	my ($out, $err, $state) = as($node, $role, $attempts);
+	my $may = $role =~ /everything|read_all_data/;
+	my $n = $out =~ s/^(\d+) tried\n?//m ? $1 : 0;
+	$tried //= $n;
+	my $wanted = $role eq 'everything' ? "$reads\n$numbers_too" : $may ? $reads : $role =~ /write_all_data/ ? $numbers_too : '';
+	is($out =~ s/\n\z//r, $wanted, "$role: " . ($may ? 'reads as a dump does, and nothing else' : 'nothing but numbers')) or diag($err);
+	is($n, $tried, "$role: with all attempts");
+}
+cmp_ok($tried, '>', 2500, 'every table, every command');
+
+# Sequences are data as well, and setval() asks nobody but PostgreSQL: what is numbered
+# goes on behind the largest number that is there.
+my $acts = "SELECT dataprotect.create_key('%s'); SELECT dataprotect.grant_access('pii', 'app', 'mask'); SELECT dataprotect.revoke_access('pii', 'app', 'mask'); SELECT dataprotect.place_hold('victim', 'id = 1', 'x')";
+$node->safe_psql('postgres', $acts =~ s/%s/before/r);
+my $numbers = "SELECT string_agg(n::text, ' ') FROM (SELECT max(family) AS n FROM dataprotect.key UNION ALL SELECT max(id) FROM dataprotect.access_grant UNION ALL SELECT max(id) FROM dataprotect.hold) s";
+my $n_values = 0;
+my @at = split / /, $node->safe_psql('postgres', $numbers);
+for my $value ('1, true', '1, false', '%max, true', '%max, false', '%max - 1, true', '2, true')
+{
+	allowed($node, 'in_pg_write_all_data', "SELECT setval(seqrelid, " . ($value =~ s/%max/seqmax/r) . ") FROM pg_sequence JOIN pg_class c ON c.oid = seqrelid WHERE relnamespace = 'dataprotect'::regnamespace", "sets all sequences to $value");
+	allowed($node, 'super', $acts =~ s/%s/"after" . ++$n_values/er, "sequences at $value: keys, grants and holds are made");
+	is($node->safe_psql('postgres', $numbers), join(' ', map { ++$_ } @at), "sequences at $value: and have the next numbers");
+}
+is($node->safe_psql('postgres', 'SELECT count(*) FROM dataprotect.verify_policy()'), '0', 'and what decides is sealed');
+
+
 # What is for the extension's own use is called by its own code alone, whatever the
 # privileges say: public functions do some of their work with their caller's rights.
 # A new one is refused by itself; one that must be called by others' statements

@@ -8,14 +8,17 @@ use Fcntl;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(sleep time);
 
 use DataProtect::Test;
 
-my $most = $ENV{DP_FAULT_COMMITS} || 8;	# commits of an act that are tried
+my $most = $ENV{DP_FAULT_COMMITS};	# commits of an act that are tried; all of them
 my $rows = 60;
 
-my $node = new_node('kills', start => 0, conf => "autovacuum = off\nrestart_after_crash = on\n");
+my $node = new_node('kills', start => 0, conf => "autovacuum = off\nrestart_after_crash = on\nlog_error_verbosity = verbose\n");
+my $sink_dir = $node->basedir . '/sink';
+mkdir $sink_dir, 0700;
+$node->append_conf('postgresql.conf', "dataprotect.sinks_allowed = 'file://$sink_dir'\ndataprotect.digest_interval = 1s\n");
 my $control = $node->basedir . '/commits';
 sub arm
 {
@@ -57,8 +60,28 @@ CREATE INDEX ON entry (at);
 INSERT INTO entry SELECT g, now() FROM generate_series(1, $rows) g;
 SELECT dataprotect.create_retention_policy('entry', 'entry', 'at', '1 day', 'delete'), dataprotect.activate_retention('entry');
 ALTER DATABASE postgres SET dataprotect.retention_batch_size = 20;
+DO \$\$ BEGIN EXECUTE format('GRANT dataprotect_auditor TO %I', current_user); END \$\$;
+SELECT dataprotect.create_sink('files', 'file://$sink_dir');
 SQL
 my $account = 400;	# those up to here are there
+
+# Statements that show values, in one session: how many of them were answered.
+my ($reads, $answered) = (40, 0);
+sub read_values
+{
+	my ($run) = @_;
+	my ($out, $err) = ('', '');
+	my $script = "SET dataprotect.purpose = 'run $run';\n" . "SELECT email FROM person WHERE id = 7;\n" x $reads;
+	IPC::Run::run([ 'psql', '-XAtq', '-h', $node->host, '-p', $node->port, 'postgres' ], '<', \$script, '>', \$out, '2>', \$err);
+	$answered = () = $out =~ /^mail7$/mg;
+	return;
+}
+
+# The sequence numbers that have left by the sink, in the order of the files.
+sub sent
+{
+	return map { /"sequence":(\d+)/ ? $1 : () } map { split /\n/, slurp_file($_) } sort glob "$sink_dir/*.jsonl";
+}
 
 # Whatever happened: values, rows and keys are what they were.
 sub sound
@@ -101,6 +124,14 @@ my @acts = (
 		sub { return "SELECT dataprotect.request_deletion('account', '$account') WHERE NOT EXISTS (SELECT FROM dataprotect.deletion_requests WHERE account_id = '$account'); CALL dataprotect.run_deletions()" },
 		sub { return "SELECT count(*) = 1 FROM dataprotect.deletion_requests WHERE account_id = '$account' AND state = 'certified'" },
 		sub { $account-- } ],
+	[ 'reencrypt by the worker', sub { sql("SELECT dataprotect.rotate_key('pii')") },
+		sub { return "CALL dataprotect.reencrypt('person', background => true)" },
+		q{DO $$ BEGIN IF NOT EXISTS (SELECT FROM dataprotect.reencrypt_progress WHERE rel = 'person'::regclass AND finished_at IS NULL) THEN CALL dataprotect.reencrypt('person', background => true); END IF; END $$},
+		q{SELECT count(*) = 0 FROM dataprotect.verify('person') v JOIN dataprotect.keys k ON k.name = v.key WHERE v.version <> k.current_version} ],
+	[ 'records on their way into the log', sub { return }, sub { read_values($_[0]); return "SELECT dataprotect.flush_audit_log('180 s')" }, "SELECT dataprotect.flush_audit_log('180 s')",
+		sub { return "SELECT count(*) BETWEEN $answered AND $reads AND count(*) = count(DISTINCT seq) FROM dataprotect.audit_log WHERE purpose = 'run $_[0]' AND event = 'value.revealed'" } ],
+	[ 'records on their way to a sink', sub { return }, sub { read_values($_[0]); return "SELECT dataprotect.flush_audit_log('180 s')" }, "SELECT dataprotect.flush_audit_log('180 s')",
+		sub { return "SELECT cursor >= (SELECT max(seq) FROM dataprotect.audit_log WHERE purpose = 'run $_[0]') FROM dataprotect.sinks WHERE name = 'files'" } ],
 	[ 'an epoch', sub { return }, sub { return q{SELECT dataprotect.roll_epoch('x', backups => false); SELECT dataprotect.run_epochs()} },
 		'SELECT dataprotect.run_epochs()',
 		q{SELECT count(*) FILTER (WHERE state = 'active') = 1 AND count(*) FILTER (WHERE state NOT IN ('active', 'destroyed')) = 0 FROM dataprotect.epochs} ],
@@ -110,21 +141,23 @@ sub text_of { my ($what, @args) = @_; return ref $what ? $what->(@args) : $what;
 
 my $run = 0;
 my $killed = 0;
+my $many = 1_000_000;
 for my $act (grep { !$ENV{DP_FAULT_ONLY} || $_->[0] =~ /$ENV{DP_FAULT_ONLY}/ } @acts)
 {
 	my ($name, $before, $do, $finish, $done, $after) = @$act;
-	my (@wrong, $n_killed);
+	my (@wrong, $n_killed, $commits);
 	for my $late (0, 1)
 	{
-		for my $n (1 .. $most)
+		# At first undisturbed, to count; workers commit on their own as well, so
+		# that a run may have some more or fewer than that.
+		for (my $n = 0; $n <= ($commits // 0); $n++)
 		{
 			$run++;
 			$before->();
-			my $statement = text_of($do, $run);
-			arm($n, $late);
-			try($_) for split /; (?=CALL|SELECT)/, $statement;
+			arm($n || $many, $late);
+			try($_) for split /; (?=CALL|SELECT)/, text_of($do, $run);
 			my $reached = 0;
-			my $deadline = time + 180;
+			my $deadline = time + ($ENV{DP_FAULT_DEADLINE} || 180);
 			my $ended = '';
 			while (time < $deadline)
 			{
@@ -132,24 +165,30 @@ for my $act (grep { !$ENV{DP_FAULT_ONLY} || $_->[0] =~ /$ENV{DP_FAULT_ONLY}/ } @
 				try($_) for split /; (?=CALL|SELECT)/, text_of($finish, $run);
 				$ended = try(text_of($done, $run)) // '';
 				last if $ended eq 't';
-				sleep 1 if $ended eq '';
+				sleep($ended eq '' ? 1 : 0.1);
 			}
 			$reached ||= left() == 0;
+			$commits //= $many - left();
+			$commits = $most if $most && $commits > $most;
 			arm(0, 0);
 			push @wrong, "$name, killed " . ($late ? 'after' : 'before') . " commit $n: does not come to its end ($ended)" if $ended ne 't';
 			$after->() if $after;
 			my $found = sound() // 'no server';
 			push @wrong, "$name, killed " . ($late ? 'after' : 'before') . " commit $n: $found, not " . wanted() if $found ne wanted();
 			$n_killed += $reached;
-			last if !$reached;
 		}
 	}
-	is(join("\n", @wrong), '', "$name: killed at $n_killed commits, and comes to its end each time");
+	is(join("\n", @wrong), '', "$name: killed $n_killed times, at each of $commits commits before and after, and comes to its end each time");
 	$killed += $n_killed;
 }
 cmp_ok($killed, '>', 0, 'the server was killed');
 poll_sql($node, 'postgres', "SELECT dataprotect.flush_audit_log('180 s')", 't');
 is(sql('SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'the log is whole');
-unlike(slurp_file($node->logfile), qr/PANIC|TRAP:|signal (?:6|11):|XX000/, 'nothing else went wrong');
+poll_sql($node, 'postgres', q{SELECT s.cursor >= (SELECT max(seq) FROM dataprotect.audit_log WHERE event = 'value.revealed') FROM dataprotect.sinks s}, 't');
+my %sent = map { $_ => 1 } sent();
+my @seqs = split /\n/, sql("SELECT seq FROM dataprotect.audit_log WHERE event = 'value.revealed' AND seq <= (SELECT cursor FROM dataprotect.sinks)");
+cmp_ok(scalar(@seqs), '>', 0, 'values were shown');
+is(join(' ', grep { !$sent{$_} } @seqs), '', 'and each record of it has left by the sink');
+is(join("\n", grep { /PANIC|TRAP:|signal (?:6|11):|XX000/ } split /\n/, slurp_file($node->logfile)), '', 'nothing else went wrong');
 $node->stop;
 done_testing();
