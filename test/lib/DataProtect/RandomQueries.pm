@@ -17,6 +17,10 @@ are well typed as far as plain tables go, change nothing, call nothing volatile,
 and give the same rows whenever they are run on the same data: LIMIT only after
 an ORDER BY that is total.
 
+C<statement> gives what a client sends: such a query, alone, through a view, a
+cursor, a prepared statement or a function of PL/pgSQL, or INSERT, UPDATE, DELETE and
+MERGE with what they return, taken back at the end.
+
 =cut
 
 use strict;
@@ -200,6 +204,66 @@ sub query
 		if $kind == 10;
 	my $row = $self->pick('to_jsonb(p)', 'row_to_json(p)', 'jsonb_build_object(\'k\', p.born, \'n\', p.amount, \'f\', p.flag)', 'ARRAY[p.n, 3]', 'ARRAY[p.name]', 'ROW(p.name, p.n)');
 	return "SELECT $row FROM person p WHERE " . $self->condition({ p => 'person' }, 2);
+}
+
+# Named columns, so that it can be a view.
+sub named_select
+{
+	my ($self) = @_;
+	my ($from, $scope) = $self->from;
+	my $n = 0;
+	return 'SELECT ' . join(', ', map { $self->expression($scope, $_, 2) . ' AS c' . ++$n } map { $self->pick(qw(text text int numeric bool date)) } 0 .. $self->below(3)) .
+		" FROM $from" . ($self->below(3) ? ' WHERE ' . $self->condition($scope, 2) : '');
+}
+
+# One row-changing statement over person, and what it leaves.
+sub change
+{
+	my ($self) = @_;
+	my $scope = { p => 'person' };
+	my @columns = grep { $self->below(2) } qw(name amount n flag born code);
+	@columns = ('name') if !@columns;
+	my $of = sub { return $self->expression($scope, $columns{person}{ $_[0] }, 1) };
+	my $returning = ' RETURNING ' . $self->pick('p.id', 'p.id, p.name', 'p.*', 'p.id, ' . $self->expression($scope, 'text', 1));
+	my $where = ' WHERE ' . $self->condition($scope, 2);
+	my $list = join(', ', @columns);
+	my $kind = $self->below(6);
+	my $statement =
+		$kind < 2 ? 'UPDATE person p SET ' . join(', ', map { "$_ = " . $of->($_) } @columns) . $where . $returning
+	  : $kind == 2 ? "DELETE FROM person p$where$returning"
+	  : $kind == 3 ? "INSERT INTO person AS p (id, $list) SELECT p.id + 1000, " . join(', ', map { $of->($_) } @columns) . " FROM person p$where$returning"
+	  : $kind == 4 ? "INSERT INTO person AS p (id, $list) SELECT p.id, " . join(', ', map { $of->($_) } @columns) . " FROM person p$where ON CONFLICT (id) DO UPDATE SET " .
+		join(', ', map { "$_ = EXCLUDED.$_" } @columns) . $returning
+	  : 'MERGE INTO person p USING person q ON p.id = q.id + ' . $self->below(3) . ' WHEN MATCHED AND ' . $self->condition({ p => 'person', q => 'person' }, 1) .
+		' THEN UPDATE SET ' . join(', ', map { "$_ = q.$_" } @columns) . ' WHEN MATCHED THEN ' . $self->pick('DELETE', 'DO NOTHING') .
+		" WHEN NOT MATCHED THEN INSERT (id, $list) VALUES (q.id + 2000, " . join(', ', map { "q.$_" } @columns) . ')';
+	return "BEGIN; $statement; SELECT p.id, $list FROM person p WHERE " . $self->condition($scope, 1) . '; ROLLBACK';
+}
+
+# What a client sends, without the last semicolon.
+sub statement
+{
+	my ($self) = @_;
+	my $kind = $self->below(12);
+	return $self->query if $kind < 5;
+	return 'CREATE TEMP VIEW w AS ' . $self->named_select . '; SELECT * FROM w; SELECT count(*), max(c1) FROM w; DROP VIEW w' if $kind == 5;
+	return 'BEGIN; DECLARE c ' . $self->pick('', 'SCROLL ', 'NO SCROLL ') . 'CURSOR FOR ' . $self->query . '; FETCH ALL FROM c; ROLLBACK' if $kind == 6;
+	if ($kind == 7)
+	{
+		my ($type, $from, $scope) = ($self->comparable, $self->from);
+		my $q = "SELECT " . $self->expression($scope, 'text', 1) . " FROM $from WHERE " . $self->column($scope, $type) . $self->pick(' = ', ' <> ', ' < ') . '$1' .
+			($self->below(2) ? ' AND ' . $self->condition($scope, 1) : '');
+		my @execute = map { 'EXECUTE q(' . $self->literal($type) . ')' } 0 .. 1;
+		return "PREPARE q(" . ($type eq 'int' ? 'int' : $type) . ") AS $q; " . join('; ', @execute) . '; DEALLOCATE q';
+	}
+	if ($kind == 8)
+	{
+		my $q = $self->named_select;
+		return "CREATE FUNCTION pg_temp.f() RETURNS bigint LANGUAGE plpgsql AS \$\$ DECLARE r record; n bigint := 0; BEGIN FOR r IN $q LOOP " .
+			$self->pick('n := n + 1', 'IF r.c1 IS NOT NULL THEN n := n + 1; END IF', 'n := n + length(r.c1::text)') .
+			'; END LOOP; RETURN n; END $$; SELECT pg_temp.f(); DROP FUNCTION pg_temp.f()';
+	}
+	return $self->change;
 }
 
 1;
