@@ -25,7 +25,7 @@ OBJS = \
        $(addprefix src/types/, client_query.o client_type.o json.o reflection.o wire.o word_search.o \
            analyze.o canonical.o cast.o codec.o compare.o fold.o hash.o io.o lexeme_search.o maintenance.o mention.o min_max.o mixed_width.o narrow_bound.o \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_seal.o modifier_table.o \
-           modifier_words.o open_memo.o operand.o plan_place.o plpgsql_results.o query_result.o replaced_view.o resolve.o resolver.o row_condition.o row_value.o seal.o seal_right.o show.o \
+           modifier_words.o open_memo.o operand.o plan_place.o plpgsql_results.o query_result.o replaced_view.o resolve.o resolver.o row_condition.o row_value.o seal.o seal_right.o show.o sort.o \
            stored_value.o storing.o subscript.o typeinfo.o types.o value.o) \
        $(addprefix src/columns/, bound_row.o changed_row.o columns.o contains_encrypted.o encrypted_parts.o folded_index.o foreign_argument.o foreign_call.o foreign_condition.o foreign_expression.o guard.o \
            guard_alter.o guard_catalog.o guard_drop.o guard_index.o guard_object.o guard_shadow.o guard_type.o hidden_index.o insert_counts.o kept_value.o online.o preload_keys.o stored_index.o \

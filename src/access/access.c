@@ -88,6 +88,9 @@ static uint64 cache_identity = 0;
 static CacheEntry last;
 static bool last_valid = false;
 
+static uint64 forgotten = 0;	/* calls of forget_answers() */
+static bool some_end = false;	/* answers since: they may change with the time */
+
 static const char *
 stated_purpose(void)
 {
@@ -102,6 +105,8 @@ forget_answers(void)
 		hash_destroy(cache);
 	cache = NULL;
 	last_valid = false;
+	some_end = false;
+	forgotten++;
 }
 
 static inline void
@@ -319,6 +324,7 @@ compute(CacheEntry *entry)
 	}
 	if (entry->privilege != DP_PRIV_NONE && dp_erasure_wanted())
 		close_to_doubt(entry, now);
+	some_end |= entry->valid_until != DT_NOEND;
 }
 
 static inline bool
@@ -413,6 +419,27 @@ dp_access_privilege(int32 family)
 		dp_search_limit = limit;
 	}
 	return privilege;
+}
+
+void
+dp_access_mark(DpAccessMark *mark)
+{
+	mark->valid = !some_end && dp_n_code == 0 && stated_purpose()[0] == '\0';
+	mark->role = GetUserId();
+	mark->policy = cache_policy;
+	mark->keys = cache_keys;
+	mark->changes = cache_changes;
+	mark->identity = cache_identity;
+	mark->forgotten = forgotten;
+}
+
+bool
+dp_access_is_unchanged(const DpAccessMark *mark)
+{
+	return mark->valid && dp_n_code == 0 && mark->role == GetUserId() && stated_purpose()[0] == '\0' &&
+		mark->forgotten == forgotten && mark->policy == dp_policy_generation() &&
+		mark->keys == dp_keys_generation() && mark->changes == dp_policy_local_changes() &&
+		mark->identity == dp_identity_changes();
 }
 
 static bool

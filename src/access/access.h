@@ -25,6 +25,26 @@ typedef enum DpPrivilege
 
 extern DpPrivilege dp_access_privilege(int32 family);
 
+/*
+ * For whoever asks the same of the same keys again and again: what the answers went
+ * by.  Unchanged: they still hold; never said where they depend on the time, a purpose
+ * or foreign code.
+ */
+typedef struct DpAccessMark
+{
+	bool		valid;
+	Oid			role;
+	uint64		policy;
+	uint64		keys;
+	uint64		changes;
+	uint64		identity;
+	uint64		forgotten;
+} DpAccessMark;
+
+/* After answers that were just given. */
+extern void dp_access_mark(DpAccessMark *mark);
+extern bool dp_access_is_unchanged(const DpAccessMark *mark);
+
 /* Reveal on every key of the database? */
 extern bool dp_access_reveals_all(void);
 

@@ -28,6 +28,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "types/compare.h"
 #include "types/maintenance.h"
 #include "types/operand.h"
 #include "types/storing.h"
@@ -36,23 +37,10 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
+#include "utils/varlena.h"
 
-/* One comparison: what, by whom, for what. */
-typedef struct Call
-{
-	DpCallState *state;
-	DpSides		sides;
-	DpComparison comparison;
-	bool		maintenance;
-	FmgrInfo   *flinfo;			/* NULL within a sort */
-	Oid			collation;
-	Datum		left;
-	Datum		right;
-} Call;
-
-/* Order of two readable plaintexts; equality where only that is asked for. */
-static int
-compare_plain(const DpCallState *state, Datum left, Datum right, Oid collation, bool equality_only)
+int
+dp_compare_plain(const DpCallState *state, Datum left, Datum right, Oid collation, bool equality_only)
 {
 	const DpTypeInfo *info = state->info;
 
@@ -61,6 +49,9 @@ compare_plain(const DpCallState *state, Datum left, Datum right, Oid collation, 
 	if (equality_only && OidIsValid(info->base_eq.fn_oid))
 		return DatumGetBool(FunctionCall2Coll(unconstify(FmgrInfo *, &info->base_eq), collation,
 											  left, right)) ? 0 : 1;
+	if (likely(info->base_oid == TEXTOID))
+		return varstr_cmp(VARDATA_ANY(DatumGetPointer(left)), VARSIZE_ANY_EXHDR(DatumGetPointer(left)),
+						  VARDATA_ANY(DatumGetPointer(right)), VARSIZE_ANY_EXHDR(DatumGetPointer(right)), collation);
 	if (!OidIsValid(info->base_cmp.fn_oid))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -127,7 +118,7 @@ stored_token(const DpCallState *state, bool encrypted, Datum arg, uint8 out[DP_T
  * token class compares under its page locks.
  */
 static bool
-compare_stored_tokens(const Call *call, int *out)
+compare_stored_tokens(const DpComparisonCall *call, int *out)
 {
 	uint8		left_token[DP_TOKEN_LEN];
 	uint8		right_token[DP_TOKEN_LEN];
@@ -141,7 +132,7 @@ compare_stored_tokens(const Call *call, int *out)
 }
 
 static void
-fill_call(Call *call, FunctionCallInfo fcinfo, DpSides sides, DpComparison comparison)
+fill_call(DpComparisonCall *call, FunctionCallInfo fcinfo, DpSides sides, DpComparison comparison)
 {
 	call->state = dp_operand_call_state(fcinfo, sides);
 	call->sides = sides;
@@ -154,7 +145,7 @@ fill_call(Call *call, FunctionCallInfo fcinfo, DpSides sides, DpComparison compa
 }
 
 static void
-fill_operands(const Call *call, DpOperand *left, DpOperand *right)
+fill_operands(const DpComparisonCall *call, DpOperand *left, DpOperand *right)
 {
 	dp_open_memo_follow();
 	dp_operand_fill(left, call->sides != SIDES_BE, call->state, call->left);
@@ -194,7 +185,7 @@ holds(DpComparison comparison, int order)
  * would answer a guess.
  */
 static bool
-envelopes_tell(const Call *call, const DpOperand *left, const DpOperand *right, int *out)
+envelopes_tell(const DpComparisonCall *call, const DpOperand *left, const DpOperand *right, int *out)
 {
 	Size		len;
 
@@ -209,7 +200,7 @@ envelopes_tell(const Call *call, const DpOperand *left, const DpOperand *right, 
 
 /* A rule of the table about a value that a restore brings before its key. */
 static bool
-awaits_key(const Call *call)
+awaits_key(const DpComparisonCall *call)
 {
 	if (likely(dp_guc_input != DP_INPUT_CIPHERTEXT) || call->maintenance || call->comparison == CMP_ORDER)
 		return false;
@@ -220,12 +211,11 @@ awaits_key(const Call *call)
 }
 
 /*
- * Compare.  Returns false where the answer is NULL; for CMP_ORDER it never is.
  * What the frame will meet again is remembered: values that are put in order, and
  * those of rows that a condition holds for, which may be shown.
  */
-static bool
-compare(const Call *call, int *out)
+bool
+dp_compare(const DpComparisonCall *call, int *out)
 {
 	const DpTypeInfo *info = call->state->info;
 	bool		equality = call->comparison == CMP_EQ || call->comparison == CMP_NE;
@@ -254,7 +244,7 @@ compare(const Call *call, int *out)
 		dp_operand_searched(call->state, &right);
 	}
 	if (left.readable && right.readable)
-		*out = compare_plain(call->state, left.plain, right.plain, call->collation, equality);
+		*out = dp_compare_plain(call->state, left.plain, right.plain, call->collation, equality);
 	else
 	{
 		known = false;
@@ -275,11 +265,11 @@ compare(const Call *call, int *out)
 static Datum
 compare_bool(FunctionCallInfo fcinfo, DpSides sides, DpComparison comparison)
 {
-	Call		call;
+	DpComparisonCall call;
 	int			order = 0;
 
 	fill_call(&call, fcinfo, sides, comparison);
-	if (!compare(&call, &order))
+	if (!dp_compare(&call, &order))
 		PG_RETURN_NULL();
 	PG_RETURN_BOOL(holds(comparison, order));
 }
@@ -303,10 +293,10 @@ DP_COMPARISON(ge, CMP_GE)
 	PG_FUNCTION_INFO_V1(dp_cmp_##suffix); \
 	Datum dp_cmp_##suffix(PG_FUNCTION_ARGS) \
 	{ \
-		Call		call; \
+		DpComparisonCall call; \
 		int			order = 0; \
 		fill_call(&call, fcinfo, sides, CMP_ORDER); \
-		(void) compare(&call, &order); \
+		(void) dp_compare(&call, &order); \
 		PG_RETURN_INT32(order); \
 	}
 
@@ -334,8 +324,8 @@ operand_token(const DpTypeInfo *info, DpOperand *op, DpKeyUse use, uint8 out[DP_
 	return op->readable;
 }
 
-static int
-compare_tokens(const Call *call)
+int
+dp_compare_tokens(const DpComparisonCall *call)
 {
 	const DpTypeInfo *info = call->state->info;
 	DpKeyUse	use = call->maintenance ? DP_USE_MAINTAIN : DP_USE_READ;
@@ -362,10 +352,10 @@ compare_tokens(const Call *call)
 static int
 compare_token_arguments(FunctionCallInfo fcinfo, DpSides sides)
 {
-	Call		call;
+	DpComparisonCall call;
 
 	fill_call(&call, fcinfo, sides, CMP_ORDER);
-	return compare_tokens(&call);
+	return dp_compare_tokens(&call);
 }
 
 #define DP_TOKEN_ORDERING(suffix, sides) \
@@ -403,7 +393,7 @@ dp_cmp_bb(PG_FUNCTION_ARGS)
 {
 	const DpCallState *state = dp_operand_base_state(fcinfo->flinfo->fn_oid);
 
-	PG_RETURN_INT32(compare_plain(state, dp_operand_base(state, PG_GETARG_DATUM(0)),
+	PG_RETURN_INT32(dp_compare_plain(state, dp_operand_base(state, PG_GETARG_DATUM(0)),
 								  dp_operand_base(state, PG_GETARG_DATUM(1)), PG_GET_COLLATION(), false));
 }
 
@@ -440,7 +430,7 @@ base_holds(FunctionCallInfo fcinfo, DpComparison comparison)
 	const DpCallState *state = dp_operand_base_state(fcinfo->flinfo->fn_oid);
 	bool		equality = comparison == CMP_EQ || comparison == CMP_NE;
 
-	return holds(comparison, compare_plain(state, dp_operand_base(state, PG_GETARG_DATUM(0)),
+	return holds(comparison, dp_compare_plain(state, dp_operand_base(state, PG_GETARG_DATUM(0)),
 										   dp_operand_base(state, PG_GETARG_DATUM(1)), PG_GET_COLLATION(), equality));
 }
 
@@ -464,7 +454,7 @@ PG_FUNCTION_INFO_V1(dp_in_range);
 Datum
 dp_in_range(PG_FUNCTION_ARGS)
 {
-	Call		call;
+	DpComparisonCall call;
 	DpCallState *state;
 	DpOperand	value;
 	DpOperand	bound;
@@ -491,162 +481,4 @@ dp_in_range(PG_FUNCTION_ARGS)
 	dp_operand_close(&value, true);
 	dp_operand_close(&bound, true);
 	PG_RETURN_BOOL(result);
-}
-
-/* --- sorts --- */
-
-/* A sort: what it compares, and the values that it keeps. */
-typedef struct ValueSort
-{
-	Call		call;
-	DpMemoKeep	keep;
-	bool		tied;			/* sort_kept() has just found two values equal */
-	MemoryContextCallback end;
-} ValueSort;
-
-/*
- * Sort support: the comparators above without the function manager between, and
- * the place where the build of an index is told from a user's sort.
- */
-static int
-sort_plain(Datum left, Datum right, SortSupport ssup)
-{
-	Call	   *call = &((ValueSort *) ssup->ssup_extra)->call;
-	int			order = 0;
-
-	call->left = left;
-	call->right = right;
-	(void) compare(call, &order);
-	return order;
-}
-
-/*
- * In place of an abbreviated key: the number of the opened value, or 0.  The
- * order of what is kept is the whole order, so that comparisons by it and by
- * sort_plain() go together.
- */
-static Datum
-keep_value(Datum original, SortSupport ssup)
-{
-	ValueSort  *sort = ssup->ssup_extra;
-	struct varlena *datum = PG_DETOAST_DATUM_PACKED(original);
-	uint64		number;
-	DpValue		value;
-
-	dp_value_parse(datum, false, &value);
-	number = dp_open_memo_keep(&sort->keep, sort->call.state->info, &value, DP_USE_MAINTAIN);
-	if (datum != (struct varlena *) DatumGetPointer(original))
-		pfree(datum);
-	return UInt64GetDatum(number);
-}
-
-static bool
-never_give_up(int count, SortSupport ssup)
-{
-	return false;
-}
-
-static int
-sort_kept(Datum left, Datum right, SortSupport ssup)
-{
-	ValueSort  *sort = ssup->ssup_extra;
-	const DpMemoKept *left_kept;
-	const DpMemoKept *right_kept;
-	int			order;
-
-	/* 0 has tuplesort ask sort_equals() */
-	sort->tied = false;
-	if (left == 0 || right == 0 || !dp_open_memo_keeps(&sort->keep) ||
-		(left_kept = dp_open_memo_kept(&sort->keep, DatumGetUInt64(left))) == NULL ||
-		(right_kept = dp_open_memo_kept(&sort->keep, DatumGetUInt64(right))) == NULL)
-		return 0;
-	order = compare_plain(sort->call.state, left_kept->plain, right_kept->plain, sort->call.collation, false);
-	sort->tied = order == 0;
-	return order;
-}
-
-/* Called for a pair behind sort_kept(), with no other call between. */
-static int
-sort_equals(Datum left, Datum right, SortSupport ssup)
-{
-	ValueSort  *sort = ssup->ssup_extra;
-
-	if (sort->tied)
-	{
-		sort->tied = false;
-		return 0;
-	}
-	return sort_plain(left, right, ssup);
-}
-
-static void
-end_sort(void *arg)
-{
-	dp_open_memo_let_go(&((ValueSort *) arg)->keep);
-}
-
-static int
-sort_tokens(Datum left, Datum right, SortSupport ssup)
-{
-	Call	   *call = &((ValueSort *) ssup->ssup_extra)->call;
-
-	call->left = left;
-	call->right = right;
-	return compare_tokens(call);
-}
-
-static ValueSort *
-prepare_sort(SortSupport ssup, const DpTypeInfo *info)
-{
-	ValueSort  *sort = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(ValueSort));
-	Call	   *call = &sort->call;
-	DpCallState *state = MemoryContextAllocZero(ssup->ssup_cxt, sizeof(DpCallState));
-
-	state->info = info;
-	call->state = state;
-	call->sides = SIDES_EE;
-	call->comparison = CMP_ORDER;
-	call->maintenance = dp_maintenance_sorts(ssup);
-	call->collation = ssup->ssup_collation;
-	ssup->ssup_extra = sort;
-	return sort;
-}
-
-PG_FUNCTION_INFO_V1(dp_sort_support);
-PG_FUNCTION_INFO_V1(dp_token_sort_support);
-
-Datum
-dp_sort_support(PG_FUNCTION_ARGS)
-{
-	SortSupport ssup = (SortSupport) PG_GETARG_POINTER(0);
-	ValueSort  *sort = prepare_sort(ssup, dp_typeinfo_served(fcinfo->flinfo->fn_oid));
-
-	ssup->comparator = sort_plain;
-
-	/*
-	 * Not a user's sort: it asks for his right, and is counted, at each comparison; and DISTINCT
-	 * takes values with different abbreviated keys to be different.
-	 */
-	if (ssup->abbreviate && sort->call.maintenance && SIZEOF_DATUM == sizeof(uint64))
-	{
-		sort->keep.memory = (Size) maintenance_work_mem * 1024;
-		ssup->comparator = sort_kept;
-		ssup->abbrev_full_comparator = sort_equals;
-		ssup->abbrev_converter = keep_value;
-		ssup->abbrev_abort = never_give_up;
-		sort->end.func = end_sort;
-		sort->end.arg = sort;
-		MemoryContextRegisterResetCallback(ssup->ssup_cxt, &sort->end);
-	}
-	PG_RETURN_VOID();
-}
-
-Datum
-dp_token_sort_support(PG_FUNCTION_ARGS)
-{
-	SortSupport ssup = (SortSupport) PG_GETARG_POINTER(0);
-
-	(void) prepare_sort(ssup, dp_typeinfo_served(fcinfo->flinfo->fn_oid));
-	ssup->comparator = sort_tokens;
-	PG_RETURN_VOID();
 }

@@ -32,12 +32,25 @@
 #define BYTES_A_TUPLE	96		/* of a sort, at least: the envelope, headers, and what a
 								 * SortTuple takes */
 
-/* The tag tells most other values apart without a look at their entries. */
+/*
+ * The tag tells most other values apart without a look at their entries, and the
+ * number where they belong.
+ */
 typedef struct Slot
 {
 	DpMemoEntry *entry;			/* NULL: free */
 	uint32		tag;
+	uint32		number;
 } Slot;
+
+/* What a sort keeps by number. */
+typedef struct DpMemoRing
+{
+	struct DpMemoRing *newer;
+	struct DpMemoRing *older;
+	uint32		size;
+	DpMemoKept	kept[FLEXIBLE_ARRAY_MEMBER];
+} DpMemoRing;
 
 typedef struct DpOpenMemo
 {
@@ -53,6 +66,7 @@ typedef struct DpOpenMemo
 	Slot	   *slots;
 	DpMemoEntry *in_use;		/* newest first */
 	DpMemoEntry *unused;
+	DpMemoRing *rings;			/* newest first */
 } DpOpenMemo;
 
 /* Emptied, for the next frame that needs one. */
@@ -163,12 +177,20 @@ forget_longer(DpOpenMemo *memo, Size len)
 	}
 }
 
+static void
+wipe_ring(DpMemoRing *ring)
+{
+	dp_secret_wipe(ring->kept, sizeof(DpMemoKept) * ring->size);
+}
+
 /* The frame ends: whoever held an entry is gone. */
 static void
 end_memo(DpOpenMemo *memo)
 {
 	for (DpMemoEntry *entry = memo->in_use; entry != NULL; entry = entry->older)
 		wipe_entry(entry);
+	for (DpMemoRing *ring = memo->rings; ring != NULL; ring = ring->older)
+		wipe_ring(ring);
 	MemoryContextReset(memo->context);
 	if (spare != NULL)
 	{
@@ -182,6 +204,7 @@ end_memo(DpOpenMemo *memo)
 	memo->slots = NULL;
 	memo->in_use = NULL;
 	memo->unused = NULL;
+	memo->rings = NULL;
 	spare = memo;
 }
 
@@ -191,14 +214,26 @@ envelope_of(const DpMemoEntry *entry)
 	return entry->long_envelope != NULL ? entry->long_envelope : entry->envelope;
 }
 
-/* The bucket of an envelope: WAYS slots. */
-static inline Slot *
-bucket_for(const DpOpenMemo *memo, const uint8 *envelope)
+static inline uint32
+number_of(const uint8 *envelope)
 {
 	uint32		number;
 
 	memcpy(&number, envelope + NONCE_AT, sizeof(number));
+	return number;
+}
+
+/* A bucket: WAYS slots. */
+static inline Slot *
+bucket_at(const DpOpenMemo *memo, uint32 number)
+{
 	return &memo->slots[(number & (memo->n_slots / WAYS - 1)) * WAYS];
+}
+
+static inline Slot *
+bucket_for(const DpOpenMemo *memo, const uint8 *envelope)
+{
+	return bucket_at(memo, number_of(envelope));
 }
 
 static inline uint32
@@ -243,7 +278,7 @@ make_room(DpOpenMemo *memo)
 	{
 		/* Those of a new bucket were in one old bucket: there is room. */
 		if (old_slots[i].entry != NULL)
-			*free_slot(bucket_for(memo, envelope_of(old_slots[i].entry))) = old_slots[i];
+			*free_slot(bucket_at(memo, old_slots[i].number)) = old_slots[i];
 	}
 	if (old_slots != NULL)
 		pfree(old_slots);
@@ -396,10 +431,19 @@ enter_table(DpMemoEntry *entry)
 	slot = make_slot(memo, envelope_of(entry));
 	slot->entry = entry;
 	slot->tag = tag_of(envelope_of(entry));
+	slot->number = number_of(envelope_of(entry));
 	entry->is_found = true;
 	memo->n_found++;
 	memo->long_bytes += long_size(entry);
 	return true;
+}
+
+void
+dp_open_memo_remember(DpMemoEntry *entry)
+{
+	if (!entry->is_found)
+		(void) enter_table(entry);
+	entry->datum = NULL;
 }
 
 void
@@ -437,6 +481,23 @@ let_oldest_go(DpMemoKeep *keep)
 	dp_open_memo_release(oldest, false);
 }
 
+static void
+free_ring(DpMemoKeep *keep)
+{
+	DpMemoRing *ring = keep->room;
+
+	if (ring == NULL)
+		return;
+	wipe_ring(ring);
+	if (ring->newer != NULL)
+		ring->newer->older = ring->older;
+	else
+		keep->memo->rings = ring->older;
+	if (ring->older != NULL)
+		ring->older->newer = ring->newer;
+	pfree(ring);
+}
+
 void
 dp_open_memo_let_go(DpMemoKeep *keep)
 {
@@ -444,9 +505,9 @@ dp_open_memo_let_go(DpMemoKeep *keep)
 	{
 		while (keep->first < keep->next)
 			let_oldest_go(keep);
-		if (keep->ring != NULL)
-			pfree(keep->ring);
+		free_ring(keep);
 	}
+	keep->room = NULL;
 	keep->ring = NULL;
 	keep->size = 0;
 	keep->first = keep->next = 0;
@@ -466,38 +527,46 @@ dp_open_memo_keeps(DpMemoKeep *keep)
 	return false;
 }
 
+static inline bool
+may_grow(const DpMemoKeep *keep)
+{
+	return keep->size == 0 || (Size) keep->size * BYTES_A_TUPLE < keep->memory;
+}
+
 /* Room for one more: a larger ring, or that of the oldest. */
 static void
 make_kept_room(DpMemoKeep *keep)
 {
+	DpOpenMemo *memo = keep->memo;
 	uint32		size = keep->size == 0 ? N_FIRST : keep->size * 2;
-	DpMemoKept *ring;
+	DpMemoRing *ring;
 
 	if (keep->size > 0 && keep->next - keep->first < keep->size)
 		return;
-	if (keep->size > 0 && (Size) keep->size * BYTES_A_TUPLE >= keep->memory)
+	if (!may_grow(keep))
 	{
 		let_oldest_go(keep);
 		return;
 	}
-	ring = MemoryContextAllocHuge(keep->memo->context, sizeof(DpMemoKept) * size);
+	ring = MemoryContextAllocHuge(memo->context, offsetof(DpMemoRing, kept) + sizeof(DpMemoKept) * size);
+	ring->size = size;
 	for (uint64 number = keep->first; number < keep->next; number++)
-		ring[number & (size - 1)] = keep->ring[number & (keep->size - 1)];
-	if (keep->ring != NULL)
-		pfree(keep->ring);
-	keep->ring = ring;
+		ring->kept[number & (size - 1)] = keep->ring[number & (keep->size - 1)];
+	free_ring(keep);
+	ring->newer = NULL;
+	ring->older = memo->rings;
+	if (memo->rings != NULL)
+		memo->rings->newer = ring;
+	memo->rings = ring;
+	keep->room = ring;
+	keep->ring = ring->kept;
 	keep->size = size;
 }
 
-uint64
-dp_open_memo_keep(DpMemoKeep *keep, const DpTypeInfo *info, const DpValue *value, DpKeyUse use)
+bool
+dp_open_memo_may_keep(DpMemoKeep *keep)
 {
-	DpMemoEntry *entry;
-	DpMemoKept *kept;
-
-	if (keep->over)
-		return 0;
-	if (keep->memo == NULL)
+	if (unlikely(keep->memo == NULL && !keep->over))
 	{
 		dp_open_memo_follow();
 		keep->memo = memo_of_frame();
@@ -505,17 +574,29 @@ dp_open_memo_keep(DpMemoKeep *keep, const DpTypeInfo *info, const DpValue *value
 		keep->round = keep->memo->round;
 		keep->first = keep->next = 1;
 	}
-	if (!dp_open_memo_keeps(keep))
-		return 0;
+	return !keep->over && dp_open_memo_keeps(keep);
+}
+
+bool
+dp_open_memo_has_room(const DpMemoKeep *keep, const DpMemoEntry *entry)
+{
+	return keep->bytes + kept_size(entry) <= 3 * keep->memory &&
+		(keep->next - keep->first < keep->size || may_grow(keep));
+}
+
+uint64
+dp_open_memo_keep(DpMemoKeep *keep, DpMemoEntry *entry, Datum quick)
+{
+	DpMemoKept *kept;
+
 	make_kept_room(keep);
-	entry = dp_open_memo_open(info, value, use, false);
-	if (entry == NULL)
-		return 0;
-	entry->datum = NULL;
 	keep->bytes += kept_size(entry);
 	kept = &keep->ring[keep->next++ & (keep->size - 1)];
 	kept->entry = entry;
+	kept->quick = quick;
 	kept->plain = entry->plain;
+	kept->family = entry->family;
+	kept->literal = entry->literal;
 	while (keep->bytes > 3 * keep->memory && keep->first + 1 < keep->next)
 		let_oldest_go(keep);
 	return keep->next - 1;

@@ -21,9 +21,9 @@
  * Whether the current role may compare or see is asked each time all the same,
  * and so is whether the key may still be read.
  *
- * The sort of an index build keeps its values by number (DpMemoKeep): what its
- * SortTuples have is the number and not a byte of the value.  A sort has as many tuples
- * in memory as fit into maintenance_work_mem, and asks for no others: the newest
+ * A sort keeps its values by number (DpMemoKeep; sort.c): what its SortTuples have is
+ * the number and not a byte of the value.  A sort has as many tuples in memory as fit
+ * into work_mem (maintenance_work_mem, for an index), and asks for no others: the newest
  * values are kept, so many that these are among them.  They take up to three times
  * as much.  They are wiped when the sort ends, when keys change, and with the frame.
  */
@@ -39,6 +39,7 @@ typedef struct DpMemoEntry
 	Datum		plain;			/* valid while held */
 	int32		family;
 	bool		literal;
+	const struct varlena *datum;	/* its opener's, who must clear it before that goes */
 	/* what follows is open_memo.c's */
 	bool		base_byval;
 	int16		base_len;
@@ -46,7 +47,6 @@ typedef struct DpMemoEntry
 	bool		is_found;		/* dp_open_memo_find() may return it */
 	uint32		code;			/* of the base type */
 	Size		len;			/* of the envelope */
-	const struct varlena *datum;	/* its opener's; NULL once envelope has a copy */
 	uint64		round;			/* of the memo, when it was opened */
 	struct DpOpenMemo *memo;
 	struct DpMemoEntry *newer;	/* list of entries in use */
@@ -65,14 +65,20 @@ extern DpMemoEntry *dp_open_memo_find(const DpTypeInfo *info, const struct varle
 extern DpMemoEntry *dp_open_memo_open(const DpTypeInfo *info, const DpValue *value, DpKeyUse use,
 									  bool in_comparator);
 
+/* Have others find an entry that is held from now on. */
+extern void dp_open_memo_remember(DpMemoEntry *entry);
+
 /* Let go.  remember: a new entry is kept for others to find, else it is wiped. */
 extern void dp_open_memo_release(DpMemoEntry *entry, bool remember);
 
 /* What a comparison asks of a kept value, in one piece of memory. */
 typedef struct DpMemoKept
 {
+	Datum		quick;			/* tells the order of most, as the sort has it */
 	Datum		plain;
-	DpMemoEntry *entry;			/* open_memo.c's */
+	DpMemoEntry *entry;
+	int32		family;
+	bool		literal;
 } DpMemoKept;
 
 /* The newest values of one sort; zeroed at its beginning, but for memory. */
@@ -84,14 +90,24 @@ typedef struct DpMemoKeep
 	uint64		life;			/* of that memo */
 	uint64		round;			/* likewise */
 	Size		bytes;
-	DpMemoKept *ring;			/* in the memo's context */
+	struct DpMemoRing *room;	/* of the ring, in the memo's context */
+	DpMemoKept *ring;
 	uint32		size;			/* of it: a power of two, or 0 */
 	uint64		first;			/* numbers of those that are kept: first to next - 1 */
 	uint64		next;
 } DpMemoKeep;
 
-/* Open a value and keep it: its number; 0 where it is unreadable, or no more are kept. */
-extern uint64 dp_open_memo_keep(DpMemoKeep *keep, const DpTypeInfo *info, const DpValue *value, DpKeyUse use);
+/* May a value be kept?  False for good once keys have changed. */
+extern bool dp_open_memo_may_keep(DpMemoKeep *keep);
+
+/* While dp_open_memo_may_keep(): would no other have to go for it? */
+extern bool dp_open_memo_has_room(const DpMemoKeep *keep, const DpMemoEntry *entry);
+
+/*
+ * While dp_open_memo_may_keep(): keep an entry that the caller holds, in the place of
+ * the oldest where there is no room; its number, never 0.  The keep holds it now.
+ */
+extern uint64 dp_open_memo_keep(DpMemoKeep *keep, DpMemoEntry *entry, Datum quick);
 
 /* May plaintexts that were kept be looked at?  False for good once keys have changed. */
 extern bool dp_open_memo_keeps(DpMemoKeep *keep);
