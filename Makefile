@@ -23,11 +23,11 @@ OBJS = \
        $(addprefix src/audit/, activity.o archive.o audit_log.o batch.o chain.o collector.o literals.o \
            parallel.o protected_columns.o redact.o role_events.o segment.o store.o subjects.o track.o verify.o writer.o) \
        $(addprefix src/types/, client_query.o client_type.o json.o reflection.o wire.o word_search.o \
-           analyze.o canonical.o cast.o codec.o compare.o fold.o hash.o io.o lexeme_search.o maintenance.o mention.o min_max.o mixed_width.o narrow_bound.o \
+           analyze.o canonical.o cast.o codec.o compare.o derive.o fold.o formula.o hash.o io.o lexeme_search.o maintenance.o mention.o min_max.o mixed_width.o narrow_bound.o \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_seal.o modifier_table.o \
            modifier_words.o open_memo.o operand.o plan_place.o plpgsql_results.o query_result.o replaced_view.o resolve.o resolver.o row_condition.o row_value.o seal.o seal_right.o show.o sort.o \
            stored_value.o storing.o subscript.o typeinfo.o types.o value.o) \
-       $(addprefix src/columns/, bound_row.o changed_row.o columns.o contains_encrypted.o encrypted_parts.o folded_index.o foreign_argument.o foreign_call.o foreign_condition.o foreign_expression.o guard.o \
+       $(addprefix src/columns/, bound_row.o changed_row.o columns.o contains_encrypted.o encrypted_parts.o folded_index.o foreign_argument.o foreign_call.o foreign_condition.o foreign_expression.o generated.o guard.o \
            guard_alter.o guard_catalog.o guard_drop.o guard_index.o guard_object.o guard_shadow.o guard_type.o hidden_index.o insert_counts.o kept_value.o online.o preload_keys.o stored_index.o \
            protect_column.o query_column.o reencrypt.o reencrypt_worker.o reseal.o seen_by.o stored_scan.o token_constraint.o try_views.o value_origin.o verify_values.o word_index.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o index_builder.o own_tables.o rows_as.o run_as.o) \
@@ -43,8 +43,8 @@ SQL_PARTS = \
            key_export.sql epoch.sql expiry.sql key_views.sql) \
        $(addprefix src/access/, mask.sql identity.sql access.sql approval.sql foreign_code.sql) \
        $(addprefix src/audit/, audit.sql sink.sql review.sql) \
-       $(addprefix src/types/, json.sql reflection.sql types.sql mixed_width.sql type_operators.sql type_overloads.sql make_types.sql) \
-       $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql around_column.sql column_type.sql \
+       $(addprefix src/types/, json.sql reflection.sql derive.sql types.sql mixed_width.sql type_operators.sql type_overloads.sql make_types.sql) \
+       $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql around_column.sql column_type.sql generated.sql \
            encrypt_column.sql reencrypt.sql online_objects.sql online.sql progress_view.sql verify_values.sql key_guards.sql) \
        $(addprefix src/sqlrun/, sqlrun.sql) \
        $(addprefix src/lifecycle/, clock.sql common.sql hold.sql retention.sql retention_try.sql retention_policy.sql \

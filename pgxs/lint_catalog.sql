@@ -166,6 +166,7 @@ SELECT 'volatility', m.description, 'is IMMUTABLE and handles an encrypted type'
   JOIN pg_catalog.pg_proc p ON m.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = m.objid
  WHERE p.provolatile = 'i' AND p.prokind <> 'a' -- all aggregates are, and are never folded
    AND p.oid <> ALL (ARRAY(SELECT b.oid FROM pg_catalog.pg_proc b WHERE b.proname IN ('blind', 'not_empty') AND b.pronamespace = 'dataprotect'::regnamespace)) -- gives what is sealed
+   AND p.prosrc NOT IN ('dp_derive', 'dp_derive_seal', 'dp_derivation_in', 'dp_derivation_out') -- likewise
    AND (p.prorettype IN (SELECT oid FROM dp_lint_type)
         OR EXISTS (SELECT FROM pg_catalog.unnest(p.proargtypes) AS argument
                     WHERE argument IN (SELECT oid FROM dp_lint_type)));

@@ -26,7 +26,7 @@ CREATE DOMAIN mine AS text CONSTRAINT is_mine CHECK (is_mine(value));
 CREATE TABLE t (
     id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     serial_no serial, code text UNIQUE DEFERRABLE, plain varchar(40), lowered text, source text,
-    stored text GENERATED ALWAYS AS (lower(source)) STORED,
+    stored text GENERATED ALWAYS AS (replace(source, 'a', 'bb')) STORED,
     checked text CHECK (checked <> ''), present text CHECK (present IS NOT NULL),
     mine mine, flag bool, tags tag[], labels text[], alias name, span2 macaddr UNIQUE, span interval day to second(3), words text, vector tsvector,
     ref text, rowtyped text, patterned text, clustered text, many text, body text, matviewed text, excl int);

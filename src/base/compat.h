@@ -28,6 +28,7 @@
 #else
 #include "libpq/libpq-be.h"
 #endif
+#include "catalog/pg_attrdef.h"
 #include "commands/vacuum.h"
 #include "common/jsonapi.h"
 #include "executor/execPartition.h"
@@ -126,6 +127,17 @@ dp_plannedstmt_perminfos(PlannedStmt *stmt)
 	return stmt->permInfos;
 #else
 	return NIL;
+#endif
+}
+
+/* The expression of a column's default, or of a generated column. */
+static inline void
+dp_store_default(Relation rel, AttrNumber attnum, Node *expr)
+{
+#if PG_VERSION_NUM >= 180000
+	(void) StoreAttrDefault(rel, attnum, expr, true);
+#else
+	(void) StoreAttrDefault(rel, attnum, expr, true, false);
 #endif
 }
 

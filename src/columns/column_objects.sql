@@ -101,6 +101,7 @@ BEGIN
         FROM unnest(cols, bases) AS u(col, base)
             CROSS JOIN LATERAL dataprotect._column_members(rel, u.col) m
             JOIN pg_attrdef f ON f.adrelid = m.member AND f.adnum = m.attnum
+            JOIN pg_attribute a ON a.attrelid = m.member AND a.attnum = m.attnum AND a.attgenerated = ''
             JOIN pg_class c ON c.oid = m.member
             JOIN pg_namespace n ON n.oid = c.relnamespace
         ORDER BY m.depth, m.member, m.attnum

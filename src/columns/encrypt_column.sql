@@ -142,6 +142,7 @@ BEGIN
     SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
     FROM (SELECT * FROM dataprotect._column_obstacles(rel, col)
           UNION ALL SELECT * FROM dataprotect._type_obstacles(rel, col)
+          UNION ALL SELECT * FROM dataprotect._generated_obstacles(rel, col, key, searchable)
           UNION ALL SELECT * FROM dataprotect._index_obstacles(rel, col, searchable, ordered, wordsearch)
           UNION ALL SELECT * FROM dataprotect._policy_obstacles(rel, ARRAY[col])
           UNION ALL SELECT * FROM dataprotect._publication_obstacles(rel, ARRAY[col])
@@ -168,6 +169,7 @@ DECLARE
     views       record;
     around      record;
     indexes     record;
+    generated   record;
     statement   text;
     changes     text;
 BEGIN
@@ -175,6 +177,7 @@ BEGIN
     SELECT * INTO views FROM dataprotect._capture_views(rel, cols);
     SELECT * INTO around FROM dataprotect._capture_table(rel, cols, bases);
     SELECT * INTO indexes FROM dataprotect._capture_indexes(rel, cols, token_classes, fold_classes);
+    SELECT * INTO generated FROM dataprotect._capture_generated(rel, cols);
     -- ALTER TYPE would set the new type's default collation
     SELECT string_agg(format('ALTER COLUMN %I TYPE %s%s USING CAST(%1$I AS %4$s)', u.col, u.target,
                              ' COLLATE ' || quote_ident(n.nspname) || '.' || quote_ident(l.collname), u.base), ', ')
@@ -184,12 +187,12 @@ BEGIN
         LEFT JOIN pg_collation l ON l.oid = a.attcollation
         LEFT JOIN pg_namespace n ON n.oid = l.collnamespace;
 
-    FOREACH statement IN ARRAY functions.drops || views.drops || around.drops || indexes.drops LOOP
+    FOREACH statement IN ARRAY functions.drops || views.drops || around.drops || indexes.drops || generated.drops LOOP
         EXECUTE statement;
     END LOOP;
     EXECUTE format('ALTER TABLE %s %s', rel, changes);
     PERFORM set_config('search_path', dataprotect._dependents_path(), true);
-    FOREACH statement IN ARRAY around.creates || indexes.creates || views.creates || functions.creates LOOP
+    FOREACH statement IN ARRAY generated.creates || around.creates || indexes.creates || views.creates || functions.creates LOOP
         EXECUTE statement;
     END LOOP;
     RETURN around.changes || indexes.changes;
@@ -429,7 +432,7 @@ COMMENT ON FUNCTION dataprotect._column_wishes(regclass, jsonb) IS
 
 -- All that foreign keys tie to the columns goes along, under the same key.  Wishes
 -- for the columns that were named come first, so that errors are about them.
-CREATE FUNCTION dataprotect._tied_wishes(rel regclass, wishes dataprotect._column_wish[])
+CREATE FUNCTION dataprotect._linked_wishes(rel regclass, wishes dataprotect._column_wish[])
     RETURNS TABLE (tied regclass, wish dataprotect._column_wish, is_tied bool)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -458,8 +461,39 @@ BEGIN
         ORDER BY t.named DESC, t.place, t.linked;
 END
 $$;
-COMMENT ON FUNCTION dataprotect._tied_wishes(regclass, dataprotect._column_wish[]) IS
+COMMENT ON FUNCTION dataprotect._linked_wishes(regclass, dataprotect._column_wish[]) IS
     'wishes for columns and for all that foreign keys tie to them';
+
+-- So does what is computed from them; padded, as every generated column.
+CREATE FUNCTION dataprotect._tied_wishes(rel regclass, wishes dataprotect._column_wish[])
+    RETURNS TABLE (tied regclass, wish dataprotect._column_wish, is_tied bool)
+    LANGUAGE sql STABLE ROWS 2
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH l AS (
+        SELECT x.*, row_number() OVER () AS n FROM dataprotect._linked_wishes($1, $2) x
+    ),
+    g AS (
+        SELECT l.tied, d.col, min(l.n) AS n, (array_agg((l.wish).key ORDER BY l.n))[1] AS key, bool_or((l.wish).wordsearch) AS wordsearch
+        FROM l CROSS JOIN LATERAL dataprotect._dependent_generated(l.tied, ARRAY[(l.wish).col]) d
+        WHERE d.depth = 0 AND d.formula IS NOT NULL AND (NOT d.sealed OR d.col = (l.wish).col)
+        GROUP BY 1, 2
+    ),
+    named AS (
+        SELECT l.tied, l.n, l.is_tied,
+               ROW((l.wish).col, (l.wish).key, (l.wish).searchable, (l.wish).ordered, (l.wish).padded OR g.col IS NOT NULL,
+                   (l.wish).wordsearch)::dataprotect._column_wish AS wish, false AS follows
+        FROM l LEFT JOIN g ON g.tied = l.tied AND g.col = (l.wish).col
+    )
+    SELECT t.tied, t.wish, t.is_tied
+    FROM (SELECT * FROM named
+          UNION ALL
+          SELECT g.tied, g.n, false, ROW(g.col, g.key, false, false, true, g.wordsearch)::dataprotect._column_wish, true
+          FROM g WHERE NOT EXISTS (SELECT FROM l WHERE l.tied = g.tied AND (l.wish).col = g.col)) t
+    ORDER BY t.follows, t.n
+$$;
+COMMENT ON FUNCTION dataprotect._tied_wishes(regclass, dataprotect._column_wish[]) IS
+    'wishes for columns, for all that foreign keys tie to them, and for what is computed from these';
 
 -- Before the lock: under it the views themselves are made again.
 CREATE FUNCTION dataprotect._check_views(rel regclass, cols name[]) RETURNS void
@@ -621,6 +655,7 @@ DECLARE
     key_name    text;
     problems    text[];
     advice      text[];
+    cols        CONSTANT name[] := col || dataprotect._decrypted_with(rel, col);
 BEGIN
     PERFORM dataprotect._check_column(rel, col);
     key_name := dataprotect._column_key(rel, col);
@@ -636,11 +671,14 @@ BEGIN
                                 key_name, current_user));
     END IF;
     SELECT array_agg(o.problem), array_agg(o.advice) INTO problems, advice
-    FROM (SELECT * FROM dataprotect._column_obstacles(rel, col)
-          UNION ALL SELECT * FROM dataprotect._policy_obstacles(rel, ARRAY[col])
-          UNION ALL SELECT * FROM dataprotect._publication_obstacles(rel, ARRAY[col])
-          UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, ARRAY[col])
-          UNION ALL SELECT * FROM dataprotect._function_obstacles(rel, ARRAY[col])) o;
+    FROM (SELECT x.* FROM unnest(cols) c CROSS JOIN LATERAL dataprotect._column_obstacles(rel, c) x
+          UNION ALL SELECT * FROM dataprotect._policy_obstacles(rel, cols)
+          UNION ALL SELECT * FROM dataprotect._publication_obstacles(rel, cols)
+          UNION ALL SELECT * FROM dataprotect._dependent_obstacles(rel, cols)
+          UNION ALL SELECT * FROM dataprotect._function_obstacles(rel, cols)
+          UNION ALL SELECT format('It is computed from protected column "%s".', c), format('Decrypt column "%s": this one follows.', c)
+                    FROM dataprotect._dependent_generated(rel, ARRAY[col]) d CROSS JOIN LATERAL unnest(d.columns) c
+                    WHERE d.col = _check_decrypt.col AND d.depth = 0 AND d.sealed AND dataprotect._protected_type(rel, c) IS NOT NULL) o;
     PERFORM dataprotect._refuse_obstacles('decrypt', rel, col, problems, advice);
 END
 $$;
@@ -652,24 +690,18 @@ CREATE FUNCTION dataprotect._decrypt_one(rel regclass, col name) RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    encrypted   oid;
-    base        oid;
-    brackets    text;
-    modifier    text;
+    cols        CONSTANT name[] := col || dataprotect._decrypted_with(rel, col);
     key_name    text;
     unreadable  bigint;
+    types       record;
+    c           name;
 BEGIN
     key_name := dataprotect._column_key(rel, col);
-    SELECT t.base, CASE WHEN t.is_array THEN '[]' ELSE '' END,
-           '(' || substring(format_type(t.base, t.typmod) FROM ',''([-0-9,]+)''\)$') || ')'
-    INTO encrypted, brackets, modifier
-    FROM dataprotect._column_kind(rel, col) t;
-    base := dataprotect._base_type(encrypted::regtype);
 
     -- a value whose key is suspended or destroyed reads as NULL; it must not become one
     SELECT sum(x.failures) INTO unreadable
-    FROM dataprotect._column_members(rel, col) m
-        CROSS JOIN LATERAL dataprotect._unreadable_values(m.member, col) x;
+    FROM dataprotect._columns_members(rel, cols) m JOIN pg_attribute a ON a.attrelid = m.member AND a.attnum = m.attnum
+        CROSS JOIN LATERAL dataprotect._unreadable_values(m.member, a.attname) x;
     IF unreadable > 0 THEN
         PERFORM dataprotect._raise('object_not_in_prerequisite_state',
             format('cannot decrypt column "%s" of table "%s"', col, (SELECT c.relname FROM pg_class c WHERE c.oid = rel)),
@@ -677,17 +709,25 @@ BEGIN
                                   unreadable, key_name),
             'Resume the keys, or remove the values.');
     END IF;
+    SELECT array_agg(
+               -- '(50)' on a text column was varchar's
+               CASE WHEN k.base = 'text'::regtype AND k.modifier IS NOT NULL THEN 'varchar' || k.modifier
+                    WHEN k.base = 'varbit'::regtype THEN 'varbit' || coalesce(k.modifier, '')
+                    WHEN k.modifier IS NOT NULL THEN regexp_replace(format_type(k.base, NULL), '^\w+', '\&' || k.modifier)
+                    ELSE format_type(k.base, -1) END || k.brackets ORDER BY k.n) AS targets,
+           array_agg(format_type(k.base, -1) || k.brackets ORDER BY k.n) AS bases,
+           array_agg(NULL::text) AS classes
+    INTO types
+    FROM (SELECT u.n, dataprotect._base_type(t.base::regtype) AS base, CASE WHEN t.is_array THEN '[]' ELSE '' END AS brackets,
+                 '(' || substring(format_type(t.base, t.typmod) FROM ',''([-0-9,]+)''\)$') || ')' AS modifier
+          FROM unnest(cols) WITH ORDINALITY AS u(col, n) CROSS JOIN LATERAL dataprotect._column_kind(rel, u.col) t) k;
     PERFORM dataprotect._refresh_binding(rel, true);
-    PERFORM dataprotect._change_columns(rel, ARRAY[col], ARRAY[
-        -- '(50)' on a text column was varchar's
-        CASE WHEN base = 'text'::regtype AND modifier IS NOT NULL THEN 'varchar' || modifier
-             WHEN base = 'varbit'::regtype THEN 'varbit' || coalesce(modifier, '')
-             WHEN modifier IS NOT NULL THEN regexp_replace(format_type(base, NULL), '^\w+', '\&' || modifier)
-             ELSE format_type(base, -1) END || brackets],
-        ARRAY[format_type(base, -1) || brackets], ARRAY[NULL], ARRAY[NULL]);
+    PERFORM dataprotect._change_columns(rel, cols, types.targets, types.bases, types.classes, types.classes);
     PERFORM dataprotect._refresh_binding(rel, false);
-    RAISE NOTICE 'column "%" is no longer encrypted', col
-        USING HINT = format('Run ANALYZE %s.', rel);
+    FOREACH c IN ARRAY cols LOOP
+        RAISE NOTICE 'column "%" is no longer encrypted', c
+            USING HINT = format('Run ANALYZE %s.', rel);
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION dataprotect._decrypt_one(regclass, name) IS

@@ -25,6 +25,7 @@
 #include "catalog/pg_type.h"
 #include "columns/contains_encrypted.h"
 #include "columns/foreign_expression.h"
+#include "columns/generated.h"
 #include "columns/guard.h"
 #include "columns/guard_alter.h"
 #include "columns/guard_catalog.h"
@@ -152,13 +153,8 @@ check_generated(Oid relid, AttrNumber attnum)
 	if (!HeapTupleIsValid(def))
 		return;
 	expr = dp_guard_stored_node(def, Anum_pg_attrdef_adbin, AttrDefaultRelationId);
-	if (expr != NULL && dp_contains_encrypted_expression(expr))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 errmsg("generated column \"%s\" cannot use a protected column",
-						NameStr(((Form_pg_attribute) GETSTRUCT(att))->attname)),
-				 errdetail("It would store what it computes as plaintext."),
-				 errhint("Compute the value in a view.")));
+	if (expr != NULL)
+		dp_generated_check(relid, (Form_pg_attribute) GETSTRUCT(att), expr);
 }
 
 static void

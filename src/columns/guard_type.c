@@ -34,6 +34,7 @@
 #include "catalog/pg_statistic_ext.h"
 #include "catalog/pg_type.h"
 #include "columns/contains_encrypted.h"
+#include "columns/generated.h"
 #include "columns/guard_catalog.h"
 #include "columns/guard_index.h"
 #include "columns/guard_object.h"
@@ -216,7 +217,7 @@ generated_mentions(Oid oid, List *types, ObjectAddress *out)
 		return false;
 	ObjectAddressSubSet(*out, RelationRelationId, def->adrelid, def->adnum);
 	expr = dp_guard_stored_node(tuple, Anum_pg_attrdef_adbin, AttrDefaultRelationId);
-	return expr != NULL && dp_contains_encrypted_mention(expr, types);
+	return expr != NULL && !dp_generated_is_sealed(expr) && dp_contains_encrypted_mention(expr, types);
 }
 
 static void

@@ -238,14 +238,16 @@ BEGIN
     WHERE NOT pg_has_role(current_user, c.relowner, 'USAGE')
     UNION ALL
     SELECT format('Generated column "%s" of table "%s" is computed from it.', g.attname, c.relname),
-           'Drop the generated column, or compute it in a view.'
+           CASE g.attgenerated WHEN 's' THEN 'Drop the generated column, or compute it in a view; kept are lower() and its like, ||, coalesce(), parts and to_tsvector() of columns.'
+                               ELSE 'Drop the generated column, or compute it in a view; kept are some that are STORED.' END
     FROM dependent d JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
         JOIN pg_attribute g ON g.attrelid = f.adrelid AND g.attnum = f.adnum AND g.attgenerated <> ''
         JOIN pg_class c ON c.oid = f.adrelid
-    WHERE f.adnum <> d.attnum
+    WHERE f.adnum <> d.attnum AND (dataprotect._generated_formula(f.adrelid, f.adnum)).formula IS NULL
     UNION ALL
     SELECT format('Column "%s" is a generated column.', a.attname), 'Protect the columns it is computed from.'
-    FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = $2 AND a.attgenerated <> ''
+    FROM pg_attribute a
+    WHERE a.attrelid = $1 AND a.attname = $2 AND a.attgenerated <> '' AND (dataprotect._generated_formula(a.attrelid, a.attnum)).formula IS NULL
     UNION ALL
     SELECT format('Column "%s" is an identity column.', a.attname), 'Protect other columns: identifiers are not personal data.'
     FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = $2 AND a.attidentity <> ''

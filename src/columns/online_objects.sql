@@ -169,6 +169,9 @@ AS $$
     SELECT format('Index "%s" of a partitioned table is for search within the text.', x.name), 'Leave out online => true.'
     FROM dataprotect._column_indexes($1, $2) x JOIN pg_class c ON c.oid = x.index_id AND c.relkind = 'I' WHERE x.words
     UNION ALL
+    SELECT format('Generated column "%s" is computed with it.', d.col), 'Leave out online => true.'
+    FROM dataprotect._dependent_generated($1, ARRAY[$2]) d WHERE d.depth = 0
+    UNION ALL
     SELECT 'The table is bound to accounts.', 'Leave out online => true.'
     WHERE dataprotect._order_obstacle($1, '') = 'bound'
     UNION ALL

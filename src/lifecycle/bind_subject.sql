@@ -64,8 +64,8 @@ BEGIN
     IF dataprotect._unbindable(top) IS NOT NULL THEN
         PERFORM dataprotect._raise('feature_not_supported',
             format('column "%s" of table "%s" cannot be sealed for an account', dataprotect._unbindable(top), top),
-            'Its encrypted values lie inside an array, a composite type or a domain.',
-            'Give the column an encrypted type itself.');
+            'Its encrypted values lie inside an array, a composite type or a domain, or are generated.',
+            'Give the column an encrypted type itself, and compute in a view.');
     END IF;
     SELECT * INTO bound FROM dataprotect.subject_binding b WHERE b.rel = top;
     IF FOUND AND (bound.account_type <> _do_bind_subject.account_type OR bound.id_column <> _do_bind_subject.id_column) THEN

@@ -227,7 +227,7 @@ CREATE FUNCTION dataprotect._unbindable(rel regclass) RETURNS name
 AS $$
     SELECT a.attname FROM pg_catalog.pg_attribute a
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
-       AND dataprotect._bears(a.atttypid) AND dataprotect._base_type(a.atttypid) IS NULL
+       AND dataprotect._bears(a.atttypid) AND (dataprotect._base_type(a.atttypid) IS NULL OR a.attgenerated <> '')
      ORDER BY a.attnum LIMIT 1;
 $$;
 COMMENT ON FUNCTION dataprotect._unbindable(regclass) IS

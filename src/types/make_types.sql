@@ -76,6 +76,7 @@ BEGIN
     PERFORM dataprotect._create_type_io(v_enc, base);
     PERFORM dataprotect._create_type_casts(v_enc, base);
     PERFORM dataprotect._create_json_cast(v_enc, base);
+    PERFORM dataprotect._create_derive_cast(v_enc, base);
     v_mixed := dataprotect._mixed_schema(schema, base);
     v_searchable := dataprotect._has_tokens(v_enc::regtype);
     IF v_hashable THEN

@@ -104,15 +104,25 @@ dp_seal_again(const struct varlena *before, const struct varlena *after)
 		note_fresh(after, entry->writer);
 }
 
+static struct varlena *
+seal_for_column(const DpTypeInfo *info, Datum plain, int32 typmod)
+{
+	const DpModifier *modifier = dp_modifier_of(info->enc_oid, typmod);
+	uint8		form = dp_value_form_of(modifier);
+	DpFamily	family = *dp_keys_family_by_name(NameStr(modifier->key));
+	DpKey		key;
+
+	dp_seal_check_right(&family, info->enc_oid);
+	dp_keys_for_seal(&family, &key);
+	return dp_value_seal(info, plain, &key, form);
+}
+
 /* Seal for a column of that modifier, or, with -1, as a literal. */
 struct varlena *
 dp_seal_for(const DpTypeInfo *info, Datum plain, int32 typmod)
 {
-	const DpModifier *modifier;
-	DpFamily	family;
 	struct varlena *result;
 	DpKey		key;
-	uint8		form;
 
 	if (typmod < 0)
 	{
@@ -120,14 +130,19 @@ dp_seal_for(const DpTypeInfo *info, Datum plain, int32 typmod)
 
 		return dp_value_seal(info, plain, &key, DP_ENV_LITERAL | (has_prf && info->can_token ? DP_ENV_TOKEN : 0));
 	}
-	modifier = dp_modifier_of(info->enc_oid, typmod);
-	form = dp_value_form_of(modifier);
-	family = *dp_keys_family_by_name(NameStr(modifier->key));
-	dp_seal_check_right(&family, info->enc_oid);
-	dp_keys_for_seal(&family, &key);
-	result = dp_value_seal(info, plain, &key, form);
+	result = seal_for_column(info, plain, typmod);
 	dp_progress_advance(DP_PROGRESS_ENCRYPT, 1);
 	note_fresh(result, dp_n_code == 0 ? GetUserId() : InvalidOid);
+	return result;
+}
+
+struct varlena *
+dp_seal_computed(const DpTypeInfo *info, Datum plain, int32 typmod, bool own)
+{
+	struct varlena *result = seal_for_column(info, plain, typmod);
+
+	if (own)
+		note_fresh(result, GetUserId());
 	return result;
 }
 

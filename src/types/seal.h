@@ -12,6 +12,9 @@
 /* Seal for a column of that modifier, or, with -1, as a literal. */
 extern struct varlena *dp_seal_for(const DpTypeInfo *info, Datum plain, int32 typmod);
 
+/* The same for what was computed from stored values; own: from such as the current role's own code sealed. */
+extern struct varlena *dp_seal_computed(const DpTypeInfo *info, Datum plain, int32 typmod, bool own);
+
 /*
  * True for a value that dp_seal_for() made from plaintext in this transaction:
  * whoever writes it had the plaintext, and pastes nothing.
