@@ -24,13 +24,25 @@ CREATE TABLE person (
     other text GENERATED ALWAYS AS (upper(city)) STORED);
 COMMENT ON COLUMN person.mail IS 'as it is looked up';
 CREATE INDEX person_name ON person (full_name);
+CREATE INDEX person_words ON person USING gin (words);
 CREATE VIEW directory AS SELECT id, full_name, mail FROM person;
 INSERT INTO person (id, first_name, last_name, email) VALUES (1, 'Ann', 'Meier', 'Ann@Example.com'), (2, 'Bob', NULL, NULL), (3, NULL, 'O''Brien', 'bob@example.com');
 GRANT ALL ON person, directory TO regress_app, regress_search, regress_mask, regress_none;
 SELECT dataprotect.create_encrypted_type('tsvector');
 RESET client_min_messages;
--- which columns go along is said
+-- an index over words is asked for by name; which columns go along is said
 CALL dataprotect.encrypt_columns('person', '{"email": "gen", "first_name": "gen"}');
+CALL dataprotect.encrypt_columns('person', '{"email": "gen", "first_name": {"key": "gen", "wordsearch": true}}');
+SELECT regexp_replace(pg_get_indexdef('person_words'::regclass), '''\d+''', 'N');
+SELECT amvalidate(o.oid) FROM pg_opclass o WHERE o.opcname = 'encrypted_tsvector_lexeme_ops';
+CREATE FUNCTION uses(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    plan jsonb;
+BEGIN
+    SET LOCAL enable_seqscan = off;
+    EXECUTE 'EXPLAIN (FORMAT json) ' || query INTO plan;
+    RETURN substring(plan::text FROM '"Index Name": "(person_\w+)"');
+END $$;
 SELECT a.attname, format_type(a.atttypid, NULL) AS type, a.attgenerated, pg_get_expr(d.adbin, d.adrelid) AS computed, col_description(a.attrelid, a.attnum) AS comment
 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = 'person'::regclass AND a.attnum > 1 ORDER BY a.attnum;
@@ -47,6 +59,13 @@ INSERT INTO person (id, first_name, last_name, email) VALUES (4, 'Zoë', 'Çelik
 INSERT INTO person (id, email) VALUES (5, 'zoe@EXAMPLE.com') ON CONFLICT (mail) DO UPDATE SET city = 'Chur' RETURNING id, words, other;
 UPDATE person SET last_name = 'Meyer' WHERE id = 1 RETURNING full_name, mail;
 SELECT id FROM person WHERE words @@ 'zoë:A'::tsquery ORDER BY id;
+SET enable_seqscan = off;
+SELECT q, (SELECT array_agg(id ORDER BY id) FROM person WHERE words @@ q::tsquery), (SELECT array_agg(id ORDER BY id) FROM person WHERE q::tsquery @@ words),
+    uses(format('SELECT id FROM person WHERE words @@ %L', q)) AS uses
+FROM unnest(ARRAY['bern', 'ann & bern', 'ann | zoë', '!ann', 'zo:*', 'ann:B', 'nobody']) q;
+SELECT uses('SELECT id FROM person WHERE mail = ''x''') AS mail, uses('SELECT id FROM person WHERE full_name = ''x''') AS name,
+    uses('SELECT id FROM person WHERE words @@ plainto_tsquery(''simple'', ''x'')') AS words;
+RESET enable_seqscan;
 \set VERBOSITY terse
 INSERT INTO person (id, first_name, last_name) VALUES (6, repeat('x', 60), repeat('y', 40));
 INSERT INTO person (id, mail) VALUES (6, 'x');
@@ -68,6 +87,8 @@ UPDATE person SET first_name = first_name, email = email WHERE id = 7;
 SET search_path = gen, public;
 SELECT id FROM person WHERE mail = 'eve@example.com';
 SELECT id FROM person WHERE full_name = 'Zoë Married';
+SELECT id FROM person WHERE words @@ 'zoë';
+SELECT uses('SELECT id FROM person WHERE words @@ ''x''') AS words, uses('SELECT id FROM person WHERE words OPERATOR(dataprotect.%@@) ''x''') AS asked_by_name;
 \c - regress_app
 SET search_path = gen, public;
 SELECT id, mail, full_name, words, other FROM person WHERE id IN (1, 4, 7) ORDER BY id;
@@ -186,5 +207,6 @@ CALL dataprotect.decrypt_column('person', 'last_name');
 SELECT a.attname, format_type(a.atttypid, a.atttypmod) AS type, a.attgenerated, pg_get_expr(d.adbin, d.adrelid) AS computed
 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = 'person'::regclass AND a.attnum > 1 ORDER BY a.attnum;
+SELECT indexdef FROM pg_indexes WHERE tablename = 'person' AND schemaname = 'gen' ORDER BY indexname;
 SELECT id, mail, full_name, words FROM person ORDER BY id;
 INSERT INTO person (id, first_name, email) VALUES (9, 'Ida', 'IDA@x.ch') RETURNING mail, full_name, words;

@@ -309,6 +309,7 @@ VALUES
     ('ROUTINE', 'dataprotect._is_orphan_type', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._type_obstacles', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._word_index_statement', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._word_index_kind', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._reset_privileges', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._reset_routine', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._clock_status', 'dataprotect_admin, dataprotect_auditor'),

@@ -157,8 +157,8 @@ BEGIN
     SELECT i.indexrelid, c.relname::text, m.depth, am.amname::text, i.indisunique, i.indisprimary,
            i.indnatts = 1, o.opcdefault, k.conname, c.relispartition, i.indkey[key.position] = 0,
            am.amname IN ('gin', 'gist') AND i.indnatts = 1
-               AND (o.opcname IN ('gin_trgm_ops', 'gist_trgm_ops', 'encrypted_text_ngram_ops', 'encrypted_text_lexeme_ops')
-                    OR o.opcname = 'tsvector_ops' AND (dataprotect._lexeme_index(i.indexrelid)).attnum = m.attnum)
+               AND (o.opcname IN ('gin_trgm_ops', 'gist_trgm_ops', 'encrypted_text_ngram_ops', 'encrypted_text_lexeme_ops', 'encrypted_tsvector_lexeme_ops')
+                    OR o.opcname = 'tsvector_ops' AND (i.indkey[0] = m.attnum OR (dataprotect._lexeme_index(i.indexrelid)).attnum = m.attnum))
     FROM dataprotect._column_members($1, $2) m
         JOIN pg_index i ON i.indrelid = m.member
         JOIN pg_class c ON c.oid = i.indexrelid
@@ -397,6 +397,12 @@ AS $$
                                     CASE WHEN x.null_is_empty THEN ', null_is_empty = true' END) END
             FROM dataprotect._lexeme_index($1) x WHERE x.attnum IS NOT NULL
             UNION ALL
+            -- a column of words itself
+            SELECT CASE WHEN $3 THEN format('%I %s_lexeme_ops (salt = %s)', $2, dataprotect._encrypted_type('tsvector'), (random() * 2147483646)::int)
+                        ELSE format('%I pg_catalog.tsvector_ops', $2) END
+            WHERE EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+                              AND 'tsvector'::regtype IN (a.atttypid, dataprotect._base_type(a.atttypid)))
+            UNION ALL
             SELECT format('%I pg_catalog.encrypted_text_ngram_ops (salt = %s)', $2, (random() * 2147483646)::int) WHERE $3
             UNION ALL
             SELECT format('%I %I.%I', $2, y.nspname, o.opcname) FROM pg_opclass o JOIN pg_namespace y ON y.oid = o.opcnamespace
@@ -406,6 +412,16 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._word_index_statement(oid, name, bool, name[]) IS
     'statement that makes an index for search within a text again';
+
+CREATE FUNCTION dataprotect._word_index_kind(index_id oid) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN (dataprotect._lexeme_index($1)).attnum IS NOT NULL
+                    OR EXISTS (SELECT FROM pg_index i JOIN pg_opclass o ON o.oid = i.indclass[0] AND o.opcname = 'tsvector_ops' WHERE i.indexrelid = $1)
+                THEN 'words' ELSE 'three characters' END
+$$;
+COMMENT ON FUNCTION dataprotect._word_index_kind(oid) IS 'what an index for search within a text knows of it';
 
 -- The indexes that do not stay as they are.  token_classes: what unique and
 -- multi-column ones get, by column; NULL turns token indexes back into plain ones.
@@ -502,7 +518,7 @@ BEGIN
             changes := changes || CASE
                 WHEN hash THEN format('index "%s" is now a hash index', x.name)
                 WHEN x.words THEN format('index "%s" is now over keyed tokens of %s: most of the text can be guessed from it', x.name,
-                                         CASE WHEN (dataprotect._lexeme_index(x.index_id)).attnum IS NULL THEN 'three characters' ELSE 'words' END)
+                                         dataprotect._word_index_kind(x.index_id))
                 WHEN x.constraint_name IS NOT NULL THEN format('constraint "%s" is now over tokens', x.constraint_name)
                 ELSE format('index "%s" is now over tokens', x.name) END;
         END IF;

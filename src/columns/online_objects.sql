@@ -82,7 +82,7 @@ BEGIN
                 CASE WHEN y.statement IS NULL THEN format('index "%s" is dropped: it would tell values of which there are few', c.relname)
                      WHEN x.to_hash AND am.amname <> 'hash' THEN format('index "%s" is now a hash index', c.relname)
                      WHEN x.words THEN format('index "%s" is now over keyed tokens of %s: most of the text can be guessed from it', c.relname,
-                                              CASE WHEN (dataprotect._lexeme_index(i.indexrelid)).attnum IS NULL THEN 'three characters' ELSE 'words' END)
+                                              dataprotect._word_index_kind(i.indexrelid))
                      WHEN x.class IS NULL OR x.class = '' OR am.amname = 'hash' THEN NULL
                      ELSE format('%s "%s" is now over tokens', CASE WHEN x.constraint_name IS NULL THEN 'index' ELSE 'constraint' END,
                                  c.relname) END,

@@ -54,19 +54,26 @@ typedef struct Asked
 	Node	   *pattern;		/* or a query of full-text search */
 	Oid			config;			/* of that; InvalidOid for a pattern */
 	bool		null_is_empty;
+	bool		words;			/* the column is of words itself */
 } Asked;
 
-/* The protected text under the cast that opens it; NULL for anything else. */
+/* The protected column under the cast that opens it, to that type; NULL for anything else. */
 static Var *
-opened_column(Node *expr)
+opened_as(Node *expr, Oid type)
 {
 	FuncExpr   *call = (FuncExpr *) skip_relabels(expr);
 
-	if (call == NULL || !IsA(call, FuncExpr) || list_length(call->args) != 1 || call->funcresulttype != TEXTOID ||
+	if (call == NULL || !IsA(call, FuncExpr) || list_length(call->args) != 1 || call->funcresulttype != type ||
 		call->funcformat == COERCE_EXPLICIT_CALL)
 		return NULL;
 	expr = skip_relabels(linitial(call->args));
 	return IsA(expr, Var) && dp_type_is_encrypted(((Var *) expr)->vartype) ? (Var *) expr : NULL;
+}
+
+static Var *
+opened_column(Node *expr)
+{
+	return opened_as(expr, TEXTOID);
 }
 
 /* What coalesce(something, '') is of; else the expression itself. */
@@ -133,6 +140,7 @@ find_asked(OpExpr *op, Asked *asked)
 
 	asked->config = InvalidOid;
 	asked->null_is_empty = false;
+	asked->words = false;
 	asked->var = NULL;
 	if (first == NULL)
 		return false;
@@ -150,6 +158,11 @@ find_asked(OpExpr *op, Asked *asked)
 		asked->var = lexemes_of(asked->pattern, &asked->config, &asked->null_is_empty);
 		asked->pattern = first;
 	}
+	if (asked->var == NULL && (function == F_TS_MATCH_VQ || function == F_TS_MATCH_QV))
+	{
+		asked->var = opened_as(function == F_TS_MATCH_VQ ? first : lsecond(op->args), TSVECTOROID);
+		asked->words = true;
+	}
 	return asked->var != NULL && dp_type_is_encrypted(asked->var->vartype) &&
 		(!asked->null_is_empty || needs_words(asked->pattern));
 }
@@ -161,6 +174,8 @@ key_operator(Relation index, int key, const Asked *asked)
 	Oid			family = index->rd_opfamily[key];
 	Oid			type = asked->var->vartype;
 
+	if (asked->words)
+		return dp_lexeme_family(family, type) ? dp_lexeme_operator(family, type) : InvalidOid;
 	if (!OidIsValid(asked->config))
 		return dp_word_family(family, type) ? dp_word_operator(family, type) : InvalidOid;
 	if (!dp_lexeme_family(family, type) || dp_lexeme_config(RelationGetIndexAttOptions(index, false)[key]) != asked->config)
@@ -211,7 +226,7 @@ beside(DpQueryLevel *level, OpExpr *op)
 	if (!OidIsValid(operator))
 		return (Node *) op;
 	added = make_opclause(operator, BOOLOID, false, copyObject((Expr *) asked.var), copyObject((Expr *) asked.pattern),
-						  InvalidOid, OidIsValid(asked.config) ? asked.var->varcollid : op->inputcollid);
+						  InvalidOid, OidIsValid(asked.config) || asked.words ? asked.var->varcollid : op->inputcollid);
 	set_opfuncid((OpExpr *) added);
 	return (Node *) makeBoolExpr(AND_EXPR, list_make2(op, added), -1);
 }

@@ -78,11 +78,12 @@ dp_lexeme_may_match(PG_FUNCTION_ARGS)
 }
 
 static const DpLexemeOptions *
-options_of(FmgrInfo *flinfo)
+options_of(FmgrInfo *flinfo, const DpTypeInfo *info)
 {
-	const DpLexemeOptions *options = has_fn_opclass_options(flinfo) ? (DpLexemeOptions *) get_fn_opclass_options(flinfo) : NULL;
+	static const DpLexemeOptions none;
+	const DpLexemeOptions *options = has_fn_opclass_options(flinfo) ? (DpLexemeOptions *) get_fn_opclass_options(flinfo) : &none;
 
-	if (*config_name(options) == '\0')
+	if (info->base_oid == TEXTOID && *config_name(options) == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("an index over lexemes needs a text search configuration"),
@@ -92,19 +93,33 @@ options_of(FmgrInfo *flinfo)
 
 /* ---- values ---- */
 
-/* extractValue(value encrypted_text, internal, internal) */
+/* What a text says by a configuration; what is words already, as it is.  Wiped by the caller. */
+static TSVector
+lexemes_of(const DpTypeInfo *info, const DpLexemeOptions *options, Datum plain)
+{
+	TSVector	lexemes;
+	Oid			config;
+
+	if (info->base_oid != TEXTOID)
+		return DatumGetTSVector(plain);
+	config = get_ts_config_oid(names_of(config_name(options)), false);
+	lexemes = DatumGetTSVector(DirectFunctionCall2(to_tsvector_byid, ObjectIdGetDatum(config), plain));
+	dp_value_dispose(info, plain);
+	return lexemes;
+}
+
+/* extractValue(value encrypted_text or encrypted_tsvector, internal, internal) */
 Datum
 dp_lexeme_extract_value(PG_FUNCTION_ARGS)
 {
 	const DpTypeInfo *info = dp_typeinfo_get(dp_typeinfo_signature(fcinfo->flinfo->fn_oid)->argtypes[0]);
 	struct varlena *datum = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0));
 	int32	   *nkeys = (int32 *) PG_GETARG_POINTER(1);
-	const DpLexemeOptions *options = options_of(fcinfo->flinfo);
+	const DpLexemeOptions *options = options_of(fcinfo->flinfo, info);
 	DpValue		value;
 	Datum		plain;
 	Datum	   *keys;
 	TSVector	lexemes;
-	Oid			config;
 
 	dp_value_parse(datum, false, &value);
 	if (!dp_value_open(info, &value, DP_USE_MAINTAIN, false, &plain))
@@ -114,9 +129,7 @@ dp_lexeme_extract_value(PG_FUNCTION_ARGS)
 		*nkeys = 1;
 		PG_RETURN_POINTER(keys);
 	}
-	config = get_ts_config_oid(names_of(config_name(options)), false);
-	lexemes = DatumGetTSVector(DirectFunctionCall2(to_tsvector_byid, ObjectIdGetDatum(config), plain));
-	dp_value_dispose(info, plain);
+	lexemes = lexemes_of(info, options, plain);
 	keys = palloc(Max(1, lexemes->size) * sizeof(Datum));
 	for (int i = 0; i < lexemes->size; i++)
 	{
@@ -167,7 +180,7 @@ dp_lexeme_extract_query(PG_FUNCTION_ARGS)
 	int32	   *nkeys = (int32 *) PG_GETARG_POINTER(1);
 	Pointer   **extra = (Pointer **) PG_GETARG_POINTER(4);
 	int32	   *search_mode = (int32 *) PG_GETARG_POINTER(6);
-	const DpLexemeOptions *options = options_of(fcinfo->flinfo);
+	const DpLexemeOptions *options = options_of(fcinfo->flinfo, dp_typeinfo_get(dp_typeinfo_signature(fcinfo->flinfo->fn_oid)->argtypes[0]));
 	Datum	   *keys;
 	int		   *key_of;
 	int			n = 0;

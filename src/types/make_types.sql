@@ -6,7 +6,7 @@ CREATE FUNCTION dataprotect._loose_members(schema oid, name text) RETURNS TABLE 
     LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'pg_opfamily'::regclass, f.oid, format('DROP OPERATOR FAMILY %I.%I USING %I', n.nspname, f.opfname, a.amname)
     FROM pg_opfamily f JOIN pg_am a ON a.oid = f.opfmethod JOIN pg_namespace n ON n.oid = f.opfnamespace
-    WHERE f.opfnamespace = $1 AND f.opfname IN ($2 || '_hash_ops', $2 || '_ops', $2 || '_token_ops')
+    WHERE f.opfnamespace = $1 AND f.opfname IN ($2 || '_hash_ops', $2 || '_ops', $2 || '_token_ops', $2 || '_lexeme_ops')
     UNION ALL
     SELECT 'pg_operator'::regclass, o.oid, format('DROP OPERATOR %s', o.oid::regoperator)
     FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode
@@ -94,6 +94,30 @@ BEGIN
     RETURN v_enc::regtype;
 END $$;
 COMMENT ON FUNCTION dataprotect._create_encrypted_type(text, regtype) IS 'declares the encrypted type over a base type in a schema';
+
+-- The class of indexes over the words of a protected tsvector (lexeme_search.h), asked for by name.
+CREATE FUNCTION dataprotect._create_lexeme_class(enc text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+DECLARE
+    v_match text := dataprotect._member(enc, '_lexeme_match');
+    v_tokens text := format('%s(%s, internal, internal)', dataprotect._member(enc, '_lexeme_tokens'), enc);
+    v_query text := format('%s(%s, internal, int2, internal, internal, internal, internal)', dataprotect._member(enc, '_lexeme_query'), enc);
+    v_consistent text := format('%s(internal, int2, %s, int4, internal, internal, internal)', dataprotect._member(enc, '_lexeme_consistent'), enc);
+BEGIN
+    PERFORM dataprotect._declare(format('%s(%s, tsquery)', v_match, enc), 'bool', 'dp_lexeme_may_match', 'STABLE STRICT PARALLEL SAFE',
+        'true: what an index over words is asked, beside the condition itself');
+    PERFORM dataprotect._declare(v_tokens, 'internal', 'dp_lexeme_extract_value', 'STABLE STRICT PARALLEL SAFE', 'keyed tokens of words for an index');
+    PERFORM dataprotect._declare(v_query, 'internal', 'dp_lexeme_extract_query', 'STABLE STRICT PARALLEL SAFE', 'keyed tokens of a tsquery');
+    PERFORM dataprotect._declare(v_consistent, '"char"', 'dp_lexeme_tri_consistent', 'STABLE STRICT PARALLEL SAFE', 'whether tokens may be those of a match');
+    EXECUTE format('CREATE OPERATOR dataprotect.%%@@ (LEFTARG = %s, RIGHTARG = tsquery, FUNCTION = %s, RESTRICT = contsel, JOIN = contjoinsel)', enc, v_match);
+    EXECUTE format('COMMENT ON OPERATOR dataprotect.%%@@ (%s, tsquery) IS %L', enc, 'condition of indexes over words');
+    EXECUTE format('CREATE OPERATOR CLASS %s FOR TYPE %s USING gin AS OPERATOR 1 dataprotect.%%@@ (%2$s, tsquery), FUNCTION 1 btint4cmp(int4, int4), '
+                   'FUNCTION 2 %s, FUNCTION 3 %s, FUNCTION 6 %s, FUNCTION 7 dataprotect._lexeme_options(internal), STORAGE int4',
+                   dataprotect._member(enc, '_lexeme_ops'), enc, v_tokens, v_query, v_consistent);
+    EXECUTE format('COMMENT ON OPERATOR CLASS %s USING gin IS %L', dataprotect._member(enc, '_lexeme_ops'),
+                   'keyed tokens of words, for full-text search; discloses how often each occurs, and in which rows');
+END $$;
+COMMENT ON FUNCTION dataprotect._create_lexeme_class(text) IS 'declares the operator class of indexes over the words of a protected tsvector';
 
 -- After all types that it may stand beside are made.
 CREATE FUNCTION dataprotect._create_type_overloads(enc regtype) RETURNS void
@@ -207,6 +231,10 @@ DECLARE
 BEGIN
     v_type := dataprotect._create_encrypted_type(CASE WHEN to_regnamespace('public') IS NULL THEN 'dataprotect' ELSE 'public' END, base);
     PERFORM dataprotect._create_type_overloads(v_type);
+    IF base = 'tsvector'::regtype THEN
+        PERFORM dataprotect._create_lexeme_class(format('%I.%I', n.nspname, t.typname))
+            FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = v_type;
+    END IF;
     PERFORM dataprotect._open_type(v_type);
     PERFORM dataprotect._event('type.created', NULL, jsonb_build_object('base', base::text));
     RETURN v_type;
