@@ -515,6 +515,8 @@ sub check_banned_call
 	{
 		for my $use (occurrences($file, qr/(?<![\w.>])($names)\s*\(/))
 		{
+			# the one place whose child runs nothing of the server's
+			next if $use->[1] eq 'fork' && $file eq 'src/kms/child_call.c';
 			push @findings, "$file:$use->[0]: $use->[1]() $banned{$use->[1]}";
 		}
 		for my $use ($file eq 'src/base/catalog_change.c' ? () : occurrences($file, qr/(?<![\w.>])(CacheRegister\w+)\s*\(/))

@@ -4,8 +4,8 @@
  *
  * A static background worker without a database connection, on primaries and
  * standbys alike.  It serves all slots in one event loop: calls to a network are
- * asynchronous (http.c), so that a KMS that hangs delays nobody else.  Files are
- * read synchronously.
+ * asynchronous (http.c), or in processes of their own (child_call.c), so that a KMS
+ * that hangs delays nobody else.  Files are read synchronously.
  *
  * Its secrets are the credentials (aws_credentials.c), each job's key, in one
  * locked block that no core dump holds, and what libcurl keeps in its buffers
@@ -23,6 +23,7 @@
 #include "base/guc.h"
 #include "base/secret.h"
 #include "kms/aws_credentials.h"
+#include "kms/child_call.h"
 #include "kms/http.h"
 #include "kms/job.h"
 #include "kms/key_set.h"
@@ -276,6 +277,7 @@ dp_kms_agent_main(Datum arg)
 		}
 
 		dp_http_perform();
+		dp_child_perform();
 		accept_requests();
 		timeout_ms = run_jobs();
 		key_set_ms = dp_key_set_advance();

@@ -48,6 +48,8 @@ struct DpHttpTransfer
 };
 
 static CURLM *multi = NULL;
+static fd_set watched;			/* of others: see dp_http_watch() */
+static int	max_watched = -1;
 static DpHttpTransfer *exchanges = NULL;	/* connected, and not over */
 
 static size_t
@@ -438,6 +440,36 @@ dp_http_perform(void)
 	perform_exchanges();
 }
 
+bool
+dp_http_watch(int fd)
+{
+	if (fd >= FD_SETSIZE)
+		return false;
+	FD_SET(fd, &watched);
+	max_watched = Max(max_watched, fd);
+	return true;
+}
+
+void
+dp_http_unwatch(int fd)
+{
+	if (fd < FD_SETSIZE)
+		FD_CLR(fd, &watched);
+}
+
+static void
+add_watched(fd_set *readable, int *max_fd)
+{
+	for (int fd = 0; fd <= max_watched; fd++)
+	{
+		if (FD_ISSET(fd, &watched))
+		{
+			FD_SET(fd, readable);
+			*max_fd = Max(*max_fd, fd);
+		}
+	}
+}
+
 void
 dp_http_wait(int timeout_ms)
 {
@@ -458,6 +490,7 @@ dp_http_wait(int timeout_ms)
 		(void) curl_multi_timeout(multi, &curl_ms);
 	}
 	add_exchanges(&readable, &writable, &max_fd);
+	add_watched(&readable, &max_fd);
 	if (curl_ms >= 0 && (timeout_ms < 0 || curl_ms < timeout_ms))
 		timeout_ms = (int) curl_ms;
 

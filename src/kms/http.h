@@ -76,6 +76,10 @@ extern void dp_http_free(DpHttpTransfer *transfer);
 /* Move transfers on without waiting, and call done for those that are over. */
 extern void dp_http_perform(void);
 
+/* Wait for that descriptor, too; false where there are too many. */
+extern bool dp_http_watch(int fd);
+extern void dp_http_unwatch(int fd);
+
 /* Wait for a transfer's socket, the process latch, or the time; -1: no limit. */
 extern void dp_http_wait(int timeout_ms);
 

@@ -14,12 +14,11 @@
  * A root that signs is a pair of keys of one label: RSA (PSS), EC or Ed25519, the
  * private one kept as closely.
  *
- * Sessions are kept.  Where one is lost, or a token is gone, the module is started
- * anew and the call repeated once; a token that comes back is found by the next
- * call.  A PIN that the token refused is not tried again until its file changes,
- * since tokens lock themselves after a few.
- *
- * Calls are synchronous: a token on a network that hangs makes the agent hang.
+ * Modules wait as long as they like: each call is a process of its own (child_call.h),
+ * which loads the module, logs in, and ends; a token that went and came back is found
+ * by the next one.  A PIN that the token refused is not tried again until its file
+ * changes, and one that it does not know yet is not tried twice at once, since tokens
+ * lock themselves after a few.
  */
 #include "postgres.h"
 
@@ -28,35 +27,39 @@
 
 #include "base/guc.h"
 #include "base/secret.h"
+#include "kms/child_call.h"
 #include "kms/cryptoki.h"
-#include "kms/provider.h"
 #include "kms/secret_file.h"
 
 #define FORMAT		1
 #define BLOB_LEN	(1 + DP_NONCE_LEN + DP_KEY_LEN + DP_TAG_LEN)
 #define MAX_SLOTS	64
-#define MAX_TOKENS	8			/* sessions that are kept */
 #define PIN_MAX		255
-
-typedef struct Token
-{
-	char		name[DP_KMS_TOKEN_MAX]; /* "": unused */
-	char		serial[DP_KMS_TOKEN_MAX];
-	DpCkUlong	session;
-} Token;
 
 /* How far one attempt came. */
 typedef enum Outcome
 {
 	SETTLED,					/* the call has ended, well or not */
-	LOST						/* session or token: worth another start */
+	LOST						/* session or token */
 } Outcome;
 
 static DpCkFunctionList *module = NULL;
 static bool started = false;
-static Token tokens[MAX_TOKENS];
-static int	next_token = 0;
-static struct stat refused_pin; /* of the file whose PIN was refused; st_ino 0: none */
+
+/* A file with a PIN as it was; zeros: none. */
+typedef struct PinFile
+{
+	ino_t		inode;
+	off_t		size;
+	struct timespec changed;
+} PinFile;
+
+/* What is kept from call to call. */
+static struct
+{
+	PinFile		refused;
+	PinFile		accepted;
+}			pins;
 
 /* Call a function of the module by its number and type of arguments. */
 #define CALL(number, types, ...) \
@@ -98,7 +101,6 @@ stop_module(void)
 	if (started)
 		(void) CALL(CK_FINALIZE, (void *), NULL);
 	started = false;
-	memset(tokens, 0, sizeof(tokens));
 }
 
 static DpCkResult
@@ -154,13 +156,37 @@ find_slot(const DpKmsUri *uri, DpCkUlong *out_slot)
 	return found == 1;
 }
 
-/* False, and the call has ended, where the token does not let us in. */
+/* False where there is no such file. */
 static bool
+look_at_pin_file(PinFile *out)
+{
+	struct stat st;
+
+	memset(out, 0, sizeof(*out));
+	if (dp_guc_kms_pkcs11_pin_file == NULL || stat(dp_guc_kms_pkcs11_pin_file, &st) != 0)
+		return false;
+	out->inode = st.st_ino;
+	out->size = st.st_size;
+	out->changed = st.st_ctim;
+	return true;
+}
+
+/* While a PIN is not known to be right, one call tries it and no other. */
+static bool
+is_pin_unknown(void)
+{
+	PinFile		now;
+
+	return !look_at_pin_file(&now) || memcmp(&now, &pins.accepted, sizeof(now)) != 0;
+}
+
+/* Where the token does not let us in, the call has ended. */
+static void
 log_in(DpKmsCall *call, DpCkUlong session)
 {
 	const char *path = dp_guc_kms_pkcs11_pin_file;
 	uint8		pin[PIN_MAX];
-	struct stat st;
+	PinFile		file;
 	DpCkResult	result;
 	int			len;
 
@@ -168,70 +194,45 @@ log_in(DpKmsCall *call, DpCkUlong session)
 	{
 		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_CONFIG_FILE_ERROR,
 						 "The setting dataprotect.kms_pkcs11_pin_file must be the absolute path of a file.");
-		return false;
+		return;
 	}
-	if (stat(path, &st) == 0 && st.st_ino == refused_pin.st_ino && st.st_size == refused_pin.st_size &&
-		memcmp(&st.st_ctim, &refused_pin.st_ctim, sizeof(st.st_ctim)) == 0)
+	if (look_at_pin_file(&file) && memcmp(&file, &pins.refused, sizeof(file)) == 0)
 	{
 		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_CONFIG_FILE_ERROR,
 						 "The token refused the PIN; it is not tried again until its file changes.");
-		return false;
+		return;
 	}
 	len = dp_secret_file_read(call, path, "PIN file", pin, 1, sizeof(pin));
 	if (len < 0)
-		return false;
+		return;
 	while (len > 0 && (pin[len - 1] == '\n' || pin[len - 1] == '\r'))
 		len--;
 	result = CALL(CK_LOGIN, (DpCkUlong, DpCkUlong, unsigned char *, DpCkUlong), session, CK_USER, pin, (DpCkUlong) len);
 	dp_secret_wipe(pin, sizeof(pin));
 	if (result == CK_OK || result == CK_USER_ALREADY_LOGGED_IN)
-		return true;
-	if (result == CK_PIN_INCORRECT || result == CK_PIN_INVALID || result == CK_PIN_LEN_RANGE || result == CK_PIN_LOCKED)
+		pins.accepted = file;
+	else if (result == CK_PIN_INCORRECT || result == CK_PIN_INVALID || result == CK_PIN_LEN_RANGE || result == CK_PIN_LOCKED)
 	{
-		refused_pin = st;
+		pins.refused = file;
 		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_CONFIG_FILE_ERROR,
 						 "The token refused the PIN%s.", result == CK_PIN_LOCKED ? ": it is locked" : "");
 	}
 	else
 		dp_kms_call_fail(call, DP_KMS_UNAVAILABLE, ERRCODE_CONNECTION_FAILURE,
 						 "The token did not let the agent log in (code 0x%lx).", result);
-	return false;
 }
 
-/* A session of the URI's token, kept or opened. */
+/* A session of the URI's token. */
 static Outcome
-get_session(DpKmsCall *call, DpCkUlong *out_session, bool *out_kept)
+open_session(DpKmsCall *call, DpCkUlong *out_session)
 {
-	const DpKmsUri *uri = call->uri;
-	Token	   *token;
 	DpCkUlong	slot;
 
-	for (int i = 0; i < MAX_TOKENS; i++)
-	{
-		token = &tokens[i];
-		if (token->name[0] != '\0' && strcmp(token->name, uri->token) == 0 && strcmp(token->serial, uri->serial) == 0)
-		{
-			*out_session = token->session;
-			*out_kept = true;
-			return SETTLED;
-		}
-	}
-	*out_kept = false;
-	if (!find_slot(uri, &slot) ||
+	if (!find_slot(call->uri, &slot) ||
 		CALL(CK_OPEN_SESSION, (DpCkUlong, DpCkUlong, void *, void *, DpCkUlong *),
 			 slot, CK_SESSION_SERIAL, NULL, NULL, out_session) != CK_OK)
 		return LOST;
-	if (!log_in(call, *out_session))
-	{
-		(void) CALL(CK_CLOSE_SESSION, (DpCkUlong), *out_session);
-		return SETTLED;
-	}
-	token = &tokens[next_token++ % MAX_TOKENS];
-	if (token->name[0] != '\0')
-		(void) CALL(CK_CLOSE_SESSION, (DpCkUlong), token->session);
-	strlcpy(token->name, uri->token, sizeof(token->name));
-	strlcpy(token->serial, uri->serial, sizeof(token->serial));
-	token->session = *out_session;
+	log_in(call, *out_session);
 	return SETTLED;
 }
 
@@ -284,17 +285,14 @@ find_objects(const DpKmsCall *call, DpCkUlong session, DpCkUlong class, DpCkUlon
 	return result == CK_OK ? SETTLED : LOST;
 }
 
-/*
- * The one object of its class.  What a kept session does not find, a new one may: its
- * token was taken out.
- */
+/* The one object of its class. */
 static Outcome
-find_one(DpKmsCall *call, DpCkUlong session, bool kept, DpCkUlong class, const char *kind, DpCkUlong *out_object)
+find_one(DpKmsCall *call, DpCkUlong session, DpCkUlong class, const char *kind, DpCkUlong *out_object)
 {
 	DpCkUlong	found[2];
 	DpCkUlong	n;
 
-	if (find_objects(call, session, class, found, &n) == LOST || (n == 0 && kept))
+	if (find_objects(call, session, class, found, &n) == LOST)
 		return LOST;
 	if (n == 1)
 		*out_object = found[0];
@@ -305,9 +303,9 @@ find_one(DpKmsCall *call, DpCkUlong session, bool kept, DpCkUlong class, const c
 }
 
 static Outcome
-find_key(DpKmsCall *call, DpCkUlong session, bool kept, DpCkUlong *out_key)
+find_key(DpKmsCall *call, DpCkUlong session, DpCkUlong *out_key)
 {
-	if (find_one(call, session, kept, CK_CLASS_SECRET_KEY, "AES key", out_key) == LOST)
+	if (find_one(call, session, CK_CLASS_SECRET_KEY, "AES key", out_key) == LOST)
 		return LOST;
 	return call->status == DP_KMS_PENDING ? check_key(call, session, *out_key) : SETTLED;
 }
@@ -362,7 +360,7 @@ unseal(DpKmsCall *call, DpCkUlong session, DpCkUlong key, DpCkMechanism *mechani
 }
 
 static Outcome
-attempt_crypt(DpKmsCall *call, DpCkUlong session, bool kept)
+attempt_crypt(DpKmsCall *call, DpCkUlong session)
 {
 	bool		wrap = call->operation == DP_KMS_OP_WRAP;
 	uint8		iv[DP_NONCE_LEN];
@@ -370,7 +368,7 @@ attempt_crypt(DpKmsCall *call, DpCkUlong session, bool kept)
 	DpCkGcm		gcm = {iv, sizeof(iv), 8 * sizeof(iv), context, sizeof(context), 8 * DP_TAG_LEN};
 	DpCkMechanism mechanism = {CK_MECHANISM_AES_GCM, &gcm, sizeof(gcm)};
 	DpCkUlong	key = 0;
-	Outcome		outcome = find_key(call, session, kept, &key);
+	Outcome		outcome = find_key(call, session, &key);
 
 	if (outcome == LOST || call->status != DP_KMS_PENDING)
 		return outcome;
@@ -397,7 +395,7 @@ get_bytes(DpCkUlong session, DpCkUlong object, DpCkAttribute *wanted, int n)
 }
 
 static Outcome
-attempt_public_key(DpKmsCall *call, DpCkUlong session, bool kept)
+attempt_public_key(DpKmsCall *call, DpCkUlong session)
 {
 	DpCkUlong	object = 0;
 	DpCkUlong	type = 0;
@@ -410,7 +408,7 @@ attempt_public_key(DpKmsCall *call, DpCkUlong session, bool kept)
 	DpCkAttribute ec[] = {{CK_ATTR_EC_PARAMS, first, sizeof(first)}, {CK_ATTR_EC_POINT, second, sizeof(second)}};
 	bool		ok = false;
 
-	if (find_one(call, session, kept, CK_CLASS_PUBLIC_KEY, "public key", &object) == LOST)
+	if (find_one(call, session, CK_CLASS_PUBLIC_KEY, "public key", &object) == LOST)
 		return LOST;
 	if (call->status != DP_KMS_PENDING)
 		return SETTLED;
@@ -440,7 +438,7 @@ attempt_public_key(DpKmsCall *call, DpCkUlong session, bool kept)
 
 /* A key that signs must stay in the token as one that seals must. */
 static Outcome
-find_private_key(DpKmsCall *call, DpCkUlong session, bool kept, DpCkUlong *out_key)
+find_private_key(DpKmsCall *call, DpCkUlong session, DpCkUlong *out_key)
 {
 	unsigned char sensitive = 0;
 	unsigned char extractable = 1;
@@ -449,7 +447,7 @@ find_private_key(DpKmsCall *call, DpCkUlong session, bool kept, DpCkUlong *out_k
 		{CK_ATTR_EXTRACTABLE, &extractable, sizeof(extractable)}
 	};
 
-	if (find_one(call, session, kept, CK_CLASS_PRIVATE_KEY, "private key", out_key) == LOST)
+	if (find_one(call, session, CK_CLASS_PRIVATE_KEY, "private key", out_key) == LOST)
 		return LOST;
 	if (call->status != DP_KMS_PENDING)
 		return SETTLED;
@@ -463,7 +461,7 @@ find_private_key(DpKmsCall *call, DpCkUlong session, bool kept, DpCkUlong *out_k
 
 /* RSA: the token hashes; ECDSA: we do, since few tokens hash for it; Ed25519 takes the message. */
 static Outcome
-attempt_sign(DpKmsCall *call, DpCkUlong session, bool kept)
+attempt_sign(DpKmsCall *call, DpCkUlong session)
 {
 	DpSignatureAlgorithm algorithm = call->signature->algorithm;
 	DpCkPss		pss = {CK_MECHANISM_SHA256, CK_MASK_SHA256, 32};
@@ -478,7 +476,7 @@ attempt_sign(DpKmsCall *call, DpCkUlong session, bool kept)
 	DpCkUlong	message_len = DP_KMS_DIGEST_LEN;
 	bool		is_ecdsa = false;
 
-	if (find_private_key(call, session, kept, &key) == LOST)
+	if (find_private_key(call, session, &key) == LOST)
 		return LOST;
 	if (call->status != DP_KMS_PENDING)
 		return SETTLED;
@@ -516,7 +514,7 @@ attempt_sign(DpKmsCall *call, DpCkUlong session, bool kept)
 static const DpCkUlong root_classes[] = {CK_CLASS_SECRET_KEY, CK_CLASS_PRIVATE_KEY, CK_CLASS_PUBLIC_KEY};
 
 static Outcome
-attempt_state(DpKmsCall *call, DpCkUlong session, bool kept)
+attempt_state(DpKmsCall *call, DpCkUlong session)
 {
 	DpCkUlong	found[2];
 	DpCkUlong	n;
@@ -528,15 +526,13 @@ attempt_state(DpKmsCall *call, DpCkUlong session, bool kept)
 			return LOST;
 		all += n;
 	}
-	if (all == 0 && kept)
-		return LOST;
 	dp_kms_call_root(call, all > 0 ? DP_KMS_ROOT_ENABLED : DP_KMS_ROOT_DELETED, 0, NULL);
 	return SETTLED;
 }
 
 /* What is destroyed is a token's own object, which takes a session that may write. */
 static Outcome
-attempt_destroy(DpKmsCall *call, DpCkUlong session, bool kept)
+attempt_destroy(DpKmsCall *call, DpCkUlong session)
 {
 	DpCkUlong	found[2];
 	DpCkUlong	n;
@@ -571,9 +567,8 @@ static Outcome
 attempt(DpKmsCall *call)
 {
 	DpCkUlong	session = 0;
-	bool		kept;
 
-	if (start_module() != CK_OK || get_session(call, &session, &kept) == LOST)
+	if (start_module() != CK_OK || open_session(call, &session) == LOST)
 		return LOST;
 	if (call->status != DP_KMS_PENDING)
 		return SETTLED;
@@ -581,15 +576,15 @@ attempt(DpKmsCall *call)
 	{
 		case DP_KMS_OP_WRAP:
 		case DP_KMS_OP_UNWRAP:
-			return attempt_crypt(call, session, kept);
+			return attempt_crypt(call, session);
 		case DP_KMS_OP_PUBLIC_KEY:
-			return attempt_public_key(call, session, kept);
+			return attempt_public_key(call, session);
 		case DP_KMS_OP_SIGN:
-			return attempt_sign(call, session, kept);
+			return attempt_sign(call, session);
 		case DP_KMS_OP_STATE:
-			return attempt_state(call, session, kept);
+			return attempt_state(call, session);
 		case DP_KMS_OP_DESTROY:
-			return attempt_destroy(call, session, kept);
+			return attempt_destroy(call, session);
 		case DP_KMS_OP_MAKE:
 			dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_FEATURE_NOT_SUPPORTED,
 							 "Roots of this kind are made at the KMS.");
@@ -597,6 +592,24 @@ attempt(DpKmsCall *call)
 	}
 	return LOST;
 }
+
+static void
+run(DpKmsCall *call)
+{
+	if (load_module(call) && attempt(call) == LOST)
+		dp_kms_call_fail(call, DP_KMS_UNAVAILABLE, ERRCODE_CONNECTION_FAILURE,
+						 "The token is not there, or does not do what it is asked to (%s with this key).",
+						 call->operation == DP_KMS_OP_WRAP || call->operation == DP_KMS_OP_UNWRAP ? "AES-GCM" :
+						 call->operation == DP_KMS_OP_SIGN ? dp_signature_name(call->signature->algorithm) : "look for or destroy");
+}
+
+static const DpChildJob in_child = {
+	.run = run,
+	.leave = stop_module,
+	.alone = is_pin_unknown,
+	.kept = &pins,
+	.kept_len = sizeof(pins)
+};
 
 static void
 pkcs11_begin(DpKmsCall *call)
@@ -608,22 +621,11 @@ pkcs11_begin(DpKmsCall *call)
 						 "The wrapped key was not made by a token.");
 		return;
 	}
-	if (!load_module(call))
-		return;
-	if (attempt(call) == SETTLED)
-		return;
-	/* A module sees tokens that came and went only when it starts. */
-	stop_module();
-	if (attempt(call) == SETTLED)
-		return;
-	stop_module();
-	dp_kms_call_fail(call, DP_KMS_UNAVAILABLE, ERRCODE_CONNECTION_FAILURE,
-					 "The token is not there, or does not do what it is asked to (%s with this key).",
-					 call->operation == DP_KMS_OP_WRAP || call->operation == DP_KMS_OP_UNWRAP ? "AES-GCM" :
-					 call->operation == DP_KMS_OP_SIGN ? dp_signature_name(call->signature->algorithm) : "look for or destroy");
+	dp_child_begin(call, &in_child);
 }
 
 const DpKmsProvider dp_kms_provider_pkcs11 = {
 	.name = "pkcs11",
 	.begin = pkcs11_begin,
+	.cancel = dp_child_cancel,
 };

@@ -44,12 +44,32 @@ put_key('hsm', 'short', 16, '02');
 put_key('hsm', 'twice', 32, '03');
 put_key('hsm', 'twice', 32, '04');
 
+# In front of the module, what hangs or crashes when it is told to by a file.
+append_to_file("$tmp/front.c", <<"C");
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+unsigned long C_GetFunctionList(void **list);
+unsigned long C_GetFunctionList(void **list)
+{
+	void *real = dlopen("$module", RTLD_NOW);
+	if (access("$tmp/hang", F_OK) == 0)
+		for (;;)
+			pause();
+	if (access("$tmp/crash", F_OK) == 0)
+		abort();
+	return ((unsigned long (*)(void **)) dlsym(real, "C_GetFunctionList"))(list);
+}
+C
+my $front = system('cc', '-shared', '-fPIC', '-o', "$tmp/front.so", "$tmp/front.c", '-ldl') == 0 ? "$tmp/front.so" : undef;
+
 my $node = new_node('kms_pkcs11');
 my $pin_file = kms_dir($node) . '/pin';
 append_to_file($pin_file, "12345\n");
 chmod 0600, $pin_file;
 $node->append_conf('postgresql.conf', <<"CONF");
-dataprotect.kms_pkcs11_module = '$module'
+dataprotect.kms_pkcs11_module = '@{[$front // $module]}'
+dataprotect.kms_timeout = 2s
 dataprotect.kms_pkcs11_pin_file = '$pin_file'
 dataprotect.kms_allowed = 'pkcs11:token=hsm;*, pkcs11:token=other;*, file://@{[kms_dir($node)]}/*'
 dataprotect.key_cache_soft_ttl = 1d
@@ -134,6 +154,30 @@ rmdir $store or die "rmdir: $!";
 rename "$store.away", $store or die 'rename';
 poll_until('the token to be found again', sub { drill() =~ /^t\|/ });
 pass('a token that came back is used without a restart');
+
+# A module that hangs, or falls, takes nobody with it.
+SKIP:
+{
+	skip 'no compiler', 5 if !defined $front;
+	my $agent = (key_agents($node))[0];
+	append_to_file("$tmp/hang", '');
+	my $drill = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SELECT ok, detail FROM dataprotect.drill() WHERE key = 'pii'" ], '<', \undef, '>', \my $said, '2>', \my $errors);
+	poll_until('the module to be asked', sub { my @of = split /\n/, `ps -o pid= --ppid $agent`; return @of > 0 });
+	$node->safe_psql('postgres', "SELECT dataprotect.create_key('beside', ARRAY['@{[kms_uri($node)]}'])");
+	is($node->safe_psql('postgres', "SELECT bool_and(ok) FROM dataprotect.drill() WHERE key = 'beside'"), 't', 'beside a module that hangs other roots are used');
+	$drill->finish or die $errors;
+	like($said, qr/^f\|The KMS did not answer within the time limit/, 'it is given up after its time');
+	unlink "$tmp/hang";
+	append_to_file("$tmp/crash", '');
+	ok(poll_until('a crash to be told', sub { drill() =~ /^f\|The process that served the call ended/ }), 'and what crashes has failed');
+	unlink "$tmp/crash";
+	poll_until('the module to be asked again', sub { drill() =~ /^t\|/ });
+	is((key_agents($node))[0], $agent, 'the key agent is the same all the while');
+	poll_until('no process to be left', sub { return `ps -o pid= --ppid $agent` !~ /\d/ });
+	pass('which has left nothing behind');
+	$node->append_conf('postgresql.conf', "dataprotect.kms_timeout = 10s\n");
+	$node->reload;
+}
 
 # A refused PIN is tried once, not until the token locks itself.
 my $key_agent = (key_agents($node))[0];
