@@ -69,7 +69,7 @@ append_to_file($pin_file, "12345\n");
 chmod 0600, $pin_file;
 $node->append_conf('postgresql.conf', <<"CONF");
 dataprotect.kms_pkcs11_module = '@{[$front // $module]}'
-dataprotect.kms_timeout = 2s
+dataprotect.kms_timeout = 10s
 dataprotect.kms_pkcs11_pin_file = '$pin_file'
 dataprotect.kms_allowed = 'pkcs11:token=hsm;*, pkcs11:token=other;*, file://@{[kms_dir($node)]}/*'
 dataprotect.key_cache_soft_ttl = 1d
@@ -160,6 +160,9 @@ SKIP:
 {
 	skip 'no compiler', 5 if !defined $front;
 	my $agent = (key_agents($node))[0];
+	$node->append_conf('postgresql.conf', "dataprotect.kms_timeout = 3s\n");
+	$node->reload;
+	poll_sql($node, 'postgres', 'SHOW dataprotect.kms_timeout', '3s');
 	append_to_file("$tmp/hang", '');
 	my $drill = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SELECT ok, detail FROM dataprotect.drill() WHERE key = 'pii'" ], '<', \undef, '>', \my $said, '2>', \my $errors);
 	poll_until('the module to be asked', sub { my @of = split /\n/, `ps -o pid= --ppid $agent`; return @of > 0 });
