@@ -71,7 +71,7 @@ show dpo "SELECT seq, session_role AS role, outcome, values_opened AS opened, co
 SELECT * FROM dataprotect.verify_audit_log();"
 say "A superuser takes a row away, and is found out:"
 show postgres "BEGIN;
-DELETE FROM dataprotect.audit_record WHERE seq = (SELECT max(seq) - 3 FROM dataprotect.audit_record);
+DELETE FROM dataprotect.audit_batch WHERE seq_to = (SELECT max(seq_to) FROM dataprotect.audit_batch);
 SELECT * FROM dataprotect.verify_audit_log();
 ROLLBACK;"
 

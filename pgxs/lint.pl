@@ -461,7 +461,8 @@ sub check_one_door
 		(map { $_ . '_hook' => 'src/base/shmem.c' } qw(shmem_request shmem_startup)),
 		'ExecutorCheckPerms_hook' => 'src/base/statement.c',
 		'assign_hook' => 'src/audit/activity.c',
-		'emit_log_hook' => 'src/audit/redact.c');
+		'emit_log_hook' => 'src/audit/redact.c',
+		'set_rel_pathlist_hook' => 'src/audit/record_plan.c');
 	my @findings;
 	for my $file (c_files())
 	{

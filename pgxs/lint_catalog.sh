@@ -95,7 +95,7 @@ make_hostile()
 		hostile_defaults "IN SCHEMA dataprotect"
 		echo "CREATE TYPE lint_mood AS ENUM ('good', 'bad');"
 		echo "SELECT dataprotect.create_key('lint'), dataprotect.create_encrypted_type('lint_mood'), dataprotect.flush_audit_log('60 s');"
-		echo "SELECT 1 / count(*) FROM pg_inherits WHERE inhparent = 'dataprotect.audit_record'::regclass;"
+		echo "SELECT 1 / count(*) FROM pg_inherits WHERE inhparent = 'dataprotect.audit_batch'::regclass;"
 	} | sql -o /dev/null -d hostile -f -
 }
 

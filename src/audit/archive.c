@@ -2,8 +2,9 @@
  * archive.c
  *	  Writing months of the audit log to files, and dropping them; see archive.h.
  *
- * One month a transaction: read, verify and write it; put the file into its place;
- * note, event, drop, commit.  What a crash leaves is a file that the next round
+ * One month a transaction: verify, read and write it; put the file into its place;
+ * note, event, drop, commit.  What comes into the month meanwhile (a standby's late
+ * record) is found under the lock, and lets it wait for the next round.  What a crash leaves is a file that the next round
  * writes again.  Numbers follow the order of storing, months that of events: a
  * record that came late (of a standby, say) makes a month several runs of numbers,
  * each with its note.
@@ -42,9 +43,10 @@
 
 #define LOOK_EVERY_MS	(60 * 60 * 1000)
 #define ROWS_AT_ONCE	1000
+#define BATCHES_AT_ONCE	100
 #define FILE_BUFFER		(256 * 1024)
 
-/* Rows whose numbers follow each other. */
+/* Records whose numbers follow each other: batches, one after the other. */
 typedef struct Run
 {
 	DpChainArchive archive;
@@ -63,10 +65,11 @@ typedef struct Archiving
 	int			fd;
 	StringInfoData buffer;
 	MemoryContext context;		/* of one row */
-	pg_cryptohash_ctx *hash;	/* of the run */
-	Run		   *run;			/* the one that is read */
+	pg_cryptohash_ctx *hash;	/* of the run that is written */
+	Run		   *run;			/* the one that is verified, or written */
 	List	   *runs;
-	int64		records;
+	int64		batches;
+	int64		records;		/* written */
 } Archiving;
 
 static void
@@ -171,7 +174,7 @@ static void
 open_file(Archiving *work, int64 first)
 {
 	snprintf(work->name, sizeof(work->name), "dataprotect-%s-%s-%020lld.jsonl", work->uid,
-			 work->partition + strlen("audit_record_"), (long long) first);
+			 work->partition + strlen("audit_batch_"), (long long) first);
 	snprintf(work->path, sizeof(work->path), "%s/%s", dp_guc_audit_archive_directory, work->name);
 	snprintf(work->temporary, sizeof(work->temporary), "%s/.%s", dp_guc_audit_archive_directory, work->name);
 	work->fd = open(work->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -209,7 +212,7 @@ close_file(Archiving *work)
 	close(dir);
 }
 
-/* The MAC of the row before a run: in the table, or the end of what was archived. */
+/* The MAC of the batch before a run: in the table, or the end of what was archived. */
 static void
 read_mac_before(int64 seq, uint8 out[DP_CHAIN_MAC_LEN])
 {
@@ -219,7 +222,7 @@ read_mac_before(int64 seq, uint8 out[DP_CHAIN_MAC_LEN])
 	memset(out, 0, DP_CHAIN_MAC_LEN);
 	if (seq == 1)
 		return;
-	select_rows("SELECT r.mac FROM dataprotect.audit_record r WHERE r.seq = $1 "
+	select_rows("SELECT b.mac FROM dataprotect.audit_batch b WHERE b.seq_to = $1 "
 				"UNION ALL SELECT a.mac FROM dataprotect.audit_archive a WHERE a.seq_to = $1", 1, types, values);
 	if (SPI_processed == 0 || !copy_bytes(column(0, 1), out, DP_CHAIN_MAC_LEN))
 		ereport(ERROR,
@@ -229,52 +232,57 @@ read_mac_before(int64 seq, uint8 out[DP_CHAIN_MAC_LEN])
 }
 
 static void
-end_run(Archiving *work)
-{
-	if (work->run == NULL)
-		return;
-	if (pg_cryptohash_final(work->hash, work->run->archive.sha256, PG_SHA256_DIGEST_LENGTH) != 0)
-		dp_report_no_memory("could not hash the audit log");
-	work->runs = lappend(work->runs, work->run);
-	work->run = NULL;
-}
-
-static void
 begin_run(Archiving *work, int64 seq, TimestampTz at)
 {
-	end_run(work);
 	work->run = palloc0(sizeof(Run));
 	work->run->archive.from = seq;
 	work->run->at_from = work->run->at_to = at;
 	read_mac_before(seq, work->run->archive.before);
 	memcpy(work->run->archive.mac, work->run->archive.before, DP_CHAIN_MAC_LEN);
-	if (pg_cryptohash_init(work->hash) != 0)
-		dp_report_no_memory("could not hash the audit log");
+	work->runs = lappend(work->runs, work->run);
 }
 
-/* Only what the chain vouches for goes: whether its time is over says the row itself. */
+/* Only what the chain vouches for goes: whether its time is over says the batch itself. */
+static void
+check_batch(Archiving *work, const Datum *values, const bool *nulls)
+{
+	int64		from = DatumGetInt64(values[DP_BATCH_SEQ_FROM]);
+	int64		to = DatumGetInt64(values[DP_BATCH_SEQ_TO]);
+	TimestampTz at_from = DatumGetTimestampTz(values[DP_BATCH_AT_FROM]);
+	TimestampTz at_to = DatumGetTimestampTz(values[DP_BATCH_AT_TO]);
+	MemoryContext outer = CurrentMemoryContext;
+	uint8		expected[DP_CHAIN_MAC_LEN];
+	uint8		mac[DP_CHAIN_MAC_LEN];
+
+	if (work->run == NULL || from != work->run->archive.to + 1)
+		begin_run(work, from, at_from);
+	MemoryContextSwitchTo(work->context);
+	if (!dp_chain_batch_mac(dp_audit_require_chain(), work->run->archive.mac, values, nulls, expected))
+		dp_report_no_memory("could not compute the MAC of a batch of the audit log");
+	if (at_to >= work->end || !copy_bytes(values[DP_BATCH_MAC], mac, sizeof(mac)) || !dp_equal_ct(mac, expected, sizeof(mac)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("record " INT64_FORMAT " of the audit log, or one stored with it, was altered, or is not the one that was written", from),
+				 errhint("Call dataprotect.verify_audit_log(). Nothing of its month is dropped.")));
+	MemoryContextSwitchTo(outer);
+	MemoryContextReset(work->context);
+	memcpy(work->run->archive.mac, expected, DP_CHAIN_MAC_LEN);
+	work->run->archive.to = to;
+	work->run->at_to = Max(work->run->at_to, at_to);
+	work->run->at_from = Min(work->run->at_from, at_from);
+	work->batches++;
+}
+
 static void
 take_row(Archiving *work, const DpSinkRow *row)
 {
 	int64		seq = DatumGetInt64(row->values[DP_AUDIT_SEQ]);
-	TimestampTz at = DatumGetTimestampTz(row->values[DP_AUDIT_AT]);
 	MemoryContext outer = CurrentMemoryContext;
 	StringInfoData line;
-	uint8		expected[DP_CHAIN_MAC_LEN];
-	uint8		mac[DP_CHAIN_MAC_LEN];
 
 	if (work->fd < 0)
 		open_file(work, seq);
-	if (work->run == NULL || seq != work->run->archive.to + 1)
-		begin_run(work, seq, at);
 	MemoryContextSwitchTo(work->context);
-	if (!dp_chain_row_mac(dp_audit_require_chain(), work->run->archive.mac, row->values, row->nulls, expected))
-		dp_report_no_memory("could not compute the MAC of an audit record");
-	if (at >= work->end || !copy_bytes(row->values[DP_AUDIT_MAC], mac, sizeof(mac)) || !dp_equal_ct(mac, expected, sizeof(mac)))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("record " INT64_FORMAT " of the audit log was altered, or is not the one that was written", seq),
-				 errhint("Call dataprotect.verify_audit_log(). Nothing of its month is dropped.")));
 	initStringInfo(&line);
 	dp_sink_line(&line, row, work->uid);
 	MemoryContextSwitchTo(outer);
@@ -283,17 +291,14 @@ take_row(Archiving *work, const DpSinkRow *row)
 		pg_cryptohash_update(work->hash, (const uint8 *) "\n", 1) != 0)
 		dp_report_no_memory("could not hash the audit log");
 	MemoryContextReset(work->context);
-	memcpy(work->run->archive.mac, expected, DP_CHAIN_MAC_LEN);
-	work->run->archive.to = seq;
-	work->run->at_to = Max(work->run->at_to, at);
-	work->run->at_from = Min(work->run->at_from, at);
 	work->records++;
 }
 
+/* Hand over what a query gives, so many rows at a time. */
 static void
-read_rows(Archiving *work)
+read_query(Archiving *work, const char *query, int at_once, void (*take) (Archiving *work, const Datum *values, const bool *nulls))
 {
-	SPIPlanPtr	plan = SPI_prepare(psprintf("SELECT " DP_AUDIT_COLUMN_LIST " FROM dataprotect.%s ORDER BY seq", work->partition), 0, NULL);
+	SPIPlanPtr	plan = SPI_prepare(query, 0, NULL);
 	Portal		cursor;
 
 	if (plan == NULL)
@@ -305,22 +310,64 @@ read_rows(Archiving *work)
 		uint64		n;
 
 		CHECK_FOR_INTERRUPTS();
-		SPI_cursor_fetch(cursor, true, ROWS_AT_ONCE);
+		SPI_cursor_fetch(cursor, true, at_once);
 		table = SPI_tuptable;
 		n = SPI_processed;
 		for (uint64 i = 0; i < n; i++)
 		{
-			DpSinkRow	row;
+			DpSinkRow	row;	/* has room for both tables' columns */
 
 			heap_deform_tuple(table->vals[i], table->tupdesc, row.values, row.nulls);
-			take_row(work, &row);
+			take(work, row.values, row.nulls);
 		}
 		SPI_freetuptable(table);
 		if (n == 0)
 			break;
 	}
 	SPI_cursor_close(cursor);
-	end_run(work);
+}
+
+StaticAssertDecl((int) DP_AUDIT_N_COLUMNS >= (int) DP_BATCH_N_COLUMNS, "a row has room for a batch");
+
+static void
+take_record(Archiving *work, const Datum *values, const bool *nulls)
+{
+	DpSinkRow	row;
+
+	memcpy(row.values, values, sizeof(row.values));
+	memcpy(row.nulls, nulls, sizeof(row.nulls));
+	take_row(work, &row);
+}
+
+/* Write the lines of each run, whose batches were verified by the same snapshot. */
+static void
+write_runs(Archiving *work)
+{
+	ListCell   *lc;
+
+	foreach(lc, work->runs)
+	{
+		DpChainArchive *archive = &((Run *) lfirst(lc))->archive;
+		int64		before = work->records;
+
+		if (pg_cryptohash_init(work->hash) != 0)
+			dp_report_no_memory("could not hash the audit log");
+		read_query(work, psprintf("SELECT " DP_AUDIT_COLUMN_LIST " FROM dataprotect.audit_record "
+								  "WHERE seq >= " INT64_FORMAT " AND seq <= " INT64_FORMAT " ORDER BY seq", archive->from, archive->to),
+				   ROWS_AT_ONCE, take_record);
+		if (work->records - before != archive->to - archive->from + 1)
+			dp_report_altered("records of the audit log are missing");
+		if (pg_cryptohash_final(work->hash, archive->sha256, PG_SHA256_DIGEST_LENGTH) != 0)
+			dp_report_no_memory("could not hash the audit log");
+	}
+}
+
+/* Under the lock: has nothing come into the month since it was read? */
+static bool
+is_complete(const Archiving *work)
+{
+	select_rows(psprintf("SELECT count(*) FROM dataprotect.%s", work->partition), 0, NULL, NULL);
+	return DatumGetInt64(column(0, 1)) == work->batches;
 }
 
 /* The digests that are of these records, beside them. */
@@ -392,11 +439,11 @@ tell(const Archiving *work)
  */
 static const char due_query[] =
 "SELECT p.relname::text, p.month_end FROM ("
-"    SELECT c.oid, c.relname, make_timestamptz(substr(c.relname, 15, 4)::int, substr(c.relname, 20, 2)::int, 1, 0, 0, 0, 'UTC') "
+"    SELECT c.oid, c.relname, make_timestamptz(substr(c.relname, 14, 4)::int, substr(c.relname, 19, 2)::int, 1, 0, 0, 0, 'UTC') "
 "           + interval '32 days' AS month_end "
 "    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
-"    WHERE i.inhparent = 'dataprotect.audit_record'::regclass AND c.relname ~ '^audit_record_y[0-9]{4}m(0[1-9]|1[0-2])$') p, "
-"    LATERAL (SELECT max(r.seq) AS seq FROM dataprotect.audit_record r WHERE r.tableoid = p.oid) newest "
+"    WHERE i.inhparent = 'dataprotect.audit_batch'::regclass AND c.relname ~ '^audit_batch_y[0-9]{4}m(0[1-9]|1[0-2])$') p, "
+"    LATERAL (SELECT max(b.seq_to) AS seq FROM dataprotect.audit_batch b WHERE b.tableoid = p.oid) newest "
 "WHERE p.month_end <= dataprotect._now() - make_interval(mins => $1) AND (dataprotect._clock_status()).ok "
 "    AND (newest.seq IS NULL OR newest.seq <= (SELECT max(d.seq_to) FROM dataprotect.audit_digest d)) "
 "    AND NOT EXISTS (SELECT FROM dataprotect.sink_state t WHERE t.cursor < newest.seq) "
@@ -424,7 +471,7 @@ find_due(Archiving *work)
 static bool
 lock_log(void)
 {
-	return ConditionalLockRelationOid(get_relname_relid("audit_record", get_namespace_oid("dataprotect", false)),
+	return ConditionalLockRelationOid(get_relname_relid("audit_batch", get_namespace_oid("dataprotect", false)),
 									  AccessExclusiveLock);
 }
 
@@ -442,14 +489,16 @@ archive_month(Archiving *work)
 	work->hash = pg_cryptohash_create(PG_SHA256);
 	if (work->hash == NULL)
 		dp_report_no_memory("could not hash the audit log");
-	read_rows(work);
+	read_query(work, psprintf("SELECT " DP_BATCH_COLUMN_LIST " FROM dataprotect.%s ORDER BY seq_to", work->partition),
+			   BATCHES_AT_ONCE, check_batch);
+	write_runs(work);
 	pg_cryptohash_free(work->hash);
 	if (work->runs != NIL)
 	{
 		write_digests(work);
 		close_file(work);
 	}
-	if (!lock_log())
+	if (!lock_log() || !is_complete(work))
 		return false;
 	if (work->runs != NIL)
 	{

@@ -1,11 +1,29 @@
 --
--- The audit log.  audit_record holds what the collector took from the segment
--- files, chained by mac (src/audit/chain.h); nobody else writes there.
+-- The audit log.  audit_batch holds what the collector took from the segment
+-- files, up to a thousand records a row (src/audit/packed.h), chained by mac
+-- (src/audit/chain.h); nobody else writes there.  audit_record is how the records
+-- of all batches are read in SQL (src/audit/record_plan.c): it has no rows of its own.
 -- audit_log is what people read.  The indexes are the partitions' own
 -- (src/audit/collector.c): pg_dump writes out partitions, which are no members
 -- of the extension, and an index of the parent would clash with theirs when
 -- such a dump is restored.
 --
+CREATE TABLE dataprotect.audit_batch (
+	seq_from bigint NOT NULL,
+	seq_to bigint NOT NULL,
+	at_from timestamptz NOT NULL,
+	at_to timestamptz NOT NULL,
+	instance uuid NOT NULL,
+	ring_to bigint NOT NULL,
+	refs box,
+	hints bytea NOT NULL,
+	data bytea NOT NULL,
+	sealed bytea,
+	mac bytea NOT NULL
+) PARTITION BY RANGE (at_from);
+ALTER TABLE dataprotect.audit_batch ALTER data SET STORAGE EXTERNAL, ALTER sealed SET STORAGE EXTERNAL;
+COMMENT ON TABLE dataprotect.audit_batch IS 'the audit log as it is stored: batches of records, partitioned by month, chained by mac';
+
 CREATE TABLE dataprotect.audit_record (
 	seq bigint NOT NULL,
 	at timestamptz NOT NULL,
@@ -25,8 +43,8 @@ CREATE TABLE dataprotect.audit_record (
 	compared bigint[],
 	sealed bytea,
 	mac bytea NOT NULL
-) PARTITION BY RANGE (at);
-COMMENT ON TABLE dataprotect.audit_record IS 'raw audit records, one per intent, result, administrative act and end of a transaction; partitioned by month, chained by mac';
+);
+COMMENT ON TABLE dataprotect.audit_record IS 'raw audit records, one per intent, result, administrative act and end of a transaction, read from audit_batch; nothing is stored in it';
 
 CREATE TABLE dataprotect.audit_head (
 	id bool PRIMARY KEY DEFAULT true CHECK (id),
@@ -34,7 +52,7 @@ CREATE TABLE dataprotect.audit_head (
 	mac bytea NOT NULL,
 	sig bytea NOT NULL
 );
-COMMENT ON TABLE dataprotect.audit_head IS 'newest row of the audit chain, signed with the chain key';
+COMMENT ON TABLE dataprotect.audit_head IS 'newest batch of the audit chain, signed with the chain key';
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.audit_head', '');
 
 CREATE TABLE dataprotect.audit_cursor (
@@ -42,7 +60,7 @@ CREATE TABLE dataprotect.audit_cursor (
 	ring_seq bigint NOT NULL,
 	sig bytea NOT NULL
 );
-COMMENT ON TABLE dataprotect.audit_cursor IS 'how far the segments of each instance are in audit_record, signed with the chain key';
+COMMENT ON TABLE dataprotect.audit_cursor IS 'how far the segments of each instance are in audit_batch, signed with the chain key';
 
 CREATE TABLE dataprotect.audit_open (
 	instance uuid NOT NULL,
@@ -65,7 +83,7 @@ CREATE TABLE dataprotect.audit_archive (
 	archived_at timestamptz NOT NULL,
 	sig bytea NOT NULL
 );
-COMMENT ON TABLE dataprotect.audit_archive IS 'records that were archived and dropped from audit_record, signed with the chain key: the chain goes on from mac_before to mac';
+COMMENT ON TABLE dataprotect.audit_archive IS 'records that were archived and dropped from audit_batch, signed with the chain key: the chain goes on from mac_before to mac';
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.audit_archive', '');
 
 CREATE VIEW dataprotect.audit_archives AS
@@ -84,7 +102,7 @@ CREATE FUNCTION dataprotect._audit_unseal(sealed bytea,
 COMMENT ON FUNCTION dataprotect._audit_unseal(bytea) IS 'opens the personal fields of an audit record for members of dataprotect_auditor';
 
 CREATE FUNCTION dataprotect._event_name(event int2) RETURNS text
-	LANGUAGE c STRICT IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_audit_event_name';
+	LANGUAGE c STRICT IMMUTABLE LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_audit_event_name';
 COMMENT ON FUNCTION dataprotect._event_name(int2) IS 'name of an event of the catalogue';
 
 CREATE FUNCTION dataprotect._event(event text, key text, detail jsonb) RETURNS void
@@ -98,7 +116,7 @@ COMMENT ON FUNCTION dataprotect.flush_audit_log(interval) IS 'waits until everyt
 CREATE FUNCTION dataprotect.verify_audit_log(OUT ok bool, OUT checked bigint, OUT first_bad bigint, OUT detail text)
 	RETURNS record LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'dp_audit_verify';
-COMMENT ON FUNCTION dataprotect.verify_audit_log() IS 'checks the chain over every row of the audit log, and that none is missing at its end';
+COMMENT ON FUNCTION dataprotect.verify_audit_log() IS 'checks the chain over every batch of the audit log, and that none is missing at its end';
 
 CREATE VIEW dataprotect.audit_log WITH (security_barrier) AS
 SELECT i.seq,
@@ -128,22 +146,15 @@ FROM dataprotect.audit_record AS i
 	LEFT JOIN LATERAL (
 		SELECT r.outcome, r.columns, r.keys, r.opened, r.compared
 		FROM dataprotect.audit_record AS r
-		WHERE r.kind = 'r' AND r.ref_seq = i.ring_seq AND r.instance = i.instance AND i.outcome = 's'
+		WHERE r.kind = 'r' AND r.ref_seq = i.ring_seq AND r.session = i.session AND r.instance = i.instance AND i.outcome = 's'
 		LIMIT 1) AS result ON true
 	CROSS JOIN LATERAL (SELECT coalesce(result.outcome, i.outcome) AS outcome) AS known
-	-- Ends of transactions are looked up as rectangles, the session one side and
-	-- the numbers they cover the other: the index of kind 'x' has them so.
 	CROSS JOIN LATERAL (
 		SELECT CASE
 			WHEN known.outcome NOT IN ('s', 'o') THEN NULL
 			WHEN EXISTS (
 				SELECT FROM dataprotect.audit_record AS x
 				WHERE x.kind = 'x' AND x.outcome = 'b'
-					AND pg_catalog.box(pg_catalog.point((x.session & 4503599627370495)::float8, x.ref_seq::float8),
-							pg_catalog.point((x.session & 4503599627370495)::float8, x.ref_end::float8))
-						OPERATOR(pg_catalog.@>)
-						pg_catalog.box(pg_catalog.point((i.session & 4503599627370495)::float8, i.ring_seq::float8),
-							pg_catalog.point((i.session & 4503599627370495)::float8, i.ring_seq::float8))
 					AND x.session = i.session AND x.instance = i.instance
 					AND x.ref_seq <= i.ring_seq AND x.ref_end >= i.ring_seq
 					AND (x.event = 0 OR i.kind = 'e'))
@@ -151,11 +162,6 @@ FROM dataprotect.audit_record AS i
 			WHEN i.kind = 'e' AND known.outcome = 's' AND EXISTS (
 				SELECT FROM dataprotect.audit_record AS x
 				WHERE x.kind = 'x' AND x.outcome = 'o'
-					AND pg_catalog.box(pg_catalog.point((x.session & 4503599627370495)::float8, x.ref_seq::float8),
-							pg_catalog.point((x.session & 4503599627370495)::float8, x.ref_end::float8))
-						OPERATOR(pg_catalog.@>)
-						pg_catalog.box(pg_catalog.point((i.session & 4503599627370495)::float8, i.ring_seq::float8),
-							pg_catalog.point((i.session & 4503599627370495)::float8, i.ring_seq::float8))
 					AND x.session = i.session AND x.instance = i.instance
 					AND x.ref_seq <= i.ring_seq AND x.ref_end >= i.ring_seq)
 				THEN 'ok'

@@ -8,6 +8,7 @@
 #include "access/htup_details.h"
 #include "audit/audit_workers.h"
 #include "audit/collector.h"
+#include "audit/log_batch.h"
 #include "audit/personal.h"
 #include "base/compat.h"
 #include "base/report.h"
@@ -70,12 +71,10 @@ set_text(Datum *value, bool *null, DpSlice slice)
 	*value = PointerGetDatum(cstring_to_text(copy));
 }
 
-/* The sealed column is one byte form and the bytes (batch.c). */
-bool
-dp_audit_open_sealed(bytea *sealed, DpPersonal *out)
+/* Form and bytes (packed.h). */
+static bool
+open_part(const uint8 *data, Size len, DpPersonal *out)
 {
-	const uint8 *data = (const uint8 *) VARDATA_ANY(sealed);
-	Size		len = VARSIZE_ANY_EXHDR(sealed);
 	bytea	   *plain;
 
 	if (len < 1)
@@ -84,6 +83,18 @@ dp_audit_open_sealed(bytea *sealed, DpPersonal *out)
 		return dp_personal_decode(data + 1, len - 1, out);
 	return data[0] == DP_SEALED_KEY && dp_keys_audit_open(data + 1, len - 1, &plain) &&
 		dp_personal_decode((const uint8 *) VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain), out);
+}
+
+/* The sealed column refers to a part of its batch. */
+bool
+dp_audit_open_sealed(bytea *sealed, DpPersonal *out)
+{
+	const uint8 *data = (const uint8 *) VARDATA_ANY(sealed);
+	Size		len = VARSIZE_ANY_EXHDR(sealed);
+	DpSlice		part;
+
+	return len > 0 && data[0] == DP_SEALED_BATCH && dp_log_sealed(data, len, &part) &&
+		open_part(part.data, part.len, out);
 }
 
 Datum

@@ -6,17 +6,13 @@
 
 #include "audit/alert.h"
 #include "audit/batch.h"
+#include "audit/packed.h"
 #include "audit/store.h"
 #include "base/compat.h"
 #include "base/report.h"
-#include "catalog/pg_type.h"
-#include "commands/async.h"
 #include "events/event.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
-#include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -226,183 +222,135 @@ decode_entry(const DpBatchEntry *entry, DpRecord *out)
 		elog(ERROR, "audit record " UINT64_FORMAT " changed in memory", entry->ring_seq);
 }
 
-static void
-set_text(TupleTableSlot *row, int column, DpSlice slice)
-{
-	row->tts_isnull[column] = slice.len == 0;
-	if (slice.len > 0)
-		row->tts_values[column] =
-			PointerGetDatum(cstring_to_text_with_len((const char *) slice.data, slice.len));
-}
-
-/* An array of one dimension without nulls, len bytes of elements. */
-static ArrayType *
-new_array(Oid element_type, int n, Size len)
-{
-	ArrayType  *array = palloc0(ARR_OVERHEAD_NONULLS(1) + len);
-
-	SET_VARSIZE(array, ARR_OVERHEAD_NONULLS(1) + len);
-	array->ndim = 1;
-	array->dataoffset = 0;
-	array->elemtype = element_type;
-	ARR_DIMS(array)[0] = n;
-	ARR_LBOUND(array)[0] = 1;
-	return array;
-}
-
-/* An array of texts, or NULL; made in one piece, for every row has some. */
-static void
-set_texts(TupleTableSlot *row, int column, const DpSlice *slices, int n)
-{
-	ArrayType  *array;
-	char	   *element;
-	Size		len = 0;
-
-	row->tts_isnull[column] = n == 0;
-	if (n == 0)
-		return;
-	for (int i = 0; i < n; i++)
-		len += INTALIGN(VARHDRSZ + slices[i].len);
-	array = new_array(TEXTOID, n, len);
-	element = ARR_DATA_PTR(array);
-	for (int i = 0; i < n; i++)
-	{
-		SET_VARSIZE(element, VARHDRSZ + slices[i].len);
-		memcpy(VARDATA(element), slices[i].data, slices[i].len);
-		element += INTALIGN(VARHDRSZ + slices[i].len);
-	}
-	row->tts_values[column] = PointerGetDatum(array);
-}
-
-static void
-set_columns(TupleTableSlot *row, const DpRecord *record, const DpRecord *result)
-{
-	DpSlice		columns[DP_RECORD_MAX_COLUMNS * 2];
-	int			n = record->n_columns;
-
-	memcpy(columns, record->columns, n * sizeof(DpSlice));
-	if (result != NULL)
-	{
-		memcpy(columns + n, result->columns, result->n_columns * sizeof(DpSlice));
-		n += result->n_columns;
-	}
-	set_texts(row, DP_AUDIT_COLUMNS, columns, n);
-}
-
-static void
-set_keys(TupleTableSlot *row, const DpRecord *record)
-{
-	DpSlice		names[DP_RECORD_MAX_KEYS];
-	int			n = record->n_keys;
-	ArrayType  *opened;
-	ArrayType  *compared;
-
-	row->tts_isnull[DP_AUDIT_OPENED] = row->tts_isnull[DP_AUDIT_COMPARED] = n == 0;
-	for (int i = 0; i < n; i++)
-		names[i] = record->keys[i].name;
-	set_texts(row, DP_AUDIT_KEYS, names, n);
-	if (n == 0)
-		return;
-	opened = new_array(INT8OID, n, n * sizeof(int64));
-	compared = new_array(INT8OID, n, n * sizeof(int64));
-	for (int i = 0; i < n; i++)
-	{
-		((int64 *) ARR_DATA_PTR(opened))[i] = (int64) record->keys[i].opened;
-		((int64 *) ARR_DATA_PTR(compared))[i] = (int64) record->keys[i].compared;
-	}
-	row->tts_values[DP_AUDIT_OPENED] = PointerGetDatum(opened);
-	row->tts_values[DP_AUDIT_COMPARED] = PointerGetDatum(compared);
-}
-
-/* The sealed column: one byte form (DP_SEALED_...), then the bytes. */
-static void
-set_sealed(TupleTableSlot *row, const DpRecord *record)
+/* What a record holds sealed, to be sealed with its batch: form and bytes. */
+static DpSlice
+sealed_part(const DpRecord *record)
 {
 	const uint8 *data = record->sealed.data;
 	Size		len = record->sealed.len;
-	uint8		format = record->sealed_format;
-	bytea	   *under_key;
-	bytea	   *sealed;
+	uint8		form = record->sealed_format;
+	DpSlice		part = {NULL, 0};
+	bytea	   *opened;
+	uint8	   *copy;
 
-	row->tts_isnull[DP_AUDIT_SEALED] = len == 0;
 	if (len == 0)
-		return;
-	if (format == DP_SEALED_PLAIN && dp_keys_audit_seal(data, len, &under_key))
+		return part;
+	/* What does not open stays as it came: some day it may. */
+	if (form == DP_SEALED_KEY && dp_keys_audit_open(data, len, &opened))
 	{
-		data = (const uint8 *) VARDATA_ANY(under_key);
-		len = VARSIZE_ANY_EXHDR(under_key);
-		format = DP_SEALED_KEY;
+		data = (const uint8 *) VARDATA_ANY(opened);
+		len = VARSIZE_ANY_EXHDR(opened);
+		form = DP_SEALED_PLAIN;
 	}
-	sealed = palloc(VARHDRSZ + 1 + len);
-	SET_VARSIZE(sealed, VARHDRSZ + 1 + len);
-	VARDATA(sealed)[0] = format;
-	memcpy(VARDATA(sealed) + 1, data, len);
-	row->tts_values[DP_AUDIT_SEALED] = PointerGetDatum(sealed);
+	copy = palloc(1 + len);
+	copy[0] = form;
+	memcpy(copy + 1, data, len);
+	part.data = copy;
+	part.len = 1 + len;
+	return part;
 }
 
+/* Add an entry, merged with its result, to the batch of rows that is being made. */
 static void
-set_row(TupleTableSlot *row, const DpBatch *batch, const DpBatchEntry *entry, int64 seq)
+pack_entry(DpPacking *packing, const DpBatchEntry *entry, int64 seq)
 {
 	static DpRecord record;
-	static DpRecord merged;
-	const DpRecord *result = NULL;
-	Datum	   *values = row->tts_values;
-	bool	   *nulls = row->tts_isnull;
+	static DpRecord result;
+	DpSlice		columns[DP_RECORD_MAX_COLUMNS * 2];
+	DpPackedRecord packed;
 
 	decode_entry(entry, &record);
+	result.n_columns = result.n_keys = 0;
 	if (entry->result != NULL)
-	{
-		decode_entry(entry->result, &merged);
-		result = &merged;
-	}
-	memset(nulls, 0, DP_AUDIT_N_COLUMNS * sizeof(bool));
-	values[DP_AUDIT_SEQ] = Int64GetDatum(seq);
-	values[DP_AUDIT_AT] = TimestampTzGetDatum(entry->at);
-	values[DP_AUDIT_KIND] = CharGetDatum(entry->kind);
-	values[DP_AUDIT_INSTANCE] = UUIDPGetDatum((pg_uuid_t *) batch->instance);
-	values[DP_AUDIT_RING_SEQ] = Int64GetDatum((int64) entry->ring_seq);
-	values[DP_AUDIT_SESSION] = Int64GetDatum((int64) entry->session);
-	values[DP_AUDIT_EVENT] = Int16GetDatum(entry->kind == DP_RECORD_RANGE ? entry->scope : record.event);
-	values[DP_AUDIT_OUTCOME] = CharGetDatum(entry->result ? entry->result->outcome : entry->outcome);
-	nulls[DP_AUDIT_REF_SEQ] = entry->ref_seq == 0;
-	values[DP_AUDIT_REF_SEQ] = Int64GetDatum((int64) entry->ref_seq);
-	nulls[DP_AUDIT_REF_END] = entry->ref_end == 0;
-	values[DP_AUDIT_REF_END] = Int64GetDatum((int64) entry->ref_end);
-	set_text(row, DP_AUDIT_SESSION_ROLE, record.session_role);
-	set_text(row, DP_AUDIT_ROLE, record.role);
-	set_columns(row, &record, result);
-	set_keys(row, result != NULL && result->n_keys > 0 ? result : &record);
-	set_sealed(row, &record);
+		decode_entry(entry->result, &result);
+	memcpy(columns, record.columns, record.n_columns * sizeof(DpSlice));
+	memcpy(columns + record.n_columns, result.columns, result.n_columns * sizeof(DpSlice));
+	packed.at = entry->at;
+	packed.ring_seq = entry->ring_seq;
+	packed.session = entry->session;
+	packed.ref_seq = entry->ref_seq;
+	packed.ref_end = entry->ref_end;
+	packed.kind = entry->kind;
+	packed.outcome = entry->result ? entry->result->outcome : entry->outcome;
+	packed.event = (int16) (entry->kind == DP_RECORD_RANGE ? entry->scope : record.event);
+	packed.session_role = record.session_role;
+	packed.role = record.role;
+	packed.columns = columns;
+	packed.n_columns = record.n_columns + result.n_columns;
+	packed.keys = result.n_keys > 0 ? result.keys : record.keys;
+	packed.n_keys = result.n_keys > 0 ? result.n_keys : record.n_keys;
+	packed.sealed = sealed_part(&record);
+	dp_packing_add(packing, &packed);
 	dp_alert_raise(&record, seq);
+}
+
+/* Number of the month, of records that come in order. */
+static int
+month_of(TimestampTz at)
+{
+	static int64 day = PG_INT64_MIN;
+	static int	month = 0;
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	if (at / USECS_PER_DAY == day && at >= 0)
+		return month;
+	if (timestamp2tm(at, NULL, &tm, &fsec, NULL, NULL) != 0)
+		return 0;
+	day = at / USECS_PER_DAY;
+	month = tm.tm_year * 12 + tm.tm_mon;
+	return month;
+}
+
+/* Store what was packed as one row, behind head, which moves on. */
+static void
+put_row(DpStore *store, DpPacking *packing, const DpBatch *batch, DpPrf *chain, DpChainPoint *head)
+{
+	TupleTableSlot *row = dp_store_next(store);
+	Datum	   *values = row->tts_values;
+	bytea	   *mac = palloc(VARHDRSZ + DP_CHAIN_MAC_LEN);
+
+	memset(row->tts_isnull, 0, DP_BATCH_N_COLUMNS * sizeof(bool));
+	dp_packing_end(packing, values, row->tts_isnull);
+	values[DP_BATCH_SEQ_FROM] = Int64GetDatum(head->seq + 1);
+	head->seq += dp_packing_n(packing);
+	values[DP_BATCH_SEQ_TO] = Int64GetDatum(head->seq);
+	values[DP_BATCH_INSTANCE] = UUIDPGetDatum((pg_uuid_t *) batch->instance);
+	SET_VARSIZE(mac, VARHDRSZ + DP_CHAIN_MAC_LEN);
+	if (!dp_chain_batch_mac(chain, head->mac, values, row->tts_isnull, (uint8 *) VARDATA(mac)))
+		dp_report_no_memory("could not compute the MAC of a batch of the audit log");
+	values[DP_BATCH_MAC] = PointerGetDatum(mac);
+	memcpy(head->mac, VARDATA(mac), DP_CHAIN_MAC_LEN);
+	dp_store_put(store);
 }
 
 void
 dp_batch_store_rows(DpBatch *batch, DpPrf *chain, DpChainPoint *head)
 {
 	DpStore    *store = dp_store_begin();
+	MemoryContext old_context = MemoryContextSwitchTo(dp_store_context(store));
+	DpPacking  *packing = NULL;
+	int			month = 0;
 
 	for (int i = 0; i < batch->n_entries; i++)
 	{
-		MemoryContext old_context;
-		TupleTableSlot *row;
-		bytea	   *mac;
+		const DpBatchEntry *entry = batch->entries[i];
 
-		if (batch->entries[i]->dropped)
+		if (entry->dropped)
 			continue;
 		CHECK_FOR_INTERRUPTS();
-		row = dp_store_next(store);
-		old_context = MemoryContextSwitchTo(dp_store_context(store));
-		set_row(row, batch, batch->entries[i], head->seq + 1);
-		mac = palloc(VARHDRSZ + DP_CHAIN_MAC_LEN);
-		SET_VARSIZE(mac, VARHDRSZ + DP_CHAIN_MAC_LEN);
-		if (!dp_chain_row_mac(chain, head->mac, row->tts_values, row->tts_isnull,
-							  (uint8 *) VARDATA(mac)))
-			dp_report_no_memory("could not compute the MAC of an audit record");
-		row->tts_values[DP_AUDIT_MAC] = PointerGetDatum(mac);
-		memcpy(head->mac, VARDATA(mac), DP_CHAIN_MAC_LEN);
-		head->seq++;
-		MemoryContextSwitchTo(old_context);
-		dp_store_put(store);
+		if (packing != NULL && (dp_packing_is_full(packing) || month_of(entry->at) != month))
+		{
+			put_row(store, packing, batch, chain, head);
+			packing = NULL;
+		}
+		if (packing == NULL)
+			packing = dp_packing_begin();
+		month = month_of(entry->at);
+		pack_entry(packing, entry, head->seq + dp_packing_n(packing) + 1);
 	}
+	if (packing != NULL)
+		put_row(store, packing, batch, chain, head);
+	MemoryContextSwitchTo(old_context);
 	dp_store_end(store);
 }

@@ -1,11 +1,12 @@
 /*
  * batch.h
- *	  Records on their way from segments into audit_record; for audit/ only.
+ *	  Records on their way from segments into audit_batch; for audit/ only.
  *
  * A batch holds records of one instance, in order.  Results are merged into
- * intents of the same batch (one row instead of two), ends of transactions into
+ * intents of the same batch (one record instead of two), ends of transactions into
  * the records they concern where all of those are here.  What cannot be merged
- * becomes a row of its own, and the view merges it.
+ * stays a record of its own, and the view merges it.  What is left is packed, up to
+ * DP_PACKED_MAX records of a month a row (packed.h).
  */
 #ifndef DP_AUDIT_BATCH_H
 #define DP_AUDIT_BATCH_H
@@ -55,12 +56,12 @@ extern bool dp_batch_add(DpBatch *batch, const DpRecordFrame *frame, const void 
 /* A result that nobody wrote: the backend is gone. */
 extern void dp_batch_add_lost(DpBatch *batch, uint64 ring_seq, uint64 session);
 
-/* Are there rows to store? */
+/* Is there anything to store? */
 extern bool dp_batch_has_rows(const DpBatch *batch);
 
 /*
- * Store the rows of the batch, chained after head, which moves on.  Seals what
- * was written before a key existed.
+ * Store the batch, chained after head, which moves on.  Seals what was written before
+ * a key existed.
  */
 extern void dp_batch_store_rows(DpBatch *batch, DpPrf *chain, DpChainPoint *head);
 

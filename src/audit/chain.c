@@ -1,19 +1,18 @@
 /*
  * chain.c
- *	  Canonical bytes of an audit row, and MACs over them.
+ *	  Canonical bytes of a batch of the audit log, and MACs over them.
  */
 #include "postgres.h"
 
-#include "access/tupmacs.h"
 #include "audit/chain.h"
 #include "base/compat.h"
 #include "events/ring.h"
 #include "port/pg_bswap.h"
-#include "utils/array.h"
+#include "utils/geo_decls.h"
 #include "utils/memutils.h"
 #include "utils/uuid.h"
 
-#define DOMAIN_ROW		'c'
+#define DOMAIN_BATCH	'b'
 #define DOMAIN_HEAD		'h'
 #define DOMAIN_CURSOR	'u'
 #define DOMAIN_NAME		'n'
@@ -44,38 +43,14 @@ put_varlena(StringInfo out, Datum value)
 	put_bytes(out, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 }
 
-/* Elements one after the other, as arrays have them in memory. */
+/* Its bits, whatever they say. */
 static void
-put_array(StringInfo out, Datum value, bool is_text)
+put_float8(StringInfo out, float8 value)
 {
-	ArrayType  *array = DatumGetArrayTypeP(value);
-	int			n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
-	const bits8 *present = ARR_NULLBITMAP(array);
-	char	   *element = ARR_DATA_PTR(array);
-	uint32		big = pg_hton32((uint32) n);
+	int64		bits;
 
-	appendBinaryStringInfo(out, (const char *) &big, sizeof(big));
-	for (int i = 0; i < n; i++)
-	{
-		bool		is_null = present != NULL && (present[i / 8] & (1 << (i % 8))) == 0;
-
-		appendStringInfoChar(out, is_null ? 0 : 1);
-		if (is_null)
-			continue;
-		if (is_text)
-		{
-			element = (char *) att_align_pointer(element, TYPALIGN_INT, -1, element);
-			put_bytes(out, VARDATA_ANY(element), VARSIZE_ANY_EXHDR(element));
-			element += VARSIZE_ANY(element);
-		}
-		else
-		{
-			put_int64(out, *(int64 *) element);
-			element += sizeof(int64);
-		}
-	}
-	if ((Pointer) array != DatumGetPointer(value))
-		pfree(array);
+	memcpy(&bits, &value, sizeof(bits));
+	put_int64(out, bits);
 }
 
 static void
@@ -83,45 +58,29 @@ put_column(StringInfo out, int column, Datum value)
 {
 	switch (column)
 	{
-		case DP_AUDIT_SEQ:
-		case DP_AUDIT_AT:
-		case DP_AUDIT_RING_SEQ:
-		case DP_AUDIT_SESSION:
-		case DP_AUDIT_REF_SEQ:
-		case DP_AUDIT_REF_END:
-			put_int64(out, DatumGetInt64(value));
-			break;
-		case DP_AUDIT_KIND:
-		case DP_AUDIT_OUTCOME:
-			put_int64(out, (uint8) DatumGetChar(value));
-			break;
-		case DP_AUDIT_EVENT:
-			put_int64(out, DatumGetInt16(value));
-			break;
-		case DP_AUDIT_INSTANCE:
+		case DP_BATCH_INSTANCE:
 			put_bytes(out, DatumGetUUIDP(value)->data, UUID_LEN);
 			break;
-		case DP_AUDIT_SESSION_ROLE:
-		case DP_AUDIT_ROLE:
-		case DP_AUDIT_SEALED:
+		case DP_BATCH_REFS:
+			put_float8(out, DatumGetBoxP(value)->low.x);
+			put_float8(out, DatumGetBoxP(value)->high.x);
+			break;
+		case DP_BATCH_HINTS:
+		case DP_BATCH_DATA:
+		case DP_BATCH_SEALED:
 			put_varlena(out, value);
 			break;
-		case DP_AUDIT_COLUMNS:
-		case DP_AUDIT_KEYS:
-			put_array(out, value, true);
-			break;
-		case DP_AUDIT_OPENED:
-		case DP_AUDIT_COMPARED:
-			put_array(out, value, false);
+		default:
+			put_int64(out, DatumGetInt64(value));
 			break;
 	}
 }
 
 bool
-dp_chain_row_mac(DpPrf *chain, const uint8 *previous, const Datum *values, const bool *nulls,
-				 uint8 *out_mac)
+dp_chain_batch_mac(DpPrf *chain, const uint8 *previous, const Datum *values, const bool *nulls,
+				   uint8 *out_mac)
 {
-	static StringInfoData buf;	/* kept: there are many rows */
+	static StringInfoData buf;	/* kept: there are many batches */
 
 	if (buf.data == NULL)
 	{
@@ -132,13 +91,13 @@ dp_chain_row_mac(DpPrf *chain, const uint8 *previous, const Datum *values, const
 	}
 	resetStringInfo(&buf);
 	appendBinaryStringInfo(&buf, (const char *) previous, DP_CHAIN_MAC_LEN);
-	for (int i = 0; i < DP_AUDIT_MAC; i++)
+	for (int i = 0; i < DP_BATCH_MAC; i++)
 	{
 		appendStringInfoChar(&buf, nulls[i] ? 0 : 1);
 		if (!nulls[i])
 			put_column(&buf, i, values[i]);
 	}
-	return dp_prf(chain, DOMAIN_ROW, (const uint8 *) buf.data, buf.len, out_mac);
+	return dp_prf(chain, DOMAIN_BATCH, (const uint8 *) buf.data, buf.len, out_mac);
 }
 
 bool

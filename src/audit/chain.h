@@ -1,19 +1,19 @@
 /*
  * chain.h
- *	  The keyed chain over the rows of dataprotect.audit_record.
+ *	  The keyed chain over the rows of dataprotect.audit_batch.
  *
- *	mac(n)  = HMAC(chain key, 'c' || mac(n-1) || canonical bytes of row n)
+ *	mac(n)  = HMAC(chain key, 'b' || mac(n-1) || canonical bytes of batch n)
  *	mac(0)  = 32 zero bytes
- *	head    : HMAC(chain key, 'h' || seq || mac), of the newest row
+ *	head    : HMAC(chain key, 'h' || seq || mac), of the newest batch; seq: its last record
  *	cursor  : HMAC(chain key, 'u' || instance || ring_seq)
  *	archive : HMAC(chain key, 'a' || first seq || last seq || mac before the first ||
- *			  mac of the last || SHA-256 of their lines), of rows that were archived and
+ *			  mac of the last || SHA-256 of their lines), of batches that were archived and
  *			  dropped: the chain goes on from one mac to the other
  *
  * Canonical bytes: every column but mac in the table's order: one byte 0 for
- * NULL, else 1, then the value: integers and times 8 bytes big endian, texts,
- * bytes and uuids with a 4-byte length, arrays with a 4-byte number of elements
- * and each element the same way.  Nothing in it depends on the machine.
+ * NULL, else 1, then the value: integers, times and the
+ * bits of a box's two ends 8 bytes big endian, bytes and uuids with a 4-byte length.  Nothing in it
+ * depends on the machine.  The mac of a record is that of its batch.
  */
 #ifndef DP_AUDIT_CHAIN_H
 #define DP_AUDIT_CHAIN_H
@@ -22,6 +22,26 @@
 
 #include "crypto/aead.h"
 #include "lib/stringinfo.h"
+
+/* Columns of dataprotect.audit_batch, in order (audit.sql). */
+typedef enum DpBatchColumn
+{
+	DP_BATCH_SEQ_FROM,			/* int8 */
+	DP_BATCH_SEQ_TO,			/* int8 */
+	DP_BATCH_AT_FROM,			/* timestamptz */
+	DP_BATCH_AT_TO,				/* timestamptz */
+	DP_BATCH_INSTANCE,			/* uuid */
+	DP_BATCH_RING_TO,			/* int8 */
+	DP_BATCH_REFS,				/* box: what its results and ends refer to; may be NULL */
+	DP_BATCH_HINTS,				/* bytea */
+	DP_BATCH_DATA,				/* bytea */
+	DP_BATCH_SEALED,			/* bytea; may be NULL */
+	DP_BATCH_MAC,				/* bytea; not part of the canonical bytes */
+	DP_BATCH_N_COLUMNS
+} DpBatchColumn;
+
+#define DP_BATCH_COLUMN_LIST \
+	"seq_from, seq_to, at_from, at_to, instance, ring_to, refs, hints, data, sealed, mac"
 
 /* Columns of dataprotect.audit_record, in order (audit.sql). */
 typedef enum DpAuditColumn
@@ -43,7 +63,7 @@ typedef enum DpAuditColumn
 	DP_AUDIT_OPENED,			/* int8[] */
 	DP_AUDIT_COMPARED,			/* int8[] */
 	DP_AUDIT_SEALED,			/* bytea */
-	DP_AUDIT_MAC,				/* bytea; not part of the canonical bytes */
+	DP_AUDIT_MAC,				/* bytea */
 	DP_AUDIT_N_COLUMNS
 } DpAuditColumn;
 
@@ -59,9 +79,9 @@ typedef struct DpChainPoint
 	uint8		mac[DP_CHAIN_MAC_LEN];
 } DpChainPoint;
 
-/* mac of the row after previous; false only where the PRF fails. */
-extern bool dp_chain_row_mac(DpPrf *chain, const uint8 *previous, const Datum *values,
-							 const bool *nulls, uint8 *out_mac) DP_MUST_CHECK;
+/* mac of the batch after previous; false only where the PRF fails. */
+extern bool dp_chain_batch_mac(DpPrf *chain, const uint8 *previous, const Datum *values,
+							   const bool *nulls, uint8 *out_mac) DP_MUST_CHECK;
 extern bool dp_chain_head_mac(DpPrf *chain, const DpChainPoint *head, uint8 *out_mac) DP_MUST_CHECK;
 extern bool dp_chain_cursor_mac(DpPrf *chain, const uint8 *instance, int64 ring_seq,
 								uint8 *out_mac) DP_MUST_CHECK;

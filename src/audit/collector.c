@@ -1,7 +1,7 @@
 /*
  * collector.c
  *	  The worker of each database that moves records from segment files into
- *	  dataprotect.audit_record.
+ *	  dataprotect.audit_batch.
  *
  * Exactly once: the cursor of each instance moves in the transaction that
  * stores the rows.  Until a first key exists in the database there is no chain
@@ -180,7 +180,7 @@ read_chain_point(DpChainPoint *out)
 		return;
 	}
 	memset(out, 0, sizeof(*out));
-	run_sql("SELECT greatest((SELECT max(seq) FROM dataprotect.audit_record), (SELECT max(seq_to) FROM dataprotect.audit_archive), 0::int8)", 0, NULL, NULL);
+	run_sql("SELECT greatest((SELECT max(seq_to) FROM dataprotect.audit_batch), (SELECT max(seq_to) FROM dataprotect.audit_archive), 0::int8)", 0, NULL, NULL);
 	out->seq = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
@@ -232,7 +232,7 @@ read_cursor(const uint8 *instance)
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("cursor of the audit log was altered outside dataprotect")));
 	}
-	run_sql("SELECT coalesce(max(ring_seq), 0) FROM dataprotect.audit_record WHERE instance = $1",
+	run_sql("SELECT coalesce(max(ring_to), 0) FROM dataprotect.audit_batch WHERE instance = $1",
 			1, types, values);
 	return (uint64) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
@@ -272,26 +272,22 @@ ensure_partition(TimestampTz at)
 	for (int i = 0; i < Min(n_known, lengthof(known)); i++)
 		if (known[i] == month)
 			return;
-	snprintf(name, sizeof(name), "audit_record_y%04dm%02d", tm.tm_year, tm.tm_mon);
+	snprintf(name, sizeof(name), "audit_batch_y%04dm%02d", tm.tm_year, tm.tm_mon);
 	next_year = tm.tm_mon == 12 ? tm.tm_year + 1 : tm.tm_year;
 	next_month = tm.tm_mon == 12 ? 1 : tm.tm_mon + 1;
 	if (!OidIsValid(get_relname_relid(name, get_namespace_oid("dataprotect", false))))
 	{
-		run_sql(psprintf("CREATE TABLE dataprotect.%s (LIKE dataprotect.audit_record INCLUDING ALL, "
-						 "PRIMARY KEY (seq, at))", name), 0, NULL, NULL);
-		run_sql(psprintf("CREATE INDEX ON dataprotect.%s USING brin (at)", name), 0, NULL, NULL);
-		run_sql(psprintf("CREATE INDEX ON dataprotect.%s (ref_seq) WHERE kind = 'r'", name), 0, NULL, NULL);
-		run_sql(psprintf("CREATE INDEX ON dataprotect.%s USING gist (("
-						 "box(point((session & 4503599627370495)::float8, ref_seq::float8), "
-						 "point((session & 4503599627370495)::float8, ref_end::float8)))) "
-						 "WHERE kind = 'x'", name), 0, NULL, NULL);
+		run_sql(psprintf("CREATE TABLE dataprotect.%s (LIKE dataprotect.audit_batch INCLUDING ALL, "
+						 "PRIMARY KEY (seq_to))", name), 0, NULL, NULL);
+		run_sql(psprintf("CREATE INDEX ON dataprotect.%s (at_to)", name), 0, NULL, NULL);
+		run_sql(psprintf("CREATE INDEX ON dataprotect.%s USING gist (refs) WHERE refs IS NOT NULL", name), 0, NULL, NULL);
 		run_sql(psprintf("COMMENT ON TABLE dataprotect.%s IS 'audit records of one month'", name),
 				0, NULL, NULL);
 		run_sql(psprintf("SELECT dataprotect._close('pg_catalog.pg_class'::pg_catalog.regclass, "
 						 "'dataprotect.%s'::pg_catalog.regclass)", name), 0, NULL, NULL);
 		run_sql(psprintf("SELECT dataprotect._keep_no_statistics('dataprotect.%s')", name),
 				0, NULL, NULL);
-		run_sql(psprintf("ALTER TABLE dataprotect.audit_record ATTACH PARTITION dataprotect.%s "
+		run_sql(psprintf("ALTER TABLE dataprotect.audit_batch ATTACH PARTITION dataprotect.%s "
 						 "FOR VALUES FROM ('%04d-%02d-01 00:00:00+00') TO ('%04d-%02d-01 00:00:00+00')",
 						 name, tm.tm_year, tm.tm_mon, next_year, next_month), 0, NULL, NULL);
 		return;					/* known once it is committed and found */

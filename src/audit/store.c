@@ -1,6 +1,6 @@
 /*
  * store.c
- *	  Rows into the partitions of dataprotect.audit_record.
+ *	  Rows into the partitions of dataprotect.audit_batch.
  *
  * INSERT ... SELECT by SPI costs the machine more than all else that becomes of
  * a record.  Rows are routed one by one, and written together while they go to
@@ -22,7 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-#define ROWS_AT_ONCE	250
+#define ROWS_AT_ONCE	16
 
 struct DpStore
 {
@@ -45,10 +45,10 @@ dp_store_begin(void)
 
 	store->context = AllocSetContextCreate(CurrentMemoryContext, "audit rows",
 										   ALLOCSET_DEFAULT_SIZES);
-	store->table = table_open(get_relname_relid("audit_record", get_namespace_oid("dataprotect", false)),
+	store->table = table_open(get_relname_relid("audit_batch", get_namespace_oid("dataprotect", false)),
 							  RowExclusiveLock);
-	if (RelationGetDescr(store->table)->natts != DP_AUDIT_N_COLUMNS)
-		dp_report_altered("table \"dataprotect.audit_record\" does not have its columns");
+	if (RelationGetDescr(store->table)->natts != DP_BATCH_N_COLUMNS)
+		dp_report_altered("table \"dataprotect.audit_batch\" does not have its columns");
 	store->estate = CreateExecutorState();
 	store->root = makeNode(ResultRelInfo);
 	InitResultRelInfo(store->root, store->table, 0, NULL, 0);
@@ -131,10 +131,7 @@ dp_store_put(DpStore *store)
 	store->partition = partition;
 	store->put[store->n++] = convert_row(store, partition, row);
 	if (store->n == ROWS_AT_ONCE)
-	{
 		write_rows(store);
-		MemoryContextReset(store->context);
-	}
 }
 
 void

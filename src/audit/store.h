@@ -1,6 +1,6 @@
 /*
  * store.h
- *	  Rows into the partitions of dataprotect.audit_record; for audit/ only.
+ *	  Rows into the partitions of dataprotect.audit_batch; for audit/ only.
  *
  * Many rows at a time, past the executor: no trigger or rule comes between the
  * chain and the table.
@@ -18,9 +18,8 @@ typedef struct DpStore DpStore;
 extern DpStore *dp_store_begin(void);
 
 /*
- * Room for the next row: values and nulls in the order of DpAuditColumn.  What
- * they point to is best allocated in dp_store_context(), which is emptied from
- * time to time by dp_store_put().
+ * Room for the next row: values and nulls in the order of DpBatchColumn.  What
+ * they point to is allocated in dp_store_context(), or lives until dp_store_end().
  */
 extern TupleTableSlot *dp_store_next(DpStore *store);
 extern MemoryContext dp_store_context(DpStore *store);

@@ -28,6 +28,7 @@
 #include "audit/digest.h"
 #include "audit/parallel.h"
 #include "audit/protected_columns.h"
+#include "audit/record_scan.h"
 #include "audit/redact.h"
 #include "audit/role_events.h"
 #include "audit/sink.h"
@@ -747,4 +748,5 @@ dp_audit_init(void)
 	dp_digest_init();
 	dp_archive_init();
 	dp_sink_init();
+	dp_record_plan_init();
 }

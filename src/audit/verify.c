@@ -1,14 +1,17 @@
 /*
  * verify.c
- *	  verify_audit_log(): the chain over every row, its head, and the witness.
+ *	  verify_audit_log(): the chain over every batch, its head, and the witness.
  *
  *	what was done to the table			how it shows
- *	a row altered, inserted, swapped	its MAC, or the number, is wrong
- *	a row removed						a number is missing
- *	the newest rows removed				the head, and the witness, know a later row
+ *	a batch altered, inserted, swapped	its MAC, or a number, is wrong
+ *	a batch removed						numbers are missing
+ *	the newest batches removed			the head, and the witness, know a later one
  *	and the head put back as well		the witness in the ring file knows
  *
- * Rows that were archived and dropped (archive.h) are no fault: a signed note says
+ * A batch is altered as a whole: what is packed together has no record that could be
+ * altered by itself.  first_bad is the first of its records.
+ *
+ * Batches that were archived and dropped (archive.h) are no fault: a signed note says
  * from which MAC to which the chain goes over them.
  */
 #include "postgres.h"
@@ -31,14 +34,14 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#define ROWS_AT_ONCE	1000
+#define BATCHES_AT_ONCE	100
 
 typedef struct Verdict
 {
 	int64		checked;
 	int64		first_bad;		/* 0: none */
 	const char *detail;
-	DpChainPoint last;			/* newest row that fits */
+	DpChainPoint last;			/* newest batch that fits */
 	DpChainPoint witness;
 	bool		has_witness;
 	bool		witness_seen;
@@ -79,52 +82,54 @@ step_over_archives(Verdict *verdict)
 }
 
 static void
-check_row(Verdict *verdict, DpPrf *chain, HeapTuple tuple, TupleDesc desc)
+check_batch(Verdict *verdict, DpPrf *chain, HeapTuple tuple, TupleDesc desc)
 {
-	Datum		values[DP_AUDIT_N_COLUMNS];
-	bool		nulls[DP_AUDIT_N_COLUMNS];
+	Datum		values[DP_BATCH_N_COLUMNS];
+	bool		nulls[DP_BATCH_N_COLUMNS];
 	uint8		expected[DP_CHAIN_MAC_LEN];
 	bytea	   *mac;
-	int64		seq;
+	int64		from;
+	int64		to;
 
 	heap_deform_tuple(tuple, desc, values, nulls);
-	seq = DatumGetInt64(values[DP_AUDIT_SEQ]);
-	mac = DatumGetByteaPP(values[DP_AUDIT_MAC]);
-	verdict->checked++;
-	if (seq != verdict->last.seq + 1)
+	from = DatumGetInt64(values[DP_BATCH_SEQ_FROM]);
+	to = DatumGetInt64(values[DP_BATCH_SEQ_TO]);
+	mac = DatumGetByteaPP(values[DP_BATCH_MAC]);
+	verdict->checked += to - from + 1;
+	if (from != verdict->last.seq + 1)
 		step_over_archives(verdict);
-	if (seq != verdict->last.seq + 1)
+	if (from != verdict->last.seq + 1)
 	{
-		find_fault(verdict, Min(seq, verdict->last.seq + 1),
-				   seq > verdict->last.seq ? "records are missing" : "a record was added");
+		find_fault(verdict, Min(from, verdict->last.seq + 1),
+				   from > verdict->last.seq ? "records are missing" : "records were added");
 		return;
 	}
-	if (!dp_chain_row_mac(chain, verdict->last.mac, values, nulls, expected))
-		dp_report_no_memory("could not compute the MAC of an audit record");
-	if (VARSIZE_ANY_EXHDR(mac) != DP_CHAIN_MAC_LEN ||
+	if (!dp_chain_batch_mac(chain, verdict->last.mac, values, nulls, expected))
+		dp_report_no_memory("could not compute the MAC of a batch of the audit log");
+	if (to < from || VARSIZE_ANY_EXHDR(mac) != DP_CHAIN_MAC_LEN ||
 		!dp_equal_ct(VARDATA_ANY(mac), expected, DP_CHAIN_MAC_LEN))
 	{
-		find_fault(verdict, seq, "the record was altered, or is not the one that was written");
+		find_fault(verdict, from, "the record, or one stored with it, was altered, or is not the one that was written");
 		return;
 	}
-	verdict->last.seq = seq;
+	verdict->last.seq = to;
 	memcpy(verdict->last.mac, expected, DP_CHAIN_MAC_LEN);
-	if (verdict->has_witness && seq == verdict->witness.seq)
+	if (verdict->has_witness && to == verdict->witness.seq)
 	{
 		verdict->witness_seen = true;
 		if (!dp_equal_ct(expected, verdict->witness.mac, DP_CHAIN_MAC_LEN))
-			find_fault(verdict, seq, "the record differs from the one the ring file remembers");
+			find_fault(verdict, from, "the records differ from those the ring file remembers");
 	}
 }
 
 static void
-check_rows(Verdict *verdict)
+check_batches(Verdict *verdict)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "verify audit rows",
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "verify audit batches",
 												  ALLOCSET_DEFAULT_SIZES);
 	Portal		cursor;
-	SPIPlanPtr	plan = SPI_prepare("SELECT " DP_AUDIT_COLUMN_LIST
-								   " FROM dataprotect.audit_record ORDER BY seq, at", 0, NULL);
+	SPIPlanPtr	plan = SPI_prepare("SELECT " DP_BATCH_COLUMN_LIST
+								   " FROM dataprotect.audit_batch ORDER BY seq_to, seq_from, at_from", 0, NULL);
 
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
@@ -135,13 +140,13 @@ check_rows(Verdict *verdict)
 		SPITupleTable *table;
 
 		CHECK_FOR_INTERRUPTS();
-		SPI_cursor_fetch(cursor, true, ROWS_AT_ONCE);
+		SPI_cursor_fetch(cursor, true, BATCHES_AT_ONCE);
 		if (SPI_processed == 0)
 			break;
 		table = SPI_tuptable;
 		old_context = MemoryContextSwitchTo(context);
 		for (uint64 i = 0; i < SPI_processed && verdict->first_bad == 0; i++)
-			check_row(verdict, dp_audit_require_chain(), table->vals[i], table->tupdesc);
+			check_batch(verdict, dp_audit_require_chain(), table->vals[i], table->tupdesc);
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(context);
 		SPI_freetuptable(table);
@@ -173,14 +178,14 @@ check_end(Verdict *verdict)
 static bool
 log_has_traces(void)
 {
-	return SPI_execute("SELECT FROM dataprotect.audit_head UNION ALL SELECT FROM dataprotect.audit_record LIMIT 1",
+	return SPI_execute("SELECT FROM dataprotect.audit_head UNION ALL SELECT FROM dataprotect.audit_batch LIMIT 1",
 					   true, 1) == SPI_OK_SELECT && SPI_processed > 0;
 }
 
 /*
  * No row is locked: a caller's transaction may stay open, and the collector
- * must go on.  Rows and head are read by one snapshot, which has both of each of
- * its batches; the witness is set after a batch was committed, so that one read
+ * must go on.  Batches and head are read by one snapshot, which has both of each of
+ * its transactions; the witness is set after a batch was committed, so that one read
  * before the snapshot is never newer than what the snapshot has.
  */
 static void
@@ -190,12 +195,12 @@ check_log(Verdict *verdict)
 	if (dp_keys_audit_chain() != NULL)
 		verdict->has_witness = dp_audit_read_witness(&verdict->witness);
 	/* what is archived goes from the table and to its note between two snapshots */
-	LockRelationOid(get_relname_relid("audit_record", get_namespace_oid("dataprotect", false)), AccessShareLock);
+	LockRelationOid(get_relname_relid("audit_batch", get_namespace_oid("dataprotect", false)), AccessShareLock);
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (dp_keys_audit_chain() != NULL)
 	{
 		verdict->archives = dp_archive_list(&verdict->n_archives);
-		check_rows(verdict);
+		check_batches(verdict);
 		check_end(verdict);
 	}
 	else if (log_has_traces())

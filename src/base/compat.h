@@ -38,6 +38,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
+#include "optimizer/paths.h"
 #include "storage/latch.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
@@ -369,6 +370,17 @@ dp_root_to_partition_map(ResultRelInfo *partition, EState *estate)
 	return ExecGetRootToChildMap(partition, estate);
 #else
 	return partition->ri_RootToPartitionMap;
+#endif
+}
+
+/* The path keys of an order by one expression; NIL where nobody asks for it. */
+static inline List *
+dp_expression_pathkey(PlannerInfo *root, Expr *expr, Oid operator, Relids relids)
+{
+#if PG_VERSION_NUM >= 160000
+	return build_expression_pathkey(root, expr, operator, relids, false);
+#else
+	return build_expression_pathkey(root, expr, NULL, operator, relids, false);
 #endif
 }
 

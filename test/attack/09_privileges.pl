@@ -34,8 +34,8 @@ INSERT INTO victim VALUES (1, 'anna@example.org', 'good');
 SELECT dataprotect.flush_audit_log('60 s');
 SQL
 my $partition = $node->safe_psql('postgres',
-	"SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'dataprotect.audit_record'::regclass LIMIT 1");
-like($partition, qr/^dataprotect\.audit_record_y/, 'the audit log has a partition of this month');
+	"SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'dataprotect.audit_batch'::regclass LIMIT 1");
+like($partition, qr/^dataprotect\.audit_batch_y/, 'the audit log has a partition of this month');
 
 # default-privileges
 my @attempts = (
@@ -45,10 +45,13 @@ my @attempts = (
 	"UPDATE dataprotect.key SET mask = 'null'",
 	"SELECT wrapped FROM dataprotect.key_version",
 	"DELETE FROM dataprotect.audit_record",
+	"DELETE FROM dataprotect.audit_batch",
+	"SELECT data FROM dataprotect.audit_batch",
+	"SELECT seq FROM dataprotect.audit_record",
 	"DELETE FROM $partition",
 	"SELECT * FROM $partition",
 	"TRUNCATE $partition",
-	"CREATE TRIGGER planted BEFORE INSERT ON dataprotect.audit_record FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+	"CREATE TRIGGER planted BEFORE INSERT ON dataprotect.audit_batch FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
 	"SELECT nextval('dataprotect.key_family_seq')",
 	"SELECT setval('dataprotect.key_family_seq', 1)",
 	"CREATE TABLE dataprotect.planted (i int)",

@@ -258,7 +258,7 @@ SQL
 	}
 	my ($records, $bytes) = split /\|/, sql('postgres', q{SELECT dataprotect.flush_audit_log('5 min') \g /dev/null
 SELECT (SELECT count(*) FROM dataprotect.audit_record), sum(pg_total_relation_size(i.inhrelid)) FROM pg_inherits i
-	WHERE i.inhparent = 'dataprotect.audit_record'::regclass});
+	WHERE i.inhparent = 'dataprotect.audit_batch'::regclass});
 	printf "  %-58s %8.0f   at most 150: %s\n", 'bytes an event on disk, indexes included', $bytes / $records, $bytes / $records <= 150 ? 'met' : 'MISSED';
 	return;
 }

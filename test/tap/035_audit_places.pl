@@ -91,7 +91,7 @@ $node->safe_psql('postgres', "SET dataprotect.purpose = 'many'; " . "SELECT emai
 poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()');
 is($node->safe_psql('postgres', "SELECT count(*) FROM dataprotect.audit_record WHERE kind = 'i'") >= 10000, 1, 'ten thousand statements');
 is($node->safe_psql('postgres', 'SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'verify');
-is( $node->safe_psql('postgres', "SELECT to_regclass('dataprotect.audit_record_y' || to_char((now() + interval '7 days') AT TIME ZONE 'UTC', 'YYYY\"m\"MM')) IS NOT NULL"),
+is( $node->safe_psql('postgres', "SELECT to_regclass('dataprotect.audit_batch_y' || to_char((now() + interval '7 days') AT TIME ZONE 'UTC', 'YYYY\"m\"MM')) IS NOT NULL"),
 	't', 'the partition of next week is there');
 
 # Drop and create again: a new log, not the old one's remains.

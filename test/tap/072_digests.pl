@@ -165,7 +165,7 @@ holds('the next signature vouches for those before it', '-k', $kms_pem, $pem, ho
 # ---- the superuser who puts everything back on the host ----
 # What the log, its signed head, its cursor and the digests were; then comes what
 # is to be forgotten, and all of it is put back, with the files of the audit.
-my @tables = qw(audit_record audit_head audit_cursor audit_open audit_digest alert);
+my @tables = qw(audit_batch audit_head audit_cursor audit_open audit_digest alert);
 $node->safe_psql('postgres', "CREATE SCHEMA kept; " . join '', map { "CREATE TABLE kept.$_ AS TABLE dataprotect.$_; " } @tables);
 my $kept_to = $node->safe_psql('postgres', 'SELECT seq FROM kept.audit_head');
 $node->safe_psql('postgres', "SELECT dataprotect.grant_access('pii', 'friend', 'reveal')");

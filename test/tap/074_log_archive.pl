@@ -119,24 +119,24 @@ sub tampered
 }
 my $t = 'dataprotect.audit_archive';
 tampered('the note is gone', "DELETE FROM $t");
-tampered('the note reaches further', "DELETE FROM dataprotect.audit_record WHERE seq = (SELECT seq_to + 1 FROM $t); UPDATE $t SET seq_to = seq_to + 1");
+tampered('the note reaches further', "UPDATE $t SET seq_to = (SELECT b.seq_to FROM dataprotect.audit_batch b WHERE b.seq_from = audit_archive.seq_to + 1); "
+	  . "DELETE FROM dataprotect.audit_batch WHERE seq_to = (SELECT seq_to FROM $t)");
 tampered('its MAC is another', "UPDATE $t SET mac = mac_before");
 tampered('it begins later', "UPDATE $t SET seq_from = seq_from + 1");
 tampered('its signature is none', "UPDATE $t SET sig = ''");
-tampered('more is missing behind it', "DELETE FROM dataprotect.audit_record WHERE seq <= $second_month");
-tampered('a copy of it stands for other records', "DELETE FROM dataprotect.audit_record WHERE seq <= $second_month; "
+tampered('more is missing behind it', "DELETE FROM dataprotect.audit_batch WHERE seq_to <= $second_month");
+tampered('a copy of it stands for other records', "DELETE FROM dataprotect.audit_batch WHERE seq_to <= $second_month; "
 	  . "INSERT INTO $t SELECT seq_to + 1, $second_month, at_from, at_to, mac, mac, sha256, file, archived_at, sig FROM $t");
 is(sql('SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'and all of that was rolled back');
 
 # A month that was tampered with stays, and an event says why; the incident's end lets the rest go.
 sql("SELECT dataprotect.note_incident($incident, 'contained', 'x'); SELECT dataprotect.close_incident($incident, 'x', not_notified => 'a test')");
-my $role = sql("SELECT quote_nullable(role) FROM dataprotect.audit_record WHERE seq = $second_month");
-sql("UPDATE dataprotect.audit_record SET role = 'somebody else' WHERE seq = $second_month");
+sql("UPDATE dataprotect.audit_batch SET ring_to = ring_to + 1 WHERE seq_to = $second_month");
 $node->stop;
 start_at($node, '800d', confirm => 0);
 poll_sql($node, 'postgres', "SELECT count(*) > 0 FROM dataprotect.workers WHERE database = 'postgres' AND kind = 'log archive' AND last_error ~ 'altered'");
 is(sql("SELECT count(*) FROM dataprotect.audit_archives"), '1', 'a month with an altered record is not dropped');
-sql("UPDATE dataprotect.audit_record SET role = $role WHERE seq = $second_month");
+sql("UPDATE dataprotect.audit_batch SET ring_to = ring_to - 1 WHERE seq_to = $second_month");
 $node->stop;
 start_at($node, '800d', confirm => 0);
 poll_sql($node, 'postgres', 'SELECT count(*) = 2 FROM dataprotect.audit_archives');

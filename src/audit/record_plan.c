@@ -1,0 +1,277 @@
+/*
+ * record_plan.c
+ *	  Planning reads of dataprotect.audit_record; see record_scan.h.
+ *
+ * The table has no rows, and nothing of what a planner would do with it makes
+ * sense: its paths are replaced where it is read.  Where it is the target of a
+ * command, that finds nothing to change.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "audit/chain.h"
+#include "audit/log_batch.h"
+#include "audit/record_scan.h"
+#include "base/compat.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "events/event.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
+#include "optimizer/planmain.h"
+#include "optimizer/restrictinfo.h"
+#include "storage/bufmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#define BYTES_A_RECORD	40		/* guess */
+#define COST_A_BATCH	1.0		/* of reading and unpacking it, in pages */
+#define COST_A_RECORD	0.02
+
+static set_rel_pathlist_hook_type previous_pathlist = NULL;
+
+/* Which filters a comparison of a column with a value makes. */
+typedef struct Comparison
+{
+	DpAuditColumn column;
+	Oid			function;
+	int			filters[2];		/* -1: none */
+} Comparison;
+
+static const Comparison comparisons[] = {
+	{DP_AUDIT_SEQ, F_INT8EQ, {DP_FILTER_SEQ_MIN, DP_FILTER_SEQ_MAX}},
+	{DP_AUDIT_SEQ, F_INT8GT, {DP_FILTER_SEQ_MIN, -1}},
+	{DP_AUDIT_SEQ, F_INT8GE, {DP_FILTER_SEQ_MIN, -1}},
+	{DP_AUDIT_SEQ, F_INT8LT, {DP_FILTER_SEQ_MAX, -1}},
+	{DP_AUDIT_SEQ, F_INT8LE, {DP_FILTER_SEQ_MAX, -1}},
+	{DP_AUDIT_SEQ, F_INT84EQ, {DP_FILTER_SEQ_MIN, DP_FILTER_SEQ_MAX}},
+	{DP_AUDIT_SEQ, F_INT84GT, {DP_FILTER_SEQ_MIN, -1}},
+	{DP_AUDIT_SEQ, F_INT84GE, {DP_FILTER_SEQ_MIN, -1}},
+	{DP_AUDIT_SEQ, F_INT84LT, {DP_FILTER_SEQ_MAX, -1}},
+	{DP_AUDIT_SEQ, F_INT84LE, {DP_FILTER_SEQ_MAX, -1}},
+	{DP_AUDIT_AT, F_TIMESTAMPTZ_EQ, {DP_FILTER_AT_MIN, DP_FILTER_AT_MAX}},
+	{DP_AUDIT_AT, F_TIMESTAMPTZ_GT, {DP_FILTER_AT_MIN, -1}},
+	{DP_AUDIT_AT, F_TIMESTAMPTZ_GE, {DP_FILTER_AT_MIN, -1}},
+	{DP_AUDIT_AT, F_TIMESTAMPTZ_LT, {DP_FILTER_AT_MAX, -1}},
+	{DP_AUDIT_AT, F_TIMESTAMPTZ_LE, {DP_FILTER_AT_MAX, -1}},
+	{DP_AUDIT_KIND, F_CHAREQ, {DP_FILTER_KIND, -1}},
+	{DP_AUDIT_SESSION, F_INT8EQ, {DP_FILTER_SESSION, -1}},
+	{DP_AUDIT_REF_SEQ, F_INT8EQ, {DP_FILTER_REF_MIN, DP_FILTER_REF_MAX}},
+	{DP_AUDIT_REF_SEQ, F_INT8LE, {DP_FILTER_REF_MAX, -1}},
+	{DP_AUDIT_REF_END, F_INT8GE, {DP_FILTER_END_MIN, -1}},
+	{DP_AUDIT_ROLE, F_TEXTEQ, {DP_FILTER_ROLE, -1}},
+	{DP_AUDIT_SESSION_ROLE, F_TEXTEQ, {DP_FILTER_SESSION_ROLE, -1}},
+	{DP_AUDIT_EVENT, F_INT2EQ, {DP_FILTER_EVENT, -1}},
+	{DP_AUDIT_EVENT, F_INT24EQ, {DP_FILTER_EVENT, -1}}
+};
+
+static bool
+is_audit_record(const RelOptInfo *rel, const RangeTblEntry *rte)
+{
+	char	   *name;
+
+	if (rte->rtekind != RTE_RELATION || rte->relkind != RELKIND_RELATION || rte->inh ||
+		rel->max_attr != DP_AUDIT_N_COLUMNS || rel->indexlist != NIL)
+		return false;
+	name = get_rel_name(rte->relid);
+	return name != NULL && strcmp(name, "audit_record") == 0 &&
+		get_rel_namespace(rte->relid) == get_namespace_oid("dataprotect", true);
+}
+
+/* A column of the relation, or NULL. */
+static Var *
+column_of(Node *node, Index relid)
+{
+	Var		   *var;
+
+	while (IsA(node, RelabelType))
+		node = (Node *) ((RelabelType *) node)->arg;
+	var = (Var *) node;
+	return IsA(node, Var) && var->varno == relid && var->varlevelsup == 0 && var->varattno > 0 ? var : NULL;
+}
+
+/* The value as its filter has it; NULL where it cannot be had before the scan. */
+static Expr *
+value_of(Node *node)
+{
+	if (contain_var_clause(node) || contain_volatile_functions(node) || contain_subplans(node))
+		return NULL;
+	if (exprType(node) == INT4OID)
+		return (Expr *) makeFuncExpr(F_INT8_INT4, INT8OID, list_make1(copyObject(node)), InvalidOid, InvalidOid,
+									 COERCE_IMPLICIT_CAST);
+	if (exprType(node) == INT2OID)
+		return (Expr *) makeFuncExpr(F_INT8_INT2, INT8OID, list_make1(copyObject(node)), InvalidOid, InvalidOid,
+									 COERCE_IMPLICIT_CAST);
+	return (Expr *) copyObject(node);
+}
+
+/*
+ * A condition on the name of an event, as audit_log has it: the event's number; NULL where it is
+ * none.
+ */
+static Expr *
+event_of(Node *call, Node *name)
+{
+	FuncExpr   *function = (FuncExpr *) call;
+	DpEventCode code;
+	Const	   *constant = (Const *) name;
+
+	if (!IsA(call, FuncExpr) || !IsA(name, Const) || constant->consttype != TEXTOID || constant->constisnull ||
+		list_length(function->args) != 1 || function->funcid < FirstNormalObjectId ||
+		strcmp(get_func_name(function->funcid), "_event_name") != 0 ||
+		get_func_namespace(function->funcid) != get_namespace_oid("dataprotect", true) ||
+		!dp_event_code(TextDatumGetCString(constant->constvalue), &code))
+		return NULL;
+	return (Expr *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(code), false, true);
+}
+
+/* Add the filters of one condition. */
+static void
+add_filters(Expr *clause, Index relid, List **kinds, List **values)
+{
+	OpExpr	   *op = (OpExpr *) clause;
+	Oid			operator;
+	Var		   *var;
+	Expr	   *value;
+
+	if (!IsA(clause, OpExpr) || list_length(op->args) != 2)
+		return;
+	operator = op->opno;
+	value = get_opcode(operator) == F_TEXTEQ ? event_of(linitial(op->args), lsecond(op->args)) : NULL;
+	if (value != NULL && column_of(linitial(((FuncExpr *) linitial(op->args))->args), relid) != NULL)
+	{
+		*kinds = lappend_int(*kinds, DP_FILTER_EVENT);
+		*values = lappend(*values, value);
+		return;
+	}
+	var = column_of(linitial(op->args), relid);
+	value = var != NULL ? value_of(lsecond(op->args)) : NULL;
+	if (var == NULL && (var = column_of(lsecond(op->args), relid)) != NULL)
+	{
+		operator = get_commutator(operator);
+		value = value_of(linitial(op->args));
+	}
+	if (var == NULL || value == NULL || !OidIsValid(operator))
+		return;
+	for (int i = 0; i < lengthof(comparisons); i++)
+	{
+		if (comparisons[i].column != var->varattno - 1 || comparisons[i].function != get_opcode(operator))
+			continue;
+		for (int f = 0; f < 2 && comparisons[i].filters[f] >= 0; f++)
+		{
+			*kinds = lappend_int(*kinds, comparisons[i].filters[f]);
+			*values = lappend(*values, copyObject(value));
+		}
+	}
+}
+
+static Plan *
+plan_scan(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *targets, List *clauses, List *plans)
+{
+	CustomScan *scan = makeNode(CustomScan);
+	ListCell   *lc;
+
+	scan->custom_private = list_copy(path->custom_private);
+	clauses = extract_actual_clauses(clauses, false);
+	foreach(lc, clauses)
+		add_filters((Expr *) lfirst(lc), rel->relid, &scan->custom_private, &scan->custom_exprs);
+	scan->scan.plan.targetlist = targets;
+	scan->scan.plan.qual = clauses;
+	scan->scan.scanrelid = rel->relid;
+	scan->flags = path->flags;
+	scan->methods = &dp_record_scan_methods;
+	return &scan->scan.plan;
+}
+
+static const CustomPathMethods path_methods = {
+	.CustomName = "dataprotect audit records",
+	.PlanCustomPath = plan_scan,
+};
+
+/* How many records the log has, about. */
+static double
+guess_records(void)
+{
+	List	   *partitions = dp_log_partitions();
+	double		pages = 0;
+	ListCell   *lc;
+
+	foreach(lc, partitions)
+	{
+		Relation	partition = (Relation) lfirst(lc);
+		Oid			toast = partition->rd_rel->reltoastrelid;
+
+		pages += RelationGetNumberOfBlocks(partition);
+		if (OidIsValid(toast))
+		{
+			Relation	relation = table_open(toast, AccessShareLock);
+
+			pages += RelationGetNumberOfBlocks(relation);
+			table_close(relation, AccessShareLock);
+		}
+	}
+	dp_log_close(partitions);
+	return Max(1000, pages * BLCKSZ / BYTES_A_RECORD);
+}
+
+static void
+add_scan(PlannerInfo *root, RelOptInfo *rel, DpRecordOrder order)
+{
+	CustomPath *custom = makeNode(CustomPath);
+	Path	   *path = &custom->path;
+	Oid			sort = order == DP_ORDER_UP ? Int8LessOperator : get_commutator(Int8LessOperator);
+	Var		   *seq = makeVar(rel->relid, DP_AUDIT_SEQ + 1, INT8OID, -1, InvalidOid, 0);
+
+	path->pathtype = T_CustomScan;
+	path->parent = rel;
+	path->pathtarget = rel->reltarget;
+	path->param_info = get_baserel_parampathinfo(root, rel, rel->lateral_relids);
+	path->rows = path->param_info != NULL ? path->param_info->ppi_rows : rel->rows;
+	/* Batches outside of what is asked for cost nothing; the order costs a little. */
+	path->startup_cost = 10;
+	path->total_cost = path->startup_cost + COST_A_BATCH * (1 + 4 * path->rows / DP_PACKED_MAX) + 4 * COST_A_RECORD * path->rows;
+	if (order != DP_ORDER_NONE)
+	{
+		path->total_cost *= 1.1;
+		path->pathkeys = dp_expression_pathkey(root, (Expr *) seq, sort, rel->relids);
+		if (path->pathkeys == NIL)
+			return;				/* nobody asks for it */
+	}
+	custom->flags = CUSTOMPATH_SUPPORT_PROJECTION;
+	custom->custom_private = list_make1_int(order);
+	custom->methods = &path_methods;
+	add_path(rel, path);
+}
+
+static void
+add_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
+{
+	if (previous_pathlist != NULL)
+		previous_pathlist(root, rel, rti, rte);
+	if (!is_audit_record(rel, rte) || (int) rti == root->parse->resultRelation || IS_DUMMY_REL(rel))
+		return;
+	rel->tuples = guess_records();
+	rel->rows = clamp_row_est(rel->tuples * clauselist_selectivity(root, rel->baserestrictinfo, 0, JOIN_INNER, NULL));
+	rel->pathlist = NIL;
+	rel->partial_pathlist = NIL;
+	rel->consider_parallel = false;
+	add_scan(root, rel, DP_ORDER_NONE);
+	add_scan(root, rel, DP_ORDER_UP);
+	add_scan(root, rel, DP_ORDER_DOWN);
+}
+
+void
+dp_record_plan_init(void)
+{
+	RegisterCustomScanMethods(&dp_record_scan_methods);
+	previous_pathlist = set_rel_pathlist_hook;
+	set_rel_pathlist_hook = add_paths;
+}
