@@ -28,7 +28,7 @@ OBJS = \
            modifier_words.o open_memo.o operand.o plan_place.o plpgsql_results.o query_result.o replaced_view.o resolve.o resolver.o row_condition.o row_value.o seal.o seal_right.o show.o sort.o \
            stored_value.o storing.o subscript.o typeinfo.o types.o value.o) \
        $(addprefix src/columns/, bound_row.o changed_row.o columns.o contains_encrypted.o encrypted_parts.o folded_index.o foreign_argument.o foreign_call.o foreign_condition.o foreign_expression.o generated.o guard.o \
-           guard_alter.o guard_catalog.o guard_drop.o guard_index.o guard_object.o guard_shadow.o guard_type.o hidden_index.o insert_counts.o kept_value.o online.o preload_keys.o stored_index.o \
+           guard_alter.o guard_catalog.o guard_drop.o guard_index.o guard_object.o guard_shadow.o guard_type.o hidden_index.o insert_counts.o kept_value.o online.o preload_keys.o put_off.o restored_rows.o stored_index.o \
            protect_column.o query_column.o reencrypt.o reencrypt_worker.o reseal.o seen_by.o stored_scan.o token_constraint.o try_views.o value_origin.o verify_values.o word_index.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o index_builder.o own_tables.o rows_as.o run_as.o) \
        $(addprefix src/lifecycle/, certificate.o clock.o deletion.o due_work.o erasure_file.o export.o expression.o hidden_row.o page_scan.o partition.o \
@@ -44,7 +44,7 @@ SQL_PARTS = \
        $(addprefix src/access/, mask.sql identity.sql access.sql approval.sql foreign_code.sql) \
        $(addprefix src/audit/, audit.sql sink.sql review.sql) \
        $(addprefix src/types/, json.sql reflection.sql derive.sql types.sql mixed_width.sql type_operators.sql type_overloads.sql make_types.sql) \
-       $(addprefix src/columns/, bound_row.sql obstacles.sql dependents.sql column_objects.sql around_column.sql column_type.sql generated.sql \
+       $(addprefix src/columns/, put_off.sql bound_row.sql obstacles.sql dependents.sql column_objects.sql around_column.sql column_type.sql generated.sql \
            encrypt_column.sql reencrypt.sql online_objects.sql online.sql progress_view.sql verify_values.sql key_guards.sql) \
        $(addprefix src/sqlrun/, sqlrun.sql) \
        $(addprefix src/lifecycle/, clock.sql common.sql hold.sql retention.sql retention_try.sql retention_policy.sql \
@@ -54,7 +54,7 @@ SQL_PARTS = \
            deletion_run.sql certificate.sql erasure_list.sql erasure_replay.sql correction.sql deadline.sql unused_version.sql) \
        $(addprefix src/report/, version.sql configuration.sql discovery.sql setup.sql metrics.sql disclosures.sql incident.sql \
            control_report.sql page.sql) \
-       src/sealed_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql src/report/first_step.sql
+       src/sealed_tables.sql src/restored_tables.sql src/statistics.sql src/privileges.sql src/pinned_routines.sql src/report/first_step.sql
 
 # From each earlier release straight to this version.
 RELEASES     = $(patsubst src/upgrade/$(EXTENSION)--%.sql.gz,%,$(wildcard src/upgrade/$(EXTENSION)--*.sql.gz))

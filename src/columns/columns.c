@@ -16,6 +16,7 @@
 #include "columns/kept_value.h"
 #include "columns/preload_keys.h"
 #include "columns/reencrypt_worker.h"
+#include "columns/put_off.h"
 #include "columns/token_constraint.h"
 #include "columns/word_index.h"
 
@@ -24,6 +25,7 @@ dp_columns_init(void)
 {
 	dp_reencrypt_worker_init();
 	dp_preload_keys_init();
+	dp_put_off_init();			/* sees statements as they came */
 	dp_token_constraint_init();
 	dp_guard_init();
 	dp_hidden_index_init();

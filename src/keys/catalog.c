@@ -9,6 +9,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "base/compat.h"
 #include "base/server_checks.h"
 #include "catalog/dependency.h"
@@ -407,11 +408,20 @@ dp_catalog_read_family(int32 family, DpFamily *out)
 	return scan_rows("key", "key_pkey", 1, key, read_family, out);
 }
 
+typedef struct SystemRead
+{
+	DpSystemKeys *out;
+	bool		committed;
+} SystemRead;
+
 static bool
 read_system(Relation rel, HeapTuple tuple, void *arg)
 {
-	DpSystemKeys *out = arg;
+	SystemRead *read = arg;
+	DpSystemKeys *out = read->out;
 	uint64		key_id = (uint64) DatumGetInt64(row_attr(rel, tuple, Anum_version_key_id, NULL));
+
+	read->committed &= !TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
 
 	/* One that another has replaced opens what it sealed, and nothing else. */
 	if (DatumGetChar(row_attr(rel, tuple, Anum_version_state, NULL)) == DP_KEY_RETIRED)
@@ -440,14 +450,17 @@ read_system(Relation rel, HeapTuple tuple, void *arg)
 }
 
 bool
-dp_catalog_read_system(DpSystemKeys *out)
+dp_catalog_read_system(DpSystemKeys *out, bool *out_committed)
 {
+	SystemRead	read = {out, true};
 	ScanKeyData key[1];
+	bool		found;
 
 	memset(out, 0, sizeof(*out));
 	ScanKeyInit(&key[0], Anum_version_family, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(0));
-	return scan_rows("key_version", "key_version_family_idx", 1, key, read_system, out) &&
-		out->prf != 0 && out->literal != 0 && out->audit_seal != 0 && out->audit_chain != 0 &&
+	found = scan_rows("key_version", "key_version_family_idx", 1, key, read_system, &read);
+	*out_committed = read.committed;
+	return found && out->prf != 0 && out->literal != 0 && out->audit_seal != 0 && out->audit_chain != 0 &&
 		out->policy != 0;
 }
 

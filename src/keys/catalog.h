@@ -44,7 +44,7 @@ extern bool dp_catalog_read_version(uint64 key_id, DpVersionRow *out);
 extern bool dp_catalog_read_epoch(uint64 key_id, DpEpochRow *out);
 extern bool dp_catalog_read_family_by_name(const char *name, DpFamily *out);
 extern bool dp_catalog_read_family(int32 family, DpFamily *out);
-extern bool dp_catalog_read_system(DpSystemKeys *out);
+extern bool dp_catalog_read_system(DpSystemKeys *out, bool *out_committed);
 
 /* An error (42704) where there is none, or it has no URI of that number, from 1. */
 extern void dp_catalog_require_epoch(uint64 key_id, int uri, DpEpochRow *out);

@@ -66,11 +66,16 @@ know_system_keys(void)
 	if (!dp_arena_get_system(MyDatabaseId, &system_keys))
 	{
 		uint64		generation = dp_arena_key_generation();
+		bool		committed;
 
-		if (!dp_catalog_read_system(&system_keys))
+		if (!dp_catalog_read_system(&system_keys, &committed))
 			return false;
-		/* What was read before a change is for this backend alone, which forgets it. */
-		if (generation == dp_arena_key_generation())
+
+		/*
+		 * What was read before a change is for this backend alone, which forgets it; so is what
+		 * it made itself.
+		 */
+		if (committed && generation == dp_arena_key_generation())
 			dp_arena_put_system(MyDatabaseId, &system_keys);
 	}
 	system_keys_known = true;

@@ -18,16 +18,17 @@
 #include "types/storing.h"
 #include "utils/memutils.h"
 
-/* The name that PostgreSQL gives to the memory of an executor's state. */
+/* The names that PostgreSQL gives to the memory of an executor's state, and of domains' constraints. */
 #define EXECUTOR_CONTEXT "ExecutorState"
+#define DOMAIN_CONTEXT "Domain constraints"
 
 /*
  * Was the call's expression prepared by the executor itself, which reads
  * constraints and conditions from the catalogs?  Those of plans are older than
- * its memory.
+ * its memory.  Or is it the condition of a domain?
  */
 static bool
-is_prepared_by_executor(FmgrInfo *flinfo)
+is_prepared_in(FmgrInfo *flinfo, const char *context)
 {
 	Node	   *expr = flinfo != NULL ? flinfo->fn_expr : NULL;
 
@@ -40,7 +41,7 @@ is_prepared_by_executor(FmgrInfo *flinfo)
 		case T_DistinctExpr:
 		case T_NullIfExpr:
 		case T_ScalarArrayOpExpr:
-			return strcmp(GetMemoryChunkContext(expr)->name, EXECUTOR_CONTEXT) == 0;
+			return strcmp(GetMemoryChunkContext(expr)->name, context) == 0;
 		default:
 			return false;
 	}
@@ -79,7 +80,7 @@ changes_rows(void)
 bool
 dp_row_condition_is_stored(FmgrInfo *flinfo)
 {
-	return dp_frame->command != CMD_SELECT && is_prepared_by_executor(flinfo) &&
+	return dp_frame->command != CMD_SELECT && is_prepared_in(flinfo, EXECUTOR_CONTEXT) &&
 		(dp_frame->plan == NULL || dp_plan_place_of_copy(dp_frame->plan, flinfo->fn_expr) == DP_PLACE_NOWHERE);
 }
 
@@ -92,8 +93,9 @@ is_row_condition(FmgrInfo *flinfo)
 bool
 dp_row_condition_awaits_key(FmgrInfo *flinfo, const struct varlena *datum)
 {
-	return unlikely(dp_guc_input == DP_INPUT_CIPHERTEXT) && is_row_condition(flinfo) && dp_seal_awaits_keys() &&
-		dp_value_is_stored(PointerGetDatum(datum));
+	return unlikely(dp_guc_input == DP_INPUT_CIPHERTEXT) &&
+		(is_row_condition(flinfo) || (dp_n_code == 0 && is_prepared_in(flinfo, DOMAIN_CONTEXT))) &&
+		dp_seal_awaits_keys() && dp_value_is_stored(PointerGetDatum(datum));
 }
 
 DpRowView

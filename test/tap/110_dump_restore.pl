@@ -47,6 +47,25 @@ CREATE TABLE app.person (
 	born encrypted_date('pii') DEFAULT '1970-01-01',
 	notes encrypted_jsonb('pii'),
 	CHECK (email <> '' AND char_length(email) < 60 AND jsonb_typeof(notes) = 'object' AND pay > 0));
+CREATE DOMAIN app.mail AS encrypted_text('pii','searchable','(60)') CHECK (VALUE LIKE '%@%');
+CREATE TYPE app.mood AS ENUM ('sad', 'glad');
+SELECT dataprotect.create_encrypted_type('app.mood');
+CREATE TYPE app.place AS (street encrypted_text('pii'), zip int);
+CREATE TABLE app.kind (id int PRIMARY KEY, mail app.mail, feels encrypted_mood('other'), tags encrypted_text('pii','searchable')[],
+	home app.place, n encrypted_int4('pii','ordered') CHECK (n > 0), login text UNIQUE CHECK (login LIKE 'l%'), email text, words text);
+CREATE UNIQUE INDEX kind_lower ON app.kind (lower(email));
+CREATE EXTENSION pg_trgm;
+CREATE INDEX kind_words ON app.kind USING gin (words gin_trgm_ops);
+CREATE INDEX kind_n ON app.kind (n);
+COMMENT ON INDEX app.kind_n IS 'by number';
+CREATE TABLE app.child (id int PRIMARY KEY, login text REFERENCES app.kind (login));
+INSERT INTO app.kind SELECT i, 'm@' || i, 'glad', ARRAY['t' || i]::encrypted_text('pii','searchable')[], ROW('street ' || i, i)::app.place,
+	i, 'l' || i, 'Mail' || i, 'some words ' || i FROM generate_series(1, 50) i;
+INSERT INTO app.child SELECT i, 'l' || i FROM generate_series(1, 50) i;
+SELECT dataprotect.grant_access('other', current_user::regrole, 'reveal');
+CALL dataprotect.encrypt_column('app.kind', 'login', 'pii');
+CALL dataprotect.encrypt_column('app.kind', 'email', 'pii');
+CALL dataprotect.encrypt_column('app.kind', 'words', 'pii', wordsearch => true);
 CREATE TABLE app.bound (id int PRIMARY KEY, person int, note encrypted_text('pii','searchable'),
 	CHECK (dataprotect._sealed_for(note, 'person', person::text)));
 CREATE TRIGGER zz_dataprotect_subject BEFORE INSERT OR UPDATE ON app.bound
@@ -73,7 +92,8 @@ CREATE TABLE public.computed (id int PRIMARY KEY, v encrypted_text('pii'), w enc
 INSERT INTO public.computed SELECT i, 'needle-computed-' || i FROM generate_series(1, 20) i;
 INSERT INTO public.bound SELECT i, i % 10, 'needle-bound-' || i FROM generate_series(1, 100) i;
 INSERT INTO app.bound SELECT i, i % 10, 'needle-bound-' || i FROM generate_series(1, 100) i;
-GRANT SELECT, INSERT ON app.person, app.mailable, app.bound, public.bound TO app, dumper;
+GRANT USAGE ON SCHEMA app TO dumper;
+GRANT SELECT, INSERT ON app.person, app.mailable, app.bound, public.bound, app.kind, app.child TO app, dumper;
 SELECT dataprotect.flush_audit_log();
 SQL
 
@@ -81,6 +101,8 @@ my $question = <<'SQL';
 SELECT md5(string_agg(concat_ws(',', id, email, pay, born, notes), ';' ORDER BY id)) FROM app.person
 UNION ALL SELECT md5(string_agg(concat_ws(',', id, person, note), ';' ORDER BY id)) FROM public.bound
 UNION ALL SELECT md5(string_agg(concat_ws(',', id, person, note), ';' ORDER BY id)) FROM app.bound
+UNION ALL SELECT md5(string_agg(k::text, ';' ORDER BY id)) FROM app.kind k
+UNION ALL SELECT md5(string_agg(concat_ws(',', id, login), ';' ORDER BY id)) FROM app.child
 UNION ALL SELECT string_agg(email, ';' ORDER BY id) FROM app.mailable WHERE id < 3
 UNION ALL SELECT md5(string_agg(concat_ws(',', id, v, w), ';' ORDER BY id)) FROM public.computed
 SQL
@@ -108,19 +130,31 @@ is($node->safe_psql('schema_only', "SELECT format_type(atttypid, atttypmod) FROM
 	"encrypted_numeric('pii','ordered','7,2')", 'with the modifiers it had');
 psql_fails($node, 'schema_only', "INSERT INTO app.person (id, email) VALUES (1, 'x')", qr/key "pii" does not exist/, 'and takes no value before its key is there');
 
-# The whole, by sections.
+# The whole, in the worst order: the keys last.
 run_with('', 'pg_dump', connection('postgres', 'dumper'), '-Fc', '-f', "$dir/whole.dump");
 $node->safe_psql('postgres', 'CREATE DATABASE restored');
-for my $step ([ '--section=pre-data' ], [ '--section=data', '-n', 'dataprotect' ],
-	[ '--section=data', '-N', 'dataprotect' ], [ '--section=post-data' ])
+for my $step ([ '--section=pre-data' ], [ '--section=data', '-N', 'dataprotect' ],
+	[ '--section=post-data' ], [ '--section=data', '-n', 'dataprotect' ])
 {
 	($ok, $text) = run_with('-c dataprotect.input=ciphertext', 'pg_restore', '--exit-on-error',
 		connection('restored', 'postgres'), @$step, "$dir/whole.dump");
 	ok($ok, "pg_restore @$step") or diag($text);
+	next if $step->[0] ne '--section=post-data';
+	is($node->safe_psql('restored', "SELECT count(*) > 5 FROM dataprotect.put_off"), 't', 'what needs the keys is put off');
 }
+is($node->safe_psql('restored', <<'COUNT'), $node->safe_psql('postgres', <<'COUNT'), 'indexes, constraints and comments are those of the source');
+SELECT string_agg(indexdef, E'\n' ORDER BY indexname, schemaname) FROM pg_indexes WHERE schemaname IN ('app', 'public');
+SELECT string_agg(conrelid::regclass || pg_get_constraintdef(oid), E'\n' ORDER BY conrelid::regclass::text, conname) FROM pg_constraint WHERE connamespace = 'app'::regnamespace;
+SELECT obj_description('app.kind_n'::regclass);
+COUNT
+SELECT string_agg(indexdef, E'\n' ORDER BY indexname, schemaname) FROM pg_indexes WHERE schemaname IN ('app', 'public');
+SELECT string_agg(conrelid::regclass || pg_get_constraintdef(oid), E'\n' ORDER BY conrelid::regclass::text, conname) FROM pg_constraint WHERE connamespace = 'app'::regnamespace;
+SELECT obj_description('app.kind_n'::regclass);
+COUNT
+is($node->safe_psql('restored', 'SELECT count(*) FROM dataprotect.put_off UNION ALL SELECT count(*) FROM dataprotect.restored_row'), "0\n0", 'and nothing waits any more');
 is($node->safe_psql('restored', $question), $answer, 'the restored database reads the same values');
 is($node->safe_psql('restored', 'SELECT sum(failures) FROM dataprotect.verify()'), '0', 'every restored value authenticates');
-is($node->safe_psql('restored', <<'SQL'), '0|2|1', 'envelopes, keys and grants are those of the source');
+is($node->safe_psql('restored', <<'SQL'), '0|3|1', 'envelopes, keys and grants are those of the source');
 SELECT (SELECT count(*) FROM app.person p WHERE NOT EXISTS
 			(SELECT FROM dataprotect.key_version v WHERE v.key_id = dataprotect._envelope_key_id(p.email))),
 	(SELECT count(*) FROM dataprotect.grants WHERE in_force),
@@ -146,24 +180,16 @@ is($node->safe_psql('restored', 'SELECT ok, checked > 3 FROM dataprotect.verify_
 ok($node->safe_psql('restored', "SELECT count(*) FROM dataprotect.audit_record r, dataprotect.audit_record s WHERE r.seq = s.seq AND (r.kind, r.ring_seq, r.instance) <> (s.kind, s.ring_seq, s.instance)") == 0,
 	'without a number given twice');
 
-# A folder, dumped and restored by several processes, with a statement for each row; the keys' tables in order.
+# A folder, dumped by several processes, with a statement for each row.
 ($ok, $text) = run_with('', 'pg_dump', connection('postgres', 'dumper'), '-Fd', '-j', '2', '--inserts', '-f', "$dir/folder");
 ok($ok, 'a dump into a folder by two processes') or diag($text);
-$node->safe_psql('postgres', 'CREATE DATABASE by_inserts');
-for my $step ([ '-j', '2', '--section=pre-data' ], [ '--section=data', '-n', 'dataprotect' ],
-	[ '-j', '2', '--section=data', '-N', 'dataprotect' ], [ '-j', '2', '--section=post-data' ])
-{
-	($ok, $text) = run_with('-c dataprotect.input=ciphertext', 'pg_restore', '--exit-on-error', connection('by_inserts', 'postgres'), @$step, "$dir/folder");
-	ok($ok, "pg_restore @$step") or diag($text);
-}
-is($node->safe_psql('by_inserts', $question), $answer, 'what was restored by INSERT reads the same');
 
 # One command, though searchable, checked and subject-bound rows come before their keys.
 run_with('', 'pg_dump', connection('postgres', 'dumper'), '--rows-per-insert=7', '-f', "$dir/inserts.sql");
 for my $way ([ plain => 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/plain.sql" ],
 	[ statements => 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-1', '-f', "$dir/inserts.sql" ],
-	[ custom => 'pg_restore', '--exit-on-error', "$dir/whole.dump" ],
-	[ folder => 'pg_restore', '--exit-on-error', "$dir/folder" ])
+	[ custom => 'pg_restore', '--exit-on-error', '-j', '4', "$dir/whole.dump" ],
+	[ folder => 'pg_restore', '--exit-on-error', '-j', '3', "$dir/folder" ])
 {
 	my ($name, $program, @options) = @$way;
 
@@ -173,6 +199,25 @@ for my $way ([ plain => 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/plain
 	is($node->safe_psql("one_$name", $question), $answer, "$name: reads the same values");
 	is($node->safe_psql("one_$name", 'SELECT sum(failures) FROM dataprotect.verify()'), '0', "$name: every value authenticates");
 }
+# Over what is there: dropped and restored again, by several processes.
+($ok, $text) = run_with('-c dataprotect.input=ciphertext', 'pg_restore', '--exit-on-error', '-j', '2', '--clean', '--if-exists',
+	connection('one_custom', 'postgres'), "$dir/whole.dump");
+ok($ok, 'restored over what was restored') or diag($text);
+is($node->safe_psql('one_custom', $question), $answer, 'and reads the same values');
+$node->safe_psql('one_custom', 'DROP TABLE app.bound');
+($ok, $text) = run_with('-c dataprotect.input=ciphertext', 'pg_restore', '--exit-on-error', '-t', 'bound', '-n', 'app', connection('one_custom', 'postgres'), "$dir/whole.dump");
+ok($ok, 'one table alone') or diag($text);
+is($node->safe_psql('one_custom', $question), $answer, 'reads as it did');
+
+# Rows that come before their keys bring nobody another's values.
+$node->safe_psql('postgres', 'CREATE DATABASE forged');
+run_with('-c dataprotect.input=ciphertext', 'pg_restore', connection('forged', 'postgres'), @$_, "$dir/whole.dump")
+  for [ '--section=pre-data' ], [ '--section=data', '-n', 'app' ];
+$node->safe_psql('forged', "SET dataprotect.input = ciphertext; DELETE FROM app.bound WHERE id = 1; INSERT INTO app.bound SELECT 1, 1, note FROM app.bound WHERE id = 2");
+($ok, $text) = run_with('-c dataprotect.input=ciphertext', 'pg_restore', connection('forged', 'postgres'), '--section=data', '-n', 'dataprotect', "$dir/whole.dump");
+like($text, qr/a restored value of relation "app\.bound" is sealed for another account/, 'a value that was put into another row is found');
+is($node->safe_psql('forged', 'SELECT count(*) FROM dataprotect.key_version'), '0', 'and no key comes with it');
+
 # What was stored before its key is compared, searched, written and sealed anew like any other.
 is($node->safe_psql('one_plain', "SET enable_seqscan = off; SELECT id FROM app.person WHERE email = 'needle77\@example.org' AND pay = 77.25"),
 	'77', 'an index over them finds');
