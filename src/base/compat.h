@@ -578,17 +578,4 @@ dp_is_btree_comparison(Oid opno)
 #endif
 }
 
-#include "utils/pg_locale.h"
-
-/* Are texts in the order of their bytes? */
-static inline bool
-dp_collation_is_c(Oid collation)
-{
-#if PG_VERSION_NUM >= 180000
-	return pg_newlocale_from_collation(collation)->collate_is_c;
-#else
-	return lc_collate_is_c(collation);
-#endif
-}
-
 #endif							/* DP_BASE_COMPAT_H */

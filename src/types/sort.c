@@ -22,6 +22,7 @@
 #include "audit/track.h"
 #include "base/compat.h"
 #include "base/secret.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "crypto/aead.h"
 #include "keys/keys.h"
@@ -409,7 +410,7 @@ prepare_base(ValueSort *sort, SortSupport ssup)
 	base->abbreviate = true;
 	if (type == NUMERICOID)
 		DirectFunctionCall1(numeric_sortsupport, PointerGetDatum(base));
-	else if (type == TEXTOID && OidIsValid(base->ssup_collation) && dp_collation_is_c(base->ssup_collation))
+	else if (type == TEXTOID && base->ssup_collation == C_COLLATION_OID)
 	{
 		base->abbrev_converter = first_bytes;
 		base->comparator = compare_first_bytes;
