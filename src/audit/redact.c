@@ -195,6 +195,16 @@ shows_quoted_data(int sqlstate)
 		sqlstate == ERRCODE_SYNTAX_ERROR;
 }
 
+/* "level: 2; CachedPlanSource: 3072 total in 2 blocks; ... used: " and a statement, cut off */
+static char *
+redact_memory_context(const char *message)
+{
+	const char *end = strstr(message, " used");
+
+	return end == NULL || end[5] == '\0' ? pstrdup(message) :
+		psprintf("%.*s: %s", (int) (end + 5 - message), message, DP_WITHHELD);
+}
+
 static char *
 redact_message(const ErrorData *edata, const char *statement)
 {
@@ -213,6 +223,8 @@ redact_message(const ErrorData *edata, const char *statement)
 			return edata->message;
 		return pstrdup(DP_WITHHELD);
 	}
+	if (strncmp(id, "level: %d;", 10) == 0)
+		return redact_memory_context(edata->message);
 	if (shows_quoted_data(edata->sqlerrcode))
 		return redact_quoted(edata->message, false);
 	if (ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
@@ -229,9 +241,11 @@ detail_is_harmless(const ErrorData *edata, const char *statement)
 {
 	int			category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
 
+	/* Parse trees; rows that logical replication could not apply. */
 	if (edata->elevel < ERROR)
 		return !logs_statement(edata, statement) && edata->message_id != NULL &&
-			strcmp(edata->message_id, "%s:") != 0;
+			strcmp(edata->message_id, "%s:") != 0 &&
+			strncmp(edata->message_id, "conflict detected on relation", 29) != 0;
 	return category != ERRCODE_DATA_EXCEPTION &&
 		category != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION &&
 		category != ERRCODE_WITH_CHECK_OPTION_VIOLATION &&

@@ -67,6 +67,7 @@ my %place = (
 	'partition of the child' => 'CREATE TABLE pc (pid int REFERENCES p ON DELETE CASCADE) PARTITION BY RANGE ((pid + R.peek(7))); CREATE TABLE pc1 PARTITION OF pc DEFAULT');
 my %act = (
 	'insert of a child' => 'INSERT INTO c (pid) VALUES (1)',
+	'insert of a child by default' => 'INSERT INTO c DEFAULT VALUES',
 	'insert of a partitioned child' => 'INSERT INTO pc VALUES (1)',
 	'update of a child' => 'UPDATE c SET pid = 2',
 	'delete of a parent, cascading' => 'DELETE FROM p WHERE id = 1',
@@ -75,14 +76,13 @@ my %rule = ('cascade' => 'ON DELETE CASCADE ON UPDATE CASCADE', 'set null' => 'O
 
 # Nothing that begins with ORACLE, but for what a mask tells of itself, no secret, and no internal error; what the
 # statement itself does is PostgreSQL's business.
-my ($calls, $tried) = (0, 0);
+my @uncalled;
 sub silent
 {
 	my ($role, $sql, $name) = @_;
 	my ($out, $err, $state) = as($node, $role, $sql);
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	$tried++;
-	$calls++ if $err =~ /silent/;
+	push @uncalled, "$role: $name" if $err !~ /silent/;
 	ok($state !~ /^(?:none|XX|57|08)/ && "$out$err" !~ ($role eq 'masked' ? qr/ORACLE (?!text \*{4}$|like 0$)|Zq9x/m : qr/ORACLE|Zq9x/), "$role: $name") or diag("$sql\n$state\n$out\n$err");
 	return;
 }
@@ -120,7 +120,8 @@ SQL
 		}
 	}
 }
-cmp_ok($calls, '>', $tried / 2, "in $calls of $tried schemas the functions were called, and learnt nothing");
+# Where PostgreSQL does not call them, it must not be for want of a row or a right.
+is(join("\n", @uncalled), '', 'in each schema the functions were called, and learnt nothing');
 
 # The same with a foreign key over protected columns themselves, whose queries
 # compare protected values: expressions of the attacker's in the same plan.

@@ -131,7 +131,7 @@ my @acts = (
 	[ 'records on their way into the log', sub { return }, sub { read_values($_[0]); return "SELECT dataprotect.flush_audit_log('180 s')" }, "SELECT dataprotect.flush_audit_log('180 s')",
 		sub { return "SELECT count(*) BETWEEN $answered AND $reads AND count(*) = count(DISTINCT seq) FROM dataprotect.audit_log WHERE purpose = 'run $_[0]' AND event = 'value.revealed'" } ],
 	[ 'records on their way to a sink', sub { return }, sub { read_values($_[0]); return "SELECT dataprotect.flush_audit_log('180 s')" }, "SELECT dataprotect.flush_audit_log('180 s')",
-		sub { return "SELECT cursor >= (SELECT max(seq) FROM dataprotect.audit_log WHERE purpose = 'run $_[0]') FROM dataprotect.sinks WHERE name = 'files'" } ],
+		sub { return "SELECT cursor >= (SELECT coalesce(max(seq), 0) FROM dataprotect.audit_log WHERE purpose = 'run $_[0]') FROM dataprotect.sinks WHERE name = 'files'" } ],
 	[ 'an epoch', sub { return }, sub { return q{SELECT dataprotect.roll_epoch('x', backups => false); SELECT dataprotect.run_epochs()} },
 		'SELECT dataprotect.run_epochs()',
 		q{SELECT count(*) FILTER (WHERE state = 'active') = 1 AND count(*) FILTER (WHERE state NOT IN ('active', 'destroyed')) = 0 FROM dataprotect.epochs} ],
@@ -173,7 +173,10 @@ for my $act (grep { !$ENV{DP_FAULT_ONLY} || $_->[0] =~ /$ENV{DP_FAULT_ONLY}/ } @
 			arm(0, 0);
 			push @wrong, "$name, killed " . ($late ? 'after' : 'before') . " commit $n: does not come to its end ($ended)" if $ended ne 't';
 			$after->() if $after;
-			my $found = sound() // 'no server';
+			# A kill may have come just now.
+			my $found;
+			sleep 0.1 while !defined($found = sound()) && time < $deadline + 60;
+			$found //= 'no server';
 			push @wrong, "$name, killed " . ($late ? 'after' : 'before') . " commit $n: $found, not " . wanted() if $found ne wanted();
 			$n_killed += $reached;
 		}

@@ -139,6 +139,31 @@ is($node->safe_psql('postgres', "SELECT query FROM pg_stat_activity WHERE wait_e
 $node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
 eval { $sleeper{h}->finish };
 
+# Memory contexts are named after statements; asked for by a superuser, from any session.
+my $keeper = $node->background_psql('postgres', on_error_die => 1, extra_params => [ '-U', 'app' ]);
+$keeper->query_safe("PREPARE zq_name AS SELECT * FROM person WHERE note = 'zq-kept'; EXECUTE zq_name;");
+truncate $node->logfile, 0;
+$node->safe_psql('postgres', "SELECT pg_log_backend_memory_contexts(pid) FROM pg_stat_activity WHERE usename = 'app' AND state = 'idle'");
+poll_until('memory contexts', sub { return log_text() =~ /Grand total/ });
+like(log_text(), qr/CachedPlanSource: .* used/, 'memory contexts are in the log');
+unlike(log_text(), qr/zq/, 'and no statements of theirs');
+$keeper->quit;
+
+# Whatever PostgreSQL says of its own.
+$node->safe_psql('postgres', "ALTER SYSTEM SET log_min_messages = 'debug5'; ALTER SYSTEM SET debug_print_rewritten = on; ALTER SYSTEM SET backtrace_functions = 'int4in,int4div,_bt_check_unique'; SELECT pg_reload_conf()");
+poll_sql($node, 'postgres', "SELECT current_setting('log_min_messages') = 'debug5'");
+truncate $node->logfile, 0;
+my $anything = $node->basedir . '/debug.sql';
+append_to_file($anything, "\\set v 73573573\nSELECT * FROM person WHERE id = :v AND note = 'zq-debug';\nINSERT INTO person VALUES (:v, 'zq-debug2', NULL, 'zq-debug3');\nSELECT 'zq-debug4', 1 / (:v::int - :v::int);\n");
+$node->command_checks_all([ 'pgbench', '-n', '-t', '1', '-M', $_, '-U', 'app', '-f', $anything, $node->connstr('postgres') ], 2, [qr/./], [qr/division by zero|duplicate key/], "$_ protocol at debug5")
+  for qw(prepared extended simple);
+run("BEGIN; DECLARE c CURSOR FOR SELECT * FROM person WHERE note = 'zq-debug5'; FETCH c; NOTIFY zqless, 'zq-debug6'; ROLLBACK; COPY person (id, email, note) FROM STDIN;\n1\tzq-debug7\tzq-debug8\n\\.\n");
+run("DO \$\$ BEGIN EXECUTE 'INSERT INTO person VALUES (\$1, \$2, NULL, \$3)' USING 1, 'zq-debug9', 'zq-debugA'; EXCEPTION WHEN OTHERS THEN RAISE LOG 'taken'; END \$\$");
+$node->safe_psql('postgres', "ALTER SYSTEM RESET ALL; SELECT pg_reload_conf()");
+like(log_text(), qr/DEBUG:/, 'debug messages are in the log');
+is(join("\n", (grep { /73573573|zq-/ } split /\n/, log_text())[ 0 .. 4 ] ) =~ s/\n+\z//r, '', 'with no constant and no parameter');
+truncate $node->logfile, 0;
+
 # Elsewhere nothing changes, as soon as the launcher has looked.
 poll_until('plain database to be known', sub {
 		$node->psql('plain', "SELECT 'visible' || 'constant'");
