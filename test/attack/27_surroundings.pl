@@ -61,6 +61,75 @@ for my $expression (
 	is("$answers[0] $answers[1]", "$answers[2] $answers[3]", "operator-of-another-schema: $expression as for a plain column");
 }
 is(one('SELECT count(*) FROM trap.caught'), '0', 'operator-of-another-schema: the trap has caught nothing');
+# --- what the extension is made of: nobody owns, renames, moves, describes, labels, drops
+# it or takes it out of the extension, and nobody sets what is not his to set
+one('CREATE ROLE auditor LOGIN IN ROLE dataprotect_auditor; CREATE ROLE dbowner LOGIN CREATEDB CREATEROLE; ALTER DATABASE postgres OWNER TO dbowner; GRANT CREATE ON SCHEMA public TO dbowner');
+my $members = <<'SQL';
+SET client_min_messages = error;
+CREATE TEMP TABLE outcome (act text, state text, what text);
+CREATE FUNCTION public.stray_%1$s() RETURNS int LANGUAGE sql AS 'SELECT 1';
+DO $do$
+DECLARE
+	m record;
+	act text;
+BEGIN
+	FOR m IN SELECT kind, identity FROM (SELECT upper(i.type) AS kind, i.identity, row_number() OVER (PARTITION BY i.type ORDER BY md5(i.identity || current_user)) AS n
+			FROM pg_depend d, LATERAL pg_identify_object(d.classid, d.objid, 0) i
+			WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'dataprotect') AND d.deptype = 'e') x WHERE n <= %2$s
+		UNION ALL VALUES ('SCHEMA', 'pg_catalog'), ('EXTENSION', 'dataprotect'), ('ROLE', 'dataprotect_admin'), ('ROLE', 'dataprotect_auditor')
+	LOOP
+		FOREACH act IN ARRAY ARRAY['ALTER %s %s OWNER TO CURRENT_USER', 'ALTER %s %s RENAME TO taken', 'ALTER %s %s SET SCHEMA public', 'COMMENT ON %s %s IS NULL', 'DROP %s %s CASCADE', 'ALTER EXTENSION dataprotect DROP %s %s',
+			'ALTER EXTENSION dataprotect ADD %s %s', 'SECURITY LABEL ON %s %s IS NULL']
+		LOOP
+			CONTINUE WHEN m.kind = 'ROLE' AND act !~ 'RENAME|OWNER|DROP %|LABEL';
+			BEGIN
+				EXECUTE format(act, m.kind, m.identity);
+				RAISE EXCEPTION USING ERRCODE = 'ZZ001';
+			EXCEPTION WHEN OTHERS THEN
+				INSERT INTO outcome VALUES (act, SQLSTATE, m.kind || ' ' || m.identity);
+			END;
+		END LOOP;
+	END LOOP;
+	FOREACH act IN ARRAY ARRAY['ALTER EXTENSION dataprotect ADD FUNCTION public.stray_%1$s()', 'ALTER EXTENSION dataprotect UPDATE', 'DROP EXTENSION dataprotect', 'DROP EXTENSION dataprotect CASCADE', 'CREATE TABLE dataprotect.mine (i int)',
+		'CREATE FUNCTION dataprotect.mine() RETURNS int LANGUAGE sql AS $f$ SELECT 1 $f$', 'CREATE FUNCTION pg_catalog.mine() RETURNS int LANGUAGE sql AS $f$ SELECT 1 $f$', 'CREATE EVENT TRIGGER mine ON ddl_command_start EXECUTE FUNCTION public.stray_%1$s()',
+		'CREATE TYPE pg_catalog.mine AS (i int)', 'DROP OWNED BY dataprotect_admin', 'DROP OWNED BY CURRENT_USER, dataprotect_auditor', 'CREATE PUBLICATION mine FOR ALL TABLES',
+		'CREATE PUBLICATION mine FOR TABLES IN SCHEMA dataprotect', 'CREATE CAST (encrypted_text AS int4) WITHOUT FUNCTION', 'CREATE CAST (encrypted_text AS bytea) WITHOUT FUNCTION', 'CREATE CAST (bytea AS encrypted_text) WITHOUT FUNCTION',
+		'CREATE OPERATOR CLASS mine FOR TYPE encrypted_text USING btree AS FUNCTION 1 bttextcmp(text, text)', 'CREATE TRANSFORM FOR encrypted_text LANGUAGE plpgsql (FROM SQL WITH FUNCTION public.stray_%1$s())', 'CREATE FUNCTION public.c() RETURNS int LANGUAGE c AS $f$dataprotect$f$, $f$dp_text_out$f$',
+		'CREATE FUNCTION public.c(encrypted_text) RETURNS bytea LANGUAGE internal IMMUTABLE AS $f$byteaout$f$', 'ALTER SYSTEM SET dataprotect.approvals = off', 'ALTER SYSTEM SET shared_preload_libraries = $f$$f$', 'LOAD $f$dataprotect$f$',
+		'SET session_replication_role = replica', 'CREATE SUBSCRIPTION mine CONNECTION $f$dbname=postgres$f$ PUBLICATION mine WITH (connect = false)', 'SELECT pg_create_logical_replication_slot($f$mine$f$, $f$test_decoding$f$)',
+		'SELECT pg_log_backend_memory_contexts(pg_backend_pid())', 'SELECT pg_read_file($f$global/pg_control$f$)', 'SELECT count(*) FROM pg_hba_file_rules', 'SELECT pg_stat_reset()', 'SELECT pg_switch_wal()', 'CHECKPOINT',
+		'SELECT lo_import($f$/etc/passwd$f$)', 'SELECT * FROM pg_ls_dir($f$.$f$)', 'SELECT pg_promote()', 'SELECT pg_extension_config_dump($f$dataprotect.key$f$, $f$$f$)']
+	LOOP
+		BEGIN
+			EXECUTE act;
+			RAISE EXCEPTION USING ERRCODE = 'ZZ001';
+		EXCEPTION WHEN OTHERS THEN
+			INSERT INTO outcome VALUES (act, SQLSTATE, '');
+		END;
+	END LOOP;
+	FOR m IN SELECT name, setting, context FROM pg_settings WHERE name LIKE 'dataprotect.%%' AND context <> 'user' UNION ALL VALUES ('dataprotect.nosuch', 'x', '')
+	LOOP
+		FOREACH act IN ARRAY ARRAY['SET %s = %L', 'ALTER ROLE CURRENT_USER SET %s = %L', 'ALTER DATABASE postgres SET %s = %L', 'ALTER SYSTEM SET %s = %L', 'SELECT set_config(%3$L, %2$L, true) /* %1$s */', 'CREATE FUNCTION public.sets() RETURNS int LANGUAGE sql SET %s = %L AS $f$ SELECT 1 $f$']
+		LOOP
+			BEGIN
+				EXECUTE format(act, m.name, m.setting, m.name);
+				RAISE EXCEPTION USING ERRCODE = 'ZZ001';
+			EXCEPTION WHEN OTHERS THEN
+				INSERT INTO outcome VALUES (act, SQLSTATE, m.name);
+			END;
+		END LOOP;
+	END LOOP;
+END $do$;
+SELECT 'done: ' || act || ' ' || what FROM outcome WHERE state = 'ZZ001';
+SELECT 'internal error: ' || act || ' ' || what FROM outcome WHERE state ~ '^(XX|57|58|08)';
+SELECT CASE WHEN count(*) FILTER (WHERE state = '42501') > 300 THEN 'refused' ELSE 'only ' || count(*) FILTER (WHERE state = '42501') || ' of ' || count(*) END FROM outcome;
+SQL
+for my $role (qw(nobody owner creator dbowner admin auditor dumper reader))
+{
+	my ($out, $err, $state) = as($node, $role, $members =~ s/%1\$s(?=\(\))/$role/gr =~ s/%2\$s/$role eq 'dbowner' ? 40 : 6/er =~ s/%%/%/gr);
+	is($out =~ s/\n\z//r, 'refused', "$role: takes nothing of the extension, and sets nothing of its settings") or diag("$state $err");
+}
+
 # --- roles-that-read-the-key-file, and whatever else makes protection worth less
 sub found
 {
