@@ -174,6 +174,11 @@ UPDATE invoice SET own = '1 day' WHERE id = 1;
 SELECT dataprotect.activate_retention('row');
 CALL dataprotect.run_retention('row');
 SELECT array_agg(id ORDER BY id) FROM invoice;
+-- what asks for the time is told by whom it is asked for
+SET timezone = 'UTC'; SET datestyle = 'ISO';
+SELECT dataprotect._stored_predicate('x', 'made.invoice', dataprotect._canonical_predicate('made.invoice', e), NULL, 't', '2020-02-03 04:05:06+00')
+  FROM unnest(ARRAY['at < now()', 'day < current_date', 'at + own < localtimestamp', 'at < CURRENT_TIMESTAMP AND day > ''2020-01-01''']) e;
+RESET timezone; RESET datestyle;
 ALTER TABLE tenant DROP retained;
 CALL dataprotect.run_retention('tenant');
 SET client_min_messages = error;

@@ -73,6 +73,8 @@ BEGIN
                                 'Cast the column to its base type where the policy uses it, or drop the policy and make it again.'::text;
             RETURN;
         WHEN OTHERS THEN
+            RETURN QUERY SELECT format('Policy "%s" could not be tried: %s.', policy.name, SQLERRM),
+                                'Drop the policy and make it again afterwards.'::text;
             RETURN;
         END;
     END LOOP;

@@ -6,11 +6,12 @@ CREATE FUNCTION dataprotect._canonical_predicate(rel regclass, predicate text) R
 COMMENT ON FUNCTION dataprotect._canonical_predicate(regclass, text) IS
     'a condition over one row as PostgreSQL itself writes it, or an error that says what is wrong with it';
 
-CREATE FUNCTION dataprotect._stored_predicate(what text, rel regclass, predicate text, names name[], alias name) RETURNS text
+CREATE FUNCTION dataprotect._stored_predicate(what text, rel regclass, predicate text, names name[], alias name,
+        moment timestamptz = NULL) RETURNS text
     AS 'MODULE_PATHNAME', 'dp_lifecycle_stored_predicate'
     LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL UNSAFE;
-COMMENT ON FUNCTION dataprotect._stored_predicate(text, regclass, text, name[], name) IS
-    'a condition stored under those names of columns, parsed and checked again, over a row under an alias; an error where it is another''s work';
+COMMENT ON FUNCTION dataprotect._stored_predicate(text, regclass, text, name[], name, timestamptz) IS
+    'a condition stored under those names of columns, parsed and checked again, over a row under an alias, at a moment; an error where it is another''s work';
 
 CREATE FUNCTION dataprotect._age_expression(rel regclass, col name, base_names name[] = NULL,
         OUT base regclass, OUT expression text, OUT type regtype, OUT condition text,

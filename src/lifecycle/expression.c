@@ -366,13 +366,54 @@ dp_lifecycle_canonical_predicate(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(canonical));
 }
 
+/* Whatever asks what time it is, in terms of a moment that the caller knows. */
+static Node *
+fix_time(Node *node, void *context)
+{
+	Const	   *moment = context;
+	Oid			function = InvalidOid;
+	Oid			type;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, FuncExpr))
+	{
+		Oid			called = ((FuncExpr *) node)->funcid;
+
+		if (called == F_NOW || called == F_TRANSACTION_TIMESTAMP || called == F_STATEMENT_TIMESTAMP)
+			return (Node *) copyObject(moment);
+	}
+	if (!IsA(node, SQLValueFunction) || ((SQLValueFunction *) node)->op > SVFOP_LOCALTIMESTAMP_N)
+		return expression_tree_mutator(node, fix_time, context);
+	type = ((SQLValueFunction *) node)->type;
+	switch (type)
+	{
+		case DATEOID:
+			function = F_DATE_TIMESTAMPTZ;
+			break;
+		case TIMEOID:
+			function = F_TIME_TIMESTAMPTZ;
+			break;
+		case TIMETZOID:
+			function = F_TIMETZ_TIMESTAMPTZ;
+			break;
+		case TIMESTAMPOID:
+			function = F_TIMESTAMP_TIMESTAMPTZ;
+			break;
+	}
+	if (!OidIsValid(function))
+		return (Node *) copyObject(moment);
+	return (Node *) makeFuncExpr(function, type, list_make1(copyObject(moment)), InvalidOid, InvalidOid, COERCE_EXPLICIT_CAST);
+}
+
 /*
  * dataprotect._stored_predicate(what text, rel regclass, predicate text,
- *		names name[], alias name) returns text
+ *		names name[], alias name, moment timestamptz) returns text
  *
  * What a stored predicate says of a row under that alias, or an error where it
  * is not what _canonical_predicate() once returned.  names: those of the columns
- * when it was stored, by number; NULL where they are the same.
+ * when it was stored, by number; NULL where they are the same.  moment: what time it
+ * is; NULL: the clock says.
  */
 Datum
 dp_lifecycle_stored_predicate(PG_FUNCTION_ARGS)
@@ -390,6 +431,8 @@ dp_lifecycle_stored_predicate(PG_FUNCTION_ARGS)
 						errmsg("the predicate of %s was not stored by dataprotect", what),
 						errdetail("It is not written as PostgreSQL writes it."),
 						errhint("Make it anew.")));
+	if (PG_NARGS() > 5 && !PG_ARGISNULL(5))
+		expr = fix_time(expr, makeConst(TIMESTAMPTZOID, -1, InvalidOid, sizeof(TimestampTz), PG_GETARG_DATUM(5), false, FLOAT8PASSBYVAL));
 	PG_RETURN_TEXT_P(cstring_to_text(print_expression(expr, relid, alias, true, NIL)));
 }
 

@@ -6,7 +6,9 @@
 -- Queries on these tables ask for each row.  A table stays in once a row of it was
 -- hidden: two requests would have to wait for each other to take it out.
 CREATE TABLE dataprotect.hidden_table (
-    rel regclass PRIMARY KEY
+    rel regclass PRIMARY KEY,
+    key int2[] NOT NULL,                -- columns by which its rows were noted last, of the
+    rel_oid oid NOT NULL                -- table that it was then: a restored one is another
 );
 COMMENT ON TABLE dataprotect.hidden_table IS 'tables of which rows are or were hidden';
 
@@ -64,7 +66,9 @@ BEGIN
                    _hide_rows.request
               FROM dataprotect.deletion_row d WHERE d.request = note AND d.n = tab.n AND d.state = 'm'
             ON CONFLICT DO NOTHING;
-        INSERT INTO dataprotect.hidden_table (rel) VALUES (tab.rel) ON CONFLICT DO NOTHING;
+        INSERT INTO dataprotect.hidden_table AS h (rel, key, rel_oid) VALUES (tab.rel, dataprotect._attnums(tab.rel, tab.key_columns), tab.rel)
+            ON CONFLICT ON CONSTRAINT hidden_table_pkey DO UPDATE SET key = excluded.key, rel_oid = excluded.rel_oid
+            WHERE h.key <> excluded.key OR h.rel_oid <> excluded.rel_oid;
     END LOOP;
     DELETE FROM dataprotect.deletion_row d WHERE d.request = note;
 END $$;
@@ -77,3 +81,49 @@ AS $$
     DELETE FROM dataprotect.hidden_row h WHERE h.request = $1;
 $$;
 COMMENT ON FUNCTION dataprotect._show_rows(bigint) IS 'hide the rows of a request no more';
+
+-- After DDL: rows stay hidden that are known by their key, so it stays as well, or comes
+-- again as it was.
+CREATE FUNCTION dataprotect._hidden_keys_stay() RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    changed regclass;
+BEGIN
+    SELECT h.rel INTO changed FROM dataprotect.hidden_table h JOIN pg_constraint c ON c.conrelid = h.rel AND c.contype = 'p'
+     WHERE h.rel_oid = h.rel AND c.conkey <> h.key AND EXISTS (SELECT FROM dataprotect.hidden_row r WHERE r.rel = h.rel);
+    IF FOUND THEN
+        PERFORM dataprotect._raise('object_not_in_prerequisite_state',
+            format('primary key of table "%s" cannot become another', changed),
+            'Rows of accounts that are being deleted are hidden, and known by it.',
+            'Make it of the same columns in the same order, or wait for the end of these deletions.', changed);
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._hidden_keys_stay() IS 'error where rows are hidden by a primary key that a table has not any more';
+
+-- Where a partition leaves its table, or a table becomes a partition, its hidden rows
+-- are noted where they are looked for from now on.
+CREATE FUNCTION dataprotect._hidden_follow(parent regclass, part regclass) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    top regclass := dataprotect._top(parent);
+    away bool := dataprotect._top(part) <> top;
+    from_rel regclass := CASE WHEN away THEN top ELSE part END;
+    to_rel regclass := CASE WHEN away THEN part ELSE top END;
+    names name[];
+BEGIN
+    IF from_rel = to_rel OR NOT EXISTS (SELECT FROM dataprotect.hidden_row r WHERE r.rel = from_rel) THEN
+        RETURN;
+    END IF;
+    SELECT dataprotect._attnames(h.rel, coalesce(c.conkey, h.key)) INTO names
+      FROM dataprotect.hidden_table h LEFT JOIN pg_constraint c ON c.conrelid = h.rel AND c.contype = 'p' WHERE h.rel = from_rel;
+    INSERT INTO dataprotect.hidden_table (rel, key, rel_oid) VALUES (to_rel, dataprotect._attnums(to_rel, names), to_rel)
+        ON CONFLICT ON CONSTRAINT hidden_table_pkey DO NOTHING;
+    INSERT INTO dataprotect.hidden_row (rel, key, request)
+        SELECT to_rel, r.key, r.request FROM dataprotect.hidden_row r WHERE r.rel = from_rel
+        ON CONFLICT ON CONSTRAINT hidden_row_pkey DO NOTHING;
+END $$;
+COMMENT ON FUNCTION dataprotect._hidden_follow(regclass, regclass) IS 'note hidden rows of a partition that came or went';

@@ -12,12 +12,16 @@
 #include "access/xact.h"
 #include "base/report.h"
 #include "base/statement.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "keys/catalog.h"
 #include "lifecycle/lifecycle.h"
 #include "miscadmin.h"
 #include "sqlrun/run_as.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 /* What is done here may itself be DDL. */
@@ -37,10 +41,53 @@ concerns_tables(Node *statement)
 	}
 }
 
+/* Tables and partitions that a command put together or apart, one after the other. */
+static List *
+find_partitions(AlterTableStmt *statement)
+{
+	List	   *found = NIL;
+	ListCell   *lc;
+
+	foreach(lc, statement->cmds)
+	{
+		AlterTableCmd *command = lfirst_node(AlterTableCmd, lc);
+		Oid			parent;
+		Oid			part;
+
+		if (command->subtype != AT_AttachPartition && command->subtype != AT_DetachPartition &&
+			command->subtype != AT_DetachPartitionFinalize)
+			continue;
+		parent = RangeVarGetRelid(statement->relation, NoLock, true);
+		part = RangeVarGetRelid(castNode(PartitionCmd, command->def)->name, NoLock, true);
+		if (OidIsValid(parent) && OidIsValid(part) && get_rel_relkind(parent) == RELKIND_PARTITIONED_TABLE)
+			found = lappend_oid(lappend_oid(found, parent), part);
+	}
+	return found;
+}
+
+/* Hidden rows are noted where they are looked for, by a key that stays. */
 static void
-look_at_plans(void)
+look_at_hidden_rows(List *partitions)
+{
+	Oid			types[2] = {REGCLASSOID, REGCLASSOID};
+	Datum		values[2];
+
+	for (int i = 0; i + 1 < list_length(partitions); i += 2)
+	{
+		values[0] = ObjectIdGetDatum(list_nth_oid(partitions, i));
+		values[1] = ObjectIdGetDatum(list_nth_oid(partitions, i + 1));
+		if (SPI_execute_with_args("SELECT dataprotect._hidden_follow($1, $2)", 2, types, values, NULL, false, 0) != SPI_OK_SELECT)
+			dp_report_altered("could not follow the hidden rows of a partition");
+	}
+	if (SPI_execute("SELECT dataprotect._hidden_keys_stay()", false, 0) != SPI_OK_SELECT)
+		dp_report_altered("could not look at the keys of hidden rows");
+}
+
+static void
+look_at_plans(Node *statement)
 {
 	DpRunAs		saved;
+	List	   *partitions = IsA(statement, AlterTableStmt) ? find_partitions((AlterTableStmt *) statement) : NIL;
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -48,6 +95,8 @@ look_at_plans(void)
 	dp_run_as_system(&saved);
 	if (SPI_execute("SELECT dataprotect._plans_after_ddl()", false, 0) != SPI_OK_SELECT)
 		dp_report_altered("could not look at the plans of account types");
+	if (IsA(statement, AlterTableStmt))
+		look_at_hidden_rows(partitions);
 	dp_run_as_end(&saved);
 	SPI_finish();
 	PopActiveSnapshot();
@@ -62,7 +111,7 @@ end_utility(const DpUtility *utility, Datum state, bool failed)
 	looking = true;
 	PG_TRY();
 	{
-		look_at_plans();
+		look_at_plans(utility->statement);
 	}
 	PG_FINALLY();
 	{

@@ -228,7 +228,7 @@ BEGIN
     policy.condition := age.condition;
     IF policy.row_filter IS NOT NULL THEN
         policy.row_filter := dataprotect._stored_predicate(format('retention policy "%s"', policy.name), policy.base,
-            policy.row_filter, dataprotect._names_then(policy.base, policy.base_names, policy.names_of[2]), 't');
+            policy.row_filter, dataprotect._names_then(policy.base, policy.base_names, policy.names_of[2]), 't', dataprotect._now());
     END IF;
     IF policy.action IN ('nullify', 'anonymise') THEN
         policy.options := jsonb_set(policy.options, '{columns}', dataprotect._retention_columns_now(policy));
