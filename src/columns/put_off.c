@@ -134,6 +134,14 @@ may_wait(Node *statement)
 	return IsA(statement, IndexStmt) || IsA(statement, AlterTableStmt) || IsA(statement, CommentStmt);
 }
 
+bool
+dp_put_off_is_one(const char *text)
+{
+	List	   *statements = pg_parse_query(text);
+
+	return list_length(statements) == 1 && may_wait(linitial_node(RawStmt, statements)->stmt);
+}
+
 /* Does something wait?  Connected to SPI. */
 static bool
 something_waits(void)

@@ -21,6 +21,9 @@
  */
 extern void dp_put_off_lock(void);
 
+/* Is a text one statement, of a kind that is ever put off? */
+extern bool dp_put_off_is_one(const char *text);
+
 extern void dp_put_off_init(void);
 
 #endif							/* DP_COLUMNS_PUT_OFF_H */

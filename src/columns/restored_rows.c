@@ -149,6 +149,8 @@ run_put_off(void)
 		List	   *row = lfirst(lc);
 		int			level = NewGUCNestLevel();
 
+		if (!dp_put_off_is_one(linitial(row)))
+			elog(ERROR, "what was put off is not an index, a constraint or a comment");
 		set_setting("search_path", lsecond(row));
 		set_setting("default_tablespace", lthird(row));
 		run_as_theirs(linitial(row));

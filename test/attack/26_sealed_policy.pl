@@ -328,4 +328,26 @@ $node->safe_psql('postgres', 'CREATE DATABASE edited');
 $node->command_ok([ 'psql', '-Xq', '-d', $node->connstr('edited'), '-c', "SET dataprotect.input = 'ciphertext'", '-f', "$dump.edited" ], 'an edited dump is restored');
 unlike(($node->psql('edited', 'SELECT email FROM u', extra_params => [ '-U', 'evil' ]))[1], qr/secret/, 'and what was edited gives nothing');
 
+# What waits for a restore is run by the superuser who restores: nobody else has it wait
+# (sqlrun/own_tables.h), and it is an index, a constraint or a comment.
+$node->safe_psql('postgres', 'CREATE ROLE etl LOGIN IN ROLE pg_write_all_data, pg_read_all_data');
+$node->safe_psql('postgres', 'CREATE DATABASE waiting');
+$node->safe_psql('waiting', 'CREATE EXTENSION dataprotect; CREATE TABLE plain (id int)');
+for my $write (
+	"INSERT INTO dataprotect.put_off (statement, search_path, default_tablespace) VALUES ('ALTER ROLE etl SUPERUSER', '', '')",
+	"INSERT INTO dataprotect.restored_row VALUES ('key', '()')",
+	"UPDATE dataprotect.zz_restored SET rows = '{}'",
+	'DELETE FROM dataprotect.zz_restored')
+{
+	my ($rc, $out, $err) = $node->psql('waiting', $write, extra_params => [ '-U', 'etl' ]);
+	like($err, qr/permission denied for table \w+/, "refused: $write");
+}
+for my $text ('ALTER ROLE etl SUPERUSER', 'CREATE INDEX ON plain (id); ALTER ROLE etl SUPERUSER')
+{
+	my ($rc, $out, $err) = $node->psql('waiting', "SET dataprotect.input = 'ciphertext'; BEGIN; INSERT INTO dataprotect.put_off (statement, search_path, default_tablespace) VALUES ('$text', 'public', ''); "
+		  . "INSERT INTO dataprotect.zz_restored VALUES (true, '{}')");
+	like($err, qr/what was put off is not an index, a constraint or a comment/, 'nothing else is run either');
+}
+is($node->safe_psql('postgres', "SELECT rolsuper FROM pg_roles WHERE rolname = 'etl'"), 'f', 'nobody became superuser');
+
 done_testing();
