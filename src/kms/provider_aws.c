@@ -186,6 +186,14 @@ settle_error(DpKmsCall *call, long status, const char *type)
 	if (strcmp(type, "ExpiredTokenException") == 0 || strcmp(type, "UnrecognizedClientException") == 0 ||
 		strcmp(type, "InvalidClientTokenId") == 0)
 		dp_aws_credentials_refused();
+	if (strcmp(type, "InvalidSignatureException") == 0 || strcmp(type, "SignatureDoesNotMatch") == 0 ||
+		strcmp(type, "RequestExpired") == 0)
+	{
+		dp_kms_call_fail(call, DP_KMS_REFUSED, ERRCODE_INSUFFICIENT_PRIVILEGE,
+						 "The KMS returned HTTP status %ld, %s: the secret key is wrong, or this machine's clock is off by minutes.",
+						 status, type);
+		return;
+	}
 	for (int i = 0; i < lengthof(error_types); i++)
 	{
 		if (strcmp(type, error_types[i].type) == 0)

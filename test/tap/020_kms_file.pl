@@ -155,4 +155,31 @@ is($node->safe_psql('postgres', "SELECT detail ->> 'kms_uri' = 'file://$dir/root
 is($node->safe_psql('postgres', "SELECT bool_and(ok) FROM dataprotect.drill(); SELECT drill_age < interval '1 day' $drilled"), "t\nt", 'a drill ends it');
 
 $node->stop;
+$node->append_conf('postgresql.conf', "dataprotect.kms_allowed = 'file://$dir/*'\n");
+$node->start;
+
+# Of two roots the first answers and cannot open; a row of a key is lost.
+create_key_file("$dir/first.key");
+$node->safe_psql('postgres', <<"SQL");
+SELECT dataprotect.create_key('by_two', ARRAY['file://$dir/first.key', 'file://$dir/root.key']);
+SELECT dataprotect.create_key('by_one');
+SELECT dataprotect.grant_access(k, current_user::regrole, 'reveal') FROM unnest('{by_two,by_one}'::text[]) k;
+CREATE TABLE two (v encrypted_text('by_two'));
+CREATE TABLE one (v encrypted_text('by_one'));
+INSERT INTO two VALUES ('opened by the second');
+INSERT INTO one VALUES ('of another key');
+CREATE TABLE lost AS SELECT v.* FROM dataprotect.key_version v JOIN dataprotect.key k ON k.current_key_id = v.key_id WHERE k.name = 'by_two';
+SQL
+unlink "$dir/first.key";
+create_key_file("$dir/first.key");
+$node->restart;
+is($node->safe_psql('postgres', 'SELECT v FROM two'), 'opened by the second', 'a root that answers and cannot open does not hide the one that can');
+is($node->safe_psql('postgres', "SELECT failures > 0, circuit, last_error LIKE '%does not open under this key file%' FROM dataprotect.kms_status WHERE kms_uri LIKE '%first.key'"), 't|closed|t', 'and is reported');
+like($node->safe_psql('postgres', "SELECT string_agg(ok || ' ' || kms_uri, ',' ORDER BY kms_uri) FROM dataprotect.drill() WHERE key = 'by_two'"), qr{^false file://\S+first.key,true file://\S+root.key$}, 'by a drill, too');
+$node->safe_psql('postgres', 'DELETE FROM dataprotect.key_version v USING lost WHERE v.key_id = lost.key_id');
+psql_fails($node, 'postgres', 'SELECT v FROM two', qr/key of a protected value does not exist/, 'a value whose key was lost is an error');
+is($node->safe_psql('postgres', 'SELECT v FROM one'), 'of another key', 'others are read');
+$node->safe_psql('postgres', 'INSERT INTO dataprotect.key_version SELECT * FROM lost');
+is($node->safe_psql('postgres', 'SELECT v FROM two'), 'opened by the second', 'and it is, when the row is back');
+$node->stop;
 done_testing();
