@@ -97,4 +97,49 @@ note(sprintf('%d columns of %d have such a shape; %d are refused: %.1f %% can be
 		$concerned, $all, $refused, $share, $share + 100 * $asked / $all));
 cmp_ok($share, '>=', 98, 'the share of columns that are protected as they are');
 
+# The column that an account is found by: the shapes that the main e-mail column has in such
+# schemas, all around it together.
+my @mail = (
+	[ unique => 'email varchar(255) NOT NULL UNIQUE' ],
+	[ named => 'email text CONSTRAINT one_% UNIQUE, CONSTRAINT len_% CHECK (char_length(email) <= 320)' ],
+	[ case_alone => 'email text NOT NULL', 'CREATE UNIQUE INDEX ON % (lower(email))' ],
+	[ case_and_lookup => q{email varchar NOT NULL DEFAULT ''}, 'CREATE UNIQUE INDEX ON % (email); CREATE INDEX ON % (lower(email)); CREATE INDEX ON % (email varchar_pattern_ops)' ],
+	[ case_by_tenant => 'email text', 'CREATE UNIQUE INDEX ON % (id, lower(email))' ],
+	[ citext => 'email citext NOT NULL UNIQUE' ],
+	[ not_deleted => 'email text, deleted_at timestamptz', 'CREATE UNIQUE INDEX ON % (lower(email)) WHERE deleted_at IS NULL' ],
+	[ active => 'email text, active bool', 'CREATE UNIQUE INDEX ON % (email) WHERE active' ],
+	[ not_empty => q{email text}, q{CREATE UNIQUE INDEX ON % (email) WHERE email <> ''} ],
+	[ not_null => 'email text', 'CREATE UNIQUE INDEX ON % (email) WHERE email IS NOT NULL AND id > 0' ],
+	[ pattern => q{email text UNIQUE CHECK (email ~ '^[^@]+@[^@]+$')} ],
+	[ lower_case => 'email text UNIQUE CHECK (email = lower(email))' ],
+	[ domain => 'email address UNIQUE' ],
+	[ generated => 'email text, email_lower text GENERATED ALWAYS AS (lower(email)) STORED UNIQUE' ],
+	[ domain_index => 'email text UNIQUE', q{CREATE INDEX ON % (split_part(email, '@', 2))} ],
+	[ tenant => 'email text, tenant int, UNIQUE (tenant, email)' ],
+	[ key => 'email text, PRIMARY KEY (email)', 'CREATE TABLE of_% (email text REFERENCES % ON UPDATE CASCADE)' ],
+	[ view => 'email text UNIQUE', 'CREATE VIEW view_% AS SELECT id, lower(email) AS email FROM %' ],
+	[ policy => 'email text UNIQUE', 'ALTER TABLE % ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON % USING (email = current_user)' ],
+	[ trigger => 'email text UNIQUE', 'CREATE TRIGGER t BEFORE UPDATE OF email ON % FOR EACH ROW WHEN (old.email IS DISTINCT FROM new.email) EXECUTE FUNCTION suppress_redundant_updates_trigger()' ],
+	[ search => 'email text UNIQUE', 'CREATE INDEX ON % USING gin (email gin_trgm_ops)' ],
+	[ words => 'email text UNIQUE, name text', q{ALTER TABLE % ADD words tsvector GENERATED ALWAYS AS (to_tsvector('simple', coalesce(name, '') || ' ' || coalesce(email, ''))) STORED; CREATE INDEX ON % USING gin (words)} ]);
+$node->safe_psql('postgres', q{CREATE DOMAIN address AS citext CHECK (value ~ '@')});
+my %kept = (as_it_is => 0, with_search => 0);
+for my $shape (@mail)
+{
+	my ($name, $columns, $more) = @$shape;
+	my $ddl = "CREATE TABLE % (id int, $columns); " . ($more // '');
+
+	$ddl =~ s/%/mail_$name/g;
+	$node->safe_psql('postgres', $ddl);
+	my ($rc, $out, $err) = $node->psql('postgres', "CALL dataprotect.encrypt_column('mail_$name', 'email', 'k')");
+	$kept{as_it_is}++ if $rc == 0;
+	$rc = $node->psql('postgres', "CALL dataprotect.encrypt_column('mail_$name', 'email', 'k', wordsearch => true)", stderr => \$err)
+		if $rc != 0 && $err =~ /wordsearch => true/;
+	$kept{with_search}++ if $rc == 0;
+	is($rc, 0, "the main e-mail column is kept: $name") or diag($err);
+}
+note(sprintf('%d shapes of the main e-mail column: %d are protected as they are, %d with wordsearch => true where they have an index for search',
+		scalar @mail, @kept{qw(as_it_is with_search)}));
+is($kept{as_it_is}, @mail - 2, 'the main e-mail column is protected as it is, but for indexes for search');
+
 done_testing();
