@@ -158,6 +158,7 @@ BEGIN
            i.indnatts = 1, o.opcdefault, k.conname, c.relispartition, i.indkey[key.position] = 0,
            am.amname IN ('gin', 'gist') AND i.indnatts = 1
                AND (o.opcname IN ('gin_trgm_ops', 'gist_trgm_ops', 'encrypted_text_ngram_ops', 'encrypted_text_lexeme_ops', 'encrypted_tsvector_lexeme_ops')
+                    OR o.opcname IN ('jsonb_ops', 'jsonb_path_ops', 'encrypted_jsonb_entry_ops') AND i.indkey[0] = m.attnum
                     OR o.opcname = 'tsvector_ops' AND (i.indkey[0] = m.attnum OR (dataprotect._lexeme_index(i.indexrelid)).attnum = m.attnum))
     FROM dataprotect._column_members($1, $2) m
         JOIN pg_index i ON i.indrelid = m.member
@@ -403,6 +404,12 @@ AS $$
             WHERE EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
                               AND 'tsvector'::regtype IN (a.atttypid, dataprotect._base_type(a.atttypid)))
             UNION ALL
+            -- a document
+            SELECT CASE WHEN $3 THEN format('%I pg_catalog.encrypted_jsonb_entry_ops (salt = %s)', $2, (random() * 2147483646)::int)
+                        ELSE format('%I pg_catalog.jsonb_ops', $2) END
+            WHERE EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+                              AND 'jsonb'::regtype IN (a.atttypid, dataprotect._base_type(a.atttypid)))
+            UNION ALL
             SELECT format('%I pg_catalog.encrypted_text_ngram_ops (salt = %s)', $2, (random() * 2147483646)::int) WHERE $3
             UNION ALL
             SELECT format('%I %I.%I', $2, y.nspname, o.opcname) FROM pg_opclass o JOIN pg_namespace y ON y.oid = o.opcnamespace
@@ -419,7 +426,9 @@ CREATE FUNCTION dataprotect._word_index_kind(index_id oid) RETURNS text
 AS $$
     SELECT CASE WHEN (dataprotect._lexeme_index($1)).attnum IS NOT NULL
                     OR EXISTS (SELECT FROM pg_index i JOIN pg_opclass o ON o.oid = i.indclass[0] AND o.opcname = 'tsvector_ops' WHERE i.indexrelid = $1)
-                THEN 'words' ELSE 'three characters' END
+                THEN 'words'
+                WHEN EXISTS (SELECT FROM pg_index i JOIN pg_opclass o ON o.oid = i.indclass[0] AND o.opcname IN ('jsonb_ops', 'jsonb_path_ops') WHERE i.indexrelid = $1)
+                THEN 'names and values' ELSE 'three characters' END
 $$;
 COMMENT ON FUNCTION dataprotect._word_index_kind(oid) IS 'what an index for search within a text knows of it';
 

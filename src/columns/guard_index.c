@@ -29,6 +29,7 @@
 #include "columns/guard_index.h"
 #include "commands/defrem.h"
 #include "nodes/makefuncs.h"
+#include "types/document_search.h"
 #include "types/fold.h"
 #include "types/lexeme_search.h"
 #include "types/typeinfo.h"
@@ -228,7 +229,8 @@ check_key_column(Oid relid, Oid am, Oid opclass, bool unique, bool folded, Form_
 		return;
 	}
 	if (am == GIN_AM_OID && !folded &&
-		(dp_word_family(get_opclass_family(opclass), att->atttypid) || dp_lexeme_family(get_opclass_family(opclass), att->atttypid)))
+		(dp_word_family(get_opclass_family(opclass), att->atttypid) || dp_lexeme_family(get_opclass_family(opclass), att->atttypid) ||
+		 dp_document_family(get_opclass_family(opclass), att->atttypid)))
 		return;
 	if (am != BTREE_AM_OID && am != HASH_AM_OID)
 		ereport(ERROR,

@@ -24,6 +24,7 @@
 #include "optimizer/optimizer.h"
 #include "types/mention.h"
 #include "tsearch/ts_utils.h"
+#include "types/document_search.h"
 #include "types/fold.h"
 #include "types/lexeme_search.h"
 #include "types/types.h"
@@ -55,6 +56,7 @@ typedef struct Asked
 	Oid			config;			/* of that; InvalidOid for a pattern */
 	bool		null_is_empty;
 	bool		words;			/* the column is of words itself */
+	int			document;		/* strategy of what is asked of a document, or 0 */
 } Asked;
 
 /* The protected column under the cast that opens it, to that type; NULL for anything else. */
@@ -132,6 +134,19 @@ needs_words(Node *query)
 		 ((FuncExpr *) known)->funcid == F_PHRASETO_TSQUERY_TEXT || ((FuncExpr *) known)->funcid == F_PHRASETO_TSQUERY_REGCONFIG_TEXT);
 }
 
+/* What is asked of a document that an index over its entries may serve. */
+static void
+ask_document(OpExpr *op, Oid function, Asked *asked)
+{
+	int			place;
+
+	asked->document = dp_document_strategy(function, &place);
+	if (asked->document == 0)
+		return;
+	asked->var = opened_as(list_nth(op->args, place), JSONBOID);
+	asked->pattern = list_nth(op->args, 1 - place);
+}
+
 static bool
 find_asked(OpExpr *op, Asked *asked)
 {
@@ -141,6 +156,7 @@ find_asked(OpExpr *op, Asked *asked)
 	asked->config = InvalidOid;
 	asked->null_is_empty = false;
 	asked->words = false;
+	asked->document = 0;
 	asked->var = NULL;
 	if (first == NULL)
 		return false;
@@ -163,6 +179,8 @@ find_asked(OpExpr *op, Asked *asked)
 		asked->var = opened_as(function == F_TS_MATCH_VQ ? first : lsecond(op->args), TSVECTOROID);
 		asked->words = true;
 	}
+	if (asked->var == NULL)
+		ask_document(op, function, asked);
 	return asked->var != NULL && dp_type_is_encrypted(asked->var->vartype) &&
 		(!asked->null_is_empty || needs_words(asked->pattern));
 }
@@ -174,6 +192,8 @@ key_operator(Relation index, int key, const Asked *asked)
 	Oid			family = index->rd_opfamily[key];
 	Oid			type = asked->var->vartype;
 
+	if (asked->document != 0)
+		return dp_document_family(family, type) ? dp_document_operator(family, type, exprType(asked->pattern), asked->document) : InvalidOid;
 	if (asked->words)
 		return dp_lexeme_family(family, type) ? dp_lexeme_operator(family, type) : InvalidOid;
 	if (!OidIsValid(asked->config))

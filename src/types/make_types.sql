@@ -222,6 +222,54 @@ CREATE OPERATOR CLASS pg_catalog.encrypted_text_lexeme_ops FOR TYPE pg_catalog.e
 COMMENT ON OPERATOR CLASS pg_catalog.encrypted_text_lexeme_ops USING gin IS
     'keyed tokens of lexemes, for full-text search; discloses how often each occurs, and in which rows';
 
+-- Search within documents (document_search.h), asked for by name as well.
+CREATE FUNCTION dataprotect._may_match(value pg_catalog.encrypted_jsonb, part jsonb) RETURNS bool
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_document_may_match';
+COMMENT ON FUNCTION dataprotect._may_match(pg_catalog.encrypted_jsonb, jsonb) IS 'true: what an index over the entries of documents is asked, beside the condition itself';
+CREATE FUNCTION dataprotect._may_match(value pg_catalog.encrypted_jsonb, name text) RETURNS bool
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_document_may_match';
+COMMENT ON FUNCTION dataprotect._may_match(pg_catalog.encrypted_jsonb, text) IS 'true: what an index over the entries of documents is asked, beside the condition itself';
+CREATE FUNCTION dataprotect._may_match(value pg_catalog.encrypted_jsonb, names text[]) RETURNS bool
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_document_may_match';
+COMMENT ON FUNCTION dataprotect._may_match(pg_catalog.encrypted_jsonb, text[]) IS 'true: what an index over the entries of documents is asked, beside the condition itself';
+CREATE OPERATOR dataprotect.%@> (LEFTARG = pg_catalog.encrypted_jsonb, RIGHTARG = jsonb, FUNCTION = dataprotect._may_match,
+                                 RESTRICT = contsel, JOIN = contjoinsel);
+COMMENT ON OPERATOR dataprotect.%@> (pg_catalog.encrypted_jsonb, jsonb) IS 'condition of indexes over the entries of documents, for @>';
+CREATE OPERATOR dataprotect.%? (LEFTARG = pg_catalog.encrypted_jsonb, RIGHTARG = text, FUNCTION = dataprotect._may_match,
+                                RESTRICT = contsel, JOIN = contjoinsel);
+COMMENT ON OPERATOR dataprotect.%? (pg_catalog.encrypted_jsonb, text) IS 'condition of indexes over the entries of documents, for ?';
+CREATE OPERATOR dataprotect.%?| (LEFTARG = pg_catalog.encrypted_jsonb, RIGHTARG = text[], FUNCTION = dataprotect._may_match,
+                                 RESTRICT = contsel, JOIN = contjoinsel);
+COMMENT ON OPERATOR dataprotect.%?| (pg_catalog.encrypted_jsonb, text[]) IS 'condition of indexes over the entries of documents, for ?|';
+CREATE OPERATOR dataprotect.%?& (LEFTARG = pg_catalog.encrypted_jsonb, RIGHTARG = text[], FUNCTION = dataprotect._may_match,
+                                 RESTRICT = contsel, JOIN = contjoinsel);
+COMMENT ON OPERATOR dataprotect.%?& (pg_catalog.encrypted_jsonb, text[]) IS 'condition of indexes over the entries of documents, for ?&';
+CREATE FUNCTION dataprotect._entry_tokens(value pg_catalog.encrypted_jsonb, internal, internal) RETURNS internal
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_document_extract_value';
+COMMENT ON FUNCTION dataprotect._entry_tokens(pg_catalog.encrypted_jsonb, internal, internal) IS 'keyed tokens of a protected document''s entries for an index';
+CREATE FUNCTION dataprotect._entry_query(pg_catalog.encrypted_jsonb, internal, int2, internal, internal, internal, internal) RETURNS internal
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_document_extract_query';
+COMMENT ON FUNCTION dataprotect._entry_query(pg_catalog.encrypted_jsonb, internal, int2, internal, internal, internal, internal) IS 'keyed tokens of what a document is asked for: the type in the declaration is what GIN asks for';
+CREATE FUNCTION dataprotect._entry_consistent(internal, int2, pg_catalog.encrypted_jsonb, int4, internal, internal, internal) RETURNS "char"
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_document_tri_consistent';
+COMMENT ON FUNCTION dataprotect._entry_consistent(internal, int2, pg_catalog.encrypted_jsonb, int4, internal, internal, internal) IS 'whether tokens may be those of a match';
+CREATE FUNCTION dataprotect._entry_options(internal) RETURNS void
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_document_options';
+COMMENT ON FUNCTION dataprotect._entry_options(internal) IS 'options of encrypted_jsonb_entry_ops';
+CREATE OPERATOR CLASS pg_catalog.encrypted_jsonb_entry_ops FOR TYPE pg_catalog.encrypted_jsonb USING gin AS
+    OPERATOR 7 dataprotect.%@> (pg_catalog.encrypted_jsonb, jsonb),
+    OPERATOR 9 dataprotect.%? (pg_catalog.encrypted_jsonb, text),
+    OPERATOR 10 dataprotect.%?| (pg_catalog.encrypted_jsonb, text[]),
+    OPERATOR 11 dataprotect.%?& (pg_catalog.encrypted_jsonb, text[]),
+    FUNCTION 1 btint4cmp(int4, int4),
+    FUNCTION 2 dataprotect._entry_tokens(pg_catalog.encrypted_jsonb, internal, internal),
+    FUNCTION 3 dataprotect._entry_query(pg_catalog.encrypted_jsonb, internal, int2, internal, internal, internal, internal),
+    FUNCTION 6 dataprotect._entry_consistent(internal, int2, pg_catalog.encrypted_jsonb, int4, internal, internal, internal),
+    FUNCTION 7 dataprotect._entry_options(internal),
+    STORAGE int4;
+COMMENT ON OPERATOR CLASS pg_catalog.encrypted_jsonb_entry_ops USING gin IS
+    'keyed tokens of members'' names and values, for @>, ?, ?| and ?&; discloses how often each occurs, and in which rows';
+
 -- Not in pg_catalog, whose contents pg_dump leaves out unless an extension makes
 -- them: what is made here belongs to the database's owner and is dumped.
 CREATE FUNCTION dataprotect.create_encrypted_type(base regtype) RETURNS regtype
