@@ -132,6 +132,9 @@ my @acts = (
 		sub { return "SELECT count(*) BETWEEN $answered AND $reads AND count(*) = count(DISTINCT seq) FROM dataprotect.audit_log WHERE purpose = 'run $_[0]' AND event = 'value.revealed'" } ],
 	[ 'records on their way to a sink', sub { return }, sub { read_values($_[0]); return "SELECT dataprotect.flush_audit_log('180 s')" }, "SELECT dataprotect.flush_audit_log('180 s')",
 		sub { return "SELECT cursor >= (SELECT coalesce(max(seq), 0) FROM dataprotect.audit_log WHERE purpose = 'run $_[0]') FROM dataprotect.sinks WHERE name = 'files'" } ],
+	[ 'destroying a key', sub { sql("SELECT dataprotect.create_key('gone$_[0]')") }, sub { return "SELECT dataprotect.suspend_key('gone$_[0]', 'x'); SELECT dataprotect.destroy_key('gone$_[0]', 'x')" },
+		sub { return "DO \$\$ BEGIN IF (SELECT state FROM dataprotect.keys WHERE name = 'gone$_[0]') = 'active' THEN PERFORM dataprotect.suspend_key('gone$_[0]', 'x'); END IF; IF (SELECT state FROM dataprotect.keys WHERE name = 'gone$_[0]') <> 'destroyed' THEN PERFORM dataprotect.destroy_key('gone$_[0]', 'x'); END IF; END \$\$" },
+		sub { return "SELECT state = 'destroyed' FROM dataprotect.keys WHERE name = 'gone$_[0]'" } ],
 	[ 'an epoch', sub { return }, sub { return q{SELECT dataprotect.roll_epoch('x', backups => false); SELECT dataprotect.run_epochs()} },
 		'SELECT dataprotect.run_epochs()',
 		q{SELECT count(*) FILTER (WHERE state = 'active') = 1 AND count(*) FILTER (WHERE state NOT IN ('active', 'destroyed')) = 0 FROM dataprotect.epochs} ],
@@ -153,7 +156,7 @@ for my $act (grep { !$ENV{DP_FAULT_ONLY} || $_->[0] =~ /$ENV{DP_FAULT_ONLY}/ } @
 		for (my $n = 0; $n <= ($commits // 0); $n++)
 		{
 			$run++;
-			$before->();
+			$before->($run);
 			arm($n || $many, $late);
 			try($_) for split /; (?=CALL|SELECT)/, text_of($do, $run);
 			my $reached = 0;
