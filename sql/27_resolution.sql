@@ -191,6 +191,18 @@ SELECT OPERATOR(calls.@@@) 42;
 CREATE TYPE calls.weather AS ENUM ('low', 'high');
 SELECT dataprotect.create_encrypted_type('calls.weather');
 SELECT opcname FROM pg_opclass WHERE NOT amvalidate(oid);
+-- what the planner takes for granted of operators, as PostgreSQL's own opr_sanity asks it: a commutator and a
+-- negator are mutual and of one kind, a family's operator that merges or hashes has a commutator and a family
+SELECT o.oid::regoperator FROM pg_operator o LEFT JOIN pg_operator c ON c.oid = o.oprcom LEFT JOIN pg_operator n ON n.oid = o.oprnegate
+    LEFT JOIN pg_proc p ON p.oid = o.oprcode LEFT JOIN pg_proc cp ON cp.oid = c.oprcode LEFT JOIN pg_proc np ON np.oid = n.oprcode
+WHERE concat(o.oprleft::regtype, ' ', o.oprright::regtype) LIKE '%encrypted\_%' AND (o.oprcode::oid = 0 OR (o.oprrest = 0) <> (o.oprjoin = 0)
+    OR c.oprcom <> o.oid OR c.oprleft <> o.oprright OR c.oprright <> o.oprleft OR c.oprresult <> o.oprresult
+    OR n.oprnegate <> o.oid OR n.oid = o.oid OR n.oprleft <> o.oprleft OR n.oprright <> o.oprright
+    OR (o.oprcanmerge OR o.oprcanhash OR EXISTS (SELECT FROM pg_amop a, pg_am m WHERE a.amopopr = o.oid AND m.oid = a.amopmethod AND m.amname = 'btree')) AND c.oid IS NULL
+    OR o.oprcanmerge AND NOT EXISTS (SELECT FROM pg_amop a, pg_am m WHERE a.amopopr = o.oid AND m.oid = a.amopmethod AND m.amname = 'btree' AND a.amopstrategy = 3)
+    OR o.oprcanhash AND NOT EXISTS (SELECT FROM pg_amop a, pg_am m WHERE a.amopopr = o.oid AND m.oid = a.amopmethod AND m.amname = 'hash')
+    OR (p.provolatile, p.proleakproof, p.proisstrict, p.proparallel) <> (cp.provolatile, cp.proleakproof, cp.proisstrict, cp.proparallel)
+    OR (p.provolatile, p.proleakproof, p.proisstrict, p.proparallel) <> (np.provolatile, np.proleakproof, np.proisstrict, np.proparallel));
 CREATE TABLE calls.skies (id int, m encrypted_weather('calls'));
 INSERT INTO calls.skies VALUES (1, 'low'), (2, 'high');
 GRANT SELECT ON calls.skies TO regress_finder, regress_caller;
