@@ -184,7 +184,7 @@ for my $act (grep { !$ENV{DP_FAULT_ONLY} || $_->[0] =~ /$ENV{DP_FAULT_ONLY}/ } @
 			$n_killed += $reached;
 		}
 	}
-	is(join("\n", @wrong), '', "$name: killed $n_killed times, at each of $commits commits before and after, and comes to its end each time");
+	is(join("\n", @wrong), '', "$name: killed $n_killed times, before and after each of $commits commits, and comes to its end each time");
 	$killed += $n_killed;
 }
 cmp_ok($killed, '>', 0, 'the server was killed');
