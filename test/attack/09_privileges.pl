@@ -102,7 +102,7 @@ BEGIN
 			(SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = c.oid AND attnum = 1) AS col,
 			(SELECT min(indexrelid::regclass::text) FROM pg_index WHERE indrelid = c.oid AND indpred IS NULL) AS index,
 			(SELECT t.oid::regclass::text FROM pg_class t WHERE t.oid = c.reltoastrelid) AS toast
-		FROM pg_class c WHERE relnamespace = 'dataprotect'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S')
+		FROM pg_class c WHERE relnamespace = 'dataprotect'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S') AND (%FULL% OR mod(c.oid::int, 5) = 0)
 	LOOP
 		EXECUTE format('CREATE OR REPLACE VIEW pg_temp.over_%s AS SELECT 1 AS one FROM %s', rel.oid, rel.name);
 		EXECUTE format('CREATE OR REPLACE VIEW pg_temp.far_%s AS WITH w AS (SELECT (SELECT count(*) FROM pg_temp.over_%s)) SELECT * FROM w', rel.oid, rel.oid);
@@ -137,13 +137,17 @@ my $numbers_too = join "\n", 'SELECT nextval(%3$s::regclass)', 'SELECT setval(%3
 my $tried;
 for my $role ('everything', split /\n/, $node->safe_psql('postgres', "SELECT rolname FROM pg_roles WHERE rolname ~ '^in_pg_' ORDER BY 1"))
 {
-	my ($out, $err, $state) = as($node, $role, $attempts);
+	# A part of the tables for those that give nothing over tables.
+	my $full = $role =~ /everything|_all_data|maintain/;
+	my ($out, $err, $state) = as($node, $role, $attempts =~ s/%FULL%/$full ? 'true' : 'false'/er);
 	my $may = $role =~ /everything|read_all_data/;
 	my $n = $out =~ s/^(\d+) tried\n?//m ? $1 : 0;
 	$tried //= $n;
+	# what reads takes it; PostgreSQL 16 and newer lets those who may lock harder
+	$out =~ s/^LOCK TABLE %1\$s IN ACCESS SHARE MODE\n?//m if !$may;
 	my $wanted = $role eq 'everything' ? "$reads\n$numbers_too" : $may ? $reads : $role =~ /write_all_data/ ? $numbers_too : '';
 	is($out =~ s/\n\z//r, $wanted, "$role: " . ($may ? 'reads as a dump does, and nothing else' : 'nothing but numbers')) or diag($err);
-	is($n, $tried, "$role: with all attempts");
+	cmp_ok($n, $full ? '==' : '>', $full ? $tried : 100, "$role: with all attempts");
 }
 cmp_ok($tried, '>', 2500, 'every table, every command');
 
