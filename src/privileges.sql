@@ -161,6 +161,9 @@ VALUES
     ('ROUTINE', 'dataprotect._as_int4(int8, int4)', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._as_int4(int8[], int4)', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._as_timestamp', 'PUBLIC'),
+    ('ROUTINE', 'dataprotect._own_sql', 'PUBLIC'),
+    ('ROUTINE', 'dataprotect._own_ts_stat(internal)', 'PUBLIC'),
+    ('ROUTINE', 'dataprotect._own_ts_stat(internal, internal)', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._seen_by', 'PUBLIC'),
     -- called by public procedures, views and functions with the rights of their caller,
     -- and by nobody else: keys/own_function.c, which also says what views need

@@ -22,6 +22,7 @@
 #include "access/parallel.h"
 #include "access/restored.h"
 #include "access/search_count.h"
+#include "access/sql_runner.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/catalog_change.h"
@@ -455,6 +456,19 @@ reveals_all(Oid role)
 	return all;
 }
 
+static bool
+has_any_right(void)
+{
+	int32	   *families;
+	int			n = dp_catalog_list_families(&families);
+	bool		any = false;
+
+	for (int i = 0; i < n && !any; i++)
+		any = dp_access_privilege(families[i]) > DP_PRIV_NONE;
+	pfree(families);
+	return any;
+}
+
 bool
 dp_access_reveals_all(void)
 {
@@ -507,6 +521,13 @@ limiting_code(int32 family)
 static void
 report_foreign_code(const char *key, const char *needed, const DpCode *limit)
 {
+	if (!OidIsValid(limit->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for key \"%s\"", key),
+				 errdetail("Function %s is running, called by a trigger or an expression that was stored, which may be anybody's.",
+						   format_procedure(limit->function)),
+				 errhint("Call it in the statement itself or in a function.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for key \"%s\"", key),
@@ -565,7 +586,8 @@ roles_changed(int cacheid, uint32 hashvalue)
 void
 dp_access_init(void)
 {
-	dp_foreign_code_init(reveals_all, dp_access_exceeds);
+	dp_foreign_code_init(reveals_all, dp_access_exceeds, dp_sql_runner_administers);
+	dp_sql_runner_init(has_any_right);
 	dp_role_drop_init();
 	dp_search_count_init();
 	dp_identity_init();

@@ -11,8 +11,10 @@
 #include "postgres.h"
 
 #include "access/foreign_code.h"
+#include "access/foreign_utility.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/sql_runner.h"
 #include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
@@ -29,6 +31,7 @@
 #include "keys/keys.h"
 #include "keys/policy_root.h"
 #include "miscadmin.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -47,6 +50,7 @@ typedef struct Verdict
 {
 	Oid			function;		/* hash key */
 	Oid			owner;
+	bool		trusted;		/* or none that could count */
 	bool		counts;
 	bool		by_grants;		/* its owner may see everything, as long as his grants hold */
 	DpKeptLook	look;
@@ -55,6 +59,7 @@ typedef struct Verdict
 static HTAB *verdicts = NULL;
 static bool (*reveals_all) (Oid role) = NULL;
 static bool (*exceeds) (Oid role, Oid other) = NULL;
+static bool (*administers) (Oid role) = NULL;
 static uint64 catalog_changes = 0;
 static uint64 known_policy = 0;
 static uint64 known_changes = 0;
@@ -221,88 +226,125 @@ may_count(Oid function)
  * Under a page lock or outside a transaction no catalog can be read: what index
  * machinery calls then does not count, since what it compares is maintenance.
  */
-bool
-dp_foreign_code_counts(Oid function, Oid *owner)
+static Verdict
+find_verdict(Oid function)
 {
 	HeapTuple	tuple;
 	Verdict    *known;
-	Verdict		verdict = {function};
+	Verdict		verdict = {function, InvalidOid, true};
 	uint64		policy;
 	uint64		catalogs = catalog_changes;
 
 	follow_policy();
 	known = verdicts != NULL ? hash_search(verdicts, &function, HASH_FIND, NULL) : NULL;
 	if (known != NULL && (!known->by_grants || dp_look_is_kept(&known->look)))
-	{
-		*owner = known->owner;
-		return known->counts;
-	}
+		return *known;
 	if (!IsTransactionState() || InterruptHoldoffCount > 0 || !may_count(function))
-		return false;
+		return verdict;
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	if (!HeapTupleIsValid(tuple))
-		return false;
-	*owner = verdict.owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+		return verdict;
+	verdict.owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
 	policy = known_policy;
 	dp_look_begin(&verdict.look);
-	if (is_trusted(tuple) && dp_policy_whole(DP_SEALED_TRUSTED_FUNCTION, 0) != DP_SEAL_BAD)
-		verdict.counts = false;
-	else
+	verdict.trusted = is_trusted(tuple) && dp_policy_whole(DP_SEALED_TRUSTED_FUNCTION, 0) != DP_SEAL_BAD;
+	if (!verdict.trusted)
 		verdict.counts = !(verdict.by_grants = reveals_all(verdict.owner));
 	dp_look_took(&verdict.look, verdict.look.since);
 	ReleaseSysCache(tuple);
 	follow_policy();
 	if (policy == known_policy && catalogs == catalog_changes)
 		remember(&verdict);
+	return verdict;
+}
+
+bool
+dp_foreign_code_counts(Oid function, Oid *owner)
+{
+	Verdict		verdict = find_verdict(function);
+
+	if (verdict.counts || OidIsValid(verdict.owner))
+		*owner = verdict.owner;
 	return verdict.counts;
 }
 
-/*
- * What foreign code leaves behind would run later without it on the stack, as the
- * current role: held cursors, prepared statements, functions, triggers, rules.
- */
+/* Could a call of the function ever be anything but the caller's own? */
 static bool
-leaves_code(Node *statement)
+needs_judge(Oid function)
 {
-	switch (nodeTag(statement))
+	if (may_count(function))
+		return true;
+	return function >= FirstNormalObjectId && IsTransactionState() && InterruptHoldoffCount == 0 &&
+		dp_catalog_is_there() && dp_sql_runner_kind(function) != DP_RUNNER_NONE;
+}
+
+/* Is code running that has been given less than the current role, or an expression of somebody's? */
+static const DpStranger *
+lesser_stranger(void)
+{
+	Oid			role = GetUserId();
+	bool		superuser_runs = superuser();
+
+	for (int i = 0; i < dp_n_strangers; i++)
 	{
-		case T_DeclareCursorStmt:
-			return (((DeclareCursorStmt *) statement)->options & CURSOR_OPT_HOLD) != 0;
-		case T_PrepareStmt:
-		case T_CreateFunctionStmt:
-		case T_AlterFunctionStmt:
-		case T_CreateTrigStmt:
-		case T_CreateEventTrigStmt:
-		case T_RuleStmt:
-		case T_ViewStmt:
-		case T_CreatePolicyStmt:
-		case T_AlterPolicyStmt:
-		case T_CreateCastStmt:
-		case T_CreateOpClassStmt:
-		case T_DefineStmt:
-		case T_CreateDomainStmt:
-		case T_AlterDomainStmt:
-			return true;
-		default:
-			return false;
+		const DpStranger *stranger = &dp_strangers[i];
+
+		if (stranger->owner != role && stranger->owner != stranger->role &&
+			(exceeds(role, stranger->owner) || (!superuser_runs && administers(role))))
+			return stranger;
 	}
+	return NULL;
+}
+
+static void
+refuse_elsewhere(Oid function)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("code of another role cannot call function %s", format_procedure(function)),
+			 errdetail("It acts in another session with the rights of the current role."),
+			 errhint("Call it in a statement of your own, or have a member of dataprotect_admin call dataprotect.trust_function().")));
+}
+
+static DpCodeVerdict
+judge(const FmgrInfo *flinfo, Oid *owner)
+{
+	Verdict		verdict = find_verdict(flinfo->fn_oid);
+	DpSqlRunner kind;
+	bool		stored;
+
+	*owner = verdict.owner;
+	if (verdict.counts)
+		return DP_CODE_FOREIGN;
+	if (OidIsValid(verdict.owner))
+		return verdict.trusted ? DP_CODE_OWN : DP_CODE_STRANGE;
+	if (!IsTransactionState() || InterruptHoldoffCount > 0 || dp_own_caller())
+		return DP_CODE_OWN;
+	kind = dp_sql_runner_kind(flinfo->fn_oid);
+	if (likely(kind == DP_RUNNER_NONE || kind == DP_RUNNER_BODY))
+		return DP_CODE_OWN;
+	stored = dp_call_is_stored(flinfo->fn_expr);
+	if (kind == DP_RUNNER_ELSEWHERE && (stored ? dp_sql_runner_at_stake() : lesser_stranger() != NULL))
+		refuse_elsewhere(flinfo->fn_oid);
+	return stored || kind == DP_RUNNER_TRIGGER ? DP_CODE_FOREIGN : DP_CODE_OWN;
 }
 
 static void
 begin_utility(const DpUtility *utility, Datum *state)
 {
-	if (likely(dp_n_code == 0) || !leaves_code(utility->statement))
+	const DpStranger *stranger;
+
+	if (likely(dp_n_strangers == 0) || utility->context == PROCESS_UTILITY_SUBCOMMAND ||
+		dp_foreign_utility_is_harmless(utility->statement) || dp_own_statement())
 		return;
-	for (int i = 0; i < dp_n_code; i++)
-	{
-		if (dp_code[i].owner != GetUserId() && exceeds(GetUserId(), dp_code[i].owner))
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("function %s cannot leave code behind for the role that runs it",
-							format_procedure(dp_code[i].function)),
-					 errdetail("The role may see more of protected values than the function's owner."),
-					 errhint("Have a member of dataprotect_admin call dataprotect.trust_function().")));
-	}
+	stranger = lesser_stranger();
+	if (stranger != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("function %s cannot execute %s for the role that runs it",
+						format_procedure(stranger->function), GetCommandTagName(CreateCommandTag(utility->statement))),
+				 errdetail("The role may see more of protected values than the function's owner, or administers them, and the command could leave code behind or give its rights away."),
+				 errhint("Have a member of dataprotect_admin call dataprotect.trust_function().")));
 }
 
 static const DpSubscriber subscriber = {
@@ -319,11 +361,12 @@ catalogs_changed(int cacheid, uint32 hashvalue)
 }
 
 void
-dp_foreign_code_init(bool (*reveals) (Oid role), bool (*has_more) (Oid role, Oid other))
+dp_foreign_code_init(bool (*reveals) (Oid role), bool (*has_more) (Oid role, Oid other), bool (*has_power) (Oid role))
 {
 	reveals_all = reveals;
 	exceeds = has_more;
-	dp_statement_set_code_judge(may_count, dp_foreign_code_counts);
+	administers = has_power;
+	dp_statement_set_code_judge(needs_judge, judge);
 	dp_statement_subscribe(&subscriber);
 	dp_on_cache_change(PROCOID, catalogs_changed);
 	dp_on_cache_change(AUTHOID, catalogs_changed);

@@ -8,7 +8,12 @@
  * current role: dp_access_privilege() gives the weaker of the two.  Functions of
  * superusers, of owners who may reveal every key, and those that an administrator
  * trusts are as good as the caller's own code; base/statement.h keeps the
- * stack of the others.  No function of an ordinary role is inlined.
+ * stack of the others.  No function of an ordinary role is inlined.  So does, of one in C
+ * that runs SQL (sql_runner.h), a call by an expression that was stored.
+ *
+ * While a function of another role runs that nobody has trusted, and the current role may see
+ * more than its owner or administers the extension, commands are refused but for those of
+ * foreign_utility.h.
  */
 #ifndef DP_ACCESS_FOREIGN_CODE_H
 #define DP_ACCESS_FOREIGN_CODE_H
@@ -16,15 +21,17 @@
 #include "postgres.h"
 
 /*
- * reveals: whether a role, by its own grants, may reveal values of every key;
- * has_more: whether one has more of some key than another.
- */
-/*
  * Does a function count now?  Then *owner is whose code it is.  Not under a page
  * lock; follows every change at the next call.
  */
 extern bool dp_foreign_code_counts(Oid function, Oid *owner);
 
-extern void dp_foreign_code_init(bool (*reveals) (Oid role), bool (*has_more) (Oid role, Oid other));
+/*
+ * reveals: whether a role, by its own grants, may reveal values of every key;
+ * has_more: whether one has more of some key than another; has_power: whether one is an
+ * administrator or auditor.
+ */
+extern void dp_foreign_code_init(bool (*reveals) (Oid role), bool (*has_more) (Oid role, Oid other),
+								 bool (*has_power) (Oid role));
 
 #endif							/* DP_ACCESS_FOREIGN_CODE_H */

@@ -13,6 +13,7 @@
 #include "libpq/auth.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "nodes/primnodes.h"
 #include "optimizer/plancat.h"
 #include "optimizer/planner.h"
 #include "utils/memutils.h"
@@ -43,6 +44,13 @@ const DpCode *dp_code = NULL;
 
 static DpCode *code = NULL;		/* what dp_code points to */
 static int	max_code = 0;
+
+int			dp_n_strangers = 0;
+const DpStranger *dp_strangers = NULL;
+
+static DpStranger *strangers = NULL;	/* what dp_strangers points to */
+static int	max_strangers = 0;
+
 static DpCodeJudge judge = NULL;
 static bool depends_on_role = false;
 static bool (*may_count) (Oid function) = NULL;
@@ -59,6 +67,7 @@ static ExecutorCheckPerms_hook_type previous_check_perms = NULL;
 static object_access_hook_type previous_object_access = NULL;
 static ClientAuthentication_hook_type previous_client = NULL;
 static DpOwnKind (*own_kind) (Oid function) = NULL;
+static void (*administration_begins) (const FmgrInfo *flinfo) = NULL;
 static needs_fmgr_hook_type previous_needs_fmgr = NULL;
 static fmgr_hook_type previous_fmgr = NULL;
 
@@ -139,6 +148,7 @@ push_frame(DpStatementFrame *frame, DpStatementFrameKind kind, CmdType command,
 	frame->writes = (kind != DP_FRAME_UTILITY && command != CMD_SELECT && command != CMD_UTILITY) ||
 		(plan != NULL && plan->hasModifyingCTE) || (outer->kind == DP_FRAME_UTILITY && outer->writes);
 	frame->n_code = dp_n_code;
+	frame->n_strangers = dp_n_strangers;
 	frame->n_own = n_own;
 	frame->memo = NULL;
 	frame->outer = outer;
@@ -161,6 +171,7 @@ leave_by_error(DpStatementFrame *frame)
 {
 	pop_frame(frame);
 	dp_n_code = frame->n_code;
+	dp_n_strangers = frame->n_strangers;
 	TELL_RARE(error, geterrcode());
 }
 
@@ -501,7 +512,7 @@ typedef struct CallSite
 {
 	Datum		next;
 	int			running;		/* calls, where the function is recursive */
-	bool		counts;
+	DpCodeVerdict verdict;
 	Oid			owner;
 	DpOwnKind	own;
 } CallSite;
@@ -532,6 +543,44 @@ push_code(Oid function, Oid owner)
 	dp_n_code++;
 }
 
+bool
+dp_call_is_stored(const Node *call)
+{
+	if (call == NULL)
+		return false;			/* called by C */
+	switch (nodeTag(call))
+	{
+		case T_FuncExpr:
+			return ((const FuncExpr *) call)->location < 0;
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_NullIfExpr:
+			return ((const OpExpr *) call)->location < 0;
+		case T_ScalarArrayOpExpr:
+			return ((const ScalarArrayOpExpr *) call)->location < 0;
+		default:
+			return true;
+	}
+}
+
+static void
+push_stranger(Oid function, Oid owner)
+{
+	if (dp_n_strangers == max_strangers)
+	{
+		int			new_max = Max(16, max_strangers * 2);
+
+		strangers = strangers == NULL ? MemoryContextAlloc(TopMemoryContext, new_max * sizeof(DpStranger)) :
+			repalloc(strangers, new_max * sizeof(DpStranger));
+		max_strangers = new_max;
+		dp_strangers = strangers;
+	}
+	strangers[dp_n_strangers].function = function;
+	strangers[dp_n_strangers].owner = owner;
+	strangers[dp_n_strangers].role = GetUserId();
+	dp_n_strangers++;
+}
+
 void
 dp_statement_enter_code(Oid function, Oid owner)
 {
@@ -542,6 +591,38 @@ void
 dp_statement_leave_code(int level)
 {
 	dp_n_code = Min(dp_n_code, level);
+}
+
+static void
+begin_call(FmgrInfo *flinfo, CallSite *site)
+{
+	if (site->running == 0)
+	{
+		site->verdict = judge != NULL ? judge(flinfo, &site->owner) : DP_CODE_OWN;
+		site->own = own_kind != NULL ? own_kind(flinfo->fn_oid) : DP_OWN_NONE;
+	}
+	if ((site->own == DP_OWN_ADMINISTRATION || site->own == DP_OWN_ENTRY) && !dp_own_caller())
+		administration_begins(flinfo);
+	if (site->verdict != DP_CODE_OWN)
+		push_stranger(flinfo->fn_oid, site->owner);
+	if (site->verdict == DP_CODE_FOREIGN)
+		push_code(flinfo->fn_oid, site->owner);
+	if (site->own > DP_OWN_ENTRY)
+		push_own(site->own != DP_OWN_INTERNAL || dp_own_caller());
+	site->running++;
+}
+
+static void
+end_call(CallSite *site)
+{
+	if (site->running > 0)
+		site->running--;
+	if (site->verdict != DP_CODE_OWN && dp_n_strangers > dp_frame->n_strangers)
+		dp_n_strangers--;
+	if (site->verdict == DP_CODE_FOREIGN && dp_n_code > dp_frame->n_code)
+		dp_n_code--;
+	if (site->own > DP_OWN_ENTRY && n_own > dp_frame->n_own)
+		n_own--;
 }
 
 static void
@@ -558,26 +639,12 @@ call_function(FmgrHookEventType event, FmgrInfo *flinfo, Datum *private)
 	{
 		if (previous_fmgr)
 			previous_fmgr(event, flinfo, &site->next);
-		if (site->running == 0)
-		{
-			site->counts = judge != NULL && judge(flinfo->fn_oid, &site->owner);
-			site->own = own_kind != NULL ? own_kind(flinfo->fn_oid) : DP_OWN_NONE;
-		}
-		if (site->counts)
-			push_code(flinfo->fn_oid, site->owner);
-		if (site->own != DP_OWN_NONE)
-			push_own(site->own == DP_OWN_PUBLIC || dp_own_caller());
-		site->running++;
+		begin_call(flinfo, site);
 		return;
 	}
 	if (previous_fmgr)
 		previous_fmgr(event, flinfo, &site->next);
-	if (site->running > 0)
-		site->running--;
-	if (site->counts && dp_n_code > dp_frame->n_code)
-		dp_n_code--;
-	if (site->own != DP_OWN_NONE && n_own > dp_frame->n_own)
-		n_own--;
+	end_call(site);
 }
 
 /* What no frame owns, as in workers that apply a subscription's changes. */
@@ -593,7 +660,7 @@ end_transaction(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 			drop_memo(&bottom);
 			if (!DP_IN_STATEMENT())
-				dp_n_code = n_own = 0;
+				dp_n_code = dp_n_strangers = n_own = 0;
 			break;
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
@@ -631,9 +698,10 @@ dp_statement_set_code_judge(bool (*new_may_count) (Oid function), DpCodeJudge ne
 }
 
 void
-dp_statement_set_own(DpOwnKind (*kind_of) (Oid function))
+dp_statement_set_own(DpOwnKind (*kind_of) (Oid function), void (*begins) (const FmgrInfo *flinfo))
 {
 	own_kind = kind_of;
+	administration_begins = begins;
 }
 
 void

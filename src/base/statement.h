@@ -73,6 +73,7 @@ typedef struct DpStatementFrame
 	bool		in_copy_to;		/* a COPY TO is on the stack */
 	bool		writes;			/* its query changes rows, or its command stores a query's */
 	int			n_code;			/* dp_n_code when it was entered */
+	int			n_strangers;	/* dp_n_strangers when it was entered */
 	int			n_own;			/* scopes of own code when it was entered */
 	struct DpOpenMemo *memo;	/* values opened in it; NULL: none yet */
 	struct DpStatementFrame *outer; /* NULL at the bottom */
@@ -164,9 +165,38 @@ typedef struct DpCode
 extern int	dp_n_code;
 extern const DpCode *dp_code;	/* dp_n_code of them */
 
-/* True where the function counts: *owner is whose code it is.  May read tables. */
-typedef bool (*DpCodeJudge) (Oid function, Oid *owner);
+/*
+ * Strangers: functions that are running now and are somebody's whom nobody has
+ * trusted, whatever their owners may see, outermost first; foreign code is among them.
+ * What they do counts as theirs where they run as another role than their owner.
+ */
+typedef struct DpStranger
+{
+	Oid			function;
+	Oid			owner;			/* InvalidOid: whoever stored the expression that calls it */
+	Oid			role;			/* as whom it runs */
+} DpStranger;
+
+extern int	dp_n_strangers;
+extern const DpStranger *dp_strangers;	/* dp_n_strangers of them */
+
+typedef enum DpCodeVerdict
+{
+	DP_CODE_OWN,
+	DP_CODE_STRANGE,			/* may see everything, but is not trusted */
+	DP_CODE_FOREIGN				/* counts for what may be seen */
+} DpCodeVerdict;
+
+/* Whose code a call is: *owner.  May read tables, and refuse the call. */
+struct FmgrInfo;
+typedef DpCodeVerdict (*DpCodeJudge) (const struct FmgrInfo *flinfo, Oid *owner);
 extern void dp_statement_set_code_judge(bool (*may_count) (Oid function), DpCodeJudge judge);
+
+/*
+ * Does a call (FmgrInfo.fn_expr) stand in an expression that was stored?  What is read from
+ * a catalog has no location in a statement's text; nor has it in a parallel worker.
+ */
+extern bool dp_call_is_stored(const Node *call);
 
 /*
  * As if the function were running as that role's code, until
@@ -186,11 +216,15 @@ extern void dp_statement_leave_code(int level);
 typedef enum DpOwnKind
 {
 	DP_OWN_NONE,
+	DP_OWN_ENTRY,				/* administration, and opens no scope by itself */
 	DP_OWN_INTERNAL,
-	DP_OWN_PUBLIC
+	DP_OWN_PUBLIC,
+	DP_OWN_ADMINISTRATION		/* public: changes something, and is not everybody's */
 } DpOwnKind;
 
-extern void dp_statement_set_own(DpOwnKind (*kind_of) (Oid function));
+/* begins: called before a function of administration that own code did not call; may refuse it. */
+extern void dp_statement_set_own(DpOwnKind (*kind_of) (Oid function),
+								 void (*begins) (const struct FmgrInfo *flinfo));
 
 /* C code: around statements of its own, and functions that it calls; pairs, in PG_TRY. */
 extern int	dp_own_begin(void);

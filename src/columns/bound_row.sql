@@ -12,6 +12,20 @@ CREATE FUNCTION dataprotect._seen_by(value internal, functions internal, authors
 COMMENT ON FUNCTION dataprotect._seen_by(internal, internal, internal, internal) IS
     'a protected value as those may see it whose functions are called with what it becomes';
 
+-- What the planner makes of calls, in a statement's own words, of functions that run SQL:
+-- the function's number before its arguments, however many; run by whoever asks, so open
+-- to all, who cannot call it.
+CREATE FUNCTION dataprotect._own_sql(function internal, query internal) RETURNS internal
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_own_sql';
+COMMENT ON FUNCTION dataprotect._own_sql(internal, internal) IS
+    'what a built-in function that runs SQL gives, called in a statement''s own words';
+CREATE FUNCTION dataprotect._own_ts_stat(query internal, OUT word text, OUT ndoc int4, OUT nentry int4) RETURNS SETOF record
+    LANGUAGE internal VOLATILE STRICT ROWS 10000 AS 'ts_stat1';
+COMMENT ON FUNCTION dataprotect._own_ts_stat(internal) IS 'what ts_stat() gives, called in a statement''s own words';
+CREATE FUNCTION dataprotect._own_ts_stat(query internal, weights internal, OUT word text, OUT ndoc int4, OUT nentry int4) RETURNS SETOF record
+    LANGUAGE internal VOLATILE STRICT ROWS 10000 AS 'ts_stat2';
+COMMENT ON FUNCTION dataprotect._own_ts_stat(internal, internal) IS 'what ts_stat() gives, called in a statement''s own words';
+
 -- What bind_subject() puts on a table.
 
 CREATE FUNCTION dataprotect._seal_subject() RETURNS trigger

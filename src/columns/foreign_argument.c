@@ -11,6 +11,7 @@
 #include "columns/contains_encrypted.h"
 #include "columns/foreign_argument.h"
 #include "columns/foreign_call.h"
+#include "columns/own_runner.h"
 #include "columns/seen_by.h"
 #include "columns/value_origin.h"
 #include "keys/catalog.h"
@@ -327,17 +328,31 @@ put_around(Node *node, void *context)
 
 /* ---- statements ---- */
 
+/* What a statement calls that is not taken as it stands. */
+typedef struct Called
+{
+	bool		others;			/* code of others, and then it was looked no further */
+	bool		runner;			/* what runs SQL that it is told, or was stored */
+} Called;
+
 /* Most have no such call, and stay as they are. */
 static bool
 calls_walker(Node *node, void *context)
 {
+	Called	   *called = context;
 	DpForeignCalls calls = {NIL, NIL};
 
 	if (node == NULL)
 		return false;
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, calls_walker, context, 0);
-	return dp_foreign_call_collect(node, &calls) || expression_tree_walker(node, calls_walker, context);
+	called->runner |= IsA(node, FuncExpr) && dp_own_runner_may_take((FuncExpr *) node);
+	if (dp_foreign_call_collect(node, &calls))
+	{
+		called->others = called->runner = true;
+		return true;
+	}
+	return expression_tree_walker(node, calls_walker, context);
 }
 
 static void
@@ -345,8 +360,14 @@ planning(Query *query, const char *source)
 {
 	Query	   *original;
 	Place		place = {NIL};
+	Called		called = {false, false};
 
-	if (query->commandType == CMD_UTILITY || !dp_catalog_is_there() || !calls_walker((Node *) query, NULL))
+	if (query->commandType == CMD_UTILITY || !dp_catalog_is_there())
+		return;
+	(void) calls_walker((Node *) query, &called);
+	if (called.runner)
+		dp_own_runner_take((Node *) query);
+	if (!called.others)
 		return;
 	original = palloc(sizeof(Query));
 	memcpy(original, query, sizeof(Query));
@@ -359,16 +380,22 @@ static PlannedStmt *
 rewrite_utility(PlannedStmt *planned)
 {
 	Place		place = {NIL};
+	Called		called = {false, false};
 	CallStmt   *call;
 
 	if (!IsA(planned->utilityStmt, CallStmt) || !IsTransactionState() || !dp_catalog_is_there())
 		return planned;
 	call = (CallStmt *) planned->utilityStmt;
-	if (call->funcexpr == NULL || !calls_walker((Node *) call->funcexpr, NULL))
+	if (call->funcexpr == NULL)
+		return planned;
+	(void) calls_walker((Node *) call->funcexpr, &called);
+	if (!called.runner)
 		return planned;
 	planned = copyObject(planned);
 	call = (CallStmt *) planned->utilityStmt;
-	call->funcexpr = (FuncExpr *) put_around((Node *) call->funcexpr, &place);
+	dp_own_runner_take((Node *) call->funcexpr);
+	if (called.others)
+		call->funcexpr = (FuncExpr *) put_around((Node *) call->funcexpr, &place);
 	return planned;
 }
 

@@ -25,8 +25,8 @@
 /* A function was left out because its owner, who can be demoted, is a superuser. */
 static bool left_out = false;
 
-static bool
-is_ordinary(Oid role)
+bool
+dp_foreign_call_is_ordinary(Oid role)
 {
 	if (!superuser_arg(role))
 		return true;
@@ -63,7 +63,7 @@ dp_foreign_call_add(DpForeignCalls *calls, Oid function, Oid author)
 static void
 collect_part(Collecting *to, Oid function)
 {
-	Oid			author = OidIsValid(to->author) && is_ordinary(to->author) ? to->author : InvalidOid;
+	Oid			author = OidIsValid(to->author) && dp_foreign_call_is_ordinary(to->author) ? to->author : InvalidOid;
 
 	if (!OidIsValid(function) ||
 		(function < FirstNormalObjectId &&
@@ -111,7 +111,7 @@ named_function(Oid function, void *context)
 	form = (Form_pg_proc) GETSTRUCT(tuple);
 	if (form->prokind == PROKIND_AGGREGATE)
 		collect_aggregate(function, form->proowner, to->calls, &to->found);
-	else if (is_ordinary(form->proowner))
+	else if (dp_foreign_call_is_ordinary(form->proowner))
 	{
 		dp_foreign_call_add(to->calls, function, InvalidOid);
 		to->found = true;
@@ -130,7 +130,7 @@ named_operator(Oid opno, Collecting *to)
 	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(opno));
 	if (!HeapTupleIsValid(tuple))
 		return;
-	if (is_ordinary(((Form_pg_operator) GETSTRUCT(tuple))->oprowner))
+	if (dp_foreign_call_is_ordinary(((Form_pg_operator) GETSTRUCT(tuple))->oprowner))
 	{
 		to->author = ((Form_pg_operator) GETSTRUCT(tuple))->oprowner;
 		collect_part(to, ((Form_pg_operator) GETSTRUCT(tuple))->oprcode);

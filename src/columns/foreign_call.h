@@ -35,6 +35,9 @@ extern bool dp_foreign_call_collect(Node *node, DpForeignCalls *calls);
 /* Does the node pass what it gets to a function as it is, which opens it itself? */
 extern bool dp_foreign_call_is_direct(Node *node);
 
+/* Is a role no superuser?  Plans in which that was asked are made again when it becomes one, or none. */
+extern bool dp_foreign_call_is_ordinary(Oid role);
+
 extern void dp_foreign_call_init(void);
 
 #endif							/* DP_COLUMNS_FOREIGN_CALL_H */

@@ -12,15 +12,18 @@
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "keys/own_function.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/primnodes.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/regproc.h"
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(dp_own_is_closed_sql);
@@ -88,7 +91,7 @@ is_open(const char *name)
 {
 	static const char *const open[] = {
 		/* in expressions that stand in users' tables and plans; judge their arguments themselves */
-		"_kept_value", "_raise", "_row_shown", "_sealed_for", "_seen_by",
+		"_kept_value", "_own_sql", "_own_ts_stat", "_raise", "_row_shown", "_sealed_for", "_seen_by",
 		/* put into conditions by the planner; see plain values alone */
 		"_as_date", "_as_float4", "_as_int2", "_as_int4", "_as_timestamp",
 
@@ -144,6 +147,9 @@ judge_by_row(KnownFunction *out)
 		if (form->prosecdef || !heap_attisnull(tuple, Anum_pg_proc_proconfig, NULL) ||
 			form->prokind == PROKIND_PROCEDURE)
 			out->kind = is_entry(name) ? DP_OWN_PUBLIC : DP_OWN_INTERNAL;
+		if (is_entry(name) && form->provolatile == PROVOLATILE_VOLATILE && !is_everybodys(tuple) &&
+			form->prorettype != TRIGGEROID && form->prorettype != EVENT_TRIGGEROID)
+			out->kind = out->kind == DP_OWN_NONE ? DP_OWN_ENTRY : DP_OWN_ADMINISTRATION;
 		out->closed = name[0] == '_' && !is_open(name) && !is_everybodys(tuple);
 	}
 	ReleaseSysCache(tuple);
@@ -185,6 +191,36 @@ dp_own_function_kind(Oid function)
 	return judge(function).kind;
 }
 
+pg_noreturn static void
+refuse_administration(Oid function, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("code of another role cannot call function %s", format_procedure(function)),
+			 errdetail("%s", detail),
+			 errhint("Call it in a statement of your own, or have a member of dataprotect_admin call dataprotect.trust_function().")));
+}
+
+/*
+ * What changes policy is called by whoever acts: not by functions of others that he
+ * runs, nor by an expression that was stored, which may be anybody's.
+ */
+static void
+administration_begins(const FmgrInfo *flinfo)
+{
+	for (int i = 0; i < dp_n_strangers; i++)
+	{
+		const DpStranger *stranger = &dp_strangers[i];
+
+		if (stranger->owner != stranger->role)
+			refuse_administration(flinfo->fn_oid,
+								  psprintf("Function %s is running with rights of another role than its owner.",
+										   format_procedure(stranger->function)));
+	}
+	if (flinfo->fn_expr != NULL && (!IsA(flinfo->fn_expr, FuncExpr) || dp_call_is_stored(flinfo->fn_expr)))
+		refuse_administration(flinfo->fn_oid, "It is called by an operator or an expression that was stored.");
+}
+
 /* A function is about to be called, by whatever way: its permission was checked. */
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
@@ -213,7 +249,7 @@ static const DpSubscriber subscriber = {
 void
 dp_own_function_init(void)
 {
-	dp_statement_set_own(dp_own_function_kind);
+	dp_statement_set_own(dp_own_function_kind, administration_begins);
 	dp_statement_subscribe(&subscriber);
 	dp_on_cache_change(PROCOID, forget);
 	dp_on_cache_change(AUTHOID, forget);

@@ -1,0 +1,97 @@
+/*
+ * foreign_utility.c
+ *	  Which commands code of others may execute; see foreign_utility.h.
+ */
+#include "postgres.h"
+
+#include "access/foreign_utility.h"
+#include "base/compat.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "nodes/parsenodes.h"
+#include "nodes/primnodes.h"
+#include "utils/lsyscache.h"
+
+/* Does a name stand for a temporary table of this session, or for none? */
+static bool
+is_temporary(RangeVar *name)
+{
+	Oid			relid = RangeVarGetRelid(name, NoLock, true);
+
+	return !OidIsValid(relid) || isTempNamespace(get_rel_namespace(relid));
+}
+
+/* ... that hides no other? */
+static bool
+makes_temporary(RangeVar *name)
+{
+	Oid			hidden = RelnameGetRelid(name->relname);
+
+	return name->relpersistence == RELPERSISTENCE_TEMP && name->schemaname == NULL &&
+		(!OidIsValid(hidden) || isTempNamespace(get_rel_namespace(hidden)));
+}
+
+static bool
+drops_temporary(DropStmt *drop)
+{
+	ListCell   *lc;
+
+	if (drop->removeType != OBJECT_TABLE)
+		return false;
+	foreach(lc, drop->objects)
+	{
+		if (!is_temporary(makeRangeVarFromNameList(lfirst_node(List, lc))))
+			return false;
+	}
+	return true;
+}
+
+/* Settings by which a role is changed, or told apart. */
+static bool
+sets_identity(VariableSetStmt *set)
+{
+	return set->kind == VAR_RESET_ALL || set->name == NULL ||
+		pg_strcasecmp(set->name, "role") == 0 || pg_strcasecmp(set->name, "session_authorization") == 0 ||
+		(pg_strcasecmp(set->name, "search_path") == 0 && !set->is_local) ||
+		pg_strncasecmp(set->name, "dataprotect.", strlen("dataprotect.")) == 0;
+}
+
+bool
+dp_foreign_utility_is_harmless(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_TransactionStmt:
+			return ((TransactionStmt *) statement)->kind != TRANS_STMT_PREPARE;
+		case T_DeclareCursorStmt:
+			return (((DeclareCursorStmt *) statement)->options & CURSOR_OPT_HOLD) == 0;
+		case T_FetchStmt:
+		case T_ClosePortalStmt:
+		case T_ExecuteStmt:		/* of what the role has prepared itself */
+		case T_DeallocateStmt:
+		case T_ExplainStmt:
+		case T_CallStmt:
+		case T_DoStmt:
+		case T_NotifyStmt:
+		case T_ListenStmt:
+		case T_UnlistenStmt:
+		case T_LockStmt:
+		case T_TruncateStmt:
+		case T_VariableShowStmt:
+		case T_ConstraintsSetStmt:
+			return true;
+		case T_VariableSetStmt:
+			return !sets_identity((VariableSetStmt *) statement);
+		case T_CreateStmt:
+			return makes_temporary(((CreateStmt *) statement)->relation);
+		case T_CreateTableAsStmt:
+			return ((CreateTableAsStmt *) statement)->objtype == OBJECT_TABLE &&
+				makes_temporary(((CreateTableAsStmt *) statement)->into->rel);
+		case T_IndexStmt:
+			return is_temporary(((IndexStmt *) statement)->relation);
+		case T_DropStmt:
+			return drops_temporary((DropStmt *) statement);
+		default:
+			return false;
+	}
+}

@@ -1,0 +1,258 @@
+/*
+ * sql_runner.c
+ *	  Functions that run SQL that they are told; see sql_runner.h.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/sql_runner.h"
+#include "access/transam.h"
+#include "base/catalog_change.h"
+#include "base/compat.h"
+#include "base/statement.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "keys/catalog.h"
+#include "keys/keys.h"
+#include "keys/own_function.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+
+/* test/attack/35 calls every built-in function that could be one. */
+bool
+dp_sql_runner_is_builtin(Oid function)
+{
+	switch (function)
+	{
+		case F_QUERY_TO_XML:
+		case F_QUERY_TO_XMLSCHEMA:
+		case F_QUERY_TO_XML_AND_XMLSCHEMA:
+		case F_CURSOR_TO_XML:
+		case F_CURSOR_TO_XMLSCHEMA:
+		case F_TABLE_TO_XML:
+		case F_TABLE_TO_XMLSCHEMA:
+		case F_TABLE_TO_XML_AND_XMLSCHEMA:
+		case F_SCHEMA_TO_XML:
+		case F_SCHEMA_TO_XMLSCHEMA:
+		case F_SCHEMA_TO_XML_AND_XMLSCHEMA:
+		case F_DATABASE_TO_XML:
+		case F_DATABASE_TO_XMLSCHEMA:
+		case F_DATABASE_TO_XML_AND_XMLSCHEMA:
+		case F_TS_STAT_TEXT:
+		case F_TS_STAT_TEXT_TEXT:
+		case F_TS_REWRITE_TSQUERY_TEXT:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* ---- functions in C ---- */
+
+typedef struct KnownRunner
+{
+	Oid			function;		/* hash key */
+	DpSqlRunner kind;
+} KnownRunner;
+
+static HTAB *known = NULL;
+static bool (*has_any_right) (void) = NULL;
+
+static void
+forget(int cache, uint32 hash)
+{
+	if (known != NULL)
+		hash_destroy(known);
+	known = NULL;
+}
+
+static bool
+library_is(const char *library, const char *name)
+{
+	const char *slash = strrchr(library, '/');
+
+	return strncmp(slash != NULL ? slash + 1 : library, name, strlen(name)) == 0;
+}
+
+/* A text that could be a statement, or names what one reads. */
+static bool
+takes_text(Form_pg_proc form)
+{
+	for (int i = 0; i < form->pronargs; i++)
+	{
+		switch (form->proargtypes.values[i])
+		{
+			case TEXTOID:
+			case VARCHAROID:
+			case NAMEOID:
+			case REGCLASSOID:
+			case REFCURSOROID:
+				return true;
+			default:
+				break;
+		}
+	}
+	return false;
+}
+
+/* Does a stored body, as it is written in the catalog, call what is refused to stored expressions? */
+static bool
+body_calls_one(const char *tree)
+{
+	const char *at = tree;
+
+	while ((at = strstr(at, " :funcid ")) != NULL)
+	{
+		Oid			function;
+
+		at += strlen(" :funcid ");
+		function = strtoul(at, NULL, 10);
+		if (dp_sql_runner_is_builtin(function) ||
+			(function >= FirstNormalObjectId && dp_own_function_kind(function) >= DP_OWN_ENTRY))
+			return true;
+	}
+	return false;
+}
+
+static bool
+source_names_one(const char *source)
+{
+	static const char *const names[] = {"_to_xml", "ts_stat", "ts_rewrite"};
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		if (strcasestr(source, names[i]) != NULL)
+			return true;
+	}
+	return false;
+}
+
+static DpSqlRunner
+judge_sql(HeapTuple tuple)
+{
+	bool		isnull;
+	Datum		value = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &isnull);
+
+	if (!isnull)
+		return body_calls_one(TextDatumGetCString(value)) ? DP_RUNNER_BODY : DP_RUNNER_NONE;
+	value = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
+	return !isnull && source_names_one(TextDatumGetCString(value)) ? DP_RUNNER_BODY : DP_RUNNER_NONE;
+}
+
+static DpSqlRunner
+judge_by_row(HeapTuple tuple)
+{
+	Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+	bool		isnull;
+	Datum		value;
+	char	   *library;
+
+	if ((form->prolang != ClanguageId && form->prolang != SQLlanguageId) || !superuser_arg(form->proowner))
+		return DP_RUNNER_NONE;
+	if (form->prolang == SQLlanguageId)
+		return judge_sql(tuple);
+	value = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_probin, &isnull);
+	if (isnull)
+		return DP_RUNNER_NONE;
+	library = TextDatumGetCString(value);
+	if (library_is(library, "dataprotect"))
+		return DP_RUNNER_NONE;
+	if (library_is(library, "dblink") || library_is(library, "pg_cron") || library_is(library, "pg_background"))
+		return DP_RUNNER_ELSEWHERE;
+	if (form->prorettype == TRIGGEROID)
+		return DP_RUNNER_TRIGGER;
+	/* a search operator runs once a row, and is a matter of its arguments */
+	if (form->provolatile == PROVOLATILE_IMMUTABLE || !takes_text(form) ||
+		(form->provolatile == PROVOLATILE_STABLE && form->prorettype == BOOLOID))
+		return DP_RUNNER_NONE;
+	return DP_RUNNER_HERE;
+}
+
+DpSqlRunner
+dp_sql_runner_kind(Oid function)
+{
+	KnownRunner *entry;
+	HeapTuple	tuple;
+	DpSqlRunner kind;
+
+	if (function < FirstNormalObjectId)
+		return DP_RUNNER_NONE;
+	entry = known != NULL ? hash_search(known, &function, HASH_FIND, NULL) : NULL;
+	if (entry != NULL)
+		return entry->kind;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		return DP_RUNNER_NONE;
+	kind = judge_by_row(tuple);
+	ReleaseSysCache(tuple);
+	if (known == NULL)
+	{
+		HASHCTL		ctl = {0};
+
+		ctl.keysize = sizeof(Oid);
+		ctl.entrysize = sizeof(KnownRunner);
+		ctl.hcxt = TopMemoryContext;
+		known = hash_create("dataprotect functions that run SQL", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	entry = hash_search(known, &function, HASH_ENTER, NULL);
+	entry->kind = kind;
+	return kind;
+}
+
+/* ---- who calls ---- */
+
+bool
+dp_sql_runner_administers(Oid role)
+{
+	static const char *const names[] = {"dataprotect_admin", "dataprotect_auditor"};
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		Oid			power = get_role_oid(names[i], true);
+
+		if (OidIsValid(power) && has_privs_of_role(role, power))
+			return true;
+	}
+	return false;
+}
+
+bool
+dp_sql_runner_at_stake(void)
+{
+	return dp_sql_runner_administers(GetUserId()) || has_any_right();
+}
+
+/* A call is made ready to run, wherever it stands: its permission was checked. */
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
+{
+	if (access != OAT_FUNCTION_EXECUTE || likely(!dp_sql_runner_is_builtin(object_id)) ||
+		!dp_catalog_is_there() || dp_own_caller() || !dp_sql_runner_at_stake())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("function %s cannot run SQL for an expression that was stored", format_procedure(object_id)),
+			 errdetail("It would run with the rights of the current role, which did not write it."),
+			 errhint("Call it in the statement itself, in a function, or in a view of a superuser's.")));
+}
+
+static const DpSubscriber subscriber = {
+	.name = "functions that run SQL",
+	.object_access = object_access,
+};
+
+void
+dp_sql_runner_init(bool (*any_right) (void))
+{
+	has_any_right = any_right;
+	dp_on_cache_change(PROCOID, forget);
+	dp_on_cache_change(AUTHOID, forget);
+	dp_statement_subscribe(&subscriber);
+}
