@@ -37,7 +37,7 @@ typedef struct DpAccessMark
 	uint64		policy;
 	uint64		keys;
 	uint64		changes;
-	uint64		identity;
+	uint64 identity;
 	uint64		forgotten;
 } DpAccessMark;
 

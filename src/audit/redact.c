@@ -34,7 +34,7 @@
 #define REPORT_KEPT (16 * 1024) /* of memory, so that small reports allocate nothing */
 #define LONGEST_SEARCH	(64 * 1024 * 1024)
 
-static void (*note_error) (int sqlstate) = NULL;
+static void (*note_error) (const ErrorData *edata) = NULL;
 static emit_log_hook_type previous_emit_log = NULL;
 
 /*
@@ -405,12 +405,12 @@ redact_log(ErrorData *edata)
 		return;
 	}
 	if (edata->elevel >= ERROR)
-		note_error(edata->sqlerrcode);
+		note_error(edata);
 	emit_redacted(edata);
 }
 
 void
-dp_redact_init(void (*error_noted) (int sqlstate))
+dp_redact_init(void (*error_noted) (const ErrorData *edata))
 {
 	note_error = error_noted;
 	report_context = AllocSetContextCreate(TopMemoryContext, "dataprotect log", REPORT_KEPT,

@@ -20,7 +20,7 @@ extern char *dp_redact_sql(const char *sql);
 extern const char *dp_redact_hide_statement(void);
 extern void dp_redact_show_statement(const char *original);
 
-/* error_noted: hears the SQLSTATE of every error that reaches the log. */
-extern void dp_redact_init(void (*error_noted) (int sqlstate));
+/* error_noted: hears of every error that reaches the log. */
+extern void dp_redact_init(void (*error_noted) (const ErrorData *edata));
 
 #endif							/* DP_AUDIT_REDACT_H */

@@ -30,6 +30,7 @@
 #include "audit/protected_columns.h"
 #include "audit/record_scan.h"
 #include "audit/redact.h"
+#include "audit/refusals.h"
 #include "audit/role_events.h"
 #include "audit/sink.h"
 #include "audit/subjects.h"
@@ -576,6 +577,13 @@ note_error(int sqlstate)
 	current.sqlstate = sqlstate;
 }
 
+static void
+note_logged(const ErrorData *edata)
+{
+	note_error(edata->sqlerrcode);
+	dp_refusal_logged(edata);
+}
+
 /* Is the value that is opened now the current statement's? */
 static bool
 is_current(void)
@@ -738,7 +746,8 @@ dp_audit_init(void)
 	dp_transaction_set_hooks(&hooks);
 	dp_parallel_init();
 	dp_statement_subscribe(&subscriber);
-	dp_redact_init(note_error);
+	dp_refusals_init();
+	dp_redact_init(note_logged);
 	dp_activity_init();
 	dp_role_events_init();
 	dp_change_events_init();

@@ -23,7 +23,7 @@
  *	- after (started, end_utility): the command has succeeded, and may still be
  *	  refused; with failed set it has raised the error that is passed on, and the
  *	  subscriber must neither raise another nor wait.
- *	- ending and error: nothing but its own memory.
+ *	- ending and error: nothing but its own memory, and counters in shared memory.
  *	- client: no transaction, hence no catalog.
  *
  * A frame is one entry into planner, executor or utility command.  Frames lie on

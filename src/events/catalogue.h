@@ -103,7 +103,8 @@
 	X(DP_EVENT_INCIDENT_CLOSED,		162, "incident.closed") \
 	X(DP_EVENT_LOG_ARCHIVED,		163, "log.archived") \
 	X(DP_EVENT_KMS_FAILING,			164, "kms.failing") \
-	X(DP_EVENT_KMS_RECOVERED,		165, "kms.recovered")
+	X(DP_EVENT_KMS_RECOVERED,		165, "kms.recovered") \
+	X(DP_EVENT_PRIVILEGE_DENIED,	166, "privilege.denied")
 
 typedef enum DpEventCode
 {

@@ -1,18 +1,23 @@
 /*
  * denial.c
- *	  Counting refused reads, and one record for each count.
+ *	  Counting refusals, and one record for each count.
  */
 #include "postgres.h"
 
+#include "base/text.h"
 #include "events/actor.h"
 #include "events/catalogue.h"
 #include "events/denial.h"
 #include "events/ring.h"
 #include "events/transaction.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/lwlock.h"
 #include "utils/datetime.h"
+#include "utils/json.h"
 #include "utils/timestamp.h"
+
+static bool (*object_matters) (const char *object) = NULL;
 
 static bool
 is_over(const DpDenial *place, TimestampTz now)
@@ -84,20 +89,94 @@ dp_denial_note(const char *key_name)
 	return first;
 }
 
+/* Under the lock: how many names of objects are counted for the role already? */
+static int
+count_names(const DpDenial *wanted, TimestampTz now)
+{
+	const DpDenial *places = dp_ring_denials();
+	int			n = 0;
+
+	for (int i = 0; i < DP_DENIAL_PLACES - 1; i++)
+		if (places[i].database == wanted->database && places[i].session_role == wanted->session_role &&
+			places[i].role == wanted->role && places[i].key[0] == DP_DENIAL_OBJECT && places[i].key[1] != '\0' &&
+			strncmp(places[i].key, wanted->key, NAMEDATALEN) != 0 && (places[i].count > 0 || !is_over(&places[i], now)))
+			n++;
+	return n;
+}
+
+void
+dp_denial_count_object(const char *name)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	DpDenial	wanted = {0};
+	DpDenial   *place;
+
+	wanted.database = MyDatabaseId;
+	wanted.session_role = GetAuthenticatedUserId();
+	wanted.role = GetUserId();
+	wanted.key[0] = DP_DENIAL_OBJECT;
+	strlcpy(wanted.key + 1, name, NAMEDATALEN - 1);
+
+	LWLockAcquire(dp_ring_denial_lock(), LW_EXCLUSIVE);
+	if (count_names(&wanted, now) >= DP_DENIAL_OBJECTS)
+		wanted.key[1] = '\0';
+	place = find_place(&wanted, now);
+	/* The place of all others: it is of one database at a time. */
+	if (!OidIsValid(place->role) && place->count == 0)
+		place->database = MyDatabaseId;
+	if (place->database == MyDatabaseId)
+	{
+		if (place->count == 0)
+			place->since = now;
+		place->count++;
+		place->last = now;
+	}
+	LWLockRelease(dp_ring_denial_lock());
+}
+
+void
+dp_denial_set_judge(bool (*matters) (const char *object))
+{
+	object_matters = matters;
+}
+
+/* Of a refusal of an object: its name, of which nothing is copied but that. */
+static void
+append_object(StringInfo detail, const char *object)
+{
+	char		name[NAMEDATALEN];
+
+	if (object[0] == '\0')
+		return;
+	(void) dp_text_copy(name, sizeof(name), object);
+	appendStringInfoString(detail, ", \"object\": ");
+	escape_json(detail, name);
+}
+
 static void
 write_count(const DpDenial *denial)
 {
+	bool		of_object = denial->key[0] == DP_DENIAL_OBJECT;
+	StringInfoData text;
 	DpRecord	record;
 	char		since[MAXDATELEN + 1];
 	char	   *detail;
 
+	if (of_object && (object_matters == NULL || !object_matters(denial->key + 1)))
+		return;
 	strlcpy(since, timestamptz_to_str(denial->since), sizeof(since));
-	detail = psprintf("{\"denied\": " UINT64_FORMAT ", \"from\": \"%s\", \"to\": \"%s\"}",
-					  denial->count, since, timestamptz_to_str(denial->last));
+	initStringInfo(&text);
+	appendStringInfo(&text, "{\"denied\": " UINT64_FORMAT ", \"from\": \"%s\", \"to\": \"%s\"",
+					 denial->count, since, timestamptz_to_str(denial->last));
+	if (of_object)
+		append_object(&text, denial->key + 1);
+	appendStringInfoChar(&text, '}');
+	detail = text.data;
 	memset(&record, 0, sizeof(record));
 	record.kind = DP_RECORD_ADMIN;
 	record.outcome = DP_OUTCOME_ERROR;
-	record.event = strcmp(denial->key, DP_DENIAL_TOKEN) == 0 ? DP_EVENT_IDENTITY_REFUSED : DP_EVENT_ACCESS_DENIED;
+	record.event = of_object ? DP_EVENT_PRIVILEGE_DENIED :
+		strcmp(denial->key, DP_DENIAL_TOKEN) == 0 ? DP_EVENT_IDENTITY_REFUSED : DP_EVENT_ACCESS_DENIED;
 	dp_actor_fill_for(&record, denial->session_role, denial->role, detail);
 	if (denial->key[0] != '\0' && record.event == DP_EVENT_ACCESS_DENIED)
 	{

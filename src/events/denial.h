@@ -25,6 +25,10 @@
 /* In place of a key: tokens that were refused. */
 #define DP_DENIAL_TOKEN "(token)"
 
+/* In place of a key: this, and the name of an object that PostgreSQL refused, or none. */
+#define DP_DENIAL_OBJECT '!'
+#define DP_DENIAL_OBJECTS 4		/* names of a role at a time; more are counted together */
+
 /* In the ring's file; under its lock of witnesses. */
 typedef struct DpDenial
 {
@@ -40,6 +44,15 @@ typedef struct DpDenial
 
 /* A refusal by this session; true where it needs a record of its own. */
 extern bool dp_denial_note(const char *key_name);
+
+/*
+ * PostgreSQL has refused this session an object; "" where the name is not known.  Counts,
+ * in shared memory alone: to be called while an error passes.
+ */
+extern void dp_denial_count_object(const char *name);
+
+/* Which objects' refusals become records: asked by the collector, in a transaction. */
+extern void dp_denial_set_judge(bool (*matters) (const char *object));
 
 /*
  * Write the counts of this database: of windows that are over, or all.  In a

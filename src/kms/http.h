@@ -33,8 +33,8 @@ typedef struct DpHttpRequest
 	bool		connect_only;	/* just the TLS connection: dp_http_send() */
 
 	/*
-	 * No HTTP: over the TLS connection the body is sent, and a reply is read whose
-	 * size its own first bytes tell; -1: not yet, 0: it is none.  The status is 1.
+	 * No HTTP: over the TLS connection the body is sent, and a reply is read whose size its own
+	 * first bytes tell; -1: not yet, 0: it is none.  The status is 1.
 	 */
 	int64		(*reply_size) (const uint8 *reply, Size len);
 

@@ -150,7 +150,7 @@ build_message(DpKmsTransfer *transfer)
 {
 	Exchange   *exchange = (Exchange *) transfer->own;
 	DpKmsCall  *call = transfer->call;
-	DpTtlvWriter writer = {.data = (uint8 *) transfer->body, .room = DP_KMS_BODY_MAX};
+	DpTtlvWriter writer = {.data = (uint8 *) transfer->body,.room = DP_KMS_BODY_MAX};
 
 	dp_ttlv_begin(&writer, REQUEST_MESSAGE);
 	dp_ttlv_begin(&writer, REQUEST_HEADER);

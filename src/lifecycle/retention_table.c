@@ -597,7 +597,7 @@ mend_batch(DpRetentionRun *run, const char *failure, int sqlstate, int *busy)
 		run->more = false;
 	}
 	else if (sqlstate == ERRCODE_LOCK_NOT_AVAILABLE || sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
-		sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE)
+			 sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE)
 	{
 		run->locking = true;
 		if (++*busy > MAX_BUSY)

@@ -394,7 +394,7 @@ dp_cmp_bb(PG_FUNCTION_ARGS)
 	const DpCallState *state = dp_operand_base_state(fcinfo->flinfo->fn_oid);
 
 	PG_RETURN_INT32(dp_compare_plain(state, dp_operand_base(state, PG_GETARG_DATUM(0)),
-								  dp_operand_base(state, PG_GETARG_DATUM(1)), PG_GET_COLLATION(), false));
+									 dp_operand_base(state, PG_GETARG_DATUM(1)), PG_GET_COLLATION(), false));
 }
 
 /* The same as operators, for sides that are named. */
@@ -431,7 +431,7 @@ base_holds(FunctionCallInfo fcinfo, DpComparison comparison)
 	bool		equality = comparison == CMP_EQ || comparison == CMP_NE;
 
 	return holds(comparison, dp_compare_plain(state, dp_operand_base(state, PG_GETARG_DATUM(0)),
-										   dp_operand_base(state, PG_GETARG_DATUM(1)), PG_GET_COLLATION(), equality));
+											  dp_operand_base(state, PG_GETARG_DATUM(1)), PG_GET_COLLATION(), equality));
 }
 
 #define DP_BASE_COMPARISON(name, comparison) \

@@ -117,7 +117,7 @@ may_read(ValueSort *sort)
 		return true;
 	foreach(cell, sort->families)
 		if (dp_access_privilege(lfirst_int(cell)) != DP_PRIV_REVEAL)
-			return false;
+		return false;
 	dp_access_mark(&sort->may_read);
 	return true;
 }

@@ -197,6 +197,22 @@ eval { $bench->finish };
 flush_log();
 is(audit("SELECT count(*) FROM dataprotect.audit_log WHERE outcome = 'started'"), '0', 'all that was promised is in the log');
 
+# What PostgreSQL itself refuses is in the log, also where a block catches the error, and
+# without a flood: names of a role's that are tried beyond some are counted together.
+$node->safe_psql('postgres', 'CREATE ROLE prober LOGIN; CREATE TABLE plain (i int); CREATE TABLE unread (email encrypted_text(\'pii\'))');
+as($node, 'prober', "SELECT dataprotect.create_key('mine_alone')") for 1 .. 3;
+as($node, 'prober', "DO \$\$ BEGIN PERFORM dataprotect.lockdown('mine_alone'); EXCEPTION WHEN insufficient_privilege THEN NULL; END \$\$");
+as($node, 'prober', 'SELECT * FROM unread');
+as($node, 'prober', 'SELECT i FROM plain');
+flush_log();
+my $refused = "FROM dataprotect.audit_log WHERE event = 'privilege.denied' AND session_role = 'prober' AND outcome = 'error'";
+is(audit("SELECT string_agg(o || ' ' || n, ', ' ORDER BY o) FROM (SELECT detail ->> 'object' AS o, sum((detail ->> 'denied')::int) AS n $refused GROUP BY 1) AS x"),
+	'create_key 3, lockdown 1, unread 1', 'refused functions and tables are in the log, plain tables are not');
+as($node, 'prober', join '', "\\set ON_ERROR_STOP 0\n", map { "SELECT * FROM dataprotect.$_;\n" } qw(key access_grant audit_head audit_batch audit_record sink hold alert epoch));
+flush_log();
+is(audit("SELECT sum((detail ->> 'denied')::int) $refused"), '14', 'none is missing where there are many');
+unlike(audit("SELECT string_agg(detail::text, ' ') $refused"), qr/mine_alone/, 'and nothing of the statements is copied');
+
 log_conceals($node);
 $node->stop;
 done_testing();

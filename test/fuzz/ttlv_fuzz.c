@@ -49,7 +49,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(bytes, data, size);
 	if (dp_ttlv_read(bytes, size, &item))
 	{
-		DpTtlvWriter writer = {.data = exact(size), .room = size};
+		DpTtlvWriter writer = {.data = exact(size),.room = size};
 
 		must(item.value == bytes + DP_TTLV_HEADER && item.len <= size - DP_TTLV_HEADER);
 		if (item.type == DP_TTLV_STRUCTURE)
