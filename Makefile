@@ -27,7 +27,7 @@ OBJS = \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_seal.o modifier_table.o \
            modifier_words.o open_memo.o operand.o plan_place.o plpgsql_results.o query_result.o replaced_view.o resolve.o resolver.o row_condition.o row_value.o seal.o seal_right.o show.o sort.o \
            stored_value.o storing.o subscript.o typeinfo.o types.o value.o) \
-       $(addprefix src/columns/, bound_row.o changed_row.o columns.o contains_encrypted.o encrypted_parts.o folded_index.o foreign_argument.o foreign_call.o foreign_condition.o foreign_expression.o generated.o guard.o \
+       $(addprefix src/columns/, bound_row.o changed_row.o columns.o contains_encrypted.o encrypted_parts.o folded_index.o foreign_argument.o foreign_call.o foreign_condition.o foreign_expression.o foreign_trigger.o generated.o guard.o \
            guard_alter.o guard_catalog.o guard_drop.o guard_index.o guard_object.o guard_shadow.o guard_type.o hidden_index.o insert_counts.o kept_value.o online.o own_runner.o preload_keys.o put_off.o restored_rows.o stored_index.o \
            protect_column.o query_column.o reencrypt.o reencrypt_worker.o reseal.o seen_by.o stored_scan.o token_constraint.o try_views.o value_origin.o verify_values.o word_index.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o index_builder.o own_tables.o rows_as.o run_as.o) \

@@ -10,6 +10,7 @@
 #include "columns/foreign_argument.h"
 #include "columns/foreign_condition.h"
 #include "columns/foreign_expression.h"
+#include "columns/foreign_trigger.h"
 #include "columns/guard.h"
 #include "columns/hidden_index.h"
 #include "columns/insert_counts.h"
@@ -32,6 +33,7 @@ dp_columns_init(void)
 	dp_insert_counts_init();
 	dp_folded_index_init();
 	dp_word_index_init();
+	dp_foreign_trigger_init();	/* sees views as they are, before the others */
 	dp_foreign_expression_init();
 	dp_foreign_condition_init();
 	dp_foreign_argument_init();

@@ -23,7 +23,7 @@
 
 typedef struct DpForeignCalls
 {
-	List	   *functions;		/* OIDs */
+	List	   *functions;		/* OIDs; InvalidOid: whatever the author has written */
 	List	   *authors;		/* for each, who made it part of an object of his, or InvalidOid */
 } DpForeignCalls;
 

@@ -15,7 +15,6 @@
 #include "columns/value_origin.h"
 #include "keys/catalog.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
@@ -211,35 +210,7 @@ decides_walker(Node *node, void *context)
 	return node_decides(node, deciding) || expression_tree_walker(node, decides_walker, context);
 }
 
-/* ---- the error ---- */
-
-static void
-guard(Query *query, const DpForeignCalls *calls)
-{
-	ListCell   *lc;
-
-	if (query->commandType == CMD_MERGE)
-	{
-		/* its conditions are made of others */
-		dp_seen_by_check(calls);
-		dp_statement_depends_on_role();
-		return;
-	}
-	if (query->setOperations == NULL)
-	{
-		query->jointree->quals = make_and_qual(query->jointree->quals,
-											   dp_seen_by_make(makeBoolConst(true, false), calls, false));
-		return;
-	}
-	/* a set operation has no condition, its branches do */
-	foreach(lc, query->rtable)
-	{
-		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
-
-		if (rte->rtekind == RTE_SUBQUERY)
-			guard(rte->subquery, calls);
-	}
-}
+/* ---- statements ---- */
 
 /* An ordinary role, or InvalidOid. */
 static Oid
@@ -258,7 +229,7 @@ check_query(Query *query, List *outer, Oid owner)
 	DpForeignCalls calls = calls_of((Node *) query, owner);
 
 	if (calls.functions != NIL && decides_walker((Node *) query, &deciding))
-		guard(query, &calls);
+		dp_seen_by_guard(query, &calls);
 }
 
 /* What decides and calls in conditions that were added to a query. */
@@ -268,7 +239,7 @@ check_conditions(Query *query, List *queries, Node *conditions, Oid owner)
 	DpForeignCalls calls = calls_of(conditions, owner);
 
 	if (calls.functions != NIL && opens(conditions, queries))
-		guard(query, &calls);
+		dp_seen_by_guard(query, &calls);
 }
 
 static void

@@ -14,7 +14,9 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "columns/contains_encrypted.h"
+#include "columns/foreign_call.h"
 #include "columns/foreign_expression.h"
+#include "columns/seen_by.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/fmgroids.h"
@@ -37,11 +39,17 @@ dp_foreign_expression_owner(Oid relid)
 	return owner;
 }
 
+static bool
+is_ordinary(Oid owner)
+{
+	return OidIsValid(owner) && dp_foreign_call_is_ordinary(owner);
+}
+
 /* Could somebody learn what he may not see from what the current role sees? */
 static bool
 is_foreign(Oid owner)
 {
-	if (!OidIsValid(owner) || superuser_arg(owner))
+	if (!is_ordinary(owner))
 		return false;
 	dp_statement_depends_on_role();
 	return owner != GetUserId() && dp_access_exceeds(GetUserId(), owner);
@@ -231,6 +239,18 @@ refuse(const char *what, Oid relid, Oid owner)
 			 errhint("Leave volatile functions, and what a rule computes, out of it; or have its owner granted the privilege.")));
 }
 
+/* It goes on: now, and at each execution as long as its owner may see as much. */
+static void
+check_owner(Query *query, const char *what, Oid relid, Oid owner)
+{
+	DpForeignCalls calls = {NIL, NIL};
+
+	if (is_foreign(owner))
+		refuse(what, relid, owner);
+	dp_foreign_call_add(&calls, InvalidOid, owner);
+	dp_seen_by_guard(query, &calls);
+}
+
 /* The view that a subquery was made of, or InvalidOid. */
 static Oid
 view_of(RangeTblEntry *rte)
@@ -254,9 +274,9 @@ check_view(RangeTblEntry *rte, Oid view)
 {
 	Oid			owner = dp_foreign_expression_owner(view);
 
-	if (is_foreign(owner) && hands_off_walker((Node *) rte->subquery, NULL) &&
+	if (is_ordinary(owner) && hands_off_walker((Node *) rte->subquery, NULL) &&
 		dp_contains_encrypted_reads((Node *) rte->subquery))
-		refuse("view", view, owner);
+		check_owner(rte->subquery, "view", view, owner);
 }
 
 static bool
@@ -272,11 +292,11 @@ check_policies(Query *query, RangeTblEntry *rte)
 {
 	Oid			owner = dp_foreign_expression_owner(rte->relid);
 
-	if (is_foreign(owner) &&
+	if (is_ordinary(owner) &&
 		(hands_off_walker((Node *) rte->securityQuals, NULL) ||
 		 hands_off_walker((Node *) query->withCheckOptions, NULL)) &&
 		relation_is_protected(rte->relid))
-		refuse("a policy of table", rte->relid, owner);
+		check_owner(query, "a policy of table", rte->relid, owner);
 }
 
 /*
@@ -288,9 +308,9 @@ check_updated_view(Query *query, RangeTblEntry *rte)
 {
 	Oid			owner = dp_foreign_expression_owner(rte->relid);
 
-	if (is_foreign(owner) && hands_off_walker((Node *) query, NULL) &&
+	if (is_ordinary(owner) && hands_off_walker((Node *) query, NULL) &&
 		dp_contains_encrypted_reads((Node *) query))
-		refuse("view", rte->relid, owner);
+		check_owner(query, "view", rte->relid, owner);
 }
 
 /* Whom the relations of a rule's action are checked for: the rule's owner. */
@@ -304,9 +324,9 @@ check_rule_action(Query *query)
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
 		Oid			owner = dp_rte_check_as_user(rte, dp_query_perminfos(query));
 
-		if (rte->rtekind == RTE_RELATION && is_foreign(owner) &&
+		if (rte->rtekind == RTE_RELATION && is_ordinary(owner) &&
 			dp_contains_encrypted_computes(query))
-			refuse("a rule's action over", rte->relid, owner);
+			check_owner(query, "a rule's action over", rte->relid, owner);
 	}
 }
 

@@ -7,7 +7,8 @@
  * without one: a volatile function of PostgreSQL's own (pg_notify(),
  * set_config(), lo_put()) carries a value off just as well, and so does a rule's
  * action by an assignment.  Where the owner of such an expression may see less
- * of some key than the current role, planning is refused
+ * of some key than the current role, planning is refused, and execution of a plan that
+ * was made before,
  *	- of a view or policy that hands anything but constants to a volatile
  *	  function, over tables with protected columns
  *	- of a rule's action that computes anything from a protected column

@@ -9,6 +9,7 @@
 #include "access/htup_details.h"
 #include "base/statement.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "columns/seen_by.h"
@@ -17,6 +18,8 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
 #include "types/seal.h"
 #include "types/show.h"
 #include "types/storing.h"
@@ -81,9 +84,11 @@ counts(const SeenBy *seen, int i, Oid *owner)
 	HeapTuple	tuple;
 	bool		result;
 
-	if (dp_foreign_code_counts(function, owner))
+	if (OidIsValid(function) && dp_foreign_code_counts(function, owner))
 		return true;
 	*owner = seen->authors[i];
+	if (!OidIsValid(function))
+		return OidIsValid(*owner) && !superuser_arg(*owner);
 	if (!OidIsValid(*owner) || superuser_arg(*owner) ||
 		(tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function))) == NULL)
 		return false;
@@ -149,6 +154,12 @@ see_value(FmgrInfo *flinfo, const SeenBy *seen, const DpValue *value, Datum *out
 pg_noreturn static void
 refuse(Oid function, Oid owner)
 {
+	if (!OidIsValid(function))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("an expression of \"%s\" could pass protected values on", GetUserNameFromId(owner, true)),
+				 errdetail("The role, whose view, policy or rule it is in, has fewer privileges on their keys than the current role."),
+				 errhint("Grant the privilege to the role.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("function %s would be called with protected values that \"%s\" may not see",
@@ -205,8 +216,8 @@ list_oids(List *oids)
 	return result;
 }
 
-void
-dp_seen_by_check(const DpForeignCalls *calls)
+static void
+check_now(const DpForeignCalls *calls)
 {
 	SeenBy		seen = {.n = list_length(calls->functions)};
 
@@ -256,4 +267,59 @@ dp_seen_by_make(Node *expr, const DpForeignCalls *calls, bool compared)
 								 list_make4(expr, make_oids(calls->functions), make_oids(calls->authors),
 											makeBoolConst(compared, false)),
 								 exprCollation(expr), InvalidOid, COERCE_EXPLICIT_CALL);
+}
+
+/* ---- queries ---- */
+
+static Node *
+make_guard(const DpForeignCalls *calls)
+{
+	return dp_seen_by_make(makeBoolConst(true, false), calls, false);
+}
+
+/*
+ * What MERGE joins by is not asked of rows that have no match: it is asked before the
+ * target is read, which is below the join, and before each action.
+ */
+static void
+guard_merge(Query *query, const DpForeignCalls *calls)
+{
+	RangeTblEntry *target = rt_fetch(query->resultRelation, query->rtable);
+	ListCell   *lc;
+
+	check_now(calls);
+	dp_statement_depends_on_role();
+	if (target->relkind != RELKIND_VIEW)
+		target->securityQuals = lcons(make_guard(calls), target->securityQuals);
+	foreach(lc, query->mergeActionList)
+	{
+		MergeAction *action = lfirst_node(MergeAction, lc);
+
+		action->qual = make_and_qual(make_guard(calls), action->qual);
+	}
+}
+
+void
+dp_seen_by_guard(Query *query, const DpForeignCalls *calls)
+{
+	ListCell   *lc;
+
+	if (query->commandType == CMD_MERGE)
+	{
+		guard_merge(query, calls);
+		return;
+	}
+	if (query->setOperations == NULL)
+	{
+		query->jointree->quals = make_and_qual(query->jointree->quals, make_guard(calls));
+		return;
+	}
+	/* a set operation has no condition, its branches do */
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_SUBQUERY)
+			dp_seen_by_guard(rte->subquery, calls);
+	}
 }

@@ -19,11 +19,15 @@
 #include "postgres.h"
 
 #include "columns/foreign_call.h"
+#include "nodes/parsenodes.h"
 
 /* The call, around an expression; the expression itself where there is no such function. */
 extern Node *dp_seen_by_make(Node *expr, const DpForeignCalls *calls, bool compared);
 
-/* The error, now, where the current role may see more of any key than they. */
-extern void dp_seen_by_check(const DpForeignCalls *calls);
+/*
+ * Put what asks at each execution into a query, before the first row is
+ * read of what it joins; of a set operation, into its branches.
+ */
+extern void dp_seen_by_guard(Query *query, const DpForeignCalls *calls);
 
 #endif							/* DP_COLUMNS_SEEN_BY_H */
