@@ -23,6 +23,7 @@
 #include "access/restored.h"
 #include "access/search_count.h"
 #include "access/sql_runner.h"
+#include "access/taken_cursor.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/catalog_change.h"
@@ -588,6 +589,7 @@ dp_access_init(void)
 {
 	dp_foreign_code_init(reveals_all, dp_access_exceeds, dp_sql_runner_administers);
 	dp_sql_runner_init(has_any_right);
+	dp_taken_cursor_init();
 	dp_role_drop_init();
 	dp_search_count_init();
 	dp_identity_init();

@@ -27,8 +27,9 @@ makes_temporary(RangeVar *name)
 {
 	Oid			hidden = RelnameGetRelid(name->relname);
 
-	return name->relpersistence == RELPERSISTENCE_TEMP && name->schemaname == NULL &&
-		(!OidIsValid(hidden) || isTempNamespace(get_rel_namespace(hidden)));
+	if (name->schemaname == NULL ? name->relpersistence != RELPERSISTENCE_TEMP : strcmp(name->schemaname, "pg_temp") != 0)
+		return false;
+	return !OidIsValid(hidden) || isTempNamespace(get_rel_namespace(hidden));
 }
 
 static bool
@@ -46,13 +47,30 @@ drops_temporary(DropStmt *drop)
 	return true;
 }
 
+static bool
+analyzes_temporary(VacuumStmt *vacuum)
+{
+	ListCell   *lc;
+
+	if (vacuum->is_vacuumcmd || vacuum->rels == NIL)
+		return false;
+	foreach(lc, vacuum->rels)
+	{
+		RangeVar   *name = lfirst_node(VacuumRelation, lc)->relation;
+
+		if (name == NULL || !is_temporary(name))
+			return false;
+	}
+	return true;
+}
+
 /* Settings by which a role is changed, or told apart. */
 static bool
 sets_identity(VariableSetStmt *set)
 {
 	return set->kind == VAR_RESET_ALL || set->name == NULL ||
 		pg_strcasecmp(set->name, "role") == 0 || pg_strcasecmp(set->name, "session_authorization") == 0 ||
-		(pg_strcasecmp(set->name, "search_path") == 0 && !set->is_local) ||
+		pg_strcasecmp(set->name, "search_path") == 0 ||
 		pg_strncasecmp(set->name, "dataprotect.", strlen("dataprotect.")) == 0;
 }
 
@@ -63,10 +81,7 @@ dp_foreign_utility_is_harmless(Node *statement)
 	{
 		case T_TransactionStmt:
 			return ((TransactionStmt *) statement)->kind != TRANS_STMT_PREPARE;
-		case T_DeclareCursorStmt:
-			return (((DeclareCursorStmt *) statement)->options & CURSOR_OPT_HOLD) == 0;
 		case T_FetchStmt:
-		case T_ClosePortalStmt:
 		case T_ExecuteStmt:		/* of what the role has prepared itself */
 		case T_DeallocateStmt:
 		case T_ExplainStmt:
@@ -91,6 +106,8 @@ dp_foreign_utility_is_harmless(Node *statement)
 			return is_temporary(((IndexStmt *) statement)->relation);
 		case T_DropStmt:
 			return drops_temporary((DropStmt *) statement);
+		case T_VacuumStmt:
+			return analyzes_temporary((VacuumStmt *) statement);
 		default:
 			return false;
 	}

@@ -63,11 +63,13 @@ typedef struct KnownRunner
 } KnownRunner;
 
 static HTAB *known = NULL;
+static uint64 catalog_changes = 0;
 static bool (*has_any_right) (void) = NULL;
 
 static void
 forget(int cache, uint32 hash)
 {
+	catalog_changes++;
 	if (known != NULL)
 		hash_destroy(known);
 	known = NULL;
@@ -181,6 +183,7 @@ dp_sql_runner_kind(Oid function)
 	KnownRunner *entry;
 	HeapTuple	tuple;
 	DpSqlRunner kind;
+	uint64		changes = catalog_changes;
 
 	if (function < FirstNormalObjectId)
 		return DP_RUNNER_NONE;
@@ -192,6 +195,9 @@ dp_sql_runner_kind(Oid function)
 		return DP_RUNNER_NONE;
 	kind = judge_by_row(tuple);
 	ReleaseSysCache(tuple);
+	/* what changed while it was read is read again */
+	if (changes != catalog_changes)
+		return kind;
 	if (known == NULL)
 	{
 		HASHCTL		ctl = {0};

@@ -186,14 +186,19 @@ dp_put_off_lock(void)
 	LockRelationOid(dp_catalog_relation("put_off"), ShareRowExclusiveLock);
 }
 
-/* What is done in the place of a statement that waits: nothing. */
+/*
+ * What is done in the place of a statement that waits: nothing.  No LISTEN has a name of
+ * this length.
+ */
 static PlannedStmt *
 nothing(PlannedStmt *planned)
 {
 	UnlistenStmt *stmt = makeNode(UnlistenStmt);
 
 	planned = copyObject(planned);
-	stmt->conditionname = pstrdup("dataprotect");
+	stmt->conditionname = palloc(NAMEDATALEN + 1);
+	memset(stmt->conditionname, '-', NAMEDATALEN);
+	stmt->conditionname[NAMEDATALEN] = '\0';
 	planned->utilityStmt = (Node *) stmt;
 	return planned;
 }

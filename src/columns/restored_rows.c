@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include "base/pinned_settings.h"
 #include "base/statement.h"
 #include "catalog/pg_type.h"
 #include "columns/put_off.h"
@@ -59,6 +60,19 @@ trigger_of(FunctionCallInfo fcinfo, const char *name)
 	return (TriggerData *) fcinfo->context;
 }
 
+/* The text of a row, which reads the same wherever and whenever it is moved. */
+static Datum
+line_of(Datum row)
+{
+	int			level = NewGUCNestLevel();
+	char	   *line;
+
+	dp_pinned_settings_set_text_form();
+	line = OidOutputFunctionCall(F_RECORD_OUT, row);
+	AtEOXact_GUC(false, level);
+	return CStringGetTextDatum(line);
+}
+
 /* Row trigger, before INSERT. */
 Datum
 dp_hold_restored_row(PG_FUNCTION_ARGS)
@@ -72,7 +86,7 @@ dp_hold_restored_row(PG_FUNCTION_ARGS)
 		return PointerGetDatum(trigger->tg_trigtuple);
 	row = heap_copy_tuple_as_datum(trigger->tg_trigtuple, RelationGetDescr(trigger->tg_relation));
 	values[0] = NameGetDatum(&trigger->tg_relation->rd_rel->relname);
-	values[1] = CStringGetTextDatum(OidOutputFunctionCall(F_RECORD_OUT, row));
+	values[1] = line_of(row);
 	SPI_connect();
 	if (SPI_execute_with_args("INSERT INTO dataprotect.restored_row (tbl, line) VALUES ($1, $2)",
 							  2, types, values, NULL, false, 0) != SPI_OK_INSERT)
@@ -124,8 +138,10 @@ static void
 move_rows(void)
 {
 	List	   *tables = read_rows("SELECT o, quote_literal(o) FROM dataprotect._restore_order() o");
+	int			level = NewGUCNestLevel();
 	ListCell   *lc;
 
+	dp_pinned_settings_set_text_form();
 	foreach(lc, tables)
 	{
 		const char *table = quote_identifier(linitial(lfirst(lc)));
@@ -134,6 +150,7 @@ move_rows(void)
 							   "(SELECT h.line::dataprotect.%s AS r FROM dataprotect.restored_row h WHERE h.tbl = %s ORDER BY h.ctid OFFSET 0) q",
 							   table, table, (char *) lsecond(lfirst(lc))));
 	}
+	AtEOXact_GUC(false, level);
 	run("DELETE FROM dataprotect.restored_row");
 	run("UPDATE dataprotect.zz_restored SET rows = NULL");
 }

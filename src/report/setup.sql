@@ -57,6 +57,18 @@ CREATE FUNCTION dataprotect._check_server(OUT item text, OUT ok bool, OUT severi
                 WHEN EXISTS (SELECT FROM pg_available_extensions e WHERE e.name = 'pg_cron') THEN 'It is available.' ELSE 'It is not there.' END
            || ' Only schedule_maintenance() needs it: the workers do without.',
            'Install the package of pg_cron for this server''s version.'
+    UNION ALL
+    -- no statement of a restore is known to be its last
+    SELECT 'restored rows', r.held = 0, 'high',
+           CASE WHEN r.held = 0 THEN 'None wait for others.'
+                ELSE format('%s rows of schema dataprotect, keys maybe among them, wait for others of the same dump: %s.', r.held,
+                            CASE WHEN z.rows IS NULL THEN 'those of zz_restored, which count them'
+                                 ELSE coalesce(m.missing, 'none is missing, but the last failed') END) END,
+           'Restore the rows of these tables from the same dump (pg_restore --section=data -n dataprotect -t TABLE, with dataprotect.input = ciphertext); where it was made without them, restore another into a new database.'
+        FROM (SELECT count(*) FROM dataprotect.restored_row) r (held), dataprotect.zz_restored z
+            CROSS JOIN LATERAL (SELECT string_agg(format('%s of %s', n.value::int8 - h.held, n.key), ', ' ORDER BY n.key)
+                FROM jsonb_each_text(z.rows) n, LATERAL (SELECT count(*) FROM dataprotect.restored_row w WHERE w.tbl = n.key) h (held)
+                WHERE n.value::int8 > h.held) m (missing)
 $$;
 COMMENT ON FUNCTION dataprotect._check_server() IS 'items of check_setup() about the server';
 

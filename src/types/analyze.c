@@ -8,6 +8,7 @@
 #include "access/genam.h"
 #include "access/relation.h"
 #include "base/compat.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
 #include "commands/vacuum.h"
 #include "fmgr.h"
@@ -18,7 +19,7 @@
 #include "utils/relcache.h"
 
 /*
- * What a column without an index is taken to have, as a part of its rows: names,
+ * What a column without an index is taken to have, as a part of its values: names,
  * numbers and addresses are mostly that or more.  The planner's own 200, whatever
  * the table's size, would have it sort where a hash serves.
  */
@@ -28,7 +29,7 @@ PG_FUNCTION_INFO_V1(dp_type_analyze);
 
 /*
  * Does an index for equality lie on this very column?  One for order or for
- * tokens serves as well.
+ * tokens serves as well; one for words or entries does not.
  */
 static bool
 has_equality_index(Oid relid, AttrNumber attnum)
@@ -45,7 +46,8 @@ has_equality_index(Oid relid, AttrNumber attnum)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 
-		found |= IndexRelationGetNumberOfKeyAttributes(index) == 1 &&
+		found |= (index->rd_rel->relam == BTREE_AM_OID || index->rd_rel->relam == HASH_AM_OID) &&
+			IndexRelationGetNumberOfKeyAttributes(index) == 1 &&
 			index->rd_index->indkey.values[0] == attnum;
 		index_close(index, AccessShareLock);
 	}
@@ -106,7 +108,7 @@ compute_width(VacAttrStatsP stats, AnalyzeAttrFetchFunc fetch, int n_rows, doubl
 		if (has_equality_index(att->attrelid, att->attnum))
 			stats->stadistinct = -1 + stats->stanullfrac;
 		else if (has_many_values(att->atttypid))
-			stats->stadistinct = -DISTINCT_PART;
+			stats->stadistinct = -DISTINCT_PART * (1 - stats->stanullfrac);
 	}
 }
 

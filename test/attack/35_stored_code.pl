@@ -215,6 +215,9 @@ BEGIN
 	INSERT INTO scratch VALUES (1);
 	PERFORM * FROM scratch;
 	DROP TABLE IF EXISTS scratch;
+	CREATE TABLE pg_temp.scratch (x int);
+	ANALYZE scratch;
+	DROP TABLE scratch;
 	SET LOCAL work_mem = '5MB';
 	NOTIFY x;
 	RETURN 'calm';
@@ -283,7 +286,7 @@ $node->safe_psql('postgres', 'GRANT CREATE ON DATABASE postgres TO PUBLIC; CREAT
 my @commands = ("ALTER ROLE reader PASSWORD 'x'", "ALTER ROLE reader SET search_path = a", 'ALTER TABLE his ADD t text', 'ALTER TABLE his OWNER TO author', 'ALTER TABLE his DISABLE TRIGGER ALL', 'CREATE TEMP TABLE victim (id int, email text)',
 	'CREATE TEMP TABLE victim AS SELECT 1', 'CREATE TABLE left_behind (t text)', 'CREATE TABLE left_behind AS SELECT 1', 'CREATE VIEW left_behind AS SELECT 1', 'CREATE TEMP VIEW victim AS SELECT 1', 'CREATE RULE r AS ON INSERT TO his DO NOTHING',
 	'CREATE TRIGGER r BEFORE INSERT ON his FOR EACH ROW EXECUTE FUNCTION a.act_of_owner()', 'CREATE POLICY r ON his USING (true)', 'GRANT ALL ON his TO author', 'GRANT reader TO author', 'ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO author',
-	'SET ROLE NONE', 'SET SESSION AUTHORIZATION DEFAULT', 'RESET ROLE', 'RESET ALL', 'SET search_path = a', "SET dataprotect.purpose = 'x'", "COPY his TO '/tmp/x'", "COPY his TO PROGRAM 'cat'", 'PREPARE p AS SELECT 1', 'DECLARE c CURSOR WITH HOLD FOR SELECT 1',
+	'SET ROLE NONE', 'SET SESSION AUTHORIZATION DEFAULT', 'RESET ROLE', 'RESET ALL', 'SET search_path = a', 'SET LOCAL search_path = a', 'CREATE TABLE pg_temp.victim (id int, email text)', 'ANALYZE victim', 'ANALYZE', 'CLOSE ALL', 'DECLARE c CURSOR FOR SELECT 1', "SET dataprotect.purpose = 'x'", "COPY his TO '/tmp/x'", "COPY his TO PROGRAM 'cat'", 'PREPARE p AS SELECT 1', 'DECLARE c CURSOR WITH HOLD FOR SELECT 1',
 	'CREATE FUNCTION left_behind() RETURNS int LANGUAGE sql AS \'SELECT 1\'', 'CREATE SCHEMA left_behind', 'CREATE SEQUENCE left_behind', 'CREATE MATERIALIZED VIEW left_behind AS SELECT 1', 'DROP TABLE his', 'COMMENT ON TABLE his IS \'x\'', 'REASSIGN OWNED BY reader TO author',
 	'CREATE DOMAIN left_behind AS int', 'CREATE TYPE left_behind AS (x int)', 'CREATE STATISTICS left_behind ON id, email FROM his', 'CREATE INDEX ON his (id)', 'SECURITY LABEL ON TABLE his IS NULL', 'LOAD \'plpgsql\'');
 for my $role (qw(reader admin))
@@ -307,6 +310,28 @@ allowed($node, 'reader', "BEGIN; SELECT su_does('CREATE TABLE made AS SELECT 1')
 as($node, 'admin', "SELECT dataprotect.trust_function('a.act(text)', 'reviewed')");
 allowed($node, 'reader', "BEGIN; SELECT a.act('CREATE TABLE made AS SELECT 1'); ROLLBACK", 'code that is trusted');
 as($node, 'admin', "SELECT dataprotect.distrust_function('a.act(text)', 'no more')");
+
+# ---- cursors ----
+# A name that the reader fetches from is not taken over.
+my @takes = ("EXECUTE 'CLOSE c'; EXECUTE 'DECLARE c CURSOR FOR %s'", 'CLOSE c; OPEN c FOR %s', q{CLOSE c; OPEN c FOR EXECUTE 'WITH x AS (UPDATE a.loot SET t = t RETURNING 1) %s'},
+	q{CLOSE c; OPEN c FOR EXECUTE 'EXPLAIN (ANALYZE) %s'}, 'CLOSE c; BEGIN OPEN c FOR %s; EXCEPTION WHEN OTHERS THEN NULL; END; OPEN c FOR SELECT 1',
+	q{CLOSE c; OPEN c FOR EXECUTE 'INSERT INTO a.loot SELECT NULL, email::text FROM public.victim RETURNING t'});
+my $steals = 'SELECT id, email::text AS t FROM public.victim';
+for my $i (0 .. $#takes)
+{
+	my $take = $takes[$i] =~ s/%s/$steals/gr;
+	as($node, 'author', "DROP TABLE IF EXISTS a.taking; TRUNCATE a.loot; INSERT INTO a.loot VALUES ('x', 'y'); CREATE OR REPLACE FUNCTION a.takes() RETURNS trigger LANGUAGE plpgsql AS \$\$ DECLARE c refcursor := 'c'; BEGIN $take; RETURN NEW; END \$\$;
+		CREATE TABLE a.taking (id int); CREATE TRIGGER t BEFORE INSERT ON a.taking FOR EACH ROW EXECUTE FUNCTION a.takes(); GRANT ALL ON a.taking TO PUBLIC");
+	for my $mine ('DECLARE c CURSOR FOR SELECT generate_series(1, 9)', q{DO $$DECLARE c refcursor := 'c'; BEGIN OPEN c FOR SELECT generate_series(1, 9); END$$})
+	{
+		my ($o, $e, $s) = as($node, 'reader', "BEGIN; $mine; FETCH c; INSERT INTO a.taking VALUES (1); FETCH ALL c; COMMIT");
+		ok($s eq '42501' && $o !~ /zq9x/i, "the reader's cursor is not taken over: $takes[$i]") or diag("$s $e $o");
+	}
+}
+as($node, 'author', q{CREATE OR REPLACE FUNCTION a.takes() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE c refcursor := 'c'; BEGIN CLOSE c; RETURN NEW; END $$;
+	CREATE FUNCTION a.gives() RETURNS refcursor LANGUAGE plpgsql AS $$ DECLARE c refcursor := 'given'; BEGIN OPEN c FOR SELECT 1; CLOSE c; OPEN c FOR SELECT 'two'; RETURN c; END $$});
+allowed($node, 'reader', 'BEGIN; DECLARE c CURSOR FOR SELECT 1; INSERT INTO a.taking VALUES (1); DECLARE c CURSOR FOR SELECT 2; FETCH c; COMMIT', 'one that is opened again is the reader\'s');
+allowed($node, 'reader', 'BEGIN; SELECT a.gives(); FETCH given; CLOSE given; SELECT a.gives(); FETCH given; COMMIT', 'one that a function opens and returns is fetched');
 
 # In another session, and by a trigger in C.
 SKIP:

@@ -74,6 +74,10 @@ ANALYZE alike, apart;
 SQL
 is(sql("SELECT string_agg(attname || ' ' || n_distinct, ' ' ORDER BY attname) FROM pg_stats WHERE tablename = '$_' AND attname <> 'id'"),
 	'b 0 k -0.1 s -0.1', "$_: a part of the rows") for 'alike', 'apart';
+sql("UPDATE apart SET k = NULL WHERE id % 4 = 0; CREATE TABLE doc (j encrypted_jsonb('pii'));
+	CREATE INDEX ON doc USING gin (j encrypted_jsonb_entry_ops); INSERT INTO doc SELECT jsonb_build_object('a', g) FROM generate_series(1, 100) g; ANALYZE apart, doc");
+is(sql("SELECT n_distinct FROM pg_stats WHERE tablename = 'apart' AND attname = 'k'"), '-0.075', 'a part of those that are not null');
+is(sql("SELECT n_distinct FROM pg_stats WHERE tablename = 'doc'"), '-0.1', 'an index for what is in a value is none for values');
 like(sql('EXPLAIN SELECT count(*) FROM apart a JOIN apart b USING (s)'), qr/Hash Join/, 'a join by equality hashes');
 
 # Autovacuum, which is nobody's statement.
