@@ -5,11 +5,14 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "audit/log_batch.h"
 #include "base/compat.h"
 #include "base/report.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
@@ -214,6 +217,25 @@ dp_log_row(const DpLogBatch *batch, int i, const bool *needed, Datum *values, bo
 		values[DP_AUDIT_SEALED] = reference_datum(batch, record->sealed);
 }
 
+/* One that is read as indexes of the column are, and has all rows: of refs, those that are not NULL. */
+static bool
+is_index_of(HeapTuple tuple, DpBatchColumn column)
+{
+	Form_pg_index index = (Form_pg_index) GETSTRUCT(tuple);
+	HeapTuple	relation;
+	bool		fits;
+
+	if (!index->indisvalid || index->indkey.values[0] != column + 1 ||
+		(column != DP_BATCH_REFS && !heap_attisnull(tuple, Anum_pg_index_indpred, NULL)))
+		return false;
+	relation = SearchSysCache1(RELOID, ObjectIdGetDatum(index->indexrelid));
+	if (!HeapTupleIsValid(relation))
+		return false;
+	fits = ((Form_pg_class) GETSTRUCT(relation))->relam == (column == DP_BATCH_REFS ? GIST_AM_OID : BTREE_AM_OID);
+	ReleaseSysCache(relation);
+	return fits;
+}
+
 Oid
 dp_log_index(Relation partition, DpBatchColumn column)
 {
@@ -224,12 +246,10 @@ dp_log_index(Relation partition, DpBatchColumn column)
 	foreach(lc, indexes)
 	{
 		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(lc)));
-		Form_pg_index index;
 
 		if (!HeapTupleIsValid(tuple))
 			continue;
-		index = (Form_pg_index) GETSTRUCT(tuple);
-		if (index->indisvalid && index->indkey.values[0] == column + 1)
+		if (is_index_of(tuple, column))
 			found = lfirst_oid(lc);
 		ReleaseSysCache(tuple);
 	}
@@ -318,11 +338,12 @@ open_parts(DpLogBatch *batch)
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
 	bytea	   *sealed = batch->sealed == 0 ? NULL : DatumGetByteaPP(batch->sealed);
 	bytea	   *plain;
+	int			n = 0;
 
-	batch->n_parts = 0;
 	if (sealed != NULL && dp_keys_audit_open((const uint8 *) VARDATA_ANY(sealed), VARSIZE_ANY_EXHDR(sealed), &plain) &&
-		!dp_unpack_sealed((const uint8 *) VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain), &batch->n_parts, &batch->parts))
-		batch->n_parts = 0;
+		!dp_unpack_sealed((const uint8 *) VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain), &n, &batch->parts))
+		n = 0;
+	batch->n_parts = n;
 	MemoryContextSwitchTo(old);
 }
 
@@ -341,7 +362,7 @@ dp_log_sealed(const uint8 *reference, Size len, DpSlice *out)
 	batch = find_batch((int64) pg_ntoh64(seq));
 	if (batch == NULL)
 		return false;
-	if (batch->n_parts <= 0)
+	if (batch->n_parts < 0)
 		open_parts(batch);
 	part = pg_ntoh32(part);
 	if (part < (uint32) batch->n_parts)

@@ -8,11 +8,16 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/table.h"
 #include "audit/protected_columns.h"
 #include "audit/track.h"
 #include "base/catalog_change.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_attribute.h"
+#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -59,6 +64,28 @@ is_protected(Oid typid)
 	typid = getBaseType(typid);
 	element = get_element_type(typid);
 	return is_protected_type(OidIsValid(element) ? getBaseType(element) : typid);
+}
+
+bool
+dp_audit_has_protected(Oid relid)
+{
+	Relation	catalog = table_open(AttributeRelationId, AccessShareLock);
+	bool		found = false;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_attribute_attrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, AttributeRelidNumIndexId, true, NULL, 1, &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_attribute att = (Form_pg_attribute) GETSTRUCT(tuple);
+
+		found = att->attnum > 0 && !att->attisdropped && is_protected(att->atttypid);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
 }
 
 static void

@@ -29,4 +29,10 @@ typedef struct DpAuditRelation
  */
 extern const DpAuditRelation *dp_audit_relation(Oid relid);
 
+/*
+ * Has a relation protected columns?  From the catalog, without a lock on the relation:
+ * for those who must not wait for whoever has one.
+ */
+extern bool dp_audit_has_protected(Oid relid);
+
 #endif							/* DP_AUDIT_PROTECTED_COLUMNS_H */

@@ -72,6 +72,8 @@ typedef struct RecordScan
 	DpLogBatch *batch;			/* pinned; NULL: none */
 	int			position;		/* in it: of the next record, or of the next in refs */
 	int			last;			/* after the last one */
+	MemoryContext filters_context;	/* of the filters' values */
+	MemoryContext scratch;		/* of a look at a row of audit_batch */
 } RecordScan;
 
 static int64
@@ -100,6 +102,7 @@ read_filters(RecordScan *scan)
 {
 	ExprContext *context = scan->css.ss.ps.ps_ExprContext;
 
+	MemoryContextReset(scan->filters_context);
 	memset(scan->is_set, 0, sizeof(scan->is_set));
 	scan->is_empty = false;
 	for (int i = 0; i < scan->n_filters; i++)
@@ -111,7 +114,7 @@ read_filters(RecordScan *scan)
 			scan->is_empty = true;
 		else if (scan->kinds[i] == DP_FILTER_ROLE || scan->kinds[i] == DP_FILTER_SESSION_ROLE)
 		{
-			MemoryContext old = MemoryContextSwitchTo(scan->css.ss.ps.state->es_query_cxt);
+			MemoryContext old = MemoryContextSwitchTo(scan->filters_context);
 
 			set_filter(scan, scan->kinds[i], PointerGetDatum(PG_DETOAST_DATUM_COPY(value)));
 			MemoryContextSwitchTo(old);
@@ -170,8 +173,8 @@ begin_source(RecordScan *scan, Source *source)
 		memset(&source->box, 0, sizeof(BOX));
 		source->box.low.x = (float8) filter_int(scan, scan->is_set[DP_FILTER_REF_MIN] ? DP_FILTER_REF_MIN : DP_FILTER_END_MIN);
 		source->box.low.x = Min(source->box.low.x, (float8) filter_int(scan, DP_FILTER_REF_MAX));
-		source->box.high.x = source->box.low.x;
-		ScanKeyInit(&key, DP_BATCH_REFS + 1, RTContainsStrategyNumber, F_BOX_CONTAIN, BoxPGetDatum(&source->box));
+		source->box.high.x = (float8) filter_int(scan, DP_FILTER_REF_MAX);
+		ScanKeyInit(&key, DP_BATCH_REFS + 1, RTOverlapStrategyNumber, F_BOX_OVERLAP, BoxPGetDatum(&source->box));
 	}
 	source->scan = systable_beginscan(source->partition, source->index_id, OidIsValid(source->index_id), snapshot, n_keys, &key);
 }
@@ -217,7 +220,7 @@ has_event(const RecordScan *scan, const uint8 *hints)
 
 /* Could the row's batch have what is asked for? */
 static bool
-fits_batch(const RecordScan *scan, const Source *source)
+fits_row(const RecordScan *scan, const Source *source)
 {
 	const Datum *values = source->values;
 	const bool *set = scan->is_set;
@@ -240,6 +243,17 @@ fits_batch(const RecordScan *scan, const Source *source)
 		return false;
 	return (!set[DP_FILTER_ROLE] || has_role(bits, scan->filters[DP_FILTER_ROLE])) &&
 		(!set[DP_FILTER_SESSION_ROLE] || has_role(bits, scan->filters[DP_FILTER_SESSION_ROLE]));
+}
+
+static bool
+fits_batch(const RecordScan *scan, const Source *source)
+{
+	MemoryContext old = MemoryContextSwitchTo(scan->scratch);
+	bool		fits = fits_row(scan, source);
+
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(scan->scratch);
+	return fits;
 }
 
 /* The partition's next row that could; false at its end. */
@@ -329,7 +343,7 @@ first_ref(const RecordScan *scan, const DpUnpacked *unpacked)
 
 		if (record->session < session ||
 			(record->session == session && scan->is_set[DP_FILTER_REF_MIN] &&
-			 record->ref_seq < (uint64) filter_int(scan, DP_FILTER_REF_MIN)))
+			 (int64) record->ref_seq < filter_int(scan, DP_FILTER_REF_MIN)))
 			low = middle + 1;
 		else
 			high = middle;
@@ -341,9 +355,11 @@ first_ref(const RecordScan *scan, const DpUnpacked *unpacked)
 static void
 enter_batch(RecordScan *scan, const Source *source)
 {
+	MemoryContext old = MemoryContextSwitchTo(scan->scratch);
 	DpLogBatch *batch = dp_log_batch(source->values, source->nulls);
-	int64		from = batch->seq_from;
 
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(scan->scratch);
 	scan->batch = batch;
 	scan->position = 0;
 	scan->last = batch->unpacked.n;
@@ -353,10 +369,13 @@ enter_batch(RecordScan *scan, const Source *source)
 		scan->last = batch->unpacked.n_refs;
 		return;
 	}
-	if (scan->is_set[DP_FILTER_SEQ_MIN])
-		scan->position = (int) Max(0, Min(filter_int(scan, DP_FILTER_SEQ_MIN), batch->seq_to + 1) - from);
-	if (scan->is_set[DP_FILTER_SEQ_MAX])
-		scan->last = (int) Min(batch->unpacked.n, Max(filter_int(scan, DP_FILTER_SEQ_MAX), from - 1) - from + 1);
+	/* Compared first: a difference of any two numbers may wrap around. */
+	if (scan->is_set[DP_FILTER_SEQ_MIN] && filter_int(scan, DP_FILTER_SEQ_MIN) > batch->seq_from)
+		scan->position = filter_int(scan, DP_FILTER_SEQ_MIN) > batch->seq_to ? batch->unpacked.n :
+			(int) (filter_int(scan, DP_FILTER_SEQ_MIN) - batch->seq_from);
+	if (scan->is_set[DP_FILTER_SEQ_MAX] && filter_int(scan, DP_FILTER_SEQ_MAX) < batch->seq_to)
+		scan->last = filter_int(scan, DP_FILTER_SEQ_MAX) < batch->seq_from ? 0 :
+			(int) (filter_int(scan, DP_FILTER_SEQ_MAX) - batch->seq_from) + 1;
 }
 
 /* Could it be the record that is asked for?  *last: nor any behind it in refs. */
@@ -370,7 +389,7 @@ fits_record(const RecordScan *scan, const DpUnpackedRecord *record, bool *last)
 	if (scan->way == WAY_REFS && set[DP_FILTER_SESSION])
 	{
 		*last = record->session != (uint64) filter_int(scan, DP_FILTER_SESSION) ||
-			record->ref_seq > (uint64) filter_int(scan, DP_FILTER_REF_MAX);
+			(int64) record->ref_seq > filter_int(scan, DP_FILTER_REF_MAX);
 		if (*last)
 			return false;
 	}
@@ -379,9 +398,9 @@ fits_record(const RecordScan *scan, const DpUnpackedRecord *record, bool *last)
 			 (set[DP_FILTER_AT_MIN] && record->at < filter_int(scan, DP_FILTER_AT_MIN)) ||
 			 (set[DP_FILTER_AT_MAX] && record->at > filter_int(scan, DP_FILTER_AT_MAX)) ||
 			 (set[DP_FILTER_SESSION] && record->session != (uint64) filter_int(scan, DP_FILTER_SESSION)) ||
-			 (set[DP_FILTER_REF_MIN] && record->ref_seq < (uint64) filter_int(scan, DP_FILTER_REF_MIN)) ||
-			 (set[DP_FILTER_REF_MAX] && record->ref_seq > (uint64) filter_int(scan, DP_FILTER_REF_MAX)) ||
-			 (set[DP_FILTER_END_MIN] && record->ref_end < (uint64) filter_int(scan, DP_FILTER_END_MIN)));
+			 (set[DP_FILTER_REF_MIN] && (int64) record->ref_seq < filter_int(scan, DP_FILTER_REF_MIN)) ||
+			 (set[DP_FILTER_REF_MAX] && (int64) record->ref_seq > filter_int(scan, DP_FILTER_REF_MAX)) ||
+			 (set[DP_FILTER_END_MIN] && (int64) record->ref_end < filter_int(scan, DP_FILTER_END_MIN)));
 }
 
 /* The next record of the batch that comes into question; -1: none. */
@@ -401,6 +420,8 @@ next_of_batch(RecordScan *scan)
 			i = --scan->last;
 		else
 			scan->position++;
+		if (unlikely(i < 0 || i >= unpacked->n))
+			dp_report_altered("a batch of the audit log does not have the records that it should have");
 		if (fits_record(scan, &unpacked->records[i], &last))
 			return i;
 	}
@@ -471,6 +492,7 @@ next_record(ScanState *state)
 		old = MemoryContextSwitchTo(state->ps.ps_ExprContext->ecxt_per_tuple_memory);
 		dp_log_row(scan->batch, i, scan->needed, slot->tts_values, slot->tts_isnull);
 		MemoryContextSwitchTo(old);
+		slot->tts_tableOid = RelationGetRelid(state->ss_currentRelation);
 		return ExecStoreVirtualTuple(slot);
 	}
 	return slot;
@@ -521,6 +543,8 @@ begin_scan(CustomScanState *css, EState *estate, int flags)
 		scan->exprs[n++] = ExecInitExpr((Expr *) lfirst(lc), &css->ss.ps);
 	}
 	note_needed(scan, plan);
+	scan->filters_context = AllocSetContextCreate(estate->es_query_cxt, "audit record filters", ALLOCSET_SMALL_SIZES);
+	scan->scratch = AllocSetContextCreate(estate->es_query_cxt, "audit record rows", ALLOCSET_SMALL_SIZES);
 	if (flags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
 	partitions = dp_log_partitions();

@@ -103,7 +103,10 @@ is_function(const char *name, Oid schema)
 	return found;
 }
 
-/* Is there a relation of that name with protected columns? */
+/*
+ * Is there a relation of that name with protected columns?  The collector asks: no lock
+ * of anybody's on a relation keeps it.  Temporary ones are their own role's.
+ */
 static bool
 is_protected(const char *name)
 {
@@ -119,9 +122,10 @@ is_protected(const char *name)
 	{
 		Form_pg_class relation = (Form_pg_class) GETSTRUCT(tuple);
 
-		found = (relation->relkind == RELKIND_RELATION || relation->relkind == RELKIND_PARTITIONED_TABLE ||
+		found = relation->relpersistence != RELPERSISTENCE_TEMP &&
+			(relation->relkind == RELKIND_RELATION || relation->relkind == RELKIND_PARTITIONED_TABLE ||
 				 relation->relkind == RELKIND_VIEW || relation->relkind == RELKIND_MATVIEW) &&
-			dp_audit_relation(relation->oid)->n > 0;
+			dp_audit_has_protected(relation->oid);
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);

@@ -48,6 +48,7 @@ typedef struct DpSinkBatch
 	int		   *start;			/* n_lines + 1 */
 	TimestampTz *at;
 	int		   *severity;
+	const char *mark;			/* makes its object's name no other's; NULL: from and to do */
 } DpSinkBatch;
 
 typedef struct DpSink

@@ -226,8 +226,9 @@ object_name(const DpSink *sink)
 	if (sink->batch->from == 0)
 		return psprintf("%s/%.4s/%.2s/%.2s/%s/digest-%020lld.jsonl.gz", sink->uri.path, time, time + 5, time + 8,
 						sink->database_uid, (long long) sink->batch->digest_to);
-	return psprintf("%s/%.4s/%.2s/%.2s/%s/%020lld-%020lld.jsonl.gz", sink->uri.path, time, time + 5, time + 8,
-					sink->database_uid, (long long) sink->batch->from, (long long) sink->batch->to);
+	return psprintf("%s/%.4s/%.2s/%.2s/%s/%020lld-%020lld%s%s.jsonl.gz", sink->uri.path, time, time + 5, time + 8,
+					sink->database_uid, (long long) sink->batch->from, (long long) sink->batch->to,
+					sink->batch->mark != NULL ? "-" : "", sink->batch->mark != NULL ? sink->batch->mark : "");
 }
 
 /* False where they are being fetched (asked for again by poll_s3), or there are none. */

@@ -5,7 +5,8 @@
  * A batch is delivered within the transaction that removes its rows, and the
  * removal is committed after the target has taken the batch: what dies in between
  * is delivered again.  Each series (a policy's) has files of its own, each batch an
- * object of its own: nothing is written over.
+ * object of its own, whose name has a random part: neither a run that goes on nor a
+ * restored database, which counts from where it was, writes over what is there.
  */
 #include "postgres.h"
 
@@ -14,10 +15,12 @@
 
 #include "audit/sink.h"
 #include "base/guc.h"
+#include "crypto/aead.h"
 #include "fmgr.h"
 #include "kms/kms.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -53,6 +56,7 @@ send_and_wait(DpSink *sink, const DpSinkTarget *target)
 				target->poll(sink);
 			if (sink->status == DP_SINK_SENDING)
 				dp_http_wait(WAIT_MS);
+			ResetLatch(MyLatch);
 			CHECK_FOR_INTERRUPTS();
 		}
 	}
@@ -61,6 +65,20 @@ send_and_wait(DpSink *sink, const DpSinkTarget *target)
 		dp_sink_stop(sink);
 	}
 	PG_END_TRY();
+}
+
+static char *
+random_mark(void)
+{
+	uint8		bytes[DP_NONCE_LEN];
+	char	   *mark = palloc(2 * sizeof(bytes) + 1);
+
+	if (!dp_random_nonce(bytes))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate a random value")));
+	mark[hex_encode((const char *) bytes, sizeof(bytes), mark)] = '\0';
+	return mark;
 }
 
 static void
@@ -74,6 +92,7 @@ fill_batch(DpSinkBatch *batch, int64 from, int64 to, const char *lines, Timestam
 	batch->text.data = utf8;
 	batch->text.len = strlen(utf8);
 	batch->at = at;
+	batch->mark = random_mark();
 }
 
 /*

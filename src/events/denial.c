@@ -115,7 +115,9 @@ dp_denial_count_object(const char *name)
 	wanted.session_role = GetAuthenticatedUserId();
 	wanted.role = GetUserId();
 	wanted.key[0] = DP_DENIAL_OBJECT;
-	strlcpy(wanted.key + 1, name, NAMEDATALEN - 1);
+	/* A name that does not fit would become another: it is counted without. */
+	if (strlen(name) < sizeof(wanted.key) - 1)
+		strlcpy(wanted.key + 1, name, sizeof(wanted.key) - 1);
 
 	LWLockAcquire(dp_ring_denial_lock(), LW_EXCLUSIVE);
 	if (count_names(&wanted, now) >= DP_DENIAL_OBJECTS)

@@ -232,9 +232,14 @@ COMMENT ON FUNCTION dataprotect._nobody_interferes(regclass[]) IS 'whether table
 -- were.  Only of a table by itself, without rules, on which no hold is: those ask for
 -- rows one by one.  A row that somebody else has locked is waited for a moment only:
 -- then nothing is changed, the answer is NULL, and the others are met one by one.
-CREATE FUNCTION dataprotect._cut_at_once(plan_id bigint, request bigint, step dataprotect.plan_step, max_rows int) RETURNS int
+-- One that was changed while it was waited for may be another account's now: PostgreSQL
+-- asks the conditions again of what it has become, a scan by ctid none; so the second
+-- condition, by which it stays.  missed: there were such rows.
+CREATE FUNCTION dataprotect._cut_at_once(plan_id bigint, request bigint, step dataprotect.plan_step, max_rows int,
+        OUT total int, OUT missed bool) RETURNS record
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
+    SET work_mem = '16MB'   -- so that what was chosen is looked up by hash
 AS $$
 DECLARE
     edge dataprotect.plan_edge := (SELECT e FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.edge = step.edge);
@@ -243,27 +248,35 @@ DECLARE
                                   ELSE format('UPDATE ONLY %s t SET %s', step.rel, step.assignments) END;
     patience text := current_setting('lock_timeout');
     vals text[];
-    total int := 0;
+    done record;
+    changed int := 0;
 BEGIN
+    missed := false;
     IF EXISTS (SELECT FROM pg_class c WHERE c.oid = step.rel AND (c.relkind <> 'r' OR c.relhassubclass OR c.relhasrules))
        OR dataprotect._may_be_held(step.rel) THEN
-        RETURN NULL;
+        RETURN;
     END IF;
     BEGIN
         PERFORM set_config('lock_timeout', '200ms', true);
         FOR vals IN SELECT v FROM dataprotect._edge_values(edge, request, source.n) v LOOP
-            total := total + (SELECT r[1]::int
-              FROM dataprotect._rows_as(step.rel, format('%s WHERE t.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT t.ctid FROM %s LIMIT %s))',
-                       change, dataprotect._edge_rows(edge), max_rows - total),
-                   dataprotect._oids_at(source.watch_types, edge.to_pos), vals, true) r);
-            EXIT WHEN total >= max_rows;
+            SELECT r[1]::int AS found, r[2]::int AS changed INTO STRICT done
+              FROM dataprotect._rows_as(step.rel, format(
+                       'WITH dp_chosen AS MATERIALIZED (SELECT t.ctid AS c FROM %s LIMIT %s), dp_changed AS (%s '
+                       'WHERE t.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT x.c FROM dp_chosen x)) '
+                       'AND (t.ctid OPERATOR(pg_catalog.=) ANY (SELECT x.c FROM dp_chosen x)) IS TRUE RETURNING 1) '
+                       'SELECT (SELECT pg_catalog.count(*) FROM dp_chosen), (SELECT pg_catalog.count(*) FROM dp_changed)',
+                       dataprotect._edge_rows(edge), max_rows - changed, change),
+                   dataprotect._oids_at(source.watch_types, edge.to_pos), vals, true) r;
+            changed := changed + done.changed;
+            missed := missed OR done.changed < done.found;
+            EXIT WHEN changed >= max_rows;
         END LOOP;
         PERFORM set_config('lock_timeout', patience, true);
     EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-        RETURN NULL;
+        RETURN;
     END;
+    total := changed;
     PERFORM dataprotect._deletion_count(request, step.rel, CASE step.what WHEN 'delete' THEN 'delete' ELSE 'nullify' END, total);
-    RETURN total;
 END $$;
 COMMENT ON FUNCTION dataprotect._cut_at_once(bigint, bigint, dataprotect.plan_step, int) IS
     'change the next rows that reference an account''s rows by one edge, in one statement';
@@ -403,11 +416,13 @@ DECLARE
     before int;
     -- rows that are merely removed take less than a microsecond each
     most int := max_rows * CASE step.what WHEN 'delete' THEN 50 ELSE 10 END;
-    whole int := dataprotect._cut_at_once(plan_id, request, step, most);
-    at_once int := coalesce(whole, 0);
+    whole record;
+    at_once int;
 BEGIN
+    SELECT c.total, c.missed INTO STRICT whole FROM dataprotect._cut_at_once(plan_id, request, step, most) c;
+    at_once := coalesce(whole.total, 0);
     dealt := at_once;
-    IF whole < most AND dataprotect._nobody_interferes(ARRAY[step.rel]) THEN
+    IF whole.total < most AND NOT whole.missed AND dataprotect._nobody_interferes(ARRAY[step.rel]) THEN
         RETURN;     -- these were all of them
     END IF;
     LOOP

@@ -213,6 +213,26 @@ flush_log();
 is(audit("SELECT sum((detail ->> 'denied')::int) $refused"), '14', 'none is missing where there are many');
 unlike(audit("SELECT string_agg(detail::text, ' ') $refused"), qr/mine_alone/, 'and nothing of the statements is copied');
 
+# What a role does with tables of its own neither keeps the collector waiting nor hides
+# a name that is as long as names can be.
+my $long = 'l' x 63;
+$node->safe_psql('postgres', "CREATE ROLE longer LOGIN; CREATE ROLE stayer LOGIN; CREATE TABLE $long (email encrypted_text('pii'))");
+as($node, 'longer', "SELECT * FROM $long");
+my $stays = start('stayer', "CREATE TEMP TABLE caught (i int); REVOKE ALL ON caught FROM stayer;\nSELECT * FROM caught;\n"
+	  . "BEGIN; ALTER TABLE caught ADD j int; SELECT 'stays';\n");
+poll_until('the lock', sub { $stays->{h}->pump_nb; return $stays->{out} =~ /stays/ });
+ok(flush_log(), 'the log goes on while a table that was refused is locked');
+is(audit("SELECT session_role, detail ->> 'denied', detail ->> 'object' FROM dataprotect.audit_log WHERE event = 'privilege.denied' "
+		  . "AND session_role IN ('longer', 'stayer')"), 'longer|1|', 'a name of 63 bytes is counted, tables without protected columns are not');
+$stays->{in} .= "ROLLBACK;\n\\q\n";
+eval { $stays->{h}->finish };
+
+# Any number may be compared with seq.
+is(audit("SELECT (SELECT count(*) FROM dataprotect.audit_log WHERE $_) = count(*) FROM dataprotect.audit_log"), 't', "all have $_")
+  for q{seq > '-9223372036854775808'::bigint}, q{seq >= '-9223372036854775807'::bigint}, 'seq < 9223372036854775807', 'seq <= 9223372036854775807';
+is(audit("SELECT count(*) FROM dataprotect.audit_log WHERE $_"), '0', "none has $_")
+  for q{seq <= '-9223372036854775808'::bigint}, q{seq = '-9223372036854775808'::bigint}, 'seq >= 9223372036854775807';
+
 log_conceals($node);
 $node->stop;
 done_testing();

@@ -130,6 +130,16 @@ for my $shape (sort keys %shapes)
 	cmp_ok($cost[1], '<=', $pages_a_row{$shape} * 4000, "$shape: some pages a row ($cost[0] for 1000, $cost[1] for 4000)");
 }
 
+# Conditions that batches are found by lose no row.
+for my $where ('ref_seq <= 9000000000000000000 AND ref_end >= 1', 'ref_seq <= 9000000000000000000 AND ref_end >= -1',
+	'ref_seq <= 9000000000000000000 AND ref_end >= (SELECT max(ref_seq) - 10 FROM dataprotect.audit_record)')
+{
+	my ($by_index, $by_all) = split /\|/, $node->safe_psql('postgres', "SELECT (SELECT count(*) FROM dataprotect.audit_record WHERE $where), "
+		  . "count(*) FROM (SELECT ref_seq, ref_end FROM dataprotect.audit_record OFFSET 0) AS r WHERE $where");
+	cmp_ok($by_all, '>', 0, "there are rows with $where");
+	is($by_index, $by_all, '... and all are found');
+}
+
 # caught-errors-cost-a-flush: a statement has one intent and one result, however
 # many subtransactions end inside it.
 $node->safe_psql('postgres', "SELECT dataprotect.grant_access('pii', 'app', 'reveal'); GRANT SELECT ON person TO app");
