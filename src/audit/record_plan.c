@@ -13,12 +13,16 @@
 #include "audit/log_batch.h"
 #include "audit/record_scan.h"
 #include "base/compat.h"
+#include "base/report.h"
+#include "base/statement.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "events/event.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "nodes/parsenodes.h"
 #include "optimizer/clauses.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
@@ -27,6 +31,7 @@
 #include "optimizer/planmain.h"
 #include "optimizer/restrictinfo.h"
 #include "storage/bufmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -74,16 +79,20 @@ static const Comparison comparisons[] = {
 };
 
 static bool
-is_audit_record(const RelOptInfo *rel, const RangeTblEntry *rte)
+is_audit_record(Oid relid)
 {
-	char	   *name;
+	char	   *name = get_rel_name(relid);
 
-	if (rte->rtekind != RTE_RELATION || rte->relkind != RELKIND_RELATION || rte->inh ||
-		rel->max_attr != DP_AUDIT_N_COLUMNS || rel->indexlist != NIL)
-		return false;
-	name = get_rel_name(rte->relid);
 	return name != NULL && strcmp(name, "audit_record") == 0 &&
-		get_rel_namespace(rte->relid) == get_namespace_oid("dataprotect", true);
+		get_rel_namespace(relid) == get_namespace_oid("dataprotect", true);
+}
+
+/* One that has become another would be read as what it is by itself: empty. */
+static void
+check_shape(const RelOptInfo *rel, const RangeTblEntry *rte)
+{
+	if (rte->relkind != RELKIND_RELATION || rte->inh || rel->max_attr != DP_AUDIT_N_COLUMNS || rel->indexlist != NIL)
+		dp_report_altered("table \"dataprotect.audit_record\" has other columns, or an index or tables below it");
 }
 
 /* A column of the relation, or NULL. */
@@ -143,6 +152,9 @@ add_filters(Expr *clause, Index relid, List **kinds, List **values)
 	Expr	   *value;
 
 	if (!IsA(clause, OpExpr) || list_length(op->args) != 2)
+		return;
+	/* What such a collation takes for equal need not be the same bytes. */
+	if (OidIsValid(op->inputcollid) && !get_collation_isdeterministic(op->inputcollid))
 		return;
 	operator = op->opno;
 	value = get_opcode(operator) == F_TEXTEQ ? event_of(linitial(op->args), lsecond(op->args)) : NULL;
@@ -256,8 +268,9 @@ add_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
 {
 	if (previous_pathlist != NULL)
 		previous_pathlist(root, rel, rti, rte);
-	if (!is_audit_record(rel, rte) || (int) rti == root->parse->resultRelation || IS_DUMMY_REL(rel))
+	if (rte->rtekind != RTE_RELATION || !is_audit_record(rte->relid) || (int) rti == root->parse->resultRelation || IS_DUMMY_REL(rel))
 		return;
+	check_shape(rel, rte);
 	rel->tuples = guess_records();
 	rel->rows = clamp_row_est(rel->tuples * clauselist_selectivity(root, rel->baserestrictinfo, 0, JOIN_INNER, NULL));
 	rel->pathlist = NIL;
@@ -268,9 +281,33 @@ add_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
 	add_scan(root, rel, DP_ORDER_DOWN);
 }
 
+/* COPY reads a table without a plan, and would find nothing in this one. */
+static void
+begin_utility(const DpUtility *utility, Datum *state)
+{
+	CopyStmt   *copy = (CopyStmt *) utility->statement;
+	Oid			relid;
+
+	if (!IsA(copy, CopyStmt) || copy->is_from || copy->relation == NULL || strcmp(copy->relation->relname, "audit_record") != 0)
+		return;
+	relid = RangeVarGetRelid(copy->relation, NoLock, true);
+	if (OidIsValid(relid) && is_audit_record(relid) && pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot copy table \"%s\"", "dataprotect.audit_record"),
+				 errdetail("Nothing is stored in it."),
+				 errhint("Use COPY (SELECT * FROM dataprotect.audit_record) TO.")));
+}
+
+static const DpSubscriber subscriber = {
+	.name = "audit records",
+	.begin_utility = begin_utility,
+};
+
 void
 dp_record_plan_init(void)
 {
+	dp_statement_subscribe(&subscriber);
 	RegisterCustomScanMethods(&dp_record_scan_methods);
 	previous_pathlist = set_rel_pathlist_hook;
 	set_rel_pathlist_hook = add_paths;

@@ -118,8 +118,10 @@ BEGIN
     LOOP
         PERFORM dataprotect._note_first_use(r.role, r.key, r.at);
     END LOOP;
-    DELETE FROM dataprotect.access_use_open o USING dataprotect.audit_record i
-     WHERE i.seq > v_from AND i.seq <= v_to AND i.kind = 'r' AND i.instance = o.instance AND i.ref_seq = o.ring_seq;
+    -- no join: a row that somebody changes meanwhile is looked at again, and records have no place to find them by
+    DELETE FROM dataprotect.access_use_open o
+     WHERE (o.instance, o.ring_seq) IN (SELECT i.instance, i.ref_seq FROM dataprotect.audit_record i
+                                         WHERE i.seq > v_from AND i.seq <= v_to AND i.kind = 'r' OFFSET 0);
     UPDATE dataprotect.access_use_head SET seq = v_to;
 END $$;
 COMMENT ON FUNCTION dataprotect._count_use(bigint) IS 'adds what is new in the audit log to access_use, and tells of grants that were used first';

@@ -262,6 +262,7 @@ dp_kms_agent_main(Datum arg)
 	{
 		int			timeout_ms;
 		int			key_set_ms;
+		int			child_ms;
 
 		MemoryContextReset(round);
 		/* Reset first: a request that comes in during the round sets it again. */
@@ -283,6 +284,9 @@ dp_kms_agent_main(Datum arg)
 		key_set_ms = dp_key_set_advance();
 		if (key_set_ms >= 0 && (timeout_ms < 0 || key_set_ms < timeout_ms))
 			timeout_ms = key_set_ms;
+		child_ms = dp_child_timeout();
+		if (child_ms >= 0 && (timeout_ms < 0 || child_ms < timeout_ms))
+			timeout_ms = child_ms;
 		dp_http_wait(timeout_ms);
 	}
 }

@@ -15,6 +15,7 @@
 #include "kms/child_call.h"
 #include "kms/http.h"
 
+#define REAP_MS			1000	/* how often to look for those that have ended */
 #define LEAVE_SECONDS	10		/* for what the child does after its answer */
 
 /* What a child sends: all that a call may bring. */
@@ -131,7 +132,7 @@ start_child(Child *child)
 	pid_t		parent = getpid();
 	int			fds[2];
 
-	if (pipe(fds) != 0)
+	if (pipe2(fds, O_CLOEXEC) != 0)
 	{
 		fail_to_start(child);
 		return;
@@ -200,6 +201,19 @@ dp_child_cancel(DpKmsCall *call)
 		(void) kill(child->pid, SIGKILL);
 }
 
+/* Whoever wrote it has run a module of others, which may have written anything. */
+static bool
+is_sound(const Answer *answer)
+{
+	return answer->status >= DP_KMS_OK && answer->status <= DP_KMS_REFUSED &&
+		answer->blob.len >= 0 && answer->blob.len <= DP_KMS_BLOB_MAX &&
+		(int) answer->signature.algorithm >= DP_SIGNATURE_NONE && answer->signature.algorithm <= DP_SIGNATURE_ECDSA_SHA512 &&
+		answer->signature.public_key_len >= 0 && answer->signature.public_key_len <= DP_KMS_PUBLIC_KEY_MAX &&
+		answer->signature.len >= 0 && answer->signature.len <= DP_KMS_SIGNATURE_MAX &&
+		(int) answer->root.state >= DP_KMS_ROOT_UNKNOWN && answer->root.state <= DP_KMS_ROOT_DELETED &&
+		memchr(answer->root.uri, '\0', sizeof(answer->root.uri)) != NULL;
+}
+
 static void
 take_answer(Child *child)
 {
@@ -230,7 +244,7 @@ listen_to(Child *child)
 	} while (n > 0 && child->received < sizeof(child->answer));
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (child->received == sizeof(child->answer))
+	if (child->received == sizeof(child->answer) && is_sound(&child->answer))
 		take_answer(child);
 	if (child->call->status == DP_KMS_PENDING)
 		dp_kms_call_fail(child->call, DP_KMS_UNAVAILABLE, ERRCODE_CONNECTION_FAILURE,
@@ -238,6 +252,12 @@ listen_to(Child *child)
 	child->call->transfer = NULL;
 	child->call = NULL;
 	stop_listening(child);
+}
+
+int
+dp_child_timeout(void)
+{
+	return children != NULL ? REAP_MS : -1;
 }
 
 void

@@ -37,4 +37,7 @@ extern void dp_child_cancel(DpKmsCall *call);
 /* Take answers that have come, without waiting; dp_http_wait() wakes up for them. */
 extern void dp_child_perform(void);
 
+/* In how many milliseconds to do so at the latest; -1: no child is left. */
+extern int	dp_child_timeout(void);
+
 #endif							/* DP_KMS_CHILD_CALL_H */

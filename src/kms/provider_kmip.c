@@ -100,6 +100,7 @@ typedef struct Exchange
 {
 	Operation	operation;
 	Size		len;			/* of transfer->body */
+	bool		spoke_2;		/* in which version it was sent */
 } Exchange;
 
 static bool speak_2 = false;	/* what the server took last */
@@ -487,6 +488,7 @@ dispatch(DpKmsTransfer *transfer)
 		dp_kms_transfer_failed(transfer);
 		return;
 	}
+	((Exchange *) transfer->own)->spoke_2 = speak_2;
 	if (!build_message(transfer))
 	{
 		dp_kms_call_fail(transfer->call, DP_KMS_REFUSED, ERRCODE_INTERNAL_ERROR, "The request is too long.");
@@ -513,7 +515,8 @@ settle_or_repeat(DpKmsTransfer *transfer, long status, char *reply, Size len)
 		(reason == INVALID_MESSAGE || reason == UNSUPPORTED_VERSION))
 	{
 		transfer->repeated = true;
-		speak_2 = !speak_2;
+		/* not what is spoken by now: another call may have found that out meanwhile */
+		speak_2 = !((Exchange *) transfer->own)->spoke_2;
 		dispatch(transfer);
 	}
 	else

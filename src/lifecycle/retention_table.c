@@ -589,7 +589,13 @@ mend_batch(DpRetentionRun *run, const char *failure, int sqlstate, int *busy)
 	int			chosen = count_tids(run->chosen);
 
 	run->more = true;
-	if (run->undelivered)
+	if ((sqlstate == ERRCODE_OUT_OF_MEMORY || sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED) && chosen > 1)
+	{
+		/* lines of a batch that is delivered are one text */
+		run->undelivered = false;
+		run->limit = Max(Min(run->limit, chosen) / 8, 1);
+	}
+	else if (run->undelivered)
 	{
 		/* the same would come of every row */
 		run->undelivered = false;

@@ -90,6 +90,20 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM dataprotect.audit_record W
 is($node->safe_psql('postgres', 'SELECT max(seq) FROM dataprotect.audit_record'), $rows, 'nothing of that remains');
 is($node->safe_psql('postgres', 'DELETE FROM dataprotect.audit_record; UPDATE dataprotect.audit_record SET seq = 1; SELECT count(*) FROM dataprotect.audit_record'), $rows,
 	'what records are read by has none of its own');
+for my $change ('CREATE INDEX ON dataprotect.audit_record (seq)', 'ALTER TABLE dataprotect.audit_record ADD extra int',
+	'CREATE TABLE below () INHERITS (dataprotect.audit_record)')
+{
+	my (undef, undef, $error) = $node->psql('postgres', "BEGIN; $change; SELECT count(*) FROM dataprotect.audit_record");
+	like($error, qr/"dataprotect.audit_record" has other columns, or an index or tables below it/, "an empty log is not what comes of $change");
+}
+psql_fails($node, 'postgres', 'COPY dataprotect.audit_record TO STDOUT', qr/cannot copy table "dataprotect.audit_record"/, 'nor of COPY');
+SKIP:
+{
+	skip 'this server has no ICU', 1
+	  if $node->psql('postgres', "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)") != 0;
+	is($node->safe_psql('postgres', "SELECT count(*) > 0, count(*) = count(*) FILTER (WHERE role = 'app') FROM dataprotect.audit_record WHERE role = 'APP' COLLATE loose"),
+		't|t', 'another collation finds what it takes for equal');
+}
 is($node->safe_psql('postgres', 'SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'rolled-back tampering leaves the log whole');
 
 # The newest rows and the head that stood before them: only the ring knows.
