@@ -17,7 +17,7 @@ OBJS = \
        $(addprefix src/keys/, arena.o cache.o catalog.o epoch.o expiry.o family.o generation.o held_keys.o invalidation.o key_errors.o key_export.o \
            keys.o mint.o own_function.o own_sequence.o own_step.o pinned_keys.o policy_alarm.o policy_root.o policy_seal.o policy_trigger.o \
            seal_budget.o spare_key.o subject_key.o system_keys.o unwrap_key.o) \
-       $(addprefix src/access/, access.o foreign_code.o foreign_utility.o grantee.o identity.o mask.o restored.o role_drop.o search_count.o sql_runner.o taken_cursor.o token.o token_keys.o token_replay.o) \
+       $(addprefix src/access/, access.o foreign_code.o foreign_temporary.o foreign_utility.o grantee.o identity.o mask.o open_query.o restored.o role_drop.o search_count.o sql_runner.o taken_cursor.o token.o token_keys.o token_replay.o) \
        $(addprefix src/audit/, alert.o change_events.o digest.o sink_batch.o sink_file.o sink_http.o sink_line.o sink_reply.o \
            sink_round.o sink_rows.o sink_splunk.o sink_state.o sink_syslog.o sink_uri.o) \
        $(addprefix src/audit/, activity.o archive.o audit_log.o batch.o chain.o collector.o literals.o log_batch.o \

@@ -14,6 +14,7 @@
 #include "access/foreign_utility.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/open_query.h"
 #include "access/sql_runner.h"
 #include "access/table.h"
 #include "access/transam.h"
@@ -37,6 +38,7 @@
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
 #include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -296,6 +298,12 @@ lesser_stranger(void)
 	return NULL;
 }
 
+bool
+dp_foreign_code_is_lesser(void)
+{
+	return dp_n_strangers > 0 && lesser_stranger() != NULL;
+}
+
 static void
 refuse_elsewhere(Oid function)
 {
@@ -330,10 +338,42 @@ judge(const FmgrInfo *flinfo, Oid *owner)
 }
 
 static void
+refuse_reading(const DpStranger *stranger)
+{
+	if (likely(stranger == NULL) || dp_own_statement())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("function %s cannot read a query that was begun before it", format_procedure(stranger->function)),
+			 errdetail("The query was begun for a role that may see more of protected values than the function's owner."),
+			 errhint("Have a member of dataprotect_admin call dataprotect.trust_function().")));
+}
+
+/* A row more is read, of a cursor too. */
+static void
+running(QueryDesc *query)
+{
+	if (unlikely(dp_n_strangers > 0))
+		refuse_reading(dp_open_query_stranger(query));
+}
+
+/* By FETCH or MOVE: rows that were stored, of a cursor WITH HOLD, are read without an executor. */
+static void
+reads_cursor(const char *name)
+{
+	Portal		portal = GetPortalByName(name);
+
+	if (PortalIsValid(portal))
+		refuse_reading(portal->queryDesc != NULL ? dp_open_query_stranger(portal->queryDesc) : lesser_stranger());
+}
+
+static void
 begin_utility(const DpUtility *utility, Datum *state)
 {
 	const DpStranger *stranger;
 
+	if (unlikely(dp_n_strangers > 0) && IsA(utility->statement, FetchStmt))
+		reads_cursor(((FetchStmt *) utility->statement)->portalname);
 	if (likely(dp_n_strangers == 0) || utility->context == PROCESS_UTILITY_SUBCOMMAND ||
 		dp_foreign_utility_is_harmless(utility->statement) || dp_own_statement())
 		return;
@@ -347,8 +387,27 @@ begin_utility(const DpUtility *utility, Datum *state)
 				 errhint("Have a member of dataprotect_admin call dataprotect.trust_function().")));
 }
 
+void
+dp_foreign_code_sets(const char *name)
+{
+	const DpStranger *stranger;
+
+	if (likely(dp_n_strangers == 0) || dp_foreign_setting_is_harmless(name) || dp_own_caller())
+		return;
+	stranger = lesser_stranger();
+	if (stranger != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("function %s cannot set parameter \"%s\" for the role that runs it",
+						format_procedure(stranger->function), name),
+				 errdetail("The role may see more of protected values than the function's owner, or administers them, and would go on with the setting."),
+				 errhint("Put it into a SET clause of the function, or have a member of dataprotect_admin call dataprotect.trust_function().")));
+}
+
 static const DpSubscriber subscriber = {
 	.name = "foreign code",
+	.started = dp_open_query_began,
+	.running = running,
 	.begin_utility = begin_utility,
 };
 
@@ -366,6 +425,7 @@ dp_foreign_code_init(bool (*reveals) (Oid role), bool (*has_more) (Oid role, Oid
 	reveals_all = reveals;
 	exceeds = has_more;
 	administers = has_power;
+	dp_open_query_init(has_more);
 	dp_statement_set_code_judge(needs_judge, judge);
 	dp_statement_subscribe(&subscriber);
 	dp_on_cache_change(PROCOID, catalogs_changed);

@@ -26,6 +26,12 @@
  */
 extern bool dp_foreign_code_counts(Oid function, Oid *owner);
 
+/* Is a function running that is refused commands? */
+extern bool dp_foreign_code_is_lesser(void);
+
+/* The current role is about to have a setting changed by set_config(): refused to such a function? */
+extern void dp_foreign_code_sets(const char *name);
+
 /*
  * reveals: whether a role, by its own grants, may reveal values of every key;
  * has_more: whether one has more of some key than another; has_power: whether one is an

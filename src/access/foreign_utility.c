@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/foreign_temporary.h"
 #include "access/foreign_utility.h"
 #include "base/compat.h"
 #include "catalog/namespace.h"
@@ -19,17 +20,6 @@ is_temporary(RangeVar *name)
 	Oid			relid = RangeVarGetRelid(name, NoLock, true);
 
 	return !OidIsValid(relid) || isTempNamespace(get_rel_namespace(relid));
-}
-
-/* ... that hides no other? */
-static bool
-makes_temporary(RangeVar *name)
-{
-	Oid			hidden = RelnameGetRelid(name->relname);
-
-	if (name->schemaname == NULL ? name->relpersistence != RELPERSISTENCE_TEMP : strcmp(name->schemaname, "pg_temp") != 0)
-		return false;
-	return !OidIsValid(hidden) || isTempNamespace(get_rel_namespace(hidden));
 }
 
 static bool
@@ -64,14 +54,35 @@ analyzes_temporary(VacuumStmt *vacuum)
 	return true;
 }
 
-/* Settings by which a role is changed, or told apart. */
+/* Settings by which a role is changed, or told apart, or which say what a statement means. */
+bool
+dp_foreign_setting_is_harmless(const char *name)
+{
+	static const char *const refused[] = {"role", "session_authorization", "search_path", "session_replication_role",
+	"row_security", "standard_conforming_strings"};
+
+	for (int i = 0; i < lengthof(refused); i++)
+	{
+		if (pg_strcasecmp(name, refused[i]) == 0)
+			return false;
+	}
+	return pg_strncasecmp(name, "dataprotect.", strlen("dataprotect.")) != 0;
+}
+
 static bool
 sets_identity(VariableSetStmt *set)
 {
-	return set->kind == VAR_RESET_ALL || set->name == NULL ||
-		pg_strcasecmp(set->name, "role") == 0 || pg_strcasecmp(set->name, "session_authorization") == 0 ||
-		pg_strcasecmp(set->name, "search_path") == 0 ||
-		pg_strncasecmp(set->name, "dataprotect.", strlen("dataprotect.")) == 0;
+	return set->kind == VAR_RESET_ALL || set->name == NULL || !dp_foreign_setting_is_harmless(set->name);
+}
+
+/* EXPLAIN ANALYZE does what it explains. */
+static bool
+explains_harmless(ExplainStmt *explain)
+{
+	Query	   *query = (Query *) explain->query;
+
+	return IsA(query, Query) &&
+		(query->commandType != CMD_UTILITY || dp_foreign_utility_is_harmless(query->utilityStmt));
 }
 
 bool
@@ -84,7 +95,6 @@ dp_foreign_utility_is_harmless(Node *statement)
 		case T_FetchStmt:
 		case T_ExecuteStmt:		/* of what the role has prepared itself */
 		case T_DeallocateStmt:
-		case T_ExplainStmt:
 		case T_CallStmt:
 		case T_DoStmt:
 		case T_NotifyStmt:
@@ -95,15 +105,17 @@ dp_foreign_utility_is_harmless(Node *statement)
 		case T_VariableShowStmt:
 		case T_ConstraintsSetStmt:
 			return true;
+		case T_ExplainStmt:
+			return explains_harmless((ExplainStmt *) statement);
 		case T_VariableSetStmt:
 			return !sets_identity((VariableSetStmt *) statement);
 		case T_CreateStmt:
-			return makes_temporary(((CreateStmt *) statement)->relation);
+			return dp_foreign_temporary_table((CreateStmt *) statement);
 		case T_CreateTableAsStmt:
-			return ((CreateTableAsStmt *) statement)->objtype == OBJECT_TABLE &&
-				makes_temporary(((CreateTableAsStmt *) statement)->into->rel);
+			return dp_foreign_temporary_table_as((CreateTableAsStmt *) statement);
 		case T_IndexStmt:
-			return is_temporary(((IndexStmt *) statement)->relation);
+			return is_temporary(((IndexStmt *) statement)->relation) &&
+				dp_foreign_name_is_free(((IndexStmt *) statement)->idxname);
 		case T_DropStmt:
 			return drops_temporary((DropStmt *) statement);
 		case T_VacuumStmt:

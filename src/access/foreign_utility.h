@@ -8,8 +8,7 @@
  * gives what it may see.  So a few commands are known to do neither, and all others are
  * refused, those of future versions included.
  *
- * Temporary tables are made and dropped as ever, where they take no place of another
- * table that the session finds by the same name.
+ * Temporary tables are made and dropped as ever, within the limits of foreign_temporary.h.
  */
 #ifndef DP_ACCESS_FOREIGN_UTILITY_H
 #define DP_ACCESS_FOREIGN_UTILITY_H
@@ -19,5 +18,8 @@
 #include "nodes/nodes.h"
 
 extern bool dp_foreign_utility_is_harmless(Node *statement);
+
+/* May such code change a setting?  By set_config() as by SET. */
+extern bool dp_foreign_setting_is_harmless(const char *name);
 
 #endif							/* DP_ACCESS_FOREIGN_UTILITY_H */

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/foreign_code.h"
 #include "access/htup_details.h"
 #include "access/sql_runner.h"
 #include "access/transam.h"
@@ -13,6 +14,7 @@
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "keys/catalog.h"
 #include "keys/keys.h"
 #include "keys/own_function.h"
@@ -48,6 +50,7 @@ dp_sql_runner_is_builtin(Oid function)
 		case F_TS_STAT_TEXT:
 		case F_TS_STAT_TEXT_TEXT:
 		case F_TS_REWRITE_TSQUERY_TEXT:
+		case F_SET_CONFIG:
 			return true;
 		default:
 			return false;
@@ -126,7 +129,7 @@ body_calls_one(const char *tree)
 static bool
 source_names_one(const char *source)
 {
-	static const char *const names[] = {"_to_xml", "ts_stat", "ts_rewrite"};
+	static const char *const names[] = {"_to_xml", "ts_stat", "ts_rewrite", "set_config"};
 
 	for (int i = 0; i < lengthof(names); i++)
 	{
@@ -239,11 +242,15 @@ dp_sql_runner_at_stake(void)
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
 {
-	if (access != OAT_FUNCTION_EXECUTE || likely(!dp_sql_runner_is_builtin(object_id)) ||
-		!dp_catalog_is_there() || dp_own_caller() || !dp_sql_runner_at_stake())
+	/* the extension's own script calls some before there is _own_sql */
+	if (access != OAT_FUNCTION_EXECUTE || likely(!dp_sql_runner_is_builtin(object_id)) || creating_extension ||
+		!dp_catalog_is_there() || dp_own_caller() ||
+		!(dp_sql_runner_at_stake() || (object_id == F_SET_CONFIG && dp_foreign_code_is_lesser())))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 object_id == F_SET_CONFIG ?
+			 errmsg("function %s cannot run for an expression that was stored", format_procedure(object_id)) :
 			 errmsg("function %s cannot run SQL for an expression that was stored", format_procedure(object_id)),
 			 errdetail("It would run with the rights of the current role, which did not write it."),
 			 errhint("Call it in the statement itself, in a function, or in a view of a superuser's.")));

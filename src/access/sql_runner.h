@@ -14,6 +14,9 @@
  *	  expression or are a trigger's, as code of somebody who may see nothing
  *	- those that leave the session (dblink, pg_cron) are refused there, and to code of others
  *
+ * set_config() is one of them: it changes what later statements of the role mean, and a call in a
+ * function of others is judged with its arguments by _own_sql (foreign_code.h).
+ *
  * A stored expression is told by dp_call_is_stored() (base/statement.h).
  */
 #ifndef DP_ACCESS_SQL_RUNNER_H

@@ -47,6 +47,7 @@ static int	max_code = 0;
 
 int			dp_n_strangers = 0;
 const DpStranger *dp_strangers = NULL;
+uint64		dp_last_stranger = 0;
 
 static DpStranger *strangers = NULL;	/* what dp_strangers points to */
 static int	max_strangers = 0;
@@ -578,6 +579,7 @@ push_stranger(Oid function, Oid owner)
 	strangers[dp_n_strangers].function = function;
 	strangers[dp_n_strangers].owner = owner;
 	strangers[dp_n_strangers].role = GetUserId();
+	strangers[dp_n_strangers].number = ++dp_last_stranger;
 	dp_n_strangers++;
 }
 

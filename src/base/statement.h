@@ -175,10 +175,12 @@ typedef struct DpStranger
 	Oid			function;
 	Oid			owner;			/* InvalidOid: whoever stored the expression that calls it */
 	Oid			role;			/* as whom it runs */
+	uint64		number;			/* later ones have higher numbers */
 } DpStranger;
 
 extern int	dp_n_strangers;
 extern const DpStranger *dp_strangers;	/* dp_n_strangers of them */
+extern uint64 dp_last_stranger; /* number of the last that began */
 
 typedef enum DpCodeVerdict
 {

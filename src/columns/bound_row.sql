@@ -16,7 +16,7 @@ COMMENT ON FUNCTION dataprotect._seen_by(internal, internal, internal, internal)
 -- the function's number before its arguments, however many; run by whoever asks, so open
 -- to all, who cannot call it.
 CREATE FUNCTION dataprotect._own_sql(function internal, query internal) RETURNS internal
-    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_own_sql';
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dp_own_sql';
 COMMENT ON FUNCTION dataprotect._own_sql(internal, internal) IS
     'what a built-in function that runs SQL gives, called in a statement''s own words';
 CREATE FUNCTION dataprotect._own_ts_stat(query internal, OUT word text, OUT ndoc int4, OUT nentry int4) RETURNS SETOF record

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/foreign_code.h"
 #include "access/sql_runner.h"
 #include "access/transam.h"
 #include "base/compat.h"
@@ -20,6 +21,7 @@
 #include "nodes/nodeFuncs.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -53,7 +55,13 @@ dp_own_sql(PG_FUNCTION_ARGS)
 
 	InitFunctionCallInfoData(*call, function_of_call(fcinfo), PG_NARGS() - 1, PG_GET_COLLATION(), NULL, NULL);
 	for (int i = 1; i < PG_NARGS(); i++)
+	{
 		call->args[i - 1] = fcinfo->args[i];
+		if (fcinfo->args[i].isnull && call->flinfo->fn_strict)
+			PG_RETURN_NULL();
+	}
+	if (call->flinfo->fn_oid == F_SET_CONFIG && !call->args[0].isnull)
+		dp_foreign_code_sets(text_to_cstring(DatumGetTextPP(call->args[0].value)));
 	result = FunctionCallInvoke(call);
 	fcinfo->isnull = call->isnull;
 	return result;

@@ -351,6 +351,108 @@ SKIP:
 	unlike($o, qr/Zq9x/, 'tells the value to nobody') or diag($o);
 }
 
+# ---- what is open, what is hidden, what is set ----
+(undef, $err, $state) = as($node, 'author', <<'SQL');
+CREATE FUNCTION a.pull() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE n record; c refcursor; r record;
+BEGIN
+	FOR n IN SELECT name, is_scrollable FROM pg_cursors WHERE name ~ '^rc|unnamed' LOOP
+		BEGIN
+			c := n.name;
+			IF n.is_scrollable THEN
+				BEGIN MOVE ABSOLUTE 0 IN c; EXCEPTION WHEN insufficient_privilege THEN RAISE NOTICE 'REFUSED %', SQLERRM; END;
+			END IF;
+			IF TG_ARGV[0] = 'fetch' THEN
+				FETCH c INTO r;
+			ELSE
+				EXECUTE format('FETCH NEXT FROM %I', n.name) INTO r;
+			END IF;
+			INSERT INTO a.loot VALUES ('pulled', r::text);
+			RAISE NOTICE 'PULLED';
+		EXCEPTION WHEN insufficient_privilege THEN RAISE NOTICE 'REFUSED %', SQLERRM;
+			WHEN OTHERS THEN NULL;
+		END;
+	END LOOP;
+	RETURN NEW;
+END $$;
+CREATE FUNCTION a.pull_definer() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE n record; c refcursor; r record;
+BEGIN
+	FOR n IN SELECT name FROM pg_cursors WHERE name ~ '^rc|unnamed' LOOP
+		BEGIN
+			c := n.name;
+			FETCH c INTO r;
+			INSERT INTO a.loot VALUES ('pulled', r::text);
+		EXCEPTION WHEN insufficient_privilege THEN RAISE NOTICE 'REFUSED %', SQLERRM;
+			WHEN OTHERS THEN NULL;
+		END;
+	END LOOP;
+	RETURN NEW;
+END $$;
+CREATE TABLE a.fetch (id int); CREATE TRIGGER t BEFORE INSERT ON a.fetch FOR EACH ROW EXECUTE FUNCTION a.pull('fetch');
+CREATE TABLE a.command (id int); CREATE TRIGGER t BEFORE INSERT ON a.command FOR EACH ROW EXECUTE FUNCTION a.pull('command');
+CREATE TABLE a.definer (id int); CREATE TRIGGER t BEFORE INSERT ON a.definer FOR EACH ROW EXECUTE FUNCTION a.pull_definer();
+GRANT INSERT ON a.fetch, a.command, a.definer TO PUBLIC;
+CREATE FUNCTION a.opens() RETURNS refcursor LANGUAGE plpgsql AS $$ DECLARE c refcursor := 'mine'; BEGIN OPEN c FOR SELECT g FROM generate_series(1, 3) g ORDER BY 1; RETURN c; END $$;
+CREATE FUNCTION a.lazy() RETURNS SETOF int LANGUAGE sql AS 'SELECT g FROM generate_series(1, 3) g';
+CREATE FUNCTION a.reads() RETURNS int LANGUAGE plpgsql AS $$
+DECLARE c refcursor; r record; n int := 0;
+BEGIN
+	c := a.opens();
+	FETCH c INTO n;
+	EXECUTE 'FETCH NEXT FROM mine' INTO n;
+	FOR r IN SELECT a.lazy() AS l LOOP n := n + r.l; END LOOP;
+	CLOSE c;
+	EXECUTE 'EXPLAIN SELECT 1';
+	RETURN n;
+END $$;
+CREATE FUNCTION a.act_elsewhere(statement text) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog AS $$ BEGIN EXECUTE statement; RETURN 'done'; END $$;
+CREATE DOMAIN a.dom AS int CHECK (a.f(VALUE::text) IS NOT NULL);
+CREATE AGGREGATE a.setting(text, bool) (sfunc = pg_catalog.set_config, stype = text, initcond = 'search_path');
+CREATE TABLE a.configured (id int, t text DEFAULT set_config('search_path', 'a', false)); GRANT ALL ON a.configured TO PUBLIC;
+CREATE VIEW a.configures AS SELECT set_config('search_path', 'a', false); GRANT SELECT ON a.configures TO PUBLIC;
+SQL
+is($state, '00000', 'the author lies in wait') or diag($err);
+my %opened = (
+	sort => 'DECLARE rc SCROLL CURSOR FOR SELECT email::text FROM victim ORDER BY 1; FETCH 2 FROM rc; %s',
+	cte => 'DECLARE rc SCROLL CURSOR FOR WITH w AS MATERIALIZED (SELECT email::text AS e FROM victim) SELECT * FROM w; FETCH 2 FROM rc; %s',
+	hash => 'DECLARE rc CURSOR FOR SELECT email::text FROM victim GROUP BY 1; FETCH 2 FROM rc; %s',
+	join => 'DECLARE rc SCROLL CURSOR FOR SELECT v.email FROM victim v JOIN generate_series(1, 9) g (id) USING (id); FETCH 3 FROM rc; %s',
+	loop => 'DO $$ DECLARE r record; BEGIN FOR r IN SELECT email::text AS e FROM victim ORDER BY 1 LOOP %s; END LOOP; END $$',
+	variable => 'DO $$ DECLARE rc CURSOR FOR SELECT email::text AS e FROM victim ORDER BY 1; r record; BEGIN OPEN rc; FETCH rc INTO r; %s; END $$');
+for my $way (qw(fetch command definer))
+{
+	for my $place (sort keys %opened)
+	{
+		# the refusal is an error of the cursor's, which cannot be read on then (55000)
+		my (undef, $e, $s) = as($node, 'reader', 'BEGIN; ' . sprintf($opened{$place}, "INSERT INTO a.$way VALUES (1)") . '; COMMIT');
+		ok($s =~ /^(?:00000|55000)$/ && $e =~ /REFUSED function a\.pull/ && $e !~ /PULLED/, "a cursor of the reader's is not read by $way: $place") or diag("$s $e");
+	}
+}
+(undef, $err) = as($node, 'reader', 'BEGIN; DECLARE rc CURSOR WITH HOLD FOR SELECT email::text FROM victim; COMMIT; INSERT INTO a.command VALUES (1)');
+like($err, qr/REFUSED function a\.pull/, 'nor a held one by a command');
+is($node->safe_psql('postgres', "SELECT count(*) FROM a.loot WHERE t ~* 'zq9x'"), '0', 'nothing came out of them');
+allowed($node, 'reader', 'SELECT a.reads()', 'such code reads cursors that it opened, and goes on with rows of its own');
+allowed($node, 'nobody', "BEGIN; DECLARE rc CURSOR FOR SELECT g FROM generate_series(1, 3) g ORDER BY 1; SELECT a.act('FETCH NEXT FROM rc'); COMMIT", 'who has no more lends his cursor');
+allowed($node, 'reader', "DO \$\$ DECLARE r record; BEGIN FOR r IN SELECT email::text AS e FROM victim ORDER BY 1 LOOP PERFORM a.calm(); END LOOP; END \$\$", 'the reader\'s own loop goes on around it');
+
+$node->safe_psql('postgres', "CREATE SCHEMA far; CREATE TABLE far.customer (id int); CREATE TYPE far.kind AS ENUM ('x')");
+my @hiding = ((map { "CREATE TEMP TABLE $_" } 'victim (id int, email text)', 'victim AS SELECT 1 AS id', 'customer (id int)', 'kind (id int)', 'pg_class (id int)', 'fresh (id int CHECK (a.f(id::text) IS NOT NULL))', 'fresh (id int, CHECK (true))',
+		"fresh (id int, t text DEFAULT a.f('x'))", 'fresh (id int, t text GENERATED ALWAYS AS (upper(\'x\')) STORED)', 'fresh (x a.dom)', 'fresh (x a.dom[])', 'fresh AS SELECT 1::a.dom AS x', 'fresh (LIKE public.victim INCLUDING ALL)',
+		'fresh () INHERITS (public.victim)', 'fresh (id int CONSTRAINT victim PRIMARY KEY)', 'fresh (id int) PARTITION BY LIST (id)'),
+	'SELECT 1 AS id INTO TEMP victim', 'CREATE TABLE pg_temp.customer (id int)', 'EXPLAIN ANALYZE CREATE TEMP TABLE victim AS SELECT 1', 'EXPLAIN ANALYZE CREATE MATERIALIZED VIEW a.left_behind AS SELECT 1', 'EXPLAIN CREATE TABLE a.left_behind AS SELECT 1');
+my @setting = (map({ "SELECT set_config($_)" } q{'search_path', 'a', false}, q{'search_path', 'a', true}, q{'Search_Path', 'a', false}, q{'role', 'author', false}, q{'session_authorization', 'reader', false}, q{'row_security', 'off', false},
+		q{'standard_conforming_strings', 'off', false}, q{'dataprotect.purpose', 'x', false}), 'SET row_security = off', q{UPDATE pg_settings SET setting = 'a' WHERE name = 'search_path'}, q{SELECT a.setting('a', false)}, 'SELECT * FROM a.configures');
+my $trying = "\\set ON_ERROR_STOP off\n" . join '', map { "BEGIN;\nSELECT a.act_elsewhere('" . s/'/''/gr . "');\n\\echo =:SQLSTATE=:LAST_ERROR_MESSAGE\nROLLBACK;\n" } @hiding, @setting;
+my ($tried) = as($node, 'reader', $trying);
+my @outcome = $tried =~ /^=(.*)$/mg;
+is(scalar(@outcome), @hiding + @setting, 'all were tried');
+ok($outcome[$_] =~ /^42501=.*cannot (?:execute|set parameter|run for)/, 'code of others may not: ' . (@hiding, @setting)[$_]) or diag($outcome[$_]) for 0 .. $#outcome;
+refused($node, 'reader', $_, "what was stored sets nothing: $_", qr/^42501$/) for 'INSERT INTO a.configured (id) VALUES (1)', 'SELECT * FROM a.configures', q{SELECT a.setting('a', false)};
+allowed($node, 'reader', "BEGIN; SELECT a.act_elsewhere('CREATE TEMP TABLE fresh (LIKE public.victim)'), a.act_elsewhere('CREATE TABLE pg_temp.fresh2 (id serial UNIQUE, t text DEFAULT ''x''::text)'), a.act_elsewhere('CREATE TEMP TABLE fresh3 AS SELECT id, email FROM public.victim'), a.act('SELECT set_config(''app.tenant'', ''1'', true)'); ROLLBACK", 'temporary tables and settings that concern nobody else');
+allowed($node, 'reader', "SELECT set_config('search_path', 'a, public', false), set_config('app.tenant', '1', false), set_config('app.tenant', NULL, false), set_config('role', 'reader', true)", 'the reader\'s own settings');
+allowed($node, 'nobody', "SELECT a.act('SELECT set_config(''search_path'', ''a'', false)')", 'settings of who has nothing to lose');
+
 log_conceals($node);
 $node->stop;
 done_testing();
