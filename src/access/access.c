@@ -588,7 +588,7 @@ void
 dp_access_init(void)
 {
 	dp_foreign_code_init(reveals_all, dp_access_exceeds, dp_sql_runner_administers);
-	dp_sql_runner_init(has_any_right);
+	dp_sql_runner_init(has_any_right, dp_foreign_code_is_lesser);
 	dp_taken_cursor_init();
 	dp_role_drop_init();
 	dp_search_count_init();

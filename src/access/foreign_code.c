@@ -388,12 +388,18 @@ begin_utility(const DpUtility *utility, Datum *state)
 }
 
 void
-dp_foreign_code_sets(const char *name)
+dp_foreign_code_sets(const char *name, bool stored)
 {
 	const DpStranger *stranger;
 
-	if (likely(dp_n_strangers == 0) || dp_foreign_setting_is_harmless(name) || dp_own_caller())
+	if (likely(dp_n_strangers == 0 && !stored) || dp_foreign_setting_is_harmless(name) || dp_own_caller())
 		return;
+	if (stored && dp_sql_runner_at_stake())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("an expression that was stored cannot set parameter \"%s\"", name),
+				 errdetail("It would be set for the current role, which did not write it."),
+				 errhint("Set it in a statement of your own.")));
 	stranger = lesser_stranger();
 	if (stranger != NULL)
 		ereport(ERROR,

@@ -29,8 +29,11 @@ extern bool dp_foreign_code_counts(Oid function, Oid *owner);
 /* Is a function running that is refused commands? */
 extern bool dp_foreign_code_is_lesser(void);
 
-/* The current role is about to have a setting changed by set_config(): refused to such a function? */
-extern void dp_foreign_code_sets(const char *name);
+/*
+ * The current role is about to have a setting changed by set_config(): refuses it to such a function,
+ * and to an expression that was stored.
+ */
+extern void dp_foreign_code_sets(const char *name, bool stored);
 
 /*
  * reveals: whether a role, by its own grants, may reveal values of every key;

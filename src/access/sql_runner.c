@@ -4,7 +4,6 @@
  */
 #include "postgres.h"
 
-#include "access/foreign_code.h"
 #include "access/htup_details.h"
 #include "access/sql_runner.h"
 #include "access/transam.h"
@@ -68,6 +67,7 @@ typedef struct KnownRunner
 static HTAB *known = NULL;
 static uint64 catalog_changes = 0;
 static bool (*has_any_right) (void) = NULL;
+static bool (*lesser_runs) (void) = NULL;
 
 static void
 forget(int cache, uint32 hash)
@@ -245,7 +245,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 	/* the extension's own script calls some before there is _own_sql */
 	if (access != OAT_FUNCTION_EXECUTE || likely(!dp_sql_runner_is_builtin(object_id)) || creating_extension ||
 		!dp_catalog_is_there() || dp_own_caller() ||
-		!(dp_sql_runner_at_stake() || (object_id == F_SET_CONFIG && dp_foreign_code_is_lesser())))
+		!(dp_sql_runner_at_stake() || (object_id == F_SET_CONFIG && lesser_runs())))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -262,9 +262,10 @@ static const DpSubscriber subscriber = {
 };
 
 void
-dp_sql_runner_init(bool (*any_right) (void))
+dp_sql_runner_init(bool (*any_right) (void), bool (*lesser) (void))
 {
 	has_any_right = any_right;
+	lesser_runs = lesser;
 	dp_on_cache_change(PROCOID, forget);
 	dp_on_cache_change(AUTHOID, forget);
 	dp_statement_subscribe(&subscriber);

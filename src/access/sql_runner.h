@@ -14,8 +14,9 @@
  *	  expression or are a trigger's, as code of somebody who may see nothing
  *	- those that leave the session (dblink, pg_cron) are refused there, and to code of others
  *
- * set_config() is one of them: it changes what later statements of the role mean, and a call in a
- * function of others is judged with its arguments by _own_sql (foreign_code.h).
+ * set_config() is one of them, as it changes what later statements of the role mean.  Its calls run
+ * by columns/own_runner.h wherever a statement has them, and are judged with their arguments
+ * (foreign_code.h).
  *
  * A stored expression is told by dp_call_is_stored() (base/statement.h).
  */
@@ -46,7 +47,10 @@ extern bool dp_sql_runner_administers(Oid role);
 /* Has the current role, as limited by what runs, something to lose: a right on a key, or power? */
 extern bool dp_sql_runner_at_stake(void);
 
-/* any_right: has the current role, as limited by what runs, a right on some key? */
-extern void dp_sql_runner_init(bool (*any_right) (void));
+/*
+ * any_right: has the current role, as limited by what runs, a right on some key?  lesser: does
+ * code of others run that may see less than the current role (foreign_code.h)?
+ */
+extern void dp_sql_runner_init(bool (*any_right) (void), bool (*lesser) (void));
 
 #endif							/* DP_ACCESS_SQL_RUNNER_H */

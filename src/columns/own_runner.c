@@ -61,7 +61,8 @@ dp_own_sql(PG_FUNCTION_ARGS)
 			PG_RETURN_NULL();
 	}
 	if (call->flinfo->fn_oid == F_SET_CONFIG && !call->args[0].isnull)
-		dp_foreign_code_sets(text_to_cstring(DatumGetTextPP(call->args[0].value)));
+		dp_foreign_code_sets(text_to_cstring(DatumGetTextPP(call->args[0].value)),
+							 dp_call_is_stored(fcinfo->flinfo->fn_expr));
 	result = FunctionCallInvoke(call);
 	fcinfo->isnull = call->isnull;
 	return result;
@@ -117,7 +118,7 @@ take_walker(Node *node, void *context)
 
 		if (context != NULL && call->location < 0 && call->funcformat == COERCE_EXPLICIT_CALL)
 			call->location = 0;
-		if (call->location >= 0 && dp_sql_runner_is_builtin(call->funcid))
+		if ((call->location >= 0 || call->funcid == F_SET_CONFIG) && dp_sql_runner_is_builtin(call->funcid))
 			take_call(call);
 	}
 	if (!IsA(node, Query))

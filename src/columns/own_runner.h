@@ -5,7 +5,7 @@
  * A built-in function that runs SQL that it is told is refused where it is called
  * (access/sql_runner.h).  Before a query is planned, what stands in its own words, or in
  * a superuser's view or a function's body, is put in terms of functions of ours, which nobody can call
- * otherwise: they ask for the right on the function and do what it does.  Other calls there
+ * otherwise (calls of set_config() wherever they stand): they ask for the right on the function and do what it does.  Other calls there
  * that were stored get a location (dp_call_is_stored()).
  */
 #ifndef DP_COLUMNS_OWN_RUNNER_H
