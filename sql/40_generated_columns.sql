@@ -112,6 +112,24 @@ SELECT dataprotect.computed('strip($1)', email)::encrypted_text('gen', 'padded')
 SELECT dataprotect.computed('lower($1', email)::encrypted_text('gen', 'padded') FROM person WHERE id = 7;
 SELECT dataprotect.computed('lower($1)', id)::encrypted_text('gen', 'padded') FROM person WHERE id = 7;
 SELECT '(computed)'::dataprotect.derivation;
+SELECT dataprotect.computed('$1', email)::encrypted_text('gen', 'padded', '(1)') = 'E' FROM person WHERE id = 7;
+SELECT dataprotect.computed('setweight(to_tsvector(''simple'',$1),''x'')', 'a'::text)::encrypted_tsvector('gen');
+
+-- how long a result is tells no more than how long padded values are stored, and not which words are alike
+\c - :su
+SET search_path = gen, public;
+CREATE TABLE sized (a encrypted_text('gen', 'padded'), p text,
+    s encrypted_text('gen', 'padded') GENERATED ALWAYS AS (dataprotect.computed('concat($1,$2)', a, p)) STORED,
+    d encrypted_text('gen', 'padded') GENERATED ALWAYS AS (dataprotect.computed('concat(concat($1,$1),''12345'')', a)) STORED,
+    w encrypted_tsvector('gen') GENERATED ALWAYS AS (dataprotect.computed('concat_tsvector(to_tsvector(''simple'',$1),to_tsvector(''simple'',$2))', a, p)) STORED);
+GRANT INSERT, SELECT ON sized TO regress_app;
+\c - regress_app
+SET search_path = gen, public;
+INSERT INTO sized SELECT a, repeat('x', n) FROM unnest(ARRAY['', 'y', 'yyyyyyyyyyyyyyy']) a, generate_series(0, 40) n;
+INSERT INTO sized SELECT a, string_agg(w || i, ' ') FROM unnest(ARRAY['w1 w2 w3', 'v1 v2 v3', 'abcdefgh']) a, unnest(ARRAY['w', 'v']) w, generate_series(1, 30) n, generate_series(1, n) i GROUP BY a, w, n;
+SELECT count(*) AS rows, count(DISTINCT pg_column_size(a)) AS of_a,
+    (SELECT count(*) FROM (SELECT FROM sized GROUP BY length(p) HAVING count(DISTINCT pg_column_size(s)) > 1 OR count(DISTINCT pg_column_size(w)) > 1) x) AS that_differ,
+    count(DISTINCT pg_column_size(d)) AS of_twice, count(DISTINCT s::text) > 100 AS shown FROM sized;
 
 -- an owner who may not read: whole values only, nothing searchable of a part, no plaintext
 \c - :su
@@ -123,6 +141,9 @@ ALTER TABLE owned OWNER TO regress_gen;
 SET search_path = gen, public;
 \set VERBOSITY terse
 ALTER TABLE owned ADD w text GENERATED ALWAYS AS (dataprotect.computed('lower($1)', v)) STORED;
+ALTER TABLE owned ADD w encrypted_text('gen', 'padded', '(1)') GENERATED ALWAYS AS (dataprotect.computed('$1', v)) STORED;
+ALTER TABLE owned ADD w encrypted_text('gen', 'padded', 'searchable', '(1)')
+    GENERATED ALWAYS AS (CAST(dataprotect.computed('$1', v) AS encrypted_text('gen', 'padded', 'searchable', '(1)'))) STORED;
 ALTER TABLE owned ADD w encrypted_text('gen') GENERATED ALWAYS AS (dataprotect.computed('lower($1)', v)) STORED;
 ALTER TABLE owned ADD w encrypted_text('other_gen', 'padded') GENERATED ALWAYS AS (dataprotect.computed('lower($1)', v)) STORED;
 ALTER TABLE owned ADD w encrypted_text('gen', 'padded') GENERATED ALWAYS AS (dataprotect.computed('left($1,1)', v)) STORED;

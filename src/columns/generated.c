@@ -11,6 +11,7 @@
 #include "access/xact.h"
 #include "base/argument.h"
 #include "base/compat.h"
+#include "base/statement.h"
 #include "catalog/heap.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_attrdef.h"
@@ -93,14 +94,17 @@ check_keys(Oid relid, Form_pg_attribute att, List *columns)
 	}
 }
 
-/* Whoever made a column of a part of what he may not read could search that part by part. */
+/*
+ * Whoever made a column of a part of what he may not read could search that part by part;
+ * a length of its own tells which values are longer.
+ */
 static void
-check_part(Form_pg_attribute att)
+check_part(Form_pg_attribute att, bool whole)
 {
 	const DpModifier *modifier = dp_modifier_get(att->atttypmod);
 	int32		family;
 
-	if (modifier->searchable)
+	if (!whole && modifier->searchable)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("generated column \"%s\" is a part of a protected value and cannot be searchable", NameStr(att->attname)),
@@ -117,6 +121,7 @@ dp_generated_check(Oid relid, Form_pg_attribute att, Node *expr)
 {
 	List	   *columns;
 	char	   *text;
+	bool		whole;
 
 	if (!dp_contains_encrypted_expression(expr))
 		return;
@@ -129,8 +134,9 @@ dp_generated_check(Oid relid, Form_pg_attribute att, Node *expr)
 				 errmsg("generated column \"%s\" must be 'padded'", NameStr(att->attname)),
 				 errdetail("The length of the result would tell of the values.")));
 	check_keys(relid, att, columns);
-	if (!dp_formula_is_whole(dp_formula_read(text)))
-		check_part(att);
+	whole = dp_formula_is_whole(dp_formula_read(text));
+	if (!whole || (dp_modifier_get(att->atttypmod)->base_typmod >= 0 && !dp_own_statement()))
+		check_part(att, whole);
 }
 
 /* ---- for encrypt_column() ---- */

@@ -81,10 +81,8 @@ dp_envelope_parse(const uint8_t *buf, size_t len, DpEnvelope *out)
 }
 
 void
-dp_envelope_pad(uint8_t *buf, size_t plaintext_len)
+dp_envelope_pad(uint8_t *buf, size_t plaintext_len, size_t len)
 {
-	size_t		len = dp_envelope_padded_len(plaintext_len);
-
 	buf[plaintext_len] = 0x80;
 	memset(buf + plaintext_len + 1, 0, len - plaintext_len - 1);
 }
@@ -96,7 +94,8 @@ dp_envelope_unpad(const uint8_t *buf, size_t len, size_t *out_len)
 
 	while (end > 0 && buf[end - 1] == 0)
 		end--;
-	if (end == 0 || buf[end - 1] != 0x80 || dp_envelope_padded_len(end - 1) != len)
+	if (end == 0 || buf[end - 1] != 0x80 || len < dp_envelope_padded_len(end - 1) ||
+		(len & (len - 1)) != 0)
 		return false;
 	*out_len = end - 1;
 	return true;

@@ -76,8 +76,8 @@ dp_envelope_size(size_t plaintext_len, uint8_t flags)
 }
 
 /*
- * Padding (as in ISO/IEC 7816-4): the plaintext, a byte 0x80, zeros, up to the
- * next power of two that has room for both, 16 at least.
+ * Padding (as in ISO/IEC 7816-4): the plaintext, a byte 0x80, zeros, up to a power of two
+ * that has room for both, 16 at least: the next one, but for what is padded as a longer one is.
  */
 #define DP_ENV_PAD_MIN	16
 
@@ -91,8 +91,8 @@ dp_envelope_padded_len(size_t plaintext_len)
 	return len;
 }
 
-/* Write the padding after a plaintext; buf: dp_envelope_padded_len() bytes. */
-extern void dp_envelope_pad(uint8_t *buf, size_t plaintext_len);
+/* Write the padding after a plaintext; len: dp_envelope_padded_len() of it, or of more. */
+extern void dp_envelope_pad(uint8_t *buf, size_t plaintext_len, size_t len);
 
 /* The length of the plaintext within; false where it is not padded. */
 extern bool dp_envelope_unpad(const uint8_t *buf, size_t len, size_t *out_len) DP_MUST_CHECK;

@@ -8,7 +8,7 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
+#include "access/relation.h"
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/statement.h"
@@ -22,6 +22,7 @@
 #include "nodes/nodeFuncs.h"
 #include "rewrite/rewriteHandler.h"
 #include "sqlrun/own_tables.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -64,6 +65,7 @@ permits(DP_CHECK_PERMS_PARAMS)
 typedef struct Reach
 {
 	Oid			schema;			/* ours */
+	bool		nowait;			/* what another has locked is not looked into */
 	List	   *views;			/* looked into already */
 } Reach;
 
@@ -107,22 +109,29 @@ reaches_ours(Oid relid, Reach *reach)
 	if (get_rel_relkind(relid) != RELKIND_VIEW || list_member_oid(reach->views, relid))
 		return false;
 	reach->views = lappend_oid(reach->views, relid);
-	/* Nobody may replace it between this look and the command's. */
-	view = table_open(relid, AccessShareLock);
-	ours = reaches_ours_walker((Node *) get_view_query(view), reach);
-	table_close(view, NoLock);
+	if (!reach->nowait)
+		LockRelationOid(relid, AccessShareLock);
+	else if (!ConditionalLockRelationOid(relid, AccessShareLock))
+		return false;
+	view = try_relation_open(relid, NoLock);
+	ours = view != NULL && view->rd_rel->relkind == RELKIND_VIEW &&
+		reaches_ours_walker((Node *) get_view_query(view), reach);
+	if (view != NULL)
+		relation_close(view, NoLock);
+	/* What is held here and asked for again, harder, is a deadlock of two that do the same. */
+	UnlockRelationOid(relid, AccessShareLock);
 	return ours;
 }
 
 static void
-check_relation(RangeVar *relation)
+check_relation(RangeVar *relation, bool nowait)
 {
-	Reach		reach = {.schema = get_namespace_oid("dataprotect", true)};
+	Reach		reach = {get_namespace_oid("dataprotect", true), nowait};
 	Oid			relid;
 
 	if (relation == NULL || !OidIsValid(reach.schema))
 		return;
-	relid = RangeVarGetRelid(relation, AccessShareLock, true);
+	relid = RangeVarGetRelid(relation, NoLock, true);
 	if (OidIsValid(relid) && reaches_ours(relid, &reach))
 		refuse(relid);
 }
@@ -165,12 +174,12 @@ begin_utility(const DpUtility *utility, Datum *state)
 		if (lock->mode <= AccessShareLock)
 			return;
 		foreach(lc, lock->relations)
-			check_relation(lfirst_node(RangeVar, lc));
+			check_relation(lfirst_node(RangeVar, lc), lock->nowait);
 	}
 	else if (IsA(statement, ClusterStmt))
-		check_relation(((ClusterStmt *) statement)->relation);
+		check_relation(((ClusterStmt *) statement)->relation, false);
 	else if (IsA(statement, ReindexStmt))
-		check_relation(((ReindexStmt *) statement)->relation);
+		check_relation(((ReindexStmt *) statement)->relation, false);
 	else
 	{
 		VacuumStmt *vacuum = (VacuumStmt *) statement;
@@ -178,14 +187,28 @@ begin_utility(const DpUtility *utility, Datum *state)
 		if (vacuum->is_vacuumcmd ? !is_full(vacuum) : !IsTransactionBlock() && utility->context == PROCESS_UTILITY_TOPLEVEL)
 			return;
 		foreach(lc, vacuum->rels)
-			check_relation(lfirst_node(VacuumRelation, lc)->relation);
+			check_relation(lfirst_node(VacuumRelation, lc)->relation, false);
 	}
+}
+
+/* A view that was replaced after that look: its lock is held now, and goes with the error. */
+static void
+end_utility(const DpUtility *utility, Datum state, bool failed)
+{
+	LockStmt   *lock = (LockStmt *) utility->statement;
+	ListCell   *lc;
+
+	if (failed || !IsA(lock, LockStmt) || lock->mode <= AccessShareLock || superuser())
+		return;
+	foreach(lc, lock->relations)
+		check_relation(lfirst_node(RangeVar, lc), false);
 }
 
 static const DpSubscriber subscriber = {
 	.name = "own tables",
 	.permits = permits,
 	.begin_utility = begin_utility,
+	.end_utility = end_utility,
 };
 
 void

@@ -13,9 +13,12 @@
  * column makes another's be computed anew.
  *
  * Refused: values of another key than the column's, so that nothing moves between keys;
- * values under an account's key, which the result would outlive; results of text that are
- * not padded; tokens of a part; a part, but for the executor's own evaluation of a stored
- * column and for who may read.
+ * values under an account's key, which the result would outlive; text columns that are not
+ * declared padded; tokens of a part, and of what is held to a length; any of it but for the
+ * executor's own evaluation of a stored column and for who may read.
+ *
+ * Every result is padded as the longest is that could come of values padded to the same
+ * lengths, tsvectors too: its length tells no more than theirs.
  *
  * A result counts as the writer's own (seal.h) only where he sealed all that it comes from.
  */

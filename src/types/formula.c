@@ -177,6 +177,7 @@ may_be_argument(const Operation *operation, int place, const Term *term)
 		case INT4OID:
 			return term->kind == TERM_NUMBER && abs(atoi(term->text)) <= PART_MAX;
 		case CHAROID:
+			return term->kind == TERM_TEXT && strlen(term->text) == 1 && strchr("ABCDabcd", term->text[0]) != NULL;
 		case REGCONFIGOID:
 			return term->kind == TERM_TEXT;
 		case TEXTOID:
@@ -288,6 +289,38 @@ dp_formula_is_whole(const DpFormula *formula)
 	return formula->whole;
 }
 
+static int
+uses(const Term *term, int column)
+{
+	int			n = term->kind == TERM_COLUMN && term->column == column ? 1 : 0;
+
+	for (int i = 0; i < term->n_args; i++)
+		n += uses(term->args[i], column);
+	return n;
+}
+
+int
+dp_formula_uses(const DpFormula *formula, int column)
+{
+	return uses(formula->root, column);
+}
+
+static Size
+constants_len(const Term *term)
+{
+	Size		len = term->kind == TERM_TEXT ? strlen(term->text) : 0;
+
+	for (int i = 0; i < term->n_args; i++)
+		len += constants_len(term->args[i]);
+	return len;
+}
+
+Size
+dp_formula_constants_len(const DpFormula *formula)
+{
+	return constants_len(formula->root);
+}
+
 /* ---- types ---- */
 
 pg_noreturn static void
@@ -365,7 +398,8 @@ print_operation(StringInfo buf, const Term *term, char *const *columns, int n)
 		if (term->operation->args[i] == CHAROID)
 			appendStringInfo(buf, "%s::pg_catalog.\"char\"", quote_literal_cstr(term->args[i]->text));
 		else if (term->operation->args[i] == REGCONFIGOID)
-			appendStringInfo(buf, "'pg_catalog.%s'::pg_catalog.regconfig", quote_identifier(term->args[i]->text));
+			appendStringInfo(buf, "%s::pg_catalog.regconfig",
+							 quote_literal_cstr(psprintf("pg_catalog.%s", quote_identifier(term->args[i]->text))));
 		else
 			print_term(buf, term->args[i], columns, n);
 	}

@@ -4,8 +4,8 @@
  *
  * A formula names its table's columns by place and the functions of a closed list, all of
  * PostgreSQL and immutable.  None of them fails or takes longer by what it meets, calls
- * anybody's code, or gives a result whose length tells more than the lengths of what it
- * computes from and constants do: an owner who may not read cannot ask questions by it.
+ * anybody's code: an owner who may not read cannot ask questions by it.  A result's length may
+ * tell of more than the lengths of what it comes from; derive.h hides it.
  *
  * Whole formulas tell no more of a value than which others are alike.  Others give a part
  * of it, which would let whoever may search find it letter by letter: their results have no
@@ -26,6 +26,10 @@ typedef struct DpFormula DpFormula;
 extern DpFormula *dp_formula_read(const char *text);
 
 extern bool dp_formula_is_whole(const DpFormula *formula);
+
+/* How often a column, from 0, stands in it; how long its constants are together. */
+extern int	dp_formula_uses(const DpFormula *formula, int column);
+extern Size dp_formula_constants_len(const DpFormula *formula);
 
 /* The type of its result, over columns of those base types (varchar's is text); an error where they do not fit. */
 extern Oid	dp_formula_type(const DpFormula *formula, const Oid *types, int n);

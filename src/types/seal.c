@@ -105,7 +105,7 @@ dp_seal_again(const struct varlena *before, const struct varlena *after)
 }
 
 static struct varlena *
-seal_for_column(const DpTypeInfo *info, Datum plain, int32 typmod)
+seal_for_column(const DpTypeInfo *info, Datum plain, int32 typmod, bool padded, Size least)
 {
 	const DpModifier *modifier = dp_modifier_of(info->enc_oid, typmod);
 	uint8		form = dp_value_form_of(modifier);
@@ -114,7 +114,7 @@ seal_for_column(const DpTypeInfo *info, Datum plain, int32 typmod)
 
 	dp_seal_check_right(&family, info->enc_oid);
 	dp_keys_for_seal(&family, &key);
-	return dp_value_seal(info, plain, &key, form);
+	return padded ? dp_value_seal_padded(info, plain, &key, form, least) : dp_value_seal(info, plain, &key, form);
 }
 
 /* Seal for a column of that modifier, or, with -1, as a literal. */
@@ -130,16 +130,16 @@ dp_seal_for(const DpTypeInfo *info, Datum plain, int32 typmod)
 
 		return dp_value_seal(info, plain, &key, DP_ENV_LITERAL | (has_prf && info->can_token ? DP_ENV_TOKEN : 0));
 	}
-	result = seal_for_column(info, plain, typmod);
+	result = seal_for_column(info, plain, typmod, false, 0);
 	dp_progress_advance(DP_PROGRESS_ENCRYPT, 1);
 	note_fresh(result, dp_n_code == 0 ? GetUserId() : InvalidOid);
 	return result;
 }
 
 struct varlena *
-dp_seal_computed(const DpTypeInfo *info, Datum plain, int32 typmod, bool own)
+dp_seal_computed(const DpTypeInfo *info, Datum plain, int32 typmod, Size least, bool own)
 {
-	struct varlena *result = seal_for_column(info, plain, typmod);
+	struct varlena *result = seal_for_column(info, plain, typmod, true, least);
 
 	if (own)
 		note_fresh(result, GetUserId());

@@ -12,8 +12,11 @@
 /* Seal for a column of that modifier, or, with -1, as a literal. */
 extern struct varlena *dp_seal_for(const DpTypeInfo *info, Datum plain, int32 typmod);
 
-/* The same for what was computed from stored values; own: from such as the current role's own code sealed. */
-extern struct varlena *dp_seal_computed(const DpTypeInfo *info, Datum plain, int32 typmod, bool own);
+/*
+ * The same for what was computed from stored values, padded as what is least bytes long is;
+ * own: from such as the current role's own code sealed.
+ */
+extern struct varlena *dp_seal_computed(const DpTypeInfo *info, Datum plain, int32 typmod, Size least, bool own);
 
 /*
  * True for a value that dp_seal_for() made from plaintext in this transaction:

@@ -273,21 +273,21 @@ compress_plain(const DpPlain *plain, Size *out_len)
 }
 
 static uint8 *
-pad_plain(const DpPlain *plain, Size *out_len)
+pad_plain(const DpPlain *plain, Size least, Size *out_len)
 {
 	uint8	   *buf;
 
-	*out_len = dp_envelope_padded_len(plain->len);
+	*out_len = dp_envelope_padded_len(Max(plain->len, least));
 	buf = dp_secret_acquire(*out_len);
 	memcpy(buf, plain->data, plain->len);
-	dp_envelope_pad(buf, plain->len);
+	dp_envelope_pad(buf, plain->len, *out_len);
 	return buf;
 }
 
-/* nonce: NULL for a random one. */
+/* least: as long as which it is padded, where it is; nonce: NULL for a random one. */
 static struct varlena *
 seal_with(const DpTypeInfo *info, Datum plain, const DpKey *key, DpKeyUse use, uint8 form,
-		  const uint8 *nonce)
+		  Size least, const uint8 *nonce)
 {
 	DpKey		copy = *key;
 	DpPlain		encoded;
@@ -317,7 +317,7 @@ seal_with(const DpTypeInfo *info, Datum plain, const DpKey *key, DpKeyUse use, u
 	if (info->encoding == DP_ENC_OUTPUT && encoded.len < PAD_UNASKED)
 		flags |= DP_ENV_PADDED;
 	if ((flags & DP_ENV_PADDED) != 0)
-		changed = pad_plain(&encoded, &len);
+		changed = pad_plain(&encoded, least, &len);
 	else if ((changed = compress_plain(&encoded, &len)) != NULL)
 		flags |= DP_ENV_COMPRESSED;
 	if (changed != NULL)
@@ -344,7 +344,13 @@ seal_with(const DpTypeInfo *info, Datum plain, const DpKey *key, DpKeyUse use, u
 struct varlena *
 dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key, uint8 form)
 {
-	return seal_with(info, plain, key, DP_USE_READ, form, NULL);
+	return seal_with(info, plain, key, DP_USE_READ, form, 0, NULL);
+}
+
+struct varlena *
+dp_value_seal_padded(const DpTypeInfo *info, Datum plain, const DpKey *key, uint8 form, Size least)
+{
+	return seal_with(info, plain, key, DP_USE_READ, form | DP_ENV_PADDED, least, NULL);
 }
 
 /*
@@ -375,7 +381,7 @@ dp_value_seal_derived(const DpTypeInfo *info, const DpValue *source, const char 
 	if (!ok || dp_keys_get(source->env.key_id, DP_USE_MAINTAIN, false, &key) != DP_KEY_OK)
 		report_corrupted();
 	return seal_with(info, plain, &key, DP_USE_MAINTAIN,
-					 source->literal ? DP_ENV_LITERAL : DP_ENV_TOKEN | (source->env.flags & DP_ENV_PADDED), full);
+					 source->literal ? DP_ENV_LITERAL : DP_ENV_TOKEN | (source->env.flags & DP_ENV_PADDED), 0, full);
 }
 
 bool

@@ -78,6 +78,9 @@ extern void dp_value_dispose(const DpTypeInfo *info, Datum plain);
  */
 extern struct varlena *dp_value_seal(const DpTypeInfo *info, Datum plain, const DpKey *key, uint8 form);
 
+/* Padded, as what is least bytes long is. */
+extern struct varlena *dp_value_seal_padded(const DpTypeInfo *info, Datum plain, const DpKey *key, uint8 form, Size least);
+
 /*
  * Seal what was computed from a stored value, or from a literal, under the same
  * key and with a token.  how: what was computed.  The same call gives the same

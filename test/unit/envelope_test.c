@@ -278,7 +278,7 @@ check_padding(void)
 		size_t		padded = dp_envelope_padded_len(len);
 
 		memset(buf, 0x80, sizeof(buf)); /* a plaintext that looks like padding */
-		dp_envelope_pad(buf, len);
+		dp_envelope_pad(buf, len, dp_envelope_padded_len(len));
 		good = good && padded >= DP_ENV_PAD_MIN && (padded & (padded - 1)) == 0 && padded > len &&
 			(padded == DP_ENV_PAD_MIN || padded / 2 <= len) &&
 			dp_envelope_unpad(buf, padded, &again) && again == len;
@@ -287,7 +287,11 @@ check_padding(void)
 		memset(buf, 0, padded);
 		refused = refused && !dp_envelope_unpad(buf, padded, &again);
 		buf[0] = 0x80;
-		refused = refused && dp_envelope_unpad(buf, padded, &again) == (padded == DP_ENV_PAD_MIN);
+		refused = refused && dp_envelope_unpad(buf, padded, &again) && again == 0 && !dp_envelope_unpad(buf, padded - 1, &again);
+		/* as what is longer is */
+		memset(buf, 0x80, sizeof(buf));
+		dp_envelope_pad(buf, len, sizeof(buf));
+		good = good && dp_envelope_unpad(buf, sizeof(buf), &again) && again == len;
 	}
 	tap_ok(good, "padding goes to the next power of two and comes off again");
 	tap_ok(refused && !dp_envelope_unpad(buf, 0, &again), "what is not padded that way is refused");
