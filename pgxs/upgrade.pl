@@ -147,6 +147,7 @@ sub understood
 		my ($returns) = substr($text, $+[0] + length($arguments) + 2) =~ /^\s*(.*?)\s*\bLANGUAGE\b/s;
 		%s = (%s, kind => $kind, name => signature($name, $arguments), form => "$arguments $returns" =~ s/\s+/ /gr);
 	}
+	elsif ($text =~ /^CREATE TYPE (\S+)$/) { %s = (%s, kind => 'SHELL TYPE', name => $1); }
 	elsif ($text =~ /^CREATE (VIEW|TABLE|TYPE|SEQUENCE|SCHEMA) (\S+)/) { %s = (%s, kind => $1, name => $2); }
 	elsif ($text =~ /^CREATE (?:UNIQUE )?(INDEX) (\S+) ON/) { %s = (%s, kind => $1, name => "dataprotect.$2"); }
 	elsif ($text =~ /^CREATE (TRIGGER) (\S+) .*?\bON (\S+)/s) { %s = (%s, kind => $1, name => "$2 ON $3"); }

@@ -257,7 +257,7 @@ check_batch(Archiving *work, const Datum *values, const bool *nulls)
 	if (work->run == NULL || from != work->run->archive.to + 1)
 		begin_run(work, from, at_from);
 	MemoryContextSwitchTo(work->context);
-	if (!dp_chain_batch_mac(dp_audit_require_chain(), work->run->archive.mac, values, nulls, expected))
+	if (!dp_chain_batch_mac(work->run->archive.mac, values, nulls, expected))
 		dp_report_no_memory("could not compute the MAC of a batch of the audit log");
 	if (at_to >= work->end || !copy_bytes(values[DP_BATCH_MAC], mac, sizeof(mac)) || !dp_equal_ct(mac, expected, sizeof(mac)))
 		ereport(ERROR,

@@ -304,7 +304,7 @@ month_of(TimestampTz at)
 
 /* Store what was packed as one row, behind head, which moves on. */
 static void
-put_row(DpStore *store, DpPacking *packing, const DpBatch *batch, DpPrf *chain, DpChainPoint *head)
+put_row(DpStore *store, DpPacking *packing, const DpBatch *batch, DpChainPoint *head)
 {
 	TupleTableSlot *row = dp_store_next(store);
 	Datum	   *values = row->tts_values;
@@ -317,7 +317,7 @@ put_row(DpStore *store, DpPacking *packing, const DpBatch *batch, DpPrf *chain, 
 	values[DP_BATCH_SEQ_TO] = Int64GetDatum(head->seq);
 	values[DP_BATCH_INSTANCE] = UUIDPGetDatum((pg_uuid_t *) batch->instance);
 	SET_VARSIZE(mac, VARHDRSZ + DP_CHAIN_MAC_LEN);
-	if (!dp_chain_batch_mac(chain, head->mac, values, row->tts_isnull, (uint8 *) VARDATA(mac)))
+	if (!dp_chain_batch_mac(head->mac, values, row->tts_isnull, (uint8 *) VARDATA(mac)))
 		dp_report_no_memory("could not compute the MAC of a batch of the audit log");
 	values[DP_BATCH_MAC] = PointerGetDatum(mac);
 	memcpy(head->mac, VARDATA(mac), DP_CHAIN_MAC_LEN);
@@ -325,7 +325,7 @@ put_row(DpStore *store, DpPacking *packing, const DpBatch *batch, DpPrf *chain, 
 }
 
 void
-dp_batch_store_rows(DpBatch *batch, DpPrf *chain, DpChainPoint *head)
+dp_batch_store_rows(DpBatch *batch, DpChainPoint *head)
 {
 	DpStore    *store = dp_store_begin();
 	MemoryContext old_context = MemoryContextSwitchTo(dp_store_context(store));
@@ -341,7 +341,7 @@ dp_batch_store_rows(DpBatch *batch, DpPrf *chain, DpChainPoint *head)
 		CHECK_FOR_INTERRUPTS();
 		if (packing != NULL && (dp_packing_is_full(packing) || month_of(entry->at) != month))
 		{
-			put_row(store, packing, batch, chain, head);
+			put_row(store, packing, batch, head);
 			packing = NULL;
 		}
 		if (packing == NULL)
@@ -350,7 +350,7 @@ dp_batch_store_rows(DpBatch *batch, DpPrf *chain, DpChainPoint *head)
 		pack_entry(packing, entry, head->seq + dp_packing_n(packing) + 1);
 	}
 	if (packing != NULL)
-		put_row(store, packing, batch, chain, head);
+		put_row(store, packing, batch, head);
 	MemoryContextSwitchTo(old_context);
 	dp_store_end(store);
 }

@@ -63,6 +63,6 @@ extern bool dp_batch_has_rows(const DpBatch *batch);
  * Store the batch, chained after head, which moves on.  Seals what was written before
  * a key existed.
  */
-extern void dp_batch_store_rows(DpBatch *batch, DpPrf *chain, DpChainPoint *head);
+extern void dp_batch_store_rows(DpBatch *batch, DpChainPoint *head);
 
 #endif							/* DP_AUDIT_BATCH_H */

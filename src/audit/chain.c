@@ -7,6 +7,7 @@
 #include "audit/chain.h"
 #include "base/compat.h"
 #include "events/ring.h"
+#include "keys/keys.h"
 #include "port/pg_bswap.h"
 #include "utils/geo_decls.h"
 #include "utils/memutils.h"
@@ -77,10 +78,10 @@ put_column(StringInfo out, int column, Datum value)
 }
 
 bool
-dp_chain_batch_mac(DpPrf *chain, const uint8 *previous, const Datum *values, const bool *nulls,
-				   uint8 *out_mac)
+dp_chain_batch_mac(const uint8 *previous, const Datum *values, const bool *nulls, uint8 *out_mac)
 {
 	static StringInfoData buf;	/* kept: there are many batches */
+	DpPrf	   *chain;
 
 	if (buf.data == NULL)
 	{
@@ -97,7 +98,9 @@ dp_chain_batch_mac(DpPrf *chain, const uint8 *previous, const Datum *values, con
 		if (!nulls[i])
 			put_column(&buf, i, values[i]);
 	}
-	return dp_prf(chain, DOMAIN_BATCH, (const uint8 *) buf.data, buf.len, out_mac);
+	/* Only now: detoasting and sealing look at catalogs, and so may drop what was held before. */
+	chain = dp_keys_audit_chain();
+	return chain != NULL && dp_prf(chain, DOMAIN_BATCH, (const uint8 *) buf.data, buf.len, out_mac);
 }
 
 bool

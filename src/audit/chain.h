@@ -80,7 +80,7 @@ typedef struct DpChainPoint
 } DpChainPoint;
 
 /* mac of the batch after previous; false only where the PRF fails. */
-extern bool dp_chain_batch_mac(DpPrf *chain, const uint8 *previous, const Datum *values,
+extern bool dp_chain_batch_mac(const uint8 *previous, const Datum *values,
 							   const bool *nulls, uint8 *out_mac) DP_MUST_CHECK;
 extern bool dp_chain_head_mac(DpPrf *chain, const DpChainPoint *head, uint8 *out_mac) DP_MUST_CHECK;
 extern bool dp_chain_cursor_mac(DpPrf *chain, const uint8 *instance, int64 ring_seq,

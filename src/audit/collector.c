@@ -486,7 +486,7 @@ store_batch(DpBatch *batch, const Progress *next, uint64 old_cursor, DpChainPoin
 	if (dp_batch_has_rows(batch))
 	{
 		ensure_partitions(batch);
-		dp_batch_store_rows(batch, dp_audit_require_chain(), head);
+		dp_batch_store_rows(batch, head);
 		note_open_records(batch);
 		forget_open_records(batch);
 		write_head(head);

@@ -82,7 +82,7 @@ step_over_archives(Verdict *verdict)
 }
 
 static void
-check_batch(Verdict *verdict, DpPrf *chain, HeapTuple tuple, TupleDesc desc)
+check_batch(Verdict *verdict, HeapTuple tuple, TupleDesc desc)
 {
 	Datum		values[DP_BATCH_N_COLUMNS];
 	bool		nulls[DP_BATCH_N_COLUMNS];
@@ -104,7 +104,7 @@ check_batch(Verdict *verdict, DpPrf *chain, HeapTuple tuple, TupleDesc desc)
 				   from > verdict->last.seq ? "records are missing" : "records were added");
 		return;
 	}
-	if (!dp_chain_batch_mac(chain, verdict->last.mac, values, nulls, expected))
+	if (!dp_chain_batch_mac(verdict->last.mac, values, nulls, expected))
 		dp_report_no_memory("could not compute the MAC of a batch of the audit log");
 	if (to < from || VARSIZE_ANY_EXHDR(mac) != DP_CHAIN_MAC_LEN ||
 		!dp_equal_ct(VARDATA_ANY(mac), expected, DP_CHAIN_MAC_LEN))
@@ -146,7 +146,7 @@ check_batches(Verdict *verdict)
 		table = SPI_tuptable;
 		old_context = MemoryContextSwitchTo(context);
 		for (uint64 i = 0; i < SPI_processed && verdict->first_bad == 0; i++)
-			check_batch(verdict, dp_audit_require_chain(), table->vals[i], table->tupdesc);
+			check_batch(verdict, table->vals[i], table->tupdesc);
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(context);
 		SPI_freetuptable(table);
