@@ -154,7 +154,7 @@ sub understood
 	elsif ($text =~ /^(COMMENT ON .*?) IS\s/s) { %s = (%s, kind => 'COMMENT', name => $1 =~ s/\s+/ /gr); }
 	elsif ($text =~ /^SELECT pg_catalog\.pg_extension_config_dump\(('[^']+')/) { %s = (%s, kind => 'DUMP', name => $1); }
 	elsif ($text =~ /^ALTER TABLE (\S+) ENABLE ALWAYS TRIGGER (\S+)/) { %s = (%s, kind => 'ENABLE', name => "$2 ON $1"); }
-	elsif ($text =~ /dataprotect\._(?:set_privileges|pin_routines|seal_table|keep_no_statistics)\(/ && $text =~ /^SELECT/) { $s{kind} = 'tail'; }
+	elsif ($text =~ /dataprotect\._(?:set_privileges|pin_routines|seal_table|keep_no_statistics|hold_restored_table|count_restored)\(/ && $text =~ /^SELECT/) { $s{kind} = 'tail'; }
 	elsif ($text =~ /^DO .*dataprotect is installed in this database/s) { $s{kind} = 'tail'; }
 	$s{key} = "$s{kind} $s{name}" if defined $s{name};
 	$s{key} =~ s/\s+/ /g;

@@ -2,8 +2,7 @@
 -- What a dump of the extension's tables needs to be restored in any order, by several
 -- processes too: columns/restored_rows.c.
 --
--- This piece comes after all tables; an upgrade script that makes one more calls
--- _hold_restored_table() for it, and _count_restored() once.
+-- This piece comes after all tables.
 --
 CREATE FUNCTION dataprotect._restored_tables() RETURNS TABLE (tbl name, rel regclass, condition text)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -44,7 +43,9 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._hold_restored_table(name) IS 'has the rows of a table of the extension held back while a dump is restored';
 
-SELECT dataprotect._hold_restored_table(t.tbl) FROM dataprotect._restored_tables() t;
+-- An upgrade runs this again, and _count_restored() below (pgxs/upgrade.pl).
+SELECT dataprotect._hold_restored_table(t.tbl) FROM dataprotect._restored_tables() t
+ WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = t.rel AND g.tgname = 'aa_hold_restored');
 CREATE TRIGGER zz_release_restored AFTER INSERT ON dataprotect.zz_restored
     FOR EACH STATEMENT EXECUTE FUNCTION dataprotect._release_restored();
 ALTER TABLE dataprotect.zz_restored ENABLE ALWAYS TRIGGER zz_release_restored;
