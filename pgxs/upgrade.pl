@@ -292,6 +292,9 @@ SELECT dataprotect._keep_no_statistics(c.oid)
         JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'dataprotect'
         JOIN pg_catalog.pg_class c ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = d.objid
     WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' AND c.relkind IN ('r', 'p');
+SELECT dataprotect._hold_restored_table(t.tbl) FROM dataprotect._restored_tables() t
+    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = t.rel AND g.tgname = 'aa_hold_restored');
+SELECT dataprotect._count_restored();
 SELECT dataprotect._set_privileges();
 SELECT dataprotect._pin_routines();
 SQL
