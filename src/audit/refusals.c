@@ -124,7 +124,7 @@ is_protected(const char *name)
 
 		found = relation->relpersistence != RELPERSISTENCE_TEMP &&
 			(relation->relkind == RELKIND_RELATION || relation->relkind == RELKIND_PARTITIONED_TABLE ||
-				 relation->relkind == RELKIND_VIEW || relation->relkind == RELKIND_MATVIEW) &&
+			 relation->relkind == RELKIND_VIEW || relation->relkind == RELKIND_MATVIEW) &&
 			dp_audit_has_protected(relation->oid);
 	}
 	systable_endscan(scan);
