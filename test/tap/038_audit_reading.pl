@@ -131,7 +131,7 @@ for my $shape (sort keys %shapes)
 }
 
 # Conditions that batches are found by lose no row.
-for my $where ('ref_seq <= 9000000000000000000 AND ref_end >= 1', 'ref_seq <= 9000000000000000000 AND ref_end >= -1',
+for my $where ('ref_seq <= 9000000000000000000 AND ref_end >= 1::bigint', 'ref_seq <= 9000000000000000000 AND ref_end >= (-1)::bigint',
 	'ref_seq <= 9000000000000000000 AND ref_end >= (SELECT max(ref_seq) - 10 FROM dataprotect.audit_record)')
 {
 	my ($by_index, $by_all) = split /\|/, $node->safe_psql('postgres', "SELECT (SELECT count(*) FROM dataprotect.audit_record WHERE $where), "
