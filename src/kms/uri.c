@@ -264,7 +264,7 @@ parse_kmip(const char *text, DpKmsUri *out, const char **out_problem)
 {
 	const char *name = text + strlen(KMIP_PREFIX);
 
-	*out_problem = "Expected kmip://UNIQUE-IDENTIFIER, of letters, digits and - _ . :";
+	*out_problem = "Expected kmip://UNIQUE-IDENTIFIER, of letters, digits and the characters - _ . and : only.";
 	if (!is_word(name, strlen(name), 128, "-_.:"))
 		return DP_KMS_URI_MALFORMED;
 	memcpy(out->name, name, strlen(name) + 1);

@@ -53,13 +53,21 @@ EXCEPTION
     WHEN OTHERS THEN
         RETURN 'error ' || SQLSTATE || ': ' || SQLERRM;
 END $$;
--- How PostgreSQL writes an expression out, its casts included.
+-- How PostgreSQL writes an expression out, its casts included. What runs SQL in a statement's own
+-- words is run by a function of the extension (columns/own_runner.h): the same function for all that.
 CREATE FUNCTION resolve.shape_of(expr text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     v_line text;
+    v_function oid;
 BEGIN
     FOR v_line IN EXECUTE format('EXPLAIN (VERBOSE, COSTS OFF) SELECT %s FROM resolve.v', expr) LOOP
         IF v_line ~ '^ *Output: ' THEN
+            LOOP
+                v_function := substring(v_line FROM 'dataprotect\._own_sql\(''(\d+)''::oid, ');
+                EXIT WHEN v_function IS NULL;
+                v_line := replace(v_line, format('dataprotect._own_sql(%L::oid, ', v_function::text),
+                                  (SELECT p.proname || '(' FROM pg_proc p WHERE p.oid = v_function));
+            END LOOP;
             RETURN v_line;
         END IF;
     END LOOP;
