@@ -80,13 +80,27 @@ own_function(const char *name, int n_args)
 						PointerGetDatum(buildoidvector(types, n_args)), ObjectIdGetDatum(schema)) : InvalidOid;
 }
 
+/* Does the planner make NULL of it before anybody calls it? */
+static bool
+is_null(const FuncExpr *call)
+{
+	ListCell   *lc;
+
+	foreach(lc, call->args)
+	{
+		if (IsA(lfirst(lc), Const) && lfirst_node(Const, lc)->constisnull)
+			return !call->funcretset && func_strict(call->funcid);
+	}
+	return false;
+}
+
 static void
 take_call(FuncExpr *call)
 {
 	bool		rows = call->funcretset;
 	Oid			own = rows ? own_function("_own_ts_stat", list_length(call->args)) : own_function("_own_sql", 2);
 
-	if (!OidIsValid(own))
+	if (!OidIsValid(own) || is_null(call))
 		return;
 	if (!rows)
 		call->args = lcons(makeConst(OIDOID, -1, InvalidOid, sizeof(Oid), ObjectIdGetDatum(call->funcid), false, true),
