@@ -467,6 +467,7 @@ find_due(Archiving *work)
 /*
  * The parent is locked against everybody for the drop.  Where somebody reads it, or
  * stores records, the month waits for the next round, rather than having them wait.
+ * Nothing is lost by a transaction that never ends: the months stay until it does.
  */
 static bool
 lock_log(void)

@@ -30,6 +30,7 @@
 #include "optimizer/paths.h"
 #include "optimizer/planmain.h"
 #include "optimizer/restrictinfo.h"
+#include "parser/parsetree.h"
 #include "storage/bufmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -263,6 +264,22 @@ add_scan(PlannerInfo *root, RelOptInfo *rel, DpRecordOrder order)
 	add_path(rel, path);
 }
 
+/* Records have no place in a table: none can be locked, and there are no pages to sample. */
+static void
+refuse_other_reads(PlannerInfo *root, Index rti, const RangeTblEntry *rte)
+{
+	if (get_parse_rowmark(root->parse, rti) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot lock rows of \"%s\"", "dataprotect.audit_record"),
+				 errdetail("Records of the audit log do not change.")));
+	if (rte->tablesample != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot sample \"%s\"", "dataprotect.audit_record"),
+				 errhint("Choose records by \"seq\" or \"at\".")));
+}
+
 static void
 add_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
 {
@@ -271,6 +288,7 @@ add_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
 	if (rte->rtekind != RTE_RELATION || !is_audit_record(rte->relid) || (int) rti == root->parse->resultRelation || IS_DUMMY_REL(rel))
 		return;
 	check_shape(rel, rte);
+	refuse_other_reads(root, rti, rte);
 	rel->tuples = guess_records();
 	rel->rows = clamp_row_est(rel->tuples * clauselist_selectivity(root, rel->baserestrictinfo, 0, JOIN_INNER, NULL));
 	rel->pathlist = NIL;

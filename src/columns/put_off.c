@@ -64,6 +64,57 @@ is_missing(RangeVar *relation)
 	return relation != NULL && !OidIsValid(RangeVarGetRelid(relation, NoLock, true));
 }
 
+/* Can such a part of an ALTER ever wait?  What pg_dump writes; of an index nothing that runs code. */
+static bool
+part_may_wait(AlterTableStmt *stmt, AlterTableCmd *cmd)
+{
+	Constraint *constraint = (Constraint *) cmd->def;
+
+	switch (cmd->subtype)
+	{
+		case AT_AddConstraint:
+			return stmt->objtype == OBJECT_TABLE && (constraint->contype == CONSTR_FOREIGN ||
+													 constraint->contype == CONSTR_PRIMARY || constraint->contype == CONSTR_UNIQUE);
+		case AT_ClusterOn:
+		case AT_ReplicaIdentity:
+		case AT_ValidateConstraint:
+			return stmt->objtype == OBJECT_TABLE;
+		case AT_AttachPartition:
+			return stmt->objtype == OBJECT_TABLE || stmt->objtype == OBJECT_INDEX;
+		case AT_SetStatistics:
+		case AT_SetRelOptions:
+		case AT_ResetRelOptions:
+		case AT_SetTableSpace:
+			return stmt->objtype == OBJECT_INDEX;
+		default:
+			return false;
+	}
+}
+
+static bool
+may_wait(Node *statement)
+{
+	ListCell   *lc;
+
+	switch (nodeTag(statement))
+	{
+		case T_IndexStmt:
+			return true;
+		case T_AlterTableStmt:
+			foreach(lc, ((AlterTableStmt *) statement)->cmds)
+			{
+				if (!part_may_wait((AlterTableStmt *) statement, lfirst_node(AlterTableCmd, lc)))
+					return false;
+			}
+			return true;
+		case T_CommentStmt:
+			return ((CommentStmt *) statement)->objtype == OBJECT_INDEX ||
+				((CommentStmt *) statement)->objtype == OBJECT_TABCONSTRAINT;
+		default:
+			return false;
+	}
+}
+
 /*
  * Does the part of an ALTER need what waits (some) or the values?  CHECK constraints do
  * not: what they are about is not seen before its key (types/row_condition.h).
@@ -76,11 +127,9 @@ part_waits(AlterTableStmt *stmt, AlterTableCmd *cmd, bool some)
 	switch (cmd->subtype)
 	{
 		case AT_AddConstraint:
-			if (constraint->contype == CONSTR_FOREIGN)
-				return holds_values(stmt->relation) ||
-					(some && (is_protected(stmt->relation) || is_protected(constraint->pktable)));
-			return (constraint->contype == CONSTR_PRIMARY || constraint->contype == CONSTR_UNIQUE) &&
-				holds_values(stmt->relation);
+			return holds_values(stmt->relation) ||
+				(some && constraint->contype == CONSTR_FOREIGN &&
+				 (is_protected(stmt->relation) || is_protected(constraint->pktable)));
 		case AT_ClusterOn:
 		case AT_ReplicaIdentity:
 		case AT_ValidateConstraint:
@@ -88,7 +137,7 @@ part_waits(AlterTableStmt *stmt, AlterTableCmd *cmd, bool some)
 		case AT_AttachPartition:
 			return some && (is_missing(stmt->relation) || is_missing(((PartitionCmd *) cmd->def)->name));
 		default:
-			return some && stmt->objtype == OBJECT_INDEX && is_missing(stmt->relation);
+			return some && is_missing(stmt->relation);
 	}
 }
 
@@ -101,7 +150,7 @@ relation_of(Node *object, int n_more)
 	return makeRangeVarFromNameList(list_truncate(names, list_length(names) - n_more));
 }
 
-/* some: something waits already. */
+/* One that may_wait().  some: something waits already. */
 static bool
 waits(Node *statement, bool some)
 {
@@ -121,17 +170,11 @@ waits(Node *statement, bool some)
 		case T_CommentStmt:
 			if (((CommentStmt *) statement)->objtype == OBJECT_INDEX)
 				return some && is_missing(relation_of(((CommentStmt *) statement)->object, 0));
-			return some && ((CommentStmt *) statement)->objtype == OBJECT_TABCONSTRAINT &&
+			return some &&
 				is_protected(relation_of(((CommentStmt *) statement)->object, 1));
 		default:
 			return false;
 	}
-}
-
-static bool
-may_wait(Node *statement)
-{
-	return IsA(statement, IndexStmt) || IsA(statement, AlterTableStmt) || IsA(statement, CommentStmt);
 }
 
 bool

@@ -21,7 +21,7 @@
  */
 extern void dp_put_off_lock(void);
 
-/* Is a text one statement, of a kind that is ever put off? */
+/* Is a text one statement, of a kind and with parts that are ever put off? */
 extern bool dp_put_off_is_one(const char *text);
 
 extern void dp_put_off_init(void);

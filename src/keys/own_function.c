@@ -33,6 +33,7 @@ typedef struct KnownFunction
 	Oid			function;		/* hash key */
 	DpOwnKind	kind;
 	bool		closed;			/* nobody but our own code and superusers calls it */
+	bool		of_session;		/* changes what the session is, with whatever rights it is called */
 } KnownFunction;
 
 static HTAB *known = NULL;
@@ -130,6 +131,13 @@ is_everybodys(HeapTuple function)
 	return isnull;
 }
 
+/* Everybody's, and yet called by whoever acts: changes who the session is. */
+static bool
+is_of_session(const char *name)
+{
+	return strcmp(name, "authenticate") == 0;
+}
+
 /* Without its membership in the extension, which is the dear part. */
 static void
 judge_by_row(KnownFunction *out)
@@ -147,7 +155,8 @@ judge_by_row(KnownFunction *out)
 		if (form->prosecdef || !heap_attisnull(tuple, Anum_pg_proc_proconfig, NULL) ||
 			form->prokind == PROKIND_PROCEDURE)
 			out->kind = is_entry(name) ? DP_OWN_PUBLIC : DP_OWN_INTERNAL;
-		if (is_entry(name) && form->provolatile == PROVOLATILE_VOLATILE && !is_everybodys(tuple) &&
+		out->of_session = is_of_session(name);
+		if (is_entry(name) && form->provolatile == PROVOLATILE_VOLATILE && (out->of_session || !is_everybodys(tuple)) &&
 			form->prorettype != TRIGGEROID && form->prorettype != EVENT_TRIGGEROID)
 			out->kind = out->kind == DP_OWN_NONE ? DP_OWN_ENTRY : DP_OWN_ADMINISTRATION;
 		out->closed = name[0] == '_' && !is_open(name) && !is_everybodys(tuple);
@@ -158,7 +167,7 @@ judge_by_row(KnownFunction *out)
 static KnownFunction
 judge(Oid function)
 {
-	KnownFunction verdict = {function, DP_OWN_NONE, false};
+	KnownFunction verdict = {function, DP_OWN_NONE, false, false};
 	KnownFunction *entry;
 	uint64		before = changes;
 
@@ -203,11 +212,14 @@ refuse_administration(Oid function, const char *detail)
 
 /*
  * What changes policy is called by whoever acts: not by functions of others that he
- * runs, nor by an expression that was stored, which may be anybody's.
+ * runs, nor by an expression that was stored, which may be anybody's.  Who the session
+ * is stays his own whatever rights a function of others has.
  */
 static void
 administration_begins(const FmgrInfo *flinfo)
 {
+	bool		of_session = judge(flinfo->fn_oid).of_session;
+
 	for (int i = 0; i < dp_n_strangers; i++)
 	{
 		const DpStranger *stranger = &dp_strangers[i];
@@ -215,6 +227,10 @@ administration_begins(const FmgrInfo *flinfo)
 		if (stranger->owner != stranger->role)
 			refuse_administration(flinfo->fn_oid,
 								  psprintf("Function %s is running with rights of another role than its owner.",
+										   format_procedure(stranger->function)));
+		if (of_session && stranger->owner != GetOuterUserId())
+			refuse_administration(flinfo->fn_oid,
+								  psprintf("Function %s is running in a session of another role than its owner.",
 										   format_procedure(stranger->function)));
 	}
 	if (flinfo->fn_expr != NULL && (!IsA(flinfo->fn_expr, FuncExpr) || dp_call_is_stored(flinfo->fn_expr)))

@@ -13,8 +13,9 @@
 /*
  * Before rows are inserted into a table of ours: where its identity column has an
  * index, a sequence that was set back, or to where it would soon end, goes on behind
- * the largest number that is there, whoever wrote it.  With the rights of the
- * sequence's owner.  Takes ACCESS SHARE.
+ * the largest number that is there, whoever wrote it; numbers so large that nobody
+ * came to them by counting are passed over.  With the rights of the sequence's owner.
+ * Takes ACCESS SHARE.
  */
 extern void dp_own_sequence_keep(Oid relid);
 

@@ -7,7 +7,10 @@
  * was granted: pg_write_all_data, privileges on the table, default privileges.
  * Our own functions write as the extension's owner, a superuser.
  * Nor does it lock a whole table of ours against us, directly, through a view of
- * its own, or by CLUSTER, REINDEX and VACUUM FULL (pg_maintain).
+ * its own, by CLUSTER, REINDEX and VACUUM FULL (pg_maintain), or by a statement
+ * that is prepared, explained or stored and never run, through views and rules too.
+ * Reading locks nothing that anybody waits for: the one who would, the archiving of
+ * the log, comes again later (audit/archive.c).
  */
 #ifndef DP_SQLRUN_OWN_TABLES_H
 #define DP_SQLRUN_OWN_TABLES_H

@@ -166,6 +166,51 @@ for my $value ('1, true', '1, false', '%max, true', '%max, false', '%max - 1, tr
 }
 is($node->safe_psql('postgres', 'SELECT count(*) FROM dataprotect.verify_policy()'), '0', 'and what decides is sealed');
 
+# The largest numbers, in rows that nobody made by counting.
+$node->safe_psql('postgres', "INSERT INTO dataprotect.access_grant (id, family, grantee, privilege, granted_by) OVERRIDING SYSTEM VALUE VALUES (9223372036854775807, 1, 'helper'::regrole, 'mask', 'x')");
+allowed($node, 'super', $acts =~ s/%s/far/r, 'beside the largest number keys, grants and holds are made');
+$node->safe_psql('postgres', 'DELETE FROM dataprotect.access_grant WHERE id = 9223372036854775807');
+is($node->safe_psql('postgres', $numbers), join(' ', map { ++$_ } @at), 'and have the next numbers');
+
+# What is prepared, explained or stored locks what it would write, though it never runs:
+# keys, epochs and holds wait for such locks.
+allowed($node, 'app', <<'SQL', 'makes tables, views and a rule of his own');
+CREATE TABLE apps (id bigint);
+CREATE TABLE ruled (id bigint);
+CREATE VIEW way AS SELECT id FROM apps;
+CREATE RULE r AS ON DELETE TO ruled DO INSTEAD DELETE FROM way;
+CREATE OR REPLACE VIEW way AS SELECT id FROM dataprotect.hold;
+CREATE VIEW way_as_caller WITH (security_invoker) AS SELECT id FROM dataprotect.hold;
+CREATE VIEW handled AS SELECT id FROM dataprotect.hold;
+CREATE FUNCTION handle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END';
+CREATE TRIGGER handle INSTEAD OF DELETE ON handled FOR EACH ROW EXECUTE FUNCTION handle();
+SQL
+denied($node, 'app', $_, "locks nothing by: $_")
+  for 'PREPARE a AS DELETE FROM dataprotect.key_version',
+  'PREPARE a AS INSERT INTO dataprotect.epoch DEFAULT VALUES',
+  'PREPARE a AS UPDATE dataprotect.hold SET reason = NULL',
+  'PREPARE a AS WITH d AS (DELETE FROM dataprotect.epoch) SELECT 1',
+  'PREPARE a AS MERGE INTO dataprotect.hold h USING (SELECT 1 AS i) s ON h.id = s.i WHEN MATCHED THEN DELETE',
+  'EXPLAIN DELETE FROM dataprotect.epoch',
+  map({ "PREPARE a AS DELETE FROM $_" } qw(way way_as_caller ruled)),
+  'PREPARE a AS UPDATE handled SET id = 1',
+  'CREATE RULE x AS ON DELETE TO apps DO INSTEAD DELETE FROM dataprotect.key_version',
+  'CREATE RULE x AS ON DELETE TO apps DO ALSO (NOTIFY x; WITH d AS (UPDATE dataprotect.hold SET reason = NULL) INSERT INTO apps VALUES (1))',
+  'CREATE FUNCTION x() RETURNS void BEGIN ATOMIC SELECT 1; DELETE FROM dataprotect.epoch; END',
+  'CREATE FUNCTION x() RETURNS void BEGIN ATOMIC MERGE INTO way h USING apps s ON h.id = s.id WHEN MATCHED THEN DELETE; END',
+  "CREATE FUNCTION x() RETURNS void LANGUAGE sql AS 'DELETE FROM dataprotect.epoch'";
+allowed($node, 'app', $_, "goes on: $_")
+  for 'PREPARE a AS DELETE FROM apps WHERE EXISTS (SELECT FROM dataprotect.hold)', 'PREPARE a AS DELETE FROM handled';
+for my $role (qw(super app))
+{
+	my $what = $role eq 'super' ? 'a superuser does: ' : 'left as it was: ';
+	my ($o) = as($node, $role, "BEGIN; PREPARE a AS DELETE FROM dataprotect.key_version; SELECT 'locked' FROM pg_locks WHERE relation = 'dataprotect.key_version'::regclass AND mode = 'RowExclusiveLock'");
+	is($o, $role eq 'super' ? 'locked' : '', "$what prepares one");
+}
+
+# Records of the log have no place in a table.
+refused($node, 'super', "SELECT * FROM dataprotect.audit_record $_", "reads records by $_", qr/^0A000$/) for 'FOR UPDATE', 'FOR KEY SHARE', 'TABLESAMPLE SYSTEM (10)';
+refused($node, 'super', 'SELECT * FROM (SELECT * FROM dataprotect.audit_log) l FOR SHARE', 'locks them through a view', qr/^0A000$/);
 
 # What is for the extension's own use is called by its own code alone, whatever the
 # privileges say: public functions do some of their work with their caller's rights.

@@ -342,12 +342,24 @@ for my $write (
 	my ($rc, $out, $err) = $node->psql('waiting', $write, extra_params => [ '-U', 'etl' ]);
 	like($err, qr/permission denied for table \w+/, "refused: $write");
 }
-for my $text ('ALTER ROLE etl SUPERUSER', 'CREATE INDEX ON plain (id); ALTER ROLE etl SUPERUSER')
+for my $text ('ALTER ROLE etl SUPERUSER', 'CREATE INDEX ON plain (id); ALTER ROLE etl SUPERUSER', 'ALTER TABLE plain OWNER TO etl', 'ALTER TABLE plain ADD c int DEFAULT f()',
+	'ALTER TABLE plain ALTER id TYPE text USING f()', 'ALTER TABLE plain ADD CHECK (f())', 'ALTER TABLE plain ADD UNIQUE (id), DISABLE ROW LEVEL SECURITY', 'ALTER TABLE plain DISABLE TRIGGER ALL',
+	'ALTER INDEX plain_id OWNER TO etl', 'ALTER VIEW plain SET (security_invoker = off)', 'COMMENT ON DATABASE waiting IS NULL', 'COMMENT ON ROLE etl IS NULL')
 {
 	my ($rc, $out, $err) = $node->psql('waiting', "SET dataprotect.input = 'ciphertext'; BEGIN; INSERT INTO dataprotect.put_off (statement, search_path, default_tablespace) VALUES ('$text', 'public', ''); "
 		  . "INSERT INTO dataprotect.zz_restored VALUES (true, '{}')");
 	like($err, qr/what was put off is not an index, a constraint or a comment/, 'nothing else is run either');
 }
+# A CHECK that is looked at then is the owner's, whatever stands in it.
+$node->safe_psql('waiting', 'GRANT CREATE ON SCHEMA public TO etl; CREATE TABLE seen (role name); GRANT INSERT ON seen TO PUBLIC');
+$node->safe_psql('waiting', <<'SQL', extra_params => [ '-U', 'etl' ]);
+CREATE FUNCTION bait(i int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen VALUES (current_user); RETURN true; END $$;
+CREATE TABLE baited (id int, v encrypted_text, CHECK (public.bait(id) AND dataprotect._sealed_for(v, 'a', id::text)));
+SET dataprotect.input = 'ciphertext';
+INSERT INTO baited (id) VALUES (1);
+SQL
+$node->safe_psql('waiting', "TRUNCATE seen; SET dataprotect.input = 'ciphertext'; INSERT INTO dataprotect.zz_restored VALUES (true, '{}')");
+is($node->safe_psql('waiting', 'SELECT DISTINCT role FROM seen'), 'etl', 'the code of a CHECK runs with its owner\'s rights');
 is($node->safe_psql('postgres', "SELECT rolsuper FROM pg_roles WHERE rolname = 'etl'"), 'f', 'nobody became superuser');
 
 done_testing();

@@ -160,6 +160,22 @@ conceals($node, 'two', 'BEGIN; SAVEPOINT s; ' . mfa() . "; ROLLBACK TO s; $read"
 conceals($node, 'two', mfa() . "; DO \$\$ BEGIN PERFORM dataprotect.authenticate('x'); EXCEPTION WHEN OTHERS THEN NULL; END \$\$; $read",
 	'after a refused token');
 conceals($node, 'two', mfa() . '; ' . auth(token()) . "; $read", 'after a weaker token');
+
+# ---- by whom
+for my $definer ('', 'SECURITY DEFINER')
+{
+	allowed($node, 'nobody', <<"SQL", "somebody writes a function $definer");
+DROP FUNCTION IF EXISTS spoil CASCADE;
+CREATE FUNCTION spoil(t text) RETURNS text LANGUAGE plpgsql $definer AS \$\$ BEGIN RETURN dataprotect.authenticate(t)::text; EXCEPTION WHEN insufficient_privilege OR invalid_authorization_specification THEN RETURN SQLSTATE; END \$\$;
+SQL
+	like((as($node, 'two', mfa() . "; SELECT spoil('x'); $read"))[0], qr/^42501\n.*Zq9x/m, "code of others $definer does not end who the session is");
+	is((as($node, 'two', "SELECT spoil('" . token() . "')"))[0], '42501', 'nor make it another');
+}
+allowed($node, 'nobody', "CREATE OR REPLACE VIEW shown AS SELECT dataprotect.authenticate('x') AS a; GRANT SELECT ON shown TO two", 'somebody writes a view');
+is((as($node, 'two', mfa() . '; SELECT * FROM shown'))[2], '42501', 'nor does a view');
+like((as($node, 'two', 'CREATE FUNCTION twos(t text) RETURNS jsonb LANGUAGE sql AS \'SELECT dataprotect.authenticate(t)\'; SELECT twos(\'' . token(amr => ['mfa']) . "'); $read"))[0], qr/Zq9x/, 'his own code goes on');
+is($node->safe_psql('postgres', "SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'dataprotect'::regnamespace AND provolatile = 'v' AND has_function_privilege('nobody', oid, 'EXECUTE')"),
+	'_own_sql _own_ts_stat _own_ts_stat authenticate dataprotect_version', 'what is volatile and everybody\'s is known: of these one does something\'s');
 conceals($node, 'two', 'SET dataprotect.purpose = \'x\'; ' . auth(token(amr => ['mfa'], exp => time - 59)) .
 	'; SELECT pg_sleep(1.5); SELECT left(email::text, 4) FROM victim', 'after the token ran out');
 $node->safe_psql('postgres', 'ALTER ROLE two SET dataprotect.pooled = on');
