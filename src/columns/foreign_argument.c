@@ -57,6 +57,27 @@ seen(Node *node, const Place *place, bool compared)
 	return dp_seen_by_make(node, &place->calls, compared);
 }
 
+/*
+ * What the statement has sealed again as a literal has no key that would say who may see it:
+ * it is handed on where those may see everything that the current role may.
+ */
+static Node *
+made(Node *node, const Place *place)
+{
+	CaseExpr   *result = makeNode(CaseExpr);
+	CaseWhen   *when = makeNode(CaseWhen);
+
+	when->expr = (Expr *) dp_seen_by_make(makeBoolConst(true, false), &place->calls, false);
+	when->result = (Expr *) node;
+	when->location = -1;
+	result->casetype = exprType(node);
+	result->casecollid = exprCollation(node);
+	result->args = list_make1(when);
+	result->defresult = (Expr *) makeNullConst(exprType(node), -1, exprCollation(node));
+	result->location = -1;
+	return (Node *) result;
+}
+
 /* The same place, below no call of others. */
 static Place
 free_place(const Place *place)
@@ -121,6 +142,8 @@ put_around_source(Node *node, Place *place)
 {
 	Oid			type = exprType(node);
 
+	if (bears(type) && dp_value_origin_makes(node, place->queries))
+		return made(copyObject(node), place);
 	if (dp_type_is_encrypted(getBaseType(type)))
 		return seen(copyObject(node), place, place->compared);
 	if (bears(type) || brings(node, place))
@@ -159,6 +182,8 @@ put_around_sublink(SubLink *sublink, Place *place)
 	result->testexpr = put_around(sublink->testexpr, &below);
 	if (!place->limited || !brings((Node *) query, place))
 		return (Node *) result;
+	if (bears(exprType((Node *) sublink)) && dp_value_origin_makes((Node *) query, place->queries))
+		return made((Node *) result, place);
 	return seen((Node *) result, place, one_value && place->compared);
 }
 
@@ -195,7 +220,8 @@ direct_arguments(List *args, Place *outer, Place *inner)
 	foreach(lc, args)
 	{
 		Node	   *arg = lfirst(lc);
-		bool		direct = (IsA(arg, Var) || IsA(arg, Param)) && bears(exprType(arg));
+		bool		direct = (IsA(arg, Var) || IsA(arg, Param)) && bears(exprType(arg)) &&
+			!dp_value_origin_makes(arg, inner->queries);
 
 		result = lappend(result, put_around(arg, direct ? outer : inner));
 	}

@@ -19,6 +19,7 @@ typedef struct Origin
 	List	   *queries;
 	List	   *seen;			/* common table expressions that were followed */
 	bool		outside;		/* of calls of others' code */
+	bool		(*walker) (Node *node, void *context);	/* what is asked of an expression */
 } Origin;
 
 static bool brings_walker(Node *node, void *context);
@@ -26,9 +27,10 @@ static bool brings_walker(Node *node, void *context);
 static bool
 brings_within(Node *node, const Origin *origin, List *queries)
 {
-	Origin		inner = {queries, origin->seen, origin->outside};
+	Origin		inner = *origin;
 
-	return brings_walker(node, &inner);
+	inner.queries = queries;
+	return origin->walker(node, &inner);
 }
 
 /* One column of a query's result, or any (attno 0). */
@@ -197,8 +199,9 @@ brings_walker(Node *node, void *context)
 		return column_brings((Var *) node, origin);
 	if (IsA(node, Query))
 	{
-		Origin		inner = {lcons(node, list_copy(origin->queries)), origin->seen, origin->outside};
+		Origin		inner = *origin;
 
+		inner.queries = lcons(node, list_copy(origin->queries));
 		return query_tree_walker((Query *) node, brings_walker, &inner, 0);
 	}
 	if (origin->outside && dp_foreign_call_collect(node, &calls))
@@ -209,7 +212,60 @@ brings_walker(Node *node, void *context)
 bool
 dp_value_origin_brings(Node *node, List *queries, bool outside)
 {
-	Origin		origin = {queries, NIL, outside};
+	Origin		origin = {queries, NIL, outside, brings_walker};
 
 	return brings_walker(node, &origin);
+}
+
+/* What an expression converts: the arguments of the node alone. */
+static List *
+converted(Node *node)
+{
+	switch (nodeTag(node))
+	{
+		case T_FuncExpr:
+			return ((FuncExpr *) node)->args;
+		case T_OpExpr:
+			return ((OpExpr *) node)->args;
+		case T_CoerceViaIO:
+			return list_make1(((CoerceViaIO *) node)->arg);
+		case T_ArrayCoerceExpr:
+			return list_make1(((ArrayCoerceExpr *) node)->arg);
+		default:
+			return NIL;
+	}
+}
+
+static bool
+makes_walker(Node *node, void *context)
+{
+	Origin	   *origin = context;
+	ListCell   *lc;
+
+	if (node == NULL)
+		return false;
+	check_stack_depth();
+	if (IsA(node, Var))
+		return bears(((Var *) node)->vartype) && column_brings((Var *) node, origin);
+	if (IsA(node, Query))
+	{
+		Origin		inner = *origin;
+
+		inner.queries = lcons(node, list_copy(origin->queries));
+		return query_tree_walker((Query *) node, makes_walker, &inner, 0);
+	}
+	foreach(lc, bears(dp_value_origin_type(node)) ? converted(node) : NIL)
+	{
+		if (!bears(exprType(lfirst(lc))) && dp_value_origin_brings(lfirst(lc), origin->queries, false))
+			return true;
+	}
+	return expression_tree_walker(node, makes_walker, context);
+}
+
+bool
+dp_value_origin_makes(Node *node, List *queries)
+{
+	Origin		origin = {queries, NIL, false, makes_walker};
+
+	return makes_walker(node, &origin);
 }

@@ -17,6 +17,12 @@
 /* outside: what stands below a call of others' code (foreign_call.h) is left out. */
 extern bool dp_value_origin_brings(Node *node, List *queries, bool outside);
 
+/*
+ * Does it hold a value of an encrypted type that the statement has made of what it opened,
+ * and sealed again as anybody's literal?
+ */
+extern bool dp_value_origin_makes(Node *node, List *queries);
+
 /* The type that an expression's value has, or InvalidOid for what is none. */
 extern Oid	dp_value_origin_type(Node *node);
 

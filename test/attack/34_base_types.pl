@@ -415,6 +415,32 @@ SQL
 unlike($before_after, qr/GOT\[1\] <.*Zq9x/, 'the grant of a function\'s owner ends');
 like($before_after, qr/REFUSED\[1\]/, 'and it was tried');
 
+# A value that the statement opens, changes and casts to an encrypted type again is a literal, which anybody
+# opens: it is followed to the call through what stands between.
+as($node, 'author', 'CREATE FUNCTION a.sealed(v encrypted_text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN a.f(v::text); END $$');
+as($node, 'author', 'CREATE FUNCTION a.kept(v encrypted_text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RETURN v IS NOT NULL; END $$');
+my $literal = 'lower(email)::encrypted_text';
+for my $query (
+	"SELECT a.sealed($literal) FROM victim",
+	"SELECT a.sealed(x) FROM (SELECT $literal AS x FROM victim OFFSET 0) s",
+	"SELECT a.f(x::text) FROM (SELECT $literal AS x FROM victim OFFSET 0) s",
+	"SELECT a.sealed(coalesce(x, 'none')) FROM (SELECT $literal AS x FROM victim OFFSET 0) s",
+	"WITH s AS MATERIALIZED (SELECT $literal AS x FROM victim) SELECT a.sealed(x) FROM s",
+	"SELECT a.sealed(x) FROM (SELECT $literal AS x FROM victim UNION ALL SELECT email FROM victim WHERE id < 0) s",
+	"SELECT a.sealed(x) FROM (SELECT max(email)::text::encrypted_text AS x FROM victim) s",
+	"SELECT a.sealed((SELECT $literal FROM victim LIMIT 1))",
+	"SELECT (SELECT a.sealed(s.x)) FROM (SELECT $literal AS x FROM victim OFFSET 0) s",
+	"SELECT a.sealed(t.x) FROM victim v, LATERAL (VALUES (lower(v.email)::encrypted_text)) t(x)",
+	"SELECT a.sealed(j.x) FROM (SELECT $literal AS x FROM victim) s JOIN LATERAL (SELECT s.x) j ON true",
+	"INSERT INTO big (id) SELECT 0 FROM (SELECT $literal AS x FROM victim OFFSET 0) s WHERE a.sealed(x) = ''")
+{
+	my ($out, $says) = as($node, 'reader', $query);
+	unlike($says, qr/GOT\[[^]]*\] <[^>]*zq9x/i, "a literal of a value is not handed on: $query");
+	unlike($says, qr/XX\d\d\d|syntax error|does not exist/, 'and that is why');
+}
+is((as($node, 'reader', 'SELECT bool_and(a.kept(x)) FROM (SELECT email AS x FROM victim OFFSET 0) s'))[0], 't', 'a stored value goes on as an envelope');
+is((as($node, 'reader', "SELECT a.kept(x) FROM (SELECT 'mine'::encrypted_text AS x OFFSET 0) s"))[0], 't', 'and a literal of the reader\'s own words');
+
 # What others do goes on: functions of superusers, extensions' among them, of the
 # reader himself, and statements without any.
 $node->safe_psql('postgres', 'CREATE FUNCTION su(v text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN v; END $$');
