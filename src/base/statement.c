@@ -449,17 +449,23 @@ access_object(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 
 /* ---- own code ---- */
 
+/* A stack with room for one more than n. */
+static void *
+with_room(void *stack, int n, int *max, Size size)
+{
+	int			new_max = Max(16, *max * 2);
+
+	if (n < *max)
+		return stack;
+	stack = stack == NULL ? MemoryContextAlloc(TopMemoryContext, new_max * size) : repalloc(stack, new_max * size);
+	*max = new_max;
+	return stack;
+}
+
 static void
 push_own(bool trusted)
 {
-	if (n_own == max_own)
-	{
-		int			new_max = Max(16, max_own * 2);
-
-		own = own == NULL ? MemoryContextAlloc(TopMemoryContext, new_max * sizeof(OwnScope)) :
-			repalloc(own, new_max * sizeof(OwnScope));
-		max_own = new_max;
-	}
+	own = with_room(own, n_own, &max_own, sizeof(own[0]));
 	own[n_own].depth = dp_frame->depth;
 	own[n_own].trusted = trusted;
 	n_own++;
@@ -530,15 +536,7 @@ needs_fmgr(Oid function)
 static void
 push_code(Oid function, Oid owner)
 {
-	if (dp_n_code == max_code)
-	{
-		int			new_max = Max(16, max_code * 2);
-
-		code = code == NULL ? MemoryContextAlloc(TopMemoryContext, new_max * sizeof(DpCode)) :
-			repalloc(code, new_max * sizeof(DpCode));
-		max_code = new_max;
-		dp_code = code;
-	}
+	dp_code = code = with_room(code, dp_n_code, &max_code, sizeof(DpCode));
 	code[dp_n_code].function = function;
 	code[dp_n_code].owner = owner;
 	dp_n_code++;
@@ -567,15 +565,7 @@ dp_call_is_stored(const Node *call)
 static void
 push_stranger(Oid function, Oid owner)
 {
-	if (dp_n_strangers == max_strangers)
-	{
-		int			new_max = Max(16, max_strangers * 2);
-
-		strangers = strangers == NULL ? MemoryContextAlloc(TopMemoryContext, new_max * sizeof(DpStranger)) :
-			repalloc(strangers, new_max * sizeof(DpStranger));
-		max_strangers = new_max;
-		dp_strangers = strangers;
-	}
+	dp_strangers = strangers = with_room(strangers, dp_n_strangers, &max_strangers, sizeof(DpStranger));
 	strangers[dp_n_strangers].function = function;
 	strangers[dp_n_strangers].owner = owner;
 	strangers[dp_n_strangers].role = GetUserId();

@@ -7,6 +7,7 @@
 
 #include "access/access.h"
 #include "access/htup_details.h"
+#include "access/sql_runner.h"
 #include "access/transam.h"
 #include "base/compat.h"
 #include "base/statement.h"
@@ -149,22 +150,9 @@ function_passes_on(Oid function, void *context)
 
 	if (is_harmless(function))
 		return false;
-	switch (function)
-	{
-			/* these read relations that they are told by name, views and their functions too */
-		case F_TABLE_TO_XML:
-		case F_TABLE_TO_XMLSCHEMA:
-		case F_TABLE_TO_XML_AND_XMLSCHEMA:
-		case F_SCHEMA_TO_XML:
-		case F_SCHEMA_TO_XMLSCHEMA:
-		case F_SCHEMA_TO_XML_AND_XMLSCHEMA:
-		case F_DATABASE_TO_XML:
-		case F_DATABASE_TO_XMLSCHEMA:
-		case F_DATABASE_TO_XML_AND_XMLSCHEMA:
-			return true;
-		default:
-			break;
-	}
+	/* some that read relations by name, views and their functions too, are not volatile */
+	if (dp_sql_runner_is_builtin(function))
+		return true;
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	if (!HeapTupleIsValid(tuple))
 		return true;

@@ -131,7 +131,7 @@ extern bool dp_keys_subject_successor(uint64 key_id, DpKey *out);
 extern bool dp_keys_audit_seal(const uint8 *in, Size len, bytea **out);
 extern bool dp_keys_audit_open(const uint8 *in, Size len, bytea **out);
 
-/* The audit chain's PRF, or NULL where no key was ever created. */
+/* The audit chain's PRF, or NULL where no key was ever created; good until keys are looked up again. */
 extern DpPrf *dp_keys_audit_chain(void);
 
 /* Load every version of a family into the arena (before ordered indexes open). */

@@ -24,15 +24,8 @@ PG_FUNCTION_INFO_V1(dp_document_may_match);
 PG_FUNCTION_INFO_V1(dp_document_extract_value);
 PG_FUNCTION_INFO_V1(dp_document_extract_query);
 PG_FUNCTION_INFO_V1(dp_document_tri_consistent);
-PG_FUNCTION_INFO_V1(dp_document_options);
 
 #define GIN_EXTRACT_VALUE	2	/* support functions of a GIN class */
-
-typedef struct Options
-{
-	int32		vl_len_;
-	int			salt;
-} Options;
 
 bool
 dp_document_family(Oid opfamily, Oid type)
@@ -78,12 +71,6 @@ dp_document_may_match(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(true);
 }
 
-static int
-salt_of(FmgrInfo *flinfo)
-{
-	return has_fn_opclass_options(flinfo) ? ((Options *) get_fn_opclass_options(flinfo))->salt : 0;
-}
-
 /* Of entries, which are wiped. */
 static Datum *
 tokens_of(int salt, const Datum *entries, int32 n)
@@ -108,7 +95,7 @@ dp_document_extract_value(PG_FUNCTION_ARGS)
 	const DpTypeInfo *info = dp_typeinfo_get(dp_typeinfo_signature(fcinfo->flinfo->fn_oid)->argtypes[0]);
 	struct varlena *datum = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0));
 	int32	   *nkeys = (int32 *) PG_GETARG_POINTER(1);
-	int			salt = salt_of(fcinfo->flinfo);
+	int			salt = dp_word_salt(fcinfo->flinfo);
 	DpValue		value;
 	Datum		plain;
 	Datum	   *entries;
@@ -133,7 +120,7 @@ Datum
 dp_document_extract_query(PG_FUNCTION_ARGS)
 {
 	int32	   *nkeys = (int32 *) PG_GETARG_POINTER(1);
-	int			salt = salt_of(fcinfo->flinfo);
+	int			salt = dp_word_salt(fcinfo->flinfo);
 	Datum	   *entries;
 	Datum	   *keys;
 	int32		n = 0;
@@ -168,16 +155,4 @@ dp_document_tri_consistent(PG_FUNCTION_ARGS)
 		all &= check[i] != GIN_FALSE;
 	}
 	PG_RETURN_GIN_TERNARY_VALUE((strategy == JsonbExistsAnyStrategyNumber ? any : all) ? GIN_MAYBE : GIN_FALSE);
-}
-
-/* options(internal) */
-Datum
-dp_document_options(PG_FUNCTION_ARGS)
-{
-	local_relopts *relopts = (local_relopts *) PG_GETARG_POINTER(0);
-
-	init_local_reloptions(relopts, sizeof(Options));
-	add_local_int_reloption(relopts, "salt", "number that sets the tokens of this index apart", 0, 0, PG_INT32_MAX,
-							offsetof(Options, salt));
-	PG_RETURN_VOID();
 }

@@ -254,7 +254,7 @@ CREATE FUNCTION dataprotect._entry_consistent(internal, int2, pg_catalog.encrypt
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_document_tri_consistent';
 COMMENT ON FUNCTION dataprotect._entry_consistent(internal, int2, pg_catalog.encrypted_jsonb, int4, internal, internal, internal) IS 'whether tokens may be those of a match';
 CREATE FUNCTION dataprotect._entry_options(internal) RETURNS void
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_document_options';
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_word_options';
 COMMENT ON FUNCTION dataprotect._entry_options(internal) IS 'options of encrypted_jsonb_entry_ops';
 CREATE OPERATOR CLASS pg_catalog.encrypted_jsonb_entry_ops FOR TYPE pg_catalog.encrypted_jsonb USING gin AS
     OPERATOR 7 dataprotect.%@> (pg_catalog.encrypted_jsonb, jsonb),

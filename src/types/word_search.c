@@ -220,8 +220,8 @@ add_pattern(Tokens *tokens, const char *pattern, int len, Oid collation)
 
 /* ---- support functions ---- */
 
-static int
-salt_of(FmgrInfo *flinfo)
+int
+dp_word_salt(FmgrInfo *flinfo)
 {
 	return has_fn_opclass_options(flinfo) ? ((Options *) get_fn_opclass_options(flinfo))->salt : 0;
 }
@@ -233,7 +233,7 @@ dp_word_extract_value(PG_FUNCTION_ARGS)
 	const DpTypeInfo *info = dp_typeinfo_get(dp_typeinfo_signature(fcinfo->flinfo->fn_oid)->argtypes[0]);
 	struct varlena *datum = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0));
 	int32	   *nkeys = (int32 *) PG_GETARG_POINTER(1);
-	Tokens		tokens = {.salt = salt_of(fcinfo->flinfo),.max = PG_INT32_MAX};
+	Tokens		tokens = {.salt = dp_word_salt(fcinfo->flinfo),.max = PG_INT32_MAX};
 	DpValue		value;
 	Datum		plain;
 
@@ -260,7 +260,7 @@ dp_word_extract_query(PG_FUNCTION_ARGS)
 	text	   *pattern = PG_GETARG_TEXT_PP(0);
 	int32	   *nkeys = (int32 *) PG_GETARG_POINTER(1);
 	int32	   *search_mode = (int32 *) PG_GETARG_POINTER(6);
-	Tokens		tokens = {.salt = salt_of(fcinfo->flinfo),.max = MAX_QUERY_TOKENS};
+	Tokens		tokens = {.salt = dp_word_salt(fcinfo->flinfo),.max = MAX_QUERY_TOKENS};
 
 	add_pattern(&tokens, VARDATA_ANY(pattern), VARSIZE_ANY_EXHDR(pattern), PG_GET_COLLATION());
 	if (tokens.n == 0)
@@ -291,7 +291,7 @@ dp_word_tri_consistent(PG_FUNCTION_ARGS)
 	PG_RETURN_GIN_TERNARY_VALUE(GIN_MAYBE);
 }
 
-/* options(internal) */
+/* options(internal), of every class whose only option is the salt */
 Datum
 dp_word_options(PG_FUNCTION_ARGS)
 {

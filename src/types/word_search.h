@@ -42,4 +42,7 @@ typedef enum DpTokenKind
 /* A keyed number, of an index's salt and some bytes. */
 extern Datum dp_word_token(int salt, DpTokenKind kind, const char *bytes, int len);
 
+/* The salt of the index that a support function works for, in a class with dp_word_options(). */
+extern int	dp_word_salt(FmgrInfo *flinfo);
+
 #endif							/* DP_TYPES_WORD_SEARCH_H */
