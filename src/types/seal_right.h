@@ -7,7 +7,7 @@
  *	- it is an administrator of dataprotect, or a superuser
  *	- it has a privilege on the key (mask, search, reveal)
  *	- it may insert into or update a relation with a column under the key, also
- *	  inside arrays, domains and composites
+ *	  inside arrays, domains and composites, that is not a temporary one
  *	- the statement that runs writes such a relation, whose permissions the
  *	  executor has checked: a rule writes as the view's owner
  */

@@ -140,6 +140,27 @@ is((as($node, 'reader', "SET search_path = public, trap; SELECT count(*) FROM vi
 	'0', 'reader: exact operators win over an attacker\'s in the path');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM trap.caught'), '0', 'the trap caught nothing');
 
+# Who may only read, and make temporary tables, seals no guess to compare with: the unique index is his own.
+$node->safe_psql('postgres', <<'SQL');
+SELECT dataprotect.create_key('alone');
+CREATE TABLE quiet (id int, mail encrypted_text('alone', 'searchable'));
+GRANT SELECT ON quiet TO nobody;
+SQL
+$node->safe_psql('postgres', "INSERT INTO quiet VALUES (1, '" . secret() . "')");
+for my $own (
+	"CREATE TEMP TABLE g (mail encrypted_text('alone', 'searchable'))",
+	'CREATE TEMP TABLE g (LIKE quiet)',
+	'CREATE TEMP TABLE g AS SELECT mail FROM quiet WITH NO DATA',
+	"CREATE TEMP TABLE g () INHERITS (quiet)",
+	"CREATE DOMAIN pg_temp.d AS encrypted_text('alone', 'searchable'); CREATE TEMP TABLE g (mail pg_temp.d)",
+	"CREATE TYPE pg_temp.c AS (mail encrypted_text('alone', 'searchable')); CREATE TEMP TABLE g OF pg_temp.c")
+{
+	no_oracle($node, 'nobody', "$own; CREATE UNIQUE INDEX ON g (mail encrypted_text_token_ops); INSERT INTO g (mail) VALUES ('%s'); INSERT INTO g (mail) SELECT mail FROM quiet", $own);
+	denied($node, 'nobody', "BEGIN; $own; INSERT INTO g (mail) VALUES ('guess'); ROLLBACK", "seals nothing: $own") if $own !~ /INHERITS/;
+}
+$node->safe_psql('postgres', 'GRANT INSERT ON quiet TO nobody');
+allowed($node, 'nobody', "BEGIN; CREATE TEMP TABLE g (LIKE quiet); INSERT INTO g VALUES (2, 'staged'); INSERT INTO quiet SELECT * FROM g; ROLLBACK", 'who may write the table stages rows for it');
+
 log_conceals($node);
 $node->stop;
 done_testing();
