@@ -11,13 +11,15 @@
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=pgxs/watched.sh
+. "$top/pgxs/watched.sh"
 major=$("${PG_CONFIG:-pg_config}" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
 work=$(mktemp -d "${TMPDIR:-/tmp}/dp-sanitize.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 dir=${DP_SANITIZE_DIR:-$work/built}
-mkdir -p "$dir" "$work/found" "$work/bin"
-chmod 755 "$work" "$dir" "$work/bin"
+mkdir -p "$dir" "$work/found"
+chmod 755 "$work" "$dir"
 chmod 1777 "$work/found"
 
 sanitize="-fsanitize=address,undefined -fno-omit-frame-pointer -O1"
@@ -33,44 +35,20 @@ make -s -C "$dir/src" -j2 PG_CONFIG="$config" CC="${CC:-gcc}" COPT_DP="$sanitize
 	exit 2
 }
 gcc -shared -fPIC -Wl,-z,initfirst -o "$work/asan_first.so" "$top/test/lib/asan_first.c"
-preload="LD_PRELOAD=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so):$work/asan_first.so
-	ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0:log_path=$work/found/report
+libraries=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so):$work/asan_first.so
+options="ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0:log_path=$work/found/report
 	UBSAN_OPTIONS=print_stacktrace=1:log_path=$work/found/report"
 
-# For TAP files: the server alone is watched; pg_ctl starts the program beside it.
-bindir=$("$config" --bindir)
-for program in "$bindir"/*; do
-	ln -s "$program" "$work/bin/"
-done
-rm "$work/bin/postgres" "$work/bin/pg_ctl"
-cat >"$work/bin/postgres" <<END
-#!/bin/sh
-exec env $(echo $preload) "$bindir/postgres" "\$@"
-END
-cat >"$work/bin/pg_ctl" <<END
-#!/bin/sh
-exec "$bindir/pg_ctl" -p "$work/bin/postgres" "\$@"
-END
-cat >"$work/pg_config" <<END
-#!/bin/sh
-[ "\$*" = --bindir ] && echo "$work/bin" || exec "$config" "\$@"
-END
-chmod 755 "$work/bin/postgres" "$work/bin/pg_ctl" "$work/pg_config"
-
-sql=
-tap=
-for test in "$@"; do
-	case $test in
-		all) sql=" " ;;
-		*.pl) tap="$tap $test" ;;
-		*) sql="$sql $test" ;;
-	esac
-done
-[ $# -gt 0 ] || sql=" "
+# For TAP files: the server alone is watched, beside what a test loads into it.
+# shellcheck disable=SC2016,SC2086
+watch_server "$work" "$config" env "LD_PRELOAD=$libraries"'${LD_PRELOAD:+:$LD_PRELOAD}' $options
+[ $# -gt 0 ] || set -- all
+sort_tests "$@"
+case "$sql " in *" all "*) sql=" " ;; esac	# no name is every file
 status=0
 export PGCTLTIMEOUT=600
 # shellcheck disable=SC2086
-[ -z "$sql" ] || PG_CONFIG=$config DP_PRELOAD=$preload "$dir/src/pgxs/regress.sh" regress $sql || status=$?
+[ -z "$sql" ] || PG_CONFIG=$config DP_PRELOAD="LD_PRELOAD=$libraries $options" "$dir/src/pgxs/regress.sh" regress $sql || status=$?
 # shellcheck disable=SC2086
 [ -z "$tap" ] || PG_CONFIG=$work/pg_config PG_TEST_TIMEOUT_DEFAULT=3600 "$top/test/tap.sh" $tap || status=$?
 if [ -n "$(ls -A "$work/found")" ]; then

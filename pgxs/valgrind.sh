@@ -10,7 +10,8 @@
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd)
-bindir=$("${PG_CONFIG:-pg_config}" --bindir)
+# shellcheck source=pgxs/watched.sh
+. "$top/pgxs/watched.sh"
 [ $# -gt 0 ] || set -- 00_extension 00_install 02_access
 
 command -v valgrind >/dev/null || {
@@ -20,39 +21,13 @@ command -v valgrind >/dev/null || {
 work=$(mktemp -d "${TMPDIR:-/tmp}/dp-valgrind.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
-mkdir "$work/bin" "$work/found"
+mkdir "$work/found"
 chmod 755 "$work"
 chmod 1777 "$work/found"
-for program in "$bindir"/*; do
-	ln -s "$program" "$work/bin/"
-done
-rm "$work/bin/postgres" "$work/bin/pg_ctl"
 cp "$top/test/valgrind.supp" "$work/"
-# initdb, which finds PostgreSQL's own program, runs without.
-cat >"$work/bin/postgres" <<END
-#!/bin/sh
-exec valgrind -q --vgdb=no --trace-children=no --leak-check=no --num-callers=24 --gen-suppressions=all \\
-	--suppressions=$work/valgrind.supp --log-file=$work/found/%p.log "$bindir/postgres" "\$@"
-END
-# pg_ctl and pg_config follow links to where PostgreSQL's own program is.
-cat >"$work/bin/pg_ctl" <<END
-#!/bin/sh
-exec "$bindir/pg_ctl" -p "$work/bin/postgres" "\$@"
-END
-cat >"$work/pg_config" <<END
-#!/bin/sh
-[ "\$*" = --bindir ] && echo "$work/bin" || exec "${PG_CONFIG:-pg_config}" "\$@"
-END
-chmod 755 "$work/bin/postgres" "$work/bin/pg_ctl" "$work/pg_config"
-
-sql=
-tap=
-for test in "$@"; do
-	case $test in
-		*.pl) tap="$tap $test" ;;
-		*) sql="$sql $test" ;;
-	esac
-done
+watch_server "$work" "${PG_CONFIG:-pg_config}" valgrind -q --vgdb=no --trace-children=no --leak-check=no --num-callers=24 \
+	--gen-suppressions=all --suppressions="$work/valgrind.supp" --log-file="$work/found/%p.log"
+sort_tests "$@"
 status=0
 export PGCTLTIMEOUT=600
 [ -z "$sql" ] || DP_BINDIR=$work/bin "$top/pgxs/regress.sh" regress $sql || status=$?

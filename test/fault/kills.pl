@@ -8,7 +8,7 @@ use Fcntl;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(sleep);
 
 use DataProtect::Test;
 
@@ -37,11 +37,14 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = 'dataprotect,$
 }
 create_extension($node);
 
-# undef where the server is not there
+# undef where the server is not there, or says no: then $said is what it, or psql, said
+my $said = '';
 sub try
 {
-	my ($rc, $out) = eval { $node->psql('postgres', $_[0]) };
-	return defined $rc && $rc == 0 ? $out : undef;
+	my ($rc, $out, $err) = eval { $node->psql('postgres', $_[0]) };
+	return $out if defined $rc && $rc == 0;
+	$said = $err // $@;
+	return;
 }
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
@@ -160,9 +163,9 @@ for my $act (grep { !$ENV{DP_FAULT_ONLY} || $_->[0] =~ /$ENV{DP_FAULT_ONLY}/ } @
 			arm($n || $many, $late);
 			try($_) for split /; (?=CALL|SELECT)/, text_of($do, $run);
 			my $reached = 0;
-			my $deadline = time + ($ENV{DP_FAULT_DEADLINE} || 180);
+			my $goes_on = patience($ENV{DP_FAULT_DEADLINE} || 180);
 			my $ended = '';
-			while (time < $deadline)
+			while ($goes_on->())
 			{
 				$reached ||= left() == 0;
 				try($_) for split /; (?=CALL|SELECT)/, text_of($finish, $run);
@@ -174,12 +177,13 @@ for my $act (grep { !$ENV{DP_FAULT_ONLY} || $_->[0] =~ /$ENV{DP_FAULT_ONLY}/ } @
 			$commits //= $many - left();
 			$commits = $most if $most && $commits > $most;
 			arm(0, 0);
-			push @wrong, "$name, killed " . ($late ? 'after' : 'before') . " commit $n: does not come to its end ($ended)" if $ended ne 't';
+			push @wrong, "$name, killed " . ($late ? 'after' : 'before') . " commit $n: does not come to its end ($ended), at last $said" if $ended ne 't';
 			$after->() if $after;
 			# A kill may have come just now.
 			my $found;
-			sleep 0.1 while !defined($found = sound()) && time < $deadline + 60;
-			$found //= 'no server';
+			$goes_on = patience($ENV{DP_FAULT_DEADLINE} || 180);
+			sleep 0.1 while !defined($found = sound()) && $goes_on->();
+			$found //= "no answer ($said)";
 			push @wrong, "$name, killed " . ($late ? 'after' : 'before') . " commit $n: $found, not " . wanted() if $found ne wanted();
 			$n_killed += $reached;
 		}

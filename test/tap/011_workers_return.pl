@@ -57,8 +57,7 @@ for my $round (1 .. 2)
 		sub {
 			return $node->safe_psql('postgres', "SELECT string_agg(DISTINCT backend_type || coalesce(datname, ''), ',' ORDER BY backend_type || coalesce(datname, '')) "
 				  . "FROM pg_stat_activity WHERE backend_type LIKE 'dataprotect%'") eq $before;
-		},
-		10);
+		});
 	$node->safe_psql('postgres', "SET statement_timeout = '20s'; SELECT dataprotect.create_key('after_$round')");
 	is(flush($node), 't', 'and the log is collected again');
 }
@@ -74,16 +73,13 @@ for my $signal ('TERM', 'INT')
 			my %new = %{ processes() };
 			return 0 if $signal eq 'TERM' && grep { $old{$_} } keys %new;
 			return kinds() eq $all;
-		},
-		15);
+		});
 	is(kinds(), $all, "all are there after SIG$signal");
 	is(flush($node), 't', 'and the log is collected');
 }
 
 # A crash of one of them restarts the server, and them.
-my ($victim) = grep { processes()->{$_} eq 'dataprotect worker' } keys %{ processes() };
-kill 'KILL', $victim;
-poll_sql($node, 'postgres', 'SELECT true');
+kill9_process($node, sub { my $now = processes(); return (grep { $now->{$_} eq 'dataprotect worker' } keys %$now)[0] });
 poll_until('all to be there after a crash', sub { return kinds() eq $all });
 is(flush($node), 't', 'the log is collected after a crash');
 

@@ -157,14 +157,14 @@ $node->append_conf('postgresql.conf', "dataprotect.key_cache_soft_ttl = 1s\n");
 $node->restart;
 read_as_app('person');
 my $calls = "SELECT calls FROM dataprotect.kms_status WHERE kms_uri = '$uri'";
-ok(poll_until('a refresh', sub { read_as_app('person'); return $node->safe_psql('postgres', $calls) > 1 }, 30),
+ok(poll_until('a refresh', sub { read_as_app('person'); return $node->safe_psql('postgres', $calls) > 1 }),
 	'a key past its soft TTL is refreshed in the background');
 $line->mode('close');
 my $failures = "SELECT failures > 0 FROM dataprotect.kms_status WHERE kms_uri = '$uri'";
 my $unread = 0;
 poll_until('a refresh to fail', sub {
 	$unread++ if (read_as_app('person'))[1] ne 'person 1';
-	return $node->safe_psql('postgres', $failures) eq 't' }, 30);
+	return $node->safe_psql('postgres', $failures) eq 't' });
 is($unread, 0, 'reads go on while the refresh fails');
 $line->mode("forward:$moto->{port}");
 

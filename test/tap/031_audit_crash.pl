@@ -133,10 +133,8 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM (SELECT instance, ring_seq
 for my $type ('dataprotect audit writer', 'dataprotect worker')
 {
 	my $mark = $type =~ s/ /_/gr;
-	my $pid = process_of($type);
 	run_marked($mark);
-	kill 'KILL', $pid;
-	poll_sql($node, 'postgres', 'SELECT true');
+	kill9_process($node, sub { return eval { process_of($type) } });
 	flush_log();
 	is(rows_of($mark), 'ok|1', "kill -9 of the $type loses nothing");
 }

@@ -45,6 +45,21 @@ sub session
 	return \%self;
 }
 
+# Who has gone has no row.
+sub end
+{
+	my ($session) = @_;
+	$session->{in} .= "\\q\n";
+	eval { $session->{h}->finish };
+	none_left();
+	return;
+}
+sub none_left
+{
+	poll_sql($node, 'plain', "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'app'");
+	return;
+}
+
 sub ask
 {
 	my ($session, $sql) = @_;
@@ -97,8 +112,7 @@ for my $case (@statements)
 	my $seen = watch('query');
 	unlike($seen, qr/s3cret/, "$name: not shown afterwards");
 	like($seen, qr/\S/, "$name: but something is");
-	$session->{in} .= "\\q\n";
-	eval { $session->{h}->finish };
+	end($session);
 }
 
 # Waits within one message of several statements, for a table's lock while the
@@ -127,8 +141,7 @@ for my $case (@waits)
 	unlike(watch('query'), qr/s3cret/, "$name: not shown while it waits");
 	$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
 	ask($session, 'ROLLBACK;');
-	$session->{in} .= "\\q\n";
-	eval { $session->{h}->finish };
+	end($session);
 }
 
 # The extended protocol, each message of its own, and many at once.
@@ -155,6 +168,7 @@ for my $mode ('extended', 'prepared')
 			like($seen, qr/WHERE \? <> \?/, "$mode: the text is, without constants") if $script eq $file;
 			$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
 			eval { $h->finish };
+			none_left();
 		}
 	}
 }
@@ -172,6 +186,7 @@ unlike($workers, qr/s3cret/, 'parallel workers do not show it');
 like($workers, qr/count\(\*\) FROM big WHERE wait_here\(id\) > \? AND n <> \?/, 'but the statement');
 $node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
 eval { $parallel->{h}->finish };
+none_left();
 
 # Sampled while statements run: no moment shows it.
 my $file = $node->basedir . '/mixed.sql';
@@ -189,6 +204,7 @@ for my $mode (qw(simple extended prepared))
 			return !$h->pumpable;
 		});
 	eval { $h->finish };
+	none_left();
 	is($leaks, 0, "$mode: none of $n looks shows it");
 }
 
@@ -211,8 +227,7 @@ for my $shift (0 .. 2)
 }
 ask($session, "SELECT '$secret' FROM FROM;");
 is(watch('state, query'), 'idle|(withheld by dataprotect)', 'a statement that does not parse');
-$session->{in} .= "\\q\n";
-eval { $session->{h}->finish };
+end($session);
 
 $session = session('postgres');
 ask($session, "SET track_activities = off; SELECT '$secret';");
@@ -228,8 +243,7 @@ is($node->safe_psql('postgres', 'SHOW track_activities'), 'on', 'the setting sho
 $session->{in} .= "\\q\n";
 eval { $session->{h}->finish };
 
-my $active = $node->safe_psql('postgres', "SELECT active_time > 0 AND idle_in_transaction_time > 0 FROM pg_stat_database WHERE datname = 'postgres'");
-is($active, 't', 'times of sessions are counted');
+ok(poll_sql($node, 'postgres', "SELECT active_time > 0 AND idle_in_transaction_time > 0 FROM pg_stat_database WHERE datname = 'postgres'"), 'times of sessions are counted');
 
 poll_until('plain database to be known', sub {
 		return $node->safe_psql('plain', "SELECT query FROM pg_stat_activity WHERE pid = pg_backend_pid() AND 'x' = 'x'") =~ /'x' = 'x'/;

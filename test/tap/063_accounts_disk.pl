@@ -80,7 +80,7 @@ $reader->quit;
 ok(poll_until('waits', sub { return state($request) =~ /^purged: waits: the destroyed keys are in old row versions of dataprotect.key_version, which a transaction of process \d+ may still see/; }),
 	'destroyed keys that something may still see keep the request from being verified') or diag(state($request));
 $second->quit;
-poll_until('certified', sub { return state($request) =~ /^certified/; }, 60) or diag(state($request));
+poll_until('certified', sub { return state($request) =~ /^certified/; }) or diag(state($request));
 is(sql("SELECT jsonb_array_length(dataprotect.deletion_certificate($request) -> 'keys_destroyed')"), '2',
 	'a key that was claimed late is destroyed as well');
 like(sql("SELECT dataprotect.deletion_certificate($request) ->> 'residual'"), qr/WAL from before then \(segments still on the server/,

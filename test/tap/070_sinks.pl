@@ -155,8 +155,9 @@ $upto = wait_for('dir');
 check_lines('the directory', $upto, file_lines());
 ok(poll_sql($node, 'postgres', "SELECT bool_and(failures > 0 AND cursor = 0 AND last_error IS NOT NULL) FROM dataprotect.sinks
 	WHERE name IN ('dead', 'bad', 'nowhere', 'notoken')"), 'the others fail, each by itself');
-is($node->safe_psql('postgres', "SELECT last_error FROM dataprotect.sinks WHERE name = 'bad'"),
-	'The indexer has not acknowledged a batch in time; it is sent again.', 'what is not acknowledged is not taken');
+# other failures may come first where a machine is slow
+ok(poll_sql($node, 'postgres', "SELECT last_error FROM dataprotect.sinks WHERE name = 'bad'",
+		'The indexer has not acknowledged a batch in time; it is sent again.'), 'what is not acknowledged is not taken');
 my @bad = map { sequence($_) } $bad->lines;
 cmp_ok(scalar(grep { $_ == 1 } @bad), '>', 0, '... and was sent');
 
@@ -189,9 +190,7 @@ $hook->mode('hang');
 my $before = scalar $hook->requests;
 reads(50);
 poll_until('a request to hang', sub { return $hook->requests > $before });
-my $pid = $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE query = 'sinks' AND backend_type LIKE 'dataprotect%' LIMIT 1");
-kill 'KILL', $pid if $pid;
-poll_until('the server to come back', sub { my ($rc) = $node->psql('postgres', 'SELECT 1'); return $rc == 0 });
+kill9_process($node, sub { $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE query = 'sinks' AND backend_type LIKE 'dataprotect%' LIMIT 1") });
 $hook->mode('ok');
 reads(50);
 $upto = wait_for('hook');

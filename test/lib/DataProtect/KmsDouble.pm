@@ -72,9 +72,12 @@ sub _read
 sub _write
 {
 	my ($path, $text) = @_;
-	open(my $fh, '>:raw', $path) or die "could not write \"$path\": $!";
+	# All of it or nothing, for who reads meanwhile.
+	my ($dir, $name) = $path =~ m{\A(.*)/([^/]+)\z};
+	open(my $fh, '>:raw', "$dir/new.$name") or die "could not write \"$path\": $!";
 	print $fh $text;
 	close $fh or die "could not write \"$path\": $!";
+	rename "$dir/new.$name", $path or die "could not write \"$path\": $!";
 	return;
 }
 

@@ -47,9 +47,11 @@ our @EXPORT = qw(
   load_company
   load_pagila
   have_pagila
+  patience
   poll_until
   poll_sql
   kill9_node
+  kill9_process
   key_agents
   start_at
   have_faketime
@@ -227,22 +229,39 @@ sub PostgreSQL::Test::Cluster::psql_checked_file
 	return;
 }
 
-=head2 poll_until($what, $code, $timeout), poll_sql($node, $database, $sql, $wanted)
+=head2 poll_until($what, $code, $seconds), poll_sql($node, $database, $sql, $wanted)
 
 Wait until the code returns true, or the query the wanted text ("t" by
-default).  After the deadline the test fails under the name $what; the return
-value says which it was.
+default).  After the deadline, or that many seconds where it is said to take
+longer, the test fails under the name $what; the return value says which it was.
+
+=head2 patience($seconds)
+
+A function that is true until it has been called for that long: time in which the test
+itself did not run, on a machine that stood still or whose clock was set, counts little.
 
 =cut
 
+sub patience
+{
+	my ($left) = @_;
+	my $last = time;
+	return sub {
+		my $passed = time - $last;
+		$last += $passed;
+		$left -= $passed < 0 ? 0 : $passed > 10 ? 10 : $passed;
+		return $left > 0;
+	};
+}
+
 sub poll_until
 {
-	my ($what, $code, $timeout) = @_;
-	my $deadline = time + ($timeout || TIMEOUT);
+	my ($what, $code, $seconds) = @_;
+	my $goes_on = patience($seconds || TIMEOUT);
 	while (1)
 	{
 		return 1 if $code->();
-		last if time > $deadline;
+		last if !$goes_on->();
 		sleep 0.1;
 	}
 	fail("timed out waiting for: $what");
@@ -321,6 +340,24 @@ sub _alive
 	return defined $line && $line =~ /^\d+ \(.*\) ([A-Z])/s && $1 ne 'Z';
 }
 
+=head2 kill9_process($node, $find)
+
+SIGKILL for one process of a server that starts anew by itself: returns once it has,
+since before that sessions may still be let in, and are ended then.  $find gives the
+process; it is asked again where that has gone meanwhile.
+
+=cut
+
+sub kill9_process
+{
+	my ($node, $find) = @_;
+	my $offset = -s $node->logfile;
+	poll_until('a process to kill', sub { my $pid = $find->(); return $pid && kill('KILL', $pid) == 1 });
+	poll_until('the server to start anew',
+		sub { return slurp_file($node->logfile, $offset) =~ /database system is ready to accept connections/ });
+	return;
+}
+
 =head2 key_agents($node)
 
 The processes that are a server's key agent (they have no row in
@@ -360,7 +397,7 @@ sub start_at
 	if (!-e $library)
 	{
 		my $source = dirname(abs_path(__FILE__)) . '/../../clock/wall_clock.c';
-		system($ENV{CC} || 'cc', '-shared', '-fPIC', '-o', $library, $source, '-ldl') == 0
+		system(split(' ', $ENV{CC} || 'cc'), '-shared', '-fPIC', '-o', $library, $source, '-ldl') == 0
 		  or die 'could not build wall_clock.so';
 	}
 	{
