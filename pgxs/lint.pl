@@ -48,6 +48,7 @@ my @rules = (
 	[ 'one-door', \&check_one_door, 'each hook of PostgreSQL is installed in one file; those of statements only in base/statement.c' ],
 	[ 'subscribers', \&check_subscribers, 'src/README.md says what each subscriber hears of' ],
 	[ 'banned-call', \&check_banned_call, 'no unsafe, shelling-out or predictable function' ],
+	[ 'fuzzed', \&check_fuzzed, 'what takes text or bytes apart is fuzzed, or test/fuzz/README.md says what else feeds it' ],
 	[ 'secret-compare', \&check_secret_compare, 'secrets are compared in constant time' ],
 	[ 'version-test', \&check_version_test, 'only base/compat.h tests the version of PostgreSQL' ],
 	[ 'moved-macros', \&check_moved_macros, 'what moved between versions comes by base/compat.h' ],
@@ -501,6 +502,27 @@ sub check_subscribers
 #
 # C
 #
+
+# What takes text or bytes apart that may come from outside.
+sub check_fuzzed
+{
+	my $parts = qr/(?<![\w.>])(sscanf|strto(?:l|ll|ul|ull|d|f|i64|u64)|strsep|str(?:c?spn|pbrk)|memchr|pg_parse_json|uncompress|d2i_\w+|pg_b64_decode|pg_hex_decode|strptime|raw_parser)\s*\(/;
+	my $targets = -e 'test/fuzz/run.sh' ? slurp('test/fuzz/run.sh') : '';
+	my %elsewhere = -e 'test/fuzz/README.md' ? map { ("src/$_" => 1) } slurp('test/fuzz/README.md') =~ /^\| `(\w+\/\w+\.c)` \|/mg : ();
+	my @findings;
+	for my $file (grep { /\.c$/ } c_files())
+	{
+		my ($use) = occurrences($file, $parts);
+		my ($folder, $name) = $file =~ m{^src/(?:(\w+)/)?(\w+\.c)$};
+		next if !$use;
+		my $told = delete $elsewhere{$file};
+		my $fuzzed = $folder && $targets =~ m{^target .*(?:"\$src/$folder/$name"|"\$src"/$folder/\*\.c)}m;
+		push @findings, "$file:$use->[0]: $use->[1]() in no target of test/fuzz/run.sh, and not in the list of its README.md" if !$fuzzed && !$told;
+		push @findings, "$file:$use->[0]: is fuzzed: test/fuzz/README.md says that it is not" if $fuzzed && $told;
+	}
+	push @findings, map { "test/fuzz/README.md:1: \"$_\" takes nothing apart" } sort keys %elsewhere;
+	return @findings;
+}
 
 sub check_banned_call
 {

@@ -256,6 +256,13 @@ sees guc-order "a setting defined elsewhere"
 sed -i '/MarkGUCPrefixReserved("/d' "$tree/src/base/guc.c"
 sees guc-order "a prefix that is not reserved"
 
+printf '#include <string.h>\nextern size_t dp_apart(const char *text);\nsize_t\ndp_apart(const char *text)\n{\n\treturn strcspn(text, ":");\n}\n' | append src/keys/high.c
+sees fuzzed "a parser that is not fuzzed"
+
+mkdir -p "$tree/test/fuzz"
+echo '| `keys/high.c` | nothing | nobody |' >"$tree/test/fuzz/README.md"
+sees fuzzed "a list of parsers that names what is none"
+
 echo 'Nothing.' >"$tree/README.md"
 sees guc-documented "a setting that README.md does not name"
 

@@ -1,9 +1,10 @@
 # Random statements over a plain and a protected copy of the same tables: queries,
-# also through views, cursors, prepared statements and functions, and changes with
-# what they return.  If this fails, a role that may read gets other rows than from
+# also through views, cursors, prepared statements and functions, of the role's own and
+# of others, and changes with what they return.  If this fails, a role that may read gets other rows than from
 # plain columns, a statement ends in an internal error, a role without the right can
-# tell two databases apart that differ in protected values alone or is shown one, or
-# something was opened that the audit log does not tell of.
+# tell two databases apart that differ in protected values alone or is shown one, a
+# function of such a role is handed one by somebody who may read, or something was
+# opened that the audit log does not tell of.
 #
 #	DP_RANDOM=5000 DP_RANDOM_SEED=7 make attack TESTS=test/attack/30_random_queries.pl
 use strict;
@@ -58,18 +59,44 @@ INSERT INTO twin.person SELECT id, grp, translate(name, 'abeglmptxzZq9', 'zxtpml
 INSERT INTO twin.visit SELECT id, person, translate(name, 'abeglmptxzZq9', 'zxtpmlgebaYk8'), amount, (n + 3) % 10, born + 3, overlay(code::text PLACING '7' FROM 10)::uuid FROM plain.visit;
 GRANT USAGE ON SCHEMA plain, prot, twin TO PUBLIC;
 GRANT ALL ON ALL TABLES IN SCHEMA plain, prot, twin TO PUBLIC;
+-- a role that may read, and one that may not, write views and a function for all
+CREATE ROLE friend LOGIN;
+CREATE ROLE stranger LOGIN;
+SELECT dataprotect.grant_access('rq', 'friend', 'reveal');
+CREATE SCHEMA of_friend AUTHORIZATION friend;
+CREATE SCHEMA of_stranger AUTHORIZATION stranger;
+GRANT CREATE ON SCHEMA plain, prot, twin TO friend;
+SET ROLE friend;
+CREATE FUNCTION of_friend.take(text) RETURNS text LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN $1; END $$;
+CREATE VIEW plain.person_view AS SELECT * FROM plain.person;
+CREATE VIEW plain.visit_view AS SELECT * FROM plain.visit WHERE id > 0;
+CREATE VIEW prot.person_view AS SELECT * FROM prot.person;
+CREATE VIEW prot.visit_view AS SELECT * FROM prot.visit WHERE id > 0;
+CREATE VIEW twin.person_view AS SELECT * FROM twin.person;
+CREATE VIEW twin.visit_view AS SELECT * FROM twin.visit WHERE id > 0;
+GRANT USAGE ON SCHEMA of_friend TO PUBLIC;
+GRANT ALL ON plain.person_view, plain.visit_view, prot.person_view, prot.visit_view, twin.person_view, twin.visit_view TO PUBLIC;
+SET ROLE stranger;
+CREATE SEQUENCE of_stranger.taken;
+CREATE FUNCTION of_stranger.take(text) RETURNS text LANGUAGE plpgsql STABLE AS $$ BEGIN IF $1 ~* 'Zq9x|x9qZ' THEN PERFORM nextval('of_stranger.taken'); END IF; RETURN $1; END $$;
+GRANT USAGE ON SCHEMA of_stranger TO PUBLIC;
+GRANT ALL ON of_stranger.taken TO PUBLIC;
+RESET ROLE;
 ANALYZE;
 E
 
-my $random = DataProtect::RandomQueries->new(seed => $seed, texts => \@texts);
+my $random = DataProtect::RandomQueries->new(seed => $seed, texts => \@texts, views => 1, call => 'take',
+	sql_json => $node->safe_psql('postgres', q{SELECT current_setting('server_version_num')::int}) >= 170000);
 my @queries = map { $random->statement } 1 .. $n;
 
 # The answers of all queries: rows in any order, or an SQLSTATE.
 sub answers
 {
-	my ($role, $schema) = @_;
-	my $script = "\\set VERBOSITY sqlstate\n\\pset null '<null>'\nSET search_path = $schema, public;\n" .
-		join '', map { "\\echo === $_\nSET dataprotect.purpose = '$schema $_'; $queries[$_];\n" } 0 .. $#queries;
+	my ($role, $schema, $author) = @_;
+	my $purpose = join ' ', grep { defined } $schema, $author;
+	$author //= 'friend';
+	my $script = "\\set VERBOSITY sqlstate\n\\pset null '<null>'\nSET search_path = $schema, of_$author, public;\n" .
+		join '', map { "\\echo === $_\nSET dataprotect.purpose = '$purpose $_'; $queries[$_];\n" } 0 .. $#queries;
 	my ($out, $err) = ('', '');
 	IPC::Run::run([ 'psql', '-XAtq', '-f', '-', '-h', $node->host, '-p', $node->port, '-U', $role, 'postgres' ],
 		'<', \$script, '>', \$out, '2>&1');
@@ -106,6 +133,14 @@ is(scalar(@internal), 0, 'no internal error') or diag(map { "$prot[$_]: $queries
 is(scalar(@wrong), 0, 'no wrong row') or diag(map { "$queries[$_]\n--- plain\n$plain[$_]\n--- protected\n$prot[$_]\n" } @wrong[ 0 .. ($#wrong < 9 ? $#wrong : 9) ]);
 cmp_ok($same, '>=', 0.9 * $n, 'nine in ten answer the same');
 
+# What is handed to the function of a role that may not read is no value.
+my @handed = answers('reader', 'prot', 'stranger');
+is($node->safe_psql('postgres', 'SELECT is_called FROM of_stranger.taken'), 'f', 'the function of a role without the right is handed no value');
+is(scalar(grep { /^error XX|^no answer/ } @handed), 0, 'no internal error');
+cmp_ok(scalar(grep { /Zq9x/ } @handed), '>', $n / 20, 'statements that called it, or did not, showed marked values to the reader');
+answers('reader', 'plain', 'stranger');
+is($node->safe_psql('postgres', 'SELECT is_called FROM of_stranger.taken'), 't', 'what is not protected it is');
+
 # As large as each other again: what was taken back in one of them would make other plans.
 $node->safe_psql('postgres', join ';', map { "VACUUM (FULL, ANALYZE) $_" } map { my $s = $_; map { "$s.$_" } qw(person visit) } qw(prot twin));
 
@@ -131,7 +166,7 @@ my %logged = map { my ($role, $purpose, @rest) = split /\|/; ("$role $purpose" =
   split /\n/, $node->safe_psql('postgres', "SELECT session_role, purpose, sum(values_opened), sum(values_compared), bool_and(keys = '{rq}'), bool_and(outcome <> 'started'), string_agg(DISTINCT c, ' ') "
 	  . "FROM dataprotect.audit_log LEFT JOIN LATERAL unnest(columns) c ON true WHERE event = 'value.revealed' GROUP BY 1, 2", extra_params => [ '-U', 'auditor' ]);
 my @shown = grep { $prot[$_] =~ /Zq9x/ } 0 .. $#queries;
-my @unseen = grep { my $row = $logged{"reader prot $_"}; !$row || $row->[0] < 1 || $row->[2] ne 't' || $row->[3] ne 't' || $row->[4] !~ /prot\.(?:person|visit)\.(?:name|doc)/ } @shown;
+my @unseen = grep { my $row = $logged{"reader prot $_"}; !$row || $row->[0] < 1 || $row->[2] ne 't' || $row->[3] ne 't' || $row->[4] !~ /prot\.(?:person|visit)\.(?:name|doc)|\.made\.c\d/ } @shown;
 cmp_ok(scalar(@shown), '>', $n / 20, 'statements showed marked values');
 is(scalar(@unseen), 0, 'each of them is in the log with what it showed') or diag(map { "$queries[$_]\n" . join('|', @{ $logged{"reader prot $_"} || [] }) . "\n" } @unseen[ 0 .. ($#unseen < 9 ? $#unseen : 9) ]);
 is(join(' ', sort grep { /^(?:nobody|owner|super|masked) / || / plain / } keys %logged), '', 'nobody else opened anything, and nobody over plain columns');

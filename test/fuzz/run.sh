@@ -101,6 +101,9 @@ target token "$src/access/token.c" "$src/kms/reply.c" "$src"/crypto/*.c $server 
 # shellcheck disable=SC2086
 target aws_profile "$src/kms/aws_profile.c" "$src/kms/reply.c" $server
 target record "$src/events/record.c"
+target jws "$src"/crypto/*.c
+# shellcheck disable=SC2086
+target unpack "$src/audit/unpack.c" $server -lz
 target literals "$src/audit/literals.c"
 target modifier_words "$src/types/modifier_words.c"
 

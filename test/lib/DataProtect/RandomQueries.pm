@@ -18,8 +18,13 @@ and give the same rows whenever they are run on the same data: LIMIT only after
 an ORDER BY that is total.
 
 C<statement> gives what a client sends: such a query, alone, through a view, a
-cursor, a prepared statement or a function of PL/pgSQL, or INSERT, UPDATE, DELETE and
-MERGE with what they return, taken back at the end.
+cursor (also one that is held), a prepared statement, COPY, DO, a table made of it or a
+function of SQL or PL/pgSQL, or INSERT, UPDATE, DELETE and MERGE with what they return,
+also in WITH and after a savepoint, taken back at the end; some under settings of the
+planner that make other plans.  With C<views>, tables are now and then read through
+views C<person_view> and C<visit_view>, and with C<call> texts are handed to that
+function, which gives back what it is given.  With C<sql_json> there are calls of
+SQL/JSON (PostgreSQL 17).
 
 =cut
 
@@ -34,7 +39,7 @@ my %columns = (
 sub new
 {
 	my ($class, %opt) = @_;
-	return bless { state => $opt{seed} * 2654435761 % 4294967296, texts => $opt{texts} }, $class;
+	return bless { %opt, state => $opt{seed} * 2654435761 % 4294967296 }, $class;
 }
 
 # A generator of our own, so that a seed means the same everywhere.
@@ -90,6 +95,19 @@ sub expression
 		sub { return 'CASE WHEN ' . $c->() . ' THEN ' . $e->() . ' ELSE ' . $self->column($scope, $type) . ' END' },
 		sub { return 'nullif(' . $self->column($scope, $type) . ', ' . $e->() . ')' });
 	push @of, sub { return 'greatest(' . $self->column($scope, $type) . ', ' . $e->() . ')' } if $type !~ /bool|jsonb/;
+	push @of, sub { return "$self->{call}(" . $e->() . ')' }, sub { return "$self->{call}(" . $self->column($scope, 'text') . ')' } if $type eq 'text' && $self->{call};
+	push @of, sub { return 'JSON_VALUE(' . $self->column($scope, 'jsonb') . ", '" . '$.a' . "')" },
+		sub { return 'JSON_QUERY(' . $self->column($scope, 'jsonb') . ", '" . '$.*' . "' WITH WRAPPER)::text" },
+		sub { return 'JSON_SERIALIZE(JSON_OBJECT(' . "'k' : " . $self->column($scope, $self->pick('text', 'int', 'date')) . '))' }
+		if $type eq 'text' && $self->{sql_json};
+	push @of,
+		sub { return 'left(' . $e->() . ', ' . $self->pick(1, 3, -2) . ')' }, sub { return 'split_part(' . $self->column($scope, 'text') . ", ' ', 1)" },
+		sub { return 'to_char(' . $self->column($scope, $self->pick('date', 'timestamp')) . ", 'YYYY-MM')" },
+		sub { return "format('%s-%s', " . $self->column($scope, 'text') . ', ' . $self->column($scope, 'int') . ')' },
+		sub { return 'translate(' . $e->() . ", 'ae', 'xy')" }, sub { return "overlay(" . $self->column($scope, 'text') . " PLACING '_' FROM 2)" },
+		sub { return 'CASE ' . $self->column($scope, 'text') . ' WHEN ' . $self->literal('text') . ' THEN ' . $e->() . " ELSE 'other' END" },
+		sub { return 'regexp_replace(' . $self->column($scope, 'text') . ", '[aeiou]', '.', 'g')" }
+		if $type eq 'text';
 	push @of,
 		sub { return '(' . $e->() . ' || ' . $e->() . ')' }, sub { return $self->pick('upper', 'lower', 'reverse', 'md5') . '(' . $e->() . ')' },
 		sub { return 'substr(' . $e->() . ', 2, 3)' }, sub { return $self->column($scope, 'int') . '::text' },
@@ -113,6 +131,9 @@ sub expression
 	return $self->pick(@of)->();
 }
 
+# A literal that has its type in an array as well.
+sub typed { my ($self, $type) = @_; return 'CAST(' . $self->literal($type) . " AS $type)"; }
+
 sub comparable { my ($self) = @_; return $self->pick(qw(text text int numeric date timestamp uuid)); }
 
 sub condition
@@ -130,7 +151,16 @@ sub condition
 		sub { return "$column " . $self->pick('IN', 'NOT IN') . ' (' . join(', ', map { $self->literal($type) } 0 .. $self->below(12)) . ')' },
 		sub { return "$column IS DISTINCT FROM " . $self->expression($scope, $type, $depth - 1) },
 		sub { return $self->column($scope, 'text') . $self->pick(' LIKE ', ' ILIKE ', ' NOT LIKE ') . "'%" . substr($self->pick(@{ $self->{texts} }), 0, 2) . "%'" },
-		sub { return $self->column($scope, 'bool') });
+		sub { return $self->column($scope, 'bool') },
+		sub { return "$column IS NOT DISTINCT FROM " . $self->literal($type) },
+		sub { return "$column = ANY (ARRAY[" . join(', ', map { $self->typed($type) } 0 .. $self->below(4)) . '])' },
+		sub { return "$column BETWEEN SYMMETRIC " . $self->literal($type) . ' AND ' . $self->literal($type) },
+		sub { return $self->column($scope, 'text') . $self->pick(' ~ ', ' !~ ', ' ~* ', ' SIMILAR TO ') . "'" . $self->pick('a%|b%', '(al|be).*', 'z') . "'" },
+		sub { return $self->column($scope, 'jsonb') . $self->pick(' @> ', ' <> ', ' = ') . $self->literal('jsonb') },
+		sub { return $self->column($scope, 'jsonb') . " ? 'a'" },
+		sub { return 'jsonb_path_exists(' . $self->column($scope, 'jsonb') . ", '" . '$.a ? (@ > 2)' . "')" },
+		sub { return '(' . $self->column($scope, 'text') . ', ' . $self->column($scope, 'int') . ') = (' . $self->literal('text') . ', ' . $self->literal('int') . ')' },
+		sub { return '(' . $self->column($scope, 'date') . ', ' . $self->column($scope, 'int') . ') > (' . $self->literal('date') . ', ' . $self->literal('int') . ')' });
 	push @of, sub { return '(' . $self->condition($scope, $depth - 1) . $self->pick(' AND ', ' OR ') . $self->condition($scope, $depth - 1) . ')' },
 		sub { return 'NOT (' . $self->condition($scope, $depth - 1) . ')' },
 		sub { return "$column " . $self->pick('IN', 'NOT IN') . " (SELECT q.$1 FROM $2 q WHERE " . $self->condition({ q => $2 }, $depth - 1) . ')' if $self->other($type) =~ /^(\w+) (\w+)$/; },
@@ -157,6 +187,7 @@ sub from
 	my $scope = { p => 'person', v => 'visit' };
 	my $on = $kind == 3 ? 'v.person = p.id' : $kind == 4 ? 'v.name = p.name' : 'v.' . ($self->pick('amount', 'n', 'born', 'code') =~ /(\w+)/)[0];
 	$on .= " = p.$1" if $on =~ /^v\.(\w+)$/;
+	return ('person p JOIN visit v USING (' . $self->pick('name', 'n', 'born', 'code', 'amount') . ')', $scope) if $self->below(6) == 0;
 	return ('person p ' . $self->pick('JOIN', 'LEFT JOIN', 'FULL JOIN') . " visit v ON $on", $scope);
 }
 
@@ -173,7 +204,7 @@ sub query
 {
 	my ($self) = @_;
 	my @types = map { $self->pick(qw(text text int numeric bool date timestamp uuid jsonb)) } 0 .. $self->below(3);
-	my $kind = $self->below(12);
+	my $kind = $self->below(20);
 	my ($from, $scope) = $self->from;
 	my $where = $self->below(3) ? ' WHERE ' . $self->condition($scope, 2) : '';
 	return $self->plain_select(@types) if $kind < 4;
@@ -202,8 +233,61 @@ sub query
 		if $kind == 9;
 	return 'SELECT (SELECT ' . $self->pick('max', 'min') . '(q.' . $self->pick('amount', 'n', 'born', 'name') . ') FROM visit q WHERE ' . $self->condition({ p => 'person', q => 'visit' }, 1) . '), p.id FROM person p'
 		if $kind == 10;
+	return $self->rarer_query($kind) if $kind >= 12;
 	my $row = $self->pick('to_jsonb(p)', 'row_to_json(p)', 'jsonb_build_object(\'k\', p.born, \'n\', p.amount, \'f\', p.flag)', 'ARRAY[p.n, 3]', 'ARRAY[p.name]', 'ROW(p.name, p.n)');
 	return "SELECT $row FROM person p WHERE " . $self->condition({ p => 'person' }, 2);
+}
+
+sub rarer_query
+{
+	my ($self, $kind) = @_;
+	my ($from, $scope) = $self->from;
+	my $where = $self->below(3) ? ' WHERE ' . $self->condition($scope, 2) : '';
+	my $order = join ', ', map { "$_.id" } sort keys %$scope;
+	my @by = map { $self->column($scope, $_) } $self->comparable, $self->pick('int', 'text', 'date');
+	if ($kind == 12)
+	{
+		my @there = grep { /^\w\.\w+$/ } @by;
+		push @there, $self->column($scope, 'int') while @there < 2;
+		my ($a, $b) = @there;
+		return "SELECT $a, $b, grouping($a), count(*), max(" . $self->column($scope, 'date') . ") FROM $from$where GROUP BY " .
+			$self->pick("GROUPING SETS (($a), ($b), ())", "ROLLUP ($a, $b)", "CUBE ($a, $b)", "GROUPING SETS (($a, $b), ($b))");
+	}
+	if ($kind == 13)
+	{
+		my $both = { p => 'person', v => 'visit' };
+		return 'SELECT p.id, l.x FROM person p' . $self->pick(', LATERAL (', ' CROSS JOIN LATERAL (') . 'SELECT ' . $self->expression($both, $self->pick('text', 'int', 'date'), 2) .
+			' AS x FROM visit v WHERE ' . $self->condition($both, 1) . $self->pick('', ' ORDER BY v.id LIMIT 2') . ') l';
+	}
+	if ($kind == 14)
+	{
+		my $type = $self->pick('text', 'int', 'date');
+		my ($seed, $step) = ($self->column({ p => 'person' }, $type), $self->column({ v => 'visit' }, $type));
+		return "WITH RECURSIVE r (id, x, k) AS (SELECT p.id, $seed, 0 FROM person p WHERE " . $self->condition({ p => 'person' }, 1) .
+			$self->pick(' UNION ALL ', ' UNION ') . "SELECT v.id, $step, r.k + 1 FROM r JOIN visit v ON v.person = r.id WHERE r.k < 2) " .
+			$self->pick('SELECT r.id, r.x, r.k FROM r', 'SELECT r.k, count(r.x) FROM r GROUP BY r.k', 'SELECT r.x, count(*) FROM r GROUP BY r.x');
+	}
+	return "SELECT DISTINCT ON ($by[0]) $by[0], $order FROM $from$where ORDER BY $by[0], $order" if $kind == 15;
+	if ($kind == 16)
+	{
+		my $aggregate = $self->pick('percentile_disc(0.5) WITHIN GROUP (ORDER BY ' . $self->column($scope, $self->pick('int', 'date', 'numeric')) . ')',
+			'mode() WITHIN GROUP (ORDER BY ' . $self->column($scope, 'text') . ')', 'count(*) FILTER (WHERE ' . $self->condition($scope, 1) . ')',
+			"array_agg($by[1] ORDER BY $order)", 'jsonb_agg(' . $self->column($scope, $self->pick('text', 'date', 'bool')) . " ORDER BY $order)",
+			'max(' . $self->column($scope, 'text') . ') FILTER (WHERE ' . $self->condition($scope, 1) . ')');
+		return "SELECT $aggregate FROM $from$where";
+	}
+	if ($kind == 17)
+	{
+		my $type = $self->comparable;
+		return 'SELECT x.t, p.id FROM (VALUES ' . join(', ', map { '(' . $self->typed($type) . ')' } 0 .. 2) . ') x (t) ' . $self->pick('JOIN', 'LEFT JOIN') .
+			' person p ON ' . $self->column({ p => 'person' }, $type) . ' = x.t';
+	}
+	return 'SELECT p.id, ' . $self->column({ p => 'person' }, $self->pick('text', 'int', 'date')) . ' FROM person p' . $self->pick(' WHERE ' . $self->condition({ p => 'person' }, 1), '') .
+		' ORDER BY p.id' . $self->pick(' FOR UPDATE', ' FOR SHARE', ' LIMIT 5 FOR UPDATE', ' OFFSET 3 FETCH FIRST 4 ROWS ONLY')
+		if $kind == 18;
+	return 'SELECT p.id, ' . $self->pick('sum(p.amount)', 'max(p.born)', 'last_value(p.name)', 'dense_rank()', 'ntile(3)', 'count(p.n)') . ' OVER w FROM person p WINDOW w AS (' .
+		$self->pick('', 'PARTITION BY p.grp ', 'PARTITION BY p.name ', 'PARTITION BY p.flag ') . 'ORDER BY ' . $self->column({ p => 'person' }, $self->comparable) .
+		', p.id ' . $self->pick('', 'ROWS BETWEEN 2 PRECEDING AND CURRENT ROW') . ')';
 }
 
 # Named columns, so that it can be a view.
@@ -237,14 +321,29 @@ sub change
 	  : 'MERGE INTO person p USING person q ON p.id = q.id + ' . $self->below(3) . ' WHEN MATCHED AND ' . $self->condition({ p => 'person', q => 'person' }, 1) .
 		' THEN UPDATE SET ' . join(', ', map { "$_ = q.$_" } @columns) . ' WHEN MATCHED THEN ' . $self->pick('DELETE', 'DO NOTHING') .
 		" WHEN NOT MATCHED THEN INSERT (id, $list) VALUES (q.id + 2000, " . join(', ', map { "q.$_" } @columns) . ')';
-	return "BEGIN; $statement; SELECT p.id, $list FROM person p WHERE " . $self->condition($scope, 1) . '; ROLLBACK';
+	my $after = "SELECT p.id, $list FROM person p WHERE " . $self->condition($scope, 1);
+	return "BEGIN; WITH ch AS ($statement) SELECT * FROM ch; $after; ROLLBACK" if $kind < 4 && $self->below(4) == 0;
+	return "BEGIN; SAVEPOINT s; $statement; ROLLBACK TO s; $after; ROLLBACK" if $self->below(8) == 0;
+	return "BEGIN; $statement; $after; ROLLBACK";
 }
 
 # What a client sends, without the last semicolon.
 sub statement
 {
 	my ($self) = @_;
-	my $kind = $self->below(12);
+	my $statement = $self->of_some_kind;
+	$statement =~ s/\b(FROM|JOIN) (person|visit) ([pqv])\b/"$1 $2" . ($self->below(3) ? '' : '_view') . " $3"/ge
+		if $self->{views} && $statement !~ /FOR UPDATE|FOR SHARE|\b(?:INSERT|UPDATE|DELETE|MERGE)\b/;
+	return $statement if $self->below(4);
+	my $setting = $self->pick('enable_hashjoin', 'enable_nestloop', 'enable_mergejoin', 'enable_seqscan', 'enable_hashagg', 'enable_sort', 'enable_memoize', 'enable_material');
+	return "SET $setting = off; $statement; RESET $setting";
+}
+
+sub of_some_kind
+{
+	my ($self) = @_;
+	my $kind = $self->below(20);
+	return $self->rarer_statement($kind) if $kind >= 12;
 	return $self->query if $kind < 5;
 	return 'CREATE TEMP VIEW w AS ' . $self->named_select . '; SELECT * FROM w; SELECT count(*), max(c1) FROM w; DROP VIEW w' if $kind == 5;
 	return 'BEGIN; DECLARE c ' . $self->pick('', 'SCROLL ', 'NO SCROLL ') . 'CURSOR FOR ' . $self->query . '; FETCH ALL FROM c; ROLLBACK' if $kind == 6;
@@ -264,6 +363,24 @@ sub statement
 			'; END LOOP; RETURN n; END $$; SELECT pg_temp.f(); DROP FUNCTION pg_temp.f()';
 	}
 	return $self->change;
+}
+
+sub rarer_statement
+{
+	my ($self, $kind) = @_;
+	return $self->query if $kind < 14;
+	return $self->change if $kind == 14;
+	return 'COPY (' . $self->query . ') TO STDOUT' if $kind == 15;
+	return 'BEGIN; DECLARE c CURSOR WITH HOLD FOR ' . $self->query =~ s/ FOR (?:UPDATE|SHARE)$//r . '; COMMIT; FETCH ALL FROM c; CLOSE c' if $kind == 16;
+	return 'CREATE TEMP TABLE seen (x text); DO $do$ DECLARE r record; BEGIN FOR r IN ' . $self->named_select .
+		' LOOP INSERT INTO seen VALUES (r.c1::text); END LOOP; END $do$; SELECT x FROM seen; DROP TABLE seen'
+		if $kind == 17;
+	return 'CREATE TEMP TABLE made AS ' . $self->named_select . '; SELECT * FROM made; SELECT count(*), count(DISTINCT c1) FROM made; DROP TABLE made' if $kind == 18;
+	my $type = $self->comparable;
+	my ($from, $scope) = $self->from;
+	return "SET plan_cache_mode = force_generic_plan; CREATE FUNCTION pg_temp.g($type) RETURNS SETOF text LANGUAGE sql AS \$g\$ SELECT " .
+		$self->expression($scope, 'text', 2) . " FROM $from WHERE " . $self->column($scope, $type) . $self->pick(' = ', ' <> ', ' >= ') . '$1 $g$; SELECT pg_temp.g(' . $self->literal($type) .
+		"); SELECT * FROM pg_temp.g(" . $self->literal($type) . "); DROP FUNCTION pg_temp.g($type); RESET plan_cache_mode";
 }
 
 1;
