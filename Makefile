@@ -32,7 +32,7 @@ OBJS = \
            protect_column.o query_column.o reencrypt.o reencrypt_worker.o reseal.o seen_by.o stored_scan.o token_constraint.o try_views.o value_origin.o verify_values.o word_index.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o index_builder.o own_tables.o rows_as.o run_as.o) \
        $(addprefix src/lifecycle/, certificate.o clock.o deletion.o due_work.o erasure_file.o export.o expression.o hidden_row.o page_scan.o partition.o \
-           plan_ddl.o retention.o retention_table.o) \
+           plan_ddl.o retention.o retention_batch.o retention_table.o) \
        src/dataprotect.o
 
 # Install SQL, in this order.

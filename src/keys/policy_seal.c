@@ -49,7 +49,7 @@ const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 		"id act digest requester requester_subject requester_system_user expires_at approvers approver approved_at used_at",
 	NULL, NULL, true},
 	[DP_SEALED_DELETION_REQUEST] = {"deletion_request",
-		"id account_type account_id state requested_by grace_until deadline plan key_ids purged_at destroyed_at",
+		"id account_type account_id state requested_by grace_until deadline plan key_ids purged_at destroyed_at found_by",
 	"id", "deletion_request_pkey", true},
 	[DP_SEALED_EPOCH] = {"epoch",
 		"key_id epoch kms_uri state successor backups waiting_days emptied_at drilled_at",

@@ -13,7 +13,9 @@ DECLARE
     target text[] := (SELECT t.actions FROM dataprotect.plan_table t WHERE t.plan = edge.plan AND t.rel = edge.to_rel);
     source text[] := (SELECT t.actions FROM dataprotect.plan_table t WHERE t.plan = edge.plan AND t.rel = edge.from_rel);
     fixed name := (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = edge.from_rel AND a.attname = ANY (edge.columns)
-                      AND a.attnotnull ORDER BY a.attnum LIMIT 1);
+                      AND a.attnotnull AND dataprotect._columns_to_null(edge.from_rel, edge.columns) = '{}' ORDER BY a.attnum LIMIT 1);
+    elements bool := EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = edge.from_rel AND a.attname = ANY (edge.columns)
+                                AND dataprotect._element_type(a.atttypid) IS NOT NULL);
 BEGIN
     IF edge.action IS NULL THEN
         RETURN CASE edge.name WHEN 'bind_subject' THEN 'the table is bound to the account, and nothing says what becomes of its rows'
@@ -27,8 +29,15 @@ BEGIN
     END IF;
     IF followed AND (array_position(edge.to_pos, NULL) IS NOT NULL OR EXISTS (
             SELECT FROM pg_attribute a WHERE a.attrelid = edge.from_rel AND a.attname = ANY (edge.columns)
-               AND NOT dataprotect._is_plain_type(a.atttypid))) THEN
-        RETURN edge_name || ' is over columns of a type that cannot be followed (protected, composite, range or array)';
+               AND NOT dataprotect._is_plain_type(coalesce(dataprotect._element_type(a.atttypid), a.atttypid)))) THEN
+        RETURN edge_name || ' is over columns of a type that cannot be followed (protected, composite or range)';
+    END IF;
+    IF followed AND elements THEN
+        IF edge.direction = 'out' OR cardinality(edge.columns) > 1 THEN
+            RETURN edge_name || ' is over an array, which is followed to the rows that have the account''s id in it, not away from them';
+        ELSIF edge.action = 'nullify' THEN
+            RETURN CASE WHEN edge.to_rel <> account.root THEN edge_name || ' is over an array: only the id of the account itself can be taken out of one' END;
+        END IF;
     END IF;
     IF edge.direction = 'out' THEN
         IF edge.to_rel = account.root OR target IS NOT NULL AND NOT (SELECT t.satellite FROM dataprotect.plan_table t
@@ -179,12 +188,65 @@ END $$;
 COMMENT ON FUNCTION dataprotect._account_check(dataprotect.account_type, bigint) IS
     'edges and annotations of an account type, with what is wrong about them';
 
+-- Materialized views that are computed from a plan's tables, by views or by others of
+-- their kind as well; those that hold rows.
+CREATE FUNCTION dataprotect._materialized_from(plan_id bigint) RETURNS SETOF regclass
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH RECURSIVE readers(oid) AS (
+        SELECT b::oid FROM dataprotect.plan_table t, dataprotect._below(t.rel) b WHERE t.plan = plan_id
+        UNION
+        SELECT w.ev_class FROM readers r
+          JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid AND d.classid = 'pg_rewrite'::regclass
+          JOIN pg_rewrite w ON w.oid = d.objid)
+    SELECT c.oid::regclass FROM readers r JOIN pg_class c ON c.oid = r.oid
+     WHERE c.relkind = 'm' AND c.relispopulated ORDER BY c.oid::regclass::text;
+END $$;
+COMMENT ON FUNCTION dataprotect._materialized_from(bigint) IS 'materialized views that are computed from a plan''s tables';
+
+-- Columns of a plan's tables that may hold the numbers of large objects.
+CREATE FUNCTION dataprotect._large_object_columns(account_type text, plan_id bigint, OUT rel regclass, OUT col name) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT t.rel, a.attname
+      FROM dataprotect.plan_table t JOIN pg_attribute a ON a.attrelid = t.rel AND a.attnum > 0 AND NOT a.attisdropped
+     WHERE t.plan = plan_id AND dataprotect._undomained(a.atttypid) = 'oid'::regtype
+       AND NOT EXISTS (SELECT FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.from_rel = t.rel AND a.attname = ANY (e.columns))
+       AND NOT EXISTS (SELECT FROM dataprotect._rules_of($1) r WHERE r.rel = t.rel AND a.attname = ANY (r.columns))
+     ORDER BY t.n, a.attnum;
+END $$;
+COMMENT ON FUNCTION dataprotect._large_object_columns(text, bigint) IS 'columns that may refer to large objects of accounts';
+
+-- Whether one of the first thousand documents in a column has a member, however deep, of
+-- one of these names.
+CREATE FUNCTION dataprotect._documents_name(rel regclass, col name, members text[]) RETURNS bool
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    path text := (SELECT 'lax $.** ? (' || string_agg('exists (@.' || to_json(m)::text || ')', ' || ') || ')' FROM unnest(members) m);
+BEGIN
+    RETURN dataprotect._value_as(rel, format('SELECT EXISTS (SELECT 1 FROM (SELECT t.%I AS d FROM %s t WHERE t.%I IS NOT NULL LIMIT 1000) x '
+               'WHERE pg_catalog.jsonb_path_exists(x.d::pg_catalog.jsonb, %L::pg_catalog.jsonpath))', col, rel, col, path))::bool;
+EXCEPTION WHEN insufficient_privilege OR feature_not_supported THEN
+    RETURN true;        -- tables of several owners are not read; who knows them answers
+END $$;
+COMMENT ON FUNCTION dataprotect._documents_name(regclass, name, text[]) IS 'whether documents of a column have a member of one of these names';
+
 -- Columns elsewhere that look as if they belonged to such accounts.  Nobody can
 -- decide that but who knows the tables: annotate_account() answers, with a
 -- reference or with "shared".
 CREATE FUNCTION dataprotect._account_questions(account dataprotect.account_type, plan_id bigint,
         OUT rel regclass, OUT columns name[], OUT question text) RETURNS SETOF record
-    LANGUAGE plpgsql STABLE
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -196,6 +258,10 @@ DECLARE
                         FROM pg_class c WHERE c.oid = account.root);
     root_name name := (SELECT c.relname FROM pg_class c WHERE c.oid = account.root);
     id_type oid := dataprotect._column_type(account.root, account.id_column);
+    by_edges text[] := ARRAY(SELECT e.columns[1] FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.to_rel = account.root
+                                AND cardinality(e.columns) = 1);
+    names text[] := ARRAY[lower(singular) || '_id', lower(singular) || 'id', lower(singular), lower(root_name) || '_id', lower(account.name) || '_id'];
+    lists text[] := ARRAY[lower(singular) || '_ids', lower(singular) || 'ids', lower(root_name), lower(root_name) || '_ids', account.id_column || 's'];
 BEGIN
     RETURN QUERY
         SELECT a.attrelid::regclass, ARRAY[a.attname],
@@ -204,12 +270,11 @@ BEGIN
           JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
          WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
            AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'dataprotect')
-           AND dataprotect._equality_operator(id_type, dataprotect._undomained(a.atttypid)) IS NOT NULL
-           AND (lower(a.attname) = ANY (ARRAY[lower(singular) || '_id', lower(singular) || 'id', lower(singular), lower(root_name) || '_id',
-                                            lower(account.name) || '_id'])
+           AND dataprotect._equality_operator(id_type, coalesce(dataprotect._element_type(a.atttypid), dataprotect._undomained(a.atttypid))) IS NOT NULL
+           AND (lower(a.attname) = ANY (names)
+                OR dataprotect._element_type(a.atttypid) IS NOT NULL AND lower(a.attname) = ANY (lists)
                 OR a.attname = account.id_column AND account.id_column <> 'id'
-                OR a.attname = ANY (ARRAY(SELECT e.columns[1] FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.to_rel = account.root
-                                            AND cardinality(e.columns) = 1))
+                OR a.attname = ANY (by_edges)
                 -- polymorphic: author_type beside author_id
                 OR a.attname ~ '_id$' AND EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.oid AND NOT t.attisdropped
                                                      AND t.attname = regexp_replace(a.attname, '_id$', '_type')))
@@ -222,6 +287,25 @@ BEGIN
           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname <> 'dataprotect' AND c.oid <> ALL (inside)
            AND EXISTS (SELECT FROM dataprotect._protected_attributes(c.oid));
+    -- documents with the id in them
+    RETURN QUERY
+        SELECT c.oid::regclass, ARRAY[a.attname], format('documents with members that are named like the id of "%s": are they of such accounts? '
+                   '(A generated column of the id, annotated, makes an edge of them.)', account.root)
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+         WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' AND c.oid <> ALL (inside)
+           AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'dataprotect')
+           AND NOT EXISTS (SELECT FROM dataprotect._rules_of(account.name) r WHERE r.rel = c.oid AND a.attname = ANY (r.columns))
+           AND CASE WHEN dataprotect._undomained(a.atttypid) IN ('json'::regtype, 'jsonb'::regtype) THEN
+               dataprotect._documents_name(c.oid, a.attname, ARRAY(SELECT DISTINCT m FROM unnest(names || by_edges || lists || (singular || 'Id')
+                   || CASE WHEN account.id_column <> 'id' THEN account.id_column::text END) m WHERE m <> '')) END;
+    -- copies that are no rows of the plan's tables
+    RETURN QUERY
+        SELECT m, NULL::name[], 'materialized view of rows of such accounts: it shows them until it is refreshed'::text
+          FROM dataprotect._materialized_from(plan_id) m;
+    RETURN QUERY
+        SELECT l.rel, ARRAY[l.col], 'a column that may refer to large objects: they stay where the row goes'::text
+          FROM dataprotect._large_object_columns(account.name, plan_id) l;
     -- where our own policies put rows, and triggers that read whole rows
     RETURN QUERY
         SELECT t.rel, NULL::name[], format('retention policy "%s" archives its rows: the archive is not searched', p.name)

@@ -21,7 +21,43 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._equality_operator(oid, oid) IS 'equality of values of two types, or NULL';
 
--- Templates that compare columns of two tables; NULL where one pair cannot be.
+-- A template that is true of an array %2$s with %1$s among its elements; NULL where
+-- they cannot be compared.  By what a GIN index answers, where the types are the same.
+CREATE FUNCTION dataprotect._element_template(referenced oid, elements oid) RETURNS text
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    equal pg_operator := (SELECT o FROM pg_operator o WHERE o.oid = dataprotect._equality_operator(referenced, elements));
+    element text := dataprotect._operand_cast(referenced);
+BEGIN
+    IF equal.oid IS NULL THEN
+        RETURN NULL;
+    ELSIF referenced = elements THEN
+        RETURN format('%%2$s OPERATOR(pg_catalog.@>) ARRAY[%%1$s%s]', element);
+    END IF;
+    RETURN format('%%1$s%s OPERATOR(%s.%s) ANY (%%2$s%s[])', dataprotect._operand_cast(equal.oprleft),
+                  (SELECT replace(quote_ident(n.nspname), '%', '%%') FROM pg_namespace n WHERE n.oid = equal.oprnamespace),
+                  replace(equal.oprname, '%', '%%'), dataprotect._operand_cast(equal.oprright));
+END $$;
+COMMENT ON FUNCTION dataprotect._element_template(oid, oid) IS 'comparison of a value with the elements of an array, or NULL';
+
+-- Type of an array's elements, below domains; NULL of what is none.
+CREATE FUNCTION dataprotect._element_type(type oid) RETURNS oid
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
+    SELECT dataprotect._undomained(t.typelem) FROM pg_type t
+     WHERE t.oid = dataprotect._undomained(type) AND t.typcategory = 'A' AND t.typelem <> 0);
+END $$;
+COMMENT ON FUNCTION dataprotect._element_type(oid) IS 'type of the elements of an array type, or NULL';
+
+-- Templates that compare columns of two tables; NULL where one pair cannot be.  A column
+-- of arrays references what its elements do.
 CREATE FUNCTION dataprotect._reference_operators(rel regclass, columns name[], reference regclass, reference_columns name[]) RETURNS text[]
     LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
@@ -29,11 +65,13 @@ AS $$
 #variable_conflict use_column
 BEGIN
     RETURN (
-    SELECT CASE WHEN bool_and(o.op IS NOT NULL) THEN array_agg(dataprotect._operator_template(o.op) ORDER BY k.ord) END
+    SELECT CASE WHEN bool_and(o.template IS NOT NULL) THEN array_agg(o.template ORDER BY k.ord) END
       FROM unnest(columns, reference_columns) WITH ORDINALITY AS k(c, p, ord)
       JOIN pg_attribute ca ON ca.attrelid = rel AND ca.attname = k.c
       JOIN pg_attribute pa ON pa.attrelid = reference AND pa.attname = k.p,
-           LATERAL (SELECT dataprotect._equality_operator(dataprotect._undomained(pa.atttypid), dataprotect._undomained(ca.atttypid)) AS op) o);
+           LATERAL (SELECT coalesce(
+                dataprotect._operator_template(dataprotect._equality_operator(dataprotect._undomained(pa.atttypid), dataprotect._undomained(ca.atttypid))),
+                dataprotect._element_template(dataprotect._undomained(pa.atttypid), dataprotect._element_type(ca.atttypid))) AS template) o);
 END $$;
 COMMENT ON FUNCTION dataprotect._reference_operators(regclass, name[], regclass, name[]) IS
     'comparisons of columns with those they reference, or NULL';
@@ -78,6 +116,50 @@ BEGIN
      GROUP BY e.from_rel, e.columns, e.to_rel, e.target_columns;
 END $$;
 COMMENT ON FUNCTION dataprotect._foreign_keys(regclass[]) IS 'foreign keys that lead to or away from some tables';
+
+-- Which of the columns of a reference become NULL where it is cut: those that the foreign
+-- key itself would clear; all of one that matches in full; else one that is NULL is enough,
+-- and a column that tells a row apart or references something else as well (a tenant) stays
+-- where another can go.  Empty where none can be.
+CREATE FUNCTION dataprotect._columns_to_null(rel regclass, columns name[]) RETURNS name[]
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    numbers int2[] := dataprotect._attnums(rel, columns);
+    fk pg_constraint := (SELECT c FROM pg_constraint c WHERE c.conrelid = rel AND c.contype = 'f' AND c.conkey = numbers
+                          ORDER BY c.confmatchtype = 'f' DESC, c.confdelsetcols IS NULL LIMIT 1);
+    nullable name[];
+BEGIN
+    IF fk.confdelsetcols IS NOT NULL THEN
+        numbers := fk.confdelsetcols;
+    END IF;
+    SELECT array_agg(a.attname ORDER BY a.attnum) INTO nullable FROM pg_attribute a
+     WHERE a.attrelid = rel AND a.attnum = ANY (numbers) AND NOT a.attnotnull;
+    IF fk.confmatchtype = 'f' OR fk.confdelsetcols IS NOT NULL THEN
+        RETURN CASE WHEN cardinality(nullable) = cardinality(numbers) THEN nullable ELSE '{}' END;
+    END IF;
+    RETURN coalesce(
+        (SELECT array_agg(c ORDER BY c) FROM unnest(nullable) c
+          WHERE NOT EXISTS (SELECT FROM pg_constraint o WHERE o.conrelid = rel AND o.contype IN ('f', 'p', 'u') AND o.conkey <> numbers
+                               AND (dataprotect._attnums(rel, ARRAY[c]))[1] = ANY (o.conkey))), nullable, '{}');
+END $$;
+COMMENT ON FUNCTION dataprotect._columns_to_null(regclass, name[]) IS 'columns of a reference that become NULL where it is cut';
+
+-- What cuts a row off: columns become NULL; from an array the account's id, $1, goes.
+CREATE FUNCTION dataprotect._cut_assignments(rel regclass, columns name[]) RETURNS text
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    IF dataprotect._element_type(dataprotect._column_type(rel, columns[1])) IS NOT NULL THEN
+        RETURN format('%1$I = pg_catalog.array_remove(%1$I, $1)', columns[1]);
+    END IF;
+    RETURN (SELECT string_agg(format('%I = NULL', c), ', ') FROM unnest(dataprotect._columns_to_null(rel, columns)) c);
+END $$;
+COMMENT ON FUNCTION dataprotect._cut_assignments(regclass, name[]) IS 'what a row is set to that is cut off from what it references';
 
 -- Columns of bound tables, by their present names.
 CREATE FUNCTION dataprotect._bindings_of(account_type text, OUT rel regclass, OUT id_column name) RETURNS SETOF record

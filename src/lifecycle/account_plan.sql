@@ -360,17 +360,16 @@ BEGIN
                        concat_ws(', ', (SELECT string_agg(format('%I = %s', p.col, p.value), ', ' ORDER BY p.col)
                                           FROM dataprotect._personal_columns(account.name, t.rel) p
                                          WHERE p.named OR t.actions = '{anonymise}'),
-                                       (SELECT string_agg(DISTINCT format('%I = NULL', c), ', ') FROM dataprotect.plan_edge e, unnest(e.columns) c
+                                       (SELECT string_agg(DISTINCT format('%I = NULL', c), ', ') FROM dataprotect.plan_edge e, unnest(dataprotect._columns_to_null(e.from_rel, e.columns)) c
                                          WHERE e.plan = plan_id AND e.from_rel = t.rel AND t.actions = '{anonymise}'
                                            AND (e.direction = 'in' AND e.action = 'anonymise'
                                                 AND (SELECT p.actions FROM dataprotect.plan_table p WHERE p.plan = plan_id AND p.rel = e.to_rel) = '{delete}'
-                                                OR e.direction = 'out' AND e.action = 'nullify')
-                                           AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.rel AND a.attname = c AND NOT a.attnotnull))) AS assignments
+                                                OR e.direction = 'out' AND e.action = 'nullify'))) AS assignments
                   FROM dataprotect.plan_table t WHERE t.plan = plan_id AND t.actions <> '{delete}'
                 UNION ALL
                 -- rows that stay without what they reference
                 SELECT 2, e.edge, 'cut', e.from_rel, t.n, e.edge, concat_ws(', ',
-                       (SELECT string_agg(format('%I = NULL', c), ', ') FROM unnest(e.columns) c),
+                       dataprotect._cut_assignments(e.from_rel, e.columns),
                        (SELECT string_agg(format('%I = %s', p.col, p.value), ', ' ORDER BY p.col)
                           FROM dataprotect._personal_columns(account.name, e.from_rel) p
                          WHERE p.named AND p.col <> ALL (e.columns)
@@ -379,8 +378,7 @@ BEGIN
                  WHERE e.plan = plan_id AND e.direction = 'in' AND e.action = 'nullify'
                 UNION ALL
                 -- rows that reference each other in a circle
-                SELECT 3, e.edge, 'clear', e.from_rel, f.n, e.edge, (SELECT string_agg(format('%I = NULL', c), ', ') FROM unnest(e.columns) c
-                         WHERE EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = e.from_rel AND a.attname = c AND NOT a.attnotnull))
+                SELECT 3, e.edge, 'clear', e.from_rel, f.n, e.edge, dataprotect._cut_assignments(e.from_rel, e.columns)
                   FROM dataprotect.plan_edge e JOIN dataprotect.plan_table f ON f.plan = plan_id AND f.rel = e.from_rel
                  WHERE e.plan = plan_id AND e.edge = ANY (cut)
                 UNION ALL

@@ -172,6 +172,32 @@ BEGIN
                                           w.rel, to_char(request.purged_at, 'YYYY-MM-DD HH24:MI TZ'))
                               FROM (SELECT DISTINCT w.rel FROM dataprotect.deletion_work w
                                      WHERE w.request = request.id AND w.action NOT IN ('shared', 'keep')) w ORDER BY w.rel);
+    items := items || CASE request.found_by
+        WHEN 'key' THEN 'The account''s row had another id when its deletion began than when it was requested; it was known by its primary key.'
+        WHEN 'nothing' THEN 'The account''s own row was not there any more when its deletion began: somebody else had removed it or given it '
+                            'another id. Removed is what referenced the row that there had been.' END;
+    -- copies that are no rows
+    items := items || ARRAY(SELECT format('Planner statistics of %s may show values of its plain columns until it is analyzed again.', x.rel)
+                              FROM (-- what is inherited has statistics above as well
+                                    SELECT w.rel FROM dataprotect.deletion_work w WHERE w.request = request.id AND w.action NOT IN ('shared', 'keep')
+                                    UNION SELECT t.rel::text FROM dataprotect.plan_table t
+                                     WHERE t.plan = request.plan AND EXISTS (SELECT FROM dataprotect.deletion_work w, dataprotect._below(t.rel) b
+                                                                              WHERE w.request = request.id AND w.action NOT IN ('shared', 'keep') AND w.rel = b::text)) x
+                             WHERE EXISTS (SELECT FROM dataprotect._below(to_regclass(x.rel)) b, pg_statistic s, pg_attribute a
+                                            WHERE s.starelid = b AND a.attrelid = b AND a.attnum = s.staattnum AND NOT dataprotect._bears(a.atttypid)
+                                              AND greatest(pg_stat_get_last_analyze_time(b), pg_stat_get_last_autoanalyze_time(b)) > request.purged_at IS NOT TRUE)
+                             ORDER BY x.rel);
+    items := items || ARRAY(SELECT format('Materialized view %s is computed from the account''s tables and shows what it did until it is refreshed.', m)
+                              FROM dataprotect._materialized_from(request.plan) m);
+    items := items || ARRAY(SELECT format('Column %I of %s may have referred to large objects, which were not removed.', l.col, l.rel)
+                              FROM dataprotect._large_object_columns(request.account_type, request.plan) l
+                             WHERE EXISTS (SELECT FROM dataprotect.deletion_work w WHERE w.request = request.id AND w.rel = l.rel::text));
+    items := items || ARRAY(SELECT format('Rows of %s are published (%s): subscribers have copies of their own.', x.rel, string_agg(DISTINCT p.pubname, ', '))
+                              FROM (SELECT DISTINCT w.rel FROM dataprotect.deletion_work w
+                                     WHERE w.request = request.id AND w.action NOT IN ('shared', 'keep')) x,
+                                   dataprotect._below(to_regclass(x.rel)) b JOIN pg_class c ON c.oid = b JOIN pg_namespace n ON n.oid = c.relnamespace
+                              JOIN pg_publication_tables p ON p.schemaname = n.nspname AND p.tablename = c.relname
+                             GROUP BY x.rel ORDER BY x.rel);
     IF cardinality(request.key_ids) > 0 THEN
         SELECT string_agg(DISTINCT u, ', ') INTO roots
           FROM dataprotect.key_version v JOIN dataprotect.epoch e ON e.key_id = v.epoch, unnest(e.kms_uri) u
@@ -193,7 +219,7 @@ BEGIN
         items := items || 'The account had no key of its own: protected values of it in old backups open as long as their named keys do.'::text;
     END IF;
     items := items || 'Copies that were made before the columns were protected are not reached.'::text;
-    RETURN to_jsonb(items);
+    RETURN to_jsonb(array_remove(items, NULL));
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_residual(dataprotect.deletion_request) IS 'what a deletion could not reach';
 

@@ -142,6 +142,68 @@ END $$;
 COMMENT ON FUNCTION dataprotect._collect_alone(bigint, bigint, dataprotect.plan_table) IS
     'take rows of a table that only the account''s rows reference';
 
+-- The account's own row by its id ($1).
+CREATE FUNCTION dataprotect._own_row_statement(account dataprotect.account_type, root dataprotect.plan_table) RETURNS text
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    id_type oid := dataprotect._column_type(root.rel, account.id_column);
+BEGIN
+    RETURN format('SELECT %s FROM %s t, unnest($1) v(c1) WHERE %s', root.select_list, root.rel,
+                  format(dataprotect._operator_template(dataprotect._equality_operator(id_type, id_type)), 'v.c1', format('t.%I', account.id_column)));
+END $$;
+COMMENT ON FUNCTION dataprotect._own_row_statement(dataprotect.account_type, dataprotect.plan_table) IS 'statement that finds an account''s own row by its id';
+
+-- An account is one row: its id may become another in the grace time, or another row's
+-- (somebody removes the row and registers again).  So the row is noted by its primary
+-- key with the request.
+CREATE FUNCTION dataprotect._note_own_row(account dataprotect.account_type, plan_id bigint, request bigint, id text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    root dataprotect.plan_table := (SELECT t FROM dataprotect.plan_table t WHERE t.plan = plan_id AND t.n = 0);
+BEGIN
+    IF root.key_columns <> '{tableoid,ctid,xmin}' AND root.key_columns <> ARRAY[account.id_column] THEN
+        PERFORM dataprotect._collect_rows(request, root, 'm', root.rel, dataprotect._own_row_statement(account, root),
+                                          ARRAY[dataprotect._column_type(root.rel, account.id_column)], ARRAY[id]);
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._note_own_row(dataprotect.account_type, bigint, bigint, text) IS 'note an account''s own row by its primary key';
+
+-- How the row that was noted is found now: by the account's id, by its key because the
+-- id is another or another row's, or not at all.  id_now: the id that it has.
+CREATE FUNCTION dataprotect._find_own_row(account dataprotect.account_type, plan_id bigint, request bigint, id text,
+        OUT found_by text, OUT id_now text) RETURNS record
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    root dataprotect.plan_table := (SELECT t FROM dataprotect.plan_table t WHERE t.plan = plan_id AND t.n = 0);
+    k int := cardinality(root.key_columns);
+    noted text[] := (SELECT d.key FROM dataprotect.deletion_row d WHERE d.request = _find_own_row.request AND d.n = 0 LIMIT 1);
+    by_id text[] := (SELECT r[2:k + 1] FROM dataprotect._rows_as(root.rel, dataprotect._own_row_statement(account, root),
+                         ARRAY[dataprotect._column_type(root.rel, account.id_column)], ARRAY[id]) r LIMIT 1);
+BEGIN
+    id_now := id;
+    IF noted IS NULL OR by_id = noted THEN
+        found_by := CASE WHEN by_id IS NULL THEN 'nothing' ELSE 'id' END;
+        RETURN;
+    END IF;
+    UPDATE dataprotect.deletion_row d SET vals = r[2:], leaf = r[1]::oid
+      FROM dataprotect._rows_as(root.rel, format('SELECT %s FROM %s t, %s WHERE %s', root.select_list, root.rel, dataprotect._arrays(k), root.key_condition),
+                                root.watch_types[1:k], noted) r
+     WHERE d.request = _find_own_row.request AND d.n = 0 AND d.key = noted
+    RETURNING d.vals[array_position(root.watch, account.id_column)] INTO id_now;
+    found_by := CASE WHEN FOUND THEN 'key' ELSE 'nothing' END;
+END $$;
+COMMENT ON FUNCTION dataprotect._find_own_row(dataprotect.account_type, bigint, bigint, text) IS
+    'how an account''s own row is found when its deletion begins';
+
 -- Note every row of an account; what was noted before is looked from again.
 CREATE FUNCTION dataprotect._account_collect(account dataprotect.account_type, plan_id bigint, request bigint, id text) RETURNS void
     LANGUAGE plpgsql VOLATILE
@@ -160,15 +222,21 @@ DECLARE
     looked record;
     source dataprotect.plan_table;
     target dataprotect.plan_table;
-    id_type oid := root.watch_types[array_position(root.watch, account.id_column)];
+    k int := cardinality(root.key_columns);
+    by_key bool := (SELECT q.found_by <> 'id' FROM dataprotect.deletion_request q WHERE q.id = request);
     moved bool;
 BEGIN
     -- a candidate is one as long as something of the account references it
     DELETE FROM dataprotect.deletion_row d WHERE d.request = _account_collect.request AND d.state = 'c';
-    PERFORM dataprotect._collect_rows(request, root, 'm', root.rel,
-        format('SELECT %s FROM %s t, unnest($1) v(c1) WHERE %s', root.select_list, root.rel,
-               format(dataprotect._operator_template(dataprotect._equality_operator(id_type, id_type)), 'v.c1', format('t.%I', account.id_column))),
-        ARRAY[id_type], ARRAY[id]);
+    IF by_key THEN
+        PERFORM dataprotect._collect_rows(_account_collect.request, root, 'm', root.rel,
+                    format('SELECT %s FROM %s t, %s WHERE %s', root.select_list, root.rel, dataprotect._arrays(k), root.key_condition),
+                    root.watch_types[1:k], array_agg(d.key))
+           FROM dataprotect.deletion_row d WHERE d.request = _account_collect.request AND d.n = 0 HAVING count(*) > 0;
+    ELSE
+        PERFORM dataprotect._collect_rows(request, root, 'm', root.rel, dataprotect._own_row_statement(account, root),
+                                          ARRAY[dataprotect._column_type(root.rel, account.id_column)], ARRAY[id]);
+    END IF;
     LOOP
         moved := false;
         FOR i IN 1..cardinality(edges) LOOP

@@ -191,6 +191,26 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._edge_values(dataprotect.plan_edge, bigint, int) IS 'values that rows at the end of an edge have in its columns';
 
+-- A step's assignments, with the account's id where it is taken out of an array.
+CREATE FUNCTION dataprotect._step_assignments(step dataprotect.plan_step, edge dataprotect.plan_edge, request bigint) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    elements oid := CASE WHEN step.what = 'cut' THEN dataprotect._element_type(dataprotect._column_type(step.rel, edge.columns[1])) END;
+    id text;
+BEGIN
+    IF elements IS NULL THEN
+        RETURN step.assignments;
+    END IF;
+    SELECT d.vals[edge.to_pos[1]] INTO STRICT id FROM dataprotect.deletion_row d WHERE d.request = _step_assignments.request AND d.n = 0 LIMIT 1;
+    RETURN format('%1$I = pg_catalog.array_remove(%1$I, %2$L', edge.columns[1], id) || replace(dataprotect._operand_cast(elements), '%%', '%') || ')'
+           || substr(step.assignments, 1 + length(dataprotect._cut_assignments(step.rel, edge.columns)));
+END $$;
+COMMENT ON FUNCTION dataprotect._step_assignments(dataprotect.plan_step, dataprotect.plan_edge, bigint) IS
+    'what a step of a plan sets for one request';
+
 -- Rows that reference the account's rows by an edge, as (leaf, tid), locked; at
 -- most max_rows.  NULL: all, and none is locked.
 CREATE FUNCTION dataprotect._rows_to_cut(plan_id bigint, request bigint, edge_id int, max_rows int, OUT leaf regclass, OUT tids tid[])
@@ -245,7 +265,7 @@ DECLARE
     edge dataprotect.plan_edge := (SELECT e FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.edge = step.edge);
     source dataprotect.plan_table := (SELECT t FROM dataprotect.plan_table t WHERE t.plan = plan_id AND t.rel = edge.to_rel);
     change text := CASE step.what WHEN 'delete' THEN format('DELETE FROM ONLY %s t', step.rel)
-                                  ELSE format('UPDATE ONLY %s t SET %s', step.rel, step.assignments) END;
+                                  ELSE format('UPDATE ONLY %s t SET %s', step.rel, dataprotect._step_assignments(step, edge, request)) END;
     patience text := current_setting('lock_timeout');
     vals text[];
     done record;
@@ -418,6 +438,7 @@ DECLARE
     most int := max_rows * CASE step.what WHEN 'delete' THEN 50 ELSE 10 END;
     whole record;
     at_once int;
+    edge dataprotect.plan_edge := (SELECT e FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.edge = step.edge);
 BEGIN
     SELECT c.total, c.missed INTO STRICT whole FROM dataprotect._cut_at_once(plan_id, request, step, most) c;
     at_once := coalesce(whole.total, 0);
@@ -433,7 +454,7 @@ BEGIN
                 held := chosen.leaf::text;
                 RETURN;
             END IF;
-            PERFORM dataprotect._deletion_change(request, chosen.leaf, chosen.tids, step.assignments,
+            PERFORM dataprotect._deletion_change(request, chosen.leaf, chosen.tids, dataprotect._step_assignments(step, edge, request),
                                                  CASE step.what WHEN 'delete' THEN 'delete' ELSE 'nullify' END);
             dealt := dealt + cardinality(chosen.tids);
         END LOOP;

@@ -16,6 +16,7 @@ CREATE TABLE dataprotect.deletion_request (
     phase int NOT NULL DEFAULT 0,       -- of purging: 0 collect rows, then the step of the plan
     plan bigint REFERENCES dataprotect.plan,
     passes int NOT NULL DEFAULT 0,      -- how often rows came back
+    found_by text CHECK (found_by IN ('id', 'key', 'nothing')),    -- its own row, when the purge began
     holds_seen text,                    -- the holds that no row of the account is under
     holds_met bigint[],                 -- the holds that kept it waiting
     key_ids int8[],                     -- the account's keys, remembered before they go
@@ -172,6 +173,7 @@ BEGIN
             NULL,
             'See dataprotect.deletion_requests.');
     END;
+    PERFORM dataprotect._note_own_row(account, plan_id, request, spelled);
     PERFORM dataprotect._subject_suspend(account.name, spelled, format('deletion request %s', request));
     IF account.grace_hides AND account.grace > interval '0' THEN
         PERFORM dataprotect._hide_rows(account, plan_id, request, spelled);
@@ -205,6 +207,7 @@ BEGIN
     PERFORM dataprotect._subject_resume(before.account_type, before.account_id,
                                         format('deletion request %s %s', request, _deletion_withdraw.state));
     PERFORM dataprotect._show_rows(request);
+    DELETE FROM dataprotect.deletion_row d WHERE d.request = _deletion_withdraw.request;
 END $$;
 COMMENT ON FUNCTION dataprotect._deletion_withdraw(bigint, text, text) IS 'end a request that has removed nothing yet';
 

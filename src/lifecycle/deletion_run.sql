@@ -180,6 +180,7 @@ DECLARE
     obstacle text;
     plan_id bigint;
     held text;
+    own record;
 BEGIN
     IF request.grace_until > dataprotect._now() THEN
         RETURN false;
@@ -192,6 +193,15 @@ BEGIN
     END IF;
     IF request.plan IS DISTINCT FROM plan_id THEN
         PERFORM dataprotect._deletion_follow_plan(request, plan_id);
+    END IF;
+    IF request.purge_started_at IS NULL THEN
+        own := dataprotect._find_own_row(account, plan_id, request.id, request.account_id);
+        IF own.id_now <> request.account_id AND dataprotect._subject_key_ids(account.name, own.id_now) <> '{}' THEN
+            PERFORM dataprotect._deletion_note(request.id, request.state, 'waits: the account has another id now, under which values were sealed: '
+                                                                          'cancel this request, and request the deletion of that one');
+            RETURN false;
+        END IF;
+        UPDATE dataprotect.deletion_request r SET found_by = own.found_by WHERE r.id = request.id;
     END IF;
     PERFORM dataprotect._account_collect(account, plan_id, request.id, request.account_id);
     held := dataprotect._account_held(plan_id, request.id);

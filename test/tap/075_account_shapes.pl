@@ -1,0 +1,171 @@
+# If this fails, a certificate says "verified" of an account whose row stands there under
+# another id, takes the row of somebody who registered under a removed account's id, or
+# is silent about copies that a deletion does not reach.
+#
+# Each block is a schema of its own in one database.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use DataProtect::Test;
+
+my $node = new_node('shapes', conf => "wal_level = logical\n");
+create_extension($node, 'postgres');
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+my $schema;
+# statements in a schema that is made for them
+sub begin_case
+{
+	($schema, my $statements) = @_;
+	sql("CREATE SCHEMA $schema");
+	return here($statements);
+}
+sub here { return sql("SET search_path = $schema, public; $_[0]"); }
+sub problems { return here("SELECT string_agg(rel || columns::text || ' ' || problem, '; ' ORDER BY rel::text) FROM dataprotect.check_account_type('$schema') WHERE problem IS NOT NULL"); }
+sub questions { return here("SELECT rel || coalesce(columns::text, '') || ' ' || question FROM dataprotect.check_account_type('$schema') WHERE question IS NOT NULL AND rel::text !~ '[.]' ORDER BY 1"); }
+# id of a request; the change that follows it comes before the worker sees it
+sub request { return (split /\n/, here("BEGIN; SELECT dataprotect.request_deletion('$schema', '$_[0]'); " . ($_[1] // '') . '; COMMIT'))[0]; }
+sub certified
+{
+	my ($request, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return ok(poll_sql($node, 'postgres', "SELECT state FROM dataprotect.deletion_requests WHERE id = $request", 'certified'), $name)
+	  || diag(sql("SELECT state, detail FROM dataprotect.deletion_requests WHERE id = $request"));
+}
+sub residual { return sql("SELECT jsonb_pretty(dataprotect.deletion_certificate($_[0]) -> 'residual')"); }
+
+sql(<<'SQL');
+ALTER SYSTEM SET dataprotect.worker_naptime = '1s';
+SELECT pg_reload_conf();
+SELECT dataprotect.create_key('k');
+SQL
+
+# An account is a row, not what its id says later.
+begin_case('own_row', <<'SQL');
+CREATE TABLE users (uid int PRIMARY KEY, email text UNIQUE NOT NULL, name text, secret encrypted_text('k'));
+CREATE TABLE orders (id int PRIMARY KEY, uid int REFERENCES users, what text);
+INSERT INTO users SELECT g, 'u' || g || '@x', 'Name ' || g FROM generate_series(1, 6) g;
+INSERT INTO orders SELECT g, g, 'order ' || g FROM generate_series(1, 6) g;
+SELECT dataprotect.create_account_type('own_row', 'users', 'email', '0 s');
+SELECT dataprotect.bind_subject('users', 'own_row', 'email');
+SELECT dataprotect.annotate_account('own_row', 'orders', '{uid}', 'delete');
+SQL
+my $renamed = request('u1@x', q{UPDATE users SET email = 'new@x' WHERE uid = 1});
+my $again = request('u2@x', q{DELETE FROM orders WHERE uid = 2; DELETE FROM users WHERE uid = 2; INSERT INTO users VALUES (20, 'u2@x', 'Another')});
+my $swapped = request('u3@x', q{UPDATE users SET email = 'third@x' WHERE uid = 3; UPDATE users SET email = 'u3@x' WHERE uid = 4});
+my $sealed = request('u5@x', q{UPDATE users SET email = 'fifth@x' WHERE uid = 5; UPDATE users SET secret = 'sealed' WHERE uid = 5});
+my $kept = here(q{SELECT dataprotect.request_deletion('own_row', 'u6@x')} =~ s/SELECT/BEGIN; SELECT/r
+	  . q{; SELECT dataprotect.cancel_deletion(max(id), 'stays') FROM dataprotect.deletion_requests; COMMIT});
+
+# Composite keys: what tells the tenant stays.
+begin_case('composite', <<'SQL');
+CREATE TABLE tenants (id int PRIMARY KEY);
+CREATE TABLE users (tenant int NOT NULL REFERENCES tenants, id int NOT NULL UNIQUE, PRIMARY KEY (tenant, id));
+CREATE TABLE posts (id int PRIMARY KEY, tenant int NOT NULL, author int, FOREIGN KEY (tenant, author) REFERENCES users (tenant, id));
+CREATE TABLE likes (id int PRIMARY KEY, tenant int REFERENCES tenants, author int, FOREIGN KEY (tenant, author) REFERENCES users (tenant, id));
+CREATE TABLE files (id int PRIMARY KEY, tenant int NOT NULL, author int, FOREIGN KEY (tenant, author) REFERENCES users (tenant, id) ON DELETE SET NULL (author));
+CREATE TABLE fixed (id int PRIMARY KEY, tenant int NOT NULL, author int NOT NULL, FOREIGN KEY (tenant, author) REFERENCES users (tenant, id));
+CREATE TABLE whole (id int PRIMARY KEY, tenant int NOT NULL, author int, FOREIGN KEY (tenant, author) REFERENCES users (tenant, id) MATCH FULL);
+INSERT INTO tenants VALUES (7);
+INSERT INTO users VALUES (7, 1), (7, 2);
+INSERT INTO posts VALUES (1, 7, 1), (2, 7, 2);
+INSERT INTO likes SELECT * FROM posts;
+INSERT INTO files SELECT * FROM posts;
+SELECT dataprotect.create_account_type('composite', 'users', 'id', '0 s');
+SELECT dataprotect.annotate_account('composite', t::regclass, '{tenant,author}', 'nullify') FROM unnest('{posts,likes,files,fixed,whole}'::text[]) t;
+SELECT dataprotect.annotate_account('composite', 'users', '{tenant}', 'shared');
+SQL
+is(problems(), 'fixed{tenant,author} column "tenant" does not allow nulls; whole{tenant,author} column "tenant" does not allow nulls',
+	'a key of which one column can be NULL can be cut, but where it matches in full');
+here(q{SELECT dataprotect.annotate_account('composite', t::regclass, '{tenant,author}', 'delete') FROM unnest('{fixed,whole}'::text[]) t});
+my $composite = request(1);
+
+# Arrays of ids, and documents with them.
+begin_case('arrays', <<'SQL');
+CREATE TABLE users (id bigint PRIMARY KEY);
+CREATE TABLE teams (id int PRIMARY KEY, user_ids bigint[] NOT NULL, note text);
+CREATE TABLE chats (id int PRIMARY KEY, members int[]);
+CREATE TABLE trips (id int PRIMARY KEY, user_ids bigint[]);
+CREATE TABLE events (id int PRIMARY KEY, payload jsonb, other jsonb);
+CREATE INDEX ON teams USING gin (user_ids);
+INSERT INTO users VALUES (1), (2);
+INSERT INTO teams VALUES (1, '{1,2,1,NULL}', 'both'), (2, '{2}', 'two');
+INSERT INTO chats VALUES (1, '{2,1}'), (2, '{2}'), (3, NULL);
+INSERT INTO events VALUES (1, '{"a": [{"userId": 1}]}', '{"a": 1}');
+SELECT dataprotect.create_account_type('arrays', 'users', 'id', '0 s');
+SQL
+is(questions(), join("\n", 'events{payload} documents with members that are named like the id of "arrays.users": are they of such accounts? (A generated column of the id, annotated, makes an edge of them.)',
+	map { "$_\{user_ids} column \"user_ids\" has the type and a name of the account's id: is it a reference to \"arrays.users\"?" } qw(teams trips)),
+	'arrays and documents that look like references are asked about');
+here(<<'SQL');
+SELECT dataprotect.annotate_account('arrays', 'teams', '{user_ids}', 'nullify', references_columns => '{id}');
+SELECT dataprotect.annotate_account('arrays', 'chats', '{members}', 'delete', references_columns => '{id}');
+SELECT dataprotect.annotate_account('arrays', 'trips', '{user_ids}', 'shared');
+SELECT dataprotect.annotate_account('arrays', 'events', '{payload}', 'shared');
+SQL
+is(problems() . questions(), '', 'and can be decided');
+like(here(q{SELECT statement FROM dataprotect.account_plan('arrays') WHERE action = 'nullify'}), qr/SET user_ids = pg_catalog.array_remove\(user_ids, \$1\)/, 'the plan shows what is done');
+my $arrays = request(1);
+
+# What a deletion does not reach is named.
+begin_case('copies', <<'SQL');
+CREATE TABLE people (id int PRIMARY KEY, name text, photo oid);
+CREATE TABLE staff (salary int, PRIMARY KEY (id)) INHERITS (people);
+INSERT INTO people SELECT g, 'Name ' || g, lo_from_bytea(0, 'face') FROM generate_series(1, 30) g;
+INSERT INTO staff VALUES (31, 'Staff', NULL, 1);
+CREATE VIEW names AS SELECT name FROM people;
+CREATE MATERIALIZED VIEW cached AS SELECT max(name) FROM names;
+CREATE MATERIALIZED VIEW twice AS SELECT * FROM cached;
+CREATE MATERIALIZED VIEW empty AS SELECT * FROM people WITH NO DATA;
+CREATE PUBLICATION everyone FOR TABLE people;
+ANALYZE people;
+SELECT dataprotect.create_account_type('copies', 'people', 'id', '0 s', grace_readable => true);
+SQL
+my $asked = questions();
+like($asked, qr/^cached materialized view .*\npeople\{photo\} a column that may refer to large objects.*\ntwice materialized view/s, 'copies are asked about');
+unlike($asked, qr/empty/, 'but for what holds nothing');
+my $copies = request(30);
+my $staff = request(31);
+
+certified($renamed, 'an account whose id is another since the request');
+like(residual($renamed), qr/had another id when its deletion began/, 'is certified, and the certificate says so');
+certified($again, 'an account whose row somebody removed');
+like(residual($again), qr/own row was not there any more when its deletion began/, 'is certified with what was found');
+certified($swapped, 'an account whose id another one has now');
+$schema = 'own_row';
+is(here(q{SELECT string_agg(uid || ' ' || email, ', ' ORDER BY uid) FROM users}), '4 u3@x, 5 fifth@x, 6 u6@x, 20 u2@x',
+	'the row that was requested is gone, and whoever has its id since then stays');
+is(here(q{SELECT string_agg(uid::text, ' ' ORDER BY uid) FROM orders}), '4 5 6', 'so do their rows');
+ok(poll_sql($node, 'postgres', "SELECT state || ' ' || detail FROM dataprotect.deletion_requests WHERE id = $sealed",
+	'requested waits: the account has another id now, under which values were sealed: cancel this request, and request the deletion of that one'),
+	'where values were sealed under the other id the deletion waits, and says for what');
+sql("SELECT dataprotect.cancel_deletion($sealed, 'the other')");
+certified(request('fifth@x'), 'under which it is requested');
+is(sql("SELECT count(*) FROM dataprotect.deletion_row WHERE request IN ($renamed, $again, $swapped, $sealed)"), '0', 'nothing is noted of requests that ended');
+
+certified($composite, 'an account with composite keys');
+$schema = 'composite';
+is(here(q{SELECT string_agg(t || id || ':' || coalesce(tenant, 0) || '/' || coalesce(author, 0), ' ' ORDER BY t, id)
+	FROM (SELECT 'p' AS t, * FROM posts UNION ALL SELECT 'l', * FROM likes UNION ALL SELECT 'f', * FROM files) x}),
+	'f1:7/0 f2:7/2 l1:7/0 l2:7/2 p1:7/0 p2:7/2', 'is cut off from rows that keep their tenant');
+
+certified($arrays, 'an account that arrays contain');
+$schema = 'arrays';
+is(here(q{SELECT string_agg(user_ids::text, ' ' ORDER BY id) || ' ' || (SELECT string_agg(id || coalesce(members::text, '-'), ' ' ORDER BY id) FROM chats) FROM teams}),
+	'{2,NULL} {2} 2{2} 3-', 'is taken out of them, or goes with their rows');
+
+certified($copies, 'an account with copies');
+my $said = residual($copies);
+like($said, qr/Planner statistics of copies.people may show values/, 'statistics are named');
+like($said, qr/Materialized view copies.cached .*Materialized view copies.twice/s, 'and materialized views');
+like($said, qr/Column photo of copies.people may have referred to large objects/, 'and large objects');
+like($said, qr/Rows of copies.people are published \(everyone\)/, 'and subscribers');
+unlike($said, qr/copies.empty|null/, 'and nothing else');
+certified($staff, 'a row of a table that inherits');
+like(residual($staff), qr/Planner statistics of copies.people may show values/, 'is in the statistics of the table above');
+
+done_testing();
