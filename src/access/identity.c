@@ -208,7 +208,7 @@ record_refusal(const char *problem)
 {
 	StringInfoData detail;
 
-	if (!dp_denial_note(DP_DENIAL_TOKEN))
+	if (!dp_denial_note(DP_DENIAL_TOKEN, NULL))
 		return;
 	initStringInfo(&detail);
 	appendStringInfoString(&detail, "{\"problem\": ");

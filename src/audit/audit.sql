@@ -126,6 +126,7 @@ SELECT i.seq,
 		WHEN known.outcome = 's' THEN coalesce(ending.name, 'started')
 		WHEN known.outcome = 'o' THEN coalesce(ending.name, 'ok')
 		WHEN known.outcome = 'e' THEN 'error'
+		WHEN known.outcome = 'd' THEN 'denied'
 		WHEN known.outcome = 'b' THEN 'rolled_back'
 		WHEN known.outcome = 'c' THEN 'cancelled'
 		WHEN known.outcome = 'l' THEN 'lost'

@@ -117,6 +117,8 @@ outcome_name(int outcome)
 			return "rolled_back";
 		case DP_OUTCOME_CANCELLED:
 			return "cancelled";
+		case DP_OUTCOME_DENIED:
+			return "denied";
 		default:
 			return "lost";
 	}
@@ -281,7 +283,7 @@ status_of(int outcome)
 {
 	if (outcome == DP_OUTCOME_OK)
 		return 1;
-	return outcome == DP_OUTCOME_ERROR || outcome == DP_OUTCOME_CANCELLED ? 2 : 99;
+	return outcome == DP_OUTCOME_ERROR || outcome == DP_OUTCOME_DENIED || outcome == DP_OUTCOME_CANCELLED ? 2 : 99;
 }
 
 static void

@@ -43,6 +43,7 @@
 #include "catalog/pg_class.h"
 #include "events/actor.h"
 #include "events/catalogue.h"
+#include "events/denial.h"
 #include "events/ring.h"
 #include "events/transaction.h"
 #include "keys/keys.h"
@@ -369,6 +370,58 @@ add_plan(PlannedStmt *stmt)
 	if (any)
 		dp_actor_prepare();
 	return any;
+}
+
+/* Of the statement's columns, those that the innermost plan on the stack reads; 0 where none is known. */
+static uint64
+columns_of_plan(void)
+{
+	const DpStatementFrame *frame = dp_frame;
+	List	   *perminfos;
+	ListCell   *cell;
+	uint64		set = 0;
+
+	while (frame != NULL && frame->plan == NULL)
+		frame = frame->outer;
+	if (frame == NULL)
+		return 0;
+	perminfos = dp_plannedstmt_perminfos(unconstify(PlannedStmt *, frame->plan));
+	foreach(cell, frame->plan->rtable)
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) lfirst(cell);
+		Bitmapset  *selected;
+
+		if (rte->rtekind != RTE_RELATION || !dp_rte_is_named(rte))
+			continue;
+		selected = bms_union(dp_rte_selected_cols(rte, perminfos), dp_rte_updated_cols(rte, perminfos));
+		for (int i = 0; i < current.n_columns; i++)
+			if (current.columns[i].relid == rte->relid && current.columns[i].role == GetUserId() &&
+				(bms_is_member(current.columns[i].attnum - FirstLowInvalidHeapAttributeNumber, selected) ||
+				 bms_is_member(InvalidAttrNumber - FirstLowInvalidHeapAttributeNumber, selected)))
+				set |= UINT64CONST(1) << i;
+		bms_free(selected);
+	}
+	return set;
+}
+
+/* For a refusal (events/denial.h): what is being read as the current role. */
+static void
+write_column_names(char *out, Size size)
+{
+	uint64		columns = columns_of_plan();
+	Size		at = 0;
+
+	if (columns == 0)
+		columns = columns_of(GetUserId());
+	for (int i = 0; i < current.n_columns; i++)
+	{
+		const Column *column = &current.columns[i];
+
+		if ((columns & (UINT64CONST(1) << i)) == 0 || at + column->name_len + 1 >= size)
+			continue;
+		memcpy(out + at, current.names + column->name_at, column->name_len);
+		at += column->name_len + 1;
+	}
 }
 
 /* follow: of a FETCH, those of the portal that it names, and no further. */
@@ -744,6 +797,7 @@ dp_audit_init(void)
 
 	dp_actor_set_sealer(dp_keys_audit_seal);
 	dp_transaction_set_hooks(&hooks);
+	dp_denial_set_columns(write_column_names);
 	dp_parallel_init();
 	dp_statement_subscribe(&subscriber);
 	dp_refusals_init();

@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 static bool (*object_matters) (const char *object) = NULL;
+static void (*write_names) (char *out, Size size) = NULL;
 
 static bool
 is_over(const DpDenial *place, TimestampTz now)
@@ -38,7 +39,8 @@ find_place(const DpDenial *wanted, TimestampTz now)
 		DpDenial   *place = &places[i];
 
 		if (place->database == wanted->database && place->session_role == wanted->session_role &&
-			place->role == wanted->role && strncmp(place->key, wanted->key, NAMEDATALEN) == 0)
+			place->role == wanted->role && strncmp(place->key, wanted->key, NAMEDATALEN) == 0 &&
+			memcmp(place->columns, wanted->columns, DP_DENIAL_COLUMNS) == 0)
 			return place;
 		if (free_place == NULL && place->count == 0 &&
 			(!OidIsValid(place->database) || is_over(place, now)))
@@ -52,8 +54,29 @@ find_place(const DpDenial *wanted, TimestampTz now)
 	return &places[DP_DENIAL_PLACES - 1];
 }
 
+/* Under the lock: has the role all its places with columns, of which this is none? */
+static bool
+has_its_share(const DpDenial *wanted, TimestampTz now)
+{
+	const DpDenial *places = dp_ring_denials();
+	int			n = 0;
+
+	for (int i = 0; i < DP_DENIAL_PLACES - 1; i++)
+	{
+		if (places[i].database != wanted->database || places[i].session_role != wanted->session_role ||
+			places[i].role != wanted->role || places[i].columns[0] == '\0')
+			continue;
+		if (strncmp(places[i].key, wanted->key, NAMEDATALEN) == 0 &&
+			memcmp(places[i].columns, wanted->columns, DP_DENIAL_COLUMNS) == 0)
+			return false;
+		if (places[i].count > 0 || !is_over(&places[i], now))
+			n++;
+	}
+	return n >= DP_DENIAL_COLUMN_SETS;
+}
+
 bool
-dp_denial_note(const char *key_name)
+dp_denial_note(const char *key_name, char *columns)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	DpDenial	wanted = {0};
@@ -64,8 +87,15 @@ dp_denial_note(const char *key_name)
 	wanted.session_role = GetAuthenticatedUserId();
 	wanted.role = GetUserId();
 	strlcpy(wanted.key, key_name ? key_name : "", NAMEDATALEN);
+	if (columns != NULL)
+		memcpy(wanted.columns, columns, DP_DENIAL_COLUMNS);
 
 	LWLockAcquire(dp_ring_denial_lock(), LW_EXCLUSIVE);
+	if (wanted.columns[0] != '\0' && has_its_share(&wanted, now))
+	{
+		memset(wanted.columns, 0, DP_DENIAL_COLUMNS);
+		memset(columns, 0, DP_DENIAL_COLUMNS);
+	}
 	place = find_place(&wanted, now);
 	if (!OidIsValid(place->role))
 	{
@@ -87,6 +117,34 @@ dp_denial_note(const char *key_name)
 	}
 	LWLockRelease(dp_ring_denial_lock());
 	return first;
+}
+
+void
+dp_denial_set_columns(void (*callback) (char *out, Size size))
+{
+	write_names = callback;
+}
+
+void
+dp_denial_columns(char *columns)
+{
+	memset(columns, 0, DP_DENIAL_COLUMNS);
+	if (write_names != NULL)
+		write_names(columns, DP_DENIAL_COLUMNS);
+}
+
+void
+dp_denial_add_columns(DpRecord *record, const char *columns)
+{
+	for (const char *name = columns; *name != '\0' && record->n_columns < DP_RECORD_MAX_COLUMNS; name += strlen(name) + 1)
+	{
+		DpSlice    *slice = &record->columns[record->n_columns++];
+
+		slice->data = (const uint8 *) name;
+		slice->len = strlen(name);
+		if (name + slice->len + 1 >= columns + DP_DENIAL_COLUMNS)
+			break;
+	}
 }
 
 /* Under the lock: how many names of objects are counted for the role already? */
@@ -176,9 +234,10 @@ write_count(const DpDenial *denial)
 	detail = text.data;
 	memset(&record, 0, sizeof(record));
 	record.kind = DP_RECORD_ADMIN;
-	record.outcome = DP_OUTCOME_ERROR;
 	record.event = of_object ? DP_EVENT_PRIVILEGE_DENIED :
 		strcmp(denial->key, DP_DENIAL_TOKEN) == 0 ? DP_EVENT_IDENTITY_REFUSED : DP_EVENT_ACCESS_DENIED;
+	record.outcome = record.event == DP_EVENT_IDENTITY_REFUSED ? DP_OUTCOME_ERROR : DP_OUTCOME_DENIED;
+	dp_denial_add_columns(&record, denial->columns);
 	dp_actor_fill_for(&record, denial->session_role, denial->role, detail);
 	if (denial->key[0] != '\0' && record.event == DP_EVENT_ACCESS_DENIED)
 	{

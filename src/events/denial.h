@@ -2,7 +2,8 @@
  * denial.h
  *	  Refused reads, which any role can cause as often as it likes.
  *
- * The first refusal of a role for a key is a record at once.  Those that follow
+ * The first refusal of a role for a key and the columns that its statement reads
+ * is a record at once.  Those that follow
  * within DP_DENIAL_WINDOW are counted, in the ring's file, where a crash leaves
  * them; once the window is over the database's collector writes one record with
  * their number.  So the log grows by a few rows a second, whoever tries, and no
@@ -10,7 +11,8 @@
  * of the first refusal: they are the attacker's to vary.
  *
  * Where more roles and keys are active than there are places, the last place
- * counts the rest together, without names.
+ * counts the rest together, without names.  One role has DP_DENIAL_COLUMN_SETS
+ * places with columns at most: what it tries beyond is counted by key alone.
  */
 #ifndef DP_EVENTS_DENIAL_H
 #define DP_EVENTS_DENIAL_H
@@ -19,8 +21,12 @@
 
 #include "datatype/timestamp.h"
 
+struct DpRecord;
+
 #define DP_DENIAL_WINDOW	USECS_PER_SEC
 #define DP_DENIAL_PLACES	64
+#define DP_DENIAL_COLUMN_SETS	8
+#define DP_DENIAL_COLUMNS	384		/* bytes of names of columns; further names are left out */
 
 /* In place of a key: tokens that were refused. */
 #define DP_DENIAL_TOKEN "(token)"
@@ -40,10 +46,24 @@ typedef struct DpDenial
 	TimestampTz last;			/* newest refusal counted */
 	uint64		count;			/* refusals without a record yet */
 	char		key[NAMEDATALEN];
+	char		columns[DP_DENIAL_COLUMNS]; /* schema.table.column, each with a zero byte; zeroes behind */
 } DpDenial;
 
-/* A refusal by this session; true where it needs a record of its own. */
-extern bool dp_denial_note(const char *key_name);
+/*
+ * A refusal by this session; true where it needs a record of its own.  columns:
+ * those of the refused statement, as in DpDenial, or NULL; emptied where the role
+ * has its share of places.
+ */
+extern bool dp_denial_note(const char *key_name, char *columns);
+
+/* The columns that the current statement reads as the current role, as in DpDenial. */
+extern void dp_denial_columns(char *columns);
+
+/* Who knows them: writes at most size - 1 bytes, over zeroes. */
+extern void dp_denial_set_columns(void (*write_names) (char *out, Size size));
+
+/* Name them in a record, which points into them. */
+extern void dp_denial_add_columns(struct DpRecord *record, const char *columns);
 
 /*
  * PostgreSQL has refused this session an object; "" where the name is not known.  Counts,

@@ -115,12 +115,18 @@ dp_event_admin(DpEventCode code, const char *key_name, const char *detail_json)
 {
 	DpRecord	record;
 	char		name[NAMEDATALEN];
+	char		columns[DP_DENIAL_COLUMNS] = "";
 
-	if (code == DP_EVENT_ACCESS_DENIED && !dp_denial_note(key_name))
-		return;					/* counted */
+	if (code == DP_EVENT_ACCESS_DENIED)
+	{
+		dp_denial_columns(columns);
+		if (!dp_denial_note(key_name, columns))
+			return;				/* counted */
+	}
 	memset(&record, 0, sizeof(record));
 	record.kind = DP_RECORD_ADMIN;
-	record.outcome = is_failure(code) ? DP_OUTCOME_ERROR : DP_OUTCOME_STARTED;
+	record.outcome = code == DP_EVENT_ACCESS_DENIED ? DP_OUTCOME_DENIED : is_failure(code) ? DP_OUTCOME_ERROR : DP_OUTCOME_STARTED;
+	dp_denial_add_columns(&record, columns);
 	record.event = code;
 	dp_actor_fill(&record, detail_json);
 	if (key_name != NULL)

@@ -5,7 +5,7 @@
  *	offset	length	field (integers little endian)
  *	0		1		version (1)
  *	1		1		kind: i, r, e, x
- *	2		1		outcome: s, o, e, b, c, l
+ *	2		1		outcome: one of DP_OUTCOME_LETTERS
  *	3		1		low nibble: form of the sealed part; high nibble: scope of a range
  *	4		2		event code
  *	6		2		zero
@@ -232,7 +232,7 @@ dp_record_decode(const uint8_t *buf, size_t len, DpRecord *out)
 	/* Keys and columns count only as far as n_keys and n_columns say. */
 	memset(out, 0, offsetof(DpRecord, keys));
 	if (len < HEADER_LEN || len > DP_RECORD_MAX || buf[0] != VERSION ||
-		!is_one_of(buf[1], "irex") || !is_one_of(buf[2], "soebcl") ||
+		!is_one_of(buf[1], "irex") || !is_one_of(buf[2], DP_OUTCOME_LETTERS) ||
 		(buf[3] & 0x0f) > DP_SEALED_KEY || (buf[3] >> 4) > DP_SCOPE_ADMIN ||
 		buf[6] != 0 || buf[7] != 0)
 		return false;

@@ -5,8 +5,8 @@
  *	offset	length	content
  *	0		4096	RingHeader
  *	4096	262144	4096 witnesses (DpRingWitnessSlot, 64 bytes each)
- *	266240	8192	64 counts of refused reads (DpDenial, 128 bytes each)
- *	274432	size	frames
+ *	266240	32768	64 counts of refused reads (DpDenial, 512 bytes each)
+ *	299008	size	frames
  */
 #ifndef DP_EVENTS_RING_FILE_H
 #define DP_EVENTS_RING_FILE_H
@@ -20,11 +20,11 @@
 #define DP_RING_FILE		"pg_dynshmem/dataprotect.ring"
 #define DP_RING_ASIDE		"pg_dynshmem/dataprotect.ring.drain"
 #define DP_RING_MAGIC		UINT64CONST(0x646e697274636470)
-#define DP_RING_VERSION		3
+#define DP_RING_VERSION		4
 #define DP_RING_HEADER_LEN	4096
 #define DP_RING_WITNESSES	DP_WORKER_MAX_DATABASES
 #define DP_RING_DENIALS_AT	(DP_RING_HEADER_LEN + DP_RING_WITNESSES * 64)
-#define DP_RING_DENIAL_LEN	128
+#define DP_RING_DENIAL_LEN	512
 #define DP_RING_DATA_AT		(DP_RING_DENIALS_AT + DP_DENIAL_PLACES * DP_RING_DENIAL_LEN)
 
 /* A start raises the next sequence number by this much; the header goes to disk
