@@ -9,7 +9,7 @@ OBJS = \
        $(addprefix src/base/, argument.o autonomous.o catalog_change.o guc.o launcher.o pinned_settings.o progress.o raise.o report.o pooled.o \
            result.o secret.o server_checks.o shmem.o statement.o text.o uptime.o worker.o worker_ddl.o worker_order.o worker_process.o \
            worker_view.o worker_visit.o) \
-       $(addprefix src/crypto/, aead.o envelope.o jws.o keywrap.o prf.o public_key.o random.o sign.o) \
+       $(addprefix src/crypto/, aead.o envelope.o jws.o keywrap.o prf.o public_key.o random.o short_gcm.o sign.o) \
        $(addprefix src/events/, actor.o denial.o event.o record.o record_frame.o ring.o ring_file.o transaction.o \
            witness.o) \
        $(addprefix src/kms/, agent.o aws_credentials.o aws_plan.o aws_profile.o call.o child_call.o client.o http.o job.o key_set.o kms_shmem.o \

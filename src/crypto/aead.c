@@ -2,12 +2,13 @@
  * aead.c
  *	  AES-256-GCM under one key, SHA-256, constant-time comparison.
  *
- * Opening a short value costs little more than OpenSSL's own calls: the cipher
+ * Short messages, which most values are, go by short_gcm.h.  For others the cipher
  * is fetched once a process (an implicit fetch per call costs more than the
- * decryption), each key keeps one scheduled context per direction, and a call
- * only sets nonce, AAD, data and tag.
+ * decryption), each key keeps one scheduled context per direction from its first long
+ * message on, and a call only sets nonce, AAD, data and tag.
  */
 #include "crypto/aead.h"
+#include "crypto/short_gcm.h"
 
 #include <limits.h>
 #include <string.h>
@@ -20,9 +21,12 @@
 
 struct DpAead
 {
-	EVP_CIPHER_CTX *seal;
+	DpShortGcm	brief;
+	EVP_CIPHER_CTX *seal;		/* of long messages; NULL until the first */
 	EVP_CIPHER_CTX *open;
+	uint8_t		key[DP_KEY_LEN];
 	bool		keyed;			/* false after a failed rekey: refuse to work */
+	bool		scheduled;		/* seal and open have this key */
 };
 
 /* Held until the process ends. */
@@ -41,21 +45,56 @@ fetch_cipher(void)
 DpAead *
 dp_aead_new(const uint8_t key[DP_KEY_LEN])
 {
-	DpAead	   *aead;
+	DpAead	   *aead = OPENSSL_zalloc(sizeof(DpAead));
 
-	if (!fetch_cipher())
-		return NULL;
-	aead = OPENSSL_zalloc(sizeof(DpAead));
-	if (aead == NULL)
-		return NULL;
-	aead->seal = EVP_CIPHER_CTX_new();
-	aead->open = EVP_CIPHER_CTX_new();
-	if (aead->seal == NULL || aead->open == NULL || !dp_aead_rekey(aead, key))
+	if (aead != NULL && !dp_aead_rekey(aead, key))
 	{
 		dp_aead_free(aead);
 		return NULL;
 	}
 	return aead;
+}
+
+/* Contexts for long messages under a key; those that are there are used again. */
+static bool
+schedule(DpAead *aead, const uint8_t key[DP_KEY_LEN])
+{
+	/* length -1: all of the IV is given with each message, see open_steps() */
+	static const uint8_t whole_iv[DP_NONCE_LEN] = {0};
+	const EVP_CIPHER *first = NULL;
+
+	if (aead->seal == NULL)
+		aead->seal = EVP_CIPHER_CTX_new();
+	if (aead->open == NULL)
+		aead->open = EVP_CIPHER_CTX_new();
+	if (aead->seal == NULL || aead->open == NULL || !fetch_cipher())
+		return false;
+	/* a context that has its cipher is not set up again */
+	if (EVP_CIPHER_CTX_get0_cipher(aead->seal) == NULL || EVP_CIPHER_CTX_get0_cipher(aead->open) == NULL)
+		first = cipher;
+	aead->scheduled =
+		EVP_EncryptInit_ex(aead->seal, first, NULL, key, NULL) == 1 &&
+		EVP_DecryptInit_ex(aead->open, first, NULL, key, NULL) == 1 &&
+		EVP_CIPHER_CTX_ctrl(aead->open, EVP_CTRL_GCM_SET_IV_FIXED, -1, (void *) whole_iv) == 1;
+	return aead->scheduled;
+}
+
+static inline bool
+is_scheduled(DpAead *aead)
+{
+	return aead->scheduled || schedule(aead, aead->key);
+}
+
+/* Wipe what an earlier key left, but for the short way's contexts: the next key goes there at once. */
+static void
+forget_key(DpAead *aead)
+{
+	static const uint8_t zeros[DP_KEY_LEN] = {0};
+
+	if (aead->scheduled)
+		(void) !schedule(aead, zeros);
+	aead->scheduled = aead->keyed = false;
+	OPENSSL_cleanse(aead->key, DP_KEY_LEN);
 }
 
 /*
@@ -65,18 +104,19 @@ dp_aead_new(const uint8_t key[DP_KEY_LEN])
 bool
 dp_aead_rekey(DpAead *aead, const uint8_t key[DP_KEY_LEN])
 {
-	/* length -1: all of the IV is given with each message, see open_steps() */
-	static const uint8_t whole_iv[DP_NONCE_LEN] = {0};
-
-	/* a context that has its cipher is not set up again */
-	const EVP_CIPHER *first = EVP_CIPHER_CTX_get0_cipher(aead->open) == NULL ? cipher : NULL;
-
-	aead->keyed =
-		EVP_EncryptInit_ex(aead->seal, first, NULL, key, NULL) == 1 &&
-		EVP_DecryptInit_ex(aead->open, first, NULL, key, NULL) == 1 &&
-		EVP_CIPHER_CTX_ctrl(aead->open, EVP_CTRL_GCM_SET_IV_FIXED, -1, (void *) whole_iv) == 1;
+	forget_key(aead);
+	if (dp_short_gcm_is_allowed())
+	{
+		memcpy(aead->key, key, DP_KEY_LEN);
+		aead->keyed = dp_short_gcm_rekey(&aead->brief, key);
+	}
+	else
+		aead->keyed = schedule(aead, key);
 	if (!aead->keyed)
+	{
+		forget_key(aead);
 		ERR_clear_error();
+	}
 	return aead->keyed;
 }
 
@@ -99,9 +139,17 @@ dp_aead_free(DpAead *aead)
 	if (aead == NULL)
 		return;
 	/* OpenSSL wipes the key schedules */
+	dp_short_gcm_free(&aead->brief);
 	EVP_CIPHER_CTX_free(aead->seal);
 	EVP_CIPHER_CTX_free(aead->open);
 	OPENSSL_clear_free(aead, sizeof(DpAead));
+}
+
+/* The short way has its contexts wherever it is allowed. */
+static inline bool
+is_short(const DpAead *aead, size_t in_len)
+{
+	return in_len <= DP_SHORT_GCM_MAX && aead->brief.gcm != NULL;
 }
 
 /*
@@ -137,7 +185,8 @@ dp_aead_seal(DpAead *aead, const uint8_t nonce[DP_NONCE_LEN],
 			 uint8_t *out, uint8_t tag[DP_TAG_LEN])
 {
 	if (aead->keyed && aad_len <= INT_MAX && in_len <= INT_MAX &&
-		seal_steps(aead->seal, nonce, aad, aad_len, in, in_len, out, tag))
+		(is_short(aead, in_len) ? dp_short_gcm_seal(&aead->brief, nonce, aad, aad_len, in, in_len, out, tag)
+		 : is_scheduled(aead) && seal_steps(aead->seal, nonce, aad, aad_len, in, in_len, out, tag)))
 		return true;
 
 	OPENSSL_cleanse(out, in_len);
@@ -185,7 +234,8 @@ dp_aead_open(DpAead *aead, const uint8_t nonce[DP_NONCE_LEN],
 			 const uint8_t tag[DP_TAG_LEN], uint8_t *out)
 {
 	if (aead->keyed && aad_len <= INT_MAX && in_len <= INT_MAX &&
-		open_steps(aead->open, nonce, aad, aad_len, in, in_len, tag, out))
+		(is_short(aead, in_len) ? dp_short_gcm_open(&aead->brief, nonce, aad, aad_len, in, in_len, tag, out)
+		 : is_scheduled(aead) && open_steps(aead->open, nonce, aad, aad_len, in, in_len, tag, out)))
 		return true;
 
 	/* what GCM decrypted before it saw the tag must not leave */
@@ -208,13 +258,16 @@ dp_sha256(const uint8_t *msg, size_t msg_len, uint8_t out[32])
 void
 dp_crypto_warm_up(void)
 {
-	static const uint8_t zeros[DP_KEY_LEN] = {0};
-	uint8_t		out[DP_PRF_OUT_LEN];
+	static const uint8_t zeros[DP_SHORT_GCM_MAX + 1] = {0};
+	uint8_t		out[DP_SHORT_GCM_MAX + 1 + DP_TAG_LEN];
 	DpAead	   *aead = dp_aead_new(zeros);
 	DpPrf	   *prf = dp_prf_new(zeros);
 
 	if (aead != NULL)
+	{
 		(void) !dp_aead_seal(aead, zeros, zeros, 1, zeros, 1, out, out + 1);
+		(void) !dp_aead_seal(aead, zeros, zeros, 1, zeros, sizeof(zeros), out, out + sizeof(zeros));
+	}
 	if (prf != NULL)
 		(void) !dp_prf(prf, 0, zeros, 1, out);
 	(void) !dp_sha256(zeros, 1, out);

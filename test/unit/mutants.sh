@@ -32,8 +32,16 @@ mutant()
 
 mutant "the tag is not checked" crypto/aead.c \
 	's/return EVP_DecryptFinal_ex(ctx, none, &rest) == 1 &&/none[0] = rest = 0; return none[0] == 0 \&\&/'
-mutant "a tag of one byte is enough" crypto/aead.c \
-	's/EVP_CTRL_AEAD_SET_TAG, DP_TAG_LEN/EVP_CTRL_AEAD_SET_TAG, 1/'
+mutant "a short message's tag is not checked" crypto/short_gcm.c \
+	's/CRYPTO_gcm128_finish(gcm->gcm, tag, DP_TAG_LEN) == 0/CRYPTO_gcm128_finish(gcm->gcm, tag, 1) == 0/'
+mutant "a short message's AAD is left out" crypto/short_gcm.c \
+	's/CRYPTO_gcm128_aad(gcm->gcm, aad, aad_len)/CRYPTO_gcm128_aad(gcm->gcm, aad, 0 * aad_len)/'
+mutant "blocks of a short message are not counted" crypto/short_gcm.c \
+	's/= (uint8_t) (i + 1);/= 1;/'
+mutant "a short message's key stays" crypto/short_gcm.c \
+	's/^	ok = EVP_EncryptInit_ex(/	ok = EVP_CIPHER_CTX_get0_cipher(gcm->aes) != NULL || EVP_EncryptInit_ex(/'
+mutant "long messages go on under the key before" crypto/aead.c \
+	's/aead->scheduled = aead->keyed = false;/aead->keyed = false;/'
 mutant "plaintext leaves although the tag is wrong" crypto/aead.c \
 	'/what GCM decrypted/{n;d}'
 mutant "open leaves the AAD out" crypto/aead.c \

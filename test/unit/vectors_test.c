@@ -5,6 +5,8 @@
 #include "crypto/aead.h"
 #include "tap.h"
 
+#include <openssl/evp.h>
+
 #define MAX_LEN 128
 
 typedef struct GcmVector
@@ -206,6 +208,85 @@ check_rekey(const GcmVector *from, const GcmVector *to)
 	dp_aead_free(aead);
 }
 
+/* OpenSSL's own GCM, which no part of ours is in the way of. */
+static bool
+seal_plainly(const uint8_t *key, const uint8_t *nonce, const uint8_t *aad, size_t aad_len,
+			 const uint8_t *in, size_t len, uint8_t *out, uint8_t *tag)
+{
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	int			n;
+	bool		ok = ctx != NULL && EVP_EncryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, nonce) == 1 &&
+		(aad_len == 0 || EVP_EncryptUpdate(ctx, NULL, &n, aad, (int) aad_len) == 1) &&
+		(len == 0 || EVP_EncryptUpdate(ctx, out, &n, in, (int) len) == 1) &&
+		EVP_EncryptFinal_ex(ctx, out + len, &n) == 1 &&
+		EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, DP_TAG_LEN, tag) == 1;
+
+	EVP_CIPHER_CTX_free(ctx);
+	return ok;
+}
+
+/*
+ * Short and long messages go different ways: each length gives what OpenSSL gives,
+ * opens, and opens no more with a bit of it turned, whatever key the context had.
+ */
+static void
+check_lengths(void)
+{
+	static const size_t aad_lens[] = {0, 13, 29};
+	uint8_t		key[DP_KEY_LEN];
+	uint8_t		nonce[DP_NONCE_LEN];
+	uint8_t		tag[DP_TAG_LEN];
+	uint8_t		wanted_tag[DP_TAG_LEN];
+	uint8_t		in[600];
+	uint8_t		wanted[600];
+	uint8_t		out[600];
+	DpAead	   *aead;
+	bool		seals = true;
+	bool		opens = true;
+	bool		refuses = true;
+
+	memset(key, 7, sizeof(key));
+	aead = dp_aead_new(key);
+	for (size_t len = 0; aead != NULL && len < sizeof(in); len++)
+	{
+		const size_t aad_len = aad_lens[len % 3];
+
+		for (size_t i = 0; i < len; i++)
+			in[i] = (uint8_t) (i * 31 + len);
+		memset(nonce, (int) len, sizeof(nonce));
+		if (len % 50 == 49)
+		{
+			if (len % 100 == 49)
+				dp_aead_clear(aead);
+			key[len % DP_KEY_LEN]++;
+			seals &= dp_aead_rekey(aead, key);
+		}
+		seals &= seal_plainly(key, nonce, in, aad_len, in, len, wanted, wanted_tag) &&
+			dp_aead_seal(aead, nonce, in, aad_len, in, len, out, tag) &&
+			memcmp(out, wanted, len) == 0 && memcmp(tag, wanted_tag, DP_TAG_LEN) == 0;
+		opens &= dp_aead_open(aead, nonce, in, aad_len, wanted, len, wanted_tag, out) && memcmp(out, in, len) == 0;
+
+		tag[len % DP_TAG_LEN] ^= (uint8_t) (1 << len % 8);
+		refuses &= !dp_aead_open(aead, nonce, in, aad_len, wanted, len, tag, out) && all_zeros(out, len);
+		if (len == 0)
+			continue;
+		wanted[len / 2] ^= (uint8_t) (1 << len % 8);
+		refuses &= !dp_aead_open(aead, nonce, in, aad_len, wanted, len, wanted_tag, out) && all_zeros(out, len);
+		wanted[len / 2] ^= (uint8_t) (1 << len % 8);
+		if (aad_len > 0)
+			refuses &= !dp_aead_open(aead, nonce, in, aad_len - 1, wanted, len, wanted_tag, out);
+	}
+	tap_ok(aead != NULL && seals, "messages of each length are sealed as OpenSSL seals them");
+	tap_ok(aead != NULL && opens, "messages of each length open");
+	tap_ok(aead != NULL && refuses, "messages of each length, altered by a bit, open to zeros");
+	if (aead != NULL)
+		dp_aead_clear(aead);
+	tap_ok(aead != NULL && !dp_aead_seal(aead, nonce, in, 13, in, 500, out, tag) &&
+		   !dp_aead_open(aead, nonce, in, 13, wanted, 500, wanted_tag, out),
+		   "a cleared context has no key for long messages either");
+	dp_aead_free(aead);
+}
+
 /*
  * RFC 4231, cases 1 to 4.  HMAC pads a key with zeros to the block's 64 bytes,
  * so a shorter key and the same key with zeros up to 32 bytes are the same; the
@@ -303,6 +384,7 @@ main(void)
 	for (i = 0; i < sizeof(gcm_vectors) / sizeof(gcm_vectors[0]); i++)
 		check_gcm(&gcm_vectors[i]);
 	check_rekey(&gcm_vectors[0], &gcm_vectors[3]);
+	check_lengths();
 	check_hmac();
 	check_sha256();
 	return tap_done();
