@@ -57,21 +57,21 @@ typedef struct LateSeal
 } LateSeal;
 
 static LateSeal late_seals[64];
-static int	next_late_seal = 0;
+static uint32 next_late_seal = 0;
 
 static void
 note_seal(const struct varlena *datum)
 {
 	LateSeal	seal = {GetTopTransactionId(), GetUserId(), 0};
 	DpEnvelope	env;
-	int			i;
 
 	if (!dp_envelope_parse((uint8 *) VARDATA_ANY(datum), VARSIZE_ANY_EXHDR(datum), &env))
 		return;
 	seal.key_id = env.key_id;
-	for (i = 0; i < lengthof(late_seals); i++)
+	/* a row has a few keys, one for each family: older ones need not be looked at */
+	for (uint32 i = next_late_seal - 4; i != next_late_seal; i++)
 	{
-		if (memcmp(&late_seals[i], &seal, sizeof(seal)) == 0)
+		if (memcmp(&late_seals[i % lengthof(late_seals)], &seal, sizeof(seal)) == 0)
 			return;
 	}
 	late_seals[next_late_seal++ % lengthof(late_seals)] = seal;
@@ -81,12 +81,13 @@ static bool
 sealed_lately(uint64 key_id)
 {
 	TransactionId transaction = GetTopTransactionIdIfAny();
-	int			i;
 
-	for (i = 0; TransactionIdIsValid(transaction) && i < lengthof(late_seals); i++)
+	for (uint32 i = 1; TransactionIdIsValid(transaction) && i <= lengthof(late_seals); i++)
 	{
-		if (late_seals[i].key_id == key_id && late_seals[i].role == GetUserId() &&
-			TransactionIdEquals(late_seals[i].transaction, transaction))
+		LateSeal   *seal = &late_seals[(next_late_seal - i) % lengthof(late_seals)];
+
+		if (seal->key_id == key_id && seal->role == GetUserId() &&
+			TransactionIdEquals(seal->transaction, transaction))
 			return true;
 	}
 	return false;

@@ -4,11 +4,15 @@
  *	  the key agent.
  *
  * A local slot holds what is needed to use a key without a lock: its scheduled
- * cipher contexts, its family, whether it may be read.  Slots are direct-mapped
- * by key id; a pinned one that another key displaces moves into a table beside
- * them, for under a page lock it could not be loaded again.  Everything local
- * is forgotten when the shared key generation moves, which happens after the
- * commit of any change of keys.
+ * cipher contexts, its family, whether it may be read.  A key may stand in either of
+ * two buckets, which its id names; there are few of them until one is full, as in a
+ * session that meets many accounts.  A pinned slot that another key displaces moves
+ * into a table beside them, for under a page lock it could not be loaded again.
+ * Everything local is forgotten when the shared key generation moves, which happens
+ * after the commit of any change of keys.
+ *
+ * Whoever looks up a key may make another one's slot move or go: no pointer to a slot,
+ * and no context of a key, outlives the next look.
  *
  *	slot states:	free -> known (row read: family, state) -> keyed (contexts ready)
  */
@@ -32,7 +36,9 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define N_SLOTS 128				/* a power of two */
+#define WAYS		4			/* slots of a bucket */
+#define FEW_BUCKETS	32			/* powers of two */
+#define MANY_BUCKETS	512
 
 typedef struct LocalSlot
 {
@@ -49,8 +55,34 @@ typedef struct LocalSlot
 	DpAead	   *aead;			/* kept over uses, re-keyed; NULL until first */
 } LocalSlot;
 
-static LocalSlot slots[N_SLOTS];
+static LocalSlot few_slots[FEW_BUCKETS * WAYS];
+static LocalSlot *slots = few_slots;	/* those, or more in TopMemoryContext */
+static uint32 n_buckets = FEW_BUCKETS;
+static uint32 next_victim = 0;
 static HTAB *displaced = NULL;	/* key id -> LocalSlot; pinned ones only */
+
+static inline LocalSlot *
+bucket(uint64 key_id, int which)
+{
+	return &slots[((which == 0 ? key_id : key_id >> 32) & (n_buckets - 1)) * WAYS];
+}
+
+/* The slot of a key, or NULL; of id 0, of a free one in the key's buckets. */
+static inline LocalSlot *
+look_for(uint64 key_id, uint64 wanted)
+{
+	for (int which = 0; which < 2; which++)
+	{
+		LocalSlot  *slot = bucket(key_id, which);
+
+		for (int i = 0; i < WAYS; i++)
+		{
+			if (slot[i].key_id == wanted)
+				return &slot[i];
+		}
+	}
+	return NULL;
+}
 
 static void
 forget_displaced(void)
@@ -105,16 +137,73 @@ find_displaced(uint64 key_id, TimestampTz now)
 	return slot != NULL && slot->expires_at > now ? slot : NULL;
 }
 
+/* Slots for many keys, with what is known; not where there is no memory for them. */
+static void
+make_many(void)
+{
+	LocalSlot  *old = slots;
+	LocalSlot  *many = MemoryContextAllocExtended(TopMemoryContext, sizeof(LocalSlot) * MANY_BUCKETS * WAYS,
+												  MCXT_ALLOC_NO_OOM | MCXT_ALLOC_ZERO);
+
+	if (many == NULL)
+		return;
+	slots = many;
+	n_buckets = MANY_BUCKETS;
+	for (int i = 0; i < FEW_BUCKETS * WAYS; i++)
+	{
+		LocalSlot  *slot = old[i].key_id != 0 ? look_for(old[i].key_id, 0) : NULL;
+
+		if (slot != NULL)
+			*slot = old[i];
+		else
+			dp_aead_free(old[i].aead);
+	}
+	memset(old, 0, sizeof(few_slots));
+}
+
+static void
+forget_many(void)
+{
+	for (uint32 i = 0; i < n_buckets * WAYS; i++)
+		dp_aead_free(slots[i].aead);
+	pfree(slots);
+	slots = few_slots;
+	n_buckets = FEW_BUCKETS;
+}
+
+/* An empty slot for a key, whatever stood there before. */
+static LocalSlot *
+place_for(uint64 key_id)
+{
+	LocalSlot  *slot = look_for(key_id, key_id);
+
+	if (slot == NULL && (slot = look_for(key_id, 0)) == NULL && n_buckets == FEW_BUCKETS)
+	{
+		make_many();
+		slot = look_for(key_id, 0);
+	}
+	if (slot == NULL)
+	{
+		slot = bucket(key_id, next_victim & 1) + (next_victim >> 1) % WAYS;
+		next_victim++;
+	}
+	displace_pinned(slot);
+	slot->key_id = 0;
+	return slot;
+}
+
 static void
 forget_slots(void)
 {
 	int			i;
 
 	forget_displaced();
+	if (slots != few_slots)
+		forget_many();
 
-	for (i = 0; i < N_SLOTS; i++)
+	for (i = 0; i < lengthof(few_slots); i++)
 	{
-		LocalSlot  *slot = &slots[i];
+		LocalSlot  *slot = &few_slots[i];
 
 		if (slot->key_id == 0)
 			continue;
@@ -166,38 +255,47 @@ shield_worker(void)
 }
 
 static void
-fill_slot(LocalSlot *slot, const DpArenaEntry *entry)
+schedule(LocalSlot *slot, const uint8 key[DP_KEY_LEN])
 {
+	dp_keys_hold();
+	if (slot->aead == NULL)
+		slot->aead = dp_aead_new(key);
+	else if (!dp_aead_rekey(slot->aead, key))
+	{
+		dp_aead_free(slot->aead);
+		slot->aead = NULL;
+	}
+	if (slot->aead == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not prepare a cipher context")));
+	slot->keyed = true;
+}
+
+static LocalSlot *
+fill_slot(const DpArenaEntry *entry)
+{
+	/* asked before there is a slot: the answers may need keys of their own */
 	bool		gone = !entry->has_key || family_is_gone(entry->family);
+	bool		readable = !gone && entry->state != DP_KEY_SUSPENDED && family_is_active(entry->family) &&
+		!family_is_closed(entry->family);
+	LocalSlot  *slot;
 
 	if (!IsUnderPostmaster || MyProcPort == NULL)
 		shield_worker();
+	slot = place_for(entry->key_id);
 	slot->family = entry->family;
 	slot->purpose = (DpKeyPurpose) entry->purpose;
 	slot->maintainable = !gone;
-	slot->readable = !gone && entry->state != DP_KEY_SUSPENDED && family_is_active(entry->family) &&
-		!family_is_closed(entry->family);
+	slot->readable = readable;
 	slot->refresh_at = entry->refresh_at;
 	slot->expires_at = entry->expires_at;
 	slot->over_at = entry->over_at;
 	slot->keyed = false;
 	slot->pinned = false;
 	if (!gone)
-	{
-		dp_keys_hold();
-		if (slot->aead == NULL)
-			slot->aead = dp_aead_new(entry->key);
-		else if (!dp_aead_rekey(slot->aead, entry->key))
-		{
-			dp_aead_free(slot->aead);
-			slot->aead = NULL;
-		}
-		if (slot->aead == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not prepare a cipher context")));
-		slot->keyed = true;
-	}
+		schedule(slot, entry->key);
 	slot->key_id = entry->key_id;
+	return slot;
 }
 
 /*
@@ -267,21 +365,20 @@ read_entry(uint64 key_id, bool in_comparator, TimestampTz now, DpArenaEntry *ent
  * the look that asked, and lasts no longer: see dp_keys_looks.
  */
 static LocalSlot *
-load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz now)
+load_slot(uint64 key_id, bool in_comparator, TimestampTz now)
 {
+	LocalSlot  *volatile slot = NULL;
 	uint64		generation = dp_keys_cached_generation;
 	TimestampTz began = GetCurrentTimestamp();
 	DpArenaEntry entry;
 
-	displace_pinned(slot);
-	slot->key_id = 0;
 	dp_keys_looks++;
 	PG_TRY();
 	{
 		read_entry(key_id, in_comparator, now, &entry);
 		if (entry.refresh_at <= now && !in_comparator)
 			refresh_arena_entry(&entry, generation, now);
-		fill_slot(slot, &entry);
+		slot = fill_slot(&entry);
 	}
 	PG_FINALLY();
 	{
@@ -296,16 +393,20 @@ load_slot(LocalSlot *slot, uint64 key_id, bool in_comparator, TimestampTz now)
 static inline LocalSlot *
 find_slot(uint64 key_id, bool in_comparator)
 {
-	LocalSlot  *slot = &slots[key_id & (N_SLOTS - 1)];
 	TimestampTz now = statement_now();
+	LocalSlot  *slot;
 
 	dp_keys_follow_generation();
-	if (likely(slot->key_id == key_id && slot->expires_at > now))
+	slot = look_for(key_id, key_id);
+	if (likely(slot != NULL && slot->expires_at > now))
 	{
 		if (unlikely(slot->refresh_at <= now) && !in_comparator)
 		{
 			slot->refresh_at = now + USECS_PER_SEC; /* ask at most once a second */
 			dp_keys_refresh_epoch(key_id);
+			slot = look_for(key_id, key_id);	/* that has looked up keys */
+			if (slot == NULL)
+				return load_slot(key_id, in_comparator, now);
 		}
 		return slot;
 	}
@@ -316,7 +417,7 @@ find_slot(uint64 key_id, bool in_comparator)
 		if (kept != NULL)
 			return kept;
 	}
-	return load_slot(slot, key_id, in_comparator, now);
+	return load_slot(key_id, in_comparator, now);
 }
 
 /* Load a key and keep it until keys change; where it is unreadable, nothing. */
@@ -355,13 +456,14 @@ dp_keys_get(uint64 key_id, DpKeyUse use, bool in_comparator, DpKey *out)
 int32
 dp_keys_family_of(uint64 key_id, bool in_comparator, DpKeyPurpose *out_purpose)
 {
-	LocalSlot  *slot = &slots[key_id & (N_SLOTS - 1)];
+	LocalSlot  *slot;
 	DpVersionRow row;
 	DpArenaEntry entry;
 	int32		family;
 
 	dp_keys_follow_generation();
-	if (likely(slot->key_id == key_id))
+	slot = look_for(key_id, key_id);
+	if (likely(slot != NULL))
 	{
 		*out_purpose = slot->purpose;
 		return slot->family;

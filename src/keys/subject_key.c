@@ -18,6 +18,7 @@
 #include "base/report.h"
 #include "base/statement.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "keys/catalog.h"
 #include "keys/generation.h"
@@ -33,32 +34,48 @@
 #define SUBJECT_LOCKS	64		/* a power of two */
 #define CACHE_MAX		4096
 
-/* Backend-local: which key an account has.  Keyed by a digest of its name. */
+typedef struct SubjectName
+{
+	int32		family;
+	const char *account_type;
+	const char *subject;
+} SubjectName;
+
+/* Backend-local: which key an account has. */
 typedef struct SubjectEntry
 {
-	uint8		digest[16];
+	SubjectName name;			/* in the table's memory */
 	uint64		key_id;
 	int32		version;
 } SubjectEntry;
 
+static MemoryContext subjects_context = NULL;	/* of subjects and their names */
 static HTAB *subjects = NULL;
+static SubjectEntry *last_subject = NULL;	/* found last: a row is asked about several times */
 static uint64 subjects_generation = 0;
 static SPIPlanPtr claim_plan = NULL;
 
-static void
-subject_digest(int32 family, const char *account_type, const char *subject, uint8 out[16])
+static inline bool
+same_subject(const SubjectName *a, const SubjectName *b)
 {
-	StringInfoData buf;
-	uint8		full[32];
+	return a->family == b->family && strcmp(a->subject, b->subject) == 0 &&
+		strcmp(a->account_type, b->account_type) == 0;
+}
 
-	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, (char *) &family, sizeof(family));
-	appendBinaryStringInfo(&buf, account_type, strlen(account_type) + 1);
-	appendBinaryStringInfo(&buf, subject, strlen(subject) + 1);
-	if (!dp_sha256((uint8 *) buf.data, buf.len, full))
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not compute a digest")));
-	memcpy(out, full, 16);
-	pfree(buf.data);
+static uint32
+hash_subject(const void *key, Size size)
+{
+	const SubjectName *name = key;
+
+	return hash_combine(string_hash(name->subject, strlen(name->subject) + 1),
+						hash_combine(string_hash(name->account_type, strlen(name->account_type) + 1),
+									 (uint32) name->family));
+}
+
+static int
+match_subject(const void *a, const void *b, Size size)
+{
+	return same_subject(a, b) ? 0 : 1;
 }
 
 /*
@@ -71,10 +88,9 @@ subject_digest(int32 family, const char *account_type, const char *subject, uint
 static void
 lock_subject(const char *account_type, const char *subject, LOCKMODE mode)
 {
-	uint8		digest[16];
+	SubjectName name = {0, account_type, subject};
 
-	subject_digest(0, account_type, subject, digest);
-	LockDatabaseObject(dp_catalog_relation("subject_key"), digest[0] & (SUBJECT_LOCKS - 1), 0, mode);
+	LockDatabaseObject(dp_catalog_relation("subject_key"), hash_subject(&name, sizeof(name)) & (SUBJECT_LOCKS - 1), 0, mode);
 }
 
 PG_FUNCTION_INFO_V1(dp_keys_subject_lock_sql);
@@ -90,13 +106,15 @@ dp_keys_subject_lock_sql(PG_FUNCTION_ARGS)
 static void
 forget_subjects(void)
 {
-	if (subjects != NULL)
-		hash_destroy(subjects);
+	if (subjects_context != NULL)
+		MemoryContextDelete(subjects_context);
+	subjects_context = NULL;
 	subjects = NULL;
+	last_subject = NULL;
 }
 
 static const SubjectEntry *
-recall(const uint8 digest[16])
+recall(const SubjectName *name)
 {
 	SubjectEntry *entry;
 
@@ -104,29 +122,46 @@ recall(const uint8 digest[16])
 		forget_subjects();
 	if (subjects == NULL)
 		return NULL;
-	entry = hash_search(subjects, digest, HASH_FIND, NULL);
+	if (last_subject != NULL && same_subject(&last_subject->name, name))
+		return last_subject;
+	entry = hash_search(subjects, name, HASH_FIND, NULL);
+	if (entry != NULL)
+		last_subject = entry;
 	return entry;
 }
 
 static void
-remember(const uint8 digest[16], const DpSubjectRow *row, uint64 generation)
+make_subjects(uint64 generation)
+{
+	HASHCTL		ctl = {0};
+
+	subjects_context = AllocSetContextCreate(TopMemoryContext, "dataprotect subjects", ALLOCSET_DEFAULT_SIZES);
+	ctl.keysize = sizeof(SubjectName);
+	ctl.entrysize = sizeof(SubjectEntry);
+	ctl.hash = hash_subject;
+	ctl.match = match_subject;
+	ctl.hcxt = subjects_context;
+	subjects = hash_create("dataprotect subjects", 256, &ctl, HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	subjects_generation = generation;
+}
+
+static void
+remember(const SubjectName *name, const DpSubjectRow *row, uint64 generation)
 {
 	SubjectEntry *entry;
+	SubjectName copy = *name;
+	bool		found;
 
 	if (subjects != NULL && hash_get_num_entries(subjects) >= CACHE_MAX)
 		forget_subjects();
 	if (subjects == NULL)
+		make_subjects(generation);
+	if (hash_search(subjects, name, HASH_FIND, NULL) == NULL)
 	{
-		HASHCTL		ctl = {0};
-
-		ctl.keysize = 16;
-		ctl.entrysize = sizeof(SubjectEntry);
-		ctl.hcxt = TopMemoryContext;
-		subjects = hash_create("dataprotect subjects", 256, &ctl,
-							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-		subjects_generation = generation;
+		copy.account_type = MemoryContextStrdup(subjects_context, name->account_type);
+		copy.subject = MemoryContextStrdup(subjects_context, name->subject);
 	}
-	entry = hash_search(subjects, digest, HASH_ENTER, NULL);
+	entry = hash_search(subjects, &copy, HASH_ENTER, &found);
 	entry->key_id = row->key_id;
 	entry->version = row->version;
 }
@@ -232,18 +267,16 @@ static bool
 newest_key(int32 family, const char *account_type, const char *subject, uint64 *out_key_id, int32 *out_version)
 {
 	uint64		generation = dp_arena_key_generation();
-	const SubjectEntry *known;
-	uint8		digest[16];
+	SubjectName name = {family, account_type, subject};
+	const SubjectEntry *known = recall(&name);
 	DpSubjectRow row;
 
-	subject_digest(family, account_type, subject, digest);
-	known = recall(digest);
 	if (known == NULL)
 	{
 		if (!dp_catalog_read_subject(family, account_type, subject, &row))
 			return false;
-		remember(digest, &row, generation);
-		known = recall(digest);
+		remember(&name, &row, generation);
+		known = recall(&name);
 		if (known == NULL)		/* keys have just changed */
 		{
 			*out_key_id = row.key_id;
@@ -297,7 +330,7 @@ current_key(const DpFamily *family, const char *account_type, const char *subjec
 	int32		version;
 	DpSubjectRow row;
 	DpVersionRow older;
-	uint8		digest[16];
+	SubjectName name = {family->family, account_type, subject};
 
 	if (newest_key(family->family, account_type, subject, &key_id, &version) && version >= family->current_version)
 		return key_id;
@@ -305,8 +338,7 @@ current_key(const DpFamily *family, const char *account_type, const char *subjec
 	{
 		if (row.version >= family->current_version)
 		{
-			subject_digest(family->family, account_type, subject, digest);
-			remember(digest, &row, dp_arena_key_generation());
+			remember(&name, &row, dp_arena_key_generation());
 			return row.key_id;
 		}
 

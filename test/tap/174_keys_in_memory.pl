@@ -15,7 +15,7 @@ my $top = dirname(__FILE__) . '/../..';
 my $node = new_node('memory', start => 0, conf => "shared_buffers = 16MB\nfsync = off\nautovacuum = off\n");
 my ($finder, $library) = map { $node->basedir . "/$_" } 'find_keys', 'dumpable.so';
 my $cc = $ENV{CC} || 'cc';
-system($cc, '-O1', '-w', "-I$top/src", '-o', $finder, "$top/test/memory/find_keys.c", (map { "$top/src/crypto/$_.c" } qw(aead keywrap prf random)), '-lcrypto') == 0
+system($cc, '-O1', '-w', "-I$top/src", '-o', $finder, "$top/test/memory/find_keys.c", (map { "$top/src/crypto/$_.c" } qw(aead keywrap prf random short_gcm)), '-lcrypto') == 0
   or die 'could not build find_keys';
 system($cc, '-shared', '-fPIC', '-o', $library, "$top/test/memory/dumpable.c") == 0 or die 'could not build dumpable.so';
 {
