@@ -5,7 +5,7 @@
  * The whole crypto folder is free of PostgreSQL: libc and OpenSSL only, so that
  * it can be tested and fuzzed outside a server.  Nothing here reports errors by
  * jumping; every function that can fail returns bool and must be checked.
- * Keys passed in are not kept except inside the contexts, which _free wipes.
+ * Keys passed in are not kept except inside the contexts, which _clear and _free wipe.
  *
  * Sources: NIST SP 800-38D (GCM; 96-bit IV, section 8.2.2 random IVs), RFC 2104
  * and FIPS 198-1 (HMAC).
@@ -33,7 +33,7 @@ typedef struct DpAead DpAead;
  */
 extern void dp_crypto_warm_up(void);
 
-/* NULL on failure.  Copies the key into OpenSSL's contexts. */
+/* NULL on failure.  Keeps a copy of the key, for the first long message, beside OpenSSL's contexts. */
 extern DpAead *dp_aead_new(const uint8_t key[DP_KEY_LEN]) DP_MUST_CHECK;
 
 /* Replace the key of an existing context (cheaper than free and new). */
