@@ -358,10 +358,10 @@ running(QueryDesc *query)
 }
 
 /* By FETCH or MOVE: rows that were stored, of a cursor WITH HOLD, are read without an executor. */
-static void
-reads_cursor(const char *name)
+void
+dp_foreign_code_reads_cursor(const char *name)
 {
-	Portal		portal = GetPortalByName(name);
+	Portal		portal = dp_n_strangers > 0 ? GetPortalByName(name) : NULL;
 
 	if (PortalIsValid(portal))
 		refuse_reading(portal->queryDesc != NULL ? dp_open_query_stranger(portal->queryDesc) : lesser_stranger());
@@ -373,7 +373,7 @@ begin_utility(const DpUtility *utility, Datum *state)
 	const DpStranger *stranger;
 
 	if (unlikely(dp_n_strangers > 0) && IsA(utility->statement, FetchStmt))
-		reads_cursor(((FetchStmt *) utility->statement)->portalname);
+		dp_foreign_code_reads_cursor(((FetchStmt *) utility->statement)->portalname);
 	if (likely(dp_n_strangers == 0) || utility->context == PROCESS_UTILITY_SUBCOMMAND ||
 		dp_foreign_utility_is_harmless(utility->statement) || dp_own_statement())
 		return;

@@ -30,6 +30,12 @@ extern bool dp_foreign_code_counts(Oid function, Oid *owner);
 extern bool dp_foreign_code_is_lesser(void);
 
 /*
+ * A cursor of that name, if there is one, is about to be read: refuses it to such a function that
+ * it was not begun for.  An executor that runs asks by itself; rows that were stored are read without one.
+ */
+extern void dp_foreign_code_reads_cursor(const char *name);
+
+/*
  * The current role is about to have a setting changed by set_config(): refuses it to such a function,
  * and to an expression that was stored.
  */

@@ -10,6 +10,7 @@
 #include "base/catalog_change.h"
 #include "base/compat.h"
 #include "base/statement.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -151,6 +152,70 @@ judge_sql(HeapTuple tuple)
 	return !isnull && source_names_one(TextDatumGetCString(value)) ? DP_RUNNER_BODY : DP_RUNNER_NONE;
 }
 
+/* ---- functions in procedural languages ---- */
+
+/* Could an argument say, or name, what a statement is made of?  Not a number or a time. */
+static bool
+takes_words(Form_pg_proc form)
+{
+	for (int i = 0; i < form->pronargs; i++)
+	{
+		switch (form->proargtypes.values[i])
+		{
+			case BOOLOID:
+			case INT2OID:
+			case INT4OID:
+			case INT8OID:
+			case FLOAT4OID:
+			case FLOAT8OID:
+			case NUMERICOID:
+			case DATEOID:
+			case TIMEOID:
+			case TIMETZOID:
+			case TIMESTAMPOID:
+			case TIMESTAMPTZOID:
+			case INTERVALOID:
+			case UUIDOID:
+				break;
+			default:
+				return true;
+		}
+	}
+	return false;
+}
+
+/* A body that runs statements which it has put together, by the words of its language for that. */
+static bool
+source_runs_text(const char *source)
+{
+	static const char *const words[] = {"execute", "spi_", "plpy", "plv8"};
+
+	for (int i = 0; i < lengthof(words); i++)
+	{
+		if (strcasestr(source, words[i]) != NULL)
+			return true;
+	}
+	return source_names_one(source);
+}
+
+static DpSqlRunner
+judge_procedural(HeapTuple tuple)
+{
+	Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+	bool		isnull;
+	Datum		value = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
+	char	   *source;
+
+	if (isnull || form->pronamespace == get_namespace_oid("dataprotect", true))
+		return DP_RUNNER_NONE;
+	source = TextDatumGetCString(value);
+	if (!source_runs_text(source))
+		return DP_RUNNER_NONE;
+	if (form->prorettype == TRIGGEROID)
+		return strcasestr(source, "tg_arg") != NULL || strcasestr(source, "args") != NULL ? DP_RUNNER_TRIGGER : DP_RUNNER_NONE;
+	return takes_words(form) ? DP_RUNNER_HERE : DP_RUNNER_NONE;
+}
+
 static DpSqlRunner
 judge_by_row(HeapTuple tuple)
 {
@@ -159,10 +224,12 @@ judge_by_row(HeapTuple tuple)
 	Datum		value;
 	char	   *library;
 
-	if ((form->prolang != ClanguageId && form->prolang != SQLlanguageId) || !superuser_arg(form->proowner))
+	if (form->prolang == INTERNALlanguageId || !superuser_arg(form->proowner))
 		return DP_RUNNER_NONE;
 	if (form->prolang == SQLlanguageId)
 		return judge_sql(tuple);
+	if (form->prolang != ClanguageId)
+		return judge_procedural(tuple);
 	value = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_probin, &isnull);
 	if (isnull)
 		return DP_RUNNER_NONE;

@@ -39,13 +39,16 @@
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 #include "optimizer/paths.h"
+#include "parser/parse_type.h"
 #include "storage/latch.h"
 #include "utils/backend_status.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
 #include "parser/parse_relation.h"
 #include "varatt.h"				/* was part of postgres.h */
 #endif
@@ -335,6 +338,42 @@ dp_node_is_json(Node *node)
 #if PG_VERSION_NUM >= 160000
 	return IsA(node, JsonConstructorExpr) || IsA(node, JsonValueExpr) ||
 		IsA(node, JsonIsPredicate);
+#else
+	return false;
+#endif
+}
+
+/* Functions that make a value of a type, and do not return it: of one that a text names, of a row. */
+static inline bool
+dp_function_tries_type(Oid function)
+{
+#if PG_VERSION_NUM >= 160000
+	return function == F_PG_INPUT_IS_VALID || function == F_PG_INPUT_ERROR_INFO;
+#else
+	return false;
+#endif
+}
+
+/* What a name of a type stands for, or InvalidOid. */
+static inline Oid
+dp_type_named(const char *name)
+{
+	Oid			type = InvalidOid;
+#if PG_VERSION_NUM >= 160000
+	ErrorSaveContext context = {T_ErrorSaveContext};
+	int32		typmod;
+
+	if (!parseTypeString(name, &type, &typmod, (Node *) &context))
+		type = InvalidOid;
+#endif
+	return type;
+}
+
+static inline bool
+dp_function_tries_row(Oid function)
+{
+#if PG_VERSION_NUM >= 170000
+	return function == F_JSONB_POPULATE_RECORD_VALID;
 #else
 	return false;
 #endif

@@ -10,6 +10,7 @@
 #include "base/compat.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_cast.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_range.h"
@@ -17,6 +18,7 @@
 #include "columns/foreign_call.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/syscache.h"
@@ -24,6 +26,16 @@
 
 /* A function was left out because its owner, who can be demoted, is a superuser. */
 static bool left_out = false;
+
+/*
+ * What types were found to call, plans do not depend on by themselves: the conditions of
+ * domains, casts to json, columns of row types (more than there is room for: of any).
+ */
+#define MAX_ROW_TYPES 64
+
+static bool looked_at_types = false;
+static Oid	row_types[MAX_ROW_TYPES];
+static int	n_row_types = 0;
 
 bool
 dp_foreign_call_is_ordinary(Oid role)
@@ -120,20 +132,30 @@ named_function(Oid function, void *context)
 	return false;
 }
 
+/*
+ * The planner calls NOT (a op b) by op's negator, and may turn operands around: each by a
+ * function of its own, which whoever made the operator has named.
+ */
 static void
-named_operator(Oid opno, Collecting *to)
+named_operator(Oid opno, Collecting *to, List **seen)
 {
 	HeapTuple	tuple;
+	Form_pg_operator form;
 
-	if (opno < FirstNormalObjectId)
+	if (opno < FirstNormalObjectId || list_member_oid(*seen, opno))
 		return;
+	check_stack_depth();
+	*seen = lappend_oid(*seen, opno);
 	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(opno));
 	if (!HeapTupleIsValid(tuple))
 		return;
-	if (dp_foreign_call_is_ordinary(((Form_pg_operator) GETSTRUCT(tuple))->oprowner))
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	if (dp_foreign_call_is_ordinary(form->oprowner))
 	{
-		to->author = ((Form_pg_operator) GETSTRUCT(tuple))->oprowner;
-		collect_part(to, ((Form_pg_operator) GETSTRUCT(tuple))->oprcode);
+		to->author = form->oprowner;
+		collect_part(to, form->oprcode);
+		named_operator(form->oprnegate, to, seen);
+		named_operator(form->oprcom, to, seen);
 		to->author = InvalidOid;
 	}
 	ReleaseSysCache(tuple);
@@ -184,6 +206,26 @@ collect_domain(Oid type, Collecting *to)
 		(void) check_walker((Node *) ((DomainConstraintState *) lfirst(lc))->check_expr, to);
 }
 
+/* What makes JSON of a value looks for its type's cast by itself. */
+static void
+collect_json_casts(Oid type, Collecting *to)
+{
+	static const Oid targets[] = {JSONOID, JSONBOID};
+
+	if (!OidIsValid(type) || !dp_foreign_call_is_ordinary(type_owner(type)))
+		return;
+	to->author = type_owner(type);
+	for (int i = 0; i < lengthof(targets); i++)
+	{
+		HeapTuple	tuple = SearchSysCache2(CASTSOURCETARGET, ObjectIdGetDatum(type), ObjectIdGetDatum(targets[i]));
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		collect_part(to, ((Form_pg_cast) GETSTRUCT(tuple))->castfunc);
+		ReleaseSysCache(tuple);
+	}
+}
+
 static void
 collect_range(Oid type, Collecting *to)
 {
@@ -194,6 +236,19 @@ collect_range(Oid type, Collecting *to)
 	collect_part(to, ((Form_pg_range) GETSTRUCT(tuple))->rngcanonical);
 	collect_part(to, ((Form_pg_range) GETSTRUCT(tuple))->rngsubdiff);
 	ReleaseSysCache(tuple);
+}
+
+static void
+note_row_type(Oid relid)
+{
+	for (int i = 0; i < Min(n_row_types, MAX_ROW_TYPES); i++)
+	{
+		if (row_types[i] == relid)
+			return;
+	}
+	if (n_row_types < MAX_ROW_TYPES)
+		row_types[n_row_types] = relid;
+	n_row_types = Min(n_row_types + 1, MAX_ROW_TYPES + 1);
 }
 
 /* What making a value of a type calls; seen: those that were looked at. */
@@ -207,6 +262,7 @@ collect_type(Oid type, DpForeignCalls *calls, bool *found, List **seen)
 		return;
 	check_stack_depth();
 	*seen = lappend_oid(*seen, type);
+	looked_at_types = true;
 	switch (get_typtype(type))
 	{
 		case TYPTYPE_DOMAIN:
@@ -215,15 +271,22 @@ collect_type(Oid type, DpForeignCalls *calls, bool *found, List **seen)
 			break;
 		case TYPTYPE_RANGE:
 			collect_range(type, &to);
+			collect_json_casts(type, &to);
+			collect_json_casts(get_range_multirange(type), &to);
 			collect_type(get_range_subtype(type), calls, found, seen);
 			break;
+		case TYPTYPE_ENUM:
+			collect_json_casts(type, &to);
+			break;
 		case TYPTYPE_MULTIRANGE:
+			collect_json_casts(type, &to);
 			collect_type(get_multirange_range(type), calls, found, seen);
 			break;
 		case TYPTYPE_COMPOSITE:
 			{
 				TupleDesc	desc = lookup_rowtype_tupdesc_copy(type, -1);
 
+				note_row_type(get_typ_typrelid(type));
 				for (int i = 0; i < desc->natts; i++)
 				{
 					if (!TupleDescAttr(desc, i)->attisdropped)
@@ -248,6 +311,31 @@ collect_columns(List *types, Collecting *to, List **seen)
 
 	foreach(lc, types)
 		collect_type(lfirst_oid(lc), to->calls, &to->found, seen);
+}
+
+/* A type of PostgreSQL's own, whatever its name will mean to others? */
+static bool
+names_builtin_type(Node *name)
+{
+	Oid			type;
+
+	if (!IsA(name, Const) || ((Const *) name)->constisnull || ((Const *) name)->consttype != TEXTOID)
+		return false;
+	type = dp_type_named(TextDatumGetCString(((Const *) name)->constvalue));
+	return OidIsValid(type) && type < FirstNormalObjectId;
+}
+
+/* A function of PostgreSQL's that makes a value of a type and does not give it. */
+static void
+collect_tried(FuncExpr *call, Collecting *to, List **seen)
+{
+	if (dp_function_tries_row(call->funcid))
+		collect_type(exprType(linitial(call->args)), to->calls, &to->found, seen);
+	else if (dp_function_tries_type(call->funcid) && !names_builtin_type(lsecond(call->args)))
+	{
+		dp_foreign_call_add(to->calls, call->funcid, InvalidOid);
+		to->found = true;
+	}
 }
 
 /* ---- nodes ---- */
@@ -276,15 +364,18 @@ dp_foreign_call_collect(Node *node, DpForeignCalls *calls)
 		case T_OpExpr:
 		case T_DistinctExpr:
 		case T_NullIfExpr:
-			named_operator(((OpExpr *) node)->opno, &to);
+			named_operator(((OpExpr *) node)->opno, &to, &seen);
 			break;
 		case T_ScalarArrayOpExpr:
-			named_operator(((ScalarArrayOpExpr *) node)->opno, &to);
+			named_operator(((ScalarArrayOpExpr *) node)->opno, &to, &seen);
 			break;
 		case T_ArrayCoerceExpr:
 			(void) element_walker((Node *) ((ArrayCoerceExpr *) node)->elemexpr, &to);
 			break;
 		case T_FuncExpr:
+			collect_tried((FuncExpr *) node, &to, &seen);
+			collect_type(exprType(node), calls, &to.found, &seen);
+			break;
 		case T_CoerceViaIO:
 		case T_CoerceToDomain:
 			collect_type(exprType(node), calls, &to.found, &seen);
@@ -330,8 +421,37 @@ roles_changed(int cacheid, uint32 hashvalue)
 	ResetPlanCache();
 }
 
+static void
+plan_again(void)
+{
+	looked_at_types = false;
+	n_row_types = 0;
+	ResetPlanCache();
+}
+
+static void
+types_changed(int cacheid, uint32 hashvalue)
+{
+	if (looked_at_types)
+		plan_again();
+}
+
+static void
+relation_changed(Oid relid)
+{
+	bool		known = n_row_types > 0 && (!OidIsValid(relid) || n_row_types > MAX_ROW_TYPES);
+
+	for (int i = 0; !known && i < n_row_types; i++)
+		known = row_types[i] == relid;
+	if (known)
+		plan_again();
+}
+
 void
 dp_foreign_call_init(void)
 {
 	dp_on_cache_change(AUTHOID, roles_changed);
+	dp_on_cache_change(CONSTROID, types_changed);
+	dp_on_cache_change(CASTSOURCETARGET, types_changed);
+	dp_on_relation_change(relation_changed);
 }

@@ -4,14 +4,15 @@
  *
  * A call names more than the function that stands in it: an aggregate its support
  * functions, a cast to a domain the functions of its CHECKs, a built-in function
- * that makes a row the domains in that.  Functions of superusers do not count here,
+ * that makes a row the domains in that, an operator those that the planner may put in its
+ * place, a range or enum its casts to json, which what makes JSON looks up by itself.  Functions of superusers do not count here,
  * nor do PostgreSQL's own, but for volatile ones that an ordinary role made an
  * operator, an aggregate or a domain of: these are its code.
  *
  * What is found is a superset, for the planner: whose function it is when it runs,
  * and whether that counts, is asked then (access/foreign_code.h).  A function that
  * a plan does not depend on by itself (of an aggregate, of a CHECK) is in whoever's
- * it is; plans are made again when a role changes.
+ * it is; plans are made again when a role changes, or a type that was looked at.
  */
 #ifndef DP_COLUMNS_FOREIGN_CALL_H
 #define DP_COLUMNS_FOREIGN_CALL_H

@@ -12,6 +12,7 @@
 #include "base/compat.h"
 #include "base/statement.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "columns/contains_encrypted.h"
@@ -150,6 +151,8 @@ function_passes_on(Oid function, void *context)
 
 	if (is_harmless(function))
 		return false;
+	if (dp_function_tries_type(function) || dp_function_tries_row(function))
+		return true;
 	/* some that read relations by name, views and their functions too, are not volatile */
 	if (dp_sql_runner_is_builtin(function))
 		return true;
@@ -184,6 +187,23 @@ type_passes_on(Oid type)
 	return result;
 }
 
+/* An operator of an ordinary role, who may add the function of a negator later. */
+static bool
+operator_passes_on(Oid opno)
+{
+	HeapTuple	tuple;
+	bool		result;
+
+	if (opno < FirstNormalObjectId)
+		return false;
+	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(opno));
+	if (!HeapTupleIsValid(tuple))
+		return true;
+	result = !superuser_arg(((Form_pg_operator) GETSTRUCT(tuple))->oprowner);
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 static bool
 passes_on_walker(Node *node, void *context)
 {
@@ -193,8 +213,22 @@ passes_on_walker(Node *node, void *context)
 		return true;
 	switch (nodeTag(node))
 	{
-		case T_FuncExpr:
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_NullIfExpr:
+			if (operator_passes_on(((OpExpr *) node)->opno))
+				return true;
+			break;
+		case T_ScalarArrayOpExpr:
+			if (operator_passes_on(((ScalarArrayOpExpr *) node)->opno))
+				return true;
+			break;
 		case T_CoerceViaIO:
+			/* of an enum it may be a label, which a cast to json tells */
+			if (get_typtype(exprType(node)) == TYPTYPE_ENUM)
+				return true;
+			/* FALLTHROUGH */
+		case T_FuncExpr:
 		case T_CoerceToDomain:
 		case T_ArrayCoerceExpr:
 		case T_ConvertRowtypeExpr:

@@ -7,6 +7,7 @@
 #include "access/access.h"
 #include "access/foreign_code.h"
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "base/statement.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -87,6 +88,8 @@ counts(const SeenBy *seen, int i, Oid *owner)
 	if (OidIsValid(function) && dp_foreign_code_counts(function, owner))
 		return true;
 	*owner = seen->authors[i];
+	if (OidIsValid(function) && function < FirstNormalObjectId && !OidIsValid(*owner))
+		return true;			/* it may call anybody's */
 	if (!OidIsValid(function))
 		return OidIsValid(*owner) && !superuser_arg(*owner);
 	if (!OidIsValid(*owner) || superuser_arg(*owner) ||
@@ -160,6 +163,12 @@ refuse(Oid function, Oid owner)
 				 errmsg("an expression of \"%s\" could pass protected values on", GetUserNameFromId(owner, true)),
 				 errdetail("The role, whose view, policy or rule it is in, has fewer privileges on their keys than the current role."),
 				 errhint("Grant the privilege to the role.")));
+	if (!OidIsValid(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("function %s could pass protected values on", format_procedure(function)),
+				 errdetail("It makes values of whatever type it is told, and a type's conditions are code of its owner."),
+				 errhint("Write the name of a built-in type as a constant, or cast the value instead.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("function %s would be called with protected values that \"%s\" may not see",

@@ -1,9 +1,11 @@
 /*
  * plpgsql_results.c
- *	  What PL/pgSQL functions return of protected columns; see plpgsql_results.h.
+ *	  What PL/pgSQL functions return of protected columns, and the cursors that they read; see
+ *	  plpgsql_results.h.
  */
 #include "postgres.h"
 
+#include "access/foreign_code.h"
 #include "access/htup_details.h"
 #include "access/tupdesc.h"
 #include "base/compat.h"
@@ -15,6 +17,7 @@
 #include "types/plpgsql_results.h"
 #include "types/query_result.h"
 #include "types/row_value.h"
+#include "utils/builtins.h"
 #include "utils/expandedrecord.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -273,6 +276,16 @@ pop_all_of(const PLpgSQL_execstate *estate)
 		pop();
 }
 
+/* FETCH and MOVE: the variable holds the cursor's name. */
+static void
+begin_fetch(PLpgSQL_execstate *estate, const PLpgSQL_stmt_fetch *stmt)
+{
+	const PLpgSQL_var *cursor = (PLpgSQL_var *) estate->datums[stmt->curvar];
+
+	if (cursor->dtype == PLPGSQL_DTYPE_VAR && !cursor->isnull)
+		dp_foreign_code_reads_cursor(TextDatumGetCString(cursor->value));
+}
+
 static void
 begin_statement(PLpgSQL_execstate *estate, PLpgSQL_stmt *stmt)
 {
@@ -280,6 +293,8 @@ begin_statement(PLpgSQL_execstate *estate, PLpgSQL_stmt *stmt)
 
 	if (previous != NULL && previous->stmt_beg != NULL)
 		previous->stmt_beg(estate, stmt);
+	if (stmt->cmd_type == PLPGSQL_STMT_FETCH && unlikely(dp_n_strangers > 0))
+		begin_fetch(estate, (PLpgSQL_stmt_fetch *) stmt);
 	if (likely(!returns(stmt)) || (!estate->retisset && !estate->retistuple))
 		return;
 	if (memory == NULL)

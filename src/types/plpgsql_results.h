@@ -11,6 +11,9 @@
  *	  one of the declared types
  * each only between an encrypted type and another.  The casts are those that an
  * assignment in the function does, with the rights that one would have.
+ *
+ * A cursor that FETCH or MOVE reads may hold rows that were stored, which no executor gives: code
+ * of others is asked before it (access/foreign_code.h).
  */
 #ifndef DP_TYPES_PLPGSQL_RESULTS_H
 #define DP_TYPES_PLPGSQL_RESULTS_H

@@ -441,6 +441,70 @@ for my $query (
 is((as($node, 'reader', 'SELECT bool_and(a.kept(x)) FROM (SELECT email AS x FROM victim OFFSET 0) s'))[0], 't', 'a stored value goes on as an envelope');
 is((as($node, 'reader', "SELECT a.kept(x) FROM (SELECT 'mine'::encrypted_text AS x OFFSET 0) s"))[0], 't', 'and a literal of the reader\'s own words');
 
+# Functions that PostgreSQL looks up by itself, and no expression names: of an operator's negator, which the
+# planner puts in its place; of a cast to json, which what makes JSON finds; of a type's conditions.
+(undef, $err, $state) = as($node, 'author', <<'SQL');
+CREATE OPERATOR a.@@ (FUNCTION = texteq, LEFTARG = text, RIGHTARG = text, NEGATOR = OPERATOR(a.!@@));
+CREATE OPERATOR a.!@@ (FUNCTION = a.two, LEFTARG = text, RIGHTARG = text, NEGATOR = OPERATOR(a.@@));
+CREATE OPERATOR a.?? (FUNCTION = textne, LEFTARG = text, RIGHTARG = text);
+CREATE TYPE a.span AS RANGE (subtype = text, multirange_type_name = a.spans);
+CREATE TYPE a.label AS ENUM ('anna', 'bob');
+CREATE FUNCTION a.span_json(v a.span) RETURNS json LANGUAGE plpgsql AS $$ BEGIN PERFORM a.f(v::text); RETURN '1'; END $$;
+CREATE FUNCTION a.spans_json(v a.spans) RETURNS json LANGUAGE plpgsql AS $$ BEGIN PERFORM a.f(v::text); RETURN '1'; END $$;
+CREATE FUNCTION a.label_json(v a.label) RETURNS json LANGUAGE plpgsql AS $$ BEGIN PERFORM a.f(v || '-Zq9x'); RETURN '1'; END $$;
+CREATE CAST (a.span AS json) WITH FUNCTION a.span_json(a.span);
+CREATE CAST (a.spans AS json) WITH FUNCTION a.spans_json(a.spans);
+CREATE CAST (a.label AS json) WITH FUNCTION a.label_json(a.label);
+CREATE VIEW a.negated AS SELECT id FROM victim WHERE NOT (email::text OPERATOR(a.@@) 'x');
+CREATE VIEW a.spanned AS SELECT id, ('[' || email || ',]')::a.span AS r FROM victim;
+CREATE VIEW a.told_json AS SELECT to_json(('[' || email || ',]')::a.span) FROM victim;
+CREATE TYPE a.gains AS (t text);
+CREATE TYPE a.later AS RANGE (subtype = text);
+GRANT ALL ON ALL TABLES IN SCHEMA a TO PUBLIC;
+SQL
+is($state, '00000', 'the author has made what is looked up') or diag($err);
+my $span = q{('[' || email || ',]')::a.span};
+my $spans = q{('{[' || email || ',]}')::a.spans};
+for my $query ('SELECT * FROM a.negated', 'SELECT id FROM victim WHERE NOT (email::text OPERATOR(a.@@) \'x\')', 'SELECT NOT (lower(email) OPERATOR(a.@@) \'x\') FROM victim',
+	'SELECT NOT (\'x\' OPERATOR(a.@@) ANY (ARRAY[email::text])) FROM victim',
+	'SELECT id FROM victim WHERE (email::text OPERATOR(a.@@) \'x\') IS FALSE OR NOT (email::text OPERATOR(a.@@) \'x\' AND id > 0)',
+	'SELECT * FROM a.told_json', 'SELECT row_to_json(s) FROM a.spanned s', 'SELECT json_agg(r) FROM a.spanned', "SELECT to_json($span) FROM victim", "SELECT to_jsonb($span) FROM victim", "SELECT jsonb_agg($span) FROM victim",
+	"SELECT json_build_object('r', ARRAY[$span]) FROM victim", "SELECT to_json(ROW($span)) FROM victim", "SELECT row_to_json(s) FROM (SELECT $span AS r FROM victim OFFSET 0) s", "SELECT jsonb_object_agg(id, $span) FROM victim",
+	"SELECT to_json($spans) FROM victim", "SELECT to_json(unnest($spans)) FROM victim", "SELECT to_json(range_agg($span)) FROM victim", "SELECT to_json(a.span(email, NULL)) FROM victim",
+	q{SELECT to_json(r) FROM victim, jsonb_to_record(jsonb_build_object('r', '[' || email || ',]')) AS t (r a.span)}, q{SELECT to_json(split_part(email, '-', 1)::a.label) FROM victim WHERE id IN (2, 5)},
+	"DO \$\$DECLARE v record; x json; BEGIN FOR v IN SELECT * FROM victim LOOP x := to_json(('[' || v.email || ',]')::a.span); END LOOP; END\$\$")
+{
+	my ($out, $says) = as($node, 'reader', $query);
+	unlike($says, qr/GOT\[[^]]*\] <[^>]*zq9x/i, "what is looked up is not handed a value: $query");
+	like($says, qr/42501/, 'and that is why') or diag($says);
+}
+SKIP:
+{
+	my $version = $node->safe_psql('postgres', 'SHOW server_version_num');
+	skip 'functions that try a value came with PostgreSQL 16', 1 if $version < 160000;
+	for my $query (q{SELECT pg_input_is_valid(email::text, 'a.noted') FROM victim}, q{SELECT pg_input_is_valid(email::text, t) FROM victim, (SELECT 'a.noted' AS t OFFSET 0) s},
+		q{SELECT * FROM victim, pg_input_error_info(email::text, 'a.noted')}, q{SELECT pg_input_is_valid('(' || email || ')', 'a.box') FROM victim},
+		$version < 170000 ? () : q{SELECT jsonb_populate_record_valid(NULL::a.box, jsonb_build_object('t', email)) FROM victim})
+	{
+		my ($out, $says) = as($node, 'reader', $query);
+		unlike($says, qr/GOT\[[^]]*\] <[^>]*zq9x/i, "what is tried is not handed a value: $query");
+		like($says, qr/42501/, 'and that is why') or diag($says);
+	}
+	is((as($node, 'reader', q{SELECT DISTINCT pg_input_is_valid(email::text, 'date') FROM victim}))[0], 'f', 'a built-in type may be tried');
+}
+# A plan that was made before does not outlive what it knew of a type.
+my $session = $node->background_psql('postgres', on_error_stop => 0, extra_params => [ '-U', 'reader' ]);
+my $tell = sub { return scalar $session->query($_[0]) };
+$tell->(q{SET plan_cache_mode = force_generic_plan; PREPARE by_cast AS SELECT to_json(('[' || email || ',]')::a.later)::text FROM victim; PREPARE by_row AS SELECT jsonb_populate_record(NULL::a.gains, jsonb_build_object('t', email, 'u', email))::text FROM victim});
+like($tell->("EXECUTE $_"), qr/zq9x/i, "$_ runs before") for qw(by_cast by_row);
+as($node, 'author', 'CREATE FUNCTION a.later_json(v a.later) RETURNS json LANGUAGE plpgsql AS $$ BEGIN PERFORM a.f(v::text); RETURN \'1\'; END $$; CREATE CAST (a.later AS json) WITH FUNCTION a.later_json(a.later); ALTER TYPE a.gains ADD ATTRIBUTE u a.noted');
+unlike($tell->("EXECUTE $_"), qr/1|zq9x/i, "$_ is refused once the author has added to its type") for qw(by_cast by_row);
+$session->quit;
+for my $check ('NOT (email::text OPERATOR(a.@@) \'x\')', 'email::text OPERATOR(a.??) \'x\'', q{to_json(split_part(email, '-', 1)::a.label) IS NOT NULL})
+{
+	refused($node, 'owner', "ALTER TABLE victim ADD CHECK ($check) NOT VALID", "nor has a CHECK what is looked up: $check");
+}
+
 # What others do goes on: functions of superusers, extensions' among them, of the
 # reader himself, and statements without any.
 $node->safe_psql('postgres', 'CREATE FUNCTION su(v text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN v; END $$');

@@ -93,6 +93,46 @@ SQL
 unlike($err, qr/LEAK/, 'none of them opens a value for its author') or diag(join "\n", $err =~ /LEAK (.*)/g);
 like($err, qr/RAN $made /, 'all of them ran') or diag($err);
 
+# ---- functions of superusers that run what they are told ----
+$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION public.count_estimate(query text) RETURNS text LANGUAGE plpgsql AS $$DECLARE r text; BEGIN EXECUTE query INTO r; RETURN r; END$$;
+CREATE FUNCTION public.rows_of(rel regclass) RETURNS SETOF text LANGUAGE plpgsql STABLE AS $$BEGIN RETURN QUERY EXECUTE format('SELECT email::text FROM %s', rel); END$$;
+CREATE FUNCTION public.told_by_json(j jsonb) RETURNS text LANGUAGE plpgsql AS $$DECLARE c refcursor; r text; BEGIN OPEN c FOR EXECUTE j ->> 'q'; FETCH c INTO r; RETURN r; END$$;
+CREATE FUNCTION public.told_xml(q text) RETURNS text LANGUAGE plpgsql AS $$BEGIN RETURN query_to_xml(q, true, true, '')::text; END$$;
+CREATE FUNCTION public.told_trigger() RETURNS trigger LANGUAGE plpgsql AS $$DECLARE r text; BEGIN EXECUTE TG_ARGV[0] INTO r; NEW.t := r; RETURN NEW; END$$;
+CREATE FUNCTION public.twice(n int) RETURNS int LANGUAGE plpgsql AS $$DECLARE r int; BEGIN EXECUTE 'SELECT 2 * ' || n INTO r; RETURN r; END$$;
+CREATE VIEW public.su_counts AS SELECT public.count_estimate('SELECT email::text FROM public.victim WHERE id = 2') AS t;
+GRANT SELECT ON public.su_counts TO PUBLIC;
+SQL
+my %su_told = (
+	'EXECUTE' => q{public.count_estimate('SELECT email::text FROM public.victim WHERE id = 2')},
+	'EXECUTE that writes' => q{public.count_estimate('INSERT INTO a.loot SELECT ''x'', email::text FROM public.victim RETURNING t')},
+	'EXECUTE over a relation' => q{(SELECT string_agg(r, ',') FROM public.rows_of('public.victim') r)},
+	'a cursor' => q{public.told_by_json('{"q": "SELECT email::text FROM public.victim WHERE id = 2"}')},
+	'a built-in function' => q{public.told_xml('SELECT email::text AS e FROM public.victim')});
+for my $name (sort keys %su_told)
+{
+	my @ways = ([ 'view', "CREATE OR REPLACE VIEW a.su_told AS SELECT $su_told{$name} AS t", 'SELECT t FROM a.su_told' ]);
+	push @ways, [ 'default', "CREATE TABLE a.su_told (id int, t text DEFAULT $su_told{$name})", 'INSERT INTO a.su_told (id) VALUES (1) RETURNING t' ] if $su_told{$name} !~ /SELECT string_agg/;
+	for my $way (@ways)
+	{
+		my ($o, $e, $s) = as($node, 'author', "$way->[1]; GRANT ALL ON a.su_told TO PUBLIC");
+		is($s, '00000', "$way->[0] that tells a superuser's function: $name") or diag($e);
+		($o, $e, $s) = as($node, 'reader', $way->[2]);
+		ok($s eq '42501' && "$o$e" !~ /zq9x/i, 'which opens nothing for who told it') or diag("$s $o $e");
+		as($node, 'author', $way->[0] eq 'view' ? 'DROP VIEW a.su_told' : 'DROP TABLE a.su_told');
+	}
+	like((as($node, 'reader', "SELECT $su_told{$name}"))[0], qr/zq9x/i, "in the reader's own words: $name");
+}
+as($node, 'author', q{CREATE TABLE a.su_told (id int, t text); CREATE TRIGGER t BEFORE INSERT ON a.su_told FOR EACH ROW EXECUTE FUNCTION public.told_trigger('SELECT email::text FROM public.victim WHERE id = 2'); GRANT ALL ON a.su_told TO PUBLIC});
+unlike(join(' ', as($node, 'reader', 'INSERT INTO a.su_told VALUES (1) RETURNING t')), qr/zq9x/i, 'nor a trigger that runs its argument');
+as($node, 'author', 'DROP TABLE a.su_told; CREATE TABLE a.su_told (id int DEFAULT public.twice(4)); GRANT ALL ON a.su_told TO PUBLIC');
+is((as($node, 'reader', 'INSERT INTO a.su_told DEFAULT VALUES RETURNING id'))[0], '8', 'one that takes numbers goes on');
+like((as($node, 'reader', 'SELECT t FROM su_counts'))[0], qr/zq9x/i, 'and what a superuser\'s view tells one');
+as($node, 'author', 'DROP TABLE a.su_told');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM a.loot WHERE t ~* 'zq9x'}), '5', 'the loot is what the reader wrote himself');
+$node->safe_psql('postgres', 'DELETE FROM a.loot');
+
 # ---- each place ----
 my %told = (
 	query_to_xml => q{query_to_xml('SELECT email::text AS e FROM public.victim', true, true, '')::text},
@@ -431,6 +471,14 @@ for my $way (qw(fetch command definer))
 }
 (undef, $err) = as($node, 'reader', 'BEGIN; DECLARE rc CURSOR WITH HOLD FOR SELECT email::text FROM victim; COMMIT; INSERT INTO a.command VALUES (1)');
 like($err, qr/REFUSED function a\.pull/, 'nor a held one by a command');
+(undef, $err) = as($node, 'reader', 'BEGIN; DECLARE rc CURSOR WITH HOLD FOR SELECT email::text FROM victim; COMMIT; INSERT INTO a.fetch VALUES (1)');
+like($err, qr/REFUSED function a\.pull/, 'nor by FETCH of PL/pgSQL, which runs no executor') or diag($err);
+(undef, $err) = as($node, 'author', q{CREATE FUNCTION a.next_of(c refcursor) RETURNS text LANGUAGE plpgsql AS $$ DECLARE r text; BEGIN MOVE c; FETCH c INTO r; RETURN a.f(r); END $$});
+for my $reads ('PERFORM a.next_of(\'<unnamed portal 1>\')', 'INSERT INTO a.fetch VALUES (1)')
+{
+	(undef, $err) = as($node, 'reader', "DO \$\$DECLARE rc CURSOR FOR SELECT email::text FROM victim; r record; BEGIN FOR r IN SELECT email::text AS e FROM victim LOOP COMMIT; $reads; END LOOP; END\$\$");
+	unlike($err, qr/GOT|PULLED/, "nor what a loop has stored at a COMMIT: $reads");
+}
 is($node->safe_psql('postgres', "SELECT count(*) FROM a.loot WHERE t ~* 'zq9x'"), '0', 'nothing came out of them');
 allowed($node, 'reader', 'SELECT a.reads()', 'such code reads cursors that it opened, and goes on with rows of its own');
 allowed($node, 'nobody', "BEGIN; DECLARE rc CURSOR FOR SELECT g FROM generate_series(1, 3) g ORDER BY 1; SELECT a.act('FETCH NEXT FROM rc'); COMMIT", 'who has no more lends his cursor');
