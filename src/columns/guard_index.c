@@ -9,12 +9,16 @@
  *						expire do not allow: comparisons open stored values
  *	  anything else		refused
  *	  INCLUDE (column)	nothing: only the envelope is copied
+ *
+ * Over a temporary table, only for who may reveal the key.
  */
 #include "postgres.h"
 
+#include "access/access.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "base/statement.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
@@ -28,6 +32,7 @@
 #include "columns/guard_catalog.h"
 #include "columns/guard_index.h"
 #include "commands/defrem.h"
+#include "keys/keys.h"
 #include "nodes/makefuncs.h"
 #include "types/document_search.h"
 #include "types/fold.h"
@@ -211,6 +216,22 @@ refuse_order(Oid relid, Form_pg_attribute att, bool unique)
 					 column, column, type_name)));
 }
 
+/*
+ * A temporary table is anybody's to make: what is put there of rows that may be read, an index would
+ * compare for him, by a conflict or by its size.
+ */
+static void
+check_temporary(Oid relid, const DpModifier *modifier)
+{
+	int32		family;
+
+	if (get_rel_persistence(relid) != RELPERSISTENCE_TEMP || dp_own_caller())
+		return;
+	family = dp_keys_family_by_name(NameStr(modifier->key))->family;
+	if (dp_access_privilege(family) != DP_PRIV_REVEAL)
+		dp_access_denied(family, "reveal");
+}
+
 static void
 check_key_column(Oid relid, Oid am, Oid opclass, bool unique, bool folded, Form_pg_attribute att)
 {
@@ -242,6 +263,7 @@ check_key_column(Oid relid, Oid am, Oid opclass, bool unique, bool folded, Form_
 				 errhint("Use hash, or btree with a token class.")));
 
 	modifier = dp_modifier_get(att->atttypmod);
+	check_temporary(relid, modifier);
 	if (am == HASH_AM_OID)
 	{
 		check_equality(relid, att);

@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "access/search_count.h"
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/guc.h"
@@ -112,7 +113,8 @@ seal_for_column(const DpTypeInfo *info, Datum plain, int32 typmod, bool padded, 
 	DpFamily	family = *dp_keys_family_by_name(NameStr(modifier->key));
 	DpKey		key;
 
-	dp_seal_check_right(&family, info->enc_oid);
+	if (dp_seal_check_right(&family, info->enc_oid) && dp_search_counts())
+		dp_search_note(dp_value_hash(info, plain));
 	dp_keys_for_seal(&family, &key);
 	return padded ? dp_value_seal_padded(info, plain, &key, form, least) : dp_value_seal(info, plain, &key, form);
 }

@@ -10,7 +10,7 @@
  *	array of the same		likewise
  *	domain, composite		always: "carries"; it is listed only where it is
  *
- * Answers that say yes are remembered until a relation, column or role changes.
+ * Answers that say yes, but for "search", are remembered until a relation, column or role changes.
  * Revoking a privilege changes a relation or a column.
  */
 #include "postgres.h"
@@ -261,31 +261,39 @@ is_administrator(Oid role)
 	return superuser_arg(role) || (OidIsValid(admin) && has_privs_of_role(role, admin));
 }
 
-void
+bool
 dp_seal_check_right(const DpFamily *family, Oid encrypted_type)
 {
 	Oid			role = GetUserId();
 	int32		number = family->family;
 	bool		by_privilege = true;
+	DpPrivilege privilege;
 
 	if (likely(is_known(role, number, encrypted_type)))
-		return;
-	if (dp_access_privilege(number) != DP_PRIV_NONE)
-		return;
+		return false;
+	privilege = dp_access_privilege(number);
+	if (privilege == DP_PRIV_REVEAL)
+		return false;
 	if (is_administrator(role) || has_column(family, encrypted_type, role, &by_privilege))
 	{
 		if (by_privilege)
 			remember(role, number, encrypted_type);
-		return;
+		return false;
 	}
+	if (privilege == DP_PRIV_SEARCH)
+		return true;
 	dp_event_admin(DP_EVENT_ACCESS_DENIED, NameStr(family->name), NULL);
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for key \"%s\"", NameStr(family->name)),
+			 privilege == DP_PRIV_NONE ?
 			 errdetail("Role \"%s\" has no privilege on it, and may write no column of type %s under it.",
+					   GetUserNameFromId(role, true), format_type_be(encrypted_type)) :
+			 errdetail("Role \"%s\" has privilege \"mask\" on it, and may write no column of type %s under it.",
 					   GetUserNameFromId(role, true), format_type_be(encrypted_type)),
 			 errhint("Cast to %s without a modifier, or ask for a privilege on the table or the key.",
 					 format_type_be(encrypted_type))));
+	return false;				/* not reached */
 }
 
 void

@@ -5,7 +5,8 @@
  * Sealing shows nothing, but uses the key up: whoever does it needs a reason.
  * One of these is enough, for the current role:
  *	- it is an administrator of dataprotect, or a superuser
- *	- it has a privilege on the key (mask, search, reveal)
+ *	- it may search or reveal values under the key; who may only see masks would compare
+ *	  them with guesses, by a unique index over a temporary table, or by their tokens
  *	- it may insert into or update a relation with a column under the key, also
  *	  inside arrays, domains and composites, that is not a temporary one
  *	- the statement that runs writes such a relation, whose permissions the
@@ -20,9 +21,10 @@
 
 /*
  * Errors with ERRCODE_INSUFFICIENT_PRIVILEGE where the role has no reason.
- * family: the caller's copy, since this reads tables.
+ * family: the caller's copy, since this reads tables.  True where the reason is "search"
+ * alone: what is sealed is a constant that the role compares with (access/search_count.h).
  */
-extern void dp_seal_check_right(const DpFamily *family, Oid encrypted_type);
+extern bool dp_seal_check_right(const DpFamily *family, Oid encrypted_type);
 
 extern void dp_seal_right_init(void);
 

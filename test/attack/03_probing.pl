@@ -158,7 +158,28 @@ for my $own (
 	no_oracle($node, 'nobody', "$own; CREATE UNIQUE INDEX ON g (mail encrypted_text_token_ops); INSERT INTO g (mail) VALUES ('%s'); INSERT INTO g (mail) SELECT mail FROM quiet", $own);
 	denied($node, 'nobody', "BEGIN; $own; INSERT INTO g (mail) VALUES ('guess'); ROLLBACK", "seals nothing: $own") if $own !~ /INHERITS/;
 }
-$node->safe_psql('postgres', 'GRANT INSERT ON quiet TO nobody');
+# Nor who sees masks: the guess's own token would be shown to him, too.
+$node->safe_psql('postgres', "SELECT dataprotect.alter_key('alone', mask => 'token'), dataprotect.grant_access('alone', 'masked', 'mask'), dataprotect.grant_access('alone', 'searcher', 'search', search_limit => 3); GRANT SELECT ON quiet TO PUBLIC");
+my $guesses = "CREATE TEMP TABLE g (mail encrypted_text('alone', 'searchable')); CREATE UNIQUE INDEX ON g (mail encrypted_text_token_ops)";
+for my $try ("$guesses; INSERT INTO g (mail) VALUES ('%s'); INSERT INTO g (mail) SELECT mail FROM quiet", "SELECT q.mail::text = g.mail::text FROM quiet q, (SELECT '%s'::encrypted_text('alone') AS mail OFFSET 0) g",
+	"$guesses; INSERT INTO g VALUES ('%s'); SELECT mail::text IN (SELECT mail::text FROM quiet) FROM g")
+{
+	no_oracle($node, 'masked', $try, $try);
+}
+denied($node, 'masked', "SELECT 'guess'::encrypted_text('alone')", 'a mask seals nothing');
+# Who may search asks for what he seals, and for so many an hour.
+(undef, my $limited) = as($node, 'searcher', "CREATE TEMP TABLE g (mail encrypted_text('alone', 'searchable')); INSERT INTO g SELECT 'guess' || n FROM generate_series(1, 100) n");
+like($limited, qr/has searched protected columns for too many/, 'searcher: guesses that are sealed first count as searches') or diag($limited);
+# Rows that may be read are not compared with each other by an index of one's own, nor do sizes of one tell.
+for my $role ('nobody', 'masked', 'searcher', 'super', 'admin')
+{
+	denied($node, $role, "CREATE TEMP TABLE g (id int, tok encrypted_text('pii', 'searchable'), ord encrypted_text('pii', 'ordered'), e encrypted_text('pii')); $_", "$role: $_")
+	  for 'CREATE UNIQUE INDEX ON g (tok encrypted_text_token_ops)', 'CREATE INDEX ON g (id, tok encrypted_text_token_ops)', 'CREATE INDEX ON g USING hash (e)', 'ALTER TABLE g ADD UNIQUE (ord)', 'CREATE TEMP TABLE h (LIKE victim INCLUDING INDEXES)';
+}
+allowed($node, 'nobody', "CREATE TEMP TABLE g (id int PRIMARY KEY, tok encrypted_text('pii', 'searchable')); CREATE UNIQUE INDEX ON g (id) INCLUDE (tok); INSERT INTO g SELECT id, tok FROM victim", 'others go on');
+allowed($node, 'reader', "CREATE TEMP TABLE g (tok encrypted_text('pii', 'searchable')); CREATE INDEX ON g (tok encrypted_text_token_ops); INSERT INTO g SELECT tok FROM victim", 'reader: as do his own');
+$node->safe_psql('postgres', 'GRANT INSERT ON quiet TO nobody, searcher');
+allowed($node, 'searcher', "BEGIN; INSERT INTO quiet SELECT n, 'new' || n FROM generate_series(1, 100) n; ROLLBACK", 'and what is written by right of the table does not');
 allowed($node, 'nobody', "BEGIN; CREATE TEMP TABLE g (LIKE quiet); INSERT INTO g VALUES (2, 'staged'); INSERT INTO quiet SELECT * FROM g; ROLLBACK", 'who may write the table stages rows for it');
 
 log_conceals($node);
