@@ -181,6 +181,24 @@ SELECT dataprotect._stored_predicate('x', 'made.invoice', dataprotect._canonical
 RESET timezone; RESET datestyle;
 ALTER TABLE tenant DROP retained;
 CALL dataprotect.run_retention('tenant');
+-- of a key over several columns one that can be NULL is enough, and a tenant stays
+CREATE TABLE team (tenant int, id int, at date, PRIMARY KEY (tenant, id));
+CREATE INDEX ON team (at);
+CREATE TABLE task (id int, tenant int NOT NULL, team int, FOREIGN KEY (tenant, team) REFERENCES team);
+CREATE TABLE file (id int, tenant int NOT NULL, team int, FOREIGN KEY (tenant, team) REFERENCES team ON DELETE SET NULL (team));
+CREATE TABLE fixed (id int, tenant int NOT NULL, team int, FOREIGN KEY (tenant, team) REFERENCES team ON DELETE SET NULL);
+CREATE INDEX ON task (tenant, team);
+CREATE INDEX ON file (tenant, team);
+CREATE INDEX ON fixed (tenant, team);
+INSERT INTO team VALUES (7, 1, '2020-01-01'), (7, 2, current_date);
+INSERT INTO task VALUES (1, 7, 1), (2, 7, 2);
+INSERT INTO file VALUES (1, 7, 1), (2, 7, 2);
+SELECT dataprotect.create_retention_policy('keys', 'made.team', 'at', '1 year', 'delete', '{"children": {"made.task": "nullify"}, "every": "100 years"}');
+DROP TABLE fixed;
+SELECT dataprotect.create_retention_policy('keys', 'made.team', 'at', '1 year', 'delete', '{"children": {"made.task": "nullify"}, "every": "100 years"}');
+SELECT dataprotect.activate_retention('keys');
+CALL dataprotect.run_retention('keys');
+SELECT t.*, f.* FROM task t JOIN file f USING (id) ORDER BY t.id;
 SET client_min_messages = error;
 SELECT count(dataprotect.drop_retention_policy(name)) FROM dataprotect.retention_policies;
 DROP SCHEMA made CASCADE;

@@ -209,7 +209,7 @@ CREATE FUNCTION dataprotect._check_account_times(grace interval, deadline interv
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF dataprotect._now() + grace < dataprotect._now() OR dataprotect._now() + deadline <= dataprotect._now() + grace THEN
+    IF NOT isfinite(dataprotect._now() + deadline) OR dataprotect._now() + grace < dataprotect._now() OR dataprotect._now() + deadline <= dataprotect._now() + grace THEN
         PERFORM dataprotect._raise('invalid_parameter_value', 'the deadline must lie after the grace period');
     END IF;
 END $$;

@@ -54,6 +54,15 @@ BEGIN
     IF edge.action = 'nullify' THEN
         RETURN CASE WHEN fixed IS NOT NULL THEN format('column "%s" does not allow nulls', fixed) END;
     END IF;
+    IF edge.action IN ('keep', 'shared') AND target = '{delete}' AND edge.declared AND edge.sets_null THEN
+        SELECT a.attname INTO fixed FROM pg_attribute a, pg_constraint c
+         WHERE c.conrelid = edge.from_rel AND c.contype = 'f' AND c.confdeltype = 'n' AND c.conkey = dataprotect._attnums(edge.from_rel, edge.columns)
+           AND a.attrelid = edge.from_rel AND a.attname = ANY (dataprotect._columns_the_key_clears(edge.from_rel, edge.columns)) AND a.attnotnull
+         ORDER BY a.attnum LIMIT 1;
+        IF FOUND THEN
+            RETURN format('it clears column "%s", which does not allow nulls, when what it references goes', fixed);
+        END IF;
+    END IF;
     -- (rows of a satellite stay as long as anything else references them)
     IF edge.action <> 'delete' AND target = '{delete}' AND edge.declared AND NOT edge.sets_null
        AND NOT (SELECT t.satellite FROM dataprotect.plan_table t WHERE t.plan = edge.plan AND t.rel = edge.to_rel)

@@ -117,36 +117,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._foreign_keys(regclass[]) IS 'foreign keys that lead to or away from some tables';
 
--- Which of the columns of a reference become NULL where it is cut: those that the foreign
--- key itself would clear; all of one that matches in full; else one that is NULL is enough,
--- and a column that tells a row apart or references something else as well (a tenant) stays
--- where another can go.  Empty where none can be.
-CREATE FUNCTION dataprotect._columns_to_null(rel regclass, columns name[]) RETURNS name[]
-    LANGUAGE plpgsql STABLE STRICT
-    SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-    numbers int2[] := dataprotect._attnums(rel, columns);
-    fk pg_constraint := (SELECT c FROM pg_constraint c WHERE c.conrelid = rel AND c.contype = 'f' AND c.conkey = numbers
-                          ORDER BY c.confmatchtype = 'f' DESC, c.confdelsetcols IS NULL LIMIT 1);
-    nullable name[];
-BEGIN
-    IF fk.confdelsetcols IS NOT NULL THEN
-        numbers := fk.confdelsetcols;
-    END IF;
-    SELECT array_agg(a.attname ORDER BY a.attnum) INTO nullable FROM pg_attribute a
-     WHERE a.attrelid = rel AND a.attnum = ANY (numbers) AND NOT a.attnotnull;
-    IF fk.confmatchtype = 'f' OR fk.confdelsetcols IS NOT NULL THEN
-        RETURN CASE WHEN cardinality(nullable) = cardinality(numbers) THEN nullable ELSE '{}' END;
-    END IF;
-    RETURN coalesce(
-        (SELECT array_agg(c ORDER BY c) FROM unnest(nullable) c
-          WHERE NOT EXISTS (SELECT FROM pg_constraint o WHERE o.conrelid = rel AND o.contype IN ('f', 'p', 'u') AND o.conkey <> numbers
-                               AND (dataprotect._attnums(rel, ARRAY[c]))[1] = ANY (o.conkey))), nullable, '{}');
-END $$;
-COMMENT ON FUNCTION dataprotect._columns_to_null(regclass, name[]) IS 'columns of a reference that become NULL where it is cut';
-
 -- What cuts a row off: columns become NULL; from an array the account's id, $1, goes.
 CREATE FUNCTION dataprotect._cut_assignments(rel regclass, columns name[]) RETURNS text
     LANGUAGE plpgsql STABLE STRICT

@@ -49,6 +49,12 @@ BEGIN
         PERFORM dataprotect._raise('wrong_object_type', format('"%s" is not a table', top));
     END IF;
     PERFORM dataprotect._id_type(top, id_column);
+    IF EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = top AND a.attname = id_column AND a.attgenerated <> '') THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            format('generated column "%s" of table "%s" cannot say whose a row is', id_column, top),
+            'Values are sealed for the account before generated columns are computed.',
+            'Fill an ordinary column in a BEFORE trigger.');
+    END IF;
     IF NOT dataprotect._has_account_id(account, top, id_column) THEN
         PERFORM dataprotect._raise('invalid_parameter_value',
             format('column "%s" of table "%s" is not the id of an account of type "%s"', id_column, top, account_type),

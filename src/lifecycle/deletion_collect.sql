@@ -223,7 +223,9 @@ DECLARE
     source dataprotect.plan_table;
     target dataprotect.plan_table;
     k int := cardinality(root.key_columns);
-    by_key bool := (SELECT q.found_by <> 'id' FROM dataprotect.deletion_request q WHERE q.id = request);
+    -- once it is removed, whoever has its id is another (_check_own_row_gone)
+    by_key bool := (SELECT q.found_by <> 'id' FROM dataprotect.deletion_request q WHERE q.id = request)
+                   OR EXISTS (SELECT FROM dataprotect.deletion_row d WHERE d.request = _account_collect.request AND d.n = 0 AND d.state = 'd');
     moved bool;
 BEGIN
     -- a candidate is one as long as something of the account references it

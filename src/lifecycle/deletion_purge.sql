@@ -351,6 +351,25 @@ END $$;
 COMMENT ON FUNCTION dataprotect._check_cleared(dataprotect.account_type, dataprotect.plan_table, text[]) IS
     'error where a column that was cleared has its value again';
 
+-- The account's own row was removed by this transaction: as long as that is so nobody
+-- else can have its id, so that a row that has it was put back by what hangs on the table.
+CREATE FUNCTION dataprotect._check_own_row_gone(account dataprotect.account_type, request bigint, root dataprotect.plan_table) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    asked dataprotect.deletion_request := (SELECT r FROM dataprotect.deletion_request r WHERE r.id = request);
+BEGIN
+    IF asked.found_by = 'id' AND EXISTS (
+            SELECT FROM dataprotect._rows_as(root.rel, dataprotect._own_row_statement(account, root),
+                                             ARRAY[dataprotect._column_type(root.rel, account.id_column)], ARRAY[asked.account_id])) THEN
+        PERFORM dataprotect._raise('triggered_action_exception',
+            format('%s of table "%s" puts the account''s row back', dataprotect._who_interferes(root.rel), root.rel), rel => root.rel);
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._check_own_row_gone(dataprotect.account_type, bigint, dataprotect.plan_table) IS
+    'error where an account''s own row is there again';
+
 -- The next rows of one table: removed, or cleared.  waits says why rows were
 -- left; dealt how many were dealt with, or were not there any more.
 CREATE FUNCTION dataprotect._deletion_apply(account dataprotect.account_type, request bigint, step dataprotect.plan_step,
@@ -388,6 +407,9 @@ BEGIN
         PERFORM dataprotect._deletion_change(request, chosen.leaf, chosen.tids, step.assignments, action);
         rows := rows || chosen.rows;
     END LOOP;
+    IF action = 'delete' AND tab.n = 0 AND rows <> '{}' THEN
+        PERFORM dataprotect._check_own_row_gone(account, request, tab);
+    END IF;
     IF action = 'anonymise' AND rows <> '{}' AND NOT versions THEN
         SELECT array_agg(d.key) INTO keys FROM dataprotect.deletion_row d
          WHERE d.request = _deletion_apply.request AND d.n = tab.n AND d.seq = ANY (ARRAY(SELECT seqs[i] FROM unnest(rows) i));

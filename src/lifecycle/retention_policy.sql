@@ -35,7 +35,9 @@ BEGIN
                 'Choose "keep_referenced" or "nullify" for one of the tables.');
         END IF;
         SELECT a.attname INTO fixed FROM pg_attribute a
-         WHERE a.attrelid = node.child AND a.attname = ANY (node.child_columns) AND a.attnotnull LIMIT 1;
+         WHERE a.attrelid = node.child AND a.attname = ANY (node.child_columns) AND a.attnotnull
+           AND CASE WHEN node.action = 'nullify' THEN dataprotect._columns_to_null(node.child, node.child_columns) = '{}'
+                    ELSE a.attname = ANY (dataprotect._columns_the_key_clears(node.child, node.child_columns)) END LIMIT 1;
         IF FOUND AND policy.action <> 'drop_partition' AND coalesce(node.action = 'nullify', node.sets_null) THEN
             PERFORM dataprotect._raise('not_null_violation',
                 format('column "%s" of referencing table "%s" does not allow nulls', fixed, node.child),

@@ -288,7 +288,7 @@ BEGIN
             cleared := cleared + dataprotect._apply_as(part, CASE node.action
                 WHEN 'delete' THEN format('DELETE FROM ONLY %s t WHERE t.ctid OPERATOR(pg_catalog.=) ANY ($1)', part)
                 ELSE format('UPDATE ONLY %s t SET %s WHERE t.ctid OPERATOR(pg_catalog.=) ANY ($1)', part,
-                            (SELECT string_agg(format('%I = NULL', c), ', ') FROM unnest(node.child_columns) c))
+                            (SELECT string_agg(format('%I = NULL', c), ', ') FROM unnest(dataprotect._columns_to_null(node.child, node.child_columns)) c))
                 END, found);
         END LOOP;
     END LOOP;

@@ -12,7 +12,7 @@ use Test::More;
 
 use DataProtect::Test;
 
-my $node = new_node('shapes', conf => "wal_level = logical\n");
+my $node = new_node('shapes', conf => "wal_level = logical\nmax_prepared_transactions = 2\n");
 create_extension($node, 'postgres');
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
@@ -48,18 +48,45 @@ SQL
 begin_case('own_row', <<'SQL');
 CREATE TABLE users (uid int PRIMARY KEY, email text UNIQUE NOT NULL, name text, secret encrypted_text('k'));
 CREATE TABLE orders (id int PRIMARY KEY, uid int REFERENCES users, what text);
-INSERT INTO users SELECT g, 'u' || g || '@x', 'Name ' || g FROM generate_series(1, 6) g;
-INSERT INTO orders SELECT g, g, 'order ' || g FROM generate_series(1, 6) g;
+INSERT INTO users SELECT g, 'u' || g || '@x', 'Name ' || g FROM generate_series(1, 7) g;
+UPDATE users SET secret = 'of seven' WHERE uid = 7;
+INSERT INTO orders SELECT g, g, 'order ' || g FROM generate_series(1, 7) g;
 SELECT dataprotect.create_account_type('own_row', 'users', 'email', '0 s');
 SELECT dataprotect.bind_subject('users', 'own_row', 'email');
 SELECT dataprotect.annotate_account('own_row', 'orders', '{uid}', 'delete');
+BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION 'old';
 SQL
+my $between = request('u7@x');
 my $renamed = request('u1@x', q{UPDATE users SET email = 'new@x' WHERE uid = 1});
 my $again = request('u2@x', q{DELETE FROM orders WHERE uid = 2; DELETE FROM users WHERE uid = 2; INSERT INTO users VALUES (20, 'u2@x', 'Another')});
 my $swapped = request('u3@x', q{UPDATE users SET email = 'third@x' WHERE uid = 3; UPDATE users SET email = 'u3@x' WHERE uid = 4});
 my $sealed = request('u5@x', q{UPDATE users SET email = 'fifth@x' WHERE uid = 5; UPDATE users SET secret = 'sealed' WHERE uid = 5});
 my $kept = here(q{SELECT dataprotect.request_deletion('own_row', 'u6@x')} =~ s/SELECT/BEGIN; SELECT/r
 	  . q{; SELECT dataprotect.cancel_deletion(max(id), 'stays') FROM dataprotect.deletion_requests; COMMIT});
+
+# A row that a trigger puts back with another key is the account's as well.
+begin_case('put_back', <<'SQL');
+CREATE TABLE users (id serial PRIMARY KEY, email text UNIQUE);
+CREATE FUNCTION back() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO put_back.users (email) VALUES (old.email); RETURN NULL; END$$;
+CREATE TRIGGER back AFTER DELETE ON users FOR EACH ROW EXECUTE FUNCTION back();
+INSERT INTO users (email) VALUES ('back@x');
+SELECT dataprotect.create_account_type('put_back', 'users', 'email', '0 s');
+SQL
+my $back = request('back@x');
+
+# An id of several columns is a generated one; values are sealed for what a trigger fills.
+begin_case('several', <<'SQL');
+CREATE TABLE members (tenant int, no int, account text GENERATED ALWAYS AS (tenant::text || '/' || no) STORED UNIQUE, PRIMARY KEY (tenant, no),
+	email encrypted_text('k'));
+CREATE TABLE visits (tenant int, no int, FOREIGN KEY (tenant, no) REFERENCES members);
+INSERT INTO members VALUES (1, 1), (1, 2), (2, 1);
+INSERT INTO visits SELECT tenant, no FROM members;
+SELECT dataprotect.create_account_type('several', 'members', 'account', '0 s', grace_readable => true);
+SELECT dataprotect.annotate_account('several', 'visits', '{tenant,no}', 'delete');
+SQL
+psql_fails($node, 'postgres', "SELECT dataprotect.bind_subject('several.members', 'several', 'account')",
+	qr/generated column "account" of table "several.members" cannot say whose a row is/, 'no table is bound by a column that is computed after its values are sealed');
+my $several = request('1/1');
 
 # Composite keys: what tells the tenant stays.
 begin_case('composite', <<'SQL');
@@ -131,21 +158,32 @@ unlike($asked, qr/empty/, 'but for what holds nothing');
 my $copies = request(30);
 my $staff = request(31);
 
+ok(poll_sql($node, 'postgres', "SELECT state FROM dataprotect.deletion_requests WHERE id = $between", 'purged'), 'an account is gone and not certified yet');
+sql(q{INSERT INTO own_row.users VALUES (70, 'u7@x', 'Another'); INSERT INTO own_row.orders VALUES (70, 70, 'of another')});
+sql(q{ROLLBACK PREPARED 'old'});
+
 certified($renamed, 'an account whose id is another since the request');
 like(residual($renamed), qr/had another id when its deletion began/, 'is certified, and the certificate says so');
 certified($again, 'an account whose row somebody removed');
 like(residual($again), qr/own row was not there any more when its deletion began/, 'is certified with what was found');
 certified($swapped, 'an account whose id another one has now');
+certified($between, 'an account whose id another one has before its certificate');
 $schema = 'own_row';
-is(here(q{SELECT string_agg(uid || ' ' || email, ', ' ORDER BY uid) FROM users}), '4 u3@x, 5 fifth@x, 6 u6@x, 20 u2@x',
+is(here(q{SELECT string_agg(uid || ' ' || email, ', ' ORDER BY uid) FROM users}), '4 u3@x, 5 fifth@x, 6 u6@x, 20 u2@x, 70 u7@x',
 	'the row that was requested is gone, and whoever has its id since then stays');
-is(here(q{SELECT string_agg(uid::text, ' ' ORDER BY uid) FROM orders}), '4 5 6', 'so do their rows');
+is(here(q{SELECT string_agg(uid::text, ' ' ORDER BY uid) FROM orders}), '4 5 6 70', 'so do their rows');
 ok(poll_sql($node, 'postgres', "SELECT state || ' ' || detail FROM dataprotect.deletion_requests WHERE id = $sealed",
 	'requested waits: the account has another id now, under which values were sealed: cancel this request, and request the deletion of that one'),
 	'where values were sealed under the other id the deletion waits, and says for what');
 sql("SELECT dataprotect.cancel_deletion($sealed, 'the other')");
 certified(request('fifth@x'), 'under which it is requested');
 is(sql("SELECT count(*) FROM dataprotect.deletion_row WHERE request IN ($renamed, $again, $swapped, $sealed)"), '0', 'nothing is noted of requests that ended');
+
+ok(poll_sql($node, 'postgres', "SELECT state || ' ' || (detail ~ 'trigger \"back\" of table \"put_back.users\" puts the account''s row back') FROM dataprotect.deletion_requests WHERE id = $back", 'purging true'),
+	'a row that is put back under another key is found, and the trigger named');
+is(sql('SELECT email FROM put_back.users'), 'back@x', 'and nothing is called gone');
+certified($several, 'an account with an id of several columns');
+is(sql(q{SELECT string_agg(m.account, ' ' ORDER BY 1) || ' ' || count(v.no) FROM several.members m JOIN several.visits v USING (tenant, no)}), '1/2 2/1 2', 'goes with its rows');
 
 certified($composite, 'an account with composite keys');
 $schema = 'composite';
