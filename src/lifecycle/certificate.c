@@ -16,6 +16,7 @@
 #include "crypto/aead.h"
 #include "fmgr.h"
 #include "keys/keys.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(dp_lifecycle_certificate_mac);
@@ -28,17 +29,31 @@ PG_FUNCTION_INFO_V1(dp_lifecycle_certificate_key);
 
 static const char signing_purpose[] = "dataprotect certificate signing, Ed25519";
 
+/*
+ * A document as UTF-8, whatever the database's encoding: so it leaves the database, and
+ * so it comes into another one.  Bytes that have no encoding are taken as they are.
+ */
+static char *
+utf8_document(text *document)
+{
+	char	   *text = text_to_cstring(document);
+
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		return text;
+	return pg_server_to_any(text, strlen(text), PG_UTF8);
+}
+
 Datum
 dp_lifecycle_certificate_mac(PG_FUNCTION_ARGS)
 {
-	text	   *certificate = PG_GETARG_TEXT_PP(0);
+	char	   *certificate = utf8_document(PG_GETARG_TEXT_PP(0));
 	DpPrf	   *chain = dp_keys_audit_chain();
 	uint8		mac[DP_PRF_OUT_LEN];
 	text	   *result;
 
 	if (chain == NULL)
 		PG_RETURN_NULL();
-	if (!dp_prf(chain, PRF_CERTIFICATE, (uint8 *) VARDATA_ANY(certificate), VARSIZE_ANY_EXHDR(certificate), mac))
+	if (!dp_prf(chain, PRF_CERTIFICATE, (uint8 *) certificate, strlen(certificate), mac))
 		dp_report_no_memory("could not compute the certificate's authentication code");
 	result = palloc(VARHDRSZ + 2 * sizeof(mac));
 	SET_VARSIZE(result, VARHDRSZ + 2 * sizeof(mac));
@@ -63,14 +78,14 @@ signing_seed(uint8 seed[DP_KEY_LEN])
 Datum
 dp_lifecycle_certificate_sign(PG_FUNCTION_ARGS)
 {
-	text	   *certificate = PG_GETARG_TEXT_PP(0);
+	char	   *certificate = utf8_document(PG_GETARG_TEXT_PP(0));
 	uint8		signature[DP_ED25519_SIGNATURE_LEN];
 	uint8		seed[DP_KEY_LEN];
 	bool		ok;
 
 	if (!signing_seed(seed))
 		PG_RETURN_NULL();
-	ok = dp_ed25519_sign(seed, (uint8 *) VARDATA_ANY(certificate), VARSIZE_ANY_EXHDR(certificate), signature);
+	ok = dp_ed25519_sign(seed, (uint8 *) certificate, strlen(certificate), signature);
 	dp_secret_wipe(seed, sizeof(seed));
 	if (!ok)
 		dp_report_no_memory("could not sign the certificate");

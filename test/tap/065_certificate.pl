@@ -48,6 +48,18 @@ SELECT dataprotect.annotate_account('u', 'o', '{owner}', 'delete'), dataprotect.
 SELECT dataprotect.bind_subject('u', 'u', 'email'), dataprotect.bind_subject('o', 'u', 'owner');
 SQL
 
+# In a database of another encoding, too, what is signed is UTF-8; looked at below.
+$node->safe_psql('postgres', q{CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0});
+create_extension($node, 'latin');
+$node->safe_psql('latin', <<'SQL');
+SELECT dataprotect.create_key('k');
+CREATE TABLE u (id int PRIMARY KEY, name encrypted_text('k'));
+INSERT INTO u VALUES (1, 'Ann');
+SELECT dataprotect.create_account_type('u', 'u', 'id', '0 s');
+SELECT dataprotect.bind_subject('u', 'u', 'id');
+SELECT dataprotect.request_deletion('u', '1', U&'L\00F6schung');
+SQL
+
 # The rights of people: streamed export, corrections.
 is(sql("SELECT string_agg(rel || ' ' || n, ', ' ORDER BY rel::text) FROM (SELECT rel, count(*) AS n FROM dataprotect.export_account_rows('u', 'ann\@x.example') GROUP BY rel) x"),
 	'inv 1, o 5, u 1', 'export-of-a-large-account: rows come one at a time');
@@ -96,6 +108,18 @@ my @verify = ('openssl', 'pkeyutl', '-verify', '-pubin', '-inkey', $key, '-rawin
 command_ok([ @verify, $text ], 'openssl verifies the certificate');
 my $altered = sql("SELECT replace(($c - '{mac,signature}'::text[])::text, 'tax law', 'no reason')");
 command_fails([ @verify, write_to('altered.txt', $altered) ], 'and not an altered one');
+
+certified(1, 'a deletion in a database of another encoding', 'latin');
+{
+	local $ENV{PGCLIENTENCODING} = 'UTF8';
+	my $latin = sub { return $node->safe_psql('latin', "SELECT " . $_[0] =~ s/C/dataprotect.deletion_certificate(1)/r) };
+	like($latin->("C - '{mac,signature}'::text[]"), qr/L(?:\xC3\xB6|\x{F6})schung/, 'has its certificate');
+	my $there = write_to('latin.txt', $latin->("C - '{mac,signature}'::text[]"));
+	my $its_key = write_to('latin.pem', $node->safe_psql('latin', 'SELECT dataprotect.certificate_public_pem()') . "\n");
+	$node->command_ok([ 'sh', '-c', 'printf %s "$1" | base64 -d >"$2"', 'sh', $latin->("C ->> 'signature'"), "$dir/latin.sig" ], 'its signature');
+	command_ok([ 'openssl', 'pkeyutl', '-verify', '-pubin', '-inkey', $its_key, '-rawin', '-sigfile', "$dir/latin.sig", '-in', $there ],
+		'openssl verifies it as UTF-8');
+}
 
 # Signed by the KMS root as well, whose public key is had from the root itself.
 my $root = sql("SELECT substr($c -> 'kms_signatures' -> 0 ->> 'kms_uri', 8)");
