@@ -192,6 +192,7 @@ CREATE TEMP TABLE dp_lint_unsealed (name, reason) AS VALUES
     ('audit_cursor', 'where the collector is; the chain authenticates the records'),
     ('audit_digest', 'signed'),
     ('audit_head', 'the chain authenticates it'),
+    ('audit_prepared', 'transactions that have not ended; the chain authenticates their ends'),
     ('audit_open', 'records that are not complete yet; the chain authenticates them after'),
     ('audit_batch', 'the chain authenticates it'),
     ('audit_record', 'has no rows'),

@@ -71,6 +71,16 @@ CREATE TABLE dataprotect.audit_open (
 );
 COMMENT ON TABLE dataprotect.audit_open IS 'records whose outcome is not known yet';
 
+CREATE TABLE dataprotect.audit_prepared (
+	instance uuid NOT NULL,
+	session bigint NOT NULL,
+	ring_from bigint NOT NULL,
+	ring_to bigint NOT NULL,
+	transaction xid8 NOT NULL,
+	PRIMARY KEY (instance, ring_from, session)
+);
+COMMENT ON TABLE dataprotect.audit_prepared IS 'records of prepared transactions that have not ended yet';
+
 CREATE TABLE dataprotect.audit_archive (
 	seq_from bigint PRIMARY KEY,
 	seq_to bigint NOT NULL,
@@ -130,6 +140,7 @@ SELECT i.seq,
 		WHEN known.outcome = 'b' THEN 'rolled_back'
 		WHEN known.outcome = 'c' THEN 'cancelled'
 		WHEN known.outcome = 'l' THEN 'lost'
+		WHEN known.outcome = 'p' THEN coalesce(ending.name, 'prepared')
 	END AS outcome,
 	i.session_role,
 	i.role,
@@ -152,7 +163,7 @@ FROM dataprotect.audit_record AS i
 	CROSS JOIN LATERAL (SELECT coalesce(result.outcome, i.outcome) AS outcome) AS known
 	CROSS JOIN LATERAL (
 		SELECT CASE
-			WHEN known.outcome NOT IN ('s', 'o') THEN NULL
+			WHEN known.outcome NOT IN ('s', 'o', 'p') THEN NULL
 			WHEN EXISTS (
 				SELECT FROM dataprotect.audit_record AS x
 				WHERE x.kind = 'x' AND x.outcome = 'b'
@@ -160,12 +171,24 @@ FROM dataprotect.audit_record AS i
 					AND x.ref_seq <= i.ring_seq AND x.ref_end >= i.ring_seq
 					AND (x.event = 0 OR i.kind = 'e'))
 				THEN 'rolled_back'
-			WHEN i.kind = 'e' AND known.outcome = 's' AND EXISTS (
+			WHEN i.kind = 'e' AND known.outcome IN ('s', 'p') AND EXISTS (
 				SELECT FROM dataprotect.audit_record AS x
 				WHERE x.kind = 'x' AND x.outcome = 'o'
 					AND x.session = i.session AND x.instance = i.instance
 					AND x.ref_seq <= i.ring_seq AND x.ref_end >= i.ring_seq)
 				THEN 'ok'
+			WHEN i.kind = 'e' AND known.outcome IN ('s', 'p') AND EXISTS (
+				SELECT FROM dataprotect.audit_record AS x
+				WHERE x.kind = 'x' AND x.outcome = 'l'
+					AND x.session = i.session AND x.instance = i.instance
+					AND x.ref_seq <= i.ring_seq AND x.ref_end >= i.ring_seq)
+				THEN 'lost'
+			WHEN i.kind = 'e' AND known.outcome = 's' AND EXISTS (
+				SELECT FROM dataprotect.audit_record AS x
+				WHERE x.kind = 'x' AND x.outcome = 'p'
+					AND x.session = i.session AND x.instance = i.instance
+					AND x.ref_seq <= i.ring_seq AND x.ref_end >= i.ring_seq)
+				THEN 'prepared'
 			END AS name) AS ending
 	CROSS JOIN LATERAL dataprotect._audit_unseal(i.sealed) AS personal
 WHERE i.kind IN ('i', 'e') AND i.event <> 4     -- value.subjects belongs to a statement

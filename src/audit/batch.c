@@ -125,7 +125,8 @@ merge_range(DpBatch *batch, const DpBatchEntry *range)
 				other->result->outcome = DP_OUTCOME_ROLLED_BACK;
 		}
 	}
-	return true;
+	/* it is looked up later what became of the transaction */
+	return range->outcome != DP_OUTCOME_PREPARED;
 }
 
 static DpBatchEntry *
@@ -141,6 +142,8 @@ new_entry(DpBatch *batch, uint64 ring_seq, const DpRecord *record)
 	entry->kind = record->kind;
 	entry->outcome = record->outcome;
 	entry->scope = record->scope;
+	if (entry->outcome == DP_OUTCOME_PREPARED && record->n_keys == 1)
+		entry->transaction = record->keys[0].opened;
 	return entry;
 }
 
@@ -198,6 +201,22 @@ dp_batch_add_lost(DpBatch *batch, uint64 ring_seq, uint64 session)
 	entry = new_entry(batch, ring_seq, &record);
 	if (!merge_result(batch, entry, &record))
 		batch->entries[batch->n_entries++] = entry;
+}
+
+void
+dp_batch_add_end(DpBatch *batch, uint64 session, uint64 first, uint64 last, DpOutcome outcome)
+{
+	DpRecord	record;
+
+	memset(&record, 0, offsetof(DpRecord, keys));
+	record.kind = DP_RECORD_RANGE;
+	record.outcome = outcome;
+	record.scope = DP_SCOPE_ADMIN;
+	record.at = GetCurrentTimestamp();
+	record.session = session;
+	record.ref_seq = first;
+	record.ref_end = last;
+	batch->entries[batch->n_entries++] = new_entry(batch, last, &record);
 }
 
 bool
@@ -260,6 +279,8 @@ pack_entry(DpPacking *packing, const DpBatchEntry *entry, int64 seq)
 	DpPackedRecord packed;
 
 	decode_entry(entry, &record);
+	if (entry->kind == DP_RECORD_RANGE)
+		record.n_keys = 0;		/* the transaction, which is of no use to readers */
 	result.n_columns = result.n_keys = 0;
 	if (entry->result != NULL)
 		decode_entry(entry->result, &result);

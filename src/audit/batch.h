@@ -27,6 +27,7 @@ typedef struct DpBatchEntry
 	uint64		session;
 	uint64		ref_seq;
 	uint64		ref_end;
+	uint64		transaction;	/* that was prepared, or 0 */
 	TimestampTz at;
 	const uint8 *payload;		/* in the batch's context; NULL: nobody wrote it */
 	uint32		len;
@@ -55,6 +56,9 @@ extern bool dp_batch_add(DpBatch *batch, const DpRecordFrame *frame, const void 
 
 /* A result that nobody wrote: the backend is gone. */
 extern void dp_batch_add_lost(DpBatch *batch, uint64 ring_seq, uint64 session);
+
+/* How the acts of a range of records ended. */
+extern void dp_batch_add_end(DpBatch *batch, uint64 session, uint64 first, uint64 last, DpOutcome outcome);
 
 /* Is there anything to store? */
 extern bool dp_batch_has_rows(const DpBatch *batch);

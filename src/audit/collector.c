@@ -19,6 +19,7 @@
 #include "audit/audit_workers.h"
 #include "audit/batch.h"
 #include "audit/collector.h"
+#include "audit/prepared.h"
 #include "audit/segment.h"
 #include "base/compat.h"
 #include "base/report.h"
@@ -374,6 +375,8 @@ forget_open_records(const DpBatch *batch)
 			Oid			range_types[5] = {UUIDOID, INT8OID, INT8OID, INT8OID, INT4OID};
 			Datum		range[5];
 
+			if (record->transaction != 0 && memcmp(batch->instance, dp_ring_instance(), DP_RING_INSTANCE_LEN) == 0)
+				dp_prepared_keep(record, batch->instance);
 			range[0] = instance_datum(batch->instance);
 			range[1] = Int64GetDatum((int64) record->session);
 			range[2] = Int64GetDatum((int64) record->ref_seq);
@@ -498,6 +501,49 @@ store_batch(DpBatch *batch, const Progress *next, uint64 old_cursor, DpChainPoin
 		write_cursor(batch->instance, next->cursor);
 }
 
+/* After the commit of what was stored. */
+static void
+set_witness(const DpChainPoint *head, uint64 name)
+{
+	DpWitness	witness = {.database = MyDatabaseId,.chain = name,.seq = (uint64) head->seq};
+
+	dp_worker_note_work();
+	if (head->seq == 0)
+		return;
+	memcpy(witness.mac, head->mac, DP_CHAIN_MAC_LEN);
+	dp_ring_witness_set(&witness);
+}
+
+/* Ends of prepared transactions, an instance at a time; true where there may be more. */
+static bool
+collect_ends(void)
+{
+	uint8		instance[DP_RING_INSTANCE_LEN];
+	Progress	none = {0};
+	DpChainPoint head = {0};
+	uint64		name = 0;
+	bool		ended;
+
+	StartTransactionCommand();
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	ended = dp_prepared_ended(instance);
+	if (ended)
+	{
+		DpBatch    *batch = dp_batch_create(instance);
+
+		dp_prepared_take_ends(batch);
+		store_batch(batch, &none, 0, &head);
+		check_prf(dp_chain_name(dp_audit_require_chain(), &name));
+	}
+	PopActiveSnapshot();
+	SPI_finish();
+	CommitTransactionCommand();
+	if (ended)
+		set_witness(&head, name);
+	return ended;
+}
+
 /*
  * One transaction for one instance's records; true where more wait.
  * flushed: the ring was in segments up to here when the list was made.
@@ -540,14 +586,7 @@ collect_instance(List *segments, const uint8 *instance, uint64 flushed)
 	CommitTransactionCommand();
 
 	if (stored)
-		dp_worker_note_work();
-	if (stored && head.seq > 0)
-	{
-		DpWitness	witness = {.database = MyDatabaseId,.chain = name,.seq = (uint64) head.seq};
-
-		memcpy(witness.mac, head.mac, DP_CHAIN_MAC_LEN);
-		dp_ring_witness_set(&witness);
-	}
+		set_witness(&head, name);
 	*progress = next;
 	if (own && at_end)
 		dp_ring_set_collected(MyDatabaseId, flushed);
@@ -609,6 +648,7 @@ dp_audit_collect(void)
 	}
 	if (!own_done)
 		dp_ring_set_collected(MyDatabaseId, flushed);
+	more |= collect_ends();
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(context);
 	return more;

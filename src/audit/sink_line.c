@@ -119,6 +119,8 @@ outcome_name(int outcome)
 			return "cancelled";
 		case DP_OUTCOME_DENIED:
 			return "denied";
+		case DP_OUTCOME_PREPARED:
+			return "prepared";
 		default:
 			return "lost";
 	}

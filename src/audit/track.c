@@ -27,6 +27,7 @@
 #include "audit/change_events.h"
 #include "audit/digest.h"
 #include "audit/parallel.h"
+#include "audit/prepared.h"
 #include "audit/protected_columns.h"
 #include "audit/record_scan.h"
 #include "audit/redact.h"
@@ -805,6 +806,7 @@ dp_audit_init(void)
 	dp_activity_init();
 	dp_role_events_init();
 	dp_change_events_init();
+	dp_prepared_init();
 	dp_audit_writer_register();
 	/* the writer says where records wait; otherwise now and then, for lost ones */
 	dp_worker_register(DP_AUDIT_WORKER_KIND, dp_audit_collect, COLLECT_NAPTIME_MS);

@@ -16,7 +16,8 @@
  *
  * Not in what the lifecycle runs (a security-restricted operation), which removes
  * values that it cannot read, and not in referential integrity's own queries.
- * A statement that does not assign the column does not meet any of this.
+ * A statement that does not assign the column does not meet any of this.  Nor does one
+ * over a table that Citus distributes: the nodes that have its rows do all of it.
  */
 #include "postgres.h"
 
@@ -35,6 +36,7 @@
 #include "nodes/makefuncs.h"
 #include "parser/parsetree.h"
 #include "types/codec.h"
+#include "types/distributed.h"
 #include "types/seal.h"
 #include "types/show.h"
 #include "types/types.h"
@@ -207,7 +209,7 @@ wrap_assignments(Query *query, List *targets)
 
 	if (rte->rtekind != RTE_RELATION ||
 		(rte->relkind != RELKIND_RELATION && rte->relkind != RELKIND_PARTITIONED_TABLE) ||
-		dp_audit_relation(rte->relid)->n == 0)
+		dp_audit_relation(rte->relid)->n == 0 || dp_is_distributed(rte->relid))
 		return;
 	foreach(lc, targets)
 	{

@@ -34,11 +34,12 @@ typedef enum DpOutcome
 	DP_OUTCOME_ROLLED_BACK = 'b',
 	DP_OUTCOME_CANCELLED = 'c',
 	DP_OUTCOME_LOST = 'l',
-	DP_OUTCOME_DENIED = 'd'
+	DP_OUTCOME_DENIED = 'd',
+	DP_OUTCOME_PREPARED = 'p'	/* a range alone: keys[0].opened is the transaction */
 } DpOutcome;
 
 /* all of them; the view audit_log and the sinks have a name for each */
-#define DP_OUTCOME_LETTERS "soebcld"
+#define DP_OUTCOME_LETTERS "soebcldp"
 
 /* DpRecord.scope of a range */
 #define DP_SCOPE_ALL	0

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "events/actor.h"
+#include "events/catalogue.h"
 #include "events/ring.h"
 #include "events/transaction.h"
 #include "miscadmin.h"
@@ -22,6 +23,7 @@ typedef struct Level
 	uint64		first;
 	uint64		last;
 	bool		admin;			/* administrative acts among them */
+	bool		own;			/* acts of our functions among those */
 	bool		reads;			/* statements among them */
 } Level;
 
@@ -108,6 +110,7 @@ level_of(int nest, bool is_new, uint64 seq)
 	level->nest = nest;
 	level->first = seq;
 	level->admin = false;
+	level->own = false;
 	level->reads = false;
 	return level;
 }
@@ -124,6 +127,28 @@ make_level(void)
 		MemoryContextAlloc(TopMemoryContext, new_max * sizeof(Level)) :
 		repalloc_huge(levels, new_max * sizeof(Level));
 	max_levels = new_max;
+}
+
+/*
+ * Tells of a command of PostgreSQL's, whose effect is in its catalogs alone: it may
+ * be prepared.  What our functions do has a part outside of the transaction.
+ */
+static bool
+is_of_command(int event)
+{
+	switch (event)
+	{
+		case DP_EVENT_DEFINITION_CHANGED:
+		case DP_EVENT_SETTING_CHANGED:
+		case DP_EVENT_ROLE_ALTERED:
+		case DP_EVENT_ROLE_CREATED:
+		case DP_EVENT_ROLE_DROPPED:
+		case DP_EVENT_ROLE_GRANTED:
+		case DP_EVENT_ROLE_REVOKED:
+			return true;
+		default:
+			return false;
+	}
 }
 
 uint64
@@ -154,33 +179,58 @@ dp_transaction_append(const DpRecord *record, Size reserve)
 	level = level_of(nest, is_new, seq);
 	level->last = seq;
 	if (record->kind == DP_RECORD_ADMIN)
+	{
 		level->admin = true;
+		level->own |= !is_of_command(record->event);
+	}
 	else
 		level->reads = true;
 	return seq;
 }
 
 /*
- * Whether an act took place is known to the session that ends a prepared
- * transaction, and that one writes no record of ours.
+ * Whether what was prepared takes place is known to the session that ends it, which
+ * writes no record of ours.  So the transaction is written down, before it is
+ * prepared; the collector looks what has become of it (audit/prepared.h).
  */
 static void
-refuse_to_prepare(void)
+write_prepared(void)
 {
+	uint8		buf[DP_RECORD_MAX];
+	DpRecord	record;
+	bool		admin = false;
+
 	for (int i = 0; i < n_levels; i++)
 	{
-		if (levels[i].admin)
+		admin |= levels[i].admin;
+		if (levels[i].own)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("cannot PREPARE a transaction with an administrative act of dataprotect"),
 					 errdetail("The audit log could not tell whether the act took place."),
 					 errhint("Use COMMIT.")));
 	}
+	if (!admin)
+		return;
+	memset(&record, 0, sizeof(record));
+	record.kind = DP_RECORD_RANGE;
+	record.outcome = DP_OUTCOME_PREPARED;
+	record.scope = DP_SCOPE_ADMIN;
+	record.at = GetCurrentTimestamp();
+	record.session = dp_actor_session();
+	record.ref_seq = levels[0].first;
+	record.ref_end = levels[n_levels - 1].last;
+	record.n_keys = 1;
+	record.keys[0].opened = U64FromFullTransactionId(GetTopFullTransactionId());
+	(void) dp_ring_append(MyDatabaseId, buf, dp_record_encode(&record, buf, sizeof(buf)), 0, DP_RING_ADMIN);
 }
 
-/* Neither waits nor raises: at most the two ranges whose room is held. */
+/*
+ * Neither waits nor raises: at most the two ranges whose room is held.  prepared: how
+ * its acts end is not known.
+ */
 static void
-end_levels(bool committed)
+end_levels(bool committed, bool prepared)
 {
 	uint64		resolved = hooks != NULL ? hooks->ended(committed, true) : 0;
 	uint64		first = n_levels > 0 ? levels[0].first : 0;
@@ -192,7 +242,7 @@ end_levels(bool committed)
 	if (!committed && n_levels > 0 && !(first == last && first == resolved))
 		note_rolled_back(first, last, DP_SCOPE_ALL);
 	write_rolled_back();
-	if (committed && admin)
+	if (committed && !prepared && admin)
 		write_range(first, last, DP_OUTCOME_OK, DP_SCOPE_ADMIN);
 	dp_ring_unreserve(held * RANGE_RESERVE);
 	held = 0;
@@ -205,17 +255,19 @@ end_transaction(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_PREPARE:
-			refuse_to_prepare();
+			write_prepared();
 			break;
 		case XACT_EVENT_PREPARE:
-			/* only statements: what they read was read, whatever becomes of it */
+			/* what statements have read was read, whatever becomes of it */
+			end_levels(true, true);
+			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PARALLEL_COMMIT:
-			end_levels(true);
+			end_levels(true, false);
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PARALLEL_ABORT:
-			end_levels(false);
+			end_levels(false, false);
 			break;
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
@@ -237,6 +289,7 @@ merge_level(void)
 	}
 	outer->last = level->last;
 	outer->admin |= level->admin;
+	outer->own |= level->own;
 	outer->reads |= level->reads;
 	n_levels--;
 }
@@ -258,7 +311,7 @@ end_level(bool committed)
 		/* Reads happened, whatever the statement's own subtransaction did; acts did not. */
 		if (level->admin)
 			note_rolled_back(level->first, level->last, DP_SCOPE_ADMIN);
-		level->admin = false;
+		level->admin = level->own = false;
 		merge_level();
 	}
 	else

@@ -8,8 +8,10 @@
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "types/client_type.h"
+#include "types/distributed.h"
 #include "types/query_result.h"
 #include "types/typeinfo.h"
 #include "types/types.h"
@@ -99,6 +101,39 @@ columns_of(Query *inner, List **names)
 }
 
 /*
+ * The order of the inner query's rows is said of the outer one, too: Citus keeps none
+ * that only a subquery has.  By columns that are not given: those are cast afterwards.
+ */
+static void
+raise_order(Query *outer, Query *inner, List **names)
+{
+	int			resno = list_length(outer->targetList);
+	Index		ref = 0;
+	ListCell   *lc;
+
+	foreach(lc, inner->sortClause)
+	{
+		SortGroupClause *clause = copyObject(lfirst_node(SortGroupClause, lc));
+		TargetEntry *from = get_sortgroupclause_tle(clause, inner->targetList);
+		TargetEntry *to;
+
+		if (from->resjunk)
+		{
+			from->resjunk = false;
+			while (list_length(*names) < from->resno)
+				*names = lappend(*names, makeString("?sort?"));
+		}
+		to = makeTargetEntry((Expr *) makeVar(1, from->resno, exprType((Node *) from->expr),
+											  exprTypmod((Node *) from->expr),
+											  exprCollation((Node *) from->expr), 0),
+							 ++resno, NULL, true);
+		to->ressortgroupref = clause->tleSortGroupRef = ++ref;
+		outer->targetList = lappend(outer->targetList, to);
+		outer->sortClause = lappend(outer->sortClause, clause);
+	}
+}
+
+/*
  * Make the query the subquery of another that gives its columns.  Common table
  * expressions go to the outer one: those that change data must be there.
  */
@@ -130,6 +165,8 @@ dp_result_wrap(Query *query)
 		(void) query_tree_walker(inner, raise_cte_walker, &depth, QTW_EXAMINE_RTES_BEFORE);
 
 	query->targetList = columns_of(inner, &names);
+	if (inner->sortClause != NIL && dp_reads_distributed(inner))
+		raise_order(query, inner, &names);
 	rte->rtekind = RTE_SUBQUERY;
 	rte->subquery = inner;
 	rte->eref = makeAlias("unnamed_subquery", names);

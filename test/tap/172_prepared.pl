@@ -83,4 +83,46 @@ is($node->safe_psql('postgres', "SELECT DISTINCT outcome FROM dataprotect.audit_
 is($node->safe_psql('postgres', "SELECT outcome FROM dataprotect.audit_log WHERE event = 'value.revealed' ORDER BY seq DESC LIMIT 1"),
 	'ok', 'what was read before a rolled-back PREPARE was read');
 
+# Commands of PostgreSQL's that are events here may be prepared: it is in its catalogs
+# alone what becomes of them.  Whoever ends the transaction, after a crash too.
+sub outcome_is
+{
+	my ($trigger, $outcome, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	$node->safe_psql('postgres', 'SELECT dataprotect.flush_audit_log()');
+	my $of = "FROM dataprotect.audit_log WHERE event = 'definition.changed' AND detail::text LIKE '%$trigger%'";
+	ok($node->poll_query_until('postgres', "SELECT bool_and(outcome = '$outcome') AND count(*) > 0 $of"), $what)
+	  or diag($node->safe_psql('postgres', "SELECT seq, outcome, detail $of"));
+	return;
+}
+$node->safe_psql('postgres', "CREATE TABLE mail (id int, email encrypted_text('pii')); CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'");
+sub prepare
+{
+	my ($name) = @_;
+	$node->safe_psql('postgres', "BEGIN; CREATE TRIGGER $name BEFORE INSERT ON mail FOR EACH ROW EXECUTE FUNCTION watch(); PREPARE TRANSACTION '$name'");
+	return;
+}
+for my $ending ([ 'COMMIT', 'kept', 'ok' ], [ 'ROLLBACK', 'given_up', 'rolled_back' ])
+{
+	my ($how, $name, $outcome) = @$ending;
+	prepare($name);
+	outcome_is($name, 'prepared', "an act of a transaction that is prepared is told as that ($how)");
+	$node->safe_psql('postgres', "$how PREPARED '$name'");
+	outcome_is($name, $outcome, "and as $outcome after $how PREPARED");
+}
+prepare('soon');
+$node->safe_psql('postgres', "COMMIT PREPARED 'soon'");
+outcome_is('soon', 'ok', 'one that ends before anybody has stored it');
+$node->safe_psql('postgres', "DROP TRIGGER soon ON mail");
+prepare('crashed');
+$node->stop('immediate');
+$node->start;
+outcome_is('crashed', 'prepared', 'a crash does not end what is prepared');
+$node->safe_psql('postgres', "COMMIT PREPARED 'crashed'");
+outcome_is('crashed', 'ok', 'and its end is known after it');
+my (undef, undef, $mixed) = $node->psql('postgres', "BEGIN; SELECT dataprotect.place_hold('customer', 'id = 4', 'litigation'); DROP TRIGGER crashed ON mail; PREPARE TRANSACTION 'p'");
+like($mixed, qr/cannot PREPARE/, 'with an act of our own it cannot be prepared');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM dataprotect.audit_prepared'), '0', 'nothing is left to look up');
+is($node->safe_psql('postgres', 'SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'the chain holds');
+
 done_testing();
