@@ -62,6 +62,53 @@ is($seen, 'anna@example.org', 'what it read before');
 $node->psql('tour', 'SELECT email FROM customer', extra_params => [ '-U', 'support' ], stdout => \$seen);
 is($seen, 'a***@***.org', 'support sees what the tour says');
 
+# Every block of every page runs, here or in a test that is named before it, or it says why not:
+#	<!-- run here -->			with the page's other ones, top down, after what stands in %before
+#	<!-- run by PATH -->		the same commands in another test
+#	<!-- not run: REASON -->
+# In the tutorial and the README all blocks of SQL run, as above.
+my %before = (
+	'doc/lifecycle.md' => <<'SQL',
+CREATE EXTENSION dataprotect;
+SELECT dataprotect.create_key('pii');
+CREATE TABLE customer (id int PRIMARY KEY, email text);
+CREATE TABLE posts (id int PRIMARY KEY, user_id int, body text);
+CREATE TABLE comments (id int PRIMARY KEY, author_type text, author_id int, body text);
+CREATE TABLE rental (rental_id int PRIMARY KEY, rental_date timestamptz);
+CREATE TABLE payment (payment_id int PRIMARY KEY, rental_id int REFERENCES rental);
+CREATE INDEX ON rental (rental_date); CREATE INDEX ON payment (rental_id);
+CREATE INDEX ON posts (user_id); CREATE INDEX ON comments (author_id);
+SELECT dataprotect.create_account_type('customer', 'customer', 'id');
+SQL
+	'doc/howto.md' => <<'SQL');
+CREATE EXTENSION dataprotect;
+CREATE ROLE auditor LOGIN;
+CREATE ROLE desk LOGIN;
+CREATE TABLE customer (id int PRIMARY KEY, email text UNIQUE, phone text);
+INSERT INTO customer SELECT g, 'c' || g || '@example.org', '+49 30 ' || g FROM generate_series(1, 20) g;
+GRANT SELECT, UPDATE ON customer TO shop, desk;
+SQL
+my @unsaid;
+for my $page ('README.md', 'pgxs/citus.md', map { "doc/" . (split m{/})[-1] } sort glob("$top/doc/*.md"))
+{
+	my $text = slurp_file("$top/$page");
+	my $run = '';
+	while ($text =~ /^(?:<!-- (.*?) -->\n)?```(\w*)\n(.*?)^```$/msg)
+	{
+		my ($mark, $kind, $block) = (defined $1 ? $1 : '', $2, $3);
+		next if $kind eq 'sql' && $mark eq '' && $page =~ /^(?:doc\/tutorial|README)\.md$/;
+		if ($mark eq 'run here' && $kind eq 'sql') { $run .= "$block\n"; next; }
+		next if $mark =~ /^not run: \S.{8}/ || ($mark =~ /^run by (\S+)$/ && -e "$top/$1");
+		push @unsaid, "$page: $mark " . (split /\n/, $block)[0];
+	}
+	next if $run eq '';
+	my $database = 'page_' . ($page =~ /(\w+)\.md$/)[0];
+	$node->safe_psql('postgres', "CREATE DATABASE $database");
+	$node->safe_psql($database, $before{$page}) if $before{$page};
+	run_sql($database, $run, "what $page says runs");
+}
+is_deeply(\@unsaid, [], 'every block runs, or says where it does or why not');
+
 # Messages of the troubleshooting page are the sources' own.
 my $sources = join '', map { slurp_file($_) } glob("$top/src/*.c"), glob("$top/src/*/*.c"), glob("$top/src/*/*.sql");
 $sources =~ s/"\s*\n\s*"//g;
