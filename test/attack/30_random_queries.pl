@@ -17,7 +17,7 @@ use DataProtect::Attack;
 use DataProtect::RandomQueries;
 use DataProtect::Test;
 
-my $n = $ENV{DP_RANDOM} || 150;
+my $n = $ENV{DP_RANDOM} || 120;
 my $seed = $ENV{DP_RANDOM_SEED} || 20261127;
 my @texts = ('alpha', 'Alpha', 'beta', 'gamma', 'delta x', 'zeta');
 

@@ -18,6 +18,7 @@ mkdir "$tmp/archive";
 my $node = new_node('log_archive', conf => <<"CONF");
 dataprotect.audit_archive_directory = '$tmp/archive'
 dataprotect.digest_interval = 1s
+max_prepared_transactions = 2
 CONF
 create_extension($node);
 sub sql { return $node->safe_psql('postgres', $_[0]) }
@@ -77,9 +78,19 @@ my $second_month = digested();
 is(months(), 2, 'the log has two months');
 sql("ALTER SYSTEM SET dataprotect.audit_keep = '548d'");
 my $incident = sql("SELECT dataprotect.open_incident('test', from_time => now() - interval '5 days')");
+# Killed when the file is there and the month still is, since somebody reads it: it goes all the same, once.
+sql("BEGIN; SELECT count(*) FROM dataprotect.audit_batch; PREPARE TRANSACTION 'reads'");
 $node->stop;
 start_later(800);
+poll_until('the first file', sub { return scalar(my @there = files()) == 1 });
+is(sql('SELECT count(*) FROM dataprotect.audit_archives'), '0', 'a month that somebody reads does not go');
+kill9_node($node);
+start_at($node, '800d', confirm => 0);
+sql("COMMIT PREPARED 'reads'");
+$node->stop;
+start_at($node, '800d', confirm => 0);
 poll_sql($node, 'postgres', 'SELECT count(*) = 1 FROM dataprotect.audit_archives');
+is(scalar(my @first = files()), 1, 'its file was written again, not beside the one that a kill left');
 as('app', "SELECT email FROM person;\n" x 5);
 digested();
 is(sql("SELECT min(seq) > 1 AND min(seq) <= $second_month FROM dataprotect.audit_record"), 't', 'the first month is gone, the one of the incident is there');
@@ -140,7 +151,7 @@ sql("UPDATE dataprotect.audit_batch SET ring_to = ring_to - 1 WHERE seq_to = $se
 $node->stop;
 start_at($node, '800d', confirm => 0);
 poll_sql($node, 'postgres', 'SELECT count(*) = 2 FROM dataprotect.audit_archives');
-is(scalar(my @files = files()), 2, 'when it is right again it goes');
+is(scalar(my @both = files()), 2, 'when it is right again it goes');
 is(sql('SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'and the chain holds over both');
 
 $node->stop;
