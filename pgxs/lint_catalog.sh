@@ -136,6 +136,9 @@ if [ "${1:-}" = --selftest ]; then
 		"$function_sql REVOKE ALL ON FUNCTION dataprotect.lintprobe() FROM PUBLIC" "$drop_function"
 	sees privileges "a table open to everybody" "$table_sql GRANT INSERT ON dataprotect.lintprobe TO PUBLIC" "$drop_table"
 	sees privileges "a column open to everybody" "$table_sql GRANT SELECT (i) ON dataprotect.lintprobe TO PUBLIC" "$drop_table"
+	sees privileges "a view that its readers may not call the functions of" \
+		"CREATE VIEW dataprotect.lintprobe AS SELECT dataprotect._mint_version(1); ALTER EXTENSION dataprotect ADD VIEW dataprotect.lintprobe; GRANT SELECT ON dataprotect.lintprobe TO dataprotect_admin" \
+		"ALTER EXTENSION dataprotect DROP VIEW dataprotect.lintprobe; DROP VIEW dataprotect.lintprobe"
 	sees privileges "a privilege that may be handed on" \
 		"CREATE ROLE lintprobe; GRANT SELECT ON dataprotect.keys TO lintprobe WITH GRANT OPTION" "DROP OWNED BY lintprobe; DROP ROLE lintprobe"
 	sees privileges "a privilege that is missing" \

@@ -39,6 +39,18 @@ INSERT INTO dp_lint_finding
 SELECT 'installed', 'extension dataprotect', 'has no member objects'
  WHERE NOT EXISTS (SELECT FROM dp_lint_member);
 
+-- privileges: who may read a view may call what it calls.
+INSERT INTO dp_lint_finding
+SELECT DISTINCT 'privileges', m.description, format('is read by %s, who may not call %s', CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END, d.refobjid::regprocedure)
+  FROM dp_lint_member m
+  JOIN pg_catalog.pg_class v ON v.oid = m.objid AND v.relkind = 'v'
+  JOIN pg_catalog.pg_rewrite r ON r.ev_class = v.oid
+  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_catalog.pg_proc'::regclass
+ CROSS JOIN LATERAL pg_catalog.aclexplode(v.relacl) g
+ WHERE m.classid = 'pg_catalog.pg_class'::regclass AND g.privilege_type = 'SELECT'
+   AND (dataprotect._is_closed(d.refobjid) OR NOT CASE g.grantee WHEN 0 THEN pg_catalog.has_function_privilege('public', d.refobjid, 'EXECUTE')
+                    ELSE pg_catalog.has_function_privilege(g.grantee, d.refobjid, 'EXECUTE') END);
+
 -- comment: what a DBA meets in \df+ or \d+ says what it is for.
 INSERT INTO dp_lint_finding
 SELECT 'comment', m.description, 'has no COMMENT'
@@ -140,7 +152,7 @@ SELECT DISTINCT 'privileges', a.name, 'is for internal use, and open to ' || a.g
    AND p.proname NOT IN ('_kept_value', '_own_sql', '_own_ts_stat', '_raise', '_row_shown', '_sealed_for', '_seen_by', '_catalog_length', '_catalog_modifier', '_catalog_type',
                          '_as_date', '_as_float4', '_as_int2', '_as_int4', '_as_timestamp',
                          '_audit_line', '_audit_unseal', '_base_type', '_clock_status', '_column_now', '_digest_line',
-                         '_encrypted_parts', '_event_name',
+                         '_encrypted_parts', '_event_name', '_function_digest',
                          '_kms_status', '_modifier_parts', '_now', '_progress', '_retention_backlog', '_workers');
 
 -- search-path: nobody's schema comes between a function and pg_catalog.  A

@@ -125,10 +125,23 @@ CREATE INDEX few_city ON enc.few (city);
 CREATE INDEX few_code ON enc.few (code text_pattern_ops);
 ANALYZE enc.few;
 CALL dataprotect.encrypt_column('enc.few', 'sex', 'pii');
+-- whose functions a reader's statement runs, and who may not read, is told before they miss a value
+CREATE FUNCTION enc.city_of(int) RETURNS text LANGUAGE sql AS 'SELECT city::text FROM enc.few WHERE id = $1';
+CREATE FUNCTION enc.city_by_reader(int) RETURNS text LANGUAGE sql AS 'SELECT city::text FROM enc.few WHERE id = $1';
+CREATE FUNCTION enc.watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE FUNCTION enc.watch_trusted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+ALTER FUNCTION enc.city_of(int) OWNER TO regress_none;
+ALTER FUNCTION enc.city_by_reader(int) OWNER TO regress_app;
+ALTER FUNCTION enc.watch() OWNER TO regress_mask;
+ALTER FUNCTION enc.watch_trusted() OWNER TO regress_mask;
+CREATE TRIGGER watch BEFORE INSERT ON enc.few FOR EACH ROW EXECUTE FUNCTION enc.watch();
+CREATE TRIGGER watch_trusted BEFORE INSERT ON enc.few FOR EACH ROW EXECUTE FUNCTION enc.watch_trusted();
+SELECT dataprotect.trust_function('enc.watch_trusted()', 'looks at nothing');
 CALL dataprotect.encrypt_column('enc.few', 'city', 'pii');
 CALL dataprotect.encrypt_column('enc.few', 'code', 'pii');
 SELECT attname, n_distinct, most_common_vals, histogram_bounds FROM pg_stats WHERE schemaname = 'enc' AND tablename = 'few' AND attname <> 'id';
 DROP TABLE enc.few;
+DROP FUNCTION enc.city_of(int), enc.city_by_reader(int), enc.watch(), enc.watch_trusted();
 
 -- and back
 \c - :su

@@ -218,11 +218,11 @@ COMMENT ON FUNCTION dataprotect._refresh_binding(regclass, bool) IS
     'loosen a subject-bound table, or bind its new set of protected columns';
 
 -- Bodies written as strings depend on nothing in the catalogs; their text may tell.
-CREATE FUNCTION dataprotect._mentioning_functions(rel regclass, col name) RETURNS text
+CREATE FUNCTION dataprotect._mentioning_functions(rel regclass, col name) RETURNS SETOF regprocedure
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT string_agg(p.oid::regproc::text, ', ' ORDER BY p.oid::regproc::text)
+    SELECT p.oid::regprocedure
     FROM pg_proc p JOIN pg_class c ON c.oid = $1
     WHERE p.oid >= 16384 AND p.prolang <> (SELECT l.oid FROM pg_language l WHERE l.lanname = 'c')
         AND p.prosrc ~* ('\m' || regexp_replace($2::text, '(\W)', '\\\1', 'g') || '\M')
@@ -231,6 +231,46 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._mentioning_functions(regclass, name) IS
     'functions whose text names a table and one of its columns';
+
+-- Whoever else has a function run by who reads gets no value: those of ordinary roles without the
+-- right, that nobody trusts; of the table's triggers each one, since they are given the rows.
+CREATE FUNCTION dataprotect._masked_functions(rel regclass, col name, of_key text) RETURNS SETOF regprocedure
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.oid::regprocedure
+    FROM (SELECT dataprotect._mentioning_functions($1, $2)
+          UNION SELECT t.tgfoid::regprocedure FROM pg_trigger t WHERE t.tgrelid = $1 AND NOT t.tgisinternal) f(function)
+        JOIN pg_proc p ON p.oid = f.function JOIN pg_roles o ON o.oid = p.proowner
+    WHERE NOT o.rolsuper
+        AND NOT EXISTS (SELECT FROM dataprotect.trusted_functions t WHERE t.function = p.oid::regprocedure::text AND t.in_force)
+        AND NOT EXISTS (SELECT FROM dataprotect.grants g JOIN pg_roles r ON r.oid = to_regrole(g.grantee)
+                        WHERE g.key = $3 AND g.privilege = 'reveal' AND g.in_force AND pg_has_role(p.proowner, r.oid, 'USAGE'))
+$$;
+COMMENT ON FUNCTION dataprotect._masked_functions(regclass, name, text) IS
+    'functions that are run with a column''s values by who may read them, and are given none since their owners may not';
+
+CREATE FUNCTION dataprotect._tell_functions(rel regclass, col name, of_key text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    names   text;
+BEGIN
+    SELECT string_agg(f::oid::regproc::text, ', ' ORDER BY f::oid::regproc::text) INTO names FROM dataprotect._mentioning_functions(rel, col) f;
+    IF names IS NOT NULL THEN
+        RAISE NOTICE 'functions that name the column: %', names
+            USING HINT = 'They run on, but for calls of functions over anyelement with the column and a plain value: cast one there.';
+    END IF;
+    SELECT string_agg(f::text, ', ' ORDER BY f::text) INTO names FROM dataprotect._masked_functions(rel, col, of_key) f;
+    IF names IS NOT NULL THEN
+        RAISE NOTICE 'functions that are given no value of column "%", whoever runs them: %', col, names
+            USING HINT = 'Their owners may not read it. Grant them "reveal" on the key, or call dataprotect.trust_function() for each that is meant to.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._tell_functions(regclass, name, text) IS
+    'names the functions that a column''s protection concerns';
 
 CREATE FUNCTION dataprotect._encrypt_table(rel regclass, wishes dataprotect._column_wish[]) RETURNS void
     LANGUAGE plpgsql
@@ -306,7 +346,7 @@ BEGIN
         RAISE NOTICE 'the table is published by %', w.publications
             USING HINT = 'The rewrite is not replicated: protect the subscribers'' columns as well, or they go on with the plaintext that they have.';
     END LOOP;
-    FOR w IN SELECT u.*, d.distinct_values, dataprotect._mentioning_functions(rel, u.col) AS functions
+    FOR w IN SELECT u.*, d.distinct_values
              FROM unnest(wishes) WITH ORDINALITY AS u(col, key, searchable, ordered, padded, wordsearch, n)
                  JOIN unnest(types.distinct_values) WITH ORDINALITY AS d(distinct_values, n) USING (n) ORDER BY n LOOP
         IF w.distinct_values > 0 AND w.distinct_values < few_values AND cardinality(changes) > 0
@@ -314,10 +354,7 @@ BEGIN
             RAISE WARNING 'indexes on column "%" disclose how often each of about % values occurs', w.col, w.distinct_values
                 USING HINT = 'Whoever reads the disk and knows the usual frequencies can tell the values; drop the indexes.';
         END IF;
-        IF w.functions IS NOT NULL THEN
-            RAISE NOTICE 'functions that name the column: %', w.functions
-                USING HINT = 'They run on, but for calls of functions over anyelement with the column and a plain value: cast one there.';
-        END IF;
+        PERFORM dataprotect._tell_functions(rel, w.col, w.key);
         RAISE NOTICE 'column "%" is encrypted under key "%"', w.col, w.key
             USING HINT = format('Run ANALYZE %s. WAL and backups from before this moment still hold the plaintext.', rel);
     END LOOP;

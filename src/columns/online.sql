@@ -484,6 +484,7 @@ BEGIN
             PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         END LOOP;
         FOREACH m IN ARRAY members LOOP
+            PERFORM dataprotect._tell_functions(m.tied, m.col, wish.key);
             RAISE NOTICE 'column "%" is encrypted under key "%"', m.col, wish.key
                 USING HINT = format('It is now the last column of its table. Run VACUUM (ANALYZE) %s: until then old row versions hold the plaintext, as do WAL and backups from before this moment.', m.tied);
         END LOOP;

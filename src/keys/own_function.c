@@ -103,7 +103,7 @@ is_open(const char *name)
 		"_catalog_length", "_catalog_modifier", "_catalog_type",
 		/* columns of views, run as whoever reads the view; show what the view shows */
 		"_audit_line", "_audit_unseal", "_base_type", "_clock_status", "_column_now", "_digest_line", "_encrypted_parts",
-	"_event_name", "_kms_status", "_modifier_parts", "_now", "_progress", "_retention_backlog", "_workers"};
+	"_event_name", "_function_digest", "_kms_status", "_modifier_parts", "_now", "_progress", "_retention_backlog", "_workers"};
 
 	for (int i = 0; i < lengthof(open); i++)
 	{

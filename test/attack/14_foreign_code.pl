@@ -117,6 +117,12 @@ refused($node, 'admin', "SELECT dataprotect.trust_function(0::oid::regprocedure,
 allowed($node, 'admin', "SELECT dataprotect.trust_function('as_text(encrypted_text)', 'reviewed')", 'an administrator trusts it');
 is((as($node, 'reader', 'SELECT string_agg(as_text(email), \',\' ORDER BY id) FROM victim'))[0], $emails, 'a trusted function works');
 denied($node, 'nobody', 'SELECT as_text(email) FROM victim', 'and gives nobody a right');
+is(join('', (as($node, 'admin', "SELECT string_agg(function || ' ' || in_force, ',') FROM dataprotect.trusted_functions"))[0, 1]), 'as_text(encrypted_text) true', 'an administrator sees what is trusted');
+# Who protects a column is told whose functions will miss its values.
+$node->safe_psql('postgres', q{CREATE TABLE to_protect (id int, v text); ALTER TABLE to_protect OWNER TO admin;
+	CREATE FUNCTION author_reads() RETURNS text LANGUAGE sql AS 'SELECT v::text FROM to_protect'; ALTER FUNCTION author_reads() OWNER TO author;
+	CREATE FUNCTION reader_reads() RETURNS text LANGUAGE sql AS 'SELECT v::text FROM to_protect'; ALTER FUNCTION reader_reads() OWNER TO reader});
+like((as($node, 'admin', "CALL dataprotect.encrypt_column('to_protect', 'v', 'pii')"))[1], qr/given no value of column "v", whoever runs them: public\.author_reads\(\)\n.*trust_function/, 'it names the functions that would need trust');
 
 # One session of the reader's with a prepared statement; between its executions
 # somebody else acts.  What it showed: S, hidden or refused: -.

@@ -101,15 +101,17 @@ sub answers
 	IPC::Run::run([ 'psql', '-XAtq', '-f', '-', '-h', $node->host, '-p', $node->port, '-U', $role, 'postgres' ],
 		'<', \$script, '>', \$out, '2>&1');
 	my %of = $out =~ /^=== (\d+)\n(.*?)(?=^=== |\z)/gms;
-	return map { defined $of{$_} ? answer($of{$_}) : 'no answer' } 0 .. $#queries;
+	return map { defined $of{$_} ? answer($of{$_}, $queries[$_]) : 'no answer' } 0 .. $#queries;
 }
 
 sub answer
 {
-	my ($text) = @_;
+	my ($text, $query) = @_;
 	return "error $1" if $text =~ /^(?:psql:\S+ )?(?:ERROR|FATAL|PANIC):  (\w{5})$/m;
 	$text =~ s/^psql:.*WARNING.*\n//mg;
 	$text =~ s/enc:v1:[A-Za-z0-9+\/=]+/enc/g;
+	# what functions make of ciphertext, which these two take as the text that it is
+	$text =~ s/[A-Za-z0-9+\/=:._-]{24,}/enc/g if $query =~ /\b(?:format|concat)\(/;
 	return join "\n", sort split /\n/, $text;
 }
 
@@ -169,7 +171,9 @@ my @shown = grep { $prot[$_] =~ /Zq9x/ } 0 .. $#queries;
 my @unseen = grep { my $row = $logged{"reader prot $_"}; !$row || $row->[0] < 1 || $row->[2] ne 't' || $row->[3] ne 't' || $row->[4] !~ /prot\.(?:person|visit)\.(?:name|doc)|\.made\.c\d/ } @shown;
 cmp_ok(scalar(@shown), '>', $n / 20, 'statements showed marked values');
 is(scalar(@unseen), 0, 'each of them is in the log with what it showed') or diag(map { "$queries[$_]\n" . join('|', @{ $logged{"reader prot $_"} || [] }) . "\n" } @unseen[ 0 .. ($#unseen < 9 ? $#unseen : 9) ]);
-is(join(' ', sort grep { /^(?:nobody|owner|super|masked) / || / plain / } keys %logged), '', 'nobody else opened anything, and nobody over plain columns');
+# A superuser's change compares what it writes with what is there (columns/kept_value.h).
+is(join(' ', sort grep { / plain / || /^(?:nobody|owner|masked) / || /^super \w+ (\d+)$/ && ($logged{$_}[0] > 0 || $queries[$1] !~ /\b(?:UPDATE|INSERT|MERGE)\b/) } keys %logged), '',
+	'nobody else opened anything, and nobody over plain columns');
 is(join(' ', sort grep { /^searcher / && $logged{$_}[0] > 0 } keys %logged), '', 'who may search is shown nothing');
 is($node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()'), $started, 'the server never went down');
 unlike(slurp_file($node->logfile), qr/TRAP|PANIC|terminated by signal/, 'nor did a session');
