@@ -50,7 +50,7 @@ SELECT filenode('person') <> :was AS rewritten;
 SELECT rel, col, type, key, searchable, ordered FROM dataprotect.protected_columns WHERE rel::text IN ('person', 'visit') ORDER BY 1, 2;
 SELECT attname, format_type(atttypid, atttypmod), attnotnull, collname FROM pg_attribute LEFT JOIN pg_collation c ON c.oid = attcollation
     WHERE attrelid = 'person'::regclass AND attnum > 0 ORDER BY attnum;
-SELECT indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'person'::regclass ORDER BY 1::text;
+SELECT indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'person'::regclass ORDER BY indexrelid::regclass::text;
 SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'visit'::regclass;
 SELECT pg_get_triggerdef(oid), obj_description(oid, 'pg_trigger') FROM pg_trigger WHERE tgrelid = 'person'::regclass AND tgname = 'stamped';
 SELECT md5(string_agg(p::text, '|' ORDER BY id)) = :'before' AS same FROM person p;
@@ -67,6 +67,6 @@ SELECT count(DISTINCT pg_column_size(note)) FROM person WHERE note IS NOT NULL;
 CALL dataprotect.decrypt_column('person', 'first');
 CALL dataprotect.decrypt_column('person', 'last');
 CALL dataprotect.decrypt_column('person', 'email');
-SELECT indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'person'::regclass ORDER BY 1::text;
+SELECT indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'person'::regclass ORDER BY indexrelid::regclass::text;
 SET client_min_messages = warning;
 DROP SCHEMA several CASCADE;
