@@ -9,6 +9,7 @@ use warnings;
 
 use Cwd qw(abs_path);
 use FindBin;
+use IO::Uncompress::Gunzip ();
 use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -115,6 +116,30 @@ $node->safe_psql('postgres', slurp_file("$top/test/upgrade/every_state.sql"));
 my $user = $node->safe_psql('postgres', 'SELECT current_user');
 my %before = (reader => $ask->('up_app', 'questions.sql'), others => $ask->('up_support', 'others.sql'), admin => $ask->($user, 'what_holds.sql'));
 like($before{reader}, qr/^40\|text 40\|\\x0028\|40\|80\|120\|40\.5\|10\|50\.00\|t\|2020-02-10\|08:40:00\|/m, 'the old release is read');
+
+# Objects of each release that is kept, as it went out, become this version's.
+sub catalog_of
+{
+	my ($database) = @_;
+	return { map { ($_ => 1) } split /\n/, $node->safe_psql($database, slurp_file("$top/pgxs/catalog.sql")) };
+}
+for my $kept (glob("$top/src/upgrade/dataprotect--*.sql.gz"))
+{
+	my ($release) = $kept =~ /--([\d.]+)\.sql\.gz$/;
+	next if $release eq $old;
+	IO::Uncompress::Gunzip::gunzip($kept => \my $objects) or die "could not read \"$kept\"";
+	write_file("$extension/dataprotect--$release.sql", $objects);
+	$node->safe_psql('postgres', "CREATE DATABASE \"of $release\"; CREATE DATABASE \"beside $release\"");
+	$node->safe_psql("of $release", "CREATE EXTENSION dataprotect VERSION '$release'; ALTER EXTENSION dataprotect UPDATE");
+	$node->safe_psql("beside $release", 'CREATE EXTENSION dataprotect');
+	my ($updated, $fresh) = (catalog_of("of $release"), catalog_of("beside $release"));
+	is_deeply([ grep { !$updated->{$_} } sort keys %$fresh ], [], "release $release: nothing of a fresh installation is missing after its update");
+	is_deeply([ grep { !$fresh->{$_} } sort keys %$updated ], [], 'and nothing is there beside');
+	$node->safe_psql("of $release", "SELECT dataprotect.create_key('pii'); CREATE TABLE t (v encrypted_text('pii')); INSERT INTO t VALUES ('x')");
+	is($node->safe_psql("of $release", 'SELECT count(*) FROM t'), '1', 'and it works');
+	$node->safe_psql('postgres', "DROP DATABASE \"of $release\"");
+	$node->safe_psql('postgres', "DROP DATABASE \"beside $release\"");
+}
 
 # The new package comes while the server runs.
 my $binary = slurp_file($library);
