@@ -33,6 +33,7 @@ static const struct
 	{"null_value_not_allowed", ERRCODE_NULL_VALUE_NOT_ALLOWED},
 	{"object_in_use", ERRCODE_OBJECT_IN_USE},
 	{"object_not_in_prerequisite_state", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE},
+	{"program_limit_exceeded", ERRCODE_PROGRAM_LIMIT_EXCEEDED},
 	{"triggered_action_exception", ERRCODE_TRIGGERED_ACTION_EXCEPTION},
 	{"undefined_column", ERRCODE_UNDEFINED_COLUMN},
 	{"undefined_function", ERRCODE_UNDEFINED_FUNCTION},

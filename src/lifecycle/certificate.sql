@@ -399,6 +399,9 @@ BEGIN
      WHERE p.rel::text IN (SELECT k FROM jsonb_object_keys(tables) k) AND NOT dataprotect._may_reveal(p.key);
     RETURN jsonb_build_object('account_type', account_type, 'account_id', id, 'exported_at', dataprotect._now(), 'tables', tables,
                               'complete', unreadable = '[]', 'unreadable', unreadable);
+EXCEPTION WHEN program_limit_exceeded THEN
+    PERFORM dataprotect._raise('program_limit_exceeded', format('account "%s" of type "%s" does not fit into one document', id, account_type),
+        hint => 'dataprotect.export_account_rows() gives a row at a time.');
 END $$;
 COMMENT ON FUNCTION dataprotect._do_export_account(text, text) IS 'body of dataprotect.export_account(); see definer.c';
 
@@ -406,7 +409,9 @@ CREATE FUNCTION dataprotect._log_export_account(account_type text, id text, expo
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT dataprotect._event('account.exported', NULL, jsonb_build_object('account_type', $1, 'account_id', $2));
+    SELECT dataprotect._event('account.exported', NULL, jsonb_build_object('account_type', $1, 'account_id', $2,
+        'tables', (SELECT coalesce(jsonb_object_agg(t.key, jsonb_array_length(t.value)), '{}') FROM jsonb_each($3 -> 'tables') t),
+        'bytes', octet_length($3::text)));
 $$;
 COMMENT ON FUNCTION dataprotect._log_export_account(text, text, jsonb) IS
     'event of dataprotect.export_account(); see definer.c';
@@ -422,13 +427,13 @@ CREATE FUNCTION dataprotect._export_rows_noted(account_type text, id text, OUT r
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    rows bigint := 0;
+    tables jsonb := '{}';
 BEGIN
     FOR rel, leaf, tids IN SELECT r.rel, r.leaf, r.tids FROM dataprotect._export_rows(account_type, id) r LOOP
-        rows := rows + cardinality(tids);
+        tables := jsonb_set(tables, ARRAY[rel::text], to_jsonb(coalesce((tables ->> rel::text)::bigint, 0) + cardinality(tids)));
         RETURN NEXT;
     END LOOP;
-    PERFORM dataprotect._event('account.exported', NULL, jsonb_build_object('account_type', account_type, 'account_id', id, 'rows', rows));
+    PERFORM dataprotect._event('account.exported', NULL, jsonb_build_object('account_type', account_type, 'account_id', id, 'tables', tables));
 END $$;
 COMMENT ON FUNCTION dataprotect._export_rows_noted(text, text) IS 'where an account''s rows are, with the event of an export';
 

@@ -67,6 +67,9 @@ is(sql("SELECT e ->> 'complete', e -> 'unreadable' FROM dataprotect.export_accou
 sql("SELECT dataprotect.revoke_access('k', current_user::regrole)");
 is(sql("SELECT e ->> 'complete', e -> 'unreadable' FROM dataprotect.export_account('u', 'ann\@x.example') e"), 'false|["public.o.note", "public.u.name"]',
 	'export-gaps: or which values the caller could not read');
+sql("GRANT dataprotect_auditor TO current_user; SELECT dataprotect.flush_audit_log('60 s')");
+is(sql("SELECT string_agg(DISTINCT (detail -> 'tables')::text || coalesce((detail ->> 'bytes')::int > 500, false)::text, ' ') FROM dataprotect.audit_log WHERE event = 'account.exported'"),
+	'{"public.o": 5, "public.u": 1, "public.inv": 1}false {"public.o": 5, "public.u": 1, "public.inv": 1}true', 'exports are events, with the rows of each table');
 my $correction = sql("SELECT dataprotect.request_correction('u', 'bob\@x.example', '{\"u\": {\"name\": \"Robert\"}}', 'letter')");
 is(sql("SELECT deadline - requested_at > '27 days', overdue, done_at FROM dataprotect.correction_requests WHERE id = $correction"), 't|f|', 'a correction has a deadline');
 sql("SELECT dataprotect.finish_correction($correction, 'done')");
