@@ -16,7 +16,7 @@ OBJS = \
            provider_aws.o provider_file.o provider_hcvault.o provider_kmip.o provider_pkcs11.o reply.o roots.o secret_file.o status.o transfer.o ttlv.o uri.o uri_policy.o vault_login.o) \
        $(addprefix src/keys/, arena.o cache.o catalog.o epoch.o expiry.o family.o generation.o held_keys.o invalidation.o key_errors.o key_export.o \
            keys.o mint.o own_function.o own_sequence.o own_step.o pinned_keys.o policy_alarm.o policy_root.o policy_seal.o policy_trigger.o \
-           seal_budget.o spare_key.o subject_key.o system_keys.o unwrap_key.o) \
+           seal_budget.o spare_key.o subject_key.o system_keys.o unwrap_key.o wrapped_keys.o) \
        $(addprefix src/access/, access.o foreign_code.o foreign_temporary.o foreign_utility.o grantee.o identity.o mask.o open_query.o restored.o role_drop.o search_count.o sql_runner.o taken_cursor.o token.o token_keys.o token_replay.o) \
        $(addprefix src/audit/, alert.o change_events.o digest.o sink_batch.o sink_file.o sink_http.o sink_line.o sink_reply.o \
            sink_round.o sink_rows.o sink_splunk.o sink_state.o sink_syslog.o sink_uri.o) \
@@ -27,7 +27,7 @@ OBJS = \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_seal.o modifier_table.o \
            modifier_words.o open_memo.o operand.o plan_place.o plpgsql_results.o query_result.o replaced_view.o resolve.o resolver.o row_condition.o row_value.o seal.o seal_right.o show.o sort.o \
            stored_value.o storing.o subscript.o typeinfo.o types.o value.o) \
-       $(addprefix src/columns/, bound_row.o changed_row.o columns.o contains_encrypted.o encrypted_parts.o folded_index.o foreign_argument.o foreign_call.o foreign_condition.o foreign_expression.o foreign_trigger.o generated.o guard.o \
+       $(addprefix src/columns/, bound_row.o changed_row.o columns.o contains_encrypted.o definition_literals.o encrypted_parts.o folded_index.o foreign_argument.o foreign_call.o foreign_condition.o foreign_expression.o foreign_trigger.o generated.o guard.o \
            guard_alter.o guard_catalog.o guard_drop.o guard_index.o guard_object.o guard_shadow.o guard_type.o hidden_index.o insert_counts.o kept_value.o online.o own_runner.o preload_keys.o put_off.o restored_rows.o stored_index.o \
            protect_column.o query_column.o reencrypt.o reencrypt_worker.o reseal.o seen_by.o stored_scan.o token_constraint.o try_views.o value_origin.o verify_values.o word_index.o) \
        $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o index_builder.o own_tables.o rows_as.o run_as.o) \

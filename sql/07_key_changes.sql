@@ -106,6 +106,11 @@ SELECT dataprotect.create_key('change_f');
 CREATE TABLE change_system (id int, v encrypted_text('change_f') DEFAULT 'a literal before');
 PREPARE change_before AS INSERT INTO change_system VALUES (1, 'prepared before');
 EXECUTE change_before;
+CREATE FUNCTION change_defined_f() RETURNS encrypted_text LANGUAGE sql STABLE BEGIN ATOMIC SELECT 'of a function'::encrypted_text; END;
+CREATE DOMAIN change_word AS encrypted_text('change_f') DEFAULT 'of a domain';
+CREATE TABLE change_defined (v change_word, w encrypted_text('change_f') DEFAULT 'of a column', a encrypted_text('change_f')[] DEFAULT ARRAY['in an array'], CHECK (v <> 'refused'));
+CREATE VIEW change_defined_v AS SELECT 1 AS id, v FROM change_defined WHERE w = 'of a column' OR v = 'of a row'
+    UNION ALL SELECT 2, change_defined_f() FROM change_defined WHERE v = 'of a domain';
 SELECT key, version > 1 AS newer FROM dataprotect.rotate_system_keys();
 SELECT count(DISTINCT key_id) - count(DISTINCT key_id) FILTER (WHERE state = 'retired') AS sealing, count(*) FILTER (WHERE state = 'retired') >= 2 AS retired
     FROM dataprotect.key_versions WHERE name = 'system';
@@ -116,8 +121,48 @@ INSERT INTO change_system (id) VALUES (3);
 SELECT dataprotect.grant_access('change_f', current_user::regrole, 'reveal') > 0 AS granted;
 SELECT id, v FROM change_system ORDER BY id;
 SELECT count(*) FROM change_system WHERE v = 'a literal before';
+-- what definitions have is under the key for literals that seals now, and says what it said
+SELECT key, version = (SELECT max(v.version) FROM dataprotect.key_versions v WHERE v.name = 'system' AND v.purpose = 'literal') AS newest, "values", failures
+    FROM dataprotect.verify('change_system') WHERE key = 'system';
+SELECT what, count(*) FILTER (WHERE t.key_id = (SELECT v.key_id FROM dataprotect.key_version v WHERE v.family = 0 AND v.purpose = 5 AND v.state = 'a')) AS under_the_newest,
+        count(*) AS keys, sum(t.failures) AS failures
+    FROM (SELECT 'view', ev_action FROM pg_rewrite WHERE ev_class = 'change_defined_v'::regclass
+          UNION ALL SELECT 'function', prosqlbody FROM pg_proc WHERE proname = 'change_defined_f'
+          UNION ALL SELECT 'check', conbin FROM pg_constraint WHERE conrelid = 'change_defined'::regclass AND conbin IS NOT NULL
+          UNION ALL SELECT 'domain', typdefaultbin FROM pg_type WHERE typname = 'change_word') d (what, tree),
+        dataprotect._verify_tree(d.tree) t
+    GROUP BY what ORDER BY what;
+INSERT INTO change_defined DEFAULT VALUES;
+INSERT INTO change_defined VALUES ('of a row', 'of a row');
+SELECT id, v FROM change_defined_v ORDER BY id;
+SELECT count(*) FROM change_defined WHERE 'in an array' = ANY (a);
+INSERT INTO change_defined (v) VALUES ('refused');
 SELECT dataprotect.revoke_access('change_f', current_user::regrole);
 SELECT count(*) FROM dataprotect.verify_policy();
+
+-- the policy key as well: what is sealed is so under the new one, what is not does not become ours
+CREATE TEMP TABLE change_sealed AS SELECT family, seal FROM dataprotect.key;
+SELECT count(*) > 0 AS sealed_anew, bool_and(k.seal <> c.seal) AS all_of_them
+    FROM dataprotect.key k JOIN change_sealed c USING (family);
+SELECT dataprotect.rotate_system_keys() IS NOT NULL AS rotated;
+SELECT bool_and(k.seal <> c.seal) AS all_of_them FROM dataprotect.key k JOIN change_sealed c USING (family);
+SELECT count(*) FROM dataprotect.verify_policy();
+SET session_replication_role = replica;
+UPDATE dataprotect.key SET mask = 'email' WHERE name = 'change_f';
+RESET session_replication_role;
+SELECT rel, problem FROM dataprotect.verify_policy();
+SELECT key, version > 1 AS newer FROM dataprotect.rotate_system_keys();
+SELECT rel, problem FROM dataprotect.verify_policy();
+SET session_replication_role = replica;
+UPDATE dataprotect.key SET mask = 'full' WHERE name = 'change_f';
+RESET session_replication_role;
+SELECT count(*) FROM dataprotect.verify_policy();
+
+-- the roots that a key has already: they wrap it anew
+CREATE TEMP TABLE change_wrapped AS SELECT e.key_id, e.wrapped FROM dataprotect.epoch e JOIN dataprotect.key k ON k.epoch = e.key_id WHERE k.name = 'change_f';
+SELECT dataprotect.rewrap_key('change_f', (SELECT kms_uri FROM dataprotect.keys WHERE name = 'change_f')) > 0 AS versions;
+SELECT e.wrapped <> w.wrapped AS anew, dataprotect._sealed(e) FROM dataprotect.epoch e JOIN change_wrapped w USING (key_id);
+SELECT key, ok FROM dataprotect.drill() WHERE key = 'change_f';
 
 -- each is on record; nobody else does it
 CREATE ROLE regress_reader LOGIN IN ROLE dataprotect_auditor;
@@ -133,8 +178,10 @@ SELECT dataprotect.rename_key('change_b', 'mine');
 SELECT dataprotect.drop_key('change_b');
 \c - :su
 \set VERBOSITY terse
-DROP TABLE change_t, change_in, change_v, change_system;
+DROP VIEW change_defined_v;
+DROP FUNCTION change_defined_f();
+DROP TABLE change_t, change_in, change_v, change_system, change_defined;
 DROP TYPE change_row;
-DROP DOMAIN change_em;
+DROP DOMAIN change_em, change_word;
 DROP OWNED BY regress_keeper, regress_reader;
 DROP ROLE regress_keeper, regress_reader;

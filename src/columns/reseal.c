@@ -35,6 +35,7 @@ typedef struct Route
 struct DpReseal
 {
 	HTAB	   *routes;
+	uint64		literal;		/* the key of literals, where these are brought over; else 0 */
 	int64		count;
 };
 
@@ -48,6 +49,17 @@ dp_reseal_begin(void)
 	ctl.entrysize = sizeof(Route);
 	ctl.hcxt = CurrentMemoryContext;
 	reseal->routes = hash_create("dataprotect keys to leave", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	return reseal;
+}
+
+DpReseal *
+dp_reseal_begin_literals(void)
+{
+	DpReseal   *reseal = dp_reseal_begin();
+	DpKey		key;
+
+	if (dp_keys_literal(&key))
+		reseal->literal = key.key_id;
 	return reseal;
 }
 
@@ -83,6 +95,19 @@ decide(Route *route)
 	}
 }
 
+/* One that the system's key for literals has replaced, or that hides nothing. */
+static void
+decide_literal(Route *route, uint64 literal)
+{
+	DpVersionRow row;
+
+	if (!dp_keys_is_open_literal(route->key_id) &&
+		(!dp_catalog_read_version(route->key_id, &row) || row.family != 0 || row.purpose != DP_PURPOSE_LITERAL))
+		return;
+	route->successor = literal;
+	route->brought = route->key_id != literal;
+}
+
 static Route *
 find_route(DpReseal *reseal, uint64 key_id)
 {
@@ -94,7 +119,10 @@ find_route(DpReseal *reseal, uint64 key_id)
 		route->brought = false;
 		route->family = 0;
 		route->successor = 0;
-		decide(route);
+		if (reseal->literal != 0)
+			decide_literal(route, reseal->literal);
+		else
+			decide(route);
 	}
 	return route;
 }
@@ -112,7 +140,7 @@ want_one(const DpTypeInfo *info, struct varlena *value, void *context)
 	DpEnvelope	env;
 
 	if (!wanted->wanted && dp_envelope_parse((uint8 *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), &env) &&
-		(env.flags & DP_ENV_LITERAL) == 0)
+		((env.flags & DP_ENV_LITERAL) != 0) == (wanted->reseal->literal != 0))
 		wanted->wanted = find_route(wanted->reseal, env.key_id)->brought;
 }
 
@@ -165,7 +193,7 @@ reseal_one(DpReseal *reseal, const DpTypeInfo *info, Datum value, Datum *out)
 	Route	   *route;
 
 	if (!dp_envelope_parse((uint8 *) VARDATA_ANY(datum), VARSIZE_ANY_EXHDR(datum), &env) ||
-		(env.flags & DP_ENV_LITERAL) != 0)
+		((env.flags & DP_ENV_LITERAL) != 0) != (reseal->literal != 0))
 		return false;
 	route = find_route(reseal, env.key_id);
 	if (!route->brought)

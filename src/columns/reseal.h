@@ -20,6 +20,12 @@ typedef struct DpReseal DpReseal;
 /* For one transaction, in the current memory context. */
 extern DpReseal *dp_reseal_begin(void);
 
+/*
+ * The same of literals in definitions, which are under the system's own key and
+ * nothing else: brought over to the literal key that seals now.
+ */
+extern DpReseal *dp_reseal_begin_literals(void);
+
 /* Is anything inside a value to be brought over?  Opens nothing; claims keys for accounts. */
 extern bool dp_reseal_wants(DpReseal *reseal, Oid typid, Datum value);
 

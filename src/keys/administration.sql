@@ -222,8 +222,8 @@ END $$;
 COMMENT ON FUNCTION dataprotect.rotate_key(text) IS
     'makes a new version that seals from now on; older versions go on opening; the new version''s number';
 
--- Not among them: the search key, under which tokens and indexes are made, the key that
--- chains the audit log, and the one that seals policy.
+-- Not among them: the search key, under which tokens and indexes are made, and the key
+-- that chains the audit log.
 CREATE FUNCTION dataprotect.rotate_system_keys(OUT key text, OUT version int) RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -233,12 +233,21 @@ BEGIN
             NULL,
             'The system''s own keys are made with the first named key.');
     END IF;
-    PERFORM dataprotect._event('key.rotated', NULL, jsonb_build_object('system', jsonb_build_array('literal', 'audit seal')));
-    RETURN QUERY SELECT p.name, dataprotect._autonomous(format('SELECT dataprotect._mint_system_version(%s::int2)', p.purpose))::int
-        FROM (VALUES (1, 5, 'literal'), (2, 6, 'audit seal')) p (ord, purpose, name) ORDER BY p.ord;
+    PERFORM dataprotect._event('key.rotated', NULL, jsonb_build_object('system', jsonb_build_array('literal', 'audit seal', 'policy')));
+    FOR rotate_system_keys.key, rotate_system_keys.version IN
+        SELECT p.name, dataprotect._autonomous(p.call)::int
+        -- the one that may be refused first
+        FROM (VALUES (1, 'policy', 'SELECT dataprotect._rotate_policy_key()'),
+                     (2, 'literal', 'SELECT dataprotect._mint_system_version(5::int2)'),
+                     (3, 'audit seal', 'SELECT dataprotect._mint_system_version(6::int2)')) p (ord, name, call) ORDER BY p.ord
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+    -- late bound: columns belong to a higher layer
+    PERFORM dataprotect._renew_literals();
 END $$;
 COMMENT ON FUNCTION dataprotect.rotate_system_keys() IS
-    'makes new keys for literals and for the fields of the audit log that can hold personal data; older ones go on opening; their versions';
+    'makes new keys for literals, under which definitions have theirs from then on, and for the fields of the audit log that can hold personal data; older ones of both go on opening; seals all policy under a new key; their versions';
 
 CREATE FUNCTION dataprotect._mint_rewrap(key_family int4, uris text[]) RETURNS int4
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
@@ -249,6 +258,12 @@ DECLARE
 BEGIN
     -- Nothing is minted for the key meanwhile.
     SELECT k.epoch INTO STRICT v_from FROM dataprotect.key k WHERE k.family = key_family FOR UPDATE;
+    -- The same roots: by their newest versions.
+    IF v_from = v_epoch THEN
+        UPDATE dataprotect.epoch e SET wrapped = dataprotect._epoch_rewrap(e.key_id) WHERE e.key_id = v_epoch;
+        SELECT count(*) INTO v_rows FROM dataprotect.key_version v WHERE v.family = key_family AND v.epoch = v_epoch AND v.wrapped IS NOT NULL;
+        RETURN v_rows;
+    END IF;
     -- The system's keys go with the root that they are under.
     UPDATE dataprotect.key_version v
         SET wrapped = dataprotect._rewrap(v.key_id, v.wrapped, v.purpose, v.version, v.epoch, v_epoch), epoch = v_epoch
@@ -260,7 +275,7 @@ BEGIN
     UPDATE dataprotect.key SET epoch = v_epoch, kms_uri = uris WHERE family = key_family;
     RETURN v_rows;
 END $$;
-COMMENT ON FUNCTION dataprotect._mint_rewrap(int4, text[]) IS 'wraps every version of a named key under the epoch of other URIs';
+COMMENT ON FUNCTION dataprotect._mint_rewrap(int4, text[]) IS 'wraps every version of a named key under the epoch of other URIs, or the epoch itself anew where they are the same';
 
 CREATE FUNCTION dataprotect.rewrap_key(name text, kms_uri text[]) RETURNS int
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -285,7 +300,7 @@ BEGIN
     RETURN dataprotect._autonomous(format('SELECT dataprotect._mint_rewrap(%s, %L)', v_family, v_uris))::int;
 END $$;
 COMMENT ON FUNCTION dataprotect.rewrap_key(text, text[]) IS
-    'moves a named key to other KMS URIs without touching data; how many versions were wrapped anew';
+    'moves a named key to other KMS URIs without touching data, or, to the same, under the newest versions of their roots; how many versions were wrapped anew';
 
 CREATE FUNCTION dataprotect._set_key_state(key_name text, from_state "char", to_state "char", event text, why text) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -3,12 +3,13 @@
  *	  The fixed shared arena of unwrapped keys.
  *
  *	control (ordinary shared memory)	generations, locks, system key ids, spares
- *	secret mapping (own, MAP_SHARED)	epoch entries | buckets of 8 entries each
+ *	secret mapping (own, MAP_SHARED)	epoch entries | buckets of 8 entries each | wrapping key
  *
  * An entry is found by (database, key id): key ids are pseudo-random already,
  * so their low bits choose the bucket.  Within a full bucket the entry that was
  * used longest ago goes.  Locks: partition p guards the buckets b with
- * b mod N_PARTITIONS = p; epoch_lock the epoch entries; control_lock the rest.
+ * b mod N_PARTITIONS = p; epoch_lock the epoch entries and the wrapping key;
+ * control_lock the rest.
  */
 #include "postgres.h"
 
@@ -24,6 +25,7 @@
 #include "base/statement.h"
 #include "fmgr.h"
 #include "keys/arena.h"
+#include "keys/wrapped_keys.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/lwlock.h"
@@ -66,6 +68,7 @@ typedef struct DpArenaShared
 	pg_atomic_uint32 clock;		/* of uses; no lock, wraps */
 	LWLock	   *partition[N_PARTITIONS];
 	LWLock	   *epoch_lock;
+	bool		has_wrapping_key;	/* epoch_lock */
 	LWLock	   *control_lock;	/* guards all below */
 	DatabaseSlot databases[MAX_DATABASES];
 	SealBudget	budgets[MAX_BUDGETS];
@@ -77,6 +80,7 @@ typedef struct DpArenaShared
 static DpArenaShared *shared = NULL;
 static DpArenaEntry *epochs = NULL; /* MAX_EPOCHS, in the secret mapping */
 static DpArenaEntry *buckets = NULL;	/* n_buckets * BUCKET_WAYS */
+static uint8 *wrapping_key = NULL;	/* of keys outside; after the buckets */
 static uint32 n_buckets = 0;
 static bool arena_locked = false;	/* never in swap space; known since server start */
 
@@ -96,7 +100,7 @@ static Size
 secret_size(void)
 {
 	Size		page = (Size) sysconf(_SC_PAGESIZE);
-	Size		size = sizeof(DpArenaEntry) * (MAX_EPOCHS + (Size) bucket_count() * BUCKET_WAYS);
+	Size		size = sizeof(DpArenaEntry) * (MAX_EPOCHS + (Size) bucket_count() * BUCKET_WAYS) + DP_KEY_LEN;
 
 	return (size + page - 1) / page * page;
 }
@@ -166,8 +170,10 @@ attach(void *area, LWLockPadded *locks, bool is_new)
 		epochs = map_secret(secret_size());
 		n_buckets = bucket_count();
 		buckets = epochs + MAX_EPOCHS;
+		wrapping_key = (uint8 *) (buckets + (Size) n_buckets * BUCKET_WAYS);
 	}
 	dp_secret_wipe(epochs, secret_size());
+	shared->has_wrapping_key = dp_random_key(wrapping_key, DP_KEY_LEN);
 }
 
 /*
@@ -199,6 +205,7 @@ void
 dp_arena_init(void)
 {
 	dp_shmem_register("dataprotect arena", sizeof(DpArenaShared), N_PARTITIONS + 2, attach);
+	dp_wrapped_keys_init();
 	dp_statement_subscribe(&subscriber);
 }
 
@@ -211,8 +218,8 @@ bucket_of(uint64 key_id, LWLock **out_lock)
 	return buckets + (Size) b * BUCKET_WAYS;
 }
 
-bool
-dp_arena_get(Oid database, uint64 key_id, TimestampTz now, DpArenaEntry *out)
+static bool
+get_near(Oid database, uint64 key_id, TimestampTz now, DpArenaEntry *out)
 {
 	LWLock	   *lock;
 	DpArenaEntry *bucket = bucket_of(key_id, &lock);
@@ -238,8 +245,8 @@ dp_arena_get(Oid database, uint64 key_id, TimestampTz now, DpArenaEntry *out)
 	return found;
 }
 
-void
-dp_arena_put(const DpArenaEntry *entry, uint64 generation)
+static void
+put_near(const DpArenaEntry *entry, uint64 generation)
 {
 	LWLock	   *lock;
 	DpArenaEntry *bucket = bucket_of(entry->key_id, &lock);
@@ -267,6 +274,60 @@ dp_arena_put(const DpArenaEntry *entry, uint64 generation)
 		victim->used = clock;
 	}
 	LWLockRelease(lock);
+}
+
+/* What keys behind the arena are wrapped under, for the caller to wipe; false where there is none. */
+static bool
+copy_wrapping_key(uint8 out[DP_KEY_LEN])
+{
+	bool		there;
+
+	LWLockAcquire(shared->epoch_lock, LW_SHARED);
+	there = shared->has_wrapping_key;
+	memcpy(out, wrapping_key, DP_KEY_LEN);
+	LWLockRelease(shared->epoch_lock);
+	return there;
+}
+
+bool
+dp_arena_get(Oid database, uint64 key_id, TimestampTz now, DpArenaEntry *out)
+{
+	uint64		generation = dp_arena_key_generation();
+	uint8		wrapping[DP_KEY_LEN];
+	bool		found;
+
+	if (get_near(database, key_id, now, out))
+		return true;
+	found = copy_wrapping_key(wrapping) && dp_wrapped_keys_get(wrapping, database, key_id, now, generation, out);
+	dp_secret_wipe(wrapping, sizeof(wrapping));
+	if (found)
+		put_near(out, generation);
+	return found;
+}
+
+void
+dp_arena_put(const DpArenaEntry *entry, uint64 generation)
+{
+	uint8		wrapping[DP_KEY_LEN];
+
+	put_near(entry, generation);
+	if (copy_wrapping_key(wrapping))
+		dp_wrapped_keys_put(wrapping, entry, generation != 0 ? generation : dp_arena_key_generation());
+	dp_secret_wipe(wrapping, sizeof(wrapping));
+}
+
+/* What was wrapped under the old one opens no more.  Raises nothing: a commit is under way. */
+static void
+replace_wrapping_key(void)
+{
+	uint8		key[DP_KEY_LEN];
+	bool		ok = dp_random_key(key, sizeof(key));
+
+	LWLockAcquire(shared->epoch_lock, LW_EXCLUSIVE);
+	memcpy(wrapping_key, key, DP_KEY_LEN);
+	shared->has_wrapping_key = ok;
+	LWLockRelease(shared->epoch_lock);
+	dp_secret_wipe(key, sizeof(key));
 }
 
 bool
@@ -376,6 +437,7 @@ dp_arena_purge(Oid database)
 {
 	uint32		b;
 
+	replace_wrapping_key();
 	for (b = 0; b < n_buckets; b++)
 	{
 		DpArenaEntry *bucket = buckets + (Size) b * BUCKET_WAYS;

@@ -95,6 +95,12 @@ dp_keys_changed(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+bool
+dp_keys_are_changing(void)
+{
+	return keys_pending;
+}
+
 /* Start watching the tables before the first row of theirs is cached. */
 void
 dp_keys_watch_tables(void)

@@ -77,6 +77,9 @@ extern char *dp_keys_autonomous(const char *sql, bool own);
 /* Go on with an epoch that is given up; true where more can be done at once. */
 extern bool dp_keys_epoch_round(void);
 
+/* Has this transaction changed keys?  What others know of them is not what it sees. */
+extern bool dp_keys_are_changing(void);
+
 /* Watch the key tables for invalidations; before the first row is cached. */
 extern void dp_keys_watch_tables(void);
 

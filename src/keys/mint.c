@@ -32,6 +32,7 @@ PG_FUNCTION_INFO_V1(dp_keys_autonomous_sql);
 PG_FUNCTION_INFO_V1(dp_keys_check_uri_sql);
 PG_FUNCTION_INFO_V1(dp_keys_epoch_create_sql);
 PG_FUNCTION_INFO_V1(dp_keys_epoch_probe_sql);
+PG_FUNCTION_INFO_V1(dp_keys_epoch_rewrap_sql);
 PG_FUNCTION_INFO_V1(dp_keys_wrap_new_sql);
 PG_FUNCTION_INFO_V1(dp_keys_rewrap_sql);
 
@@ -200,6 +201,24 @@ dp_keys_epoch_probe_sql(PG_FUNCTION_ARGS)
 		return make_pair(fcinfo, (Datum) 0, (Datum) 0, true);
 	return make_pair(fcinfo, CStringGetTextDatum(unpack_sql_state(error.sqlstate)),
 					 CStringGetTextDatum(error.detail), false);
+}
+
+/* dataprotect._epoch_rewrap(epoch int8) returns bytea[]: under each of its URIs, as their roots are now */
+Datum
+dp_keys_epoch_rewrap_sql(PG_FUNCTION_ARGS)
+{
+	DpEpochRow	row;
+	DpKmsError	error;
+	Datum		wrapped[DP_KMS_MAX_URIS];
+
+	dp_catalog_require_epoch((uint64) PG_GETARG_INT64(0), 1, &row);
+	for (int i = 0; i < row.n_uris; i++)
+	{
+		if (!dp_kms_rewrap(MyDatabaseId, &row.context, row.uris[i], &row.blobs[i], &error))
+			raise_kms_error(&error, "wrap a key anew");
+		wrapped[i] = dp_result_bytea(row.blobs[i].data, row.blobs[i].len);
+	}
+	PG_RETURN_ARRAYTYPE_P(construct_array(wrapped, row.n_uris, BYTEAOID, -1, false, TYPALIGN_INT));
 }
 
 Datum

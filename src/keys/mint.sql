@@ -17,6 +17,10 @@ CREATE FUNCTION dataprotect._epoch_probe(epoch int8, ordinal int4, OUT sqlstate 
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_epoch_probe_sql';
 COMMENT ON FUNCTION dataprotect._epoch_probe(int8, int4) IS 'opens an epoch key by one of its URIs (1-based), and nothing else: what went wrong, or nulls';
 
+CREATE FUNCTION dataprotect._epoch_rewrap(epoch int8) RETURNS bytea[]
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_epoch_rewrap_sql';
+COMMENT ON FUNCTION dataprotect._epoch_rewrap(int8) IS 'an epoch key wrapped anew under each of its URIs, and shown to open';
+
 CREATE FUNCTION dataprotect._wrap_new(epoch int8, purpose int2, version int4, OUT key_id int8, OUT wrapped bytea)
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_keys_wrap_new_sql';
 COMMENT ON FUNCTION dataprotect._wrap_new(int8, int2, int4) IS 'makes a random key, wrapped under an epoch key';

@@ -55,10 +55,10 @@ CREATE FUNCTION dataprotect._reseal_rows(tbl text, mine bool, only_new bool DEFA
 COMMENT ON FUNCTION dataprotect._reseal_rows(text, bool, bool) IS
     'seals the rows of a table that are not sealed, or, only_new, that never were; how many';
 
-CREATE FUNCTION dataprotect._fold_journal(tbl text, scope int8, anew bool) RETURNS int8
+CREATE FUNCTION dataprotect._fold_journal(tbl text, scope int8, anew bool, since int8 DEFAULT 0) RETURNS int8
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_policy_fold_sql';
-COMMENT ON FUNCTION dataprotect._fold_journal(text, int8, bool) IS
-    'makes one note of those of a scope, or, anew, of the rows that are there; how many statements it stands for';
+COMMENT ON FUNCTION dataprotect._fold_journal(text, int8, bool, int8) IS
+    'makes one note of those of a scope, or, anew, of the rows that are there; how many statements it stands for, since how many';
 
 -- What somebody else has done does not decide, and is not quietly forgotten.
 CREATE FUNCTION dataprotect._need_policy(tbl text, scope int8 DEFAULT 0) RETURNS void
@@ -184,3 +184,45 @@ BEGIN
     RETURN v_bad;
 END $$;
 COMMENT ON FUNCTION dataprotect._watch_policy() IS 'reports sealed tables that somebody else has changed, and keeps the journal short; how many';
+
+-- Another policy key: every row is sealed anew, in one transaction beside which nobody
+-- writes.  Nothing becomes ours by it: what does not fit now is for an administrator first.
+CREATE FUNCTION dataprotect._rotate_policy_key() RETURNS int4
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
+DECLARE
+    t record;
+    n record;
+    v_notes jsonb := '[]';
+    v_version int4;
+BEGIN
+    PERFORM dataprotect._adopt_modifiers();
+    FOR t IN SELECT x.tbl FROM dataprotect._sealed_tables() x ORDER BY x.tbl LOOP
+        EXECUTE format('LOCK TABLE dataprotect.%I IN EXCLUSIVE MODE', t.tbl);
+    END LOOP;
+    LOCK TABLE dataprotect.policy_journal IN EXCLUSIVE MODE;
+    IF NOT dataprotect._modifiers_adopted() OR EXISTS (SELECT FROM dataprotect.verify_policy()) THEN
+        PERFORM dataprotect._raise('data_corrupted',
+            'the key that seals policy cannot be replaced while policy is not as the extension left it',
+            'Rows were written, changed, removed or put back by somebody else, or a restored database has not settled yet.',
+            'dataprotect.verify_policy() shows what; an administrator who has looked calls dataprotect.reseal_policy().');
+    END IF;
+    SELECT coalesce(jsonb_agg(jsonb_build_array(x.tbl, s, dataprotect._fold_journal(x.tbl, s, false))), '[]') INTO v_notes
+        FROM dataprotect._sealed_tables() x, LATERAL dataprotect._policy_scopes(x.tbl) s WHERE x.rooted;
+    v_version := dataprotect._mint_system_version(8::int2);
+    FOR t IN SELECT x.tbl FROM dataprotect._sealed_tables() x ORDER BY x.tbl LOOP
+        PERFORM dataprotect._reseal_rows(t.tbl, false);
+    END LOOP;
+    FOR n IN SELECT e ->> 0 AS tbl, (e ->> 1)::int8 AS scope, (e ->> 2)::int8 AS statements FROM jsonb_array_elements(v_notes) e LOOP
+        PERFORM dataprotect._fold_journal(n.tbl, n.scope, true, n.statements);
+    END LOOP;
+    PERFORM dataprotect._adopt_modifiers();
+    IF EXISTS (SELECT FROM dataprotect.verify_policy()) THEN
+        PERFORM dataprotect._raise('data_corrupted',
+            'policy could not be sealed under another key',
+            NULL,
+            'Nothing was changed. See dataprotect.verify_policy().');
+    END IF;
+    RETURN v_version;
+END $$;
+COMMENT ON FUNCTION dataprotect._rotate_policy_key() IS
+    'seals all policy under another key, at once; an error where any of it is not as the extension left it';

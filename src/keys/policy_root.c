@@ -326,6 +326,8 @@ examine(DpSealedTable table, int64 scope, Findings *out)
 	if (snapshot != SnapshotSelf)
 		UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
+	if (unlikely(!out->sealed || !out->adds_up) && dp_seal_key_is_overtaken())
+		return examine(table, scope, out);
 	return key;
 }
 
@@ -522,9 +524,10 @@ dp_policy_adds_up_sql(PG_FUNCTION_ARGS)
 }
 
 /*
- * dataprotect._fold_journal(tbl text, scope int8, anew bool) returns int8
+ * dataprotect._fold_journal(tbl text, scope int8, anew bool, since int8) returns int8
  * Put one note in the place of those of a scope that are committed: their sum, or,
- * anew, what its rows weigh now.  How many statements it stands for.
+ * anew, what its rows weigh now.  How many statements it stands for, those included
+ * that notes under an earlier policy key stood for.
  */
 Datum
 dp_policy_fold_sql(PG_FUNCTION_ARGS)
@@ -542,7 +545,7 @@ dp_policy_fold_sql(PG_FUNCTION_ARGS)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	Weight		sum = {{0}};
-	int64		total = 0;
+	int64		total = PG_GETARG_INT64(3);
 	bool		ours = true;
 
 	if (!dp_own_caller())

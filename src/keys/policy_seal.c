@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "access/xlog.h"
 #include "base/compat.h"
 #include "base/server_checks.h"
@@ -134,11 +135,19 @@ typedef struct Layout
 static Layout layouts[DP_N_SEALED_TABLES];
 static MemoryContext scratch = NULL;
 static DpPolicyKeySource key_source = NULL;
+static bool (*key_is_overtaken) (void) = NULL;
 
 void
-dp_seal_set_source(DpPolicyKeySource source)
+dp_seal_set_source(DpPolicyKeySource source, bool (*is_overtaken) (void))
 {
 	key_source = source;
+	key_is_overtaken = is_overtaken;
+}
+
+bool
+dp_seal_key_is_overtaken(void)
+{
+	return key_is_overtaken();
 }
 
 DpPolicyKey
@@ -407,6 +416,16 @@ dp_seal_check_with(DpPrf *prf, const uint8 uid[16], DpSealedTable table, Relatio
 	return dp_equal_ct(mac, at_home ? place + PLACE_LEN : seal + 1, SEAL_MAC_LEN);
 }
 
+/* Has another version taken the row's place since it was read?  A rotation does that to each. */
+static bool
+is_superseded(HeapTuple row)
+{
+	uint16		mask = row->t_data->t_infomask;
+
+	return ItemPointerIsValid(&row->t_self) && (mask & HEAP_XMAX_INVALID) == 0 && !HEAP_XMAX_IS_LOCKED_ONLY(mask) &&
+		TransactionIdDidCommit(HeapTupleHeaderGetUpdateXid(row->t_data));
+}
+
 DpSealVerdict
 dp_seal_check(DpSealedTable table, Relation rel, HeapTuple row)
 {
@@ -424,7 +443,16 @@ dp_seal_check(DpSealedTable table, Relation rel, HeapTuple row)
 		case DP_POLICY_READY:
 			break;
 	}
-	return dp_seal_check_with(prf, uid, table, rel, row) ? DP_SEAL_GOOD : DP_SEAL_BAD;
+	if (dp_seal_check_with(prf, uid, table, rel, row))
+		return DP_SEAL_GOOD;
+	if (dp_seal_key_is_overtaken())
+		return dp_seal_check(table, rel, row);
+	if (is_superseded(row))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("table \"%s\" of extension \"%s\" was changed meanwhile", RelationGetRelationName(rel), "dataprotect"),
+				 errhint("Retry the statement.")));
+	return DP_SEAL_BAD;
 }
 
 bool

@@ -79,8 +79,14 @@ typedef enum DpPolicyKey
 
 /* Where the policy key and the database's uid come from. */
 typedef DpPolicyKey (*DpPolicyKeySource) (DpPrf **out_prf, uint8 out_uid[16]);
-extern void dp_seal_set_source(DpPolicyKeySource source);
+extern void dp_seal_set_source(DpPolicyKeySource source, bool (*is_overtaken) (void));
 extern DpPolicyKey dp_seal_key(DpPrf **out_prf, uint8 out_uid[16]);
+
+/*
+ * Whoever finds a row that is not sealed asks: has the policy key been replaced
+ * since?  Then keys that were got before are void, and the row is looked at again.
+ */
+extern bool dp_seal_key_is_overtaken(void);
 
 typedef enum DpSealVerdict
 {
@@ -94,7 +100,8 @@ extern DpSealedTable dp_sealed_table_find(const char *name);
 
 /*
  * The row as its seal says.  Reads catalogs, and the policy key where it is not
- * known; never under a page lock.  dp_seal_check_with() asks for no key.
+ * known; never under a page lock.  dp_seal_check_with() asks for no key.  A row that
+ * does not fit since a rotation has just replaced it is a retryable error.
  */
 extern DpSealVerdict dp_seal_check(DpSealedTable table, Relation rel, HeapTuple row);
 extern bool dp_seal_check_with(DpPrf *prf, const uint8 uid[16], DpSealedTable table, Relation rel, HeapTuple row);

@@ -2,8 +2,8 @@
  * system_keys.c
  *	  The database's own keys: for literals, search, and the audit log.
  *
- * They are made with the first named key; those for literals and for fields of the
- * audit log rotate.  Which they are is remembered in the arena beside the keys.
+ * They are made with the first named key, and rotate.  Which they are is remembered
+ * in the arena beside the keys.
  */
 #include "postgres.h"
 
@@ -63,7 +63,7 @@ know_system_keys(void)
 	dp_keys_follow_generation();
 	if (system_keys_known)
 		return true;
-	if (!dp_arena_get_system(MyDatabaseId, &system_keys))
+	if (dp_keys_are_changing() || !dp_arena_get_system(MyDatabaseId, &system_keys))
 	{
 		uint64		generation = dp_arena_key_generation();
 		bool		committed;
@@ -168,6 +168,26 @@ policy_key_is_there(void)
 		dp_catalog_read_version(system_keys.audit_seal, &audit) && audit.epoch == row.epoch;
 }
 
+/*
+ * Has another policy key taken the place of the one that was used here last?  Then it is
+ * known now: a rotation is seen in the tables a moment before the generation says so.
+ */
+static bool
+policy_is_overtaken(void)
+{
+	DpSystemKeys now;
+	uint64		used = policy_key_id;
+	bool		committed;
+
+	if (InterruptHoldoffCount > 0 || !know_system_keys() || !dp_catalog_read_system(&now, &committed) ||
+		now.policy == used)
+		return false;
+	system_keys = now;
+	dp_prf_free(policy);
+	policy = NULL;
+	return true;
+}
+
 /* The policy key; see policy_seal.h. */
 static DpPolicyKey
 policy_source(DpPrf **out_prf, uint8 out_uid[16])
@@ -176,6 +196,9 @@ policy_source(DpPrf **out_prf, uint8 out_uid[16])
 		return DP_POLICY_NONE;
 	if (!know_system_keys())
 		return dp_catalog_has_keys() ? DP_POLICY_LOST : DP_POLICY_NONE;
+	/* A statement that keeps what it knew (kept_look.h) seals nothing under a key of the past. */
+	if (unlikely(dp_keys_cached_generation != dp_arena_key_generation()))
+		(void) policy_is_overtaken();
 	if (policy == NULL || policy_key_id != system_keys.policy)
 	{
 		if (InterruptHoldoffCount > 0)
@@ -275,5 +298,5 @@ dp_keys_system_init(void)
 {
 	dp_keys_on_forget(forget_system_keys);
 	dp_keys_on_let_go(let_go_of_contexts);
-	dp_seal_set_source(policy_source);
+	dp_seal_set_source(policy_source, policy_is_overtaken);
 }

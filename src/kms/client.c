@@ -319,6 +319,18 @@ dp_kms_drill(Oid database, const DpKmsContext *context,
 	return perform(&request, out_error);
 }
 
+bool
+dp_kms_rewrap(Oid database, const DpKmsContext *context, const char *uri, DpKmsBlob *blob, DpKmsError *out_error)
+{
+	DpKmsRequest request;
+
+	fill_request(&request, DP_KMS_REWRAP, database, context, &uri, blob, 1);
+	if (!perform(&request, out_error))
+		return false;
+	*blob = request.blobs[0];
+	return true;
+}
+
 /* Of one root, about no key of a database. */
 static void
 fill_root_request(DpKmsRequest *request, DpKmsKind kind, const char *uri)

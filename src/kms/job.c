@@ -27,6 +27,7 @@ static const struct
 	[DP_KMS_CREATE] = {1, {DP_KMS_OP_WRAP}},
 	[DP_KMS_FETCH] = {1, {DP_KMS_OP_UNWRAP}},
 	[DP_KMS_DRILL] = {1, {DP_KMS_OP_UNWRAP}},
+	[DP_KMS_REWRAP] = {3, {DP_KMS_OP_UNWRAP, DP_KMS_OP_WRAP, DP_KMS_OP_UNWRAP}},
 	[DP_KMS_SIGN] = {2, {DP_KMS_OP_PUBLIC_KEY, DP_KMS_OP_SIGN}},
 	[DP_KMS_PUBLIC_KEY] = {1, {DP_KMS_OP_PUBLIC_KEY}},
 	[DP_KMS_ROOT_STATE] = {1, {DP_KMS_OP_STATE}},
@@ -211,6 +212,8 @@ settle_call(DpKmsJob *job)
 
 	job->calling = false;
 	check_answer(job);
+	if (call->status == DP_KMS_OK && call->operation == DP_KMS_OP_WRAP)
+		job->request.blobs[index] = call->blob;
 
 	if (call->status == DP_KMS_OK && has_next_step(job))
 	{
@@ -221,8 +224,6 @@ settle_call(DpKmsJob *job)
 	else if (call->status == DP_KMS_OK)
 	{
 		count_call(job, NULL);
-		if (job->request.kind == DP_KMS_CREATE)
-			job->request.blobs[index] = call->blob;
 		job->position++;
 		if (job->request.kind != DP_KMS_CREATE || job->position == job->request.n_uris)
 			finish(job, true);

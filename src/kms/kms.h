@@ -147,6 +147,13 @@ extern bool dp_kms_drill(Oid database, const DpKmsContext *context,
 						 DpKmsError *out_error) DP_MUST_CHECK;
 
 /*
+ * Have an epoch key wrapped anew under one URI: by the root's newest version, where
+ * its KMS rotates roots.  What is returned has been opened.
+ */
+extern bool dp_kms_rewrap(Oid database, const DpKmsContext *context, const char *uri,
+						  DpKmsBlob *blob, DpKmsError *out_error) DP_MUST_CHECK;
+
+/*
  * Unless the key was fetched within the soft TTL, ask the agent to fetch it
  * again, and do not wait.
  */

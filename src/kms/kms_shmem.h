@@ -50,6 +50,7 @@ typedef enum DpKmsKind
 	DP_KMS_CREATE,				/* make a key, wrap it under every URI */
 	DP_KMS_FETCH,				/* unwrap by the first URI that answers */
 	DP_KMS_DRILL,				/* unwrap by the only URI, deliver nothing */
+	DP_KMS_REWRAP,				/* wrap anew under the only URI, and show that it opens */
 	DP_KMS_SIGN,				/* and all below: of the only URI, no key */
 	DP_KMS_PUBLIC_KEY,
 	DP_KMS_ROOT_STATE,
@@ -65,7 +66,7 @@ typedef struct DpKmsRequest
 	DpKmsContext context;
 	int			n_uris;
 	char		uris[DP_KMS_MAX_URIS][DP_KMS_URI_MAX];
-	DpKmsBlob	blobs[DP_KMS_MAX_URIS]; /* CREATE: out; otherwise in */
+	DpKmsBlob	blobs[DP_KMS_MAX_URIS]; /* CREATE: out; REWRAP: in, out; otherwise in */
 	uint8		digest[DP_KMS_DIGEST_LEN];	/* SIGN */
 	DpKmsSignature signature;	/* SIGN, PUBLIC_KEY: out, but for the version wanted */
 	DpKmsRoot	root;			/* ROOT_STATE, DESTROY: out */

@@ -1,7 +1,7 @@
 -- Versions that nothing is sealed under any more go, a time after a newer one took over
 -- (dataprotect.unused_version_time).  Looked for are values, at any depth of a column's
 -- type, and what dead rows and indexes still have: an ordered index compares with it.
--- One version a transaction, and each at most once a day, since it takes a look at every
+-- One version a transaction, or a thousand keys of accounts, and each at most once a day, since it takes a look at every
 -- page of every protected table.
 --
 -- Values move while it looks: from a table whose turn comes later into one that it has
@@ -21,9 +21,10 @@ CREATE FUNCTION dataprotect._hold_tables(rels oid[]) RETURNS bool
 COMMENT ON FUNCTION dataprotect._hold_tables(oid[]) IS
     'locks tables in ACCESS SHARE mode to the end of the transaction; false where that would wait, or one is gone';
 
-CREATE FUNCTION dataprotect._is_version_used(version_key_id int8) RETURNS bool
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION dataprotect._used_keys(key_ids int8[]) RETURNS int8[]
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    v_left int8[] := key_ids;
     v_tables oid[];
     t record;
 BEGIN
@@ -33,21 +34,23 @@ BEGIN
        OR EXISTS (SELECT FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
                   WHERE c.relpersistence = 't' AND c.relkind IN ('r', 'p', 'm') AND a.atttypid >= 16384
                     AND EXISTS (SELECT FROM dataprotect._encrypted_parts(a.atttypid, a.atttypmod))) THEN
-        RETURN true;
+        RETURN key_ids;
     END IF;
     FOR t IN
         SELECT m.member AS rel, array_agg(DISTINCT s.col) AS cols
         FROM dataprotect._storing_columns() s CROSS JOIN LATERAL dataprotect._column_partitions(s.rel, s.col) m
         GROUP BY 1 ORDER BY 1
     LOOP
-        IF dataprotect._pages_with_keys(t.rel, ARRAY[version_key_id]) > 0
-           OR EXISTS (SELECT FROM dataprotect._count_by_keys(t.rel, t.cols) x WHERE x.key_id = version_key_id) THEN
-            RETURN true;
+        v_left := ARRAY(SELECT k FROM unnest(v_left) k EXCEPT SELECT x.key_id FROM dataprotect._count_by_keys(t.rel, t.cols) x);
+        -- Which of them it is that a page still has is not told.
+        IF v_left = '{}' OR dataprotect._pages_with_keys(t.rel, v_left) > 0 THEN
+            RETURN key_ids;
         END IF;
     END LOOP;
-    RETURN false;
+    RETURN ARRAY(SELECT k FROM unnest(key_ids) k EXCEPT SELECT k FROM unnest(v_left) k);
 END $$;
-COMMENT ON FUNCTION dataprotect._is_version_used(int8) IS 'whether a table or an index has anything that is sealed under a key, or cannot be looked at now';
+COMMENT ON FUNCTION dataprotect._used_keys(int8[]) IS
+    'those of some keys that a table or an index has anything sealed under; all of them where that cannot be told now';
 
 CREATE FUNCTION dataprotect._runs_since(moment timestamptz) RETURNS bool
     LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
@@ -57,6 +60,55 @@ CREATE FUNCTION dataprotect._runs_since(moment timestamptz) RETURNS bool
                      AND a.state IS DISTINCT FROM 'idle' AND coalesce(a.query_start, a.backend_start) <= $1)
 $$;
 COMMENT ON FUNCTION dataprotect._runs_since(timestamptz) IS 'whether a statement of this database still runs that ran then';
+
+-- Keys of accounts as well, many at once: those that another has taken the place of as
+-- the named key rotated.  An account in its grace time keeps what it has.
+CREATE FUNCTION dataprotect._overtaken_keys(before timestamptz, seen bool, look_before timestamptz) RETURNS SETOF int8
+    LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v.key_id
+    FROM dataprotect.subject_key s
+        JOIN dataprotect.key k ON k.family = s.family AND k.state = 'a' AND k.keep IS NULL AND s.version < k.current_version
+        JOIN dataprotect.key_version v ON v.key_id = s.key_id AND v.purpose = 3 AND v.state IN ('a', 'p')
+    WHERE (v.unused_at IS NOT NULL) = seen AND (v.looked_at IS NULL OR v.looked_at <= look_before)
+        AND EXISTS (SELECT FROM dataprotect.subject_key n
+                    WHERE n.family = s.family AND n.account_type = s.account_type AND n.subject = s.subject
+                      AND n.version > s.version AND n.claimed_at <= before)
+        AND NOT EXISTS (SELECT FROM dataprotect.suspended_subject x WHERE x.account_type = s.account_type AND x.subject = s.subject)
+    ORDER BY v.looked_at NULLS FIRST, v.key_id LIMIT 1000 FOR UPDATE OF v SKIP LOCKED
+$$;
+COMMENT ON FUNCTION dataprotect._overtaken_keys(timestamptz, bool, timestamptz) IS
+    'accounts'' keys whose successor was claimed before a time, and that a look has found unused already, or not';
+
+CREATE FUNCTION dataprotect._destroy_overtaken_keys(after interval, moment timestamptz) RETURNS bool
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_seen bool := true;
+    v_keys int8[] := ARRAY(SELECT dataprotect._overtaken_keys(moment - after, true, moment - interval '1 day'));
+    v_unused int8[];
+BEGIN
+    IF v_keys = '{}' OR dataprotect._runs_since((SELECT max(v.unused_at) FROM dataprotect.key_version v WHERE v.key_id = ANY (v_keys))) THEN
+        v_seen := false;
+        v_keys := ARRAY(SELECT dataprotect._overtaken_keys(moment - after, false, moment - interval '1 day'));
+    END IF;
+    IF v_keys = '{}' THEN
+        RETURN false;
+    END IF;
+    v_unused := ARRAY(SELECT k FROM unnest(v_keys) k EXCEPT SELECT k FROM unnest(dataprotect._used_keys(v_keys)) k);
+    UPDATE dataprotect.key_version SET looked_at = moment, unused_at = NULL
+        WHERE key_id = ANY (v_keys) AND key_id <> ALL (v_unused);
+    IF NOT v_seen THEN
+        UPDATE dataprotect.key_version SET unused_at = clock_timestamp() WHERE key_id = ANY (v_unused);
+    ELSE
+        UPDATE dataprotect.key_version SET state = 'd', wrapped = NULL, state_since = now(), reason = 'nothing is sealed under it any more'
+            WHERE key_id = ANY (v_unused);
+        PERFORM dataprotect._event('version.destroyed', x.name, jsonb_build_object('account_keys', x.n))
+            FROM (SELECT k.name, count(*) AS n FROM dataprotect.key_version v JOIN dataprotect.key k ON k.family = v.family
+                  WHERE v.key_id = ANY (v_unused) GROUP BY k.name) x;
+    END IF;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION dataprotect._destroy_overtaken_keys(interval, timestamptz) IS
+    'looks whether anything is sealed under accounts'' keys that others have replaced, and destroys those where nothing is a second time; false where none has its turn';
 
 CREATE FUNCTION dataprotect._destroy_unused_version() RETURNS bool
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -77,9 +129,9 @@ BEGIN
           AND (x.unused_at IS NULL OR NOT dataprotect._runs_since(x.unused_at))
         ORDER BY x.looked_at NULLS FIRST, x.state_since LIMIT 1 FOR UPDATE OF x SKIP LOCKED;
     IF NOT FOUND THEN
-        RETURN false;
+        RETURN dataprotect._destroy_overtaken_keys(v_after, v_now);
     END IF;
-    IF dataprotect._is_version_used(v.key_id) THEN
+    IF dataprotect._used_keys(ARRAY[v.key_id]) <> '{}' THEN
         UPDATE dataprotect.key_version SET looked_at = v_now, unused_at = NULL WHERE key_id = v.key_id;
     ELSIF v.unused_at IS NULL THEN
         UPDATE dataprotect.key_version SET unused_at = clock_timestamp() WHERE key_id = v.key_id;
@@ -91,4 +143,4 @@ BEGIN
     RETURN true;
 END $$;
 COMMENT ON FUNCTION dataprotect._destroy_unused_version() IS
-    'looks whether anything is sealed under the retired version whose turn it is, and destroys it where nothing is a second time; false where none has its turn';
+    'looks whether anything is sealed under the retired version whose turn it is, and destroys it where nothing is a second time; accounts'' keys where no version has its turn; false where nothing has';

@@ -73,6 +73,13 @@ is($node->safe_psql('postgres', "SELECT provider, circuit, credentials_expire IS
 	'hcvault|closed|t|t', 'kms_status knows it; a token in a file does not say when it expires');
 like($node->safe_psql('postgres', "SELECT convert_from(wrapped[1], 'UTF8') FROM dataprotect.epoch"), qr/^vault:v1:/, 'what is stored is text of Vault\'s');
 
+is($node->safe_psql('postgres', <<'SQL'), "1\nt", 'the same root wraps anew, and opens what it has wrapped');
+CREATE TEMP TABLE before AS SELECT wrapped, dataprotect._sealed(e) AS sealed FROM dataprotect.epoch e;
+SELECT dataprotect.rewrap_key('one', ARRAY['hcvault://transit/pii']);
+SELECT b.sealed AND dataprotect._sealed(e) FROM before b, dataprotect.epoch e;
+SQL
+is(join(' ', map { m{^POST /v1/transit/(\w+)} } ($vault->requests)[-3 .. -1]), 'decrypt encrypt decrypt', 'which is shown');
+
 # What is not what was asked for
 sub probe
 {

@@ -153,6 +153,12 @@ INSERT INTO one VALUES ('under the real one');
 SQL
 	$node->restart;
 	is($node->safe_psql('postgres', 'SELECT v FROM one', extra_params => [ '-U', 'reader' ]), 'under the real one', 'a value is read after a restart');
+	$bao->('write', '-f', 'transit/keys/pii/rotate');
+	is($node->safe_psql('postgres', "SELECT dataprotect.rewrap_key('pii', ARRAY['hcvault://transit/pii']); SELECT convert_from(wrapped[1], 'UTF8') ~ '^vault:v2:' FROM dataprotect.epoch"),
+		"1\nt", 'a root that was rotated wraps anew what is under it');
+	$bao->('write', 'transit/keys/pii/config', 'min_decryption_version=2');
+	$node->restart;
+	is($node->safe_psql('postgres', 'SELECT v FROM one', extra_params => [ '-U', 'reader' ]), 'under the real one', 'and its old version is not needed any more');
 	my $digest = sha256_hex('what is signed');
 	for my $kind ([ ed => 'Ed25519' ], [ ec => 'ECDSA-SHA384' ], [ rsa => 'RSA-PSS-SHA256' ])
 	{

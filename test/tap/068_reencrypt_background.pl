@@ -120,8 +120,34 @@ look_for('n');
 is(state_of('n'), 'retired', 'what has a value stays, whoever looks again');
 is(sql("SET enable_seqscan = off; SELECT dataprotect.grant_access(k, current_user::regrole, 'reveal') > 0 FROM unnest('{m,n}'::text[]) k; SELECT count(*), sum(a::int4) FROM ordered WHERE a > 500; SELECT length(a[1]) FROM deep"),
 	"t\nt\n500|375250\n3000", 'and every value is read as before');
+
+# Accounts' keys that newer ones have replaced go as well, once nothing is sealed under them.
+sql(<<'SQL');
+SELECT dataprotect.create_key('s');
+CREATE TABLE account (id int PRIMARY KEY, v encrypted_text('s'));
+SELECT dataprotect.create_account_type('acct', 'account', 'id');
+SELECT dataprotect.bind_subject('account', 'acct', 'id');
+INSERT INTO account SELECT i, 'of ' || i FROM generate_series(1, 3) i;
+SELECT dataprotect.rotate_key('s');
+UPDATE account SET v = 'anew ' || id WHERE id < 3;
+UPDATE account SET v = 'once more' WHERE id = 3;
+INSERT INTO account VALUES (4, 'new');
+SQL
+sub account_keys { return sql("SELECT string_agg(s.subject || '/' || s.version || v.state::text, ' ' ORDER BY s.subject, s.version) FROM dataprotect.subject_key s JOIN dataprotect.key_version v USING (key_id)"); }
+my $account_keys = account_keys();
+like($account_keys, qr{^1/1p 1/2p 2/1p 2/2p 3/1p 3/2p 4/\dp$}, 'each account has another key');
+sql("SELECT dataprotect._subject_suspend('acct', '3', 'in its grace time')");
+ok(poll_until('keys of accounts that nothing is sealed under',
+	sub {
+		$node->safe_psql('postgres', $_) for 'VACUUM account', 'UPDATE dataprotect.key_version SET looked_at = NULL WHERE looked_at IS NOT NULL', 'SELECT dataprotect._destroy_unused_version()';
+		return account_keys() =~ m{^1/1d 1/2p 2/1d 2/2p };
+	}), 'those that others have replaced go');
+like(account_keys(), qr{ 3/1s 3/2s 4/\dp$}, 'but for those of an account that may come back');
+sql("SELECT dataprotect._subject_resume('acct', '3', 'it came back')");
+is(sql("SELECT dataprotect.grant_access('s', current_user::regrole, 'reveal') > 0; SELECT string_agg(v::text, ' ' ORDER BY id) FROM account; SELECT count(*) FROM dataprotect.verify_policy()"), "t\nanew 1 anew 2 once more new\n0", 'and every value is read');
+
 sql('CREATE ROLE auditor LOGIN IN ROLE dataprotect_auditor; SELECT dataprotect.flush_audit_log()');
-is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT keys[1], ' ' ORDER BY keys[1]) FROM dataprotect.audit_log WHERE event = 'version.destroyed' AND keys[1] IN ('m', 'n', 'o')",
-		extra_params => [ '-U', 'auditor' ]), 'm o', 'on record');
+is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT keys[1], ' ' ORDER BY keys[1]) FROM dataprotect.audit_log WHERE event = 'version.destroyed' AND keys[1] IN ('m', 'n', 'o', 's')",
+		extra_params => [ '-U', 'auditor' ]), 'm o s', 'on record');
 $node->stop;
 done_testing();
