@@ -41,7 +41,7 @@ const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 	"family", "access_grant_family_idx", true},
 	[DP_SEALED_ACCOUNT_RULE] = {"account_rule",
 		"account_type rel columns action legal_basis targets annotated_by reference reference_columns match rel_oid "
-		"attnums reference_attnums",
+		"attnums reference_attnums replacement",
 	NULL, NULL, true},
 	[DP_SEALED_ACCOUNT_TYPE] = {"account_type",
 		"name root id_column grace deadline created_by grace_readable recipients root_oid id_attnum grace_hides",

@@ -88,8 +88,46 @@ END $$;
 COMMENT ON FUNCTION dataprotect._annotated_reference(dataprotect.account_type, regclass, name[], name[], regclass) IS
     'what annotated columns reference';
 
+-- What is written instead of a person's data must be such that every row can have it.
+CREATE FUNCTION dataprotect._check_replacement(rel regclass, col name, replacement text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    att pg_attribute := (SELECT a FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col AND NOT a.attisdropped);
+    of_type text := format_type(att.atttypid, att.atttypmod);
+    value text := dataprotect._replacement_value(replacement);
+    longest int := length(replace(replacement, '{uuid}', repeat('x', 36)));
+    fresh bool := replacement LIKE '%{uuid}%';
+    refused name;
+BEGIN
+    IF att.attgenerated <> '' OR att.attidentity <> '' THEN
+        PERFORM dataprotect._raise('invalid_parameter_value', format('column "%s" of relation "%s" is generated', col, rel));
+    ELSIF dataprotect._bears(att.atttypid) THEN
+        PERFORM dataprotect._raise('feature_not_supported', format('protected column "%s" can only be replaced by null', col));
+    ELSIF fresh AND (SELECT t.typcategory <> 'S' FROM pg_type t WHERE t.oid = att.atttypid) THEN
+        PERFORM dataprotect._raise('datatype_mismatch', format('replacement of column "%s" needs a text type', col));
+    ELSIF att.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) AND longest > att.atttypmod - 4 AND att.atttypmod > 4 THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            format('replacement of column "%s" is %s characters long', col, longest), format('Its type is %s.', of_type));
+    ELSIF NOT fresh AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = rel AND i.indisunique AND i.indnkeyatts = 1 AND i.indkey[0] = att.attnum) THEN
+        PERFORM dataprotect._raise('invalid_parameter_value', format('column "%s" of relation "%s" is unique', col, rel),
+            'Two accounts would have the same replacement.', 'Write {uuid} where a new value belongs each time.');
+    END IF;
+    -- its type and domain take it, and what is asked of this column alone
+    PERFORM dataprotect._value_as(rel, format('SELECT (%s)::%s IS NULL', value, of_type));
+    SELECT k.conname INTO refused FROM pg_constraint k
+     WHERE k.conrelid = rel AND k.contype = 'c' AND k.conkey = ARRAY[att.attnum]
+       AND dataprotect._value_as(rel, format('SELECT (%s) IS FALSE FROM (SELECT (%s)::%s AS %I) t',
+                                             pg_get_expr(k.conbin, k.conrelid), value, of_type, col))::bool LIMIT 1;
+    IF FOUND THEN
+        PERFORM dataprotect._raise('invalid_parameter_value', format('replacement of column "%s" violates check constraint "%s"', col, refused));
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._check_replacement(regclass, name, text) IS 'error where a column cannot have a replacement';
+
 CREATE FUNCTION dataprotect._do_annotate_account(name text, rel regclass, columns name[], action text,
-        legal_basis text, references_columns name[], references_rel regclass, match jsonb) RETURNS void
+        legal_basis text, references_columns name[], references_rel regclass, match jsonb, replacement text) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -139,29 +177,37 @@ BEGIN
             NULL,
             'Rows are deleted along references: foreign keys, or what references_columns says; other columns can be anonymised, nullified, kept or shared.');
     END IF;
+    IF _do_annotate_account.replacement IS NOT NULL THEN
+        IF wanted <> 'anonymise' OR targets <> '{}' OR own_row THEN
+            PERFORM dataprotect._raise('invalid_parameter_value', 'a replacement is for columns that are anonymised, and no references');
+        END IF;
+        PERFORM dataprotect._check_replacement(top, c, _do_annotate_account.replacement) FROM unnest(given) c;
+    END IF;
     INSERT INTO dataprotect.account_rule (account_type, rel, columns, action, legal_basis, targets, annotated_by, annotated_at,
-                                          reference, reference_columns, match, rel_oid, attnums, reference_attnums)
+                                          reference, reference_columns, match, rel_oid, attnums, reference_attnums, replacement)
         VALUES (account.name, top, given, wanted, _do_annotate_account.legal_basis, targets,
                 pg_get_userbyid(dataprotect._caller()), dataprotect._now(), away.reference, away.reference_columns, meant,
-                top, dataprotect._attnums(top, given), dataprotect._attnums(away.reference, away.reference_columns))
+                top, dataprotect._attnums(top, given), dataprotect._attnums(away.reference, away.reference_columns),
+                _do_annotate_account.replacement)
         ON CONFLICT (account_type, rel, columns, match) DO UPDATE
            SET action = excluded.action, legal_basis = excluded.legal_basis, targets = excluded.targets,
                annotated_by = excluded.annotated_by, annotated_at = excluded.annotated_at, reference = excluded.reference,
                reference_columns = excluded.reference_columns, rel_oid = excluded.rel_oid, attnums = excluded.attnums,
-               reference_attnums = excluded.reference_attnums;
+               reference_attnums = excluded.reference_attnums, replacement = excluded.replacement;
     PERFORM dataprotect._event('account_type.annotated', NULL, jsonb_strip_nulls(jsonb_build_object('account_type', account.name,
         'rel', top::text, 'columns', given, 'action', wanted, 'legal_basis', _do_annotate_account.legal_basis,
         'references', away.reference::text, 'references_columns', away.reference_columns,
-        'match', nullif(meant, '{}'))));
+        'match', nullif(meant, '{}'), 'replacement', _do_annotate_account.replacement)));
 END $$;
-COMMENT ON FUNCTION dataprotect._do_annotate_account(text, regclass, name[], text, text, name[], regclass, jsonb) IS
+COMMENT ON FUNCTION dataprotect._do_annotate_account(text, regclass, name[], text, text, name[], regclass, jsonb, text) IS
     'body of dataprotect.annotate_account(); see definer.c';
 
 CREATE FUNCTION dataprotect.annotate_account(name text, rel regclass, columns name[], action text,
-        legal_basis text = NULL, references_columns name[] = NULL, references_rel regclass = NULL, match jsonb = NULL) RETURNS void
+        legal_basis text = NULL, references_columns name[] = NULL, references_rel regclass = NULL, match jsonb = NULL,
+        replacement text = NULL) RETURNS void
     AS 'MODULE_PATHNAME', 'dp_definer_enter'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION dataprotect.annotate_account(text, regclass, name[], text, text, name[], regclass, jsonb) IS
+COMMENT ON FUNCTION dataprotect.annotate_account(text, regclass, name[], text, text, name[], regclass, jsonb, text) IS
     'say what becomes of the rows, or of the columns, that belong to an account when it is deleted';
 
 CREATE FUNCTION dataprotect._do_unannotate_account(name text, rel regclass, columns name[], match jsonb) RETURNS void

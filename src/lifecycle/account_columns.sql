@@ -38,6 +38,17 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._neutral_value(oid, int, bool) IS 'SQL text of a value that says nothing about anybody';
 
+-- A constant, or one with a new identifier each time.
+CREATE FUNCTION dataprotect._replacement_value(replacement text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN replacement LIKE '%{uuid}%'
+                THEN format('pg_catalog.replace(%L, ''{uuid}'', pg_catalog.gen_random_uuid()::pg_catalog.text)', replacement)
+                ELSE quote_literal(replacement) END;
+$$;
+COMMENT ON FUNCTION dataprotect._replacement_value(text) IS 'SQL text of what is written instead of a person''s data';
+
 -- Columns of a table that a person's data is taken out of, with what is written
 -- (NULL where nothing fits).  Named ones, where columns of the table were
 -- annotated; else every column of text, documents or bytes that is no key, and
@@ -63,7 +74,7 @@ BEGIN
         SELECT ARRAY[a.attnum] FROM dataprotect._bindings_of($1) b, pg_catalog.pg_attribute a
          WHERE b.rel = $2 AND a.attrelid = $2 AND a.attname = b.id_column
     ), rule AS (
-        SELECT c AS col, r.action
+        SELECT c AS col, r.action, r.replacement
           FROM dataprotect._rules_of($1) r, unnest(r.columns) c
          WHERE r.rel = $2 AND r.targets = '{}' AND r.action <> 'shared'
            AND NOT EXISTS (SELECT 1 FROM dataprotect._foreign_keys(ARRAY[$2]) f WHERE f.from_rel = $2 AND f.columns = r.columns)
@@ -71,7 +82,7 @@ BEGIN
                             WHERE t.name = $1 AND t.root = $2 AND r.columns = ARRAY[t.id_column])
     ), chosen AS (
         SELECT a.attname, a.attnotnull, a.atttypid, a.atttypmod, coalesce(rule.action, 'anonymise') AS action,
-               rule.col IS NOT NULL AS named,
+               rule.col IS NOT NULL AS named, rule.replacement,
                EXISTS (SELECT 1 FROM pg_catalog.pg_index i
                         WHERE i.indrelid = $2 AND i.indisunique AND a.attnum = ANY (i.indkey::int2[])) AS is_unique,
                p IS NOT NULL AS protected
@@ -88,7 +99,8 @@ BEGIN
                                                           'bytea'::regtype, 'inet'::regtype, 'cidr'::regtype)
                END
     )
-    SELECT attname, CASE WHEN NOT attnotnull THEN 'NULL'
+    SELECT attname, CASE WHEN replacement IS NOT NULL THEN dataprotect._replacement_value(replacement)
+                         WHEN NOT attnotnull THEN 'NULL'
                          WHEN action = 'anonymise' THEN dataprotect._neutral_value(atttypid, atttypmod, is_unique) END,
            named
       FROM chosen ORDER BY attname;

@@ -138,6 +138,30 @@ is(problems() . questions(), '', 'and can be decided');
 like(here(q{SELECT statement FROM dataprotect.account_plan('arrays') WHERE action = 'nullify'}), qr/SET user_ids = pg_catalog.array_remove\(user_ids, \$1\)/, 'the plan shows what is done');
 my $arrays = request(1);
 
+# What stands in the place of a person.
+begin_case('replaced', <<'SQL');
+CREATE DOMAIN nick AS text CHECK (value ~ '^[a-z ]+$');
+CREATE TABLE users (id int PRIMARY KEY, name text NOT NULL, email varchar(60) UNIQUE, nick nick, kind text CHECK (kind IN ('person', 'gone')), born date, mail encrypted_text('k'),
+	upper_name text GENERATED ALWAYS AS (upper(name)) STORED);
+INSERT INTO users VALUES (1, 'Ann', 'ann@x', 'ann', 'person', '1980-02-03'), (2, 'Bob', 'bob@x', 'bob', 'person', '1970-01-01');
+SELECT dataprotect.create_account_type('replaced', 'users', 'id', '0 s', grace_readable => true);
+SELECT dataprotect.annotate_account('replaced', 'users', '{id}', 'anonymise');
+SQL
+for my $case ([ 'email', 'gone', 'column "email" .* is unique' ], [ 'email', 'gone {uuid} from here on and on and on and on', 'is \d+ characters long' ], [ 'nick', 'Gone 1', 'nick_check' ],
+	[ 'kind', 'Gone', 'violates check constraint "users_kind_check"' ], [ 'born', 'gone', 'invalid input syntax for type date' ], [ 'born', '{uuid}', 'needs a text type' ],
+	[ 'mail', 'gone', 'protected column "mail" can only be replaced by null' ], [ 'upper_name', 'gone', 'is generated' ])
+{
+	psql_fails($node, 'postgres', "SELECT dataprotect.annotate_account('replaced', 'replaced.users', '{$case->[0]}', 'anonymise', replacement => '$case->[1]')",
+		qr/$case->[2]/, "anonymise-constants: no replacement of $case->[0] by '$case->[1]'");
+}
+psql_fails($node, 'postgres', "SELECT dataprotect.annotate_account('replaced', 'replaced.users', '{kind}', 'nullify', replacement => 'gone')",
+	qr/a replacement is for columns that are anonymised/, 'nor of what is not anonymised');
+here(<<'SQL');
+SELECT dataprotect.annotate_account('replaced', 'users', ARRAY[c]::name[], 'anonymise', replacement => v)
+  FROM (VALUES ('name', 'Deleted ''user'''), ('email', 'gone-{uuid}@invalid'), ('nick', 'gone'), ('kind', 'gone'), ('born', '1900-01-01')) x(c, v);
+SQL
+my $replaced = request(1);
+
 # What a deletion does not reach is named.
 begin_case('copies', <<'SQL');
 CREATE TABLE people (id int PRIMARY KEY, name text, photo oid);
@@ -195,6 +219,10 @@ certified($arrays, 'an account that arrays contain');
 $schema = 'arrays';
 is(here(q{SELECT string_agg(user_ids::text, ' ' ORDER BY id) || ' ' || (SELECT string_agg(id || coalesce(members::text, '-'), ' ' ORDER BY id) FROM chats) FROM teams}),
 	'{2,NULL} {2} 2{2} 3-', 'is taken out of them, or goes with their rows');
+
+certified($replaced, 'an account whose data is replaced');
+$schema = 'replaced';
+like(here('SELECT users FROM users WHERE id = 1'), qr/^\(1,"Deleted 'user'",gone-[-0-9a-f]{36}\@invalid,gone,gone,1900-01-01,,"DELETED 'USER'"\)$/, 'has what was said in its place');
 
 certified($copies, 'an account with copies');
 my $said = residual($copies);
