@@ -137,6 +137,7 @@ VALUES
     ('ROUTINE', 'dataprotect.start_maintenance', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.suspend_key', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.trust_function', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.take_standby_log', 'PUBLIC'),
     ('ROUTINE', 'dataprotect.unannotate_account', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.unbind_subject', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.verify', 'dataprotect_admin, dataprotect_auditor'),

@@ -123,6 +123,11 @@ CREATE FUNCTION dataprotect.flush_audit_log(timeout interval DEFAULT '10 seconds
 	LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_flush';
 COMMENT ON FUNCTION dataprotect.flush_audit_log(interval) IS 'waits until everything recorded so far is in audit_log; false where the time did not suffice';
 
+CREATE FUNCTION dataprotect.take_standby_log(instance uuid, boot_seq bigint, frames bytea, mac bytea) RETURNS bigint
+	LANGUAGE c STRICT VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'dp_audit_take';
+COMMENT ON FUNCTION dataprotect.take_standby_log(uuid, bigint, bytea, bytea) IS 'called by a standby: takes audit records that it has made, and says how far they are here; for roles with REPLICATION, and who has the chain key';
+
 CREATE FUNCTION dataprotect.verify_audit_log(OUT ok bool, OUT checked bigint, OUT first_bad bigint, OUT detail text)
 	RETURNS record LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'dp_audit_verify';

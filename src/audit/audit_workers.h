@@ -15,7 +15,10 @@
 /* Static process: ring to segments.  From _PG_init only. */
 extern void dp_audit_writer_register(void);
 
-/* A round of the per-database worker: segments to table. */
+/* A round of the per-database worker: on a standby, segments to its primary ... */
+extern bool dp_audit_round(void);
+
+/* ... otherwise to the table. */
 extern bool dp_audit_collect(void);
 
 #endif							/* DP_AUDIT_AUDIT_WORKERS_H */

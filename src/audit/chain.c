@@ -18,6 +18,7 @@
 #define DOMAIN_CURSOR	'u'
 #define DOMAIN_NAME		'n'
 #define DOMAIN_ARCHIVE	'a'
+#define DOMAIN_FORWARD	'f'
 
 static void
 put_int64(StringInfo out, int64 value)
@@ -138,6 +139,22 @@ dp_chain_archive_mac(DpPrf *chain, const DpChainArchive *archive, uint8 *out_mac
 	memcpy(buf + 16 + DP_CHAIN_MAC_LEN, archive->mac, DP_CHAIN_MAC_LEN);
 	memcpy(buf + 16 + 2 * DP_CHAIN_MAC_LEN, archive->sha256, sizeof(archive->sha256));
 	return dp_prf(chain, DOMAIN_ARCHIVE, buf, sizeof(buf), out_mac);
+}
+
+bool
+dp_chain_forward_mac(DpPrf *chain, const uint8 *instance, uint64 boot_seq, const void *frames, Size len,
+					 uint8 *out_mac)
+{
+	StringInfoData buf;
+	bool		ok;
+
+	initStringInfo(&buf);
+	appendBinaryStringInfo(&buf, (const char *) instance, DP_RING_INSTANCE_LEN);
+	put_int64(&buf, (int64) boot_seq);
+	appendBinaryStringInfo(&buf, frames, len);
+	ok = dp_prf(chain, DOMAIN_FORWARD, (const uint8 *) buf.data, buf.len, out_mac);
+	pfree(buf.data);
+	return ok;
 }
 
 bool

@@ -9,6 +9,7 @@
  *	archive : HMAC(chain key, 'a' || first seq || last seq || mac before the first ||
  *			  mac of the last || SHA-256 of their lines), of batches that were archived and
  *			  dropped: the chain goes on from one mac to the other
+ *	forward : HMAC(chain key, 'f' || instance || boot_seq || frames), of what a standby sends
  *
  * Canonical bytes: every column but mac in the table's order: one byte 0 for
  * NULL, else 1, then the value: integers, times and the
@@ -97,6 +98,10 @@ typedef struct DpChainArchive
 } DpChainArchive;
 
 extern bool dp_chain_archive_mac(DpPrf *chain, const DpChainArchive *archive, uint8 *out_mac) DP_MUST_CHECK;
+
+/* Of whole frames on their way from a standby (forward.c). */
+extern bool dp_chain_forward_mac(DpPrf *chain, const uint8 *instance, uint64 boot_seq,
+								 const void *frames, Size len, uint8 *out_mac) DP_MUST_CHECK;
 
 /* A number that names the chain key. */
 extern bool dp_chain_name(DpPrf *chain, uint64 *out_name) DP_MUST_CHECK;

@@ -12,10 +12,7 @@
  */
 #include "postgres.h"
 
-#include <unistd.h>
-
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "audit/audit_workers.h"
 #include "audit/batch.h"
 #include "audit/collector.h"
@@ -202,12 +199,11 @@ write_head(const DpChainPoint *head)
 }
 
 /*
- * How far an instance is stored.  A cursor with a wrong signature is replaced
- * by what the table itself says; before the first row, an empty signature is that
- * of _audit_start().
+ * A cursor with a wrong signature is replaced by what the table itself says; before
+ * the first row, an empty signature is that of _audit_start().
  */
-static uint64
-read_cursor(const uint8 *instance)
+uint64
+dp_audit_read_cursor(const uint8 *instance)
 {
 	Oid			types[1] = {UUIDOID};
 	Datum		values[1];
@@ -394,9 +390,9 @@ forget_open_records(const DpBatch *batch)
 			2, types, values);
 }
 
-/* Records of backends that are gone. */
+/* Records below boot_seq: their backends are gone. */
 static void
-add_lost_records(DpBatch *batch, bool own)
+add_lost_records(DpBatch *batch, uint64 boot_seq)
 {
 	Oid			types[2] = {UUIDOID, INT8OID};
 	Datum		values[2];
@@ -405,12 +401,11 @@ add_lost_records(DpBatch *batch, bool own)
 	{
 		DpBatchEntry *entry = batch->entries[i];
 
-		if (entry->result == NULL && entry->outcome == DP_OUTCOME_STARTED &&
-			(!own || entry->ring_seq < dp_ring_boot_seq()))
+		if (entry->result == NULL && entry->outcome == DP_OUTCOME_STARTED && entry->ring_seq < boot_seq)
 			dp_batch_add_lost(batch, entry->ring_seq, entry->session);
 	}
 	values[0] = instance_datum(batch->instance);
-	values[1] = Int64GetDatum(own ? (int64) dp_ring_boot_seq() : PG_INT64_MAX);
+	values[1] = Int64GetDatum((int64) boot_seq);
 	run_sql("SELECT ring_seq, session FROM dataprotect.audit_open WHERE instance = $1 AND ring_seq < $2",
 			2, types, values);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -462,24 +457,6 @@ read_segments(DpBatch *batch, List *segments, Progress *next)
 			return false;
 	}
 	return true;
-}
-
-/* Files whose every record is in the table, each followed by a newer one. */
-static void
-remove_stored(List *segments, const uint8 *instance, uint64 cursor)
-{
-	for (int i = 0; i + 1 < list_length(segments); i++)
-	{
-		DpSegment  *segment = (DpSegment *) list_nth(segments, i);
-		DpSegment  *following = (DpSegment *) list_nth(segments, i + 1);
-
-		if (memcmp(segment->instance, instance, DP_RING_INSTANCE_LEN) == 0 &&
-			memcmp(following->instance, instance, DP_RING_INSTANCE_LEN) == 0 &&
-			following->first_seq <= cursor + 1 && unlink(segment->path) != 0)
-			ereport(LOG,
-					(errcode_for_file_access(),
-					 errmsg("could not remove file \"%s\": %m", segment->path)));
-	}
 }
 
 static void
@@ -544,6 +521,15 @@ collect_ends(void)
 	return ended;
 }
 
+/* An instance that is neither this one nor a standby's has no backend left. */
+static uint64
+boot_seq_of(List *segments, const uint8 *instance, bool own)
+{
+	uint64		boot_seq = own ? dp_ring_boot_seq() : dp_segment_boot_seq(segments, instance);
+
+	return boot_seq > 0 ? boot_seq : PG_INT64_MAX;
+}
+
 /*
  * One transaction for one instance's records; true where more wait.
  * flushed: the ring was in segments up to here when the list was made.
@@ -564,7 +550,7 @@ collect_instance(List *segments, const uint8 *instance, uint64 flushed)
 	StartTransactionCommand();
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	cursor = read_cursor(instance);
+	cursor = dp_audit_read_cursor(instance);
 	next = *progress;
 	if (next.cursor != cursor)
 	{
@@ -574,7 +560,7 @@ collect_instance(List *segments, const uint8 *instance, uint64 flushed)
 	}
 	at_end = read_segments(batch, segments, &next);
 	if (at_end && (!own || flushed + 1 >= dp_ring_boot_seq()))
-		add_lost_records(batch, own);
+		add_lost_records(batch, boot_seq_of(segments, instance, own));
 	if (batch->n_entries > 0 || next.cursor > cursor)
 	{
 		store_batch(batch, &next, cursor, &head);
@@ -590,16 +576,12 @@ collect_instance(List *segments, const uint8 *instance, uint64 flushed)
 	*progress = next;
 	if (own && at_end)
 		dp_ring_set_collected(MyDatabaseId, flushed);
-	remove_stored(segments, instance, next.cursor);
+	dp_segment_remove_stored(segments, instance, next.cursor);
 	return !at_end;
 }
 
-/*
- * Is the extension installed here, and does it have a chain key?  Counts that
- * wait become records.
- */
-static bool
-is_ready(void)
+bool
+dp_audit_is_ready(void)
 {
 	bool		ready;
 
@@ -618,8 +600,7 @@ is_ready(void)
 bool
 dp_audit_collect(void)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "audit collector",
-												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context;
 	MemoryContext old_context;
 	uint64		flushed = dp_ring_flushed_seq();
 	const uint8 *last = NULL;
@@ -628,11 +609,9 @@ dp_audit_collect(void)
 	List	   *segments;
 	ListCell   *cell;
 
-	if (RecoveryInProgress() || !is_ready())
-	{
-		MemoryContextDelete(context);
+	if (!dp_audit_is_ready())
 		return false;
-	}
+	context = AllocSetContextCreate(CurrentMemoryContext, "audit collector", ALLOCSET_DEFAULT_SIZES);
 	old_context = MemoryContextSwitchTo(context);
 	segments = dp_segment_list(MyDatabaseId);
 	foreach(cell, segments)

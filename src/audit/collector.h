@@ -21,6 +21,15 @@ extern bool dp_audit_read_head(DpChainPoint *out, bool lock);
 /* The second witness in the ring file; false where there is none for this key. */
 extern bool dp_audit_read_witness(DpChainPoint *out);
 
+/*
+ * Is the extension installed here, and does it have a chain key?  Counts that wait
+ * become records.  Outside SPI and transactions.
+ */
+extern bool dp_audit_is_ready(void);
+
+/* How far an instance is stored. */
+extern uint64 dp_audit_read_cursor(const uint8 *instance);
+
 /* An error unless the caller may read the log. */
 extern void dp_audit_require_auditor(void);
 

@@ -12,6 +12,7 @@
 #include "audit/segment.h"
 #include "base/guc.h"
 #include "common/file_perm.h"
+#include "miscadmin.h"
 #include "port/pg_crc32c.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
@@ -20,6 +21,7 @@
 #define SEGMENT_VERSION 1
 #define READ_CHUNK		(256 * 1024)
 #define INSTANCE_DIGITS (DP_RING_INSTANCE_LEN * 2)
+#define SEGMENT_PATH_MAX (MAXPGPATH + INSTANCE_DIGITS + 32)
 
 typedef struct SegmentHeader
 {
@@ -30,7 +32,8 @@ typedef struct SegmentHeader
 	uint64		first_seq;
 	uint8		instance[DP_RING_INSTANCE_LEN];
 	Oid			database;
-	uint32		unused[3];
+	uint32		unused;
+	uint64		boot_seq;		/* of dp_segment_store(); else 0 */
 } SegmentHeader;
 
 StaticAssertDecl(sizeof(SegmentHeader) == DP_SEGMENT_HEADER, "segment header has its length");
@@ -144,31 +147,62 @@ make_directory(const char *path, const char *parent)
 				 errmsg("could not create directory \"%s\": %m", path)));
 }
 
-int
-dp_segment_create(Oid database, const uint8 *instance, uint64 first_seq)
+/* Make the directory of a database's segments, and the header and path of a file. */
+static void
+begin_segment(Oid database, const uint8 *instance, uint64 first_seq, uint64 boot_seq,
+			  SegmentHeader *header, char *directory, char *path, Size path_len)
 {
-	char		directory[MAXPGPATH];
 	char		top[MAXPGPATH];
 	char		digits[INSTANCE_DIGITS + 1];
-	char		path[MAXPGPATH + INSTANCE_DIGITS + 32];
-	SegmentHeader header;
-	int			fd;
 
 	segment_directory(InvalidOid, top);
 	segment_directory(database, directory);
 	make_directory(top, ".");
 	make_directory(directory, top);
 	instance_text(instance, digits);
-	snprintf(path, sizeof(path), "%s/%s-%016llx.seg", directory, digits,
-			 (unsigned long long) first_seq);
-	memset(&header, 0, sizeof(header));
-	header.magic = SEGMENT_MAGIC;
-	header.version = SEGMENT_VERSION;
-	header.system_id = GetSystemIdentifier();
-	header.first_seq = first_seq;
-	memcpy(header.instance, instance, DP_RING_INSTANCE_LEN);
-	header.database = database;
-	header.crc = header_crc(&header);
+	snprintf(path, path_len, "%s/%s-%016llx.seg", directory, digits, (unsigned long long) first_seq);
+	memset(header, 0, sizeof(*header));
+	header->magic = SEGMENT_MAGIC;
+	header->version = SEGMENT_VERSION;
+	header->system_id = GetSystemIdentifier();
+	header->first_seq = first_seq;
+	memcpy(header->instance, instance, DP_RING_INSTANCE_LEN);
+	header->database = database;
+	header->boot_seq = boot_seq;
+	header->crc = header_crc(header);
+}
+
+static void
+write_all(int fd, const void *data, Size len, const char *path)
+{
+	errno = 0;
+	if (write(fd, data, len) != (ssize_t) len)
+	{
+		errno = errno ? errno : ENOSPC;
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not write file \"%s\": %m", path)));
+	}
+}
+
+static void
+sync_file(int fd, const char *path)
+{
+	if (pg_fsync(fd) != 0)
+		ereport(data_sync_elevel(ERROR),
+				(errcode_for_file_access(),
+				 errmsg("could not sync file \"%s\": %m", path)));
+}
+
+int
+dp_segment_create(Oid database, const uint8 *instance, uint64 first_seq)
+{
+	char		directory[MAXPGPATH];
+	char		path[SEGMENT_PATH_MAX];
+	SegmentHeader header;
+	int			fd;
+
+	begin_segment(database, instance, first_seq, 0, &header, directory, path, sizeof(path));
 
 	/* A file of that name holds no whole frame: else its number would be known. */
 	fd = BasicOpenFilePerm(path, O_RDWR | O_CREAT | O_TRUNC | PG_BINARY, S_IRUSR | S_IWUSR);
@@ -176,16 +210,104 @@ dp_segment_create(Oid database, const uint8 *instance, uint64 first_seq)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not create file \"%s\": %m", path)));
-	errno = 0;
-	if (write(fd, &header, sizeof(header)) != sizeof(header) || pg_fsync(fd) != 0)
-	{
-		errno = errno ? errno : ENOSPC;
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not write file \"%s\": %m", path)));
-	}
+	write_all(fd, &header, sizeof(header), path);
+	sync_file(fd, path);
 	fsync_fname(directory, true);
 	return fd;
+}
+
+void
+dp_segment_store(Oid database, const uint8 *instance, uint64 first_seq, uint64 boot_seq,
+				 const void *frames, Size len)
+{
+	char		directory[MAXPGPATH];
+	char		path[SEGMENT_PATH_MAX];
+	char	   *partial;
+	SegmentHeader header;
+	int			fd;
+
+	begin_segment(database, instance, first_seq, boot_seq, &header, directory, path, sizeof(path));
+	partial = psprintf("%s.%d", path, MyProcPid);
+	fd = OpenTransientFilePerm(partial, O_RDWR | O_CREAT | O_TRUNC | PG_BINARY, S_IRUSR | S_IWUSR);
+	if (fd < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create file \"%s\": %m", partial)));
+	PG_TRY();
+	{
+		write_all(fd, &header, sizeof(header), partial);
+		write_all(fd, frames, len, partial);
+		sync_file(fd, partial);
+	}
+	PG_CATCH();
+	{
+		(void) unlink(partial);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (CloseTransientFile(fd) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not close file \"%s\": %m", partial)));
+	(void) durable_rename(partial, path, ERROR);
+}
+
+/* The header of a file; false where it is none of this cluster's. */
+static bool
+read_header(int fd, SegmentHeader *header)
+{
+	return pg_pread(fd, header, sizeof(*header), 0) == sizeof(*header) &&
+		header->magic == SEGMENT_MAGIC && header->version == SEGMENT_VERSION &&
+		header->crc == header_crc(header) && header->system_id == GetSystemIdentifier();
+}
+
+static DpSegment *
+newest_segment(List *segments, const uint8 *instance)
+{
+	DpSegment  *newest = NULL;
+	ListCell   *cell;
+
+	foreach(cell, segments)
+	{
+		DpSegment  *segment = (DpSegment *) lfirst(cell);
+
+		if (memcmp(segment->instance, instance, DP_RING_INSTANCE_LEN) == 0)
+			newest = segment;
+	}
+	return newest;
+}
+
+uint64
+dp_segment_boot_seq(List *segments, const uint8 *instance)
+{
+	DpSegment  *newest = newest_segment(segments, instance);
+	SegmentHeader header;
+	uint64		boot_seq = 0;
+	int			fd = newest != NULL ? OpenTransientFile(newest->path, O_RDONLY | PG_BINARY) : -1;
+
+	if (fd < 0)
+		return 0;
+	if (read_header(fd, &header))
+		boot_seq = header.boot_seq;
+	CloseTransientFile(fd);
+	return boot_seq;
+}
+
+void
+dp_segment_remove_stored(List *segments, const uint8 *instance, uint64 cursor)
+{
+	for (int i = 0; i + 1 < list_length(segments); i++)
+	{
+		DpSegment  *segment = (DpSegment *) list_nth(segments, i);
+		DpSegment  *following = (DpSegment *) list_nth(segments, i + 1);
+
+		if (memcmp(segment->instance, instance, DP_RING_INSTANCE_LEN) == 0 &&
+			memcmp(following->instance, instance, DP_RING_INSTANCE_LEN) == 0 &&
+			following->first_seq <= cursor + 1 && unlink(segment->path) != 0)
+			ereport(LOG,
+					(errcode_for_file_access(),
+					 errmsg("could not remove file \"%s\": %m", segment->path)));
+	}
 }
 
 DpSegmentScan *
@@ -197,9 +319,7 @@ dp_segment_open(const DpSegment *segment, off_t offset)
 
 	if (fd < 0)
 		return NULL;
-	if (pg_pread(fd, &header, sizeof(header), 0) != sizeof(header) ||
-		header.magic != SEGMENT_MAGIC || header.version != SEGMENT_VERSION ||
-		header.crc != header_crc(&header) || header.system_id != GetSystemIdentifier())
+	if (!read_header(fd, &header))
 	{
 		CloseTransientFile(fd);
 		return NULL;
@@ -272,23 +392,15 @@ dp_segment_close(DpSegmentScan *scan)
 	pfree(scan);
 }
 
-static uint64
-newest_in_database(Oid database, const uint8 *instance)
+uint64
+dp_segment_newest_in(Oid database, const uint8 *instance)
 {
-	DpSegment  *newest = NULL;
+	DpSegment  *newest = newest_segment(dp_segment_list(database), instance);
 	DpSegmentScan *scan;
 	uint64		seq;
 	const DpRecordFrame *frame;
 	const void *payload;
-	ListCell   *cell;
 
-	foreach(cell, dp_segment_list(database))
-	{
-		DpSegment  *segment = (DpSegment *) lfirst(cell);
-
-		if (memcmp(segment->instance, instance, DP_RING_INSTANCE_LEN) == 0)
-			newest = segment;
-	}
 	if (newest == NULL)
 		return 0;
 	seq = newest->first_seq;
@@ -321,7 +433,7 @@ dp_segment_newest_seq(const uint8 *instance)
 			Oid			database = (Oid) strtoul(entry->d_name, NULL, 10);
 
 			if (OidIsValid(database))
-				newest = Max(newest, newest_in_database(database, instance));
+				newest = Max(newest, dp_segment_newest_in(database, instance));
 		}
 		FreeDir(dir);
 	}

@@ -61,6 +61,7 @@ typedef struct DpSink
 	/* options; NULL where not given */
 	char	   *token_file;
 	char	   *secret_file;
+	char	   *client_cert;	/* file with certificate and key that the target is shown */
 	char	   *index;
 	char	   *source_type;
 	char	   *kms_key;

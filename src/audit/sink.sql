@@ -154,10 +154,10 @@ CREATE FUNCTION dataprotect._check_sink_options(kind text, options jsonb) RETURN
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_known text[] := CASE kind
-        WHEN 'splunk' THEN '{token_file,index,sourcetype,acknowledgement,ack_timeout}'::text[]
-        WHEN 'webhook' THEN '{secret_file}'
+        WHEN 'splunk' THEN '{token_file,index,sourcetype,acknowledgement,ack_timeout,client_cert}'::text[]
+        WHEN 'webhook' THEN '{secret_file,client_cert}'
         WHEN 's3' THEN '{kms_key_id}'
-        WHEN 'syslog' THEN '{format}'
+        WHEN 'syslog' THEN '{format,client_cert}'
         ELSE '{rotate_kb}' END || '{batch_size,select,start}'::text[];
     o record;
     v_good bool;
@@ -173,6 +173,7 @@ BEGIN
         END IF;
         v_good := CASE o.key
             WHEN 'token_file' THEN o.value ~ '\A[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\Z'
+            WHEN 'client_cert' THEN o.value ~ '\A[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\Z'
             WHEN 'secret_file' THEN o.value ~ '\A[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\Z'
             WHEN 'index' THEN o.value ~ '\A[a-z0-9_][a-z0-9_-]{0,79}\Z'
             WHEN 'sourcetype' THEN o.value ~ '\A[A-Za-z0-9:._-]{1,80}\Z'

@@ -77,12 +77,14 @@ dp_sink_gzip(const char *text, Size len, Size *out_len)
 	return out;
 }
 
-bool
-dp_sink_secret(DpSink *sink, const char *file, char out[DP_SINK_SECRET_MAX])
+#define PEM_MAX (64 * 1024)
+
+/* A file of the secret directory; false after dp_sink_fail(). */
+static bool
+read_secret_file(DpSink *sink, const char *file, const char *what, char path[MAXPGPATH],
+				 uint8 *out, int max, int *out_len)
 {
 	DpKmsCall	call;
-	char		path[MAXPGPATH];
-	int			len;
 
 	if (dp_guc_sink_secret_directory == NULL || dp_guc_sink_secret_directory[0] == '\0')
 	{
@@ -90,13 +92,34 @@ dp_sink_secret(DpSink *sink, const char *file, char out[DP_SINK_SECRET_MAX])
 		return false;
 	}
 	memset(&call, 0, sizeof(call));
-	snprintf(path, sizeof(path), "%s/%s", dp_guc_sink_secret_directory, file);
-	len = dp_secret_file_read(&call, path, "secret file", (uint8 *) out, 8, DP_SINK_SECRET_MAX - 1);
-	if (len < 0)
-	{
+	snprintf(path, MAXPGPATH, "%s/%s", dp_guc_sink_secret_directory, file);
+	*out_len = dp_secret_file_read(&call, path, what, out, 8, max);
+	if (*out_len < 0)
 		dp_sink_fail(sink, "%s", call.detail);
+	return *out_len >= 0;
+}
+
+/* It holds a private key; libcurl reads it, and has no eye for who else can. */
+static bool
+check_certificate(DpSink *sink, char path[MAXPGPATH])
+{
+	uint8	   *pem = palloc(PEM_MAX);
+	int			len;
+	bool		ok = read_secret_file(sink, sink->client_cert, "file of the client certificate", path, pem, PEM_MAX, &len);
+
+	dp_secret_wipe(pem, PEM_MAX);
+	pfree(pem);
+	return ok;
+}
+
+bool
+dp_sink_secret(DpSink *sink, const char *file, char out[DP_SINK_SECRET_MAX])
+{
+	char		path[MAXPGPATH];
+	int			len;
+
+	if (!read_secret_file(sink, file, "secret file", path, (uint8 *) out, DP_SINK_SECRET_MAX - 1, &len))
 		return false;
-	}
 	out[len] = '\0';
 	out[strcspn(out, "\r\n")] = '\0';
 	for (char *c = out; *c != '\0'; c++)
@@ -120,6 +143,14 @@ dp_sink_url(const DpSink *sink, const char *path)
 void
 dp_sink_request(DpSink *sink, DpHttpRequest *request)
 {
+	char		certificate[MAXPGPATH];
+
+	if (sink->client_cert != NULL)
+	{
+		if (!check_certificate(sink, certificate))
+			return;
+		request->client_cert = certificate;
+	}
 	request->timeout_ms = sink->timeout_ms;
 	request->ca_file = dp_guc_sink_ca_file != NULL ? dp_guc_sink_ca_file : "";
 	request->arg = sink;

@@ -74,7 +74,7 @@ enum
 {
 	C_NAME = 1, C_URI, C_TOKEN, C_SECRET, C_INDEX, C_SOURCE_TYPE, C_KMS_KEY, C_FORMAT, C_SELECT, C_ACK, C_ACK_TIMEOUT, C_BATCH, C_ROTATE,
 	C_CURSOR, C_DIGEST, C_MAC, C_FAILURES, C_RETRY, C_CHANNEL, C_ACK_ID, C_ACK_TO, C_ACK_DIGEST, C_ACK_SINCE,
-	C_DATABASE, C_UID
+	C_CLIENT_CERT, C_DATABASE, C_UID
 };
 
 static const char list_query[] =
@@ -84,7 +84,7 @@ static const char list_query[] =
 " coalesce((s.options ->> 'batch_size')::int4, 1000), "
 " coalesce((s.options ->> 'rotate_kb')::int4, 65536), "
 " coalesce(t.cursor, 0::int8), coalesce(t.digest, 0::int8), t.mac, coalesce(t.failures, 0), t.retry_at, t.channel::text, "
-" t.ack_id, t.ack_to, t.ack_digest, t.ack_since, current_database()::text, "
+" t.ack_id, t.ack_to, t.ack_digest, t.ack_since, s.options ->> 'client_cert', current_database()::text, "
 " (SELECT i.uid::text FROM dataprotect.instance i) "
 "FROM dataprotect.sink s LEFT JOIN dataprotect.sink_state t ON t.name = s.name "
 "WHERE dataprotect._sealed(s) ORDER BY s.name";
@@ -155,6 +155,7 @@ read_sink(const Row *row, MemoryContext context)
 	sink->name = text_at(row, C_NAME);
 	sink->token_file = text_at(row, C_TOKEN);
 	sink->secret_file = text_at(row, C_SECRET);
+	sink->client_cert = text_at(row, C_CLIENT_CERT);
 	sink->index = text_at(row, C_INDEX);
 	sink->source_type = text_at(row, C_SOURCE_TYPE);
 	sink->kms_key = text_at(row, C_KMS_KEY);

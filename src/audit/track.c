@@ -809,7 +809,8 @@ dp_audit_init(void)
 	dp_prepared_init();
 	dp_audit_writer_register();
 	/* the writer says where records wait; otherwise now and then, for lost ones */
-	dp_worker_register(DP_AUDIT_WORKER_KIND, dp_audit_collect, COLLECT_NAPTIME_MS);
+	dp_worker_register(DP_AUDIT_WORKER_KIND, dp_audit_round, COLLECT_NAPTIME_MS);
+	dp_worker_serve_standbys(DP_AUDIT_WORKER_KIND);
 	dp_digest_init();
 	dp_archive_init();
 	dp_sink_init();

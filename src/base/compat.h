@@ -629,4 +629,13 @@ dp_is_btree_comparison(Oid opno)
 #endif
 }
 
+/* A connection to the primary for SQL; replication/walreceiver.h is included by the caller. */
+#if PG_VERSION_NUM >= 170000
+#define dp_walrcv_connect_sql(conninfo, name, err) walrcv_connect(conninfo, false, false, false, name, err)
+#elif PG_VERSION_NUM >= 160000
+#define dp_walrcv_connect_sql(conninfo, name, err) walrcv_connect(conninfo, true, false, name, err)
+#else
+#define dp_walrcv_connect_sql(conninfo, name, err) walrcv_connect(conninfo, true, name, err)
+#endif
+
 #endif							/* DP_BASE_COMPAT_H */

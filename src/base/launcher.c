@@ -219,11 +219,13 @@ visit_due(const DpDatabaseSlot *database, bool standby, bool long_full)
 		due = 0;
 	else if (database->state == DP_DATABASE_ABSENT)
 		due = database->asked_at + (standby ? RECHECK_STANDBY_MS : RECHECK_MS);
-	else if (!standby)
+	else
 		for (int k = 0; k < dp_worker_n_kinds; k++)
 		{
 			int64		kind_due = dp_worker_kind_due(database, k);
 
+			if (standby && !dp_worker_kinds[k].on_standbys)
+				continue;
 			if (!DP_WORKER_IS_LONG(k) || !long_full)
 				due = Min(due, kind_due);
 			else if (kind_due <= dp_worker_now())

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "base/worker_shared.h"
@@ -43,6 +44,20 @@ dp_worker_register(const char *kind, DpWorkerRound round, int naptime_ms)
 	dp_worker_kinds[dp_worker_n_kinds].round = round;
 	dp_worker_kinds[dp_worker_n_kinds].naptime_ms = naptime_ms;
 	dp_worker_n_kinds++;
+}
+
+void
+dp_worker_serve_standbys(const char *kind)
+{
+	for (int i = 0; i < dp_worker_n_kinds; i++)
+		if (strcmp(dp_worker_kinds[i].name, kind) == 0)
+			dp_worker_kinds[i].on_standbys = true;
+}
+
+bool
+dp_worker_kind_runs(int kind)
+{
+	return dp_worker_kinds[kind].on_standbys || !RecoveryInProgress();
 }
 
 void

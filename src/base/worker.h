@@ -31,6 +31,9 @@
 typedef bool (*DpWorkerRound) (void);
 extern void dp_worker_register(const char *kind, DpWorkerRound round, int naptime_ms);
 
+/* Rounds of that kind, which is registered, happen on standbys too; from _PG_init only. */
+extern void dp_worker_serve_standbys(const char *kind);
+
 /* From within a round: it found something to do, so that the worker stays. */
 extern void dp_worker_note_work(void);
 

@@ -153,6 +153,7 @@ typedef struct DpWorkerKind
 	const char *name;
 	DpWorkerRound round;
 	int			naptime_ms;		/* 0: a long one */
+	bool		on_standbys;
 } DpWorkerKind;
 
 extern DpWorkerShared *dp_worker_shared;
@@ -177,6 +178,9 @@ extern void dp_worker_free_slot(int slot);
 
 /* Time between two rounds. */
 extern int	dp_worker_naptime(int kind);
+
+/* Does this server have rounds of that kind at the moment? */
+extern bool dp_worker_kind_runs(int kind);
 
 #define DP_WORKER_IS_LONG(kind) (dp_worker_kinds[kind].naptime_ms == 0)
 

@@ -11,7 +11,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "base/guc.h"
 #include "base/text.h"
 #include "base/worker_shared.h"
@@ -348,7 +347,8 @@ run_due_rounds(MemoryContext context, int slack_ms)
 			bool		asked;
 			int64		due;
 
-			if (DP_WORKER_IS_LONG(k) != (pass == 1) || !claim(k, slack_ms, &asked, &due))
+			if (DP_WORKER_IS_LONG(k) != (pass == 1) || !dp_worker_kind_runs(k) ||
+				!claim(k, slack_ms, &asked, &due))
 				continue;
 			if (!run_round(context, k, due))
 				return false;
@@ -372,7 +372,7 @@ next_look(void)
 	{
 		const DpKindSlot *slot = &my_database()->kind[k];
 
-		if (slot->worker >= 0 ||
+		if (slot->worker >= 0 || !dp_worker_kind_runs(k) ||
 			(DP_WORKER_IS_LONG(k) && dp_pool_long_rounds() >= dp_guc_max_workers - 1))
 			continue;			/* who ends it wakes the launcher, and that us */
 		next = Min(next, slot->woken_at != 0 && slot->failures == 0 ? 0 : slot->next_due);
@@ -432,7 +432,7 @@ dp_visit_run(int entry, int slot, Oid database)
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	pqsignal(SIGINT, handle_sigint);
 	dp_worker_configure_session();
-	if (!find_extension() || RecoveryInProgress())
+	if (!find_extension())
 		proc_exit(0);
 	context = AllocSetContextCreate(TopMemoryContext, "dataprotect worker round",
 									ALLOCSET_DEFAULT_SIZES);

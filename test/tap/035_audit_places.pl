@@ -39,7 +39,7 @@ sub purposes
 		extra_params => [ '-U', 'auditor' ]);
 }
 
-# A standby writes its own segments; they reach the log when it is promoted.
+# A standby writes its own segments, and sends them to the primary while both live.
 read_one($node, 'before');
 purposes($node);
 $node->backup('base');
@@ -47,18 +47,56 @@ my @ring = glob $node->backup_dir . '/base/pg_dynshmem/*';
 is("@ring", '', 'a base backup does not contain the ring');
 my $standby = PostgreSQL::Test::Cluster->new('audit_standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->append_conf('postgresql.conf', 'restart_after_crash = on');
 $standby->start;
 read_one($node, 'on-primary');
 purposes($node);
 $node->wait_for_catchup($standby);
 is(read_one($standby, 'on-standby'), 'mail1', 'a standby shows values');
-is(purposes($node), 'before on-primary', 'the primary knows its own statements');
+poll_until('what the standby read to be in the log', sub { purposes($node) eq 'before on-primary on-standby' });
+is(purposes($node), 'before on-primary on-standby', 'the log of the primary has what the standby showed');
+ok(poll_sql($standby, 'postgres', 'SELECT dataprotect.flush_audit_log()'), 'and the standby knows that it is there');
+
+sub outcomes
+{
+	my ($purpose) = @_;
+	$node->safe_psql('postgres', 'SELECT dataprotect.flush_audit_log()');
+	return $node->safe_psql('postgres', "SELECT outcome FROM dataprotect.audit_log WHERE purpose = '$purpose'",
+		extra_params => [ '-U', 'auditor' ]);
+}
+
+# A statement of the standby that has not ended is not lost; one whose backend was killed is.
+my ($out, $err) = ('', '');
+my $session = IPC::Run::start([ 'psql', '-XAtq', '-U', 'app', '-d', $standby->connstr('postgres'), '-c',
+		"SET dataprotect.purpose = 'killed'", '-c', 'SELECT pg_sleep(1000) FROM person WHERE length(email) > 0' ],
+	'>', \$out, '2>', \$err);
+my $pid = '';
+poll_until('the statement to run', sub { $pid = $standby->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE usename = 'app' AND wait_event = 'PgSleep'") });
+poll_until('the statement that runs to be in the log', sub { outcomes('killed') eq 'started' });
+is(outcomes('killed'), 'started', 'a statement that runs on the standby has no outcome yet');
+kill 'KILL', $pid;
+eval { $session->finish };
+poll_until('the standby to start again', sub { slurp_file($standby->logfile) =~ /all server processes terminated; reinitializing/ });
+poll_sql($standby, 'postgres', 'SELECT true');
+read_one($standby, 'after-the-crash');
+poll_until('the killed statement to be lost', sub { outcomes('killed') eq 'lost' });
+is(outcomes('killed'), 'lost', 'a statement that was killed there is lost');
+is($node->safe_psql('postgres', 'SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'the log with both verifies');
+
+# Nobody else adds records: who may replicate has no chain key, others may not even ask.
+$node->safe_psql('postgres', 'CREATE ROLE replicator LOGIN REPLICATION');
+my $forged = "SELECT dataprotect.take_standby_log(gen_random_uuid(), 1, '\\x', '\\x" . 'ab' x 32 . "')";
+my (undef, undef, $stderr) = $node->psql('postgres', $forged, extra_params => [ '-U', 'replicator' ]);
+like($stderr, qr/do not come from a server with the keys/, 'a role with REPLICATION forges no record');
+(undef, undef, $stderr) = $node->psql('postgres', $forged, extra_params => [ '-U', 'app' ]);
+like($stderr, qr/permission denied/, 'a role without it does not try');
+$node->safe_psql('postgres', 'DROP ROLE replicator');
 is($standby->safe_psql('postgres', 'SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'the log verifies on a standby');
 $node->stop;
 $standby->promote;
 poll_sql($standby, 'postgres', 'SELECT NOT pg_is_in_recovery()');
 read_one($standby, 'promoted');
-is(purposes($standby), 'before on-primary on-standby promoted', 'after the promotion the log has everything once');
+is(purposes($standby), 'before on-primary on-standby killed after-the-crash promoted', 'after the promotion the log has everything once');
 is($standby->safe_psql('postgres', 'SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'and verifies');
 $node = $standby;
 

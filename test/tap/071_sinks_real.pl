@@ -37,6 +37,13 @@ my $moto = have_moto() ? start_moto() : undef;
 my $endpoint = $double->endpoint;
 $double->mode("forward:$moto->{port}") if $moto;
 
+# Certificate and key for who sends; also one that everybody can read.
+system("cd $tmp/tls && openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=database -keyout client.key -out client.csr 2>>log"
+	  . " && openssl x509 -req -in client.csr -CA good-ca.pem -CAkey good-ca.key -CAcreateserial -days 30 -out client.crt 2>>log"
+	  . " && mkdir -m 700 ../secrets && cat client.crt client.key >../secrets/client.pem && cp ../secrets/client.pem ../secrets/open.pem"
+	  . " && chmod 600 ../secrets/client.pem && chmod 644 ../secrets/open.pem") == 0
+  or die 'no client certificate';
+
 # rsyslog, installed or unpacked in $DP_RSYSLOG_ROOT, with the tests' own configuration.
 my @rsyslog;
 my $root = $ENV{DP_RSYSLOG_ROOT} || '';
@@ -45,21 +52,22 @@ my ($modules) = grep { -e "$_/lmnsd_gtls.so" } "$root/usr/lib/x86_64-linux-gnu/r
 
 sub start_rsyslog
 {
-	my ($port, $certificate, $file) = @_;
-	my $conf = "$tmp/rsyslog-$certificate.conf";
+	my ($port, $certificate, $file, $mode) = @_;
+	my $conf = "$tmp/rsyslog-$port.conf";
+	$mode ||= 'anon';
 	unlink $conf;
 	append_to_file($conf, <<"CONF");
 global(workDirectory="$tmp" maxMessageSize="64k" parser.escapeControlCharactersOnReceive="off"
 	defaultNetstreamDriver="gtls" defaultNetstreamDriverCAFile="$tmp/tls/good-ca.pem"
 	defaultNetstreamDriverCertFile="$tmp/tls/$certificate.pem" defaultNetstreamDriverKeyFile="$tmp/tls/$certificate.key")
-module(load="imtcp" streamDriver.name="gtls" streamDriver.mode="1" streamDriver.authMode="anon")
+module(load="imtcp" streamDriver.name="gtls" streamDriver.mode="1" streamDriver.authMode="$mode")
 template(name="whole" type="string" string="%pri%|%protocol-version%|%app-name%|%procid%|%msgid%|%msg%\\n")
 input(type="imtcp" port="$port")
 *.* action(type="omfile" file="$file" template="whole")
 CONF
 	local $ENV{LD_LIBRARY_PATH} = "$root/usr/lib/x86_64-linux-gnu" if $root ne '';
-	my $process = IPC::Run::start([ $program, '-n', '-i', "$tmp/rsyslog-$certificate.pid", '-M', $modules, '-f', $conf ],
-		'<', \undef, '>&', "$tmp/rsyslog-$certificate.out");
+	my $process = IPC::Run::start([ $program, '-n', '-i', "$tmp/rsyslog-$port.pid", '-M', $modules, '-f', $conf ],
+		'<', \undef, '>&', "$tmp/rsyslog-$port.out");
 	push @rsyslog, $process;
 	poll_until('rsyslog', sub { return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) ? 1 : 0 });
 	return $process;
@@ -72,12 +80,13 @@ END
 	$? = $status;
 }
 
-my ($port, $other) = map { PostgreSQL::Test::Cluster::get_free_port() } 1 .. 2;
+my ($port, $other, $strict) = map { PostgreSQL::Test::Cluster::get_free_port() } 1 .. 3;
 my $node = new_node('sinks_real', conf => <<"CONF");
 dataprotect.sinks_allowed = 's3://audit/*, s3://double/*, syslog-tls://localhost:*, syslog-tls://127.0.0.1:*'
 dataprotect.sink_s3_endpoint = '$endpoint'
 dataprotect.sink_ca_file = '$tmp/tls/good-ca.pem'
 dataprotect.sink_timeout = 5s
+dataprotect.sink_secret_directory = '$tmp/secrets'
 CONF
 create_extension($node);
 $node->safe_psql('postgres', <<'SQL');
@@ -180,7 +189,7 @@ SQL
 # ---- syslog ----
 SKIP:
 {
-	skip 'rsyslog with its TLS is not there (rsyslog, rsyslog-gnutls, or DP_RSYSLOG_ROOT)', 9 if !$program || !$modules;
+	skip 'rsyslog with its TLS is not there (rsyslog, rsyslog-gnutls, or DP_RSYSLOG_ROOT)', 13 if !$program || !$modules;
 	my $rsyslog = start_rsyslog($port, 'good', "$tmp/good.log");
 	start_rsyslog($other, 'bad', "$tmp/bad.log");
 	$node->safe_psql('postgres', <<"SQL");
@@ -204,6 +213,20 @@ SQL
 	ok(poll_sql($node, 'postgres', "SELECT bool_and(failures > 0 AND cursor = 0) FROM dataprotect.sinks WHERE name IN ('untrusted', 'misnamed')"),
 		'a certificate of another authority, or of another name, is not believed');
 	ok(!-s "$tmp/bad.log", '... and nothing is sent there');
+
+	# A receiver that wants a certificate of the sender: it is shown the one that the sink names.
+	start_rsyslog($strict, 'good', "$tmp/strict.log", 'x509/certvalid');
+	$node->safe_psql('postgres', <<"SQL");
+SELECT dataprotect.create_sink('shown', 'syslog-tls://localhost:$strict', '{"format": "cef", "client_cert": "client.pem"}');
+SELECT dataprotect.create_sink('unshown', 'syslog-tls://localhost:$strict');
+SELECT dataprotect.create_sink('open', 'syslog-tls://localhost:$strict', '{"client_cert": "open.pem"}');
+SQL
+	wait_for('shown');
+	ok(poll_until('a line of the sink with a certificate', sub { slurp_file("$tmp/strict.log") =~ /CEF:0/ }), 'a client certificate is shown');
+	ok(poll_sql($node, 'postgres', "SELECT failures > 0 AND cursor = 0 AND last_error LIKE '%certificate%' FROM dataprotect.sinks WHERE name = 'open'"),
+		'... but not one whose file others can read');
+	unlike(slurp_file("$tmp/strict.log"), qr/"sequence":/, '... and without one nothing is taken');
+	$node->safe_psql('postgres', "SELECT dataprotect.drop_sink(s) FROM unnest('{shown,unshown,open}'::text[]) s");
 
 	# away, and back
 	$rsyslog->kill_kill;
