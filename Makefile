@@ -18,7 +18,7 @@ OBJS = \
            keys.o mint.o own_function.o own_sequence.o own_step.o pinned_keys.o policy_alarm.o policy_root.o policy_seal.o policy_trigger.o \
            seal_budget.o spare_key.o subject_key.o system_keys.o unwrap_key.o wrapped_keys.o) \
        $(addprefix src/access/, access.o foreign_code.o foreign_temporary.o foreign_utility.o grantee.o identity.o mask.o open_query.o restored.o role_drop.o search_count.o sql_runner.o taken_cursor.o token.o token_keys.o token_replay.o) \
-       $(addprefix src/audit/, alert.o change_events.o digest.o sink_batch.o sink_file.o sink_http.o sink_line.o sink_reply.o \
+       $(addprefix src/audit/, alert.o change_events.o changed_tables.o digest.o sink_batch.o sink_file.o sink_http.o sink_line.o sink_reply.o \
            sink_round.o sink_rows.o sink_splunk.o sink_state.o sink_syslog.o sink_uri.o) \
        $(addprefix src/audit/, activity.o archive.o audit_log.o batch.o chain.o collector.o forward.o literals.o log_batch.o \
            packed.o parallel.o prepared.o protected_columns.o record_plan.o record_scan.o redact.o refusals.o role_events.o segment.o store.o subjects.o track.o unpack.o verify.o writer.o) \

@@ -4,17 +4,10 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/table.h"
 #include "audit/change_events.h"
-#include "audit/protected_columns.h"
+#include "audit/changed_tables.h"
 #include "base/compat.h"
 #include "base/statement.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_depend.h"
-#include "catalog/pg_rewrite.h"
 #include "commands/extension.h"
 #include "events/event.h"
 #include "keys/catalog.h"
@@ -23,11 +16,9 @@
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
-#include "utils/snapmgr.h"
 
 #define PREFIX "dataprotect."
 
@@ -87,114 +78,66 @@ tell_setting(const DpUtility *utility, VariableSetStmt *set, bool session, const
 
 /* ---- definitions ---- */
 
-static void
-tell_table(const DpUtility *utility, Oid relid, const char *name)
+/* A table as it was called before the command. */
+typedef struct Told
 {
-	StringInfoData detail;
+	Oid			relid;
+	char	   *name;
+} Told;
 
-	if (!OidIsValid(relid) || dp_audit_relation(relid)->n == 0)
-		return;
-	initStringInfo(&detail);
-	put(&detail, "table", quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid)));
-	put(&detail, "name", name);
-	record(DP_EVENT_DEFINITION_CHANGED, utility, &detail);
-}
-
-static void
-tell_relation(const DpUtility *utility, const RangeVar *relation, const char *name)
-{
-	tell_table(utility, RangeVarGetRelid(relation, NoLock, true), name);
-}
-
-static bool
-runs_or_filters(const AlterTableStmt *alter)
+/* Add the tables that are not in the list of Told yet. */
+static List *
+note_tables(List *told, List *tables)
 {
 	ListCell   *cell;
 
-	foreach(cell, alter->cmds)
+	foreach(cell, tables)
 	{
-		switch (((AlterTableCmd *) lfirst(cell))->subtype)
-		{
-			case AT_EnableTrig:
-			case AT_EnableAlwaysTrig:
-			case AT_EnableReplicaTrig:
-			case AT_DisableTrig:
-			case AT_EnableTrigAll:
-			case AT_DisableTrigAll:
-			case AT_EnableTrigUser:
-			case AT_DisableTrigUser:
-			case AT_EnableRule:
-			case AT_EnableAlwaysRule:
-			case AT_EnableReplicaRule:
-			case AT_DisableRule:
-			case AT_EnableRowSecurity:
-			case AT_DisableRowSecurity:
-			case AT_ForceRowSecurity:
-			case AT_NoForceRowSecurity:
-			case AT_ChangeOwner:
-				return true;
-			default:
-				break;
-		}
+		Told	   *table = palloc(sizeof(Told));
+		char	   *name = get_rel_name(lfirst_oid(cell));
+		char	   *schema = name != NULL ? get_namespace_name(get_rel_namespace(lfirst_oid(cell))) : NULL;
+		bool		known = schema == NULL;
+		ListCell   *other;
+
+		table->relid = lfirst_oid(cell);
+		foreach(other, told)
+			known |= ((Told *) lfirst(other))->relid == table->relid;
+		if (known)
+			continue;
+		table->name = quote_qualified_identifier(schema, name);
+		told = lappend(told, table);
 	}
-	return false;
+	return told;
 }
 
-/* Triggers, rules and policies are named after their table. */
+/* Before the command: what it drops is there. */
 static void
-tell_drop(const DpUtility *utility, const DropStmt *drop)
+begin_utility(const DpUtility *utility, Datum *state)
+{
+	*state = (Datum) 0;
+	if (!dp_changes_tables(utility->statement) || utility->context == PROCESS_UTILITY_SUBCOMMAND ||
+		creating_extension || dp_own_statement() || !dp_catalog_is_there())
+		return;
+	*state = PointerGetDatum(note_tables(NIL, dp_changed_tables(utility->statement, false)));
+}
+
+static void
+tell_definitions(const DpUtility *utility, List *told)
 {
 	ListCell   *cell;
 
-	if (drop->removeType != OBJECT_TRIGGER && drop->removeType != OBJECT_RULE && drop->removeType != OBJECT_POLICY)
+	if (utility->context == PROCESS_UTILITY_SUBCOMMAND)
 		return;
-	foreach(cell, drop->objects)
+	told = note_tables(told, dp_changed_tables(utility->statement, true));
+	foreach(cell, told)
 	{
-		List	   *names = (List *) lfirst(cell);
-		List	   *table = list_truncate(list_copy(names), list_length(names) - 1);
+		StringInfoData detail;
 
-		if (table != NIL)
-			tell_relation(utility, makeRangeVarFromNameList(table), strVal(llast(names)));
+		initStringInfo(&detail);
+		put(&detail, "table", ((Told *) lfirst(cell))->name);
+		put(&detail, "name", dp_changed_object(utility->statement));
+		record(DP_EVENT_DEFINITION_CHANGED, utility, &detail);
 	}
-}
-
-/* The tables that a view's rule reads; the rule is too new for a snapshot. */
-static void
-tell_view(const DpUtility *utility, const ViewStmt *view)
-{
-	Oid			relid = RangeVarGetRelid(view->view, NoLock, true);
-	Relation	rewrite = table_open(RewriteRelationId, AccessShareLock);
-	Relation	depend = table_open(DependRelationId, AccessShareLock);
-	List	   *told = NIL;
-	ScanKeyData key[2];
-	SysScanDesc rules;
-	HeapTuple	rule;
-
-	ScanKeyInit(&key[0], Anum_pg_rewrite_ev_class, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	rules = systable_beginscan(rewrite, RewriteRelRulenameIndexId, true, SnapshotSelf, 1, key);
-	while (HeapTupleIsValid(rule = systable_getnext(rules)))
-	{
-		SysScanDesc uses;
-		HeapTuple	use;
-
-		ScanKeyInit(&key[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(RewriteRelationId));
-		ScanKeyInit(&key[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
-					ObjectIdGetDatum(((Form_pg_rewrite) GETSTRUCT(rule))->oid));
-		uses = systable_beginscan(depend, DependDependerIndexId, true, SnapshotSelf, 2, key);
-		while (HeapTupleIsValid(use = systable_getnext(uses)))
-		{
-			Form_pg_depend form = (Form_pg_depend) GETSTRUCT(use);
-
-			if (form->refclassid == RelationRelationId && form->refobjid != relid)
-				told = list_append_unique_oid(told, form->refobjid);
-		}
-		systable_endscan(uses);
-	}
-	systable_endscan(rules);
-	table_close(depend, AccessShareLock);
-	table_close(rewrite, AccessShareLock);
-	for (int i = 0; i < list_length(told); i++)
-		tell_table(utility, list_nth_oid(told, i), view->view->relname);
 }
 
 /* After the command: it had the right, and what it names is there. */
@@ -209,16 +152,11 @@ end_utility(const DpUtility *utility, Datum state, bool failed)
 		case T_AlterDatabaseSetStmt:
 		case T_AlterRoleSetStmt:
 		case T_VariableSetStmt:
-		case T_CreateTrigStmt:
-		case T_RuleStmt:
-		case T_CreatePolicyStmt:
-		case T_AlterPolicyStmt:
-		case T_AlterTableStmt:
-		case T_DropStmt:
-		case T_ViewStmt:
 			break;
 		default:
-			return;
+			if (!dp_changes_tables(statement))
+				return;
+			break;
 	}
 	if (failed || creating_extension || dp_own_statement() || !dp_catalog_is_there())
 		return;
@@ -242,35 +180,15 @@ end_utility(const DpUtility *utility, Datum state, bool failed)
 		case T_VariableSetStmt:
 			tell_setting(utility, (VariableSetStmt *) statement, true, "of", "session");
 			break;
-		case T_CreateTrigStmt:
-			tell_relation(utility, ((CreateTrigStmt *) statement)->relation, ((CreateTrigStmt *) statement)->trigname);
-			break;
-		case T_RuleStmt:
-			tell_relation(utility, ((RuleStmt *) statement)->relation, ((RuleStmt *) statement)->rulename);
-			break;
-		case T_CreatePolicyStmt:
-			tell_relation(utility, ((CreatePolicyStmt *) statement)->table, ((CreatePolicyStmt *) statement)->policy_name);
-			break;
-		case T_AlterPolicyStmt:
-			tell_relation(utility, ((AlterPolicyStmt *) statement)->table, ((AlterPolicyStmt *) statement)->policy_name);
-			break;
-		case T_AlterTableStmt:
-			if (runs_or_filters((AlterTableStmt *) statement))
-				tell_relation(utility, ((AlterTableStmt *) statement)->relation, NULL);
-			break;
-		case T_DropStmt:
-			tell_drop(utility, (DropStmt *) statement);
-			break;
-		case T_ViewStmt:
-			tell_view(utility, (ViewStmt *) statement);
-			break;
 		default:
+			tell_definitions(utility, (List *) DatumGetPointer(state));
 			break;
 	}
 }
 
 static const DpSubscriber subscriber = {
 	.name = "changes",
+	.begin_utility = begin_utility,
 	.end_utility = end_utility,
 };
 

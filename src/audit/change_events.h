@@ -6,8 +6,9 @@
  *
  * setting.changed: ALTER SYSTEM, ALTER DATABASE and ALTER ROLE ... SET, and SET of a
  * setting that superusers alone may change (others hold for their session's own
- * reads, and stand in the records of these).  definition.changed: triggers, rules,
- * policies, row security, ownership, and views over such a table.  What own code
+ * reads, and stand in the records of these).  definition.changed: whatever command
+ * changes such a table, gives rights on it, publishes it, drops it, or puts a trigger, rule,
+ * policy, index, view or function over it (changed_tables.h).  What own code
  * does is not told here: its functions have events of their own.
  */
 #ifndef DP_AUDIT_CHANGE_EVENTS_H

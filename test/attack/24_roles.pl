@@ -136,6 +136,41 @@ changes('super', 'BEGIN; CREATE POLICY all_rows ON victim USING (true); ALTER TA
 	[ 'definition.changed|rolled_back|CREATE POLICY|public.victim|all_rows', 'definition.changed|rolled_back|ALTER TABLE|public.victim|', 'definition.changed|rolled_back|CREATE VIEW|public.victim|showing' ],
 	'a policy and a view, rolled back');
 
+# Every kind of command that changes such a table, gives it away, or puts something over it; nothing for a table beside it.
+my @kinds = (
+	[ 'ALTER TABLE lab.kept ADD COLUMN more int', 'ALTER TABLE|lab.kept|' ],
+	[ 'ALTER TABLE lab.kept RENAME COLUMN more TO less', 'ALTER TABLE|lab.kept|less' ],
+	[ 'ALTER TABLE lab.kept RENAME TO held', 'ALTER TABLE|lab.kept|held' ],
+	[ 'ALTER TABLE lab.held SET SCHEMA other', 'ALTER TABLE|lab.held|' ],
+	[ 'ALTER TABLE other.held SET SCHEMA lab', 'ALTER TABLE|other.held|' ],
+	[ 'CREATE INDEX by_n ON lab.held (n)', 'CREATE INDEX|lab.held|by_n' ],
+	[ 'CREATE STATISTICS lab.s ON id, n FROM lab.held', 'CREATE STATISTICS|lab.held|' ],
+	[ 'TRUNCATE lab.held, lab.beside', 'TRUNCATE TABLE|lab.held|' ],
+	[ 'GRANT SELECT ON lab.held, lab.beside TO reader', 'GRANT|lab.held|' ],
+	[ 'REVOKE ALL ON ALL TABLES IN SCHEMA lab FROM reader', 'REVOKE|lab.held|' ],
+	[ 'CREATE PUBLICATION p FOR TABLE lab.beside', undef ],
+	[ 'ALTER PUBLICATION p ADD TABLE lab.held', 'ALTER PUBLICATION|lab.held|p' ],
+	[ 'CREATE PUBLICATION q FOR TABLES IN SCHEMA lab', 'CREATE PUBLICATION|lab.held|q' ],
+	[ 'CREATE MATERIALIZED VIEW lab.m AS SELECT id FROM lab.held', 'CREATE MATERIALIZED VIEW|lab.held|m' ],
+	[ q{CREATE FUNCTION lab.f(lab.held) RETURNS int LANGUAGE sql AS 'SELECT 1'}, 'CREATE FUNCTION|lab.held|f' ],
+	[ 'CREATE FUNCTION lab.g(OUT n bigint) LANGUAGE sql RETURN (SELECT count(*) FROM lab.held)', 'CREATE FUNCTION|lab.held|g' ],
+	[ q{CREATE FUNCTION lab.h(int) RETURNS int LANGUAGE sql AS 'SELECT 1'}, undef ],
+	[ 'CREATE RULE nothing AS ON DELETE TO lab.held DO INSTEAD NOTHING', 'CREATE RULE|lab.held|nothing' ],
+	[ 'ALTER TABLE lab.beside ADD COLUMN more int', undef ],
+	[ 'REASSIGN OWNED BY keeper TO reader', 'REASSIGN OWNED|lab.held|' ],
+	[ 'DROP OWNED BY reader CASCADE', 'DROP OWNED|lab.held|' ],
+	[ q{CREATE TABLE lab.again (id int, email encrypted_text('pii'))}, undef ],
+	[ 'ALTER TABLE lab.again DROP COLUMN email', 'ALTER TABLE|lab.again|' ],
+	[ 'ALTER TABLE lab.again DROP COLUMN id', undef ],
+	[ q{CREATE TABLE lab.third (id int, email encrypted_text('pii')); DROP TABLE lab.third}, 'DROP TABLE|lab.third|' ],
+	[ q{CREATE TABLE lab.fourth (id int, email encrypted_text('pii')); DROP SCHEMA lab CASCADE}, 'DROP SCHEMA|lab.fourth|' ]);
+changes(
+	'super',
+	"CREATE ROLE keeper; CREATE SCHEMA lab; CREATE SCHEMA other; GRANT ALL ON SCHEMA lab, other TO keeper, reader; CREATE TABLE lab.kept (id int PRIMARY KEY, n int, email encrypted_text('pii')); "
+	  . "CREATE TABLE lab.beside (id int); ALTER TABLE lab.beside OWNER TO keeper; ALTER TABLE lab.kept OWNER TO keeper; " . join('; ', map { $_->[0] } @kinds),
+	[ map { "definition.changed|ok|$_" } 'ALTER TABLE|lab.kept|', grep { defined } map { $_->[1] } @kinds ],
+	'every kind of command');
+
 log_conceals($node);
 $node->stop;
 done_testing();
