@@ -27,6 +27,7 @@
 #include "common/cryptohash.h"
 #include "common/sha2.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "keys/catalog.h"
 #include "keys/kept_look.h"
 #include "keys/keys.h"
@@ -93,9 +94,23 @@ add_attribute(pg_cryptohash_ctx *context, HeapTuple tuple, AttrNumber attnum)
 	}
 }
 
+/* What it returns: making it of what the body gives may run code of the type's owner. */
+static void
+add_types(pg_cryptohash_ctx *context, HeapTuple tuple)
+{
+	Oid		   *types;
+	char	  **names;
+	char	   *modes;
+	int			n = get_func_arg_info(tuple, &types, &names, &modes);
+
+	add_text(context, format_type_be_qualified(((Form_pg_proc) GETSTRUCT(tuple))->prorettype));
+	for (int i = 0; i < n; i++)
+		add_text(context, format_type_be_qualified(types[i]));
+}
+
 /*
  * SHA-256 of what a function does and whose it is: owner and language by name,
- * so that a dump keeps it, SECURITY DEFINER, settings, source.  A body in SQL
+ * so that a dump keeps it, SECURITY DEFINER, types, settings, source.  A body in SQL
  * standard form is a parse tree with OIDs: after a restore it is another.
  */
 static void
@@ -109,6 +124,7 @@ digest_function(HeapTuple tuple, uint8 out[PG_SHA256_DIGEST_LENGTH])
 	add_text(context, GetUserNameFromId(form->proowner, false));
 	add_text(context, get_language_name(form->prolang, false));
 	add_text(context, form->prosecdef ? "definer" : "invoker");
+	add_types(context, tuple);
 	add_attribute(context, tuple, Anum_pg_proc_prosrc);
 	add_attribute(context, tuple, Anum_pg_proc_probin);
 	add_attribute(context, tuple, Anum_pg_proc_prosqlbody);

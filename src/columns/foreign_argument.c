@@ -243,14 +243,14 @@ put_around_arguments(Node *node, Place *place, const DpForeignCalls *calls)
 	forboth(f, place->calls.functions, a, place->calls.authors)
 		dp_foreign_call_add(&inner.calls, lfirst_oid(f), lfirst_oid(a));
 	inner.aggregated |= IsA(node, Aggref);
-	if (IsA(node, FuncExpr) && dp_foreign_call_is_direct(node))
+	if (IsA(node, FuncExpr) && dp_foreign_call_is_direct(node, calls))
 	{
 		result = palloc(sizeof(FuncExpr));
 		memcpy(result, node, sizeof(FuncExpr));
 		((FuncExpr *) result)->args = direct_arguments(((FuncExpr *) node)->args, &outer, &inner);
 		return result;
 	}
-	if (dp_foreign_call_is_direct(node))
+	if (dp_foreign_call_is_direct(node, calls))
 	{
 		result = palloc(sizeof(OpExpr));
 		memcpy(result, node, sizeof(OpExpr));
@@ -390,6 +390,7 @@ planning(Query *query, const char *source)
 
 	if (query->commandType == CMD_UTILITY || !dp_catalog_is_there())
 		return;
+	dp_foreign_call_begin((Node *) query);
 	(void) calls_walker((Node *) query, &called);
 	if (called.runner)
 		dp_own_runner_take((Node *) query);
@@ -414,6 +415,7 @@ rewrite_utility(PlannedStmt *planned)
 	call = (CallStmt *) planned->utilityStmt;
 	if (call->funcexpr == NULL)
 		return planned;
+	dp_foreign_call_begin((Node *) call->funcexpr);
 	(void) calls_walker((Node *) call->funcexpr, &called);
 	if (!called.runner)
 		return planned;

@@ -8,6 +8,7 @@
 #include "access/transam.h"
 #include "base/catalog_change.h"
 #include "base/compat.h"
+#include "base/statement.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_cast.h"
@@ -206,13 +207,57 @@ collect_domain(Oid type, Collecting *to)
 		(void) check_walker((Node *) ((DomainConstraintState *) lfirst(lc))->check_expr, to);
 }
 
-/* What makes JSON of a value looks for its type's cast by itself. */
+/* ---- JSON ---- */
+
+/* The statement that is looked at, and the moment since which: later it is another's. */
+static Node *statement = NULL;
+static uint64 statement_moment = 0;
+
+void
+dp_foreign_call_begin(Node *node)
+{
+	statement = node;
+	statement_moment = dp_statement_moment;
+}
+
+/* One of PostgreSQL's that makes JSON, or anybody's that takes rows and the like. */
+static bool
+may_make_json(Oid function, void *context)
+{
+	char	   *name;
+	Oid		   *types;
+	int			n;
+
+	if (function < FirstNormalObjectId)
+		return (name = get_func_name(function)) != NULL && strstr(name, "json") != NULL;
+	(void) get_func_signature(function, &types, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (get_typtype(types[i]) == TYPTYPE_PSEUDO)
+			return true;
+	}
+	return false;
+}
+
+static bool
+json_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, json_walker, context, 0);
+	return dp_node_is_json(node) || check_functions_in_node(node, may_make_json, context) ||
+		expression_tree_walker(node, json_walker, context);
+}
+
+/* What makes JSON of a value looks for its type's cast by itself, wherever in the statement it stands. */
 static void
 collect_json_casts(Oid type, Collecting *to)
 {
 	static const Oid targets[] = {JSONOID, JSONBOID};
 
-	if (!OidIsValid(type) || !dp_foreign_call_is_ordinary(type_owner(type)))
+	if (!OidIsValid(type) || !dp_foreign_call_is_ordinary(type_owner(type)) ||
+		(statement != NULL && statement_moment == dp_statement_moment && !json_walker(statement, NULL)))
 		return;
 	to->author = type_owner(type);
 	for (int i = 0; i < lengthof(targets); i++)
@@ -395,16 +440,16 @@ dp_foreign_call_collect(Node *node, DpForeignCalls *calls)
 }
 
 bool
-dp_foreign_call_is_direct(Node *node)
+dp_foreign_call_is_direct(Node *node, const DpForeignCalls *calls)
 {
 	switch (nodeTag(node))
 	{
 		case T_FuncExpr:
-			return ((FuncExpr *) node)->funcid >= FirstNormalObjectId;
+			return list_member_oid(calls->functions, ((FuncExpr *) node)->funcid);
 		case T_OpExpr:
 		case T_DistinctExpr:
 		case T_NullIfExpr:
-			return get_opcode(((OpExpr *) node)->opno) >= FirstNormalObjectId;
+			return list_member_oid(calls->functions, get_opcode(((OpExpr *) node)->opno));
 		default:
 			return false;
 	}

@@ -30,11 +30,17 @@ typedef struct DpForeignCalls
 
 extern void dp_foreign_call_add(DpForeignCalls *calls, Oid function, Oid author);
 
+/* The statement, or the expression, whose nodes are looked at from now on. */
+extern void dp_foreign_call_begin(Node *node);
+
 /* Add what the node itself calls, not what stands below it; true where there is any. */
 extern bool dp_foreign_call_collect(Node *node, DpForeignCalls *calls);
 
-/* Does the node pass what it gets to a function as it is, which opens it itself? */
-extern bool dp_foreign_call_is_direct(Node *node);
+/*
+ * Does the node pass what it gets to one of those functions as it is, which opens it itself?  A cast
+ * of ours opens it, and what it makes may be handed to one.
+ */
+extern bool dp_foreign_call_is_direct(Node *node, const DpForeignCalls *calls);
 
 /* Is a role no superuser?  Plans in which that was asked are made again when it becomes one, or none. */
 extern bool dp_foreign_call_is_ordinary(Oid role);

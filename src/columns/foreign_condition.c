@@ -295,7 +295,10 @@ static void
 planning(Query *query, const char *source)
 {
 	if (query->commandType != CMD_UTILITY && dp_foreign_expression_may_be(query) && dp_catalog_is_there())
+	{
+		dp_foreign_call_begin((Node *) query);
 		(void) statement_walker((Node *) query, NIL);
+	}
 }
 
 static const DpSubscriber subscriber = {

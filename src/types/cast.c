@@ -4,8 +4,11 @@
  */
 #include "postgres.h"
 
+#include "access/foreign_code.h"
+#include "access/transam.h"
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/statement.h"
 #include "catalog/pg_type.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
@@ -59,6 +62,24 @@ convert(Oid from, Oid to, int32 typmod, bool explicit, Datum value, Oid collatio
 	result = FunctionCallInvoke(call);
 	*out_isnull = call->isnull;
 	return result;
+}
+
+/*
+ * The cast between two types may be code of one's owner: it is entered before the value is opened.
+ * dp_statement_leave_code() takes what is returned.
+ */
+static int
+enter_cast(Oid from, Oid to)
+{
+	int			level = dp_n_code;
+	Oid			func;
+	Oid			owner;
+
+	if ((from >= FirstNormalObjectId || to >= FirstNormalObjectId) && from != to &&
+		find_coercion_pathway(to, from, COERCION_EXPLICIT, &func) == COERCION_PATH_FUNC &&
+		func >= FirstNormalObjectId && dp_foreign_code_counts(func, &owner))
+		dp_statement_enter_code(func, owner);
+	return level;
 }
 
 /* Is the value sealed as a column of that modifier wants it, but for the base type's own? */
@@ -229,6 +250,27 @@ dp_to_base(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(plain);
 }
 
+/* Likewise, for the base type's own cast to that type, which may be code of others. */
+static bool
+open_for_code(FmgrInfo *flinfo, const DpTypeInfo *info, Oid to, struct varlena *datum, Datum *out)
+{
+	int			level = enter_cast(info->base_oid, to);
+	volatile bool opened = false;
+
+	if (likely(dp_n_code == level))
+		return open_for_cast(flinfo, info, datum, out);
+	PG_TRY();
+	{
+		opened = open_for_cast(flinfo, info, datum, out);
+	}
+	PG_FINALLY();
+	{
+		dp_statement_leave_code(level);
+	}
+	PG_END_TRY();
+	return opened;
+}
+
 /*
  * Cast (encrypted[, typmod, explicit]) to another type that the base type casts
  * to; with the modifier where the base type's own cast takes it.
@@ -237,13 +279,14 @@ Datum
 dp_to_other(PG_FUNCTION_ARGS)
 {
 	const DpTypeInfo *info = dp_typeinfo_of_call(fcinfo);
+	Oid			to = dp_typeinfo_signature(fcinfo->flinfo->fn_oid)->rettype;
 	Datum		plain;
 	Datum		result;
 	bool		isnull;
 
-	if (!open_for_cast(fcinfo->flinfo, info, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0)), &plain))
+	if (!open_for_code(fcinfo->flinfo, info, to, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0)), &plain))
 		PG_RETURN_NULL();
-	result = convert(info->base_oid, dp_typeinfo_signature(fcinfo->flinfo->fn_oid)->rettype,
+	result = convert(info->base_oid, to,
 					 PG_NARGS() == 3 ? PG_GETARG_INT32(1) : -1, PG_NARGS() == 3 ? PG_GETARG_BOOL(2) : true,
 					 plain, PG_GET_COLLATION(), &isnull);
 	if (isnull)
@@ -262,7 +305,7 @@ dp_recast(PG_FUNCTION_ARGS)
 	Datum		plain;
 	bool		isnull;
 
-	if (!open_for_cast(fcinfo->flinfo, from, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0)), &plain))
+	if (!open_for_code(fcinfo->flinfo, from, to->base_oid, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0)), &plain))
 		PG_RETURN_NULL();
 	plain = convert(from->base_oid, to->base_oid, -1, true, plain, PG_GET_COLLATION(), &isnull);
 	if (isnull)

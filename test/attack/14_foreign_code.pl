@@ -278,6 +278,13 @@ like($err, qr/before shown/, 'a grant for a short time holds');
 unlike($err, qr/before hidden/, 'as long as it was given');
 like($err, qr/after hidden/, 'and ends, in the middle of a statement');
 
+# What a function returns is made by its type's owner: another type ends the trust, with the same text.
+as($node, 'author', q{CREATE FUNCTION returned(v encrypted_text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN v::text; END'});
+allowed($node, 'admin', "SELECT dataprotect.trust_function('returned(encrypted_text)', 'reviewed')", 'a function that returns text is trusted');
+like((as($node, 'reader', 'SELECT returned(email) FROM victim'))[0], qr/zq9x/i, 'and works');
+as($node, 'author', q{DROP FUNCTION returned; CREATE DOMAIN text_of AS text; CREATE FUNCTION returned(v encrypted_text) RETURNS text_of LANGUAGE plpgsql AS 'BEGIN RETURN v::text; END'});
+denied($node, 'reader', 'SELECT returned(email) FROM victim', 'made again to return a domain it is not trusted');
+
 log_conceals($node);
 $node->stop;
 done_testing();

@@ -478,6 +478,20 @@ for my $query ('SELECT * FROM a.negated', 'SELECT id FROM victim WHERE NOT (emai
 	unlike($says, qr/GOT\[[^]]*\] <[^>]*zq9x/i, "what is looked up is not handed a value: $query");
 	like($says, qr/42501/, 'and that is why') or diag($says);
 }
+# Types that an administrator has made over an author's: the casts that these have, or get.
+$node->safe_psql('postgres', <<'SQL');
+SELECT dataprotect.create_encrypted_type('a.span'), dataprotect.create_encrypted_type('a.label');
+CREATE TABLE made (id int, r encrypted_span('pii'), l encrypted_label('pii'), o encrypted_int4('pii'));
+INSERT INTO made VALUES (1, '[anna-Zq9x,]', 'anna', 77123450);
+GRANT ALL ON made TO PUBLIC;
+SQL
+for my $query ('SELECT to_json(r) FROM made', 'SELECT row_to_json(m) FROM made m', 'SELECT json_agg(r) FROM made', 'SELECT r::json FROM made', 'SELECT to_json(r::a.span) FROM made', 'SELECT jsonb_build_object(\'r\', r) FROM made', 'SELECT to_json(l::a.label) FROM made')
+{
+	my ($out, $says) = as($node, 'reader', $query);
+	unlike($says, qr/GOT\[[^]]*\] <[^>]*zq9x/i, "a type made over an author's hands him nothing: $query");
+	like($says, qr/42501/, 'and that is why') or diag($says);
+}
+is((as($node, 'reader', 'SELECT r, l, o FROM made'))[0], '[anna-Zq9x,)|anna|77123450', 'and shows its values');
 SKIP:
 {
 	my $version = $node->safe_psql('postgres', 'SHOW server_version_num');
