@@ -94,7 +94,14 @@ add_attribute(pg_cryptohash_ctx *context, HeapTuple tuple, AttrNumber attnum)
 	}
 }
 
-/* What it returns: making it of what the body gives may run code of the type's owner. */
+static void
+add_type(pg_cryptohash_ctx *context, Oid type)
+{
+	if (type >= FirstNormalObjectId)
+		add_text(context, format_type_be_qualified(type));
+}
+
+/* What it returns, where that is somebody's type: making it of what the body gives may run code of his. */
 static void
 add_types(pg_cryptohash_ctx *context, HeapTuple tuple)
 {
@@ -103,9 +110,12 @@ add_types(pg_cryptohash_ctx *context, HeapTuple tuple)
 	char	   *modes;
 	int			n = get_func_arg_info(tuple, &types, &names, &modes);
 
-	add_text(context, format_type_be_qualified(((Form_pg_proc) GETSTRUCT(tuple))->prorettype));
-	for (int i = 0; i < n; i++)
-		add_text(context, format_type_be_qualified(types[i]));
+	add_type(context, ((Form_pg_proc) GETSTRUCT(tuple))->prorettype);
+	for (int i = 0; modes != NULL && i < n; i++)
+	{
+		if (modes[i] == PROARGMODE_OUT || modes[i] == PROARGMODE_INOUT || modes[i] == PROARGMODE_TABLE)
+			add_type(context, types[i]);
+	}
 }
 
 /*

@@ -63,6 +63,8 @@ dp_own_sql(PG_FUNCTION_ARGS)
 	if (call->flinfo->fn_oid == F_SET_CONFIG && !call->args[0].isnull)
 		dp_foreign_code_sets(text_to_cstring(DatumGetTextPP(call->args[0].value)),
 							 dp_call_is_stored(fcinfo->flinfo->fn_expr));
+	if ((call->flinfo->fn_oid == F_CURSOR_TO_XML || call->flinfo->fn_oid == F_CURSOR_TO_XMLSCHEMA) && !call->args[0].isnull)
+		dp_foreign_code_reads_cursor(text_to_cstring(DatumGetTextPP(call->args[0].value)));
 	result = FunctionCallInvoke(call);
 	fcinfo->isnull = call->isnull;
 	return result;

@@ -474,6 +474,12 @@ like($err, qr/REFUSED function a\.pull/, 'nor a held one by a command');
 (undef, $err) = as($node, 'reader', 'BEGIN; DECLARE rc CURSOR WITH HOLD FOR SELECT email::text FROM victim; COMMIT; INSERT INTO a.fetch VALUES (1)');
 like($err, qr/REFUSED function a\.pull/, 'nor by FETCH of PL/pgSQL, which runs no executor') or diag($err);
 (undef, $err) = as($node, 'author', q{CREATE FUNCTION a.next_of(c refcursor) RETURNS text LANGUAGE plpgsql AS $$ DECLARE r text; BEGIN MOVE c; FETCH c INTO r; RETURN a.f(r); END $$});
+as($node, 'author', q{CREATE FUNCTION a.as_xml() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN a.f(cursor_to_xml('rc', 10, true, true, '')::text); END $$; CREATE FUNCTION a.as_xml2() RETURNS text LANGUAGE sql AS $$ SELECT a.f(cursor_to_xml('rc', 10, true, true, '')::text) $$});
+for my $reads ('a.as_xml()', 'a.as_xml2()')
+{
+	my (undef, $says, $code) = as($node, 'reader', "DECLARE rc CURSOR WITH HOLD FOR SELECT email::text FROM victim; SELECT $reads");
+	ok($code eq '42501' && $says !~ /GOT/, "nor as XML: $reads") or diag("$code $says");
+}
 for my $reads ('PERFORM a.next_of(\'<unnamed portal 1>\')', 'INSERT INTO a.fetch VALUES (1)')
 {
 	(undef, $err) = as($node, 'reader', "DO \$\$DECLARE rc CURSOR FOR SELECT email::text FROM victim; r record; BEGIN FOR r IN SELECT email::text AS e FROM victim LOOP COMMIT; $reads; END LOOP; END\$\$");
