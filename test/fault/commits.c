@@ -21,6 +21,7 @@ typedef struct Control
 {
 	pg_atomic_uint32 left;		/* commits to go; 0: nobody dies */
 	uint32		after;			/* it dies after its commit, else before */
+	pg_atomic_uint32 killed;	/* who died so far */
 } Control;
 
 extern void _PG_init(void);
@@ -43,7 +44,10 @@ at_xact_end(XactEvent event, void *arg)
 		if (!pg_atomic_compare_exchange_u32(&control->left, &left, left - 1))
 			continue;
 		if (left == 1)
+		{
+			pg_atomic_fetch_add_u32(&control->killed, 1);
 			kill(getpid(), SIGKILL);
+		}
 		return;
 	}
 }

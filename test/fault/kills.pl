@@ -28,8 +28,8 @@ sub arm
 	close $file;
 	return;
 }
-sub left { return (unpack 'LL', slurp_file($control))[0]; }
-arm(0, 0);
+sub left { return (unpack 'LLL', slurp_file($control))[0]; }
+append_to_file($control, pack 'LLL', 0, 0, 0);
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'dataprotect,$ENV{DP_COMMITS_MODULE}'\n");
 {
 	local $ENV{DP_COMMITS_FILE} = $control;
@@ -84,6 +84,13 @@ sub read_values
 sub sent
 {
 	return map { /"sequence":(\d+)/ ? $1 : () } map { split /\n/, slurp_file($_) } sort glob "$sink_dir/*.jsonl";
+}
+
+# Everybody who was killed is past: the server started anew after each.
+sub restarted
+{
+	my $starts = () = slurp_file($node->logfile) =~ /database system is ready to accept connections/g;
+	return $starts > (unpack 'LLL', slurp_file($control))[2];
 }
 
 # Whatever happened: values, rows and keys are what they were.
@@ -182,7 +189,7 @@ for my $act (grep { !$ENV{DP_FAULT_ONLY} || $_->[0] =~ /$ENV{DP_FAULT_ONLY}/ } @
 			# A kill may have come just now.
 			my $found;
 			$goes_on = patience($ENV{DP_FAULT_DEADLINE} || 180);
-			sleep 0.1 while !defined($found = sound()) && $goes_on->();
+			sleep 0.1 while !(restarted() && defined($found = sound())) && $goes_on->();
 			$found //= "no answer ($said)";
 			push @wrong, "$name, killed " . ($late ? 'after' : 'before') . " commit $n: $found, not " . wanted() if $found ne wanted();
 			$n_killed += $reached;
