@@ -10,6 +10,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "base/catalog_change.h"
 #include "base/compat.h"
 #include "base/server_checks.h"
 #include "catalog/dependency.h"
@@ -650,19 +651,38 @@ dp_catalog_list_families(int32 **out_families)
 	return list.n;
 }
 
+/* That the extension is there, as far as nothing has changed since. */
+static bool known_there = false;
+
+static void
+forget_there(int cacheid, uint32 hashvalue)
+{
+	known_there = false;
+}
+
+/* Each statement asks several times. */
 bool
 dp_catalog_is_there(void)
 {
-	Oid			schema = get_namespace_oid("dataprotect", true);
+	static bool watching = false;
+	Oid			schema;
 	HeapTuple	tuple;
-	bool		ours;
 
+	if (likely(known_there))
+		return true;
+	if (!watching)
+	{
+		dp_on_cache_change(NAMESPACEOID, forget_there);
+		dp_on_cache_change(AUTHOID, forget_there);
+		watching = true;
+	}
+	schema = get_namespace_oid("dataprotect", true);
 	if (!OidIsValid(schema))
 		return false;
 	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
-	ours = HeapTupleIsValid(tuple) &&
+	known_there = HeapTupleIsValid(tuple) &&
 		superuser_arg(((Form_pg_namespace) GETSTRUCT(tuple))->nspowner);
 	if (HeapTupleIsValid(tuple))
 		ReleaseSysCache(tuple);
-	return ours;
+	return known_there;
 }

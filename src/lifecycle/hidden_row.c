@@ -87,11 +87,20 @@ typedef struct Hidden
 static HTAB *known = NULL;
 static Oid	watched = InvalidOid;	/* hidden_table */
 static uint64 invalidations = 0;
+static bool is_settled = false;	/* watched is hidden_table, and the extension is there */
+
+static void
+unsettle(int cacheid, uint32 hashvalue)
+{
+	is_settled = false;
+}
 
 static void
 relation_invalidated(Oid relid)
 {
 	invalidations++;
+	if (relid == InvalidOid || relid == watched)
+		is_settled = false;
 	if (known == NULL)
 		return;
 	if (relid == InvalidOid || relid == watched)
@@ -206,10 +215,19 @@ read_hidden(Oid relid, Hidden *out)
 static bool
 look_up(Oid relid, Hidden *out)
 {
-	Oid			schema = get_namespace_oid("dataprotect", true);
-	Oid			table = OidIsValid(schema) ? get_relname_relid("hidden_table", schema) : InvalidOid;
+	Oid			schema;
+	Oid			table;
 	Hidden	   *entry;
 
+	/* tables of ours are never known */
+	if (likely(is_settled && known != NULL && !creating_extension) &&
+		(entry = hash_search(known, &relid, HASH_FIND, NULL)) != NULL)
+	{
+		*out = *entry;
+		return OidIsValid(out->top);
+	}
+	schema = get_namespace_oid("dataprotect", true);
+	table = OidIsValid(schema) ? get_relname_relid("hidden_table", schema) : InvalidOid;
 	/* our own tables are under no account, and are not all there while they are made */
 	if (creating_extension || !OidIsValid(table) || get_rel_namespace(relid) == schema || !dp_catalog_is_there())
 		return false;
@@ -220,7 +238,10 @@ look_up(Oid relid, Hidden *out)
 	}
 	entry = known != NULL ? hash_search(known, &relid, HASH_FIND, NULL) : NULL;
 	if (entry != NULL)
+	{
 		*out = *entry;
+		is_settled = true;
+	}
 	else
 	{
 		uint64		before = invalidations;
@@ -238,6 +259,7 @@ look_up(Oid relid, Hidden *out)
 		{
 			entry = hash_search(known, &relid, HASH_ENTER, NULL);
 			*entry = *out;
+			is_settled = true;
 		}
 	}
 	return OidIsValid(out->top);
@@ -573,5 +595,7 @@ void
 dp_hidden_row_init(void)
 {
 	dp_on_relation_change(relation_invalidated);
+	dp_on_cache_change(NAMESPACEOID, unsettle);
+	dp_on_cache_change(AUTHOID, unsettle);
 	dp_statement_subscribe(&subscriber);
 }
