@@ -26,7 +26,7 @@ struct DpRecord;
 #define DP_DENIAL_WINDOW	USECS_PER_SEC
 #define DP_DENIAL_PLACES	64
 #define DP_DENIAL_COLUMN_SETS	8
-#define DP_DENIAL_COLUMNS	384		/* bytes of names of columns; further names are left out */
+#define DP_DENIAL_COLUMNS	384 /* bytes of names of columns; further names are left out */
 
 /* In place of a key: tokens that were refused. */
 #define DP_DENIAL_TOKEN "(token)"
@@ -46,7 +46,8 @@ typedef struct DpDenial
 	TimestampTz last;			/* newest refusal counted */
 	uint64		count;			/* refusals without a record yet */
 	char		key[NAMEDATALEN];
-	char		columns[DP_DENIAL_COLUMNS]; /* schema.table.column, each with a zero byte; zeroes behind */
+	char		columns[DP_DENIAL_COLUMNS]; /* schema.table.column, each with a zero byte; zeroes
+											 * behind */
 } DpDenial;
 
 /*

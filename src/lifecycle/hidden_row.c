@@ -87,7 +87,7 @@ typedef struct Hidden
 static HTAB *known = NULL;
 static Oid	watched = InvalidOid;	/* hidden_table */
 static uint64 invalidations = 0;
-static bool is_settled = false;	/* watched is hidden_table, and the extension is there */
+static bool is_settled = false; /* watched is hidden_table, and the extension is there */
 
 static void
 unsettle(int cacheid, uint32 hashvalue)

@@ -172,35 +172,37 @@ decode_characters(const uint8 *data, Size len)
 	return PointerGetDatum(result);
 }
 
-/* Through a private, terminated copy: recv and input functions want one. */
+/* Receive functions of the types that have this form read what is there, and want no terminator. */
 static Datum
-decode_by_function(const DpTypeInfo *info, const uint8 *data, Size len)
+decode_received(const DpTypeInfo *info, const uint8 *data, Size len)
 {
-	StringInfoData buf;
+	StringInfoData buf = {.data = (char *) data,.len = (int) len,.maxlen = (int) len};
+
+	return ReceiveFunctionCall(unconstify(FmgrInfo *, &info->base_recv), &buf, info->base_ioparam, -1);
+}
+
+/* Through a private, terminated copy: input functions want one. */
+static Datum
+decode_text_form(const DpTypeInfo *info, const uint8 *data, Size len)
+{
+	int			level = info->base_oid == JSONBOID ? 0 : fix_settings();
+	char	   *copy = palloc(len + 1);
+	char	   *server;
 	Datum		result;
 
-	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, (const char *) data, (int) len);
-	if (info->encoding != DP_ENC_OUTPUT)
-		result = ReceiveFunctionCall(unconstify(FmgrInfo *, &info->base_recv), &buf,
-									 info->base_ioparam, -1);
-	else
+	memcpy(copy, data, len);
+	copy[len] = '\0';
+	server = pg_any_to_server(copy, (int) len, PG_UTF8);
+	result = InputFunctionCall(unconstify(FmgrInfo *, &info->base_in), server, info->base_ioparam, -1);
+	if (level != 0)
+		AtEOXact_GUC(true, level);
+	if (server != copy)
 	{
-		int			level = info->base_oid == JSONBOID ? 0 : fix_settings();
-		char	   *server = pg_any_to_server(buf.data, buf.len, PG_UTF8);
-
-		result = InputFunctionCall(unconstify(FmgrInfo *, &info->base_in), server,
-								   info->base_ioparam, -1);
-		if (level != 0)
-			AtEOXact_GUC(true, level);
-		if (server != buf.data)
-		{
-			dp_secret_wipe(server, strlen(server));
-			pfree(server);
-		}
+		dp_secret_wipe(server, strlen(server));
+		pfree(server);
 	}
-	dp_secret_wipe(buf.data, buf.maxlen);
-	pfree(buf.data);
+	dp_secret_wipe(copy, len);
+	pfree(copy);
 	return result;
 }
 
@@ -224,7 +226,9 @@ dp_codec_decode(const DpTypeInfo *info, const uint8 *data, Size len)
 						(errcode(ERRCODE_DATA_CORRUPTED),
 						 errmsg("could not open a protected value")));
 			return decode_integer(info, data);
+		case DP_ENC_OUTPUT:
+			return decode_text_form(info, data, len);
 		default:
-			return decode_by_function(info, data, len);
+			return decode_received(info, data, len);
 	}
 }

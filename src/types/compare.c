@@ -223,7 +223,7 @@ dp_compare(const DpComparisonCall *call, int *out)
 	DpOperand	left;
 	DpOperand	right;
 	bool		known = true;
-	bool		remember;
+	DpMemoStay	stay;
 
 	if (equality && call->maintenance && compare_stored_tokens(call, out))
 		return true;
@@ -232,8 +232,8 @@ dp_compare(const DpComparisonCall *call, int *out)
 	fill_operands(call, &left, &right);
 	if (envelopes_tell(call, &left, &right, out))
 	{
-		dp_operand_close(&left, false);
-		dp_operand_close(&right, false);
+		dp_operand_close(&left, DP_MEMO_GO);
+		dp_operand_close(&right, DP_MEMO_GO);
 		return true;
 	}
 	dp_operand_open(info, &left, use);
@@ -256,9 +256,10 @@ dp_compare(const DpComparisonCall *call, int *out)
 		if (*out == 0 && call->maintenance && left.encrypted && right.encrypted)
 			*out = memcmp(left.value.env.nonce, right.value.env.nonce, DP_NONCE_LEN);
 	}
-	remember = call->comparison == CMP_ORDER || (known && holds(call->comparison, *out));
-	dp_operand_close(&left, remember);
-	dp_operand_close(&right, remember);
+	stay = call->comparison == CMP_ORDER ? DP_MEMO_STAY :
+		known && holds(call->comparison, *out) ? DP_MEMO_STAY_BRIEFLY : DP_MEMO_GO;
+	dp_operand_close(&left, stay);
+	dp_operand_close(&right, stay);
 	return known || call->comparison == CMP_ORDER;
 }
 
@@ -320,7 +321,7 @@ operand_token(const DpTypeInfo *info, DpOperand *op, DpKeyUse use, uint8 out[DP_
 	dp_operand_open(info, op, use);
 	if (op->readable)
 		dp_value_token(info, op->plain, out);
-	dp_operand_close(op, false);
+	dp_operand_close(op, DP_MEMO_GO);
 	return op->readable;
 }
 
@@ -342,8 +343,8 @@ dp_compare_tokens(const DpComparisonCall *call)
 	fill_operands(call, &left, &right);
 	left_known = operand_token(info, &left, use, left_token);
 	right_known = operand_token(info, &right, use, right_token);
-	dp_operand_close(&left, false);
-	dp_operand_close(&right, false);
+	dp_operand_close(&left, DP_MEMO_GO);
+	dp_operand_close(&right, DP_MEMO_GO);
 	if (left_known && right_known)
 		return memcmp(left_token, right_token, DP_TOKEN_LEN);
 	return (int) right_known - (int) left_known;
@@ -478,7 +479,7 @@ dp_in_range(PG_FUNCTION_ARGS)
 	if (value.readable && bound.readable)
 		result = DatumGetBool(FunctionCall5Coll(&state->cross, call.collation, value.plain, bound.plain,
 												PG_GETARG_DATUM(2), PG_GETARG_DATUM(3), PG_GETARG_DATUM(4)));
-	dp_operand_close(&value, true);
-	dp_operand_close(&bound, true);
+	dp_operand_close(&value, DP_MEMO_STAY);
+	dp_operand_close(&bound, DP_MEMO_STAY);
 	PG_RETURN_BOOL(result);
 }

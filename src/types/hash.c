@@ -71,7 +71,7 @@ hash_encrypted(FunctionCallInfo fcinfo)
 	if (op.readable)
 		hash = dp_value_hash(state->info, op.plain);
 	/* "=" asks for it next, but not in the build of an index */
-	dp_operand_close(&op, !maintenance || dp_frame->kind != DP_FRAME_UTILITY);
+	dp_operand_close(&op, !maintenance || dp_frame->kind != DP_FRAME_UTILITY ? DP_MEMO_STAY : DP_MEMO_GO);
 	if (searched)
 		dp_search_note(hash);
 	return hash;

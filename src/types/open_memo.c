@@ -27,6 +27,7 @@
 #define WAYS			8		/* entries of a bucket */
 #define N_FIRST			64		/* powers of two */
 #define N_MAX			1048576
+#define N_BRIEF			1024	/* those that stay briefly make no larger table */
 #define BYTES_AN_ENTRY	512		/* entry, plaintext and memory's overhead, at most */
 #define NONCE_AT		9		/* in an envelope: behind flags and key id */
 #define BYTES_A_TUPLE	96		/* of a sort, at least: the envelope, headers, and what a
@@ -284,15 +285,15 @@ make_room(DpOpenMemo *memo)
 		pfree(old_slots);
 }
 
-/* A slot for an envelope; the entry that is in its way goes. */
+/* A slot for an envelope, in a table of so many at most; the entry that is in its way goes. */
 static Slot *
-make_slot(DpOpenMemo *memo, const uint8 *envelope)
+make_slot(DpOpenMemo *memo, const uint8 *envelope, uint32 most)
 {
 	Slot	   *slot = NULL;
 
 	if (memo->n_slots == 0)
 		make_room(memo);
-	while ((slot = free_slot(bucket_for(memo, envelope))) == NULL && memo->n_slots < max_slots())
+	while ((slot = free_slot(bucket_for(memo, envelope))) == NULL && memo->n_slots < most)
 		make_room(memo);
 	if (slot == NULL)
 	{
@@ -402,7 +403,7 @@ dp_open_memo_open(const DpTypeInfo *info, const DpValue *value, DpKeyUse use, bo
 
 /* Let others find an entry; false where it is not one to keep. */
 static bool
-enter_table(DpMemoEntry *entry)
+enter_table(DpMemoEntry *entry, DpMemoStay stay)
 {
 	DpOpenMemo *memo = entry->memo;
 	Slot	   *slot;
@@ -428,7 +429,8 @@ enter_table(DpMemoEntry *entry)
 		memcpy(entry->long_envelope, VARDATA_ANY(entry->datum), entry->len);
 	}
 	entry->datum = NULL;
-	slot = make_slot(memo, envelope_of(entry));
+	slot = make_slot(memo, envelope_of(entry),
+					 stay == DP_MEMO_STAY_BRIEFLY ? Min(N_BRIEF, max_slots()) : max_slots());
 	slot->entry = entry;
 	slot->tag = tag_of(envelope_of(entry));
 	slot->number = number_of(envelope_of(entry));
@@ -442,17 +444,17 @@ void
 dp_open_memo_remember(DpMemoEntry *entry)
 {
 	if (!entry->is_found)
-		(void) enter_table(entry);
+		(void) enter_table(entry, DP_MEMO_STAY);
 	entry->datum = NULL;
 }
 
 void
-dp_open_memo_release(DpMemoEntry *entry, bool remember)
+dp_open_memo_release(DpMemoEntry *entry, DpMemoStay stay)
 {
 	Assert(entry->holders > 0);
 	if (--entry->holders > 0 || entry->is_found)
 		return;
-	if (!remember || !enter_table(entry))
+	if (stay == DP_MEMO_GO || !enter_table(entry, stay))
 		free_entry(entry);
 }
 
@@ -478,7 +480,7 @@ let_oldest_go(DpMemoKeep *keep)
 	DpMemoEntry *oldest = keep->ring[keep->first++ & (keep->size - 1)].entry;
 
 	keep->bytes -= kept_size(oldest);
-	dp_open_memo_release(oldest, false);
+	dp_open_memo_release(oldest, DP_MEMO_GO);
 }
 
 static void

@@ -68,8 +68,20 @@ extern DpMemoEntry *dp_open_memo_open(const DpTypeInfo *info, const DpValue *val
 /* Have others find an entry that is held from now on. */
 extern void dp_open_memo_remember(DpMemoEntry *entry);
 
-/* Let go.  remember: a new entry is kept for others to find, else it is wiped. */
-extern void dp_open_memo_release(DpMemoEntry *entry, bool remember);
+/*
+ * What becomes of an entry that nobody holds any more: wiped, found by whoever meets
+ * its envelope soon (a row that a condition holds for is shown next, and thousands may
+ * never be), or found until the frame ends.
+ */
+typedef enum DpMemoStay
+{
+	DP_MEMO_GO,
+	DP_MEMO_STAY_BRIEFLY,
+	DP_MEMO_STAY
+} DpMemoStay;
+
+/* Let go.  An entry that others find already is left to them. */
+extern void dp_open_memo_release(DpMemoEntry *entry, DpMemoStay stay);
 
 /* What a comparison asks of a kept value, in one piece of memory. */
 typedef struct DpMemoKept

@@ -172,7 +172,7 @@ dp_operand_open(const DpTypeInfo *info, DpOperand *op, DpKeyUse use)
 	else if (dp_keys_get(op->value.env.key_id, use, DP_IN_COMPARATOR(), &key) != DP_KEY_OK)
 	{
 		/* Maintenance opened it, which may read what a reader may not. */
-		dp_open_memo_release(op->entry, false);
+		dp_open_memo_release(op->entry, DP_MEMO_GO);
 		op->entry = NULL;
 	}
 	op->readable = op->entry != NULL;
@@ -181,10 +181,10 @@ dp_operand_open(const DpTypeInfo *info, DpOperand *op, DpKeyUse use)
 }
 
 void
-dp_operand_close(DpOperand *op, bool remember)
+dp_operand_close(DpOperand *op, DpMemoStay stay)
 {
 	if (op->entry != NULL)
-		dp_open_memo_release(op->entry, remember || op->value.literal);
+		dp_open_memo_release(op->entry, op->value.literal ? DP_MEMO_STAY : stay);
 	op->entry = NULL;
 }
 

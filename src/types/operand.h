@@ -84,10 +84,10 @@ extern void dp_operand_count(const DpOperand *op);
 extern void dp_operand_searched(DpCallState *state, const DpOperand *op);
 
 /*
- * Sets plain and readable; close lets go of it.  remember: the frame may meet the
- * value again.  Literals are remembered always: they stand in every row's way.
+ * Sets plain and readable; close lets go of it.  stay: where the frame may
+ * meet the value again.  Literals always stay: they stand in every row's way.
  */
 extern void dp_operand_open(const DpTypeInfo *info, DpOperand *op, DpKeyUse use);
-extern void dp_operand_close(DpOperand *op, bool remember);
+extern void dp_operand_close(DpOperand *op, DpMemoStay stay);
 
 #endif							/* DP_TYPES_OPERAND_H */

@@ -136,7 +136,7 @@ dp_show_open(const DpTypeInfo *info, const DpValue *value, Datum *out)
 		return true;
 	}
 	*out = datumCopy(entry->plain, info->base_byval, info->base_len);
-	dp_open_memo_release(entry, true);
+	dp_open_memo_release(entry, DP_MEMO_STAY_BRIEFLY);
 	return true;
 }
 
@@ -156,7 +156,7 @@ show_text(const DpTypeInfo *info, const DpValue *value, char **out)
 		return true;
 	}
 	*out = text_to_cstring((text *) DatumGetPointer(entry->plain));
-	dp_open_memo_release(entry, true);
+	dp_open_memo_release(entry, DP_MEMO_STAY_BRIEFLY);
 	return true;
 }
 

@@ -221,7 +221,7 @@ number_entry(ValueSort *sort, DpMemoEntry *entry, MemoryContext context)
 		sort->full = true;
 	if (numbered->number != 0 || sort->full)
 	{
-		dp_open_memo_release(entry, true);
+		dp_open_memo_release(entry, DP_MEMO_STAY);
 		return numbered->number;
 	}
 	numbered->hash = hash;
@@ -248,7 +248,7 @@ keep_for_user(ValueSort *sort, struct varlena *datum, Size size, MemoryContext c
 	dp_operand_fill(&op, true, sort->call.state, PointerGetDatum(datum));
 	if (!op.value.literal && dp_access_privilege(op.value.family) != DP_PRIV_REVEAL)
 	{
-		dp_operand_close(&op, false);
+		dp_operand_close(&op, DP_MEMO_GO);
 		return 0;
 	}
 	dp_operand_count(&op);
@@ -262,7 +262,7 @@ keep_for_user(ValueSort *sort, struct varlena *datum, Size size, MemoryContext c
 		return number_entry(sort, op.entry, context);
 	if (dp_open_memo_may_keep(&sort->keep))
 		return keep_entry(sort, op.entry);
-	dp_operand_close(&op, true);
+	dp_operand_close(&op, DP_MEMO_STAY);
 	return 0;
 }
 
