@@ -21,7 +21,7 @@ written()
 	find "$top/doc" -name '*.md' ! -name catalog.md -exec cat {} +
 }
 written >"$readme"
-rules="installed comment privileges search-path volatility statistics sealed dump documented"
+rules="installed comment privileges search-path volatility statistics sealed events dump documented"
 
 cleanup()
 {
@@ -165,6 +165,7 @@ if [ "${1:-}" = --selftest ]; then
 		failed=$((failed + 1))
 	fi
 	sees sealed "a table without a seal, and without a reason" "$table_sql" "$drop_table"
+	sees events "a function that changes something, and tells nobody" "$function_sql" "$drop_function"
 	sees statistics "bytes that ANALYZE copies" \
 		"CREATE TABLE dataprotect.lintprobe (secret bytea); ALTER EXTENSION dataprotect ADD TABLE dataprotect.lintprobe;" "$drop_table"
 	sees dump "a table that pg_dump leaves behind" "$table_sql" "$drop_table"

@@ -244,6 +244,45 @@ SELECT 'sealed', 'dataprotect.' || u.name, 'is said to have no seal in lint_cata
   FROM dp_lint_unsealed u
  WHERE pg_catalog.to_regclass('dataprotect.' || u.name) IS NULL OR u.name IN (SELECT tbl FROM dataprotect._sealed_tables());
 
+-- events: what a public function changes is in the log, or it stands here why not.
+-- Bodies in SQL are followed by the names in them, C by definer.c's naming.
+CREATE TEMP TABLE dp_lint_no_event (name, reason) AS VALUES
+    ('authenticate', 'C writes identity.authenticated, identity.refused'),
+    ('certificate_public_pem', 'shows a public key'),
+    ('dataprotect_version', 'shows'),
+    ('deletion_certificate', 'shows what was signed'),
+    ('digest_kms_public_pem', 'shows a public key'),
+    ('digest_public_pem', 'likewise'),
+    ('flush_audit_log', 'waits'),
+    ('run_deletions', 'what is due: each step is an event'),
+    ('run_retention', 'what is due: each run is an event'),
+    ('start_maintenance', 'asks for what is due, every minute where a schedule says so; each run is an event'),
+    ('take_standby_log', 'records of the log themselves'),
+    ('verify', 'shows no value'),
+    ('verify_audit_log', 'shows'),
+    ('verify_policy', 'shows');
+WITH RECURSIVE routine AS (
+    SELECT p.oid, p.proname::text COLLATE "default" AS name, p.prosrc, l.lanname FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+     WHERE p.pronamespace = 'dataprotect'::regnamespace),
+calls AS (
+    SELECT DISTINCT r.name AS caller, found[1] AS callee
+      FROM routine r, pg_catalog.regexp_matches(r.prosrc, 'dataprotect\.([a-z_0-9]+)', 'g') AS found WHERE r.lanname IN ('sql', 'plpgsql')
+    UNION
+    SELECT r.name, part.name FROM routine r JOIN routine part ON part.name IN ('_do_' || r.name, '_log_' || r.name)),
+telling (name) AS (
+    SELECT '_event' UNION SELECT c.caller FROM telling t JOIN calls c ON c.callee = t.name),
+changing AS (
+    SELECT DISTINCT p.proname::text COLLATE "default" AS name FROM dp_lint_member m
+      JOIN pg_catalog.pg_proc p ON m.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = m.objid
+     WHERE p.pronamespace = 'dataprotect'::regnamespace AND p.provolatile = 'v' AND p.proname !~ '^_' AND p.oid NOT IN (SELECT oid FROM dp_lint_plumbing)
+       AND p.prorettype NOT IN ('pg_catalog.trigger'::regtype, 'pg_catalog.event_trigger'::regtype))
+INSERT INTO dp_lint_finding
+SELECT 'events', 'dataprotect.' || name, 'writes no event, and lint_catalog.sql has no reason'
+  FROM changing WHERE name NOT IN (SELECT name FROM telling) AND name NOT IN (SELECT name FROM dp_lint_no_event)
+ UNION ALL
+SELECT 'events', 'dataprotect.' || name, 'is said to write no event in lint_catalog.sql, and writes one or does not exist'
+  FROM dp_lint_no_event WHERE name IN (SELECT name FROM telling) OR name NOT IN (SELECT name FROM changing);
+
 -- dump: a table whose rows pg_dump would leave behind is named to it, or in
 -- lint_undumped.txt as one that is made anew.
 INSERT INTO dp_lint_finding

@@ -493,27 +493,42 @@ END
 $$;
 COMMENT ON PROCEDURE dataprotect._encrypt_online(regclass, jsonb) IS 'encrypt_columns(online => true)';
 
-CREATE FUNCTION dataprotect.online_cancel(rel regclass, col name) RETURNS void
+CREATE FUNCTION dataprotect._do_online_cancel(rel regclass, col name) RETURNS text
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     m           record;
     statement   text;
+    dropped     text;
 BEGIN
     PERFORM dataprotect._check_column(rel, col);
     IF dataprotect._online_target(rel, col) IS NULL THEN
         PERFORM dataprotect._raise('object_not_in_prerequisite_state', format('column "%s" is not being protected online', col));
     END IF;
-    FOR m IN SELECT l.linked, dataprotect._online_target(l.linked, l.linked_col) AS target
+    FOR m IN SELECT l.linked, l.linked_col, dataprotect._online_target(l.linked, l.linked_col) AS target
              FROM dataprotect._linked_columns(rel, col) l WHERE dataprotect._online_target(l.linked, l.linked_col) IS NOT NULL LOOP
         FOR statement IN SELECT dataprotect._online_undo(m.linked, m.target) LOOP
             EXECUTE statement;
         END LOOP;
         EXECUTE format('ALTER TABLE %s DROP COLUMN %I', m.linked, m.target);
+        dropped := concat_ws(', ', dropped, format('%s.%I', m.linked, m.linked_col));
     END LOOP;
+    RETURN dropped;
 END
 $$;
+COMMENT ON FUNCTION dataprotect._do_online_cancel(regclass, name) IS 'body of dataprotect.online_cancel(); see definer.c';
+
+CREATE FUNCTION dataprotect._log_online_cancel(rel regclass, col name, done text) RETURNS void
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT dataprotect._event('column.online_cancelled', NULL, pg_catalog.jsonb_build_object('columns', done));
+$$;
+COMMENT ON FUNCTION dataprotect._log_online_cancel(regclass, name, text) IS 'event of dataprotect.online_cancel(); see definer.c';
+
+CREATE FUNCTION dataprotect.online_cancel(rel regclass, col name) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'dp_definer_enter_recorded';
 COMMENT ON FUNCTION dataprotect.online_cancel(regclass, name) IS
     'give up protecting a column online, with what foreign keys tie to it: the sealed columns go, the plain ones stay as they are';
 

@@ -104,7 +104,10 @@
 	X(DP_EVENT_LOG_ARCHIVED,		163, "log.archived") \
 	X(DP_EVENT_KMS_FAILING,			164, "kms.failing") \
 	X(DP_EVENT_KMS_RECOVERED,		165, "kms.recovered") \
-	X(DP_EVENT_PRIVILEGE_DENIED,	166, "privilege.denied")
+	X(DP_EVENT_PRIVILEGE_DENIED,	166, "privilege.denied") \
+	X(DP_EVENT_ERASURES_EXPORTED,	167, "erasures.exported") \
+	X(DP_EVENT_MAINTENANCE_SCHEDULED, 168, "maintenance.scheduled") \
+	X(DP_EVENT_ONLINE_CANCELLED,	169, "column.online_cancelled")
 
 typedef enum DpEventCode
 {

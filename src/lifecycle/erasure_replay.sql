@@ -6,6 +6,8 @@ CREATE FUNCTION dataprotect.export_erasures() RETURNS jsonb
     LANGUAGE sql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
+    SELECT dataprotect._event('erasures.exported', NULL, jsonb_build_object('erasures',
+        (SELECT count(*) FROM dataprotect.deletion_request r WHERE r.state IN ('purged', 'shredded', 'verified', 'certified'))));
     WITH list AS MATERIALIZED (SELECT jsonb_build_object(
         'format', 'dataprotect erasures, version 1',
         'database_uid', (SELECT i.uid FROM dataprotect.instance i),

@@ -32,6 +32,7 @@ BEGIN
     EXECUTE 'SELECT cron.schedule($1, $2, $3)' INTO job
       USING 'dataprotect maintenance', cron, 'SELECT dataprotect.start_maintenance()';
     UPDATE dataprotect.retention_policy p SET next_due = NULL;
+    PERFORM dataprotect._event('maintenance.scheduled', NULL, jsonb_build_object('cron', cron, 'job', job));
     RETURN job;
 END $$;
 COMMENT ON FUNCTION dataprotect.schedule_maintenance(text) IS

@@ -171,6 +171,11 @@ changes(
 	[ map { "definition.changed|ok|$_" } 'ALTER TABLE|lab.kept|', grep { defined } map { $_->[1] } @kinds ],
 	'every kind of command');
 
+# What leaves the database by a function of ours does as well.
+$node->safe_psql('postgres', 'SELECT dataprotect.export_erasures() IS NOT NULL');
+poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()');
+is(audit("SELECT outcome, detail ->> 'erasures' FROM dataprotect.audit_log WHERE event = 'erasures.exported'"), 'ok|0', 'a list of erasures that leaves is in the log');
+
 log_conceals($node);
 $node->stop;
 done_testing();
