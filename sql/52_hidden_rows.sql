@@ -56,6 +56,10 @@ CREATE FUNCTION counts() RETURNS text LANGUAGE sql AS $$
 	SELECT concat_ws(' ', (SELECT count(*) FROM grace.customer), (SELECT count(*) FROM grace.orders), (SELECT count(*) FROM grace.visit),
 		(SELECT count(*) FROM grace.visit_1), (SELECT count(*) FROM grace.step), (SELECT count(*) FROM grace.ticket), (SELECT count(*) FROM grace.diary))
 $$;
+-- TRUNCATE would take them along
+SET ROLE grace_app; TRUNCATE step_0; TRUNCATE customer CASCADE;
+SET ROLE grace_owner; TRUNCATE orders;
+RESET ROLE;
 SELECT counts();
 SET ROLE grace_admin; SELECT counts(); SELECT count(*) FROM customers();
 SET ROLE grace_owner; SET datestyle = 'SQL, DMY'; SELECT counts(); RESET datestyle;

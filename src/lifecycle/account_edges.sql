@@ -23,19 +23,18 @@ COMMENT ON FUNCTION dataprotect._equality_operator(oid, oid) IS 'equality of val
 
 -- A template that is true of an array %2$s with %1$s among its elements; NULL where
 -- they cannot be compared.  By what a GIN index answers, where the types are the same.
-CREATE FUNCTION dataprotect._element_template(referenced oid, elements oid) RETURNS text
+CREATE FUNCTION dataprotect._element_template(referenced oid, arrays oid) RETURNS text
     LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    equal pg_operator := (SELECT o FROM pg_operator o WHERE o.oid = dataprotect._equality_operator(referenced, elements));
-    element text := dataprotect._operand_cast(referenced);
+    equal pg_operator := (SELECT o FROM pg_operator o WHERE o.oid = dataprotect._equality_operator(referenced, dataprotect._element_type(arrays)));
 BEGIN
     IF equal.oid IS NULL THEN
         RETURN NULL;
-    ELSIF referenced = elements THEN
-        RETURN format('%%2$s OPERATOR(pg_catalog.@>) ARRAY[%%1$s%s]', element);
+    ELSIF (SELECT t.typelem FROM pg_type t WHERE t.oid = dataprotect._undomained(arrays)) = referenced THEN
+        RETURN format('%%2$s OPERATOR(pg_catalog.@>) ARRAY[%%1$s%s]', dataprotect._operand_cast(referenced));
     END IF;
     RETURN format('%%1$s%s OPERATOR(%s.%s) ANY (%%2$s%s[])', dataprotect._operand_cast(equal.oprleft),
                   (SELECT replace(quote_ident(n.nspname), '%', '%%') FROM pg_namespace n WHERE n.oid = equal.oprnamespace),
@@ -71,7 +70,7 @@ BEGIN
       JOIN pg_attribute pa ON pa.attrelid = reference AND pa.attname = k.p,
            LATERAL (SELECT coalesce(
                 dataprotect._operator_template(dataprotect._equality_operator(dataprotect._undomained(pa.atttypid), dataprotect._undomained(ca.atttypid))),
-                dataprotect._element_template(dataprotect._undomained(pa.atttypid), dataprotect._element_type(ca.atttypid))) AS template) o);
+                dataprotect._element_template(dataprotect._undomained(pa.atttypid), ca.atttypid)) AS template) o);
 END $$;
 COMMENT ON FUNCTION dataprotect._reference_operators(regclass, name[], regclass, name[]) IS
     'comparisons of columns with those they reference, or NULL';

@@ -205,7 +205,7 @@ BEGIN
         RETURN step.assignments;
     END IF;
     SELECT d.vals[edge.to_pos[1]] INTO STRICT id FROM dataprotect.deletion_row d WHERE d.request = _step_assignments.request AND d.n = 0 LIMIT 1;
-    RETURN format('%1$I = pg_catalog.array_remove(%1$I, %2$L', edge.columns[1], id) || replace(dataprotect._operand_cast(elements), '%%', '%') || ')'
+    RETURN format('%1$I = pg_catalog.array_remove(%1$I%3$s[], %2$L%3$s)', edge.columns[1], id, replace(dataprotect._operand_cast(elements), '%%', '%'))
            || substr(step.assignments, 1 + length(dataprotect._cut_assignments(step.rel, edge.columns)));
 END $$;
 COMMENT ON FUNCTION dataprotect._step_assignments(dataprotect.plan_step, dataprotect.plan_edge, bigint) IS

@@ -433,6 +433,22 @@ begin_utility(const DpUtility *utility, Datum *state)
 			 errhint("Copy a query. Backups that its owner makes set row_security to off.")));
 }
 
+/* TRUNCATE asks no row, and would take hidden ones from accounts that may still come back. */
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
+{
+	Hidden		hidden;
+
+	if (access != OAT_TRUNCATE || class_id != RelationRelationId || sees_everything(GetUserId()) ||
+		!look_up(object_id, &hidden) || !has_row("hidden_row", "hidden_row_pkey", hidden.top, NULL))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("cannot truncate table \"%s\", of which rows are hidden", get_rel_name(object_id)),
+			 errdetail("Their accounts are being deleted, and may still come back."),
+			 errhint("Delete the rows that are shown.")));
+}
+
 /* As our own statements write a value, whatever the session's DateStyle is. */
 static char *
 value_text(Oid type, Datum value)
@@ -589,6 +605,7 @@ static const DpSubscriber subscriber = {
 	.relation_info = relation_info,
 	.permits = permits,
 	.begin_utility = begin_utility,
+	.object_access = object_access,
 };
 
 void

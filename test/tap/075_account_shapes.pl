@@ -113,13 +113,16 @@ my $composite = request(1);
 
 # Arrays of ids, and documents with them.
 begin_case('arrays', <<'SQL');
-CREATE TABLE users (id bigint PRIMARY KEY);
+CREATE DOMAIN uid AS bigint;
+CREATE TABLE users (id uid PRIMARY KEY, nick varchar(9) UNIQUE);
+CREATE TABLE rooms (guests uid[], nicks varchar(9)[], texts text[]);
+INSERT INTO rooms VALUES ('{1,2}', '{one,two}', '{one,two}');
 CREATE TABLE teams (id int PRIMARY KEY, user_ids bigint[] NOT NULL, note text);
 CREATE TABLE chats (id int PRIMARY KEY, members int[]);
 CREATE TABLE trips (id int PRIMARY KEY, user_ids bigint[]);
 CREATE TABLE events (id int PRIMARY KEY, payload jsonb, other jsonb);
 CREATE INDEX ON teams USING gin (user_ids);
-INSERT INTO users VALUES (1), (2);
+INSERT INTO users VALUES (1, 'one'), (2, 'two');
 INSERT INTO teams VALUES (1, '{1,2,1,NULL}', 'both'), (2, '{2}', 'two');
 INSERT INTO chats VALUES (1, '{2,1}'), (2, '{2}'), (3, NULL);
 INSERT INTO events VALUES (1, '{"a": [{"userId": 1}]}', '{"a": 1}');
@@ -132,10 +135,12 @@ here(<<'SQL');
 SELECT dataprotect.annotate_account('arrays', 'teams', '{user_ids}', 'nullify', references_columns => '{id}');
 SELECT dataprotect.annotate_account('arrays', 'chats', '{members}', 'delete', references_columns => '{id}');
 SELECT dataprotect.annotate_account('arrays', 'trips', '{user_ids}', 'shared');
+SELECT dataprotect.annotate_account('arrays', 'rooms', '{guests}', 'nullify', references_columns => '{id}');
+SELECT dataprotect.annotate_account('arrays', 'rooms', ARRAY[c]::name[], 'nullify', references_columns => '{nick}') FROM unnest('{nicks,texts}'::text[]) c;
 SELECT dataprotect.annotate_account('arrays', 'events', '{payload}', 'shared');
 SQL
 is(problems() . questions(), '', 'and can be decided');
-like(here(q{SELECT statement FROM dataprotect.account_plan('arrays') WHERE action = 'nullify'}), qr/SET user_ids = pg_catalog.array_remove\(user_ids, \$1\)/, 'the plan shows what is done');
+like(here(q{SELECT statement FROM dataprotect.account_plan('arrays') WHERE action = 'nullify' AND rel = 'teams'::regclass}), qr/SET user_ids = pg_catalog.array_remove\(user_ids, \$1\)/, 'the plan shows what is done');
 my $arrays = request(1);
 
 # What stands in the place of a person.
@@ -223,6 +228,8 @@ is(here(q{SELECT string_agg(user_ids::text, ' ' ORDER BY id) || ' ' || (SELECT s
 certified($replaced, 'an account whose data is replaced');
 $schema = 'replaced';
 like(here('SELECT users FROM users WHERE id = 1'), qr/^\(1,"Deleted 'user'",gone-[-0-9a-f]{36}\@invalid,gone,gone,1900-01-01,,"DELETED 'USER'"\)$/, 'has what was said in its place');
+
+is(here('SELECT rooms FROM arrays.rooms'), '({2},{two},{two})', 'of domains and of other types as well');
 
 certified($copies, 'an account with copies');
 my $said = residual($copies);
