@@ -188,7 +188,7 @@ COMMENT ON FUNCTION dataprotect._watch_policy() IS 'reports sealed tables that s
 -- Another policy key: every row is sealed anew, in one transaction beside which nobody
 -- writes.  Nothing becomes ours by it: what does not fit now is for an administrator first.
 CREATE FUNCTION dataprotect._rotate_policy_key() RETURNS int4
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1min' AS $$
 DECLARE
     t record;
     n record;
