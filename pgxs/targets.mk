@@ -11,7 +11,7 @@ DP_SCRIPTS = $(srcdir)/pgxs
 
 export PG_CONFIG
 
-.PHONY: lint lint-catalog format format-check analyse unit reference fuzz regress isolation resolve tap attack stress topologies clients pgsuites bench sanitize valgrind fault check-all
+.PHONY: lint lint-catalog format format-check analyse unit reference fuzz regress isolation resolve tap attack stress soak topologies clients pgsuites bench sanitize valgrind fault check-all
 
 lint: all
 	$(DP_SCRIPTS)/lint.pl --tree $(srcdir)
@@ -58,6 +58,10 @@ attack:
 # Takes as long as it takes, and is no part of CI; settings are in the files' heads.
 stress:
 	$(srcdir)/test/tap.sh $(or $(TESTS),$(wildcard $(srcdir)/test/stress/*.pl))
+
+# Half an hour of everything at once; no part of CI.
+soak:
+	$(srcdir)/test/tap.sh $(or $(TESTS),$(wildcard $(srcdir)/test/soak/*.pl))
 
 # With the real parts that are there; no part of CI.
 topologies:
