@@ -1,7 +1,7 @@
 # dataprotect: the object list reads as the architecture, lowest layer first.
 # A file includes only from its own folder and from the folders above it here.
 EXTENSION   = dataprotect
-EXTVERSION  = 0.1.0
+EXTVERSION  = 0.2.0
 MODULE_big  = dataprotect
 PGFILEDESC  = "dataprotect - encrypted columns, audit, retention, deletion"
 

@@ -309,7 +309,7 @@ sees upgrade-path "a release whose install SQL changes"
 
 printf '\n## [0.1.0] - 2026-01-02\n' | append CHANGELOG.md
 keep_release 0.1.0
-echo 'CREATE TABLE dataprotect.thing (id int, more int);' >"$tree/src/keys/10_thing.sql"
+echo 'CREATE TABLE dataprotect.thing (id int, more int NOT NULL);' >"$tree/src/keys/10_thing.sql"
 sees upgrade-path "a table that changes without an upgrade script"
 
 echo 'SELECT 2;' >"$tree/sql/two.sql"

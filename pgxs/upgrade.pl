@@ -9,9 +9,10 @@
 # release as it went out, and A--B.sql, what a person wrote for the step from one
 # release to the next.  The rest is worked out at each build from the difference of
 # the two install scripts: code (functions, procedures, views), comments, privileges
-# and whatever is new.  What holds data or carries other objects (tables, types,
-# operators, rows) is changed by hand; a difference of that kind which no A--B.sql
-# names is an error here, and so in the build and in lint.
+# whatever is new, and columns that a table gets which may be NULL or have a default.
+# What else holds data or carries other objects (tables, types, operators, rows) is
+# changed by hand; a difference of that kind which no A--B.sql names is an error here,
+# and so in the build and in lint.
 #
 # A--B.sql is SQL, and lines of its own:
 #	-- @covers STATEMENT	begins like a statement of the old or new install script
@@ -206,16 +207,44 @@ sub dropped
 	return;
 }
 
+# A table that is the old one with more columns, as ALTER TABLE; undef where it is not, or
+# rows that are there need a value of somebody's choice.
+sub with_more_columns
+{
+	my ($s, $o) = @_;
+	my (@items, %had, @added);
+	for my $text ($o->{text}, $s->{text})
+	{
+		my $bare = $text =~ s/('(?:[^']|'')*')|--[^\n]*/$1 \/\/ ''/gre =~ s/\s+/ /gr;
+		return if $bare !~ /^(CREATE TABLE \S+ )(?=\()/;
+		my ($head, $body) = ($1, bracketed(substr($bare, $+[0])));
+		push @items, [ $head, substr($bare, $+[0] + length($body) + 2), split_list($body) ];
+	}
+	my ($old, $new) = @items;
+	return if $old->[0] ne $new->[0] || $old->[1] ne $new->[1];
+	my @old = @{$old}[ 2 .. $#$old ];
+	$had{$_}++ for @old;
+	for my $item (@{$new}[ 2 .. $#$new ])
+	{
+		if ($had{$item}) { $had{$item}--; next; }
+		return if $item !~ /^(?!CONSTRAINT |PRIMARY |UNIQUE |FOREIGN |CHECK |EXCLUDE |LIKE )\w+ / || ($item =~ /NOT NULL|PRIMARY KEY|GENERATED/ && $item !~ /\bDEFAULT\b/);
+		push @added, "ALTER TABLE $s->{name} ADD COLUMN $item;\n";
+	}
+	return if !@added || grep { $_ } values %had;
+	return join '', @added;
+}
+
 # How the new text of something comes to be where the old one is, and undef where that
 # takes a person.
 sub replaced
 {
-	my ($s) = @_;
+	my ($s, $o) = @_;
 	my ($kind, $text) = ($s->{kind}, $s->{text});
 	return "$text;\n" if $kind eq 'COMMENT' || $kind eq 'DUMP' || $kind eq 'ENABLE';
 	return $text =~ s/^CREATE /CREATE OR REPLACE /r . ";\n" if $kind eq 'FUNCTION' || $kind eq 'PROCEDURE';
 	return "DROP INDEX $s->{name};\n$text;\n" if $kind eq 'INDEX';
 	return "DROP TRIGGER $s->{name};\n$text;\n" if $kind eq 'TRIGGER';
+	return with_more_columns($s, $o) if $kind eq 'TABLE';
 	# others' views may stand upon it: only where its columns are other ones, it goes first
 	return "DO \$replace\$\nBEGIN\n\tEXECUTE \$view\$" . $text =~ s/^CREATE /CREATE OR REPLACE /r . "\$view\$;\n"
 	  . "EXCEPTION WHEN invalid_table_definition THEN\n\tDROP VIEW $s->{name};\n\tEXECUTE \$view\$$text\$view\$;\nEND \$replace\$;\n"
@@ -274,7 +303,7 @@ sub script
 		next if $o && $o->{text} eq $s->{text} && !$again{ $s->{key} } && !$lost;
 		next if $is_covered->($s);
 		if (!$o && $s->{kind} eq 'other') { push @open, "new: $s->{text}"; next; }
-		my $make = !$o || $again{ $s->{key} } ? "$s->{text};\n" : replaced($s);
+		my $make = !$o || $again{ $s->{key} } ? "$s->{text};\n" : replaced($s, $o);
 		if (defined $make) { push @makes, $make; }
 		else { push @open, "changed: $s->{text}"; }
 	}

@@ -71,7 +71,8 @@ sub changed
 	die "there is no $what in the install script any more: change the test" if $install !~ s/$pattern/$by->()/e;
 	return;
 }
-changed('table', qr/(?<=CREATE TABLE dataprotect\.incident_note \(\n)/, sub { "    weight int CHECK (weight > 0),\n" });
+changed('table', qr/(?<=CREATE TABLE dataprotect\.incident_note \(\n)/, sub { "    weight int NOT NULL CHECK (weight > 0), -- 1, '2' and (3\n" });
+changed('table that gets a column', qr/(?<=CREATE TABLE dataprotect\.deadline_alert \(\n)/, sub { "    remark text DEFAULT 'a, (' CHECK (remark <> ''),    -- it's new\n" });
 changed('view whose columns become more', qr/(?<=w\.last_error, w\.next_due)/, sub { ', w.state AS once_more' });
 changed('view whose columns are others', qr/CREATE VIEW dataprotect\.clock_status AS.*?;\n/s, sub { "CREATE VIEW dataprotect.clock_status AS SELECT true AS another;\n" });
 changed('function', qr/RETURN v_message \|\| '\. ' \|\| v_detail/, sub { "RETURN v_detail || v_message" });
@@ -100,7 +101,8 @@ is($script, '', 'a changed table makes no script by itself');
 like($err, qr/needs a line \@covers.*changed: CREATE TABLE dataprotect\.incident_note/, 'and is named');
 write_file("$work/upgrade/$old--$next.sql", <<'SQL');
 -- @covers CREATE TABLE dataprotect.incident_note
-ALTER TABLE dataprotect.incident_note ADD COLUMN weight int CHECK (weight > 0);
+ALTER TABLE dataprotect.incident_note ADD COLUMN weight int NOT NULL DEFAULT 1 CHECK (weight > 0);
+ALTER TABLE dataprotect.incident_note ALTER COLUMN weight DROP DEFAULT;
 -- @covers CREATE TABLE dataprotect.nosuch
 SQL
 ($script, $err) = upgrade_script();
