@@ -49,6 +49,7 @@ PG_FUNCTION_INFO_V1(dp_audit_take);
 #define SHIPMENT_MAX	(256 * 1024)	/* frames in one call */
 #define FRAMES_MAX		(1024 * 1024)	/* that are taken */
 #define LOOK_AGAIN_MS	1000			/* whether the cursor has come */
+#define CONNECTION_NAME	"dataprotect"
 #define NOTHING_GONE	1				/* as boot_seq */
 
 /* How far an instance's records have been sent, by this connection. */
@@ -109,7 +110,10 @@ append_quoted(StringInfo out, const char *value)
 	appendStringInfoChar(out, '\'');
 }
 
-/* primary_conninfo, to this database: of two values of a keyword the later counts. */
+/*
+ * primary_conninfo, to this database, and not under the name of the standby, by which
+ * pg_stat_replication is asked how far it is: of two values of a keyword the later counts.
+ */
 static char *
 primary_conninfo(const char *database)
 {
@@ -121,11 +125,13 @@ primary_conninfo(const char *database)
 	{
 		appendStringInfoString(&out, " dbname=");
 		append_quoted(&out, database);
+		appendStringInfoString(&out, " application_name=" CONNECTION_NAME);
 		return out.data;
 	}
 	appendStringInfo(&out, "%cdbname=", strchr(PrimaryConnInfo, '?') != NULL ? '&' : '?');
 	for (const unsigned char *c = (const unsigned char *) database; *c != '\0'; c++)
 		appendStringInfo(&out, "%%%02X", *c);
+	appendStringInfoString(&out, "&application_name=" CONNECTION_NAME);
 	return out.data;
 }
 
@@ -145,7 +151,7 @@ connect_primary(void)
 	if (WalReceiverFunctions == NULL || database == NULL)
 		elog(ERROR, "libpqwalreceiver did not initialize correctly");
 	old_context = MemoryContextSwitchTo(TopMemoryContext);
-	primary = dp_walrcv_connect_sql(primary_conninfo(database), "dataprotect", &problem);
+	primary = dp_walrcv_connect_sql(primary_conninfo(database), CONNECTION_NAME, &problem);
 	MemoryContextSwitchTo(old_context);
 	if (primary == NULL)
 		ereport(ERROR,
