@@ -70,6 +70,20 @@ SELECT ARRAY['a'::varchar] @> ARRAY['a'::text];
 SELECT (n, 1) NOT IN (SELECT n, 1 FROM b), (n, 1) IN (SELECT n, 1 FROM b), (n, 2) < (1::bigint, 1), (n, 2) = (1::bigint, 2) FROM a;
 SELECT count(*) FROM a JOIN b ON (a.n, 1) = (b.n, 1);
 DROP TABLE a, b;
+-- plain arrays beside untyped literals are PostgreSQL's alone
+DO $$
+DECLARE
+    types text[] := '{text,varchar,bpchar,bytea,int2,int4,int8,float4,float8,numeric,bool,date,time,timestamp,timestamptz,interval,uuid,inet,jsonb}';
+    ops text[] := '{=,<>,<,<=,>,>=,@>,<@,&&}';
+BEGIN
+    EXECUTE (SELECT format('CREATE TABLE plain_arrays (%s)', string_agg(format('%I %s[]', 'p_' || t, t), ', ')) FROM unnest(types) t);
+    EXECUTE (SELECT format('CREATE VIEW beside_literals AS SELECT %s FROM plain_arrays',
+                           string_agg(format('%1$I %2$s ''{}'' AS %3$I, ''{}'' %2$s %1$I AS %4$I, %1$I %2$s %1$I AS %5$I', 'p_' || t, o, t || o || 'l', t || o || 'r', t || o || 'b'), ', '))
+               FROM unnest(types) t, unnest(ops) o);
+END $$;
+SELECT count(*) FROM pg_depend d JOIN pg_rewrite w ON w.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+    WHERE w.ev_class = 'beside_literals'::regclass AND d.refclassid IN ('pg_operator'::regclass, 'pg_type'::regclass, 'pg_proc'::regclass);
+DROP TABLE plain_arrays CASCADE;
 
 -- expressions-of-reports
 SELECT age(d) > '1 year', age(timestamp '2021-01-03', d), sum(coalesce(pay, 0)), n4 = 1.0, pay - f8 FROM v GROUP BY d, n4, pay, f8;

@@ -234,7 +234,9 @@ END $$;
 COMMENT ON FUNCTION dataprotect._try_operator_overloads(text, regtype) IS 'declares operators of an encrypted type, each where it leads no other expression astray';
 
 -- Arrays of an encrypted type beside arrays of its base type: the latter's elements
--- are sealed.  Only where no other type becomes the encrypted one: its arrays would,
+-- are sealed.  The latter's side is anyarray: were it exact, an untyped literal beside a
+-- plain array would find this operator and not PostgreSQL's.  Only where no other type
+-- becomes the encrypted one: its arrays would,
 -- too, and a plain array beside a literal could be either.  Made types go without.
 CREATE FUNCTION dataprotect._create_array_overloads(enc text, base regtype) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET check_function_bodies = off SET jit = off AS $$
@@ -244,9 +246,9 @@ DECLARE
 BEGIN
     -- with both encrypted: one that is exact, else either of the others would do
     SELECT string_agg(
-            dataprotect._overload(format('%s(%s[], %s[])', dataprotect._member(enc, '_' || x.function), a.l, a.r), 'bool', format('pg_catalog.%I', x.function)::regproc,
+            dataprotect._overload(format('%s(%s, %s)', dataprotect._member(enc, '_' || x.function), a.l, a.r), 'bool', format('pg_catalog.%I', x.function)::regproc,
                 format('pg_catalog.%I($1::%2$s[], $2::%2$s[])', x.function, enc))
-            || format('CREATE OPERATOR %1$s.%2$s (FUNCTION = %3$s, LEFTARG = %4$s[], RIGHTARG = %5$s[], COMMUTATOR = OPERATOR(%1$s.%6$s)%7$s, RESTRICT = %8$s, JOIN = %9$s); ',
+            || format('CREATE OPERATOR %1$s.%2$s (FUNCTION = %3$s, LEFTARG = %4$s, RIGHTARG = %5$s, COMMUTATOR = OPERATOR(%1$s.%6$s)%7$s, RESTRICT = %8$s, JOIN = %9$s); ',
                       v_schema, x.op, dataprotect._member(enc, '_' || x.function), a.l, a.r, x.commutator,
                       CASE WHEN x.negator <> '' THEN format(', NEGATOR = OPERATOR(%s.%s)', v_schema, x.negator) ELSE '' END, x.restrict, x.join_sel), '')
         INTO v_statements
@@ -256,7 +258,7 @@ BEGIN
                      ('<@', 'arraycontained', '@>', '', 'arraycontsel', 'arraycontjoinsel'),
                      ('&&', 'arrayoverlap', '&&', '', 'arraycontsel', 'arraycontjoinsel'))
             x (op, function, commutator, negator, restrict, join_sel),
-            (VALUES (enc, enc), (enc, base::text), (base::text, enc)) a (l, r)
+            (VALUES (enc || '[]', enc || '[]'), (enc || '[]', 'anyarray'), ('anyarray', enc || '[]')) a (l, r)
         WHERE EXISTS (SELECT FROM pg_opclass o WHERE o.opcintype = enc::regtype AND o.opcdefault AND o.opcmethod IN (SELECT m.oid FROM pg_am m WHERE m.amname = 'btree'))
             AND NOT EXISTS (SELECT FROM pg_cast c WHERE c.casttarget = enc::regtype AND c.castcontext = 'i' AND c.castsource <> enc::regtype)
             AND v_schema = 'pg_catalog';
