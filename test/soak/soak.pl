@@ -26,7 +26,7 @@ diag("seed $seed, $seconds s");
 
 my $persons = 1000;		# who stay; those who are deleted have larger numbers
 my $rows = 2000;
-my $node = new_node('soak', conf => "autovacuum_naptime = 5s\nlog_min_messages = warning\n");
+my $node = new_node('soak', conf => "autovacuum_naptime = 5s\nrestart_after_crash = on\nlog_min_messages = warning\n");
 create_extension($node);
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
@@ -156,7 +156,8 @@ sub kill_a_worker
 	return;
 }
 
-sub is_up { my ($rc) = $node->psql('postgres', 'SELECT 1'); return $rc == 0; }
+# psql may end before it has read the query
+sub is_up { return eval { ($node->psql('postgres', 'SELECT 1'))[0] == 0 }; }
 
 sub look
 {
