@@ -33,6 +33,9 @@
  * authenticated otherwise: wrapped keys under their epoch, epoch keys by the KMS.
  * When a retention policy is due, and whether it is switched on, is a matter of
  * its schedule; what it does to which rows is sealed.
+ *
+ * Columns after a | came with a later release: where they are NULL they add nothing, so
+ * that rows keep the seal that they had.  Append only.
  */
 const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 	[DP_SEALED_ACCESS_GRANT] = {"access_grant",
@@ -41,7 +44,7 @@ const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 	"family", "access_grant_family_idx", true},
 	[DP_SEALED_ACCOUNT_RULE] = {"account_rule",
 		"account_type rel columns action legal_basis targets annotated_by reference reference_columns match rel_oid "
-		"attnums reference_attnums replacement",
+		"attnums reference_attnums | replacement",
 	NULL, NULL, true},
 	[DP_SEALED_ACCOUNT_TYPE] = {"account_type",
 		"name root id_column grace deadline created_by grace_readable recipients root_oid id_attnum grace_hides",
@@ -50,7 +53,7 @@ const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 		"id act digest requester requester_subject requester_system_user expires_at approvers approver approved_at used_at",
 	NULL, NULL, true},
 	[DP_SEALED_DELETION_REQUEST] = {"deletion_request",
-		"id account_type account_id state requested_by grace_until deadline plan key_ids purged_at destroyed_at found_by",
+		"id account_type account_id state requested_by grace_until deadline plan key_ids purged_at destroyed_at | found_by",
 	"id", "deletion_request_pkey", true},
 	[DP_SEALED_EPOCH] = {"epoch",
 		"key_id epoch kms_uri state successor backups waiting_days emptied_at drilled_at",
@@ -127,6 +130,7 @@ typedef struct Layout
 {
 	Oid			relid;
 	int			n;
+	int			n_first;		/* those of the first release */
 	AttrNumber	columns[MAX_COLUMNS];
 	AttrNumber	seal;
 	AttrNumber	scope;			/* 0: none */
@@ -199,9 +203,15 @@ layout_of(DpSealedTable table, Relation rel)
 		return layout;
 	layout->relid = InvalidOid;
 	layout->n = 0;
+	layout->n_first = MAX_COLUMNS;
 	for (column = dp_sealed_tables[table].columns; *column != '\0'; column += len + strspn(column + len, " "))
 	{
 		len = strcspn(column, " ");
+		if (*column == '|')
+		{
+			layout->n_first = layout->n;
+			continue;
+		}
 		Assert(layout->n < MAX_COLUMNS);
 		layout->columns[layout->n++] = find_column(rel, column, len);
 	}
@@ -322,7 +332,14 @@ append_columns(StringInfo buf, const Layout *layout, Relation rel, HeapTuple row
 
 		dp_need_own_column(desc, layout->columns[i]);
 		value = heap_getattr(row, layout->columns[i], desc, &isnull);
-		appendStringInfoChar(buf, isnull);
+		if (i >= layout->n_first)
+		{
+			if (isnull)
+				continue;
+			appendStringInfoChar(buf, (char) (2 + i));
+		}
+		else
+			appendStringInfoChar(buf, isnull);
 		start = buf->len;
 		append_uint32(buf, 0);
 		if (!isnull)
