@@ -38,8 +38,8 @@ CREATE TABLE dataprotect.account_rule (
     rel_oid oid NOT NULL,
     attnums int2[] NOT NULL,
     reference_attnums int2[],
-    replacement text,                   -- what anonymising writes into the columns
     seal bytea,
+    replacement text,                   -- what anonymising writes into the columns
     PRIMARY KEY (account_type, rel, columns, match)
 );
 COMMENT ON TABLE dataprotect.account_rule IS 'annotations of account types; see dataprotect.annotate_account()';
@@ -93,7 +93,7 @@ AS $$
 BEGIN
     RETURN QUERY
     SELECT r.account_type, r.rel, n.columns, r.action, r.legal_basis, r.targets, r.annotated_by, r.annotated_at,
-           r.reference, m.reference_columns, r.match, r.rel_oid, r.attnums, r.reference_attnums, r.replacement, r.seal
+           r.reference, m.reference_columns, r.match, r.rel_oid, r.attnums, r.reference_attnums, r.seal, r.replacement
       FROM dataprotect.account_rule r
       JOIN pg_class c ON c.oid = r.rel,
            LATERAL (SELECT array_agg(a.attname ORDER BY k.ord) AS columns
@@ -134,7 +134,7 @@ BEGIN
         INSERT INTO dataprotect.account_rule
             SELECT r.account_type, r.rel, r.columns, r.action, r.legal_basis, r.targets, r.annotated_by, r.annotated_at,
                    r.reference, r.reference_columns, r.match, r.rel, dataprotect._attnums(r.rel, r.columns),
-                   dataprotect._attnums(r.reference, r.reference_columns), r.replacement
+                   dataprotect._attnums(r.reference, r.reference_columns), NULL, r.replacement
               FROM unnest(rules) r ON CONFLICT DO NOTHING;
     END IF;
 END $$;

@@ -16,7 +16,6 @@ CREATE TABLE dataprotect.deletion_request (
     phase int NOT NULL DEFAULT 0,       -- of purging: 0 collect rows, then the step of the plan
     plan bigint REFERENCES dataprotect.plan,
     passes int NOT NULL DEFAULT 0,      -- how often rows came back
-    found_by text CHECK (found_by IN ('id', 'key', 'nothing')),    -- its own row, when the purge began
     holds_seen text,                    -- the holds that no row of the account is under
     holds_met bigint[],                 -- the holds that kept it waiting
     key_ids int8[],                     -- the account's keys, remembered before they go
@@ -29,7 +28,8 @@ CREATE TABLE dataprotect.deletion_request (
     listed_at timestamptz,              -- in the list outside of the database; erasure_list.sql
     verification jsonb,
     certificate jsonb,
-    seal bytea
+    seal bytea,
+    found_by text CHECK (found_by IN ('id', 'key', 'nothing'))     -- its own row, when the purge began
 );
 CREATE UNIQUE INDEX deletion_request_open_idx ON dataprotect.deletion_request (account_type, account_id)
     WHERE state IN ('requested', 'held', 'purging', 'purged', 'shredded', 'verified');
