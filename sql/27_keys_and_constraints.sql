@@ -88,6 +88,26 @@ WHERE i.indrelid::regclass::text ~ '^(n[1-4]|part|part_1|o)$' ORDER BY 1, 2;
 CREATE TABLE n5 (e encrypted_text('pii') UNIQUE);
 CREATE TABLE n5 (e encrypted_text('pii'));
 ALTER TABLE n5 ADD UNIQUE (e);
+-- options of a key's index, and where it is, at once, online and back
+SET allow_in_place_tablespaces = on;
+CREATE TABLESPACE "regress Place" LOCATION '';
+RESET allow_in_place_tablespaces;
+CREATE TABLE placed (id int PRIMARY KEY, at_once varchar(10) NOT NULL, online varchar(10) NOT NULL, note text,
+    CONSTRAINT "At once" UNIQUE (at_once) INCLUDE (id) WITH (fillfactor = 70, deduplicate_items = off) USING INDEX TABLESPACE "regress Place",
+    CONSTRAINT "On ""line" UNIQUE (online) WITH (fillfactor = 60) USING INDEX TABLESPACE "regress Place",
+    CONSTRAINT later UNIQUE (id, at_once) WITH (fillfactor = 50) DEFERRABLE INITIALLY DEFERRED);
+INSERT INTO placed VALUES (1, 'a', 'b', 'c');
+ALTER TABLE placed REPLICA IDENTITY USING INDEX "On ""line";
+CREATE VIEW places AS SELECT c.relname, c.reloptions, s.spcname, i.indisreplident, k.condeferred, i.indnatts
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_constraint k ON k.conindid = c.oid LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
+WHERE i.indrelid = 'placed'::regclass ORDER BY 1;
+SELECT * FROM places;
+SET client_min_messages = warning;
+CALL dataprotect.encrypt_column('placed', 'at_once', 'pii');
+CALL dataprotect.encrypt_column('placed', 'online', 'pii', online => true);
+RESET client_min_messages;
+SELECT * FROM places;
+SELECT col, type FROM dataprotect.protected_columns WHERE rel = 'placed'::regclass ORDER BY 1;
 -- a foreign key between other types is refused before anything is locked, and so is one that leads to a table of somebody else
 CREATE TABLE big (a int8 PRIMARY KEY);
 CREATE TABLE small (a int4 REFERENCES big);
@@ -98,6 +118,10 @@ SET client_min_messages = warning;
 CALL dataprotect.decrypt_column('person', 'email');
 CALL dataprotect.decrypt_column('w', 'email');
 CALL dataprotect.decrypt_column('home', 'username');
+CALL dataprotect.decrypt_column('placed', 'at_once');
+CALL dataprotect.decrypt_column('placed', 'online');
+SELECT * FROM places;
 SELECT rel, conname, definition, comment FROM constraints WHERE rel::text ~ '^(home|person|visit|w)$' ORDER BY rel::text, conname;
 SELECT dataprotect.revoke_access('pii', :'su') > 0 AS revoked;
 DROP SCHEMA keys CASCADE;
+DROP TABLESPACE "regress Place";

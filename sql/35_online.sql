@@ -36,6 +36,9 @@ CREATE TABLE refers (id int REFERENCES uses_key (id));
 CALL dataprotect.encrypt_column('uses_key', 'email', 'online', online => true);
 \set VERBOSITY default
 SELECT attname FROM pg_attribute WHERE attrelid = 'uses_key'::regclass AND attnum > 0 ORDER BY attnum;
+DO $$ BEGIN EXECUTE (SELECT format('CREATE TABLE widest (email text, %s)', string_agg('c' || g || ' int', ', ')) FROM generate_series(2, 1600) g); END $$;
+CALL dataprotect.encrypt_column('widest', 'email', 'online', online => true);
+DROP TABLE widest;
 CREATE TRIGGER "~~later" BEFORE INSERT ON person FOR EACH ROW EXECUTE FUNCTION stamp();
 CALL dataprotect.encrypt_column('person', 'email', 'online', online => true);
 DROP TRIGGER "~~later" ON person;

@@ -146,6 +146,8 @@ VALUES
     ('ROUTINE', 'dataprotect._catalog_length', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._catalog_modifier', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._catalog_type', 'PUBLIC'),
+    -- in place of a client's FETCH; is FETCH
+    ('ROUTINE', 'dataprotect._fetch', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._kept_value', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._raise', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._row_shown', 'PUBLIC'),
@@ -270,6 +272,7 @@ VALUES
     ('ROUTINE', 'dataprotect._grant_statements', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._index_obstacles', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._index_statement', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._key_definition', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._function_obstacles', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._index_computes', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._index_folds', 'dataprotect_admin'),

@@ -17,6 +17,7 @@
 #include "optimizer/plancat.h"
 #include "optimizer/planner.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #define MAX_SUBSCRIBERS 64
 
@@ -213,16 +214,22 @@ plan_query(Query *query, const char *source, int options, ParamListInfo params)
 {
 	PlannedStmt *volatile result = NULL;
 	volatile bool of_role;
+	bool		has_snapshot = ActiveSnapshotSet();
 	DpStatementFrame frame;
 
 	depends_on_role = false;
 	dp_statement_moment++;
+	/* a command that has become a query was to be planned by nobody */
+	if (!has_snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	TELL(planning, query, source);
 	of_role = depends_on_role;
 	BEGIN_FRAME(DP_FRAME_PLAN, query->commandType, NULL);
 	frame.writes |= query->hasModifyingCTE;
 	result = plan_next(query, source, options, params);
 	END_FRAME();
+	if (!has_snapshot)
+		PopActiveSnapshot();
 	if (of_role)
 		result->dependsOnRole = true;
 	return result;

@@ -432,6 +432,24 @@ AS $$
 $$;
 COMMENT ON FUNCTION dataprotect._word_index_kind(oid) IS 'what an index for search within a text knows of it';
 
+-- pg_get_constraintdef() leaves out where its index is and how it is stored.
+CREATE FUNCTION dataprotect._key_definition(id oid) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT left(d.definition, length(d.definition) - length(d.timing))
+        || coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', '')
+        || coalesce(' USING INDEX TABLESPACE ' || quote_ident(s.spcname), '') || d.timing
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conindid
+        LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
+        CROSS JOIN LATERAL (SELECT pg_get_constraintdef(k.oid),
+                                   CASE WHEN k.condeferrable THEN ' DEFERRABLE' ELSE '' END
+                                   || CASE WHEN k.condeferred THEN ' INITIALLY DEFERRED' ELSE '' END) d(definition, timing)
+    WHERE k.oid = $1
+$$;
+COMMENT ON FUNCTION dataprotect._key_definition(oid) IS
+    'definition of a UNIQUE or PRIMARY KEY with the options and the tablespace of its index';
+
 -- The indexes that do not stay as they are.  token_classes: what unique and
 -- multi-column ones get, by column; NULL turns token indexes back into plain ones.
 -- fold_classes: the same for those over lower(column) and its like, which know no
@@ -488,7 +506,7 @@ BEGIN
         -- a constraint over tokens is one like any other (token_constraint.h)
         IF x.constraint_name IS NOT NULL THEN
             SELECT creates || format('ALTER TABLE ONLY %s ADD CONSTRAINT %I %s', x.table_name, k.conname,
-                                     pg_get_constraintdef(k.oid))
+                                     dataprotect._key_definition(k.oid))
                 || CASE WHEN d.description IS NULL THEN '{}'
                         ELSE ARRAY[format('COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, x.table_name,
                                           d.description)] END

@@ -188,9 +188,9 @@ AS $$
     FROM a JOIN pg_constraint k ON k.contype = 'f' AND k.confrelid = a.attrelid AND a.attnum = ANY (k.confkey) AND k.conparentid = 0
         JOIN pg_class c ON c.oid = k.conrelid AND c.relkind <> 'r'
     UNION ALL
-    SELECT format('Index "%s" is the replica identity of table "%s".', i.indexrelid::regclass, i.indrelid::regclass),
-           format('ALTER TABLE %s REPLICA IDENTITY with another index, DEFAULT or FULL.', i.indrelid::regclass)
-    FROM a JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisreplident AND a.attnum = ANY (i.indkey::int2[])
+    SELECT format('Table "%s" has as many columns as a table can have, dropped ones counted.', c.relname), 'Leave out online => true.'
+    FROM a JOIN pg_class c ON c.oid = a.attrelid AND c.relnatts >= 1600
+    WHERE dataprotect._online_target($1, $2) IS NULL
     UNION ALL
     SELECT format('The predicate of index "%s" names it.', x.name), 'Drop the index, or leave out online => true.'
     FROM a CROSS JOIN LATERAL dataprotect._column_indexes($1, $2) x JOIN pg_index i ON i.indexrelid = x.index_id
@@ -271,11 +271,12 @@ BEGIN
     creates := '{}';
     PERFORM set_config('search_path', dataprotect._dependents_path(), true);
     -- partitions' indexes first: their parents then adopt them
-    FOR x IN SELECT i.*, c.relname, n.nspname, m.member::regclass AS of_table, k.conname, k.contype, pg_get_constraintdef(k.oid) AS definition,
-                    d.description AS index_comment, e.description AS constraint_comment
+    FOR x IN SELECT i.*, c.relname, n.nspname, m.member::regclass AS of_table, k.conname, k.contype, dataprotect._key_definition(k.oid) AS definition,
+                    g.indisreplident, d.description AS index_comment, e.description AS constraint_comment
              FROM (SELECT DISTINCT s.member, s.depth FROM dataprotect._columns_members(rel, cols) s) m
                  CROSS JOIN LATERAL dataprotect._online_indexes(m.member) i
                  JOIN pg_class c ON c.oid = i.index_id JOIN pg_namespace n ON n.oid = c.relnamespace
+                 JOIN pg_index g ON g.indexrelid = i.index_id
                  LEFT JOIN pg_constraint k ON k.conindid = i.index_id AND k.conrelid = m.member AND k.contype IN ('p', 'u')
                  LEFT JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = i.index_id AND d.objsubid = 0
                  LEFT JOIN pg_description e ON e.classoid = 'pg_constraint'::regclass AND e.objoid = k.oid
@@ -294,7 +295,9 @@ BEGIN
             || CASE WHEN x.index_comment IS NULL THEN '{}'
                     ELSE ARRAY[format('COMMENT ON INDEX %I.%I IS %L', x.nspname, x.relname, x.index_comment)] END
             || CASE WHEN x.constraint_comment IS NULL THEN '{}'
-                    ELSE ARRAY[format('COMMENT ON CONSTRAINT %I ON %s IS %L', x.conname, x.of_table, x.constraint_comment)] END;
+                    ELSE ARRAY[format('COMMENT ON CONSTRAINT %I ON %s IS %L', x.conname, x.of_table, x.constraint_comment)] END
+            || CASE WHEN NOT x.indisreplident THEN '{}'
+                    ELSE ARRAY[format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', x.of_table, x.relname)] END;
     END LOOP;
     FOR x IN SELECT k.conname, k.conrelid::regclass AS of_table, pg_get_constraintdef(k.oid) AS definition, d.description
              FROM pg_constraint k

@@ -12,3 +12,8 @@ COMMENT ON FUNCTION dataprotect._catalog_modifier(oid, int4) IS 'type modifier t
 CREATE FUNCTION dataprotect._catalog_length(type oid, typmod int4, length int2) RETURNS int2
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_catalog_length';
 COMMENT ON FUNCTION dataprotect._catalog_length(oid, int4, int2) IS 'length that a client finds a column''s type to have';
+
+-- What a client's FETCH becomes (src/types/cursor_query.h).
+CREATE FUNCTION dataprotect._fetch(cursor text, direction int4, number int8) RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_cursor_fetch';
+COMMENT ON FUNCTION dataprotect._fetch(text, int4, int8) IS 'rows of a cursor, by the command FETCH';

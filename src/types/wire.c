@@ -17,6 +17,7 @@
 #include "parser/parse_node.h"
 #include "types/client_query.h"
 #include "types/client_type.h"
+#include "types/cursor_query.h"
 #include "types/modifier_registry.h"
 #include "types/query_result.h"
 #include "types/row_value.h"
@@ -264,6 +265,29 @@ has_user_types(List *tlist)
 	return false;
 }
 
+/* What a client's command gives, and a cursor's own query, which is not seen again. */
+static void
+tell_base_types_of_command(Query *query, DpQueryOrigin origin, const char *text)
+{
+	DeclareCursorStmt *cursor = (DeclareCursorStmt *) query->utilityStmt;
+	Query	   *fetch;
+	CachedPlanSource *entry;
+	TupleDesc	described;
+
+	/* what is held outlives the role, and is cast as it is fetched */
+	if (IsA(cursor, DeclareCursorStmt) && !(cursor->options & CURSOR_OPT_HOLD))
+		cast_results(castNode(Query, cursor->query), NULL);
+	fetch = dp_cursor_query(query);
+	if (fetch == NULL)
+		return;
+	entry = origin == DP_QUERY_OF_PLAN_CACHE ? dp_client_query_entry(text) : NULL;
+	described = entry != NULL ? entry->resultDesc : NULL;
+	if (bms_is_empty(columns_to_cast(fetch, fetch->targetList, described)))
+		return;
+	*query = *fetch;
+	cast_results(query, described);
+}
+
 static void
 tell_base_types_of_results(Query *query, DpQueryOrigin origin, const char *text)
 {
@@ -271,11 +295,7 @@ tell_base_types_of_results(Query *query, DpQueryOrigin origin, const char *text)
 
 	if (query->commandType == CMD_UTILITY)
 	{
-		/* where it is declared, the cursor's own query is not seen again */
-		DeclareCursorStmt *cursor = (DeclareCursorStmt *) query->utilityStmt;
-
-		if (IsA(cursor, DeclareCursorStmt) && !(cursor->options & CURSOR_OPT_HOLD))
-			cast_results(castNode(Query, cursor->query), NULL);
+		tell_base_types_of_command(query, origin, text);
 		return;
 	}
 	if (!has_user_types(query->targetList) && !has_user_types(query->returningList))

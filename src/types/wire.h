@@ -12,6 +12,7 @@
  *	  opened that is not sent
  *	- parameters whose type was found to be an encrypted one become its base type,
  *	  with a cast inside; this for every role, since writing needs no right.
+ *	- FETCH of a cursor that has encrypted types becomes such a query (cursor_query.h)
  * What stores a query's result, or hands it to code, keeps the encrypted types:
  * views, rules, CREATE TABLE AS, COPY, bodies of functions, what they run.
  *

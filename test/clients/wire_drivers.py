@@ -46,6 +46,13 @@ def psycopg2():
     cursor.execute(f"SELECT active, pay, doc FROM {TABLE} ORDER BY id")
     for row in cursor:
         show("server side", *row)
+    connection.rollback()
+    connection.autocommit = True
+    cursor = connection.cursor("held", withhold=True)
+    cursor.execute(f"SELECT active, pay, born FROM {TABLE} ORDER BY id")
+    for row in cursor:
+        show("held", *row)
+    cursor.close()
 
 
 def psycopg():
@@ -156,6 +163,8 @@ def django():
             show("find " + name, Row.objects.filter(**{name: VALUES[name]}).count())
         show("streamed", *[r.active for r in Row.objects.order_by("id").iterator(chunk_size=1)])
         transaction.set_rollback(True)
+    # outside of a transaction its cursor is WITH HOLD
+    show("streamed", *[value for r in Row.objects.order_by("id").iterator(chunk_size=1) for value in (r.active, r.born, r.pay)])
     from django.core.management import call_command
     out = io.StringIO()
     call_command("inspectdb", TABLE, stdout=out)

@@ -88,6 +88,7 @@ SELECT name FROM T WHERE raw = $1 |\\xff5c
 SELECT id FROM T WHERE name LIKE $1 ORDER BY name LIMIT $2 |A%|5
 DECLARE c CURSOR FOR SELECT name, pay, active FROM T ORDER BY id; FETCH ALL FROM c
 DECLARE c CURSOR FOR SELECT * FROM T ORDER BY id FOR UPDATE; FETCH 1 FROM c; UPDATE T SET pay = 3 WHERE CURRENT OF c RETURNING pay; FETCH 1 FROM c
+DECLARE c SCROLL CURSOR WITH HOLD FOR SELECT * FROM T ORDER BY id; FETCH 1 FROM c; MOVE NEXT FROM c; FETCH PRIOR FROM c
 DECLARE c SCROLL CURSOR FOR SELECT name, born FROM T ORDER BY born; FETCH LAST FROM c; FETCH PRIOR FROM c
 PREPARE p AS SELECT pay, active FROM T WHERE name = $1; EXECUTE p ('Ada'); SELECT parameter_types FROM pg_prepared_statements WHERE name = 'p'
 PREPARE i AS INSERT INTO T (id, pay) VALUES ($1, $2) RETURNING pay; EXECUTE i (70, 1.5); SELECT parameter_types FROM pg_prepared_statements WHERE name = 'i'
@@ -153,6 +154,12 @@ def main():
             simple(conn, sql)
         if "; " not in sql:
             prepared(conn, sql, values)
+    # what is held outlives its transaction
+    pq.PQclear(pq.PQexec(conn, f"DECLARE h SCROLL CURSOR WITH HOLD FOR SELECT * FROM {table} ORDER BY id".encode()))
+    simple(conn, "FETCH 1 FROM h; FETCH LAST FROM h; FETCH NEXT FROM h; MOVE FIRST FROM h; FETCH ALL FROM h; FETCH 0 FROM h")
+    prepared(conn, "FETCH FIRST FROM h", [])
+    pq.PQclear(pq.PQexec(conn, f"DECLARE b BINARY CURSOR WITH HOLD FOR SELECT * FROM {table} ORDER BY id".encode()))
+    simple(conn, "FETCH 1 FROM b; SELECT 1 FROM h")
 
 
 main()

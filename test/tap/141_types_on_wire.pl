@@ -143,6 +143,23 @@ is(types_for('clerk', 'SELECT array_agg(name), array_agg(born) FROM prot'), 'tex
 is(types_for('clerk', 'SELECT array_agg(pay), array_agg(name) FROM prot'), 'encrypted_numeric[] encrypted_text[]', 'any of them');
 is(types_for('app', "SET dataprotect.output = 'mask'; $columns"), "encrypted_text('pii') encrypted_numeric('pay','12,2')",
 	'who wants masks gets the encrypted types');
+my $held = 'DECLARE c CURSOR WITH HOLD FOR SELECT name, pay FROM prot ORDER BY id';
+is(types_for('app', "$held; FETCH 1 FROM c"), 'text numeric(12,2)', 'what is fetched of a held cursor has base types');
+is(types_for('support', "$held; FETCH 1 FROM c"), "encrypted_text('pii') encrypted_numeric('pay','12,2')", 'for whom it may be shown');
+is(types_for('app', "BEGIN; $held; SET LOCAL dataprotect.output = 'mask'; FETCH 1 FROM c"), "encrypted_text('pii') encrypted_numeric('pay','12,2')",
+	'and who wants to see it');
+is(types_for('app', <<'SQL'), 'text numeric(12,2)', 'of a cursor that a function opened, too');
+CREATE FUNCTION pg_temp.opens() RETURNS refcursor LANGUAGE plpgsql AS $$ DECLARE c refcursor := 'opened'; BEGIN OPEN c FOR SELECT name, pay FROM prot; RETURN c; END $$;
+BEGIN;
+SELECT pg_temp.opens() \g /dev/null
+FETCH 1 FROM opened
+SQL
+like(as('app', "$held; SELECT * FROM dataprotect._fetch('c', 0, 1) AS t (name int, pay int)"), qr/^psql\S* ERROR:  function return row and query-specified return row do not match/m,
+	'nothing is read as another type');
+for my $call ("'c', 77, 1", "'none', 0, 1", 'NULL, 0, 1')
+{
+	unlike(as('app', "$held; SELECT 'rows', * FROM dataprotect._fetch($call) AS t (name encrypted_text, pay encrypted_numeric)"), qr/rows/, "no rows by _fetch($call)");
+}
 is(as('support', $columns . ' ORDER BY id'), "****|****\n****|****", 'masks are text');
 
 # json-output: what JSON shows to a role that may not read, and of what nobody can.
