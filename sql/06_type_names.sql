@@ -85,6 +85,24 @@ INSERT INTO coloured VALUES ('red'), ('green');
 SELECT c FROM coloured WHERE c = 'green';
 \c - :su
 DROP TABLE coloured;
+-- what a type was made without is made later, and nothing twice
+SELECT dataprotect.create_encrypted_type('bit');
+SELECT dataprotect.complete_encrypted_type('encrypted_bit');
+SELECT count(*) AS overloads FROM dataprotect._overloads('encrypted_bit') \gset
+SET client_min_messages = warning;
+DO $$ BEGIN EXECUTE (SELECT string_agg(format('DROP ROUTINE %s CASCADE', p), '; ') FROM dataprotect._overloads('encrypted_bit') p); END $$;
+RESET client_min_messages;
+SELECT dataprotect.complete_encrypted_type('encrypted_bit') = :overloads AS all, :overloads > 0 AS some;
+SELECT count(*) = :overloads AS again FROM dataprotect._overloads('encrypted_bit') p WHERE has_function_privilege('regress_app', p, 'EXECUTE');
+SELECT dataprotect.complete_encrypted_type('encrypted_bit');
+SELECT dataprotect.complete_encrypted_type('encrypted_text');
+SELECT dataprotect.complete_encrypted_type('bit');
+\c - regress_app
+SELECT dataprotect.complete_encrypted_type('encrypted_bit');
+\c - :su
+SET client_min_messages = warning;
+DROP TYPE encrypted_bit CASCADE;
+RESET client_min_messages;
 
 -- dump-inserts-of-a-column-with-a-modifier: INSERT restores as COPY does
 CREATE TABLE m (v encrypted_text('pii', '(40)'), n encrypted_numeric('pii', '(5,2)'), t encrypted_timestamp('pii', 'searchable', '(3)'), p encrypted_text('pii'));

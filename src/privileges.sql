@@ -70,6 +70,7 @@ VALUES
     ('ROUTINE', 'dataprotect.control_report', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.create_account_type', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.check_setup', 'dataprotect_admin, dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect.complete_encrypted_type', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.create_encrypted_type', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.create_key', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.create_retention_policy', 'dataprotect_admin'),

@@ -37,20 +37,40 @@ has_encrypted_columns(TupleDesc desc)
 	return false;
 }
 
+/*
+ * Known to this session's own calls alone: in an expression that somebody stored, the
+ * function would read cursors of whoever evaluates it.
+ */
+static int64
+secret(void)
+{
+	static int64 number = 0;
+
+	while (number == 0)
+	{
+		if (!pg_strong_random(&number, sizeof(number)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("could not generate a random number")));
+	}
+	return number;
+}
+
 /* The call of our function, or NULL in a database that does not have it. */
 static Expr *
 call_of_fetch(const FetchStmt *fetch)
 {
-	Oid			types[] = {TEXTOID, INT4OID, INT8OID};
+	Oid			types[] = {TEXTOID, INT4OID, INT8OID, INT8OID};
 	Oid			function = LookupFuncName(list_make2(makeString("dataprotect"), makeString("_fetch")), lengthof(types), types, true);
 	FuncExpr   *call;
 
 	if (!OidIsValid(function))
 		return NULL;
 	call = makeFuncExpr(function, RECORDOID,
-						list_make3(makeConst(TEXTOID, -1, DEFAULT_COLLATION_OID, -1, CStringGetTextDatum(fetch->portalname), false, false),
+						list_make4(makeConst(TEXTOID, -1, DEFAULT_COLLATION_OID, -1, CStringGetTextDatum(fetch->portalname), false, false),
 								   makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(fetch->direction), false, true),
-								   makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(fetch->howMany), false, FLOAT8PASSBYVAL)),
+								   makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(fetch->howMany), false, FLOAT8PASSBYVAL),
+								   makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(secret()), false, FLOAT8PASSBYVAL)),
 						InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
 	call->funcretset = true;
 	return (Expr *) call;
@@ -144,9 +164,10 @@ dp_cursor_query(const Query *command)
 }
 
 /*
- * dataprotect._fetch(cursor text, direction int4, number int8) returns setof record
+ * dataprotect._fetch(cursor text, direction int4, number int8, secret int8) returns setof record
  *
- * FETCH, executed as the command that it is: what it refuses, it refuses here.
+ * FETCH, executed as the command that it is: what it refuses, it refuses here.  Called
+ * by nobody but in place of that command.
  */
 Datum
 dp_cursor_fetch(PG_FUNCTION_ARGS)
@@ -165,13 +186,14 @@ dp_cursor_fetch(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("set-valued function called in context that cannot accept a set")));
+	if (PG_GETARG_INT64(3) != secret())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("function %s is called in place of FETCH only", "dataprotect._fetch()"),
+				 errhint("Use the command FETCH.")));
 	fetch->portalname = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	fetch->direction = (FetchDirection) PG_GETARG_INT32(1);
 	fetch->howMany = (long) PG_GETARG_INT64(2);
-	if (fetch->direction < FETCH_FORWARD || fetch->direction > FETCH_RELATIVE)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid direction of a cursor: %d", (int) fetch->direction)));
 	portal = GetPortalByName(fetch->portalname);
 	if (!PortalIsValid(portal) || portal->tupDesc == NULL)
 		ereport(ERROR,

@@ -7,7 +7,7 @@
  * encrypted types, where they are kept as where they are executed.  What is to be cast is the
  * result of each FETCH, by the rights of whoever fetches.  A command cannot have its
  * result cast; therefore a client's FETCH of such a cursor becomes
- *		SELECT ... FROM dataprotect._fetch(name, direction, number) AS c(...)
+ *		SELECT ... FROM dataprotect._fetch(name, direction, number, secret) AS c(...)
  * which executes the same command, with all that is asked of one, into a store.  MOVE and FETCH by code stay
  * as they are.  The client is told "FETCH n" as before: PostgreSQL takes that from the
  * text that was sent.

@@ -289,3 +289,28 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect.create_encrypted_type(regtype) IS
     'makes encrypted_<name> over any scalar base type, in schema public, or in schema dataprotect where there is none';
+
+-- What a later version, or a later extension beside it, has more of than the one that
+-- made the type: overloads are made where a call would go astray, and nowhere twice.
+CREATE FUNCTION dataprotect.complete_encrypted_type(encrypted regtype) RETURNS int
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_base regtype := dataprotect._base_type(encrypted);
+    v_before int;
+    v_more int;
+BEGIN
+    IF v_base IS NULL OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = encrypted AND d.deptype = 'e') THEN
+        PERFORM dataprotect._raise('wrong_object_type', format('type %s was not made by create_encrypted_type()', encrypted), NULL,
+            'Types of the installation are brought up to date by ALTER EXTENSION dataprotect UPDATE.');
+    END IF;
+    v_before := (SELECT count(*) FROM dataprotect._overloads(encrypted));
+    PERFORM dataprotect._create_type_overloads(encrypted);
+    v_more := (SELECT count(*) FROM dataprotect._overloads(encrypted)) - v_before;
+    IF v_more > 0 THEN
+        PERFORM dataprotect._open_type(encrypted);
+        PERFORM dataprotect._event('type.created', NULL, jsonb_build_object('base', v_base::text, 'completed', v_more));
+    END IF;
+    RETURN v_more;
+END $$;
+COMMENT ON FUNCTION dataprotect.complete_encrypted_type(regtype) IS
+    'gives a type that create_encrypted_type() made the operators and functions that it would make now; returns how many';

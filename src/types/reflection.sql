@@ -14,6 +14,6 @@ CREATE FUNCTION dataprotect._catalog_length(type oid, typmod int4, length int2) 
 COMMENT ON FUNCTION dataprotect._catalog_length(oid, int4, int2) IS 'length that a client finds a column''s type to have';
 
 -- What a client's FETCH becomes (src/types/cursor_query.h).
-CREATE FUNCTION dataprotect._fetch(cursor text, direction int4, number int8) RETURNS SETOF record
+CREATE FUNCTION dataprotect._fetch(cursor text, direction int4, number int8, secret int8) RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_cursor_fetch';
-COMMENT ON FUNCTION dataprotect._fetch(text, int4, int8) IS 'rows of a cursor, by the command FETCH';
+COMMENT ON FUNCTION dataprotect._fetch(text, int4, int8, int8) IS 'rows of a cursor, by the command FETCH';

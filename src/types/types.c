@@ -6,6 +6,7 @@
 
 #include "audit/track.h"
 #include "types/client_query.h"
+#include "types/described_cursor.h"
 #include "types/json.h"
 #include "types/modifier_ddl.h"
 #include "types/open_memo.h"
@@ -27,6 +28,7 @@ dp_types_init(void)
 	dp_modifier_ddl_init();
 	dp_client_query_init();
 	dp_wire_init();
+	dp_described_cursor_init();
 	dp_plpgsql_results_init();
 	dp_replaced_view_init();
 	dp_reflection_init();

@@ -265,6 +265,28 @@ has_user_types(List *tlist)
 	return false;
 }
 
+/* FETCH as a query that gives base types, as they were described; NULL where it gives none. */
+static Query *
+fetch_with_casts(const Query *command, TupleDesc described)
+{
+	Query	   *query = dp_cursor_query(command);
+
+	if (query == NULL || bms_is_empty(columns_to_cast(query, query->targetList, described)))
+		return NULL;
+	cast_results(query, described);
+	return query;
+}
+
+List *
+dp_wire_cursor_columns(const char *cursor)
+{
+	FetchStmt	fetch = {.type = T_FetchStmt,.direction = FETCH_FORWARD,.howMany = 1,.portalname = unconstify(char *, cursor)};
+	Query		command = {.type = T_Query,.commandType = CMD_UTILITY,.utilityStmt = (Node *) &fetch};
+	Query	   *query = fetch_with_casts(&command, NULL);
+
+	return query != NULL ? query->targetList : NIL;
+}
+
 /* What a client's command gives, and a cursor's own query, which is not seen again. */
 static void
 tell_base_types_of_command(Query *query, DpQueryOrigin origin, const char *text)
@@ -272,20 +294,16 @@ tell_base_types_of_command(Query *query, DpQueryOrigin origin, const char *text)
 	DeclareCursorStmt *cursor = (DeclareCursorStmt *) query->utilityStmt;
 	Query	   *fetch;
 	CachedPlanSource *entry;
-	TupleDesc	described;
 
 	/* what is held outlives the role, and is cast as it is fetched */
 	if (IsA(cursor, DeclareCursorStmt) && !(cursor->options & CURSOR_OPT_HOLD))
 		cast_results(castNode(Query, cursor->query), NULL);
-	fetch = dp_cursor_query(query);
-	if (fetch == NULL)
+	if (!IsA(query->utilityStmt, FetchStmt))
 		return;
 	entry = origin == DP_QUERY_OF_PLAN_CACHE ? dp_client_query_entry(text) : NULL;
-	described = entry != NULL ? entry->resultDesc : NULL;
-	if (bms_is_empty(columns_to_cast(fetch, fetch->targetList, described)))
-		return;
-	*query = *fetch;
-	cast_results(query, described);
+	fetch = fetch_with_casts(query, entry != NULL ? entry->resultDesc : NULL);
+	if (fetch != NULL)
+		*query = *fetch;
 }
 
 static void

@@ -27,6 +27,9 @@
 
 #include "postgres.h"
 
+/* The columns that FETCH gives a client now, of a cursor with encrypted types; NIL where it gives those. */
+extern struct List *dp_wire_cursor_columns(const char *cursor);
+
 /* Subscribe to statements; from _PG_init only. */
 extern void dp_wire_init(void);
 

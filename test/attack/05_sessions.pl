@@ -143,13 +143,10 @@ for my $query (@cursors)
 	$out =~ s{enc:v1:\S+}{}g;
 	is($out =~ s/\s+//gr, '', "materialised as nobody at commit: $query");
 	next if $query ne 'SELECT email FROM victim';
-	for my $fetch ('FETCH ALL FROM c', "SELECT * FROM dataprotect._fetch('c', 0, 9) AS t (e encrypted_text)")
-	{
-		($out, $err) = steps('reader', "DECLARE c CURSOR WITH HOLD FOR $query", 'SET ROLE nobody', $fetch);
-		like($out, qr/enc:v1:/, "there are rows by $fetch");
-		$out =~ s{enc:v1:\S+}{}g;
-		is($out =~ s/\s+//gr, '', "held for reader, fetched as nobody by $fetch");
-	}
+	($out, $err) = steps('reader', "DECLARE c CURSOR WITH HOLD FOR $query", 'SET ROLE nobody', 'FETCH ALL FROM c');
+	like($out, qr/enc:v1:/, 'there are rows of a held cursor');
+	$out =~ s{enc:v1:\S+}{}g;
+	is($out =~ s/\s+//gr, '', 'held for reader, fetched as nobody');
 }
 
 # A transaction's own grant and its rollback.

@@ -485,8 +485,11 @@ for my $reads ('PERFORM a.next_of(\'<unnamed portal 1>\')', 'INSERT INTO a.fetch
 	(undef, $err) = as($node, 'reader', "DO \$\$DECLARE rc CURSOR FOR SELECT email::text FROM victim; r record; BEGIN FOR r IN SELECT email::text AS e FROM victim LOOP COMMIT; $reads; END LOOP; END\$\$");
 	unlike($err, qr/GOT|PULLED/, "nor what a loop has stored at a COMMIT: $reads");
 }
-(undef, undef, $state) = as($node, 'reader', "DECLARE rc CURSOR WITH HOLD FOR SELECT email::text FROM victim; SELECT a.act('SELECT e FROM dataprotect._fetch(\$x\$rc\$x\$, 0, 9) AS t (e text)')");
+(undef, undef, $state) = as($node, 'reader', "DECLARE rc CURSOR WITH HOLD FOR SELECT email::text FROM victim; SELECT a.act('SELECT e FROM dataprotect._fetch(\$x\$rc\$x\$, 0, 9, 0) AS t (e text)')");
 is($state, '42501', 'nor by what a command of a client becomes');
+as($node, 'author', "CREATE VIEW a.fetched AS SELECT a.f(e) FROM dataprotect._fetch('rc', 0, 9, 1) AS t (e text); GRANT SELECT ON a.fetched TO PUBLIC");
+(undef, $err, $state) = as($node, 'reader', 'DECLARE rc CURSOR WITH HOLD FOR SELECT email::text FROM victim; SELECT * FROM a.fetched');
+is($state, '42501', 'nor by a view that calls it') or diag($err);
 is($node->safe_psql('postgres', "SELECT count(*) FROM a.loot WHERE t ~* 'zq9x'"), '0', 'nothing came out of them');
 allowed($node, 'reader', 'SELECT a.reads()', 'such code reads cursors that it opened, and goes on with rows of its own');
 allowed($node, 'nobody', "BEGIN; DECLARE rc CURSOR FOR SELECT g FROM generate_series(1, 3) g ORDER BY 1; SELECT a.act('FETCH NEXT FROM rc'); COMMIT", 'who has no more lends his cursor');

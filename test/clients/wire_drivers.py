@@ -72,6 +72,11 @@ def psycopg():
         for row in cursor:
             show("server side", *row)
         connection.rollback()
+        connection.autocommit = True
+        cursor = connection.cursor("held", withhold=True)
+        cursor.execute(f"SELECT active, pay, born FROM {TABLE} ORDER BY id", binary=binary)
+        for row in cursor:
+            show("held", *row)
 
 
 def asyncpg():
