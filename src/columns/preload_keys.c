@@ -187,6 +187,8 @@ preload_for_utility(Node *stmt)
 		rel = ((ReindexStmt *) stmt)->relation;
 	else if (IsA(stmt, ClusterStmt))
 		rel = ((ClusterStmt *) stmt)->relation;
+	else if (IsA(stmt, VacuumStmt) && ((VacuumStmt *) stmt)->is_vacuumcmd)
+		dp_keys_preload_all();	/* an index looks for the place of a page that it has emptied */
 	if (rel == NULL)
 		return;
 	relid = RangeVarGetRelid(rel, NoLock, true);

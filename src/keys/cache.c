@@ -20,6 +20,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "base/worker.h"
 #include "base/compat.h"
 #include "base/guc.h"
 #include "base/secret.h"
@@ -49,6 +50,7 @@ typedef struct LocalSlot
 	bool		maintainable;	/* for DP_USE_MAINTAIN */
 	bool		keyed;
 	bool		pinned;			/* an ordered index that is open may need it */
+	bool		judged;			/* whether it is readable was found out; else for one use only */
 	TimestampTz refresh_at;
 	TimestampTz expires_at;
 	TimestampTz over_at;		/* of an expiring key's period; 0: none */
@@ -271,12 +273,23 @@ schedule(LocalSlot *slot, const uint8 key[DP_KEY_LEN])
 	slot->keyed = true;
 }
 
+/*
+ * May it be found out under a page lock whether a key is readable?  VACUUM, which compares
+ * there, has loaded nothing before: maintenance goes without.
+ */
+static bool
+may_judge(const DpArenaEntry *entry, bool in_comparator)
+{
+	return !in_comparator || entry->family == 0 ||
+		(dp_keys_family_is_cached(entry->family) && dp_policy_is_known(DP_SEALED_KEY, entry->family));
+}
+
 static LocalSlot *
-fill_slot(const DpArenaEntry *entry)
+fill_slot(const DpArenaEntry *entry, bool judged)
 {
 	/* asked before there is a slot: the answers may need keys of their own */
-	bool		gone = !entry->has_key || family_is_gone(entry->family);
-	bool		readable = !gone && entry->state != DP_KEY_SUSPENDED && family_is_active(entry->family) &&
+	bool		gone = !entry->has_key || (judged && family_is_gone(entry->family));
+	bool		readable = judged && !gone && entry->state != DP_KEY_SUSPENDED && family_is_active(entry->family) &&
 		!family_is_closed(entry->family);
 	LocalSlot  *slot;
 
@@ -288,7 +301,8 @@ fill_slot(const DpArenaEntry *entry)
 	slot->maintainable = !gone;
 	slot->readable = readable;
 	slot->refresh_at = entry->refresh_at;
-	slot->expires_at = entry->expires_at;
+	slot->expires_at = judged ? entry->expires_at : DT_NOBEGIN;
+	slot->judged = judged;
 	slot->over_at = entry->over_at;
 	slot->keyed = false;
 	slot->pinned = false;
@@ -352,12 +366,12 @@ read_entry(uint64 key_id, bool in_comparator, TimestampTz now, DpArenaEntry *ent
 	else if (!find_in_arena(key_id, in_comparator, now, entry))
 	{
 		if (in_comparator)
+		{
+			dp_worker_wake(MyDatabaseId, DP_INDEX_KEYS_WORKER);
 			dp_keys_report_retry();
+		}
 		dp_keys_load_row(key_id, entry);
 	}
-	else if (in_comparator && entry->family != 0 &&
-			 (!dp_keys_family_is_cached(entry->family) || !dp_policy_is_known(DP_SEALED_KEY, entry->family)))
-		dp_keys_report_retry();
 }
 
 /*
@@ -378,7 +392,7 @@ load_slot(uint64 key_id, bool in_comparator, TimestampTz now)
 		read_entry(key_id, in_comparator, now, &entry);
 		if (entry.refresh_at <= now && !in_comparator)
 			refresh_arena_entry(&entry, generation, now);
-		slot = fill_slot(&entry);
+		slot = fill_slot(&entry, may_judge(&entry, in_comparator));
 	}
 	PG_FINALLY();
 	{
@@ -441,6 +455,8 @@ dp_keys_get(uint64 key_id, DpKeyUse use, bool in_comparator, DpKey *out)
 		over = dp_keys_is_over(slot->over_at, !in_comparator);
 		slot = find_slot(key_id, in_comparator);	/* a look at the clock's record may void slots */
 	}
+	if (unlikely(!slot->judged && use == DP_USE_READ))
+		dp_keys_report_retry();
 	usable = !over && (use == DP_USE_READ ? slot->readable : slot->maintainable);
 	out->key_id = key_id;
 	out->family = slot->family;

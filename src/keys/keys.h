@@ -137,6 +137,9 @@ extern DpPrf *dp_keys_audit_chain(void);
 /* Load every version of a family into the arena (before ordered indexes open). */
 extern void dp_keys_preload(int32 family);
 
+/* Of every family, where it is not known which indexes will be opened; no error where the KMS is away. */
+extern void dp_keys_preload_all(void);
+
 /* The search and literal keys likewise; no error where the KMS is away. */
 extern void dp_keys_preload_system(void);
 

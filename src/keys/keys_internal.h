@@ -39,6 +39,9 @@ extern void dp_keys_refresh_epoch(uint64 key_id);
 extern void dp_keys_report_missing(void);
 extern void dp_keys_report_retry(void);
 
+/* The worker that loads what ordered indexes need, where it was missing under a page lock. */
+#define DP_INDEX_KEYS_WORKER "index keys"
+
 /* Whether dp_keys_family() would read no table; true for system keys. */
 extern bool dp_keys_family_is_cached(int32 family);
 

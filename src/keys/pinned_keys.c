@@ -6,12 +6,14 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/worker.h"
 #include "catalog/namespace.h"
 #include "keys/catalog.h"
 #include "keys/generation.h"
 #include "keys/keys.h"
 #include "keys/keys_internal.h"
 #include "miscadmin.h"
+#include "utils/snapmgr.h"
 
 /*
  * Named keys that ordered indexes were opened for.  A change of any key empties
@@ -70,6 +72,43 @@ reload_pinned(void)
 }
 
 void
+dp_keys_preload_all(void)
+{
+	int32	   *families;
+	int			n;
+
+	if (!dp_catalog_is_there())
+		return;
+	n = dp_catalog_list_families(&families);
+	dp_keys_follow_generation();
+	dp_keys_looks++;
+	PG_TRY();
+	{
+		for (int i = 0; i < n; i++)
+			load_versions(families[i]);
+	}
+	PG_FINALLY();
+	{
+		dp_keys_looks--;
+	}
+	PG_END_TRY();
+	pfree(families);
+}
+
+/* Worker: what was missing under a page lock is in the arena when VACUUM comes again. */
+static bool
+load_pinned(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	dp_keys_preload_all();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return false;
+}
+
+void
 dp_keys_preload(int32 family)
 {
 	int			i;
@@ -99,4 +138,5 @@ void
 dp_keys_pinned_init(void)
 {
 	dp_keys_on_renew(reload_pinned);
+	dp_worker_register(DP_INDEX_KEYS_WORKER, load_pinned, 0);
 }

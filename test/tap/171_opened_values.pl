@@ -93,5 +93,30 @@ SELECT 200;
 SELECT count(*), count(*) FILTER (WHERE a::text <> (id % 5)::text) FROM mixed WHERE a <= '9';
 SQL
 
+# --- an ordered index that has lost whole pages is cleaned in processes that have read nothing of it
+$node->safe_psql('postgres', "CREATE TABLE gone (id int, v encrypted_text('pii', 'ordered')); CREATE INDEX ON gone (v)");
+my $from = 0;
+sub lose_pages
+{
+	my $to = $from + 4000;
+	$node->safe_psql('postgres', "INSERT INTO gone SELECT g, 'v' || lpad(g::text, 6, '0') FROM generate_series($from + 1, $to) g");
+	$node->safe_psql('postgres', "DELETE FROM gone WHERE id BETWEEN $from + 500 AND $to - 500");
+	$from = $to;
+	return;
+}
+for my $vacuum ('VACUUM gone', 'VACUUM')
+{
+	lose_pages();
+	is(($node->psql('postgres', $vacuum))[2], '', "$vacuum in a session of its own");
+}
+lose_pages();
+my $clean = q{SELECT count(*) FROM pg_stat_user_tables WHERE relname = 'gone' AND autovacuum_count > 0 AND n_dead_tup = 0};
+$node->append_conf('postgresql.conf', "autovacuum = on\nautovacuum_naptime = 1s\nautovacuum_vacuum_scale_factor = 0\nautovacuum_vacuum_threshold = 10");
+$node->restart;
+ok($node->poll_query_until('postgres', $clean, '1'), 'autovacuum after a restart');
+$node->safe_psql('postgres', 'GRANT SELECT ON gone TO app');
+is($node->safe_psql('postgres', q{SET enable_seqscan = off; SELECT count(*) FROM gone WHERE v >= 'v'}, extra_params => [ '-U', 'app' ]), $from - 3 * 3001,
+	'and the index finds what is left');
+
 $node->stop;
 done_testing();
