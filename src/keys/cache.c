@@ -20,10 +20,10 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "base/worker.h"
 #include "base/compat.h"
 #include "base/guc.h"
 #include "base/secret.h"
+#include "base/worker.h"
 #include "keys/arena.h"
 #include "keys/catalog.h"
 #include "keys/generation.h"
