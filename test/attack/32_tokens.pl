@@ -175,7 +175,8 @@ allowed($node, 'nobody', "CREATE OR REPLACE VIEW shown AS SELECT dataprotect.aut
 is((as($node, 'two', mfa() . '; SELECT * FROM shown'))[2], '42501', 'nor does a view');
 like((as($node, 'two', 'CREATE FUNCTION twos(t text) RETURNS jsonb LANGUAGE sql AS \'SELECT dataprotect.authenticate(t)\'; SELECT twos(\'' . token(amr => ['mfa']) . "'); $read"))[0], qr/Zq9x/, 'his own code goes on');
 is($node->safe_psql('postgres', "SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'dataprotect'::regnamespace AND provolatile = 'v' AND has_function_privilege('nobody', oid, 'EXECUTE')"),
-	'_own_sql _own_ts_stat _own_ts_stat authenticate dataprotect_version', 'what is volatile and everybody\'s is known: of these one does something\'s');
+	'_fetch _own_sql _own_ts_stat _own_ts_stat authenticate dataprotect_version take_standby_log',
+	'what is volatile and everybody\'s is known: of these two do something, one of them for whoever has the chain key');
 conceals($node, 'two', 'SET dataprotect.purpose = \'x\'; ' . auth(token(amr => ['mfa'], exp => time - 59)) .
 	'; SELECT pg_sleep(1.5); SELECT left(email::text, 4) FROM victim', 'after the token ran out');
 $node->safe_psql('postgres', 'ALTER ROLE two SET dataprotect.pooled = on');
