@@ -42,6 +42,8 @@ SELECT dataprotect.bind_subject('up.ticket', 'customer', 'customer');
 INSERT INTO up.customer SELECT g, 'm' || g || '@example.org', CASE g % 2 WHEN 0 THEN mood 'sad' ELSE 'glad' END, g * 10, 'note ' || g, 'lost ' || g, now() FROM generate_series(1, 12) g;
 INSERT INTO up.ticket SELECT g, 1 + g % 12, 'ticket ' || g, now() - g * interval '10 days' FROM generate_series(1, 60) g;
 CREATE VIEW up.seen AS SELECT id, mail, upper(body) AS loud FROM up.customer JOIN up.ticket USING (id);
+CREATE VIEW up.by_array AS SELECT id, ARRAY[d] < ARRAY[date '2020-01-09'] AS earlier FROM up.every
+    WHERE ARRAY[u] = ARRAY['00000000-0000-0000-0000-000000000007'::uuid] OR ARRAY[i2] <@ ARRAY[8, 9]::int2[];
 CREATE VIEW up.my_keys AS SELECT name, state FROM dataprotect.keys;
 CREATE VIEW up.my_workers AS SELECT database, state FROM dataprotect.workers;
 GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA up TO up_app, up_support, up_nobody;

@@ -6,3 +6,4 @@ SELECT id, mail, feels, pay, note, lost, seen IS NULL, count(*) OVER () FROM up.
 SELECT id, feels FROM up.customer WHERE feels = 'sad' ORDER BY pay DESC NULLS LAST, id;
 SELECT id, customer, body FROM up.ticket WHERE id < 20 OR id = 60 ORDER BY id;
 SELECT * FROM up.seen ORDER BY 1;
+SELECT * FROM up.by_array ORDER BY 1;
