@@ -8,6 +8,7 @@
 #include "audit/changed_tables.h"
 #include "base/compat.h"
 #include "base/statement.h"
+#include "catalog/pg_proc.h"
 #include "commands/extension.h"
 #include "events/event.h"
 #include "keys/catalog.h"
@@ -78,6 +79,17 @@ tell_setting(const DpUtility *utility, VariableSetStmt *set, bool session, const
 
 /* ---- definitions ---- */
 
+/* A command that is under way, and what is known of it before its end. */
+typedef struct Change
+{
+	const Node *statement;
+	List	   *told;			/* of Told */
+	Oid			function;		/* that it has made */
+	struct Change *outer;
+} Change;
+
+static Change *innermost = NULL;	/* one for each begin_utility that returned one */
+
 /* A table as it was called before the command. */
 typedef struct Told
 {
@@ -110,25 +122,47 @@ note_tables(List *told, List *tables)
 	return told;
 }
 
-/* Before the command: what it drops is there. */
+/* Part of another command, which tells of it; CREATE SCHEMA tells nothing itself. */
+static bool
+is_part(const DpUtility *utility)
+{
+	return utility->context == PROCESS_UTILITY_SUBCOMMAND &&
+		!(dp_frame->utility != NULL && IsA(dp_frame->utility, CreateSchemaStmt));
+}
+
+/* Before the command: what it drops is there, and has the name that it uses. */
 static void
 begin_utility(const DpUtility *utility, Datum *state)
 {
+	Change	   *change;
+
 	*state = (Datum) 0;
-	if (!dp_changes_tables(utility->statement) || utility->context == PROCESS_UTILITY_SUBCOMMAND ||
+	if (!dp_changes_tables(utility->statement) || is_part(utility) ||
 		creating_extension || dp_own_statement() || !dp_catalog_is_there())
 		return;
-	*state = PointerGetDatum(note_tables(NIL, dp_changed_tables(utility->statement, false)));
+	change = palloc0(sizeof(Change));
+	change->statement = utility->statement;
+	change->told = note_tables(NIL, dp_changed_tables(utility->statement, false, InvalidOid));
+	change->outer = innermost;
+	innermost = change;
+	*state = PointerGetDatum(change);
 }
 
 static void
-tell_definitions(const DpUtility *utility, List *told)
+object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
 {
+	if (access == OAT_POST_CREATE && class_id == ProcedureRelationId && innermost != NULL &&
+		innermost->statement == dp_frame->utility && IsA(innermost->statement, CreateFunctionStmt))
+		innermost->function = object_id;
+}
+
+static void
+tell_definitions(const DpUtility *utility, const Change *change)
+{
+	List	   *told;
 	ListCell   *cell;
 
-	if (utility->context == PROCESS_UTILITY_SUBCOMMAND)
-		return;
-	told = note_tables(told, dp_changed_tables(utility->statement, true));
+	told = note_tables(change->told, dp_changed_tables(utility->statement, true, change->function));
 	foreach(cell, told)
 	{
 		StringInfoData detail;
@@ -145,7 +179,10 @@ static void
 end_utility(const DpUtility *utility, Datum state, bool failed)
 {
 	Node	   *statement = utility->statement;
+	const Change *change = (const Change *) DatumGetPointer(state);
 
+	if (change != NULL)
+		innermost = change->outer;
 	switch (nodeTag(statement))
 	{
 		case T_AlterSystemStmt:
@@ -154,7 +191,7 @@ end_utility(const DpUtility *utility, Datum state, bool failed)
 		case T_VariableSetStmt:
 			break;
 		default:
-			if (!dp_changes_tables(statement))
+			if (change == NULL)
 				return;
 			break;
 	}
@@ -181,7 +218,7 @@ end_utility(const DpUtility *utility, Datum state, bool failed)
 			tell_setting(utility, (VariableSetStmt *) statement, true, "of", "session");
 			break;
 		default:
-			tell_definitions(utility, (List *) DatumGetPointer(state));
+			tell_definitions(utility, change);
 			break;
 	}
 }
@@ -190,6 +227,7 @@ static const DpSubscriber subscriber = {
 	.name = "changes",
 	.begin_utility = begin_utility,
 	.end_utility = end_utility,
+	.object_access = object_access,
 };
 
 void

@@ -7,7 +7,6 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/xact.h"
 #include "audit/changed_tables.h"
 #include "audit/protected_columns.h"
 #include "base/compat.h"
@@ -22,7 +21,6 @@
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
-#include "parser/parse_func.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -106,6 +104,14 @@ add_schema(List *tables, const char *name)
 }
 
 static List *
+add_current_schema(List *tables)
+{
+	List	   *path = fetch_search_path(false);
+
+	return path == NIL ? tables : add_all(tables, linitial_oid(path), InvalidOid);
+}
+
+static List *
 add_owners(List *tables, List *roles)
 {
 	ListCell   *cell;
@@ -168,28 +174,6 @@ add_read_by_view(List *tables, const RangeVar *view)
 	return tables;
 }
 
-/* What a function's arguments, result and parsed body name; a body that is text says nothing. */
-static List *
-add_used_by_function(List *tables, const CreateFunctionStmt *create)
-{
-	ObjectWithArgs *object = makeNode(ObjectWithArgs);
-	Oid			function;
-	ListCell   *cell;
-
-	object->objname = create->funcname;
-	foreach(cell, create->parameters)
-	{
-		FunctionParameter *parameter = (FunctionParameter *) lfirst(cell);
-
-		if (parameter->mode != FUNC_PARAM_TABLE && parameter->mode != FUNC_PARAM_OUT)
-			object->objargs = lappend(object->objargs, parameter->argType);
-	}
-	object->objfuncargs = create->parameters;
-	CommandCounterIncrement();
-	function = LookupFuncWithArgs(create->is_procedure ? OBJECT_PROCEDURE : OBJECT_FUNCTION, object, true);
-	return OidIsValid(function) ? add_used(tables, ProcedureRelationId, function, InvalidOid) : tables;
-}
-
 static List *
 add_granted(List *tables, const GrantStmt *grant)
 {
@@ -216,8 +200,10 @@ add_published(List *tables, List *objects, bool all)
 
 		if (object->pubobjtype == PUBLICATIONOBJ_TABLE)
 			tables = add_named(tables, object->pubtable->relation);
-		else if (object->pubobjtype == PUBLICATIONOBJ_TABLES_IN_SCHEMA && object->name != NULL)
+		else if (object->pubobjtype == PUBLICATIONOBJ_TABLES_IN_SCHEMA)
 			tables = add_schema(tables, object->name);
+		else if (object->pubobjtype == PUBLICATIONOBJ_TABLES_IN_CUR_SCHEMA)
+			tables = add_current_schema(tables);
 	}
 	return tables;
 }
@@ -255,7 +241,7 @@ add_dropped(List *tables, const DropStmt *drop)
 }
 
 List *
-dp_changed_tables(Node *statement, bool after)
+dp_changed_tables(Node *statement, bool after, Oid function)
 {
 	ListCell   *cell;
 	List	   *tables = NIL;
@@ -265,9 +251,9 @@ dp_changed_tables(Node *statement, bool after)
 		case T_AlterTableStmt:
 			return add_named(NIL, ((AlterTableStmt *) statement)->relation);
 		case T_RenameStmt:
-			return add_named(NIL, ((RenameStmt *) statement)->relation);
+			return after ? NIL : add_named(NIL, ((RenameStmt *) statement)->relation);
 		case T_AlterObjectSchemaStmt:
-			return add_named(NIL, ((AlterObjectSchemaStmt *) statement)->relation);
+			return after ? NIL : add_named(NIL, ((AlterObjectSchemaStmt *) statement)->relation);
 		case T_IndexStmt:
 			return add_named(NIL, ((IndexStmt *) statement)->relation);
 		case T_CreateTrigStmt:
@@ -300,9 +286,10 @@ dp_changed_tables(Node *statement, bool after)
 		case T_ViewStmt:
 			return after ? add_read_by_view(NIL, ((ViewStmt *) statement)->view) : NIL;
 		case T_CreateFunctionStmt:
-			return after ? add_used_by_function(NIL, (CreateFunctionStmt *) statement) : NIL;
+			/* arguments, result and parsed body; a body that is text says nothing */
+			return OidIsValid(function) ? add_used(NIL, ProcedureRelationId, function, InvalidOid) : NIL;
 		case T_DropStmt:
-			return add_dropped(NIL, (DropStmt *) statement);
+			return after ? NIL : add_dropped(NIL, (DropStmt *) statement);
 		case T_DropOwnedStmt:
 			return after ? NIL : add_owners(NIL, ((DropOwnedStmt *) statement)->roles);
 		case T_ReassignOwnedStmt:

@@ -15,8 +15,12 @@
 /* Does a command of that kind change tables?  Cheap. */
 extern bool dp_changes_tables(const Node *statement);
 
-/* OIDs, each once; no locks.  after: the command has run. */
-extern List *dp_changed_tables(Node *statement, bool after);
+/*
+ * OIDs, each once; no locks.  after: the command has run, and function is what it made, if it
+ * made one.  A name that the command takes away is looked up before it only: afterwards it is
+ * another table's, on the path of search.
+ */
+extern List *dp_changed_tables(Node *statement, bool after, Oid function);
 
 /* The name of what is put on the table or taken from it; NULL: the table itself. */
 extern const char *dp_changed_object(Node *statement);

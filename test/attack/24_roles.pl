@@ -136,6 +136,18 @@ changes('super', 'BEGIN; CREATE POLICY all_rows ON victim USING (true); ALTER TA
 	[ 'definition.changed|rolled_back|CREATE POLICY|public.victim|all_rows', 'definition.changed|rolled_back|ALTER TABLE|public.victim|', 'definition.changed|rolled_back|CREATE VIEW|public.victim|showing' ],
 	'a policy and a view, rolled back');
 
+# A name that a command takes away is the next table's on the path afterwards.
+changes('super', 'CREATE TEMP TABLE victim (); DROP TABLE victim; CREATE TEMP TABLE victim (i int); ALTER TABLE victim RENAME TO other; CREATE TEMP TABLE victim (i int); '
+	  . 'ALTER TABLE victim RENAME i TO j; DROP TABLE victim',
+	[], 'another table of that name');
+changes('super', 'CREATE SCHEMA made CREATE VIEW showing AS SELECT email FROM public.victim CREATE TABLE beside (id int PRIMARY KEY) GRANT SELECT ON public.victim TO reader; '
+	  . 'DROP SCHEMA made CASCADE; REVOKE SELECT ON victim FROM reader',
+	[ 'definition.changed|ok|CREATE VIEW|public.victim|showing', 'definition.changed|ok|GRANT|public.victim|', 'definition.changed|ok|REVOKE|public.victim|' ],
+	'parts of CREATE SCHEMA');
+changes('super', q{BEGIN; CREATE SCHEMA taken; CREATE PROCEDURE taken.p(int, OUT int) LANGUAGE plpgsql AS 'BEGIN END'; CREATE PROCEDURE taken.p(int, int) LANGUAGE plpgsql AS 'BEGIN END'; }
+	  . q{CREATE FUNCTION taken.f(public.victim, int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE OR REPLACE FUNCTION taken.f(public.victim, int) RETURNS int LANGUAGE sql AS 'SELECT 2'; DROP SCHEMA taken CASCADE; COMMIT},
+	[ ('definition.changed|ok|CREATE FUNCTION|public.victim|f') x 2 ], 'functions of one name');
+
 # Every kind of command that changes such a table, gives it away, or puts something over it; nothing for a table beside it.
 my @kinds = (
 	[ 'ALTER TABLE lab.kept ADD COLUMN more int', 'ALTER TABLE|lab.kept|' ],
@@ -151,6 +163,7 @@ my @kinds = (
 	[ 'CREATE PUBLICATION p FOR TABLE lab.beside', undef ],
 	[ 'ALTER PUBLICATION p ADD TABLE lab.held', 'ALTER PUBLICATION|lab.held|p' ],
 	[ 'CREATE PUBLICATION q FOR TABLES IN SCHEMA lab', 'CREATE PUBLICATION|lab.held|q' ],
+	[ 'SET search_path = lab, public; CREATE PUBLICATION r FOR TABLES IN SCHEMA CURRENT_SCHEMA; RESET search_path', 'CREATE PUBLICATION|lab.held|r' ],
 	[ 'CREATE MATERIALIZED VIEW lab.m AS SELECT id FROM lab.held', 'CREATE MATERIALIZED VIEW|lab.held|m' ],
 	[ q{CREATE FUNCTION lab.f(lab.held) RETURNS int LANGUAGE sql AS 'SELECT 1'}, 'CREATE FUNCTION|lab.held|f' ],
 	[ 'CREATE FUNCTION lab.g(OUT n bigint) LANGUAGE sql RETURN (SELECT count(*) FROM lab.held)', 'CREATE FUNCTION|lab.held|g' ],
