@@ -245,8 +245,8 @@ DECLARE
 BEGIN
     RETURN dataprotect._value_as(rel, format('SELECT EXISTS (SELECT 1 FROM (SELECT t.%I AS d FROM %s t WHERE t.%I IS NOT NULL LIMIT 1000) x '
                'WHERE pg_catalog.jsonb_path_exists(x.d::pg_catalog.jsonb, %L::pg_catalog.jsonpath))', col, rel, col, path))::bool;
-EXCEPTION WHEN insufficient_privilege OR feature_not_supported THEN
-    RETURN true;        -- tables of several owners are not read; who knows them answers
+EXCEPTION WHEN insufficient_privilege OR feature_not_supported OR data_exception OR program_limit_exceeded THEN
+    RETURN true;        -- tables of several owners are not read, nor what is no jsonb; who knows them answers
 END $$;
 COMMENT ON FUNCTION dataprotect._documents_name(regclass, name, text[]) IS 'whether documents of a column have a member of one of these names';
 

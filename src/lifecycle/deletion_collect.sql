@@ -71,6 +71,38 @@ END $$;
 COMMENT ON FUNCTION dataprotect._collect_rows(bigint, dataprotect.plan_table, "char", regclass, text, oid[], text[]) IS
     'note rows of an account; how many came new';
 
+-- Of the account's own rows that are gone, those whose values at an edge another row
+-- has now (somebody registered again): what references them is of that one.
+CREATE FUNCTION dataprotect._left_to_others(request bigint, source dataprotect.plan_table, columns name[], pos int[]) RETURNS bigint[]
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    m int := cardinality(pos);
+    types oid[] := dataprotect._oids_at(source.watch_types, pos);
+    vals text[];
+BEGIN
+    IF source.n <> 0 OR source.actions <> '{delete}' OR _left_to_others.request < 0 THEN
+        RETURN '{}';
+    END IF;
+    SELECT array_agg(x.v || x.seq::text) INTO vals
+      FROM (SELECT d.seq, dataprotect._positions(d.vals, pos) AS v FROM dataprotect.deletion_row d
+             WHERE d.request = _left_to_others.request AND d.n = 0 AND d.state = 'd') x
+     WHERE array_position(x.v, NULL) IS NULL;
+    IF vals IS NULL THEN
+        RETURN '{}';
+    END IF;
+    RETURN ARRAY(
+        SELECT r[1]::bigint FROM dataprotect._rows_as(source.rel, format('SELECT v.c%s FROM %s t, %s WHERE %s', m + 1, source.rel, dataprotect._arrays(m + 1),
+                   (SELECT string_agg(format(dataprotect._operator_template(dataprotect._equality_operator(types[ord], types[ord])),
+                                             'v.c' || ord, format('t.%I', c)), ' AND ' ORDER BY ord)
+                      FROM unnest(columns) WITH ORDINALITY AS x(c, ord))),
+                   types || 'int8'::regtype::oid, vals) r);
+END $$;
+COMMENT ON FUNCTION dataprotect._left_to_others(bigint, dataprotect.plan_table, name[], int[]) IS
+    'own rows of an account that are gone and whose values at an edge another row has now';
+
 -- Rows at the other end of an edge, from the rows noted after seen; in portions.
 -- Where the edge has looked to is returned.
 CREATE FUNCTION dataprotect._collect_edge(request bigint, edge dataprotect.plan_edge, source dataprotect.plan_table,
@@ -80,12 +112,13 @@ CREATE FUNCTION dataprotect._collect_edge(request bigint, edge dataprotect.plan_
 AS $$
 DECLARE
     portion record;
+    others bigint[] := CASE edge.direction WHEN 'in' THEN dataprotect._left_to_others(request, source, edge.target_columns, pos) ELSE '{}' END;
 BEGIN
     added := 0;
     LOOP
         SELECT max(x.seq) AS last, array_agg(p.v) FILTER (WHERE array_position(p.v, NULL) IS NULL) AS vals INTO portion
           FROM (SELECT d.seq, d.vals FROM dataprotect.deletion_row d
-                 WHERE d.request = _collect_edge.request AND d.n = source.n AND d.state <> 'c' AND d.seq > seen
+                 WHERE d.request = _collect_edge.request AND d.n = source.n AND d.state <> 'c' AND d.seq > seen AND d.seq <> ALL (others)
                  ORDER BY d.seq LIMIT 10000) x, LATERAL (SELECT dataprotect._positions(x.vals, pos) AS v) p;
         EXIT WHEN portion.last IS NULL;
         seen := portion.last;
@@ -158,7 +191,8 @@ COMMENT ON FUNCTION dataprotect._own_row_statement(dataprotect.account_type, dat
 
 -- An account is one row: its id may become another in the grace time, or another row's
 -- (somebody removes the row and registers again).  So the row is noted by its primary
--- key with the request.
+-- key with the request; where that is the id, or there is none, for what references
+-- it: somebody may remove the row and leave the rest.
 CREATE FUNCTION dataprotect._note_own_row(account dataprotect.account_type, plan_id bigint, request bigint, id text) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -167,15 +201,14 @@ AS $$
 DECLARE
     root dataprotect.plan_table := (SELECT t FROM dataprotect.plan_table t WHERE t.plan = plan_id AND t.n = 0);
 BEGIN
-    IF root.key_columns <> '{tableoid,ctid,xmin}' AND root.key_columns <> ARRAY[account.id_column] THEN
-        PERFORM dataprotect._collect_rows(request, root, 'm', root.rel, dataprotect._own_row_statement(account, root),
-                                          ARRAY[dataprotect._column_type(root.rel, account.id_column)], ARRAY[id]);
-    END IF;
+    PERFORM dataprotect._collect_rows(request, root, 'm', root.rel, dataprotect._own_row_statement(account, root),
+                                      ARRAY[dataprotect._column_type(root.rel, account.id_column)], ARRAY[id]);
 END $$;
 COMMENT ON FUNCTION dataprotect._note_own_row(dataprotect.account_type, bigint, bigint, text) IS 'note an account''s own row by its primary key';
 
 -- How the row that was noted is found now: by the account's id, by its key because the
--- id is another or another row's, or not at all.  id_now: the id that it has.
+-- id is another or another row's, or not at all.  id_now: the id that it has.  A row
+-- that was gone once stays so: under its key stands another's.
 CREATE FUNCTION dataprotect._find_own_row(account dataprotect.account_type, plan_id bigint, request bigint, id text,
         OUT found_by text, OUT id_now text) RETURNS record
     LANGUAGE plpgsql VOLATILE
@@ -185,21 +218,30 @@ AS $$
 DECLARE
     root dataprotect.plan_table := (SELECT t FROM dataprotect.plan_table t WHERE t.plan = plan_id AND t.n = 0);
     k int := cardinality(root.key_columns);
-    noted text[] := (SELECT d.key FROM dataprotect.deletion_row d WHERE d.request = _find_own_row.request AND d.n = 0 LIMIT 1);
+    noted text[];
+    gone bool;
     by_id text[] := (SELECT r[2:k + 1] FROM dataprotect._rows_as(root.rel, dataprotect._own_row_statement(account, root),
                          ARRAY[dataprotect._column_type(root.rel, account.id_column)], ARRAY[id]) r LIMIT 1);
 BEGIN
     id_now := id;
-    IF noted IS NULL OR by_id = noted THEN
-        found_by := CASE WHEN by_id IS NULL THEN 'nothing' ELSE 'id' END;
+    SELECT d.key, d.state = 'd' INTO noted, gone FROM dataprotect.deletion_row d
+     WHERE d.request = _find_own_row.request AND d.n = 0 ORDER BY d.seq LIMIT 1;
+    IF root.key_columns = '{tableoid,ctid,xmin}' AND by_id <> noted AND NOT gone THEN
+        -- another version, of the same row for all that can be known
+        DELETE FROM dataprotect.deletion_row d WHERE d.request = _find_own_row.request AND d.n = 0 AND d.key = noted;
+        noted := NULL;
+    END IF;
+    IF noted IS NULL OR gone THEN
+        found_by := CASE WHEN by_id IS NULL OR gone THEN 'nothing' ELSE 'id' END;
         RETURN;
     END IF;
     UPDATE dataprotect.deletion_row d SET vals = r[2:], leaf = r[1]::oid
       FROM dataprotect._rows_as(root.rel, format('SELECT %s FROM %s t, %s WHERE %s', root.select_list, root.rel, dataprotect._arrays(k), root.key_condition),
                                 root.watch_types[1:k], noted) r
      WHERE d.request = _find_own_row.request AND d.n = 0 AND d.key = noted
-    RETURNING d.vals[array_position(root.watch, account.id_column)] INTO id_now;
-    found_by := CASE WHEN FOUND THEN 'key' ELSE 'nothing' END;
+    RETURNING CASE WHEN by_id = noted THEN id ELSE d.vals[array_position(root.watch, account.id_column)] END INTO id_now;
+    found_by := CASE WHEN NOT FOUND THEN 'nothing' WHEN by_id = noted THEN 'id' ELSE 'key' END;
+    id_now := coalesce(id_now, id);
 END $$;
 COMMENT ON FUNCTION dataprotect._find_own_row(dataprotect.account_type, bigint, bigint, text) IS
     'how an account''s own row is found when its deletion begins';
@@ -223,18 +265,33 @@ DECLARE
     source dataprotect.plan_table;
     target dataprotect.plan_table;
     k int := cardinality(root.key_columns);
-    -- once it is removed, whoever has its id is another (_check_own_row_gone)
-    by_key bool := (SELECT q.found_by <> 'id' FROM dataprotect.deletion_request q WHERE q.id = request)
-                   OR EXISTS (SELECT FROM dataprotect.deletion_row d WHERE d.request = _account_collect.request AND d.n = 0 AND d.state = 'd');
+    versions bool := root.key_columns = '{tableoid,ctid,xmin}';
+    -- Once its purge began an account is the row that was noted.  Where rows have no key of
+    -- their own it is until it is removed whichever row has the id.
+    by_key bool := (SELECT q.found_by <> 'id' OR CASE WHEN versions
+                           THEN EXISTS (SELECT FROM dataprotect.deletion_work w
+                                         WHERE w.request = q.id AND w.rel = dataprotect._top(root.rel)::text AND w.action NOT IN ('keep', 'shared'))
+                           ELSE q.purge_started_at IS NOT NULL
+                                AND EXISTS (SELECT FROM dataprotect.deletion_row d WHERE d.request = q.id AND d.n = 0) END
+                      FROM dataprotect.deletion_request q WHERE q.id = _account_collect.request);
+    keys text[];
     moved bool;
 BEGIN
     -- a candidate is one as long as something of the account references it
     DELETE FROM dataprotect.deletion_row d WHERE d.request = _account_collect.request AND d.state = 'c';
     IF by_key THEN
-        PERFORM dataprotect._collect_rows(_account_collect.request, root, 'm', root.rel,
-                    format('SELECT %s FROM %s t, %s WHERE %s', root.select_list, root.rel, dataprotect._arrays(k), root.key_condition),
-                    root.watch_types[1:k], array_agg(d.key))
-           FROM dataprotect.deletion_row d WHERE d.request = _account_collect.request AND d.n = 0 HAVING count(*) > 0;
+        SELECT array_agg(d.key || d.seq::text) INTO keys FROM dataprotect.deletion_row d
+         WHERE d.request = _account_collect.request AND d.n = 0 AND d.state = 'm';
+        -- one that is not there any more will not be there again: whoever has its key is another
+        WITH there AS MATERIALIZED (
+            SELECT r FROM dataprotect._rows_as(root.rel, format('SELECT v.c%s, %s FROM %s t, %s WHERE %s', k + 1, root.select_list, root.rel,
+                              dataprotect._arrays(k + 1), root.key_condition), root.watch_types[1:k] || 'int8'::regtype::oid, keys) r)
+        UPDATE dataprotect.deletion_row d
+           SET vals = coalesce(t.r[3:], d.vals), leaf = coalesce(t.r[2]::oid, d.leaf), state = CASE WHEN t.r IS NULL THEN 'd' ELSE 'm' END::"char"
+          FROM dataprotect.deletion_row o LEFT JOIN there t ON o.seq = t.r[1]::bigint
+         WHERE o.request = _account_collect.request AND o.n = 0 AND o.state = 'm'
+           AND d.request = o.request AND d.n = 0 AND d.key = o.key
+           AND (t.r IS NULL OR d.vals IS DISTINCT FROM t.r[3:] OR d.leaf <> t.r[2]::oid);
     ELSE
         PERFORM dataprotect._collect_rows(request, root, 'm', root.rel, dataprotect._own_row_statement(account, root),
                                           ARRAY[dataprotect._column_type(root.rel, account.id_column)], ARRAY[id]);

@@ -170,17 +170,20 @@ COMMENT ON FUNCTION dataprotect._edge_rows(dataprotect.plan_edge) IS 'FROM and W
 
 -- What the rows of the account that an edge leads to have in its columns, in portions.
 CREATE FUNCTION dataprotect._edge_values(edge dataprotect.plan_edge, request bigint, n int) RETURNS SETOF text[]
-    LANGUAGE plpgsql STABLE
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     last bigint := 0;
     portion record;
+    others bigint[] := dataprotect._left_to_others(request, (SELECT t FROM dataprotect.plan_table t WHERE t.plan = edge.plan AND t.n = _edge_values.n),
+                                                   edge.target_columns, edge.to_pos);
 BEGIN
     LOOP
         SELECT max(x.seq) AS last, array_agg(p.v) FILTER (WHERE array_position(p.v, NULL) IS NULL) AS vals INTO portion
           FROM (SELECT d.seq, d.vals FROM dataprotect.deletion_row d
                  WHERE d.request = _edge_values.request AND d.n = _edge_values.n AND d.state <> 'c' AND d.seq > last
+                   AND d.seq <> ALL (others)
                  ORDER BY d.seq LIMIT 10000) x, LATERAL (SELECT dataprotect._positions(x.vals, edge.to_pos) AS v) p;
         EXIT WHEN portion.last IS NULL;
         last := portion.last;
@@ -191,7 +194,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._edge_values(dataprotect.plan_edge, bigint, int) IS 'values that rows at the end of an edge have in its columns';
 
--- A step's assignments, with the account's id where it is taken out of an array.
+-- A step's assignments, with the ids that are taken out of an array; each is compared as
+-- the edge does, which a number that no element can be is as well.  NULL where none is known.
 CREATE FUNCTION dataprotect._step_assignments(step dataprotect.plan_step, edge dataprotect.plan_edge, request bigint) RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -199,13 +203,18 @@ AS $$
 #variable_conflict use_column
 DECLARE
     elements oid := CASE WHEN step.what = 'cut' THEN dataprotect._element_type(dataprotect._column_type(step.rel, edge.columns[1])) END;
-    id text;
+    id_type oid := (SELECT t.watch_types[edge.to_pos[1]] FROM dataprotect.plan_table t WHERE t.plan = edge.plan AND t.n = 0);
+    ids text[];
 BEGIN
     IF elements IS NULL THEN
         RETURN step.assignments;
     END IF;
-    SELECT d.vals[edge.to_pos[1]] INTO STRICT id FROM dataprotect.deletion_row d WHERE d.request = _step_assignments.request AND d.n = 0 LIMIT 1;
-    RETURN format('%1$I = pg_catalog.array_remove(%1$I%3$s[], %2$L%3$s)', edge.columns[1], id, replace(dataprotect._operand_cast(elements), '%%', '%'))
+    SELECT array_agg(DISTINCT d.vals[edge.to_pos[1]]) INTO ids FROM dataprotect.deletion_row d
+     WHERE d.request = _step_assignments.request AND d.n = 0 AND d.vals[edge.to_pos[1]] IS NOT NULL;
+    RETURN format('%1$I = ARRAY(SELECT u.e FROM pg_catalog.unnest(t.%1$I) WITH ORDINALITY u(e, i) WHERE NOT EXISTS ('
+                  'SELECT FROM pg_catalog.unnest(%2$L%3$s[]) v(c1) WHERE %4$s) ORDER BY u.i)',
+                  edge.columns[1], ids, replace(dataprotect._operand_cast(id_type), '%%', '%'),
+                  format(dataprotect._operator_template(dataprotect._equality_operator(id_type, elements)), 'v.c1', 'u.e'))
            || substr(step.assignments, 1 + length(dataprotect._cut_assignments(step.rel, edge.columns)));
 END $$;
 COMMENT ON FUNCTION dataprotect._step_assignments(dataprotect.plan_step, dataprotect.plan_edge, bigint) IS
@@ -351,23 +360,33 @@ END $$;
 COMMENT ON FUNCTION dataprotect._check_cleared(dataprotect.account_type, dataprotect.plan_table, text[]) IS
     'error where a column that was cleared has its value again';
 
--- The account's own row was removed by this transaction: as long as that is so nobody
--- else can have its id, so that a row that has it was put back by what hangs on the table.
-CREATE FUNCTION dataprotect._check_own_row_gone(account dataprotect.account_type, request bigint, root dataprotect.plan_table) RETURNS void
+-- Ids of an account's own rows that are locked.
+CREATE FUNCTION dataprotect._own_ids(account dataprotect.account_type, leaf regclass, tids tid[]) RETURNS text[]
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    asked dataprotect.deletion_request := (SELECT r FROM dataprotect.deletion_request r WHERE r.id = request);
 BEGIN
-    IF asked.found_by = 'id' AND EXISTS (
-            SELECT FROM dataprotect._rows_as(root.rel, dataprotect._own_row_statement(account, root),
-                                             ARRAY[dataprotect._column_type(root.rel, account.id_column)], ARRAY[asked.account_id])) THEN
+    RETURN ARRAY(SELECT r[1] FROM dataprotect._rows_as(leaf,
+                     format('SELECT t.%I FROM ONLY %s t, pg_catalog.unnest($1) v(c1) WHERE t.ctid OPERATOR(pg_catalog.=) v.c1', account.id_column, leaf),
+                     ARRAY['tid'::regtype]::oid[], tids::text[]) r WHERE r[1] IS NOT NULL);
+END $$;
+COMMENT ON FUNCTION dataprotect._own_ids(dataprotect.account_type, regclass, tid[]) IS 'ids that rows of accounts have';
+
+-- The account's own row was removed by this transaction: as long as that is so nobody
+-- else can have the id that it had, so that a row that has it was put back by what hangs
+-- on the table.  (The id that was requested may be another's since.)
+CREATE FUNCTION dataprotect._check_own_row_gone(account dataprotect.account_type, ids text[], root dataprotect.plan_table) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM dataprotect._rows_as(root.rel, dataprotect._own_row_statement(account, root),
+                                                ARRAY[dataprotect._column_type(root.rel, account.id_column)], ids)) THEN
         PERFORM dataprotect._raise('triggered_action_exception',
             format('%s of table "%s" puts the account''s row back', dataprotect._who_interferes(root.rel), root.rel), rel => root.rel);
     END IF;
 END $$;
-COMMENT ON FUNCTION dataprotect._check_own_row_gone(dataprotect.account_type, bigint, dataprotect.plan_table) IS
+COMMENT ON FUNCTION dataprotect._check_own_row_gone(dataprotect.account_type, text[], dataprotect.plan_table) IS
     'error where an account''s own row is there again';
 
 -- The next rows of one table: removed, or cleared.  waits says why rows were
@@ -383,6 +402,7 @@ DECLARE
     keys text[];
     chosen record;
     rows int[] := '{}';
+    ids text[] := '{}';
     versions bool := tab.key_columns = '{tableoid,ctid,xmin}';
     action text := CASE WHEN step.what = 'delete' THEN 'delete' WHEN step.edge IS NOT NULL THEN 'nullify' ELSE 'anonymise' END;
 BEGIN
@@ -404,11 +424,14 @@ BEGIN
             held := chosen.leaf::text;
             RETURN;
         END IF;
+        IF action = 'delete' AND tab.n = 0 THEN
+            ids := ids || dataprotect._own_ids(account, chosen.leaf, chosen.tids);
+        END IF;
         PERFORM dataprotect._deletion_change(request, chosen.leaf, chosen.tids, step.assignments, action);
         rows := rows || chosen.rows;
     END LOOP;
     IF action = 'delete' AND tab.n = 0 AND rows <> '{}' THEN
-        PERFORM dataprotect._check_own_row_gone(account, request, tab);
+        PERFORM dataprotect._check_own_row_gone(account, ids, tab);
     END IF;
     IF action = 'anonymise' AND rows <> '{}' AND NOT versions THEN
         SELECT array_agg(d.key) INTO keys FROM dataprotect.deletion_row d

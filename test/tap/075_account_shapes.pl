@@ -187,6 +187,89 @@ unlike($asked, qr/empty/, 'but for what holds nothing');
 my $copies = request(30);
 my $staff = request(31);
 
+# An account is the row that was noted, whatever stops its purge.
+begin_case('stopped', <<'SQL');
+CREATE TABLE users (uid int PRIMARY KEY, email text UNIQUE NOT NULL);
+CREATE TABLE orders (uid int REFERENCES users, id int PRIMARY KEY);
+CREATE TABLE wishes (email text);
+CREATE TABLE broken (doc json);
+INSERT INTO broken VALUES ('{"a": "\u0000"}');
+INSERT INTO users VALUES (1, 'u1@x'), (2, 'u2@x');
+INSERT INTO orders VALUES (1, 1), (2, 2);
+CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'not now'; END$$;
+CREATE TRIGGER stop BEFORE DELETE ON users FOR EACH ROW EXECUTE FUNCTION stop();
+SELECT dataprotect.create_account_type('stopped', 'users', 'email', '0 s');
+SELECT dataprotect.annotate_account('stopped', 'orders', '{uid}', 'delete');
+SELECT dataprotect.annotate_account('stopped', 'wishes', '{email}', 'delete', references_columns => '{email}');
+SQL
+like(questions(), qr/^broken\{doc} documents/, 'documents that are no jsonb are asked about');
+my @stopped = (request('u1@x'), request('u2@x'));
+
+# So it is where its key is a name that somebody else can take.
+begin_case('named', <<'SQL');
+CREATE TABLE users (email text PRIMARY KEY, secret encrypted_text('k'));
+CREATE TABLE notes (email text REFERENCES users, id int PRIMARY KEY);
+INSERT INTO users VALUES ('bob@x');
+INSERT INTO notes VALUES ('bob@x', 1);
+SELECT dataprotect.create_account_type('named', 'users', 'email', '0 s', grace_readable => true);
+SELECT dataprotect.annotate_account('named', 'notes', '{email}', 'delete');
+SQL
+my $natural = request('bob@x');
+
+# Where somebody removes the row alone, what referenced it goes all the same.
+my %alone;
+for my $key ('PRIMARY KEY', 'UNIQUE NOT NULL')
+{
+	$schema = 'alone_' . lc substr($key, 0, 3);
+	begin_case($schema, <<"SQL");
+CREATE TABLE users (id int $key);
+CREATE TABLE notes (user_id int);
+INSERT INTO users VALUES (1), (2);
+INSERT INTO notes VALUES (1), (2);
+SELECT dataprotect.create_account_type('$schema', 'users', 'id', '0 s', grace_readable => true);
+SELECT dataprotect.annotate_account('$schema', 'notes', '{user_id}', 'delete', references_columns => '{id}');
+SQL
+	$alone{$schema} = request(1, 'DELETE FROM users WHERE id = 1');
+}
+
+# Ids that no element can be, arrays of arrays, and a row that somebody removed.
+begin_case('elements', <<'SQL');
+CREATE TABLE users (id bigint PRIMARY KEY);
+CREATE TABLE teams (user_ids int[], id int PRIMARY KEY);
+CREATE TABLE grids (user_ids bigint[]);
+INSERT INTO users VALUES (1), (5000000000), (77);
+INSERT INTO teams VALUES ('{1,2}', 1);
+INSERT INTO grids VALUES ('{{1,2},{3,1}}');
+SELECT dataprotect.create_account_type('elements', 'users', 'id', '0 s');
+SELECT dataprotect.annotate_account('elements', t::regclass, '{user_ids}', 'nullify', references_columns => '{id}') FROM unnest('{teams,grids}'::text[]) t;
+SQL
+my @elements = (request(5000000000), request(1), request(77, 'DELETE FROM users WHERE id = 77'));
+
+# A trigger that is deferred puts back in time.
+begin_case('deferred', <<'SQL');
+CREATE TABLE users (id int PRIMARY KEY);
+CREATE FUNCTION back() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO deferred.users VALUES (old.id); RETURN NULL; END$$;
+CREATE CONSTRAINT TRIGGER back AFTER DELETE ON users DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION back();
+INSERT INTO users VALUES (1);
+SELECT dataprotect.create_account_type('deferred', 'users', 'id', '0 s');
+SQL
+my $deferred = request(1);
+
+ok(poll_sql($node, 'postgres', "SELECT count(*) FROM dataprotect.deletion_request WHERE id IN ($stopped[0], $stopped[1]) AND purge_started_at IS NOT NULL AND phase = 0", '2'), 'purges begin and fail');
+sql(<<'SQL');
+BEGIN;
+UPDATE stopped.users SET email = 'first@x' WHERE uid = 1;
+DELETE FROM stopped.orders WHERE uid = 2;
+ALTER TABLE stopped.users DISABLE TRIGGER stop;
+DELETE FROM stopped.users WHERE uid = 2;
+INSERT INTO stopped.users VALUES (10, 'u1@x'), (20, 'u2@x');
+INSERT INTO stopped.orders VALUES (10, 10), (20, 20);
+INSERT INTO stopped.wishes VALUES ('u1@x'), ('u2@x');
+COMMIT;
+SQL
+ok(poll_sql($node, 'postgres', "SELECT state FROM dataprotect.deletion_requests WHERE id = $natural", 'purged'), 'an account with a natural key is gone and not certified yet');
+sql(q{INSERT INTO named.users VALUES ('bob@x'); INSERT INTO named.notes VALUES ('bob@x', 2)});
+
 ok(poll_sql($node, 'postgres', "SELECT state FROM dataprotect.deletion_requests WHERE id = $between", 'purged'), 'an account is gone and not certified yet');
 sql(q{INSERT INTO own_row.users VALUES (70, 'u7@x', 'Another'); INSERT INTO own_row.orders VALUES (70, 70, 'of another')});
 sql(q{ROLLBACK PREPARED 'old'});
@@ -240,5 +323,20 @@ like($said, qr/Rows of copies.people are published \(everyone\)/, 'and subscribe
 unlike($said, qr/copies.empty|null/, 'and nothing else');
 certified($staff, 'a row of a table that inherits');
 like(residual($staff), qr/Planner statistics of copies.people may show values/, 'is in the statistics of the table above');
+
+certified($_, 'an account whose purge was stopped and whose id another one has now') for @stopped;
+is(sql(q{SELECT (SELECT string_agg(uid || ' ' || email, ', ' ORDER BY uid) FROM stopped.users) || '; ' || (SELECT string_agg(id::text, ' ' ORDER BY id) FROM stopped.orders)
+	|| '; ' || (SELECT string_agg(email, ' ' ORDER BY email) FROM stopped.wishes)}), '10 u1@x, 20 u2@x; 10 20; u1@x u2@x', 'is gone, and nothing of that one');
+certified($natural, 'an account whose key another one has before its certificate');
+is(sql(q{SELECT (SELECT string_agg(email, ' ') FROM named.users) || (SELECT string_agg(id::text, ' ') FROM named.notes)}), 'bob@x2', 'which stays with its rows');
+for my $each (sort keys %alone)
+{
+	certified($alone{$each}, 'an account whose row somebody removed alone');
+	is(sql("SELECT string_agg(user_id::text, ' ') FROM $each.notes"), '2', 'takes what referenced it along');
+}
+certified($_, 'an account with ids beside arrays of other ids') for @elements;
+is(sql('SELECT (SELECT user_ids::text FROM elements.teams) || (SELECT user_ids::text FROM elements.grids)'), '{2}{2,3}', 'is taken out of those that have it');
+ok(poll_sql($node, 'postgres', "SELECT state || ' ' || (detail ~ 'trigger \"back\" of table \"deferred.users\" puts the account''s row back') FROM dataprotect.deletion_requests WHERE id = $deferred", 'purging true'),
+	'a row that a deferred trigger puts back is found');
 
 done_testing();
