@@ -151,6 +151,9 @@ move_rows(void)
 							   table, table, (char *) lsecond(lfirst(lc))));
 	}
 	AtEOXact_GUC(false, level);
+	/* Values may come later still. */
+	run_as_theirs("UPDATE dataprotect.key_version SET state_since = now(), looked_at = NULL, unused_at = NULL "
+				  "WHERE key_id IN (SELECT dataprotect._replaced_keys())");
 	run("DELETE FROM dataprotect.restored_row");
 	run("UPDATE dataprotect.zz_restored SET rows = NULL");
 }

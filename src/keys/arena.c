@@ -311,7 +311,8 @@ dp_arena_put(const DpArenaEntry *entry, uint64 generation)
 	uint8		wrapping[DP_KEY_LEN];
 
 	put_near(entry, generation);
-	if (copy_wrapping_key(wrapping))
+	/* A key that was read before a commit that destroyed it is not wrapped under what came after. */
+	if (copy_wrapping_key(wrapping) && (generation == 0 || dp_arena_key_generation() == generation))
 		dp_wrapped_keys_put(wrapping, entry, generation != 0 ? generation : dp_arena_key_generation());
 	dp_secret_wipe(wrapping, sizeof(wrapping));
 }

@@ -190,6 +190,9 @@ place_for(uint64 key_id)
 		next_victim++;
 	}
 	displace_pinned(slot);
+	if (slot->keyed)
+		dp_aead_clear(slot->aead);
+	slot->keyed = false;
 	slot->key_id = 0;
 	return slot;
 }

@@ -21,7 +21,7 @@ CREATE FUNCTION dataprotect._export_document() RETURNS jsonb
                      FROM dataprotect.key_version v WHERE v.wrapped IS NOT NULL
                        AND NOT EXISTS (SELECT FROM dataprotect.spare_key s WHERE s.key_id = v.key_id)),
         'subjects', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.key_id), '[]')
-                     FROM dataprotect.subject_key s JOIN dataprotect.key_version v USING (key_id) WHERE v.wrapped IS NOT NULL),
+                     FROM dataprotect.subject_key s),
         'tombstones', (SELECT coalesce(jsonb_agg(to_jsonb(t)), '[]') FROM dataprotect.tombstone t))
 $$;
 COMMENT ON FUNCTION dataprotect._export_document() IS 'an export of keys before its authentication code';
@@ -171,6 +171,19 @@ CREATE FUNCTION dataprotect._adopt_epochs(exported jsonb) RETURNS void
 $$;
 COMMENT ON FUNCTION dataprotect._adopt_epochs(jsonb) IS 'takes over the epochs of an export, and what it knows of the end of those that are here';
 
+-- Keys come before the values under them: what was replaced long ago elsewhere is unused
+-- here only after its time from now on (lifecycle/unused_version.sql).
+CREATE FUNCTION dataprotect._replaced_keys() RETURNS SETOF int8
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v.key_id FROM dataprotect.key_version v WHERE v.purpose = 2 AND v.state NOT IN ('a', 'd')
+    UNION ALL
+    SELECT v.key_id FROM dataprotect.key_version v JOIN dataprotect.subject_key s USING (key_id)
+        WHERE v.purpose = 3 AND v.state <> 'd'
+          AND EXISTS (SELECT FROM dataprotect.subject_key n
+                      WHERE n.family = s.family AND n.account_type = s.account_type AND n.subject = s.subject AND n.version > s.version)
+$$;
+COMMENT ON FUNCTION dataprotect._replaced_keys() IS 'versions and accounts'' keys that others have replaced and that are not destroyed';
+
 -- What is there already stays; what was destroyed here or there stays destroyed.
 CREATE FUNCTION dataprotect.import_keys(exported jsonb) RETURNS int
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -272,6 +285,8 @@ BEGIN
     SELECT count(*) INTO v_rows FROM version;
     -- What a copy gave to an account is nobody's spare here.
     DELETE FROM dataprotect.spare_key p USING dataprotect.subject_key s WHERE s.key_id = p.key_id;
+    UPDATE dataprotect.key_version v SET state_since = now(), looked_at = NULL, unused_at = NULL
+        WHERE v.key_id IN (SELECT dataprotect._replaced_keys());
     IF v_first THEN
         PERFORM dataprotect._seal_first(false);
     END IF;

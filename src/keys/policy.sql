@@ -196,7 +196,8 @@ DECLARE
     v_version int4;
 BEGIN
     PERFORM dataprotect._adopt_modifiers();
-    FOR t IN SELECT x.tbl FROM dataprotect._sealed_tables() x ORDER BY x.tbl LOOP
+    -- A step of a deletion locks holds first.
+    FOR t IN SELECT x.tbl FROM dataprotect._sealed_tables() x ORDER BY x.tbl <> 'hold', x.tbl LOOP
         EXECUTE format('LOCK TABLE dataprotect.%I IN EXCLUSIVE MODE', t.tbl);
     END LOOP;
     LOCK TABLE dataprotect.policy_journal IN EXCLUSIVE MODE;

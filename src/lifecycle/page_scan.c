@@ -49,12 +49,19 @@ PG_FUNCTION_INFO_V1(dp_lifecycle_hold_tables);
 PG_FUNCTION_INFO_V1(dp_lifecycle_clear_key_pages);
 
 #define KEY_ID_LEN	(DP_ENV_HEADER_LEN - 1)
+#define FEW_KEYS	8			/* that memmem() finds sooner, one after the other */
 
 typedef struct KeyIds
 {
-	uint64	   *ids;			/* big endian, as stored */
+	uint64	   *ids;			/* big endian, as stored; in the order of compare_ids() */
 	int			count;
 } KeyIds;
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(uint64));
+}
 
 static KeyIds
 read_key_ids(ArrayType *array)
@@ -66,7 +73,27 @@ read_key_ids(ArrayType *array)
 	keys.ids = palloc(sizeof(uint64) * (keys.count + 1));
 	for (int i = 0; i < keys.count; i++)
 		keys.ids[i] = pg_hton64((uint64) DatumGetInt64(values[i]));
+	qsort(keys.ids, keys.count, sizeof(uint64), compare_ids);
 	return keys;
+}
+
+static bool
+begins_envelope(uint8 byte)
+{
+	return (byte >> 4) == DP_ENV_VERSION || (byte >> 4) == DP_ENV_VERSION_BLINDED;
+}
+
+/* Of many keys, in one pass. */
+static bool
+contains_some_key(const uint8 *bytes, Size len, const KeyIds *keys)
+{
+	for (Size at = 1; at + KEY_ID_LEN <= len; at++)
+	{
+		if (begins_envelope(bytes[at - 1]) &&
+			bsearch(bytes + at, keys->ids, keys->count, sizeof(uint64), compare_ids) != NULL)
+			return true;
+	}
+	return false;
 }
 
 /* Do these bytes contain the header of an envelope under one of the keys? */
@@ -75,6 +102,8 @@ contains_key(const uint8 *bytes, Size len, const KeyIds *keys)
 {
 	if (len < DP_ENV_OVERHEAD)
 		return false;
+	if (keys->count > FEW_KEYS)
+		return contains_some_key(bytes, len, keys);
 	for (int i = 0; i < keys->count; i++)
 	{
 		const uint8 *at = bytes;
@@ -82,7 +111,7 @@ contains_key(const uint8 *bytes, Size len, const KeyIds *keys)
 
 		while ((at = memmem(at, end - at, &keys->ids[i], KEY_ID_LEN)) != NULL)
 		{
-			if (at > bytes && ((at[-1] >> 4) == DP_ENV_VERSION || (at[-1] >> 4) == DP_ENV_VERSION_BLINDED))
+			if (at > bytes && begins_envelope(at[-1]))
 				return true;
 			at++;
 		}

@@ -26,8 +26,16 @@ CREATE FUNCTION dataprotect._used_keys(key_ids int8[]) RETURNS int8[]
 DECLARE
     v_left int8[] := key_ids;
     v_tables oid[];
+    v_elsewhere bool := false;
     t record;
 BEGIN
+    -- Citus has the rows on other servers.
+    IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
+        EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition)' INTO v_elsewhere;
+    END IF;
+    IF v_elsewhere THEN
+        RETURN key_ids;
+    END IF;
     SELECT array_agg(DISTINCT m.member) INTO v_tables
         FROM dataprotect._storing_columns() s CROSS JOIN LATERAL dataprotect._column_partitions(s.rel, s.col) m;
     IF NOT dataprotect._hold_tables(coalesce(v_tables, '{}'))
@@ -63,21 +71,22 @@ COMMENT ON FUNCTION dataprotect._runs_since(timestamptz) IS 'whether a statement
 
 -- Keys of accounts as well, many at once: those that another has taken the place of as
 -- the named key rotated.  An account in its grace time keeps what it has.
-CREATE FUNCTION dataprotect._overtaken_keys(before timestamptz, seen bool, look_before timestamptz) RETURNS SETOF int8
-    LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION dataprotect._overtaken_keys(before timestamptz, seen bool, look_before timestamptz, among int8[] DEFAULT NULL) RETURNS SETOF int8
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT v.key_id
     FROM dataprotect.subject_key s
         JOIN dataprotect.key k ON k.family = s.family AND k.state = 'a' AND k.keep IS NULL AND s.version < k.current_version
         JOIN dataprotect.key_version v ON v.key_id = s.key_id AND v.purpose = 3 AND v.state IN ('a', 'p')
-    WHERE (v.unused_at IS NOT NULL) = seen AND (v.looked_at IS NULL OR v.looked_at <= look_before)
+    WHERE (among IS NULL OR v.key_id = ANY (among)) AND v.state_since <= before
+        AND (v.unused_at IS NOT NULL) = seen AND (v.looked_at IS NULL OR v.looked_at <= look_before)
         AND EXISTS (SELECT FROM dataprotect.subject_key n
                     WHERE n.family = s.family AND n.account_type = s.account_type AND n.subject = s.subject
                       AND n.version > s.version AND n.claimed_at <= before)
         AND NOT EXISTS (SELECT FROM dataprotect.suspended_subject x WHERE x.account_type = s.account_type AND x.subject = s.subject)
-    ORDER BY v.looked_at NULLS FIRST, v.key_id LIMIT 1000 FOR UPDATE OF v SKIP LOCKED
+    ORDER BY v.looked_at NULLS FIRST, v.key_id LIMIT 1000
 $$;
-COMMENT ON FUNCTION dataprotect._overtaken_keys(timestamptz, bool, timestamptz) IS
-    'accounts'' keys whose successor was claimed before a time, and that a look has found unused already, or not';
+COMMENT ON FUNCTION dataprotect._overtaken_keys(timestamptz, bool, timestamptz, int8[]) IS
+    'accounts'' keys, of some or of all, whose successor was claimed before a time, and that a look has found unused already, or not';
 
 CREATE FUNCTION dataprotect._destroy_overtaken_keys(after interval, moment timestamptz) RETURNS bool
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
@@ -85,6 +94,8 @@ DECLARE
     v_seen bool := true;
     v_keys int8[] := ARRAY(SELECT dataprotect._overtaken_keys(moment - after, true, moment - interval '1 day'));
     v_unused int8[];
+    v_ours int8[];
+    v_until timestamptz := clock_timestamp();
 BEGIN
     IF v_keys = '{}' OR dataprotect._runs_since((SELECT max(v.unused_at) FROM dataprotect.key_version v WHERE v.key_id = ANY (v_keys))) THEN
         v_seen := false;
@@ -93,7 +104,15 @@ BEGIN
     IF v_keys = '{}' THEN
         RETURN false;
     END IF;
+    -- Nobody waits for a look: what is to be written is locked after it, and chosen again.
     v_unused := ARRAY(SELECT k FROM unnest(v_keys) k EXCEPT SELECT k FROM unnest(dataprotect._used_keys(v_keys)) k);
+    v_ours := ARRAY(SELECT v.key_id FROM dataprotect.key_version v WHERE v.key_id = ANY (v_keys)
+                        AND (v.unused_at IS NULL OR v.unused_at <= v_until) FOR UPDATE SKIP LOCKED);
+    v_keys := ARRAY(SELECT dataprotect._overtaken_keys(moment - after, v_seen, moment - interval '1 day', v_ours));
+    v_unused := ARRAY(SELECT k FROM unnest(v_unused) k INTERSECT SELECT k FROM unnest(v_keys) k);
+    IF v_keys = '{}' THEN
+        RETURN false;
+    END IF;
     UPDATE dataprotect.key_version SET looked_at = moment, unused_at = NULL
         WHERE key_id = ANY (v_keys) AND key_id <> ALL (v_unused);
     IF NOT v_seen THEN
@@ -116,22 +135,32 @@ DECLARE
     v_after interval := current_setting('dataprotect.unused_version_time')::interval;
     v_now timestamptz;
     v record;
+    v_used bool;
 BEGIN
     IF v_after <= interval '0' OR NOT dataprotect._check_clock() THEN
         RETURN false;
     END IF;
     v_now := dataprotect._now();
-    SELECT x.key_id, x.version, x.state_since, x.unused_at, k.name INTO v
+    SELECT x.key_id, x.version, x.state_since, x.looked_at, x.unused_at, k.name INTO v
         FROM dataprotect.key_version x JOIN dataprotect.key k ON k.family = x.family
         WHERE x.purpose = 2 AND x.state = 'r' AND x.version < k.current_version AND k.state = 'a' AND k.keep IS NULL
           AND x.state_since <= v_now - v_after
           AND (x.looked_at IS NULL OR x.looked_at NOT BETWEEN v_now - interval '1 day' AND v_now)
           AND (x.unused_at IS NULL OR NOT dataprotect._runs_since(x.unused_at))
-        ORDER BY x.looked_at NULLS FIRST, x.state_since LIMIT 1 FOR UPDATE OF x SKIP LOCKED;
+        ORDER BY x.looked_at NULLS FIRST, x.state_since LIMIT 1;
     IF NOT FOUND THEN
         RETURN dataprotect._destroy_overtaken_keys(v_after, v_now);
     END IF;
-    IF dataprotect._used_keys(ARRAY[v.key_id]) <> '{}' THEN
+    v_used := dataprotect._used_keys(ARRAY[v.key_id]) <> '{}';
+    PERFORM FROM dataprotect.key_version x
+        WHERE x.key_id = v.key_id AND x.state = 'r' AND x.state_since = v.state_since
+          AND x.looked_at IS NOT DISTINCT FROM v.looked_at AND x.unused_at IS NOT DISTINCT FROM v.unused_at
+        FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND OR NOT EXISTS (SELECT FROM dataprotect.key_version x JOIN dataprotect.key k ON k.family = x.family
+                                WHERE x.key_id = v.key_id AND x.version < k.current_version AND k.state = 'a' AND k.keep IS NULL) THEN
+        RETURN false;
+    END IF;
+    IF v_used THEN
         UPDATE dataprotect.key_version SET looked_at = v_now, unused_at = NULL WHERE key_id = v.key_id;
     ELSIF v.unused_at IS NULL THEN
         UPDATE dataprotect.key_version SET unused_at = clock_timestamp() WHERE key_id = v.key_id;

@@ -10,7 +10,7 @@ use Test::More;
 
 use DataProtect::Test;
 
-my $node = new_node('background', conf => "dataprotect.retention_batch_size = 50\ndataprotect.retention_cost_delay = 20ms\nautovacuum = off\n");
+my $node = new_node('background', conf => "dataprotect.retention_batch_size = 50\ndataprotect.retention_cost_delay = 20ms\nautovacuum = off\nmax_worker_processes = 24\n");
 create_extension($node);
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 sub versions { return sql("SELECT string_agg(v.col || ':' || v.version || '=' || v.\"values\", ' ' ORDER BY v.col, v.version) FROM dataprotect.verify('$_[0]') v"); }
@@ -128,6 +128,12 @@ CREATE TABLE account (id int PRIMARY KEY, v encrypted_text('s'));
 SELECT dataprotect.create_account_type('acct', 'account', 'id');
 SELECT dataprotect.bind_subject('account', 'acct', 'id');
 INSERT INTO account SELECT i, 'of ' || i FROM generate_series(1, 3) i;
+SQL
+# Another database knows the keys of now.
+$node->safe_psql('postgres', 'CREATE DATABASE subscriber');
+create_extension($node, 'subscriber');
+$node->safe_psql('subscriber', 'SELECT dataprotect.import_keys($k$' . sql('SELECT dataprotect.export_keys()') . '$k$)');
+sql(<<'SQL');
 SELECT dataprotect.rotate_key('s');
 UPDATE account SET v = 'anew ' || id WHERE id < 3;
 UPDATE account SET v = 'once more' WHERE id = 3;
@@ -149,5 +155,19 @@ is(sql("SELECT dataprotect.grant_access('s', current_user::regrole, 'reveal') > 
 sql('CREATE ROLE auditor LOGIN IN ROLE dataprotect_auditor; SELECT dataprotect.flush_audit_log()');
 is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT keys[1], ' ' ORDER BY keys[1]) FROM dataprotect.audit_log WHERE event = 'version.destroyed' AND keys[1] IN ('m', 'n', 'o', 's')",
 		extra_params => [ '-U', 'auditor' ]), 'm o s', 'on record');
+# Keys come before their values: to a database that imports them, those that were
+# replaced long ago elsewhere are news ("keys-before-values").
+my $news = "SELECT count(*) > 2 AND bool_and(v.state_since >= '\$began') FROM dataprotect.key_version v WHERE v.purpose = 2 AND v.state <> 'a'";
+my $began = sql('SELECT clock_timestamp()');
+my $exported = sql('SELECT dataprotect.export_keys()');
+$node->safe_psql('subscriber', "SELECT dataprotect.import_keys(\$k\$$exported\$k\$)");
+is($node->safe_psql('subscriber', $news =~ s/\$began/$began/r), 't', 'an import starts their time again');
+is($node->safe_psql('subscriber', "SELECT string_agg(s.subject || '/' || s.version, ' ' ORDER BY s.subject) FROM dataprotect.subject_key s JOIN dataprotect.key_version v USING (key_id) WHERE v.state <> 'd' AND s.version = 2 AND s.subject < '4'"),
+	'1/2 2/2 3/2', "and brings accounts' newer keys though older ones that are here are destroyed there");
+
+# Where Citus has the rows elsewhere nothing can be looked at.
+$node->safe_psql('subscriber', 'SET allow_system_table_mods = on; CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass CONSTRAINT pg_dist_partition_logical_relid_index PRIMARY KEY)');
+is($node->safe_psql('subscriber', "SELECT dataprotect._used_keys('{1}')"), '{}', 'a key that nothing is under');
+is($node->safe_psql('subscriber', "SET allow_system_table_mods = on; INSERT INTO pg_dist_partition VALUES ('pg_class'); SELECT dataprotect._used_keys('{1}')"), '{1}', 'may be under what another server stores');
 $node->stop;
 done_testing();

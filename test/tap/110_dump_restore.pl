@@ -131,6 +131,7 @@ psql_fails($node, 'schema_only', "INSERT INTO app.person (id, email) VALUES (1, 
 # The whole, in the worst order: the keys last.
 run_with('', 'pg_dump', connection('postgres', 'dumper'), '-Fc', '-f', "$dir/whole.dump");
 $node->safe_psql('postgres', 'CREATE DATABASE restored');
+my $dumped_at = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
 for my $step ([ '--section=pre-data' ], [ '--section=data', '-N', 'dataprotect' ],
 	[ '--section=post-data' ], [ '--section=data', '-n', 'dataprotect' ])
 {
@@ -150,6 +151,8 @@ SELECT string_agg(conrelid::regclass || pg_get_constraintdef(oid), E'\n' ORDER B
 SELECT obj_description('app.kind_n'::regclass);
 COUNT
 is($node->safe_psql('restored', 'SELECT count(*) FROM dataprotect.put_off UNION ALL SELECT count(*) FROM dataprotect.restored_row'), "0\n0", 'and nothing waits any more');
+is($node->safe_psql('restored', "SELECT count(*) > 0 AND bool_and(v.state_since >= '$dumped_at') FROM dataprotect.key_version v WHERE v.purpose = 2 AND v.state = 'r'"), 't', 'the time of keys that were replaced begins again, for their values may still come');
+is($node->safe_psql('restored', 'SELECT count(*) FROM dataprotect.verify_policy()'), '0', 'and what is sealed is as it was');
 is($node->safe_psql('restored', $question), $answer, 'the restored database reads the same values');
 is($node->safe_psql('restored', 'SELECT sum(failures) FROM dataprotect.verify()'), '0', 'every restored value authenticates');
 is($node->safe_psql('restored', <<'SQL'), '0|3|1', 'envelopes, keys and grants are those of the source');
