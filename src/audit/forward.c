@@ -13,7 +13,8 @@
  * collector included.  take_standby_log() writes no table, so that a standby takes
  * the records of those that follow it, and sends them on.
  *
- * The connection is that of primary_conninfo, to the database.  Who asks is not
+ * The connection is that of primary_conninfo, to the database, for one round: a session
+ * that stayed would be in the way of DROP DATABASE there.  Who asks is not
  * enough: the frames carry a MAC under the chain key, which a role that may only
  * replicate does not have.
  */
@@ -31,6 +32,7 @@
 #include "base/worker.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
+#include "common/hashfn.h"
 #include "events/ring.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
@@ -38,6 +40,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "replication/walreceiver.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -51,13 +54,15 @@ PG_FUNCTION_INFO_V1(dp_audit_take);
 #define LOOK_AGAIN_MS	1000			/* whether the cursor has come */
 #define CONNECTION_NAME	"dataprotect"
 #define NOTHING_GONE	1				/* as boot_seq */
+#define OWN_RECORDS		PG_INT64_MAX	/* answer: they are of the primary's own instance */
+#define TAKING_LOCK		3				/* as the last field of an advisory lock: none of SQL has it */
 
-/* How far an instance's records have been sent, by this connection. */
+/* How far an instance's records have been sent. */
 typedef struct Sender
 {
 	uint8		instance[DP_RING_INSTANCE_LEN];
-	bool		asked;			/* the primary said how far it is */
-	uint64		sent;
+	bool		asked;			/* the primary said how far it is, on this connection */
+	uint64		sent;			/* or OWN_RECORDS: came with a base backup, are never sent */
 	uint64		cursor;			/* stored, as far as it was replayed here */
 	uint64		first_seq;		/* of the segment where reading goes on */
 	off_t		offset;
@@ -65,6 +70,7 @@ typedef struct Sender
 
 static List *senders = NIL;		/* in TopMemoryContext */
 static WalReceiverConn *primary = NULL;
+static char *followed = NULL;	/* primary_conninfo that the senders are of; in TopMemoryContext */
 
 static Sender *
 find_sender(const uint8 *instance)
@@ -160,6 +166,31 @@ connect_primary(void)
 				 errhint("The role of \"primary_conninfo\" must be let into database \"%s\" of the primary.", database)));
 	foreach(cell, senders)
 		((Sender *) lfirst(cell))->asked = false;
+}
+
+static void
+disconnect_primary(void)
+{
+	WalReceiverConn *connection = primary;
+
+	primary = NULL;
+	if (connection != NULL)
+		walrcv_disconnect(connection);
+}
+
+/* What one primary has said is nothing to another. */
+static void
+note_primary(void)
+{
+	if (followed != NULL && strcmp(followed, PrimaryConnInfo) == 0)
+		return;
+	disconnect_primary();
+	list_free_deep(senders);
+	senders = NIL;
+	if (followed != NULL)
+		pfree(followed);
+	followed = NULL;
+	followed = MemoryContextStrdup(TopMemoryContext, PrimaryConnInfo);
 }
 
 static void
@@ -285,7 +316,9 @@ forward_instance(List *segments, Sender *sender, uint64 flushed)
 
 		resetStringInfo(&frames);
 		known = call_primary(sender->instance, NOTHING_GONE, &frames);
-		restart_sender(sender, Max(known, sender->cursor));
+		known = Max(known, sender->cursor);
+		if (known != sender->sent)
+			restart_sender(sender, known);
 		sender->asked = true;
 		next = *sender;
 		at_end = gather_frames(segments, &next, &frames);
@@ -296,7 +329,7 @@ forward_instance(List *segments, Sender *sender, uint64 flushed)
 										 gone_below(segments, sender->instance, at_end, flushed), &frames);
 
 		/* Less than was sent: the file system of the primary has lost something. */
-		if (known < next.sent)
+		if (known < next.sent || known == OWN_RECORDS)
 			restart_sender(&next, Max(known, sender->cursor));
 		dp_worker_note_work();
 	}
@@ -345,6 +378,7 @@ forward(void)
 
 	if (PrimaryConnInfo == NULL || PrimaryConnInfo[0] == '\0' || !dp_audit_is_ready())
 		return false;
+	note_primary();
 	context = AllocSetContextCreate(CurrentMemoryContext, "audit sender", ALLOCSET_DEFAULT_SIZES);
 	old_context = MemoryContextSwitchTo(context);
 	segments = dp_segment_list(MyDatabaseId);
@@ -360,9 +394,11 @@ forward(void)
 		last = segment->instance;
 		sender = find_sender(last);
 		more |= forward_instance(segments, sender, flushed);
-		all_stored &= sender->sent <= sender->cursor;
+		all_stored &= sender->sent <= sender->cursor || sender->sent == OWN_RECORDS;
 		MemoryContextSwitchTo(context);
 	}
+	if (!more)
+		disconnect_primary();
 	if (all_stored && !more)
 		dp_ring_set_collected(MyDatabaseId, flushed);
 	else if (!more)
@@ -375,7 +411,24 @@ forward(void)
 bool
 dp_audit_round(void)
 {
-	return RecoveryInProgress() ? forward() : dp_audit_collect();
+	volatile bool more = false;
+
+	if (!RecoveryInProgress())
+	{
+		disconnect_primary();
+		return dp_audit_collect();
+	}
+	PG_TRY();
+	{
+		more = forward();
+	}
+	PG_CATCH();
+	{
+		disconnect_primary();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return more;
 }
 
 /* An error unless these are whole frames of this database, ascending; the first after known. */
@@ -406,6 +459,21 @@ check_frames(const char *data, Size len, uint64 known, uint64 *out_last)
 	return first;
 }
 
+/*
+ * Until the transaction ends, nobody else adds records of the instance: two that found the same
+ * "known" would make the same file, each with its own frames.  An advisory lock, since a standby
+ * that others follow takes no stronger one of another kind.
+ */
+static void
+lock_taking(const uint8 *instance)
+{
+	LOCKTAG		tag;
+	uint64		hash = DatumGetUInt64(hash_any_extended(instance, DP_RING_INSTANCE_LEN, 0));
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, TAKING_LOCK);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
 Datum
 dp_audit_take(PG_FUNCTION_ARGS)
 {
@@ -432,8 +500,9 @@ dp_audit_take(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("audit records of a standby do not come from a server with the keys of this database")));
 	if (memcmp(instance, dp_ring_instance(), DP_RING_INSTANCE_LEN) == 0)
-		PG_RETURN_INT64(PG_INT64_MAX);	/* its own, in somebody's copy */
+		PG_RETURN_INT64(OWN_RECORDS);
 
+	lock_taking(instance);
 	SPI_connect();
 	known = dp_audit_read_cursor(instance);
 	SPI_finish();

@@ -54,7 +54,10 @@ find_place(const DpDenial *wanted, TimestampTz now)
 	return &places[DP_DENIAL_PLACES - 1];
 }
 
-/* Under the lock: has the role all its places with columns, of which this is none? */
+/*
+ * Under the lock: has the session's role, whatever roles it has set, all its places with columns,
+ * of which this is none?
+ */
 static bool
 has_its_share(const DpDenial *wanted, TimestampTz now)
 {
@@ -64,9 +67,9 @@ has_its_share(const DpDenial *wanted, TimestampTz now)
 	for (int i = 0; i < DP_DENIAL_PLACES - 1; i++)
 	{
 		if (places[i].database != wanted->database || places[i].session_role != wanted->session_role ||
-			places[i].role != wanted->role || places[i].columns[0] == '\0')
+			places[i].columns[0] == '\0')
 			continue;
-		if (strncmp(places[i].key, wanted->key, NAMEDATALEN) == 0 &&
+		if (places[i].role == wanted->role && strncmp(places[i].key, wanted->key, NAMEDATALEN) == 0 &&
 			memcmp(places[i].columns, wanted->columns, DP_DENIAL_COLUMNS) == 0)
 			return false;
 		if (places[i].count > 0 || !is_over(&places[i], now))
@@ -147,7 +150,7 @@ dp_denial_add_columns(DpRecord *record, const char *columns)
 	}
 }
 
-/* Under the lock: how many names of objects are counted for the role already? */
+/* Under the lock: how many names of objects are counted for the session's role already? */
 static int
 count_names(const DpDenial *wanted, TimestampTz now)
 {
@@ -156,8 +159,9 @@ count_names(const DpDenial *wanted, TimestampTz now)
 
 	for (int i = 0; i < DP_DENIAL_PLACES - 1; i++)
 		if (places[i].database == wanted->database && places[i].session_role == wanted->session_role &&
-			places[i].role == wanted->role && places[i].key[0] == DP_DENIAL_OBJECT && places[i].key[1] != '\0' &&
-			strncmp(places[i].key, wanted->key, NAMEDATALEN) != 0 && (places[i].count > 0 || !is_over(&places[i], now)))
+			places[i].key[0] == DP_DENIAL_OBJECT && places[i].key[1] != '\0' &&
+			(places[i].role != wanted->role || strncmp(places[i].key, wanted->key, NAMEDATALEN) != 0) &&
+			(places[i].count > 0 || !is_over(&places[i], now)))
 			n++;
 	return n;
 }

@@ -11,8 +11,9 @@
  * of the first refusal: they are the attacker's to vary.
  *
  * Where more roles and keys are active than there are places, the last place
- * counts the rest together, without names.  One role has DP_DENIAL_COLUMN_SETS
- * places with columns at most: what it tries beyond is counted by key alone.
+ * counts the rest together, without names.  One session role, whatever roles it sets,
+ * has DP_DENIAL_COLUMN_SETS places with columns at most: what it tries beyond is counted
+ * by key alone.
  */
 #ifndef DP_EVENTS_DENIAL_H
 #define DP_EVENTS_DENIAL_H
@@ -33,7 +34,7 @@ struct DpRecord;
 
 /* In place of a key: this, and the name of an object that PostgreSQL refused, or none. */
 #define DP_DENIAL_OBJECT '!'
-#define DP_DENIAL_OBJECTS 4		/* names of a role at a time; more are counted together */
+#define DP_DENIAL_OBJECTS 4		/* names of a session role at a time; more are counted together */
 
 /* In the ring's file; under its lock of witnesses. */
 typedef struct DpDenial

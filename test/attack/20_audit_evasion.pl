@@ -93,16 +93,23 @@ is(audit("SELECT string_agg(DISTINCT columns::text COLLATE \"C\", ' ') FROM data
 # who tries many columns has no more places for it than others need
 $node->safe_psql('postgres', 'CREATE TABLE wide (' . join(', ', map { "c$_ encrypted_text('pii')" } 1 .. 70) . '); '
 	. 'INSERT INTO wide VALUES (' . join(', ', map { "'w$_'" } 1 .. 70) . '); GRANT SELECT ON wide TO nobody');
-refuses('seventy columns', 210, "DO \$\$ BEGIN FOR i IN 1..70 LOOP FOR n IN 1..3 LOOP BEGIN EXECUTE format('SELECT c%s::text FROM wide', i); "
-	. 'EXCEPTION WHEN insufficient_privilege THEN NULL; END; END LOOP; END LOOP; END $$');
+my $many = "DO \$\$ BEGIN FOR i IN 1..70 LOOP FOR n IN 1..3 LOOP BEGIN EXECUTE format('SELECT c%s::text FROM wide', i); "
+  . 'EXCEPTION WHEN insufficient_privilege THEN NULL; END; END LOOP; END LOOP; END $$';
+# The share is of one window: a machine may be too slow to use it up at once.
+my $tries = 0;
+poll_until('a count beyond the share', sub {
+		refuses('seventy columns', 210, $many);
+		$tries++;
+		return audit("SELECT count(*) > 0 FROM dataprotect.audit_log WHERE $refused AND columns = '{}'") eq 't';
+	});
+pass('beyond its share without the columns');
 is(audit("SELECT count(DISTINCT columns) FILTER (WHERE columns <> '{}') BETWEEN 1 AND 70, max(cardinality(columns)) FROM dataprotect.audit_log WHERE $refused AND columns::text ~ 'wide'"),
 	't|1', 'one column each, as they were read');
-cmp_ok(audit("SELECT count(*) FROM dataprotect.audit_log WHERE $refused AND columns = '{}'"), '>', 0, 'beyond its share without the columns');
 as($node, 'nobody', $one);
 kill9_node($node);
 $node->start;
 flush_log();
-is(audit("SELECT $sum % 3000 FROM dataprotect.audit_log WHERE $refused"), 20 + 210, 'a crash loses no count');
+is(audit("SELECT $sum % 3000 FROM dataprotect.audit_log WHERE $refused"), (20 + 210 * $tries) % 3000, 'a crash loses no count');
 
 # audit-names-the-wrong-role: values are those of the role that they were opened as.
 $node->safe_psql('postgres', <<'SQL');

@@ -35,13 +35,21 @@ sub purposes
 	$database ||= 'postgres';
 	poll_sql($where, $database, 'SELECT dataprotect.flush_audit_log()');
 	return join ' ', split /\n/, $where->safe_psql($database,
-		"SELECT purpose FROM dataprotect.audit_log WHERE purpose IS NOT NULL ORDER BY seq",
+		"SELECT purpose FROM dataprotect.audit_log WHERE purpose IS NOT NULL ORDER BY at, seq",
 		extra_params => [ '-U', 'auditor' ]);
 }
 
 # A standby writes its own segments, and sends them to the primary while both live.
 read_one($node, 'before');
 purposes($node);
+# The backup brings records of the primary that are in no table yet.
+my ($held, $holds, $held_error) = ('', "BEGIN; LOCK TABLE dataprotect.audit_cursor IN SHARE MODE; SELECT 'held';\n", '');
+my $holder = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<', \$holds, '>', \$held, '2>', \$held_error);
+poll_until('the collector to be held', sub { $holder->pump_nb; return $held =~ /held/ });
+my ($segment) = glob $node->data_dir . '/pg_dataprotect_audit/*/*.seg';
+my $size = -s $segment;
+read_one($node, 'in-the-backup');
+poll_until('the record to be in a segment', sub { return (-s $segment) > $size });
 $node->backup('base');
 my @ring = glob $node->backup_dir . '/base/pg_dynshmem/*';
 is("@ring", '', 'a base backup does not contain the ring');
@@ -50,12 +58,17 @@ $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->append_conf('postgresql.conf', 'restart_after_crash = on');
 $standby->start;
 read_one($node, 'on-primary');
-purposes($node);
 $node->wait_for_catchup($standby);
 is(read_one($standby, 'on-standby'), 'mail1', 'a standby shows values');
-poll_until('what the standby read to be in the log', sub { purposes($node) eq 'before on-primary on-standby' });
-is(purposes($node), 'before on-primary on-standby', 'the log of the primary has what the standby showed');
+poll_until('a segment of the standby to come', sub { my @all = glob $node->data_dir . '/pg_dataprotect_audit/*/*.seg'; return @all > 1 });
+$holds .= "COMMIT;\n\\q\n";
+eval { $holder->finish };
+poll_until('what the standby read to be in the log', sub { purposes($node) eq 'before in-the-backup on-primary on-standby' });
+is(purposes($node), 'before in-the-backup on-primary on-standby', 'the log of the primary has what the standby showed');
 ok(poll_sql($standby, 'postgres', 'SELECT dataprotect.flush_audit_log()'), 'and the standby knows that it is there');
+
+poll_sql($node, 'postgres', "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dataprotect'", '0');
+pass('no session of it stays on the primary, in the way of DROP DATABASE');
 
 sub outcomes
 {
@@ -96,7 +109,7 @@ $node->stop;
 $standby->promote;
 poll_sql($standby, 'postgres', 'SELECT NOT pg_is_in_recovery()');
 read_one($standby, 'promoted');
-is(purposes($standby), 'before on-primary on-standby killed after-the-crash promoted', 'after the promotion the log has everything once');
+is(purposes($standby), 'before in-the-backup on-primary on-standby killed after-the-crash promoted', 'after the promotion the log has everything once');
 is($standby->safe_psql('postgres', 'SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'and verifies');
 $node = $standby;
 
