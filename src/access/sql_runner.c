@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/htup_details.h"
 #include "access/sql_runner.h"
 #include "access/transam.h"
@@ -15,6 +17,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "commands/proclang.h"
 #include "keys/catalog.h"
 #include "keys/keys.h"
 #include "keys/own_function.h"
@@ -184,6 +187,105 @@ takes_words(Form_pg_proc form)
 	return false;
 }
 
+static bool
+is_letter(char c)
+{
+	return isalnum((unsigned char) c) || c == '_' || c == '$' || IS_HIGHBIT_SET(c);
+}
+
+/* The end of a string between quotes, or NULL where settings decide where that is. */
+static const char *
+after_quoted(const char *at, char quote, bool escapes)
+{
+	for (at++; *at != '\0'; at++)
+	{
+		if (*at == '\\' && quote == '\'')
+		{
+			if (!escapes)
+				return NULL;
+			if (at[1] != '\0')
+				at++;
+		}
+		else if (*at == quote && at[1] == quote)
+			at++;
+		else if (*at == quote)
+			return at + 1;
+	}
+	return at;
+}
+
+/* After $tag$ ... $tag$; what is no such string is one character. */
+static const char *
+after_dollars(const char *at)
+{
+	const char *end = at + 1;
+	char	   *tag;
+
+	while (*end != '$' && is_letter(*end))
+		end++;
+	if (*end != '$' || isdigit((unsigned char) at[1]))
+		return at + 1;
+	end++;
+	tag = pnstrdup(at, end - at);
+	at = strstr(end, tag);
+	return at != NULL ? at + strlen(tag) : end + strlen(end);
+}
+
+/* After a comment; block comments nest. */
+static const char *
+after_comment(const char *at)
+{
+	int			depth = 1;
+
+	if (*at == '-')
+		return at + strcspn(at, "\r\n");
+	for (at += 2; *at != '\0' && depth > 0; at++)
+	{
+		if (at[0] == '*' && at[1] == '/')
+		{
+			depth--;
+			at++;
+		}
+		else if (at[0] == '/' && at[1] == '*')
+		{
+			depth++;
+			at++;
+		}
+	}
+	return at;
+}
+
+/* Does a body in PL/pgSQL have the word EXECUTE, outside comments and strings? */
+static bool
+source_executes(const char *source)
+{
+	const char *at = source;
+
+	while (at != NULL && *at != '\0')
+	{
+		if (is_letter(*at) && *at != '$')
+		{
+			const char *word = at;
+
+			while (is_letter(*at))
+				at++;
+			if (at - word == strlen("execute") && pg_strncasecmp(word, "execute", strlen("execute")) == 0)
+				return true;
+			if (*at == '\'' && at - word == 1 && (*word == 'e' || *word == 'E'))
+				at = after_quoted(at, '\'', true);
+		}
+		else if (*at == '\'' || *at == '"')
+			at = after_quoted(at, *at, false);
+		else if (*at == '$')
+			at = after_dollars(at);
+		else if ((at[0] == '-' && at[1] == '-') || (at[0] == '/' && at[1] == '*'))
+			at = after_comment(at);
+		else
+			at++;
+	}
+	return at == NULL && strcasestr(source, "execute") != NULL;
+}
+
 /* A body that runs statements which it has put together, by the words of its language for that. */
 static bool
 source_runs_text(const char *source)
@@ -205,14 +307,16 @@ judge_procedural(HeapTuple tuple)
 	bool		isnull;
 	Datum		value = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
 	char	   *source;
+	bool		plpgsql;
 
 	if (isnull || form->pronamespace == get_namespace_oid("dataprotect", true))
 		return DP_RUNNER_NONE;
 	source = TextDatumGetCString(value);
-	if (!source_runs_text(source))
+	plpgsql = form->prolang == get_language_oid("plpgsql", true);
+	if (plpgsql ? !source_executes(source) && !source_names_one(source) : !source_runs_text(source))
 		return DP_RUNNER_NONE;
 	if (form->prorettype == TRIGGEROID)
-		return strcasestr(source, "tg_arg") != NULL || strcasestr(source, "args") != NULL ? DP_RUNNER_TRIGGER : DP_RUNNER_NONE;
+		return strcasestr(source, plpgsql ? "tg_arg" : "args") != NULL ? DP_RUNNER_TRIGGER : DP_RUNNER_NONE;
 	return takes_words(form) ? DP_RUNNER_HERE : DP_RUNNER_NONE;
 }
 

@@ -31,10 +31,13 @@ static bool left_out = false;
 /*
  * What types were found to call, plans do not depend on by themselves: the conditions of
  * domains, casts to json, columns of row types (more than there is room for: of any).
+ * Each is noted where a plan may hang on it, and nowhere else: making plans again
+ * is felt by every session.
  */
 #define MAX_ROW_TYPES 64
 
-static bool looked_at_types = false;
+static bool looked_at_domains = false;
+static bool looked_at_casts = false;
 static Oid	row_types[MAX_ROW_TYPES];
 static int	n_row_types = 0;
 
@@ -201,6 +204,7 @@ collect_domain(Oid type, Collecting *to)
 	DomainConstraintRef *ref = palloc0(sizeof(DomainConstraintRef));
 	ListCell   *lc;
 
+	looked_at_domains = true;
 	InitDomainConstraintRef(type, ref, CurrentMemoryContext, false);
 	to->author = type_owner(type);
 	foreach(lc, ref->constraints)
@@ -259,6 +263,7 @@ collect_json_casts(Oid type, Collecting *to)
 	if (!OidIsValid(type) || !dp_foreign_call_is_ordinary(type_owner(type)) ||
 		(statement != NULL && statement_moment == dp_statement_moment && !json_walker(statement, NULL)))
 		return;
+	looked_at_casts = true;
 	to->author = type_owner(type);
 	for (int i = 0; i < lengthof(targets); i++)
 	{
@@ -307,7 +312,6 @@ collect_type(Oid type, DpForeignCalls *calls, bool *found, List **seen)
 		return;
 	check_stack_depth();
 	*seen = lappend_oid(*seen, type);
-	looked_at_types = true;
 	switch (get_typtype(type))
 	{
 		case TYPTYPE_DOMAIN:
@@ -469,15 +473,22 @@ roles_changed(int cacheid, uint32 hashvalue)
 static void
 plan_again(void)
 {
-	looked_at_types = false;
+	looked_at_domains = looked_at_casts = false;
 	n_row_types = 0;
 	ResetPlanCache();
 }
 
 static void
-types_changed(int cacheid, uint32 hashvalue)
+constraints_changed(int cacheid, uint32 hashvalue)
 {
-	if (looked_at_types)
+	if (looked_at_domains)
+		plan_again();
+}
+
+static void
+casts_changed(int cacheid, uint32 hashvalue)
+{
+	if (looked_at_casts)
 		plan_again();
 }
 
@@ -496,7 +507,7 @@ void
 dp_foreign_call_init(void)
 {
 	dp_on_cache_change(AUTHOID, roles_changed);
-	dp_on_cache_change(CONSTROID, types_changed);
-	dp_on_cache_change(CASTSOURCETARGET, types_changed);
+	dp_on_cache_change(CONSTROID, constraints_changed);
+	dp_on_cache_change(CASTSOURCETARGET, casts_changed);
 	dp_on_relation_change(relation_changed);
 }

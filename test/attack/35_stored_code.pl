@@ -130,6 +130,43 @@ as($node, 'author', 'DROP TABLE a.su_told; CREATE TABLE a.su_told (id int DEFAUL
 is((as($node, 'reader', 'INSERT INTO a.su_told DEFAULT VALUES RETURNING id'))[0], '8', 'one that takes numbers goes on');
 like((as($node, 'reader', 'SELECT t FROM su_counts'))[0], qr/zq9x/i, 'and what a superuser\'s view tells one');
 as($node, 'author', 'DROP TABLE a.su_told');
+# the word alone makes no runner, and what is one goes on where it is trusted
+$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION public.worded() RETURNS trigger LANGUAGE plpgsql AS $$DECLARE executed_at timestamptz; "execute" text := 'EXECUTE ''it''' || $q$ execute $q$ || E'\\\' execute'; -- execute
+BEGIN /* execute /* nested */ execute */ IF TG_NARGS > 0 THEN NEW.t := (SELECT email::text FROM public.victim WHERE id = TG_ARGV[0]::int); END IF; RETURN NEW; END$$;
+CREATE FUNCTION public.beside(q text) RETURNS text LANGUAGE plpgsql AS $$DECLARE r text := '''/*'; /* ' */ BEGIN execute/**/q INTO r; RETURN r; END$$;
+CREATE FUNCTION public.escaped(q text) RETURNS text LANGUAGE plpgsql SET standard_conforming_strings = off SET escape_string_warning = off AS $$DECLARE r text := '\\'; b text := '/*'; BEGIN EXECUTE q INTO r; RETURN r; END$$;
+CREATE TABLE public.su_worded (id int, t text);
+CREATE TRIGGER t BEFORE INSERT ON public.su_worded FOR EACH ROW EXECUTE FUNCTION public.worded('2');
+CREATE TABLE a.su_parts (id int) PARTITION BY LIST (id);
+ALTER TABLE a.su_parts OWNER TO reader;
+CREATE TABLE public.su_parent (id int);
+CREATE FUNCTION public.make_part() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN EXECUTE format('CREATE TABLE a.%I PARTITION OF a.su_parts FOR VALUES IN (%s)', TG_ARGV[0] || NEW.id, NEW.id); RETURN NEW; END$$;
+CREATE TRIGGER t BEFORE INSERT ON public.su_parent FOR EACH ROW EXECUTE FUNCTION public.make_part('su_part_');
+GRANT ALL ON public.su_worded, public.su_parent TO PUBLIC;
+SQL
+like((as($node, 'reader', 'INSERT INTO su_worded VALUES (1) RETURNING t'))[0], qr/zq9x/i, 'a trigger with "execute" in a comment, a name and a string runs nothing that it is told');
+for my $hidden (qw(beside escaped))
+{
+	as($node, 'author', "CREATE TABLE a.su_told (id int, t text DEFAULT public.$hidden('SELECT email::text FROM public.victim WHERE id = 2')); GRANT ALL ON a.su_told TO PUBLIC");
+	my ($o, $e, $s) = as($node, 'reader', 'INSERT INTO a.su_told (id) VALUES (1) RETURNING t');
+	ok($s eq '42501' && "$o$e" !~ /zq9x/i, "between quotes and comments ($hidden) it is found") or diag("$s $o $e");
+	as($node, 'author', 'DROP TABLE a.su_told');
+}
+as($node, 'author', q{CREATE TABLE a.su_told (id int, t text); CREATE TRIGGER t BEFORE INSERT ON a.su_told FOR EACH ROW EXECUTE FUNCTION public.told_trigger('SELECT email::text FROM public.victim WHERE id = 2'); GRANT ALL ON a.su_told TO PUBLIC});
+for my $trigger ([ 'told_trigger()', 'INSERT INTO a.su_told VALUES (1) RETURNING t', qr/zq9x/i ], [ 'make_part()', 'INSERT INTO su_parent VALUES (1) RETURNING id', qr/^1$/m ])
+{
+	my ($function, $insert, $works) = @$trigger;
+	refused($node, 'reader', $insert, "a superuser's $function with an argument is code without rights", qr/^42501$/);
+	allowed($node, 'admin', "SELECT dataprotect.trust_function('public.$function', 'reviewed')", 'until an administrator trusts it');
+	like((as($node, 'reader', "BEGIN; $insert; ROLLBACK"))[0], $works, 'then it is its caller\'s');
+	$node->safe_psql('postgres', "ALTER FUNCTION public.$function SET work_mem = '5MB'");
+	refused($node, 'reader', $insert, 'until it is changed', qr/^42501$/);
+	allowed($node, 'admin', "SELECT dataprotect.trust_function('public.$function', 'reviewed again'); SELECT dataprotect.distrust_function('public.$function', 'no more')", 'or trusted no more');
+	refused($node, 'reader', $insert, 'which ends it', qr/^42501$/);
+}
+as($node, 'author', 'DROP TABLE a.su_told');
+as($node, 'reader', 'DROP TABLE a.su_parts');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM a.loot WHERE t ~* 'zq9x'}), '5', 'the loot is what the reader wrote himself');
 $node->safe_psql('postgres', 'DELETE FROM a.loot');
 
