@@ -111,7 +111,20 @@ CREATE DOMAIN change_word AS encrypted_text('change_f') DEFAULT 'of a domain';
 CREATE TABLE change_defined (v change_word, w encrypted_text('change_f') DEFAULT 'of a column', a encrypted_text('change_f')[] DEFAULT ARRAY['in an array'], CHECK (v <> 'refused'));
 CREATE VIEW change_defined_v AS SELECT 1 AS id, v FROM change_defined WHERE w = 'of a column' OR v = 'of a row'
     UNION ALL SELECT 2, change_defined_f() FROM change_defined WHERE v = 'of a domain';
+-- what is trusted stays so, what was changed does not become so
+CREATE FUNCTION change_trusted_f() RETURNS encrypted_text LANGUAGE sql STABLE BEGIN ATOMIC SELECT 'of a trusted one'::encrypted_text; END;
+CREATE FUNCTION change_changed_f() RETURNS encrypted_text LANGUAGE sql STABLE BEGIN ATOMIC SELECT 'of a trusted one'::encrypted_text; END;
+ALTER FUNCTION change_trusted_f() OWNER TO regress_keeper;
+ALTER FUNCTION change_changed_f() OWNER TO regress_keeper;
+SELECT dataprotect.trust_function('change_trusted_f()', 'reviewed'), dataprotect.trust_function('change_changed_f()', 'reviewed');
+CREATE OR REPLACE FUNCTION change_changed_f() RETURNS encrypted_text LANGUAGE sql STABLE BEGIN ATOMIC SELECT 'of another'::encrypted_text; END;
+CREATE TEMP TABLE change_trust AS SELECT function, digest FROM dataprotect.trusted_function;
 SELECT key, version > 1 AS newer FROM dataprotect.rotate_system_keys();
+SELECT f.function, f.in_force, t.digest <> b.digest AS digest_anew, dataprotect._sealed(t) AS sealed
+    FROM dataprotect.trusted_function t JOIN change_trust b USING (function) JOIN dataprotect.trusted_functions f ON f.function::regprocedure = t.function::regprocedure
+    WHERE t.function LIKE '%.change!_%' ESCAPE '!' ORDER BY t.function;
+SELECT dataprotect.distrust_function('change_trusted_f()', 'no more'), dataprotect.distrust_function('change_changed_f()', 'no more');
+DROP FUNCTION change_trusted_f(), change_changed_f();
 SELECT count(DISTINCT key_id) - count(DISTINCT key_id) FILTER (WHERE state = 'retired') AS sealing, count(*) FILTER (WHERE state = 'retired') >= 2 AS retired
     FROM dataprotect.key_versions WHERE name = 'system';
 EXECUTE change_before;

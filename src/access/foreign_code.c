@@ -150,6 +150,16 @@ digest_function(HeapTuple tuple, uint8 out[PG_SHA256_DIGEST_LENGTH])
 	pg_cryptohash_free(context);
 }
 
+bytea *
+dp_foreign_code_digest(HeapTuple function)
+{
+	bytea	   *result = palloc(VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
+
+	SET_VARSIZE(result, VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
+	digest_function(function, (uint8 *) VARDATA(result));
+	return result;
+}
+
 /* dataprotect._function_digest(regprocedure) returns bytea, NULL where it is gone */
 Datum
 dp_function_digest_sql(PG_FUNCTION_ARGS)
@@ -159,16 +169,13 @@ dp_function_digest_sql(PG_FUNCTION_ARGS)
 
 	if (!HeapTupleIsValid(tuple))
 		PG_RETURN_NULL();
-	result = palloc(VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
-	SET_VARSIZE(result, VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
-	digest_function(tuple, (uint8 *) VARDATA(result));
+	result = dp_foreign_code_digest(tuple);
 	ReleaseSysCache(tuple);
 	PG_RETURN_BYTEA_P(result);
 }
 
-/* Has an administrator said that he trusts this function, as it is now? */
-static bool
-is_trusted(HeapTuple function)
+bool
+dp_foreign_code_is_trusted(HeapTuple function)
 {
 	Relation	rel = table_open(dp_catalog_relation("trusted_function"), AccessShareLock);
 	ScanKeyData key[1];
@@ -274,7 +281,7 @@ is_vouched(Oid function)
 	if (!HeapTupleIsValid(tuple))
 		return false;
 	policy = known_policy;
-	verdict.vouched = is_trusted(tuple) && dp_policy_whole(DP_SEALED_TRUSTED_FUNCTION, 0) != DP_SEAL_BAD;
+	verdict.vouched = dp_foreign_code_is_trusted(tuple) && dp_policy_whole(DP_SEALED_TRUSTED_FUNCTION, 0) != DP_SEAL_BAD;
 	ReleaseSysCache(tuple);
 	follow_policy();
 	if (policy == known_policy && catalogs == catalog_changes)
@@ -307,7 +314,7 @@ find_verdict(Oid function)
 	verdict.owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
 	policy = known_policy;
 	dp_look_begin(&verdict.look);
-	verdict.trusted = is_trusted(tuple) && dp_policy_whole(DP_SEALED_TRUSTED_FUNCTION, 0) != DP_SEAL_BAD;
+	verdict.trusted = dp_foreign_code_is_trusted(tuple) && dp_policy_whole(DP_SEALED_TRUSTED_FUNCTION, 0) != DP_SEAL_BAD;
 	if (!verdict.trusted)
 		verdict.counts = !(verdict.by_grants = reveals_all(verdict.owner));
 	dp_look_took(&verdict.look, verdict.look.since);

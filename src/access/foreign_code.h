@@ -20,11 +20,20 @@
 
 #include "postgres.h"
 
+#include "access/htup.h"
+
 /*
  * Does a function count now?  Then *owner is whose code it is.  Not under a page
  * lock; follows every change at the next call.
  */
 extern bool dp_foreign_code_counts(Oid function, Oid *owner);
+
+/*
+ * Of a row of pg_proc, as it stands there or is about to: what trust hangs on, and has an administrator
+ * said that he trusts it?  Whether what he said is sealed is not asked.
+ */
+extern bytea *dp_foreign_code_digest(HeapTuple function);
+extern bool dp_foreign_code_is_trusted(HeapTuple function);
 
 /* Is a function running that is refused commands? */
 extern bool dp_foreign_code_is_lesser(void);

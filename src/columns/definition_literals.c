@@ -6,9 +6,17 @@
  * functions and whatever else is stored as an expression has its protected constants
  * sealed as literals.  They are sealed again where they stand: the definition is
  * otherwise the same, and nothing is parsed, planned or run.
+ *
+ * A trusted function with such constants in its body is as trusted afterwards: of each that
+ * was in force as its row was read the new digest is told, for who asked to write it.  A row that
+ * somebody has changed meanwhile is not overwritten: that is an error, and all can be done again.
+ *
+ * Not among them are statistics, partition keys and bounds, which protected values are refused
+ * to, and utility statements, which no stored query has.
  */
 #include "postgres.h"
 
+#include "access/foreign_code.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -27,6 +35,7 @@
 #include "catalog/pg_type.h"
 #include "columns/reseal.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "keys/keys.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -35,6 +44,7 @@
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
@@ -94,9 +104,20 @@ renew_tree(DpReseal *reseal, const char *tree)
 	return renewing.changed ? nodeToString(node) : NULL;
 }
 
-/* One row of a catalog; how many of its definitions were changed. */
-static int
-renew_row(DpReseal *reseal, Relation catalog, const Definitions *kind, HeapTuple row)
+static void
+tell_trusted(ReturnSetInfo *told, HeapTuple function)
+{
+	Oid			oid = ((Form_pg_proc) GETSTRUCT(function))->oid;
+	Datum		values[2] = {CStringGetTextDatum(format_procedure_qualified(oid)),
+	PointerGetDatum(dp_foreign_code_digest(function))};
+	bool		nulls[2] = {false};
+
+	tuplestore_putvalues(told->setResult, told->setDesc, values, nulls);
+}
+
+/* One row of a catalog. */
+static void
+renew_row(DpReseal *reseal, Relation catalog, const Definitions *kind, HeapTuple row, ReturnSetInfo *told)
 {
 	TupleDesc	desc = RelationGetDescr(catalog);
 	int			columns[4];
@@ -104,6 +125,7 @@ renew_row(DpReseal *reseal, Relation catalog, const Definitions *kind, HeapTuple
 	bool		nulls[4] = {false};
 	int			n = 0;
 	bool		isnull;
+	bool		trusted;
 
 	for (int i = 0; i < desc->natts && n < lengthof(columns); i++)
 	{
@@ -119,9 +141,12 @@ renew_row(DpReseal *reseal, Relation catalog, const Definitions *kind, HeapTuple
 		values[n++] = CStringGetTextDatum(tree);
 	}
 	if (n == 0)
-		return 0;
+		return;
+	trusted = kind->catalog == ProcedureRelationId && dp_foreign_code_is_trusted(row);
 	row = heap_modify_tuple_by_cols(row, desc, n, columns, values, nulls);
 	CatalogTupleUpdate(catalog, &row->t_self, row);
+	if (trusted)
+		tell_trusted(told, row);
 	if (kind->rel != 0)
 	{
 		Oid			relid = DatumGetObjectId(heap_getattr(row, kind->rel, desc, &isnull));
@@ -129,16 +154,14 @@ renew_row(DpReseal *reseal, Relation catalog, const Definitions *kind, HeapTuple
 		if (OidIsValid(relid) && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 			CacheInvalidateRelcacheByRelid(relid);
 	}
-	return n;
 }
 
-static int64
-renew_catalog(DpReseal *reseal, const Definitions *kind)
+static void
+renew_catalog(DpReseal *reseal, const Definitions *kind, ReturnSetInfo *told)
 {
 	Relation	catalog = table_open(kind->catalog, RowExclusiveLock);
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "definitions", ALLOCSET_DEFAULT_SIZES);
 	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
-	int64		n = 0;
 	HeapTuple	row;
 
 	while (HeapTupleIsValid(row = systable_getnext(scan)))
@@ -148,30 +171,29 @@ renew_catalog(DpReseal *reseal, const Definitions *kind)
 
 		CHECK_FOR_INTERRUPTS();
 		if (DatumGetObjectId(heap_getattr(row, 1, RelationGetDescr(catalog), &isnull)) >= FirstNormalObjectId)
-			n += renew_row(reseal, catalog, kind, row);
+			renew_row(reseal, catalog, kind, row, told);
 		MemoryContextSwitchTo(outer);
 		MemoryContextReset(context);
 	}
 	systable_endscan(scan);
 	MemoryContextDelete(context);
 	table_close(catalog, NoLock);
-	return n;
 }
 
-/* dataprotect._renew_literals() returns int8: how many definitions were changed */
+/* dataprotect._renew_literals() returns table (function text, digest bytea): the trusted functions that were changed */
 Datum
 dp_definition_literals(PG_FUNCTION_ARGS)
 {
 	DpReseal   *reseal;
-	int64		n = 0;
 
 	if (!dp_own_caller())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("function \"%s\" is for the extension's own use", "_renew_literals")));
+	InitMaterializedSRF(fcinfo, 0);
 	dp_keys_forget();			/* which key it is was decided a moment ago */
 	reseal = dp_reseal_begin_literals();
 	for (int i = 0; i < lengthof(definitions); i++)
-		n += renew_catalog(reseal, &definitions[i]);
-	PG_RETURN_INT64(n);
+		renew_catalog(reseal, &definitions[i], (ReturnSetInfo *) fcinfo->resultinfo);
+	return (Datum) 0;
 }

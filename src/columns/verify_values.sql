@@ -17,11 +17,11 @@ CREATE FUNCTION dataprotect._verify_tree(tree pg_node_tree)
 COMMENT ON FUNCTION dataprotect._verify_tree(pg_node_tree) IS
     'protected constants of a stored expression by key id, and how many do not authenticate';
 
-CREATE FUNCTION dataprotect._renew_literals() RETURNS bigint
+CREATE FUNCTION dataprotect._renew_literals() RETURNS TABLE (function text, digest bytea)
     LANGUAGE c VOLATILE
     AS 'MODULE_PATHNAME', 'dp_definition_literals';
 COMMENT ON FUNCTION dataprotect._renew_literals() IS
-    'seals the protected constants of definitions under the present key for literals; how many definitions have changed';
+    'seals the protected constants of definitions under the present key for literals; the functions among them that were trusted, and their new digests';
 
 -- Columns that store protected values, at whatever depth of their type.
 CREATE FUNCTION dataprotect._storing_columns(wanted regclass = NULL)

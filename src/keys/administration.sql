@@ -226,6 +226,8 @@ COMMENT ON FUNCTION dataprotect.rotate_key(text) IS
 -- that chains the audit log.
 CREATE FUNCTION dataprotect.rotate_system_keys(OUT key text, OUT version int) RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    r record;
 BEGIN
     IF NOT EXISTS (SELECT FROM dataprotect.key_version v WHERE v.family = 0) THEN
         PERFORM dataprotect._raise('object_not_in_prerequisite_state',
@@ -243,8 +245,20 @@ BEGIN
     LOOP
         RETURN NEXT;
     END LOOP;
-    -- late bound: columns belong to a higher layer
-    PERFORM dataprotect._renew_literals();
+    -- Late bound: columns and trust belong to higher layers.  What somebody changes at the same moment
+    -- is waited for, and then all of it is done again.
+    FOR v_attempt IN 1 .. 10 LOOP
+        BEGIN
+            FOR r IN SELECT n.function, n.digest FROM dataprotect._renew_literals() n LOOP
+                UPDATE dataprotect.trusted_function t SET digest = r.digest WHERE t.function = r.function AND dataprotect._sealed(t);
+            END LOOP;
+            EXIT;
+        EXCEPTION WHEN internal_error THEN
+            IF v_attempt = 10 OR SQLERRM NOT LIKE '%concurrently%' THEN
+                RAISE;
+            END IF;
+        END;
+    END LOOP;
 END $$;
 COMMENT ON FUNCTION dataprotect.rotate_system_keys() IS
     'makes new keys for literals, under which definitions have theirs from then on, and for the fields of the audit log that can hold personal data; older ones of both go on opening; seals all policy under a new key; their versions';
