@@ -183,7 +183,7 @@ add_granted(List *tables, const GrantStmt *grant)
 		return tables;
 	foreach(cell, grant->objects)
 		tables = grant->targtype == ACL_TARGET_OBJECT ? add_named(tables, lfirst(cell)) :
-			grant->targtype == ACL_TARGET_ALL_IN_SCHEMA ? add_schema(tables, strVal(lfirst(cell))) : tables;
+		grant->targtype == ACL_TARGET_ALL_IN_SCHEMA ? add_schema(tables, strVal(lfirst(cell))) : tables;
 	return tables;
 }
 
@@ -271,7 +271,7 @@ dp_changed_tables(Node *statement, bool after, Oid function)
 		case T_CreateStatsStmt:
 			foreach(cell, ((CreateStatsStmt *) statement)->relations)
 				if (IsA(lfirst(cell), RangeVar))
-					tables = add_named(tables, lfirst(cell));
+				tables = add_named(tables, lfirst(cell));
 			return tables;
 		case T_GrantStmt:
 			return add_granted(NIL, (GrantStmt *) statement);

@@ -51,11 +51,11 @@ PG_FUNCTION_INFO_V1(dp_audit_take);
 
 #define SHIPMENT_MAX	(256 * 1024)	/* frames in one call */
 #define FRAMES_MAX		(1024 * 1024)	/* that are taken */
-#define LOOK_AGAIN_MS	1000			/* whether the cursor has come */
+#define LOOK_AGAIN_MS	1000	/* whether the cursor has come */
 #define CONNECTION_NAME	"dataprotect"
-#define NOTHING_GONE	1				/* as boot_seq */
+#define NOTHING_GONE	1		/* as boot_seq */
 #define OWN_RECORDS		PG_INT64_MAX	/* answer: they are of the primary's own instance */
-#define TAKING_LOCK		3				/* as the last field of an advisory lock: none of SQL has it */
+#define TAKING_LOCK		3		/* as the last field of an advisory lock: none of SQL has it */
 
 /* How far an instance's records have been sent. */
 typedef struct Sender

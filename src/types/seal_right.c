@@ -154,7 +154,11 @@ weigh_column(Search *search, const TypeEntry *entry, Oid relid, AttrNumber attnu
 	ReleaseSysCache(tuple);
 	if (!under_key)
 		return;
-	/* A temporary table is anybody's to make, and a unique index over it compares what is put there. */
+
+	/*
+	 * A temporary table is anybody's to make, and a unique index over it compares what is put
+	 * there.
+	 */
 	if (get_rel_relkind(relid) != RELKIND_COMPOSITE_TYPE && get_rel_persistence(relid) != RELPERSISTENCE_TEMP)
 	{
 		search->by_privilege = may_write(relid, search->role);
