@@ -15,6 +15,7 @@ CREATE FUNCTION dataprotect._export_document() RETURNS jsonb
         'format', 'dataprotect keys 2',
         'database_uid', (SELECT i.uid FROM dataprotect.instance i),
         'exported_at', now(),
+        'mac_key', (SELECT v.key_id FROM dataprotect.key_version v WHERE v.family = 0 AND v.purpose = 8 AND v.state = 'a'),
         'epochs', (SELECT coalesce(jsonb_agg(to_jsonb(e) ORDER BY e.epoch), '[]') FROM dataprotect.epoch e),
         'keys', (SELECT coalesce(jsonb_agg(to_jsonb(k) ORDER BY k.family), '[]') FROM dataprotect.key k),
         'versions', (SELECT coalesce(jsonb_agg(to_jsonb(v) ORDER BY v.key_id), '[]')
@@ -26,28 +27,50 @@ CREATE FUNCTION dataprotect._export_document() RETURNS jsonb
 $$;
 COMMENT ON FUNCTION dataprotect._export_document() IS 'an export of keys before its authentication code';
 
+-- A backup from before another policy key took its place knows only the one that it has:
+-- the document has a code under each.
+CREATE FUNCTION dataprotect._exported_policy_keys(exported jsonb) RETURNS SETOF int8
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v.key_id FROM jsonb_populate_recordset(NULL::dataprotect.key_version, exported -> 'versions') v
+        WHERE v.family = 0 AND v.purpose = 8
+$$;
+COMMENT ON FUNCTION dataprotect._exported_policy_keys(jsonb) IS 'the policy keys that are in an export of keys';
+
+CREATE FUNCTION dataprotect._policy_mac(exported jsonb, policy int8, here uuid) RETURNS bytea
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT dataprotect._export_mac(coalesce(here, (exported ->> 'database_uid')::uuid), e.key_id, e.epoch, e.kms_uri, e.wrapped, v.key_id, v.version, v.wrapped,
+                                   convert_to((exported - '{mac,older_macs}'::text[])::text, 'UTF8'))
+        FROM (SELECT h.key_id, h.version, h.wrapped, h.epoch FROM dataprotect.key_version h
+                  WHERE here IS NOT NULL AND h.family = 0 AND h.purpose = 8 AND h.key_id = policy AND h.wrapped IS NOT NULL
+              UNION ALL SELECT x.key_id, x.version, x.wrapped, x.epoch FROM jsonb_populate_recordset(NULL::dataprotect.key_version, exported -> 'versions') x
+                  WHERE here IS NULL AND x.family = 0 AND x.purpose = 8 AND x.key_id = policy) v
+             JOIN (SELECT h.key_id, h.epoch, h.kms_uri, h.wrapped FROM dataprotect.epoch h WHERE here IS NOT NULL
+                   UNION ALL SELECT x.key_id, x.epoch, x.kms_uri, x.wrapped FROM jsonb_populate_recordset(NULL::dataprotect.epoch, exported -> 'epochs') x
+                       WHERE here IS NULL) e ON e.key_id = v.epoch
+$$;
+COMMENT ON FUNCTION dataprotect._policy_mac(jsonb, int8, uuid) IS
+    'code of an export of keys under a policy key, as that is wrapped here, where "here" is this database, or, where that is NULL, in the export';
+
+-- Of one snapshot all: the policy keys are those of the document.
 CREATE FUNCTION dataprotect.export_keys() RETURNS jsonb
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_document jsonb := dataprotect._export_document();
-    v_mac bytea;
+    v_older jsonb;
 BEGIN
     PERFORM dataprotect._event('keys.exported', NULL, jsonb_build_object(
         'keys', jsonb_array_length(v_document -> 'keys'), 'names', jsonb_path_query_array(v_document, '$.keys[0 to 24].name'), 'versions', jsonb_array_length(v_document -> 'versions'),
         'accounts', jsonb_array_length(v_document -> 'subjects')));
-    SELECT v_document || jsonb_build_object('mac_key', v.key_id) INTO v_document
-        FROM dataprotect.key_version v WHERE v.family = 0 AND v.purpose = 8 AND v.state = 'a';
-    IF NOT FOUND THEN
+    IF jsonb_typeof(v_document -> 'mac_key') = 'null' THEN
         PERFORM dataprotect._raise('object_not_in_prerequisite_state',
             'there are no keys to export',
             NULL,
             'Create a key with dataprotect.create_key().');
     END IF;
-    SELECT dataprotect._export_mac(i.uid, e.key_id, e.epoch, e.kms_uri, e.wrapped, v.key_id, v.version, v.wrapped,
-                                   convert_to(v_document::text, 'UTF8')) INTO STRICT v_mac
-        FROM dataprotect.instance i, dataprotect.key_version v JOIN dataprotect.epoch e ON e.key_id = v.epoch
-        WHERE v.family = 0 AND v.purpose = 8 AND v.state = 'a';
-    RETURN v_document || jsonb_build_object('mac', encode(v_mac, 'hex'));
+    SELECT jsonb_object_agg(p, encode(dataprotect._policy_mac(v_document, p, NULL), 'hex')) INTO STRICT v_older
+        FROM dataprotect._exported_policy_keys(v_document) p WHERE p::text <> v_document ->> 'mac_key';
+    RETURN v_document || jsonb_strip_nulls(jsonb_build_object('older_macs', v_older))
+        || jsonb_build_object('mac', encode(dataprotect._policy_mac(v_document, (v_document ->> 'mac_key')::int8, NULL), 'hex'));
 END $$;
 COMMENT ON FUNCTION dataprotect.export_keys() IS
     'every key that is not destroyed, wrapped under the KMS, as JSON to be kept beside the backups';
@@ -59,6 +82,9 @@ CREATE FUNCTION dataprotect._check_export(exported jsonb) RETURNS void
 DECLARE
     v_list text;
     v_mac bytea;
+    v_policy int8;
+    v_given text;
+    v_uid uuid;
 BEGIN
     IF exported ->> 'format' IS DISTINCT FROM 'dataprotect keys 2' OR jsonb_typeof(exported -> 'database_uid') IS DISTINCT FROM 'string' THEN
         PERFORM dataprotect._raise('invalid_parameter_value',
@@ -74,33 +100,31 @@ BEGIN
                 'Pass what dataprotect.export_keys() returned, unchanged.');
         END IF;
     END LOOP;
-    -- By the policy key as it is wrapped here; where there are no keys, or where its
-    -- root is gone (a backup from before the epoch was given up), as it is wrapped in
-    -- the export: it has the id of the key that is here.
+    -- By the policy key that seals here, else the newest of the others that are here; as it
+    -- is wrapped here, or, where its root is gone (a backup from before the epoch was
+    -- given up), in the export.  Where there are no keys, by the export's own.
+    SELECT h.key_id, i.uid, CASE WHEN h.key_id::text = exported ->> 'mac_key' THEN exported ->> 'mac' ELSE exported #>> ARRAY['older_macs', h.key_id::text] END
+        INTO v_policy, v_uid, v_given
+        FROM dataprotect.key_version h, dataprotect.instance i
+        WHERE h.family = 0 AND h.purpose = 8 AND h.wrapped IS NOT NULL
+          AND (h.key_id::text = exported ->> 'mac_key' OR jsonb_typeof(exported #> ARRAY['older_macs', h.key_id::text]) = 'string')
+        ORDER BY h.state = 'a' DESC, h.version DESC LIMIT 1;
     BEGIN
-        SELECT dataprotect._export_mac(i.uid, e.key_id, e.epoch, e.kms_uri, e.wrapped, v.key_id, v.version, v.wrapped,
-                                       convert_to((exported - 'mac')::text, 'UTF8')) INTO v_mac
-            FROM dataprotect.instance i, dataprotect.key_version v JOIN dataprotect.epoch e ON e.key_id = v.epoch
-            WHERE v.family = 0 AND v.purpose = 8 AND v.wrapped IS NOT NULL AND v.key_id::text = exported ->> 'mac_key';
+        v_mac := dataprotect._policy_mac(exported, v_policy, v_uid);
     EXCEPTION WHEN OTHERS THEN
         v_mac := NULL;
     END;
-    IF v_mac IS NULL THEN
+    IF v_mac IS NULL AND (v_policy IS NULL AND NOT EXISTS (SELECT FROM dataprotect.key_version)
+                          OR v_policy IS NOT NULL AND exported ->> 'database_uid' = v_uid::text) THEN
         BEGIN
-            SELECT dataprotect._export_mac((exported ->> 'database_uid')::uuid, e.key_id, e.epoch, e.kms_uri, e.wrapped,
-                                           v.key_id, v.version, v.wrapped, convert_to((exported - 'mac')::text, 'UTF8')) INTO v_mac
-                FROM jsonb_populate_recordset(NULL::dataprotect.key_version, exported -> 'versions') v
-                     JOIN jsonb_populate_recordset(NULL::dataprotect.epoch, exported -> 'epochs') e ON e.key_id = v.epoch
-                WHERE v.family = 0 AND v.purpose = 8 AND v.key_id::text = exported ->> 'mac_key'
-                  AND (NOT EXISTS (SELECT FROM dataprotect.key_version)
-                       OR exported ->> 'database_uid' = (SELECT i.uid::text FROM dataprotect.instance i)
-                          AND EXISTS (SELECT FROM dataprotect.key_version h WHERE h.family = 0 AND h.purpose = 8 AND h.key_id = v.key_id));
+            v_given := coalesce(v_given, exported ->> 'mac');
+            v_mac := dataprotect._policy_mac(exported, coalesce(v_policy, (exported ->> 'mac_key')::int8), NULL);
         EXCEPTION WHEN data_exception OR data_corrupted OR object_not_in_prerequisite_state THEN
             v_mac := NULL;
         END;
     END IF;
     -- Hashed, so that the time it takes to compare tells nothing of the code.
-    IF sha256(convert_to(encode(v_mac, 'hex'), 'UTF8')) = sha256(convert_to(exported ->> 'mac', 'UTF8')) THEN
+    IF sha256(convert_to(encode(v_mac, 'hex'), 'UTF8')) = sha256(convert_to(v_given, 'UTF8')) THEN
         RETURN;
     END IF;
     PERFORM dataprotect._raise('invalid_parameter_value',
@@ -246,7 +270,7 @@ BEGIN
 
     -- An account's key comes with its account, and only where the account lives
     -- and has no other key of that version here, nor an older one that the export does not know; a version of a key that is here already does not
-    -- seal.  The system's own keys are of the first import.
+    -- seal, nor does one of the system's own.
     WITH family AS (
         SELECT f.exported_family, f.family, f.came, k.state
             FROM jsonb_to_recordset(v_families) f(exported_family int4, family int4, came bool) JOIN dataprotect.key k ON k.family = f.family
@@ -263,14 +287,16 @@ BEGIN
     ), version AS (
         INSERT INTO dataprotect.key_version (key_id, family, purpose, version, epoch, state, wrapped, created_at, state_since, reason, seals, expires_at)
         SELECT v.key_id, coalesce(f.family, 0), v.purpose, v.version, v.epoch,
-               CASE WHEN v.purpose = 2 AND NOT f.came AND v.state = 'a' THEN 'r' ELSE v.state END,
+               CASE WHEN v.state = 'a' AND (v.purpose = 2 AND NOT f.came
+                                            OR EXISTS (SELECT FROM dataprotect.key_version h WHERE h.family = 0 AND v.family = 0 AND h.purpose = v.purpose))
+                    THEN 'r' ELSE v.state END,
                v.wrapped, v.created_at, v.state_since, v.reason, v.seals, v.expires_at
             FROM jsonb_populate_recordset(NULL::dataprotect.key_version, exported -> 'versions') v
                  LEFT JOIN family f ON f.exported_family = v.family
             WHERE EXISTS (SELECT FROM dataprotect.epoch e WHERE e.key_id = v.epoch AND e.state = 'a')
               AND CASE v.purpose WHEN 2 THEN f.state <> 'd'
                     WHEN 3 THEN f.state <> 'd' AND EXISTS (SELECT FROM claim c WHERE c.key_id = v.key_id AND c.family = f.family)
-                    ELSE v.family = 0 AND NOT EXISTS (SELECT FROM dataprotect.key_version h WHERE h.family = 0 AND h.purpose = v.purpose)
+                    ELSE v.family = 0
                   END
             ON CONFLICT (key_id) DO NOTHING
             RETURNING key_id

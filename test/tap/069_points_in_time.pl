@@ -130,6 +130,8 @@ is(sql("SELECT bool_and(ok), count(*) FROM dataprotect.drill() WHERE key = 'two'
 
 # An epoch: its root goes, and what was before it is read with an export of the keys.
 point('before_epoch');
+# The policy key of now is another: an export fits what backups have all the same ("backup-before-another-policy-key").
+sql('SELECT count(*) FROM dataprotect.rotate_system_keys()');
 sql("SELECT dataprotect.roll_epoch('test', from_kms_uri => ARRAY['file://$dir/root.key'])");
 poll_sql($node, 'postgres', "SELECT bool_and(state = 'emptied') FROM dataprotect.epochs WHERE waits_for = 'drill_export()'");
 $keys = sql('SELECT dataprotect.export_keys()');
