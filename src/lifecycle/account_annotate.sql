@@ -97,6 +97,7 @@ DECLARE
     att pg_attribute := (SELECT a FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col AND NOT a.attisdropped);
     of_type text := format_type(att.atttypid, att.atttypmod);
     value text := dataprotect._replacement_value(replacement);
+    room int := dataprotect._room_for_text(att.atttypid, att.atttypmod);
     longest int := length(replace(replacement, '{uuid}', repeat('x', 36)));
     fresh bool := replacement LIKE '%{uuid}%';
     refused name;
@@ -107,10 +108,10 @@ BEGIN
         PERFORM dataprotect._raise('feature_not_supported', format('protected column "%s" can only be replaced by null', col));
     ELSIF fresh AND (SELECT t.typcategory <> 'S' FROM pg_type t WHERE t.oid = att.atttypid) THEN
         PERFORM dataprotect._raise('datatype_mismatch', format('replacement of column "%s" needs a text type', col));
-    ELSIF att.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) AND longest > att.atttypmod - 4 AND att.atttypmod > 4 THEN
+    ELSIF longest > room THEN
         PERFORM dataprotect._raise('invalid_parameter_value',
             format('replacement of column "%s" is %s characters long', col, longest), format('Its type is %s.', of_type));
-    ELSIF NOT fresh AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = rel AND i.indisunique AND i.indnkeyatts = 1 AND i.indkey[0] = att.attnum) THEN
+    ELSIF NOT fresh AND dataprotect._must_differ(rel, col) THEN
         PERFORM dataprotect._raise('invalid_parameter_value', format('column "%s" of relation "%s" is unique', col, rel),
             'Two accounts would have the same replacement.', 'Write {uuid} where a new value belongs each time.');
     END IF;

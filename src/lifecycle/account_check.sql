@@ -52,7 +52,18 @@ BEGIN
         RETURN NULL;
     END IF;
     IF edge.action = 'nullify' THEN
-        RETURN CASE WHEN fixed IS NOT NULL THEN format('column "%s" does not allow nulls', fixed) END;
+        IF fixed IS NOT NULL THEN
+            RETURN format('column "%s" does not allow nulls', fixed);
+        END IF;
+        -- what stays says nothing, but where it alone says whose the row was
+        SELECT k.c INTO fixed FROM unnest(edge.columns, edge.target_columns) AS k(c, p)
+         WHERE cardinality(edge.columns) > 1 AND k.c <> ALL (dataprotect._columns_to_null(edge.from_rel, edge.columns))
+           AND EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+                        WHERE i.indrelid = edge.to_rel AND i.indisunique AND i.indnkeyatts = 1 AND a.attname = k.p)
+           AND NOT EXISTS (SELECT FROM pg_constraint o WHERE o.conrelid = edge.from_rel AND o.contype = 'f'
+                              AND o.conkey <> dataprotect._attnums(edge.from_rel, edge.columns)
+                              AND (dataprotect._attnums(edge.from_rel, ARRAY[k.c]))[1] = ANY (o.conkey)) LIMIT 1;
+        RETURN CASE WHEN FOUND THEN format('column "%s" would stay, which says by itself what the row referenced', fixed) END;
     END IF;
     IF edge.action IN ('keep', 'shared') AND target = '{delete}' AND edge.declared AND edge.sets_null THEN
         SELECT a.attname INTO fixed FROM pg_attribute a, pg_constraint c

@@ -1,5 +1,44 @@
 -- What anonymising a table's rows writes
 
+-- The characters that a text column has room for, that of a domain as well; NULL: any number.
+CREATE FUNCTION dataprotect._room_for_text(type oid, typmod int) RETURNS int
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
+    WITH RECURSIVE under(oid, typmod, typtype, typbasetype, typtypmod) AS (
+        SELECT t.oid, $2, t.typtype, t.typbasetype, t.typtypmod FROM pg_type t WHERE t.oid = $1
+        UNION ALL
+        SELECT t.oid, u.typtypmod, t.typtype, t.typbasetype, t.typtypmod FROM pg_type t JOIN under u ON t.oid = u.typbasetype
+         WHERE u.typtype = 'd')
+    SELECT u.typmod - 4 FROM under u
+     WHERE u.typtype <> 'd' AND u.oid IN ('varchar'::regtype, 'bpchar'::regtype) AND u.typmod > 4);
+END $$;
+COMMENT ON FUNCTION dataprotect._room_for_text(oid, int) IS 'how long a text column''s values can be';
+
+-- Whether two rows cannot have the same value in a column: a unique index is over it, or
+-- over what is computed from it, and no other column of that index differs by itself.
+CREATE FUNCTION dataprotect._must_differ(rel regclass, col name) RETURNS bool
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM dataprotect._below($1) b JOIN pg_index i ON i.indrelid = b
+          JOIN pg_attribute a ON a.attrelid = b AND a.attname = $2
+         WHERE (i.indisunique OR i.indisexclusion)
+           AND (a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+                OR i.indexprs IS NOT NULL AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+                                                         AND d.refclassid = 'pg_class'::regclass AND d.refobjid = b AND d.refobjsubid = a.attnum))
+           AND NOT EXISTS (SELECT FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) k, pg_index o
+                            WHERE i.indisunique AND k <> 0 AND k <> a.attnum AND o.indrelid = b AND o.indisunique AND o.indisvalid
+                              AND o.indnkeyatts = 1 AND o.indpred IS NULL AND o.indkey[0] = k));
+END $$;
+COMMENT ON FUNCTION dataprotect._must_differ(regclass, name) IS 'whether a column''s values differ from row to row';
+
 -- A value that says nothing, for a column that does not allow nulls; NULL where
 -- its type has none.
 CREATE FUNCTION dataprotect._neutral_value(type oid, typmod int, is_unique bool) RETURNS text
@@ -9,7 +48,7 @@ AS $$
 DECLARE
     base oid := coalesce(dataprotect._base_type(type), type);
     kind pg_type := (SELECT t FROM pg_type t WHERE t.oid = base);
-    width int := CASE WHEN type IN ('varchar'::regtype, 'bpchar'::regtype) AND typmod > 4 THEN typmod - 4 END;
+    width int := dataprotect._room_for_text(type, typmod);
 BEGIN
     IF kind.oid = 'uuid'::regtype THEN
         RETURN 'pg_catalog.gen_random_uuid()';
@@ -83,8 +122,7 @@ BEGIN
     ), chosen AS (
         SELECT a.attname, a.attnotnull, a.atttypid, a.atttypmod, coalesce(rule.action, 'anonymise') AS action,
                rule.col IS NOT NULL AS named, rule.replacement,
-               EXISTS (SELECT 1 FROM pg_catalog.pg_index i
-                        WHERE i.indrelid = $2 AND i.indisunique AND a.attnum = ANY (i.indkey::int2[])) AS is_unique,
+               dataprotect._must_differ($2, a.attname) AS is_unique,
                p IS NOT NULL AS protected
           FROM pg_catalog.pg_attribute a
           JOIN pg_catalog.pg_type t ON t.oid = a.atttypid

@@ -269,8 +269,7 @@ COMMENT ON FUNCTION dataprotect._protected_attributes(regclass) IS 'columns of a
 
 -- Which of the columns of a reference become NULL where it is cut: those that the foreign
 -- key itself would clear; all of one that matches in full; else one that is NULL is enough,
--- and a column that tells a row apart or references something else as well (a tenant) stays
--- where another can go.  Empty where none can be.
+-- and a column that references something else as well (a tenant) stays where another can go.  Empty where none can be.
 CREATE FUNCTION dataprotect._columns_to_null(rel regclass, columns name[]) RETURNS name[]
     LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
@@ -292,7 +291,7 @@ BEGIN
     END IF;
     RETURN coalesce(
         (SELECT array_agg(c ORDER BY c) FROM unnest(nullable) c
-          WHERE NOT EXISTS (SELECT FROM pg_constraint o WHERE o.conrelid = rel AND o.contype IN ('f', 'p', 'u') AND o.conkey <> numbers
+          WHERE NOT EXISTS (SELECT FROM pg_constraint o WHERE o.conrelid = rel AND o.contype IN ('f', 'p') AND o.conkey <> numbers
                                AND (dataprotect._attnums(rel, ARRAY[c]))[1] = ANY (o.conkey))), nullable, '{}');
 END $$;
 COMMENT ON FUNCTION dataprotect._columns_to_null(regclass, name[]) IS 'columns of a reference that become NULL where it is cut';

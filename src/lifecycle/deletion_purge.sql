@@ -348,8 +348,9 @@ BEGIN
         IF EXISTS (SELECT FROM dataprotect._rows_as(tab.rel, format('SELECT 1 FROM %s t, %s WHERE %s AND %s LIMIT 1', tab.rel,
                        dataprotect._arrays(k), tab.key_condition,
                        CASE WHEN item.value = 'NULL' THEN format('t.%I IS NOT NULL', item.col)
-                            ELSE format('pg_catalog.concat(t.%I) OPERATOR(pg_catalog.<>) pg_catalog.concat(%s%s)', item.col, item.value,
-                                        dataprotect._operand_cast(dataprotect._column_type(tab.rel, item.col))) END),
+                            ELSE format('pg_catalog.concat(t.%I) OPERATOR(pg_catalog.<>) pg_catalog.concat((%s)::%s)', item.col, item.value,
+                                        (SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
+                                          WHERE a.attrelid = tab.rel AND a.attname = item.col AND NOT a.attisdropped)) END),
                        tab.watch_types[1:k], keys) r) THEN
             PERFORM dataprotect._raise('triggered_action_exception',
                 format('%s of table "%s" puts a value of column "%s" back', dataprotect._who_interferes(tab.rel), tab.rel, item.col),

@@ -102,13 +102,16 @@ INSERT INTO users VALUES (7, 1), (7, 2);
 INSERT INTO posts VALUES (1, 7, 1), (2, 7, 2);
 INSERT INTO likes SELECT * FROM posts;
 INSERT INTO files SELECT * FROM posts;
+CREATE TABLE subs (tenant int, author int UNIQUE, FOREIGN KEY (tenant, author) REFERENCES users (tenant, id));
+CREATE TABLE stays (tenant int, author int NOT NULL, FOREIGN KEY (tenant, author) REFERENCES users (tenant, id));
+INSERT INTO subs VALUES (7, 1), (7, 2);
 SELECT dataprotect.create_account_type('composite', 'users', 'id', '0 s');
-SELECT dataprotect.annotate_account('composite', t::regclass, '{tenant,author}', 'nullify') FROM unnest('{posts,likes,files,fixed,whole}'::text[]) t;
+SELECT dataprotect.annotate_account('composite', t::regclass, '{tenant,author}', 'nullify') FROM unnest('{posts,likes,files,fixed,whole,subs,stays}'::text[]) t;
 SELECT dataprotect.annotate_account('composite', 'users', '{tenant}', 'shared');
 SQL
-is(problems(), 'fixed{tenant,author} column "tenant" does not allow nulls; whole{tenant,author} column "tenant" does not allow nulls',
+is(problems(), 'fixed{tenant,author} column "tenant" does not allow nulls; stays{tenant,author} column "author" would stay, which says by itself what the row referenced; whole{tenant,author} column "tenant" does not allow nulls',
 	'a key of which one column can be NULL can be cut, but where it matches in full');
-here(q{SELECT dataprotect.annotate_account('composite', t::regclass, '{tenant,author}', 'delete') FROM unnest('{fixed,whole}'::text[]) t});
+here(q{SELECT dataprotect.annotate_account('composite', t::regclass, '{tenant,author}', 'delete') FROM unnest('{fixed,whole,stays}'::text[]) t});
 my $composite = request(1);
 
 # Arrays of ids, and documents with them.
@@ -145,14 +148,19 @@ my $arrays = request(1);
 
 # What stands in the place of a person.
 begin_case('replaced', <<'SQL');
+CREATE DOMAIN short AS varchar(5);
+CREATE DOMAIN code AS short;
 CREATE DOMAIN nick AS text CHECK (value ~ '^[a-z ]+$');
 CREATE TABLE users (id int PRIMARY KEY, name text NOT NULL, email varchar(60) UNIQUE, nick nick, kind text CHECK (kind IN ('person', 'gone')), born date, mail encrypted_text('k'),
-	upper_name text GENERATED ALWAYS AS (upper(name)) STORED);
+	upper_name text GENERATED ALWAYS AS (upper(name)) STORED, code code, tenant int, phone text, login text, pay numeric(8,2), rank char(10), UNIQUE (tenant, phone),
+	UNIQUE (id, rank));
+CREATE UNIQUE INDEX ON users (lower(login));
 INSERT INTO users VALUES (1, 'Ann', 'ann@x', 'ann', 'person', '1980-02-03'), (2, 'Bob', 'bob@x', 'bob', 'person', '1970-01-01');
 SELECT dataprotect.create_account_type('replaced', 'users', 'id', '0 s', grace_readable => true);
 SELECT dataprotect.annotate_account('replaced', 'users', '{id}', 'anonymise');
 SQL
 for my $case ([ 'email', 'gone', 'column "email" .* is unique' ], [ 'email', 'gone {uuid} from here on and on and on and on', 'is \d+ characters long' ], [ 'nick', 'Gone 1', 'nick_check' ],
+	[ 'code', 'removed', 'is 7 characters long' ], [ 'phone', '0', 'column "phone" .* is unique' ], [ 'login', 'gone', 'column "login" .* is unique' ],
 	[ 'kind', 'Gone', 'violates check constraint "users_kind_check"' ], [ 'born', 'gone', 'invalid input syntax for type date' ], [ 'born', '{uuid}', 'needs a text type' ],
 	[ 'mail', 'gone', 'protected column "mail" can only be replaced by null' ], [ 'upper_name', 'gone', 'is generated' ])
 {
@@ -163,7 +171,8 @@ psql_fails($node, 'postgres', "SELECT dataprotect.annotate_account('replaced', '
 	qr/a replacement is for columns that are anonymised/, 'nor of what is not anonymised');
 here(<<'SQL');
 SELECT dataprotect.annotate_account('replaced', 'users', ARRAY[c]::name[], 'anonymise', replacement => v)
-  FROM (VALUES ('name', 'Deleted ''user'''), ('email', 'gone-{uuid}@invalid'), ('nick', 'gone'), ('kind', 'gone'), ('born', '1900-01-01')) x(c, v);
+  FROM (VALUES ('name', 'Deleted ''user'''), ('email', 'gone-{uuid}@invalid'), ('nick', 'gone'), ('kind', 'gone'), ('born', '1900-01-01'),
+	('code', 'none'), ('pay', '0'), ('rank', 'none')) x(c, v);
 SQL
 my $replaced = request(1);
 
@@ -300,8 +309,8 @@ is(sql(q{SELECT string_agg(m.account, ' ' ORDER BY 1) || ' ' || count(v.no) FROM
 certified($composite, 'an account with composite keys');
 $schema = 'composite';
 is(here(q{SELECT string_agg(t || id || ':' || coalesce(tenant, 0) || '/' || coalesce(author, 0), ' ' ORDER BY t, id)
-	FROM (SELECT 'p' AS t, * FROM posts UNION ALL SELECT 'l', * FROM likes UNION ALL SELECT 'f', * FROM files) x}),
-	'f1:7/0 f2:7/2 l1:7/0 l2:7/2 p1:7/0 p2:7/2', 'is cut off from rows that keep their tenant');
+	FROM (SELECT 'p' AS t, * FROM posts UNION ALL SELECT 'l', * FROM likes UNION ALL SELECT 'f', * FROM files) x}) . ' ' . here(q{SELECT string_agg(subs::text, '' ORDER BY author) FROM subs}),
+	'f1:7/0 f2:7/2 l1:7/0 l2:7/2 p1:7/0 p2:7/2 (7,2)(,)', 'is cut off from rows that keep their tenant');
 
 certified($arrays, 'an account that arrays contain');
 $schema = 'arrays';
@@ -310,7 +319,7 @@ is(here(q{SELECT string_agg(user_ids::text, ' ' ORDER BY id) || ' ' || (SELECT s
 
 certified($replaced, 'an account whose data is replaced');
 $schema = 'replaced';
-like(here('SELECT users FROM users WHERE id = 1'), qr/^\(1,"Deleted 'user'",gone-[-0-9a-f]{36}\@invalid,gone,gone,1900-01-01,,"DELETED 'USER'"\)$/, 'has what was said in its place');
+like(here('SELECT users FROM users WHERE id = 1'), qr/^\(1,"Deleted 'user'",gone-[-0-9a-f]{36}\@invalid,gone,gone,1900-01-01,,"DELETED 'USER'",none,,,,0.00,"none      "\)$/, 'has what was said in its place');
 
 is(here('SELECT rooms FROM arrays.rooms'), '({2},{two},{two})', 'of domains and of other types as well');
 
