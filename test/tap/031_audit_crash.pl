@@ -166,7 +166,7 @@ $node->append_conf('postgresql.conf', "dataprotect.audit_ring_size = '2MB'\n");
 $node->start;
 flush_log();
 is(rows_of('resized'), 'ok|1', 'records of a ring of another size are moved over');
-is(-s $node->data_dir . '/pg_dynshmem/dataprotect.ring', 2 * 1024 * 1024 + 274432, 'the ring has its new size');
+is(-s $node->data_dir . '/pg_dynshmem/dataprotect.ring', 2 * 1024 * 1024 + 299008, 'the ring has its new size');
 
 # A copied ring is not replayed.
 run_marked('copied');
