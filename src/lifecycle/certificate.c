@@ -34,7 +34,7 @@ static const char signing_purpose[] = "dataprotect certificate signing, Ed25519"
  * so it comes into another one.  Bytes that have no encoding are taken as they are.
  */
 static char *
-utf8_document(text *document)
+utf8_document(text * document)
 {
 	char	   *text = text_to_cstring(document);
 
