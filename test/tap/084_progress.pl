@@ -32,7 +32,9 @@ my $told = sub {
 unlike($told->("BEGIN; CALL dataprotect.encrypt_column('person', 'mail', 'pii'); ROLLBACK", '0'), qr/% done/, 'nobody is told who does not want to be');
 my $encrypt = $told->("CALL dataprotect.encrypt_column('person', 'mail', 'pii')", '1ms');
 like($encrypt, qr/^.*NOTICE:  encrypt_column: \d+ % done\nDETAIL:  \d+ of about 3000 values\.$/m, 'encrypt_column says how far it is');
-like($told->("SELECT * FROM dataprotect.verify('person')", '1ms'), qr/NOTICE:  verify: \d+ % done\nDETAIL:  \d+ of about \d+ blocks\.$/m, 'so does verify');
+# many more rows than are verified in an interval
+$node->safe_psql('postgres', "CREATE TABLE many (id int, mail encrypted_text('pii')); INSERT INTO many SELECT g, 'm' || g FROM generate_series(1, 60000) g");
+like($told->("SELECT * FROM dataprotect.verify('many')", '1ms'), qr/NOTICE:  verify: \d+ % done\nDETAIL:  \d+ of about \d+ blocks\.$/m, 'so does verify');
 $node->safe_psql('postgres', "SELECT dataprotect.rotate_key('pii')");
 like($told->("SET dataprotect.retention_batch_size = 100; CALL dataprotect.reencrypt('person')", '1ms'), qr/NOTICE:  reencrypt: 100 % done\n/, 'and reencrypt');
 
