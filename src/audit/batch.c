@@ -20,6 +20,15 @@
 #define BATCH_KEPT	(8 * 1024 * 1024)
 #define RECENT		8			/* entries where an intent is looked for first */
 
+Datum
+dp_batch_instance(const uint8 *instance)
+{
+	pg_uuid_t  *uuid = palloc(sizeof(pg_uuid_t));
+
+	memcpy(uuid->data, instance, UUID_LEN);
+	return UUIDPGetDatum(uuid);
+}
+
 DpBatch *
 dp_batch_create(const uint8 *instance)
 {

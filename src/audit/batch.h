@@ -51,6 +51,9 @@ typedef struct DpBatch
 /* Valid until the next call: one batch at a time. */
 extern DpBatch *dp_batch_create(const uint8 *instance);
 
+/* An instance as the tables of the log have it: a uuid, in the caller's memory. */
+extern Datum dp_batch_instance(const uint8 *instance);
+
 /* False where the batch is full.  Malformed records are reported and skipped. */
 extern bool dp_batch_add(DpBatch *batch, const DpRecordFrame *frame, const void *payload);
 

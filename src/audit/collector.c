@@ -70,15 +70,6 @@ find_progress(const uint8 *instance)
 	return progress;
 }
 
-static Datum
-instance_datum(const uint8 *instance)
-{
-	pg_uuid_t  *uuid = palloc(sizeof(pg_uuid_t));
-
-	memcpy(uuid->data, instance, UUID_LEN);
-	return UUIDPGetDatum(uuid);
-}
-
 static void
 run_sql(const char *sql, int n_args, Oid *types, Datum *values)
 {
@@ -211,7 +202,7 @@ dp_audit_read_cursor(const uint8 *instance)
 	int64		cursor;
 	bool		isnull;
 
-	values[0] = instance_datum(instance);
+	values[0] = dp_batch_instance(instance);
 	run_sql("SELECT ring_seq, sig, EXISTS (SELECT FROM dataprotect.audit_head) "
 			"FROM dataprotect.audit_cursor WHERE instance = $1", 1, types, values);
 	if (SPI_processed == 1)
@@ -242,7 +233,7 @@ write_cursor(const uint8 *instance, uint64 cursor)
 	uint8		sig[DP_CHAIN_MAC_LEN];
 
 	check_prf(dp_chain_cursor_mac(dp_audit_require_chain(), instance, (int64) cursor, sig));
-	values[0] = instance_datum(instance);
+	values[0] = dp_batch_instance(instance);
 	values[1] = Int64GetDatum((int64) cursor);
 	values[2] = dp_result_bytea(sig, DP_CHAIN_MAC_LEN);
 	run_sql("INSERT INTO dataprotect.audit_cursor (instance, ring_seq, sig) VALUES ($1, $2, $3) "
@@ -341,7 +332,7 @@ note_open_records(const DpBatch *batch)
 	}
 	if (n == 0)
 		return;
-	values[0] = instance_datum(batch->instance);
+	values[0] = dp_batch_instance(batch->instance);
 	values[1] = int8_array(seqs, n);
 	values[2] = int8_array(sessions, n);
 	values[3] = PointerGetDatum(construct_array(kinds, n, CHAROID, 1, true, TYPALIGN_CHAR));
@@ -373,7 +364,7 @@ forget_open_records(const DpBatch *batch)
 
 			if (record->transaction != 0 && memcmp(batch->instance, dp_ring_instance(), DP_RING_INSTANCE_LEN) == 0)
 				dp_prepared_keep(record, batch->instance);
-			range[0] = instance_datum(batch->instance);
+			range[0] = dp_batch_instance(batch->instance);
 			range[1] = Int64GetDatum((int64) record->session);
 			range[2] = Int64GetDatum((int64) record->ref_seq);
 			range[3] = Int64GetDatum((int64) record->ref_end);
@@ -384,7 +375,7 @@ forget_open_records(const DpBatch *batch)
 	}
 	if (n == 0)
 		return;
-	values[0] = instance_datum(batch->instance);
+	values[0] = dp_batch_instance(batch->instance);
 	values[1] = int8_array(seqs, n);
 	run_sql("DELETE FROM dataprotect.audit_open WHERE instance = $1 AND ring_seq = ANY ($2)",
 			2, types, values);
@@ -404,7 +395,7 @@ add_lost_records(DpBatch *batch, uint64 boot_seq)
 		if (entry->result == NULL && entry->outcome == DP_OUTCOME_STARTED && entry->ring_seq < boot_seq)
 			dp_batch_add_lost(batch, entry->ring_seq, entry->session);
 	}
-	values[0] = instance_datum(batch->instance);
+	values[0] = dp_batch_instance(batch->instance);
 	values[1] = Int64GetDatum((int64) boot_seq);
 	run_sql("SELECT ring_seq, session FROM dataprotect.audit_open WHERE instance = $1 AND ring_seq < $2",
 			2, types, values);

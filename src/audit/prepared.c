@@ -33,22 +33,13 @@ run(const char *sql, int n_args, Oid *types, Datum *values, long limit)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
 }
 
-static Datum
-instance_datum(const uint8 *instance)
-{
-	pg_uuid_t  *uuid = palloc(sizeof(pg_uuid_t));
-
-	memcpy(uuid->data, instance, UUID_LEN);
-	return UUIDPGetDatum(uuid);
-}
-
 void
 dp_prepared_keep(const DpBatchEntry *entry, const uint8 *instance)
 {
 	Oid			types[5] = {UUIDOID, INT8OID, INT8OID, INT8OID, XID8OID};
 	Datum		values[5];
 
-	values[0] = instance_datum(instance);
+	values[0] = dp_batch_instance(instance);
 	values[1] = Int64GetDatum((int64) entry->session);
 	values[2] = Int64GetDatum((int64) entry->ref_seq);
 	values[3] = Int64GetDatum((int64) entry->ref_end);
@@ -86,7 +77,7 @@ dp_prepared_take_ends(DpBatch *batch)
 	Datum		values[2];
 	bool		isnull;
 
-	values[0] = instance_datum(batch->instance);
+	values[0] = dp_batch_instance(batch->instance);
 	values[1] = Int32GetDatum(DP_BATCH_MAX / 2);
 	run("DELETE FROM dataprotect.audit_prepared AS p USING "
 		"(SELECT p.instance, p.session, p.ring_from, " STATUS " AS status FROM dataprotect.audit_prepared AS p "
