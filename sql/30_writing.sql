@@ -173,5 +173,62 @@ UPDATE hot SET email = 'e' || id WHERE id > 50;
 SELECT * FROM kept();
 \c - regress_w_app
 SELECT count(*) FROM hot WHERE email = 'e' || id;
+-- in arrays, rows and documents a mask keeps what is there as well, each in its place
+\c - :su
+CREATE TYPE w_pair AS (n encrypted_int4('w'), name encrypted_text('w_email'));
+CREATE TABLE wa (id int PRIMARY KEY, tags encrypted_text('w')[], v w_pair, vs w_pair[], doc encrypted_jsonb('w'), d2 encrypted_jsonb('w_null'));
+INSERT INTO wa SELECT g, ARRAY['a' || g, 'b' || g, NULL], ROW(g, 'ada' || g || '@example.org')::w_pair, ARRAY[ROW(g, 'xy@y.org')::w_pair, NULL], '{"a": 1}', '[1]' FROM generate_series(1, 4) g;
+CREATE TABLE wa_old AS SELECT id, wa::text AS was, row(tags[1])::text AS first FROM wa;
+CREATE VIEW wa_view AS SELECT * FROM wa;
+CREATE FUNCTION wa_instead() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE wa SET tags = new.tags, v = new.v, doc = new.doc WHERE id = new.id; RETURN new; END $$;
+CREATE VIEW wa_other AS SELECT * FROM wa;
+CREATE TRIGGER t INSTEAD OF UPDATE ON wa_other FOR EACH ROW EXECUTE FUNCTION wa_instead();
+CREATE FUNCTION wa_changed() RETURNS SETOF int LANGUAGE sql AS 'SELECT id FROM wa JOIN wa_old o USING (id) WHERE wa::text <> was ORDER BY id';
+GRANT ALL ON wa, wa_view, wa_other TO regress_w_app, regress_w_support, regress_w_none;
+\c - regress_w_support
+SELECT tags, v, vs, doc, to_jsonb(doc) AS json FROM wa WHERE id = 1;
+UPDATE wa SET tags = '{****,****,NULL}', v = '(,a***@***.org)', vs = ARRAY['(,x***@***.org)', NULL]::w_pair[], doc = '"****"', d2 = NULL;
+UPDATE wa SET tags[1] = '****', v.name = 'a***@***.org', v.n = NULL;
+UPDATE wa SET tags[1:2] = '{****,****}', v = ROW((v).n, 'a***@***.org') WHERE id = 2;
+UPDATE wa SET v = jsonb_populate_record(v, '{"name": "a***@***.org"}'), (tags, doc) = (SELECT ARRAY['****', '****', NULL], '"****"'::jsonb);
+INSERT INTO wa (id, tags, v) SELECT g, '{****,****,NULL}', '(,a***@***.org)' FROM generate_series(1, 4) g ON CONFLICT (id) DO UPDATE SET tags = EXCLUDED.tags, v = EXCLUDED.v;
+MERGE INTO wa USING (VALUES (1)) x (id) ON wa.id = x.id WHEN MATCHED THEN UPDATE SET tags = '{****,****,NULL}', v.name = 'a***@***.org';
+UPDATE wa_view SET tags = '{****,****,NULL}';
+UPDATE wa_other SET tags = '{****,****,NULL}', v = '(,a***@***.org)', doc = '"****"';
+DO $$ DECLARE r wa; BEGIN FOR r IN SELECT * FROM wa LOOP UPDATE wa SET tags = r.tags, v = r.v, vs = r.vs WHERE id = r.id; END LOOP; END $$;
+-- which is meant, nobody can tell
+UPDATE wa SET tags = '{****,****}' WHERE id = 1;
+UPDATE wa SET tags = '{new,****,****}' WHERE id = 1;
+UPDATE wa SET tags = '{{****,****,NULL}}' WHERE id = 1;
+UPDATE wa SET tags = tags || ARRAY['****']::encrypted_text[] WHERE id = 1;
+\c - :su
+SELECT wa_changed();
+-- beside what stays, something else is stored
+\c - regress_w_support
+UPDATE wa SET tags = '{new,****,NULL,more}', v = ROW(9, 'a***@***.org') WHERE id = 4;
+UPDATE wa SET tags = '{}' WHERE id = 3;
+-- while the key is suspended its values are NULL or ****
+SET client_min_messages = error;
+\c - :su
+SELECT dataprotect.suspend_key('w', 'alarm');
+\c - regress_w_app
+SET client_min_messages = error;
+UPDATE wa SET tags = '{NULL,NULL,NULL}', v.n = NULL, doc = NULL WHERE id = 1;
+UPDATE wa SET tags = '{NULL,NULL}' WHERE id = 1;
+\c - :su
+SELECT dataprotect.resume_key('w', 'over');
+\c - regress_w_app
+SELECT id, tags, v, doc FROM wa ORDER BY id;
+-- the same plaintext keeps its envelope
+UPDATE wa SET tags = ARRAY['a' || id, 'b' || id, NULL], v = ROW(id, 'ada' || id || '@example.org')::w_pair, doc = '{"a": 1}' WHERE id <= 2;
+\c - :su
+SELECT wa_changed();
+\c - regress_w_app
+UPDATE wa SET tags = ARRAY['a2'] WHERE id = 2;
+UPDATE wa SET tags = ARRAY['b1', 'a1', NULL] WHERE id = 1;
+\c - :su
+SELECT wa_changed();
+SELECT id, row(tags[1])::text = first AS first FROM wa JOIN wa_old USING (id) ORDER BY id;
+DROP TABLE wa, wa_old CASCADE; DROP TYPE w_pair;
 \c - :su
 DROP TABLE hot, hot_seen, w_plain, w_copy, w CASCADE;

@@ -20,6 +20,7 @@
 #include "types/value.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/json.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -284,6 +285,15 @@ dp_show_gives(const DpTypeInfo *info, const DpValue *value, const Datum *plain)
 		return !masked || masks_to_null(info, value);
 	if (masked)
 		shown = dp_show_mask_text(info, value);
+	if (shown != NULL && (info->base_oid == JSONBOID || info->base_oid == JSONOID))
+	{
+		/* in a document a mask is a string */
+		StringInfoData quoted;
+
+		initStringInfo(&quoted);
+		escape_json(&quoted, shown);
+		shown = quoted.data;
+	}
 	written = OutputFunctionCall(unconstify(FmgrInfo *, &info->base_out), *plain);
 	same = strcmp(written, shown != NULL ? shown : "") == 0;
 	explicit_bzero(written, strlen(written));
