@@ -82,7 +82,49 @@ $$;
 COMMENT ON FUNCTION dataprotect._capture_views(regclass, name[]) IS
     'statements that drop and make again the views and rules over a column';
 
--- Triggers that name the column (WHEN, UPDATE OF), its defaults, and what
+-- DROP EXTENSION takes along what was said to depend on it.
+CREATE FUNCTION dataprotect._extension_statements(class oid, object oid, described text) RETURNS SETOF text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('ALTER %s DEPENDS ON EXTENSION %I', $3, e.extname)
+    FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+    WHERE d.classid = $1 AND d.objid = $2 AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'x'
+    ORDER BY e.extname
+$$;
+COMMENT ON FUNCTION dataprotect._extension_statements(oid, oid, text) IS
+    'statements that make an object depend on extensions as it does now';
+
+-- ALTER TYPE sets both back.  Encrypted types are stored EXTERNAL by default: that and
+-- the base type's default stand for each other, so that nothing is lost on the way back.
+CREATE FUNCTION dataprotect._storage_statements(rel regclass, cols name[]) RETURNS SETOF text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT s.statement
+    FROM (SELECT m.member, m.depth, a.attnum, a.attcompression, format('ALTER TABLE ONLY %I.%I ALTER COLUMN %I SET ', n.nspname, c.relname, a.attname) AS alter,
+                 b.typstorage AS base, own.typstorage AS now,
+                 CASE a.attstorage WHEN own.typstorage THEN b.typstorage WHEN b.typstorage THEN own.typstorage ELSE a.attstorage END AS storage
+          FROM dataprotect._columns_members($1, $2) m
+              JOIN pg_attribute a ON a.attrelid = m.member AND a.attnum = m.attnum
+              JOIN pg_class c ON c.oid = m.member JOIN pg_namespace n ON n.oid = c.relnamespace
+              CROSS JOIN LATERAL dataprotect._column_kind(m.member, a.attname) k
+              JOIN pg_type own ON own.oid = a.atttypid
+              -- the type that the column gets: text is stored as varchar is, and an array as any
+              CROSS JOIN LATERAL (SELECT CASE WHEN k.is_array THEN 'x' WHEN dataprotect._base_type(k.base::regtype) IS NULL THEN 'e'
+                                              ELSE (SELECT t.typstorage FROM pg_type t WHERE t.oid = dataprotect._base_type(k.base::regtype)) END) b(typstorage)) x
+        CROSS JOIN LATERAL (
+            SELECT 1, x.alter || 'STORAGE ' || CASE x.storage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END
+            WHERE x.storage <> x.base AND x.base <> 'p'
+            UNION ALL
+            SELECT 2, x.alter || 'COMPRESSION ' || CASE x.attcompression WHEN 'p' THEN 'pglz' ELSE 'lz4' END
+            WHERE x.attcompression <> '' AND x.base <> 'p') s(place, statement)
+    ORDER BY x.depth, x.member, x.attnum, s.place
+$$;
+COMMENT ON FUNCTION dataprotect._storage_statements(regclass, name[]) IS
+    'statements that store columns as they are stored now once their types have changed';
+
+-- Triggers that name the column (WHEN, UPDATE OF), its defaults and storage, and what
 -- around_column.sql knows.  A default stays an expression of the base type: as a literal of the encrypted type it
 -- would be one envelope, repeated in every row.
 CREATE FUNCTION dataprotect._capture_table(rel regclass, cols name[], bases text[], OUT drops text[], OUT creates text[],
@@ -133,7 +175,10 @@ BEGIN
         IF t.description IS NOT NULL THEN
             creates := creates || format('COMMENT ON TRIGGER %I ON %s IS %L', t.tgname, t.relation, t.description);
         END IF;
+        creates := creates || ARRAY(SELECT x FROM dataprotect._extension_statements(
+            'pg_trigger'::regclass, t.oid, format('TRIGGER %I ON %s', t.tgname, t.relation)) x);
     END LOOP;
+    creates := creates || ARRAY(SELECT s FROM dataprotect._storage_statements(rel, cols) s);
     SELECT * INTO t FROM dataprotect._capture_around(rel, cols);
     drops := drops || t.drops;
     creates := creates || t.creates;
@@ -141,7 +186,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION dataprotect._capture_table(regclass, name[], text[]) IS
-    'statements that drop and make again the defaults, triggers, policies and statistics objects that name some columns';
+    'statements that drop and make again the defaults, storage, triggers, policies and statistics objects that name some columns';
 
 -- Indexes of which the column is a key, one row an index and member table.
 CREATE FUNCTION dataprotect._column_indexes(rel regclass, col name)
@@ -311,11 +356,11 @@ AS $$ SELECT ('dataprotect_online_' || $1)::name $$;
 COMMENT ON FUNCTION dataprotect._online_index_name(oid) IS 'name of the index that will replace one over a column that is being protected online';
 
 -- CREATE INDEX for an existing index with its keys over some columns changed: to
--- hash, or to the operator classes named for them (NULL: the type's default; empty:
+-- another method, or to the operator classes named for them (NULL: the type's default; empty:
 -- it goes on without the column).  NULL where no key is left.
 -- targets: columns that stand in for them; the index then has a name of its own and is
 -- made beside writers (online.sql).
-CREATE FUNCTION dataprotect._index_statement(index_id oid, to_hash bool, cols name[], token_classes text[],
+CREATE FUNCTION dataprotect._index_statement(index_id oid, method name, cols name[], token_classes text[],
                                              fold_classes text[], targets name[] = NULL) RETURNS text
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -323,12 +368,12 @@ AS $$
     SELECT CASE WHEN keys.list IS NOT NULL THEN format('CREATE %sINDEX %s%I ON %I.%I USING %s (%s)%s%s%s%s%s',
         CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, CASE WHEN $6 IS NULL THEN '' ELSE 'CONCURRENTLY ' END,
         CASE WHEN $6 IS NULL THEN c.relname ELSE dataprotect._online_index_name(i.indexrelid) END, n.nspname, t.relname,
-        CASE WHEN $2 THEN 'hash' ELSE am.amname END,
+        coalesce($2, am.amname),
         keys.list,
         coalesce(' INCLUDE (' || keys.included || ')', ''),
         CASE WHEN i.indnullsnotdistinct THEN ' NULLS NOT DISTINCT' ELSE '' END,
         coalesce(' WITH (' || (SELECT string_agg(o, ', ') FROM unnest(c.reloptions) o
-                               WHERE NOT $2 OR o LIKE 'fillfactor=%') || ')', ''),
+                               WHERE $2 IS NULL OR o LIKE 'fillfactor=%') || ')', ''),
         coalesce(' TABLESPACE ' || quote_ident(s.spcname), ''),
         coalesce(' WHERE ' || dataprotect._index_predicate_of(i.indexrelid, $3, coalesce($6, $3)), '')) END
     FROM pg_index i
@@ -339,7 +384,7 @@ AS $$
         LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
         CROSS JOIN LATERAL (
             SELECT string_agg(coalesce(folded.expression, quote_ident(changed.target), pg_get_indexdef(i.indexrelid, p, false))
-                || CASE WHEN $2 THEN ''
+                || CASE WHEN $2 IS NOT NULL THEN ''
                         WHEN folded.expression IS NOT NULL THEN coalesce(' ' || folded.class, '')
                         WHEN changed.col IS NOT NULL THEN coalesce(' ' || changed.class, '')
                         ELSE coalesce((SELECT format(' COLLATE %I.%I', cn.nspname, l.collname) FROM pg_collation l
@@ -350,10 +395,10 @@ AS $$
                                                           FROM unnest(ia.attoptions) o), '')
                                          FROM pg_opclass k JOIN pg_namespace kn ON kn.oid = k.opcnamespace
                                          WHERE k.oid = i.indclass[p - 1] AND (NOT k.opcdefault OR ia.attoptions IS NOT NULL)), '') END
-                || CASE WHEN $2 OR am.amname <> 'btree' THEN ''
+                || CASE WHEN $2 IS NOT NULL OR am.amname <> 'btree' THEN ''
                         ELSE CASE WHEN i.indoption[p - 1] & 1 = 1 THEN ' DESC' ELSE ' ASC' END
                             || CASE WHEN i.indoption[p - 1] & 2 = 2 THEN ' NULLS FIRST' ELSE ' NULLS LAST' END END,
-                ', ' ORDER BY p) FILTER (WHERE p <= i.indnkeyatts AND ($2 OR changed.class IS DISTINCT FROM '')) AS list,
+                ', ' ORDER BY p) FILTER (WHERE p <= i.indnkeyatts AND ($2 IS NOT NULL OR changed.class IS DISTINCT FROM '')) AS list,
                 string_agg(coalesce(quote_ident(changed.target), pg_get_indexdef(i.indexrelid, p, false)), ', ' ORDER BY p)
                     FILTER (WHERE p > i.indnkeyatts) AS included
             FROM generate_series(1, i.indnatts) p
@@ -372,7 +417,7 @@ AS $$
                     WHERE f.place = p) folded ON true) keys
     WHERE i.indexrelid = $1
 $$;
-COMMENT ON FUNCTION dataprotect._index_statement(oid, bool, name[], text[], text[], name[]) IS
+COMMENT ON FUNCTION dataprotect._index_statement(oid, name, name[], text[], text[], name[]) IS
     'statement that makes an index again with another method, or other operator classes for some columns';
 
 -- CREATE INDEX for one for search within a text, protected or plain again; NULL where
@@ -450,13 +495,25 @@ $$;
 COMMENT ON FUNCTION dataprotect._key_definition(oid) IS
     'definition of a UNIQUE or PRIMARY KEY with the options and the tablespace of its index';
 
+CREATE FUNCTION dataprotect._can_be_sorted(rel regclass, col name) RETURNS bool
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM dataprotect._column_kind($1, $2) k
+                       JOIN pg_opclass o ON o.opcdefault AND o.opcintype = dataprotect._base_type(k.base::regtype)
+                       JOIN pg_am m ON m.oid = o.opcmethod AND m.amname = 'btree')
+$$;
+COMMENT ON FUNCTION dataprotect._can_be_sorted(regclass, name) IS 'whether the base type of a protected column has an order';
+
 -- The indexes that do not stay as they are.  token_classes: what unique and
 -- multi-column ones get, by column; NULL turns token indexes back into plain ones.
 -- fold_classes: the same for those over lower(column) and its like, which know no
 -- other order.
 -- Partitions' indexes come first: their parents then adopt them by name.
+-- Back again, a hash index becomes the btree that it was before; otherwise has, at the same
+-- place as creates, what is made where values have become too long for that.
 CREATE FUNCTION dataprotect._capture_indexes(rel regclass, cols name[], token_classes text[], fold_classes text[],
-                                             OUT drops text[], OUT creates text[], OUT changes text[])
+                                             OUT drops text[], OUT creates text[], OUT otherwise text[], OUT changes text[])
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -467,24 +524,28 @@ DECLARE
 BEGIN
     drops := '{}';
     creates := '{}';
+    otherwise := '{}';
     changes := '{}';
     FOR x IN
         SELECT d.*, format('%I.%I', n.nspname, c.relname) AS index_name, n.nspname, i.indisreplident,
-               format('%I.%I', tn.nspname, t.relname) AS table_name, descr.description,
+               format('%I.%I', tn.nspname, t.relname) AS table_name,
+               t.relkind = 'p' AS has_partitions, descr.description,
                (SELECT string_agg(format('"%s"', u.col), ', ' ORDER BY u.n)
                 FROM unnest(cols, token_classes) WITH ORDINALITY AS u(col, class, n) JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = u.col
                 WHERE u.class = '' AND NOT d.simple AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) AS left_out,
                EXISTS (SELECT FROM unnest(cols) u(col) JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = u.col
                        WHERE dataprotect._predicate_computes(d.index_id, a.attnum)) AS loses_predicate
         FROM (SELECT ix.index_id, ix.name, ix.depth, ix.is_unique, ix.simple, ix.constraint_name, ix.attached, ix.words,
-                     min(u.col) AS col, max(CASE WHEN ix.folded OR ix.words THEN u.fold_class ELSE u.token_class END) AS class
+                     min(u.col) AS col, max(CASE WHEN ix.folded OR ix.words THEN u.fold_class ELSE u.token_class END) AS class,
+                     ix.method = 'hash' AND bool_and(u.fold_class IS NULL) AND bool_and(ix.folded OR dataprotect._can_be_sorted(rel, u.col)) AS to_btree
               FROM unnest(cols, token_classes, fold_classes) AS u(col, token_class, fold_class)
                   CROSS JOIN LATERAL dataprotect._column_indexes(rel, u.col) ix
               WHERE ix.folded OR ix.words OR ix.method = 'btree' AND (u.token_class IS NOT NULL OR NOT ix.plain_class)
+                  OR ix.method = 'hash' AND u.fold_class IS NULL AND dataprotect._can_be_sorted(rel, u.col)
                   OR dataprotect._index_predicate(ix.index_id, cols) IS DISTINCT FROM dataprotect._index_predicate(ix.index_id, '{}')
-              GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+              GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, ix.method
               UNION ALL
-              SELECT i.indexrelid, c.relname::text, m.depth, i.indisunique, false, NULL, c.relispartition, false, NULL, NULL
+              SELECT i.indexrelid, c.relname::text, m.depth, i.indisunique, false, NULL, c.relispartition, false, NULL, NULL, false
               FROM (SELECT DISTINCT s.member, s.depth FROM dataprotect._columns_members(rel, cols) s) m
                   JOIN pg_index i ON i.indrelid = m.member
                   JOIN pg_class c ON c.oid = i.indexrelid
@@ -505,8 +566,8 @@ BEGIN
         END IF;
         -- a constraint over tokens is one like any other (token_constraint.h)
         IF x.constraint_name IS NOT NULL THEN
-            SELECT creates || format('ALTER TABLE ONLY %s ADD CONSTRAINT %I %s', x.table_name, k.conname,
-                                     dataprotect._key_definition(k.oid))
+            SELECT creates || format('ALTER TABLE %s%s ADD CONSTRAINT %I %s', CASE WHEN x.has_partitions THEN '' ELSE 'ONLY ' END,
+                                     x.table_name, k.conname, dataprotect._key_definition(k.oid))
                 || CASE WHEN d.description IS NULL THEN '{}'
                         ELSE ARRAY[format('COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, x.table_name,
                                           d.description)] END
@@ -522,12 +583,19 @@ BEGIN
             END IF;
             creates := creates || definition;
         ELSE
-            definition := dataprotect._index_statement(x.index_id, hash, cols, token_classes, fold_classes);
+            definition := dataprotect._index_statement(x.index_id, CASE WHEN hash THEN 'hash' WHEN x.to_btree THEN 'btree' END, cols, token_classes, fold_classes);
             IF definition IS NULL THEN
                 changes := changes || format('index "%s" is dropped: it would tell values of which there are few', x.name);
                 CONTINUE;
             END IF;
             creates := creates || definition;
+            IF x.to_btree THEN
+                otherwise[cardinality(creates)] := dataprotect._index_statement(x.index_id, 'hash', cols, token_classes, fold_classes);
+            END IF;
+            creates := creates || ARRAY(
+                SELECT format('ALTER INDEX %s ALTER COLUMN %s SET STATISTICS %s', x.index_name, a.attnum, a.attstattarget)
+                FROM pg_attribute a WHERE a.attrelid = x.index_id AND a.attstattarget >= 0 AND x.left_out IS NULL ORDER BY a.attnum)
+                || ARRAY(SELECT e FROM dataprotect._extension_statements('pg_class'::regclass, x.index_id, format('INDEX %s', x.index_name)) e);
             IF NOT x.attached AND x.left_out IS NOT NULL THEN
                 changes := changes || format('index "%s" goes on without column %s, whose values have no tokens', x.name, x.left_out);
             END IF;

@@ -192,7 +192,21 @@ BEGIN
     END LOOP;
     EXECUTE format('ALTER TABLE %s %s', rel, changes);
     PERFORM set_config('search_path', dataprotect._dependents_path(), true);
-    FOREACH statement IN ARRAY generated.creates || around.creates || indexes.creates || views.creates || functions.creates LOOP
+    FOREACH statement IN ARRAY generated.creates || around.creates LOOP
+        EXECUTE statement;
+    END LOOP;
+    FOR i IN 1..cardinality(indexes.creates) LOOP
+        IF indexes.otherwise[i] IS NULL THEN
+            EXECUTE indexes.creates[i];
+        ELSE
+            BEGIN
+                EXECUTE indexes.creates[i];
+            EXCEPTION WHEN program_limit_exceeded THEN
+                EXECUTE indexes.otherwise[i];
+            END;
+        END IF;
+    END LOOP;
+    FOREACH statement IN ARRAY views.creates || functions.creates LOOP
         EXECUTE statement;
     END LOOP;
     RETURN around.changes || indexes.changes;

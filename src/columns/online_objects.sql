@@ -108,7 +108,7 @@ BEGIN
             SELECT CASE WHEN x.words THEN
                     'CREATE INDEX CONCURRENTLY ' || quote_ident(dataprotect._online_index_name(i.indexrelid))
                     || substr(dataprotect._word_index_statement(i.indexrelid, x.target, true, p.cols), length('CREATE INDEX ' || quote_ident(c.relname)) + 1)
-                ELSE dataprotect._index_statement(i.indexrelid, x.to_hash OR am.amname = 'hash', p.cols, p.token_classes,
+                ELSE dataprotect._index_statement(i.indexrelid, CASE WHEN x.to_hash OR am.amname = 'hash' THEN 'hash' END, p.cols, p.token_classes,
                                                   p.fold_classes, CASE c.relkind WHEN 'i' THEN p.targets END) END AS statement) y
     WHERE i.indrelid = rel
         AND (i.indkey::int2[] && p.numbers
