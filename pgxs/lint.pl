@@ -711,7 +711,12 @@ sub check_install_sql
 	my @findings;
 	for my $file (files(qr/\.sql$/, map { "src/$_" } @layers), grep { -f } 'src/privileges.sql')
 	{
-		my $text = sql_code(slurp($file));
+		my $whole = slurp($file);
+		while ($whole =~ /([^\x00-\x7f]+)/g)
+		{
+			push @findings, "$file:" . line_of($whole, $-[0]) . ': not every database\'s encoding has these characters, and none reads others';
+		}
+		my $text = sql_code($whole);
 		while ($text =~ /^(GRANT|REVOKE)\b/gm)
 		{
 			push @findings, "$file:" . line_of($text, $-[0]) . ": $1 stands beside src/privileges.sql, which takes it back: say it there";

@@ -293,6 +293,9 @@ sees install-sql "IF NOT EXISTS"
 echo 'GRANT SELECT ON dataprotect.t TO PUBLIC;' | append src/keys/10_thing.sql
 sees install-sql "a privilege given beside the list"
 
+printf 'CREATE TABLE dataprotect.t (v text DEFAULT \047\342\200\231\047);\n' | append src/keys/10_thing.sql
+sees install-sql "a character that not every encoding has"
+
 echo 'EXTVERSION = 0.1.0' >"$tree/Makefile"
 sees versions-agree "a Makefile of another version"
 

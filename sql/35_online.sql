@@ -65,7 +65,7 @@ SELECT md5(string_agg(format('%s|%s|%s', id, email, note), ',' ORDER BY id)) AS 
 -- with other options only after it was given up
 CALL dataprotect.encrypt_column('person', 'email', 'online', online => true);
 -- the same call goes on; at a step where it was interrupted as well
-SELECT dataprotect._touch_blocks('person', 'email', 'dataprotect_online_3', 0, 3) > 0 AS some;
+SELECT (dataprotect._touch_blocks('person', 'email', 'dataprotect_online_3', 0, 3))[1] > 0 AS some;
 SELECT dataprotect._online_step('swap', 'person', ROW('email', 'online', true, false, false, false));
 CALL dataprotect.encrypt_column('person', 'email', 'online', searchable => true, online => true);
 SELECT md5(string_agg(format('%s|%s|%s', id, email, note), ',' ORDER BY id)) = :'was' AS same FROM person;
@@ -87,14 +87,14 @@ SET search_path = online, public;
 INSERT INTO person (id, email) VALUES (3003, NULL);
 -- interrupted after the swap: the call wipes what is left, and once more changes nothing
 CALL dataprotect.encrypt_column('person', 'email', 'online', searchable => true, online => true);
-SELECT dataprotect._touch_blocks('person', 'email', '', 0, 100000);
+SELECT (dataprotect._touch_blocks('person', 'email', '', 0, 100000))[1];
 -- several, and given up
 SELECT dataprotect._online_step('begin', 'person', ROW('note', 'online', false, false, true, false));
 SELECT dataprotect.online_cancel('person', 'note');
 SELECT dataprotect.online_cancel('person', 'note');
 CALL dataprotect.encrypt_columns('person', '{"note": {"key": "online", "padded": true}, "plain": "online"}', online => true);
 SELECT count(note), count(plain), count(*) FROM person;
-SELECT dataprotect._touch_blocks('person', 'note', '', 0, 100000);
+SELECT (dataprotect._touch_blocks('person', 'note', '', 0, 100000))[1];
 SELECT rel, col, type FROM dataprotect.protected_columns WHERE rel = 'person'::regclass ORDER BY 2;
 CREATE TABLE whole (v text);
 BEGIN;

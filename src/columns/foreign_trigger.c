@@ -49,15 +49,21 @@ triggers_of(Oid relid, CmdType command)
 	Relation	view = relation_open(relid, AccessShareLock);
 	Oid			owner = view->rd_rel->relowner;
 
+	List	   *functions = NIL;
+	ListCell   *lc;
+
+	/* what the relation cache says of triggers goes with the next look at a catalog */
 	for (int i = 0; view->trigdesc != NULL && i < view->trigdesc->numtriggers; i++)
 	{
 		const Trigger *trigger = &view->trigdesc->triggers[i];
 
 		if (trigger->tgfoid >= FirstNormalObjectId && is_fired(trigger, command))
-			dp_foreign_call_add(&calls, trigger->tgfoid,
-								dp_sql_runner_kind(trigger->tgfoid) != DP_RUNNER_NONE &&
-								dp_foreign_call_is_ordinary(owner) ? owner : InvalidOid);
+			functions = lappend_oid(functions, trigger->tgfoid);
 	}
+	foreach(lc, functions)
+		dp_foreign_call_add(&calls, lfirst_oid(lc),
+							dp_sql_runner_kind(lfirst_oid(lc)) != DP_RUNNER_NONE &&
+							dp_foreign_call_is_ordinary(owner) ? owner : InvalidOid);
 	relation_close(view, NoLock);
 	return calls;
 }

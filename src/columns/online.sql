@@ -15,11 +15,11 @@
 -- done is read from the catalogs and the rows themselves: whenever the call ends, the
 -- next one with the same arguments goes on.  No state but this.
 
-CREATE FUNCTION dataprotect._touch_blocks(rel regclass, source name, target name, first bigint, "end" bigint) RETURNS bigint
+CREATE FUNCTION dataprotect._touch_blocks(rel regclass, source name, target name, first bigint, "end" bigint) RETURNS bigint[]
     LANGUAGE c VOLATILE STRICT
     AS 'MODULE_PATHNAME', 'dp_touch_blocks';
 COMMENT ON FUNCTION dataprotect._touch_blocks(regclass, name, name, bigint, bigint) IS
-    'write rows of some blocks anew: those without the sealed value, and those that hold values of dropped columns';
+    'write rows of some blocks anew: those without the sealed value, and those that hold values of dropped columns; how many, and the block to go on with';
 
 -- The sealed column's name tells whose it is; NULL where there is none.
 CREATE FUNCTION dataprotect._online_target(rel regclass, col name) RETURNS name
@@ -471,8 +471,7 @@ BEGIN
                                 COMMIT;
                                 PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
                                 PERFORM pg_sleep(extract(epoch FROM current_setting('dataprotect.retention_cost_delay')::interval));
-                                PERFORM dataprotect._touch_blocks(leaf, m.col, target, position, least(position + batch, blocks));
-                                position := position + batch;
+                                position := (dataprotect._touch_blocks(leaf, m.col, target, position, least(position + batch, blocks)))[2];
                             END LOOP;
                         END LOOP;
                     END IF;

@@ -6,6 +6,10 @@
  * rows, never by a query: nothing of the table's owner is planned.  What must run
  * all the same (expressions of indexes, CHECK constraints, triggers that are
  * enabled ALWAYS) runs as the owner, in a security-restricted operation.
+ *
+ * A batch waits for nobody while it holds rows that others may wait for: where the next
+ * one is locked it ends before that row's block, and who calls commits and goes on
+ * there.  So an application whose order of rows is another is never part of a deadlock.
  */
 #include "postgres.h"
 
@@ -87,6 +91,9 @@ typedef struct Writer
 	DpReseal   *reseal;
 	AttrNumber	source;			/* of a plain column, in whose place ... */
 	AttrNumber	target;			/* ... comes this one, which a trigger fills; 0 for none */
+	bool		holds_rows;		/* locked by this call */
+	BlockNumber busy;			/* where the next one was locked by others; else
+								 * InvalidBlockNumber */
 	EState	   *estate;
 	EPQState	epq;
 	ResultRelInfo *result;
@@ -174,10 +181,14 @@ static bool
 lock_row(Writer *writer, TupleTableSlot *found)
 {
 	TM_FailureData failure;
+	TM_Result	result = table_tuple_lock(writer->rel, &found->tts_tid, GetActiveSnapshot(), writer->old,
+										  GetCurrentCommandId(false), LockTupleNoKeyExclusive,
+										  writer->holds_rows ? LockWaitSkip : LockWaitBlock, 0, &failure);
 
-	return table_tuple_lock(writer->rel, &found->tts_tid, GetActiveSnapshot(), writer->old,
-							GetCurrentCommandId(false), LockTupleNoKeyExclusive, LockWaitBlock,
-							0, &failure) == TM_Ok;
+	if (result == TM_WouldBlock)
+		writer->busy = ItemPointerGetBlockNumber(&found->tts_tid);
+	writer->holds_rows |= result == TM_Ok;
+	return result == TM_Ok;
 }
 
 static bool
@@ -257,7 +268,7 @@ write_rows(Writer *writer, BlockNumber first, BlockNumber end)
 	ItemPointerSet(&from, first, FirstOffsetNumber);
 	ItemPointerSet(&to, end - 1, MaxOffsetNumber);
 	scan = table_beginscan_tidrange(writer->rel, GetActiveSnapshot(), &from, &to);
-	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
+	while (writer->busy == InvalidBlockNumber && table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
 	{
 		MemoryContext old = MemoryContextSwitchTo(writer->row);
 
@@ -322,14 +333,16 @@ open_columns(Writer *writer, Oid relid, ArrayType *columns)
 
 /*
  * Rows of blocks [first, end), as the table's owner: columns sealed anew, or, where
- * there are none, rows touched, whose number is returned.
+ * there are none, rows touched, whose number is returned.  *out_next: where to go on.
  */
 static int64
-write_blocks(Writer *writer, int64 first, int64 end)
+write_blocks(Writer *writer, int64 first, int64 end, int64 *out_next)
 {
 	int64		touched = 0;
 	AsOwner		saved;
 
+	writer->busy = InvalidBlockNumber;
+	*out_next = end;
 	end = Min(end, (int64) RelationGetNumberOfBlocks(writer->rel));
 	if (first >= 0 && first < end)
 	{
@@ -344,6 +357,8 @@ write_blocks(Writer *writer, int64 first, int64 end)
 		PopActiveSnapshot();
 		become_caller(&saved);
 	}
+	if (writer->busy != InvalidBlockNumber)
+		*out_next = writer->busy;
 	relation_close(writer->rel, NoLock);
 	CommandCounterIncrement();
 	return touched;
@@ -353,27 +368,29 @@ write_blocks(Writer *writer, int64 first, int64 end)
  * dataprotect._reencrypt_blocks(rel regclass, cols name[], first bigint, "end" bigint)
  *		returns bigint[]
  * Seal the values of columns in a table's blocks [first, end) under their keys'
- * current versions; how many values there were of each.
+ * current versions; how many values there were of each, and the block to go on with.
  */
 Datum
 dp_reencrypt_blocks(PG_FUNCTION_ARGS)
 {
 	Writer		writer = {NULL};
 	Datum	   *done;
+	int64		next;
 
 	open_columns(&writer, PG_GETARG_OID(0), PG_GETARG_ARRAYTYPE_P(1));
-	(void) write_blocks(&writer, PG_GETARG_INT64(2), writer.n_columns > 0 ? PG_GETARG_INT64(3) : 0);
+	(void) write_blocks(&writer, PG_GETARG_INT64(2), writer.n_columns > 0 ? PG_GETARG_INT64(3) : 0, &next);
 	done = palloc(sizeof(Datum) * (writer.n_columns + 1));
 	for (int i = 0; i < writer.n_columns; i++)
 		done[i] = Int64GetDatum(writer.done[i]);
-	PG_RETURN_ARRAYTYPE_P(construct_array(done, writer.n_columns, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	done[writer.n_columns] = Int64GetDatum(next);
+	PG_RETURN_ARRAYTYPE_P(construct_array(done, writer.n_columns + 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /*
  * dataprotect._touch_blocks(rel regclass, source name, target name, first bigint, "end" bigint)
- *		returns bigint
+ *		returns bigint[]
  * Write rows of blocks [first, end) anew: where target is NULL and source is not,
- * and where there are values of dropped columns; how many.
+ * and where there are values of dropped columns; how many, and the block to go on with.
  */
 Datum
 dp_touch_blocks(PG_FUNCTION_ARGS)
@@ -381,6 +398,8 @@ dp_touch_blocks(PG_FUNCTION_ARGS)
 	Writer		writer = {NULL};
 	Oid			relid = PG_GETARG_OID(0);
 	const char *target = NameStr(*PG_GETARG_NAME(2));
+	Datum		done[2];
+	int64		next;
 
 	open_table(&writer, relid);
 	if (target[0] != '\0')
@@ -390,5 +409,7 @@ dp_touch_blocks(PG_FUNCTION_ARGS)
 		dp_argument_column(writer.rel, writer.source);
 		dp_argument_column(writer.rel, writer.target);
 	}
-	PG_RETURN_INT64(write_blocks(&writer, PG_GETARG_INT64(3), PG_GETARG_INT64(4)));
+	done[0] = Int64GetDatum(write_blocks(&writer, PG_GETARG_INT64(3), PG_GETARG_INT64(4), &next));
+	done[1] = Int64GetDatum(next);
+	PG_RETURN_ARRAYTYPE_P(construct_array(done, 2, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }

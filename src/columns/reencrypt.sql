@@ -195,7 +195,7 @@ CREATE FUNCTION dataprotect._reencrypt_blocks(rel regclass, cols name[], first b
     LANGUAGE c VOLATILE STRICT
     AS 'MODULE_PATHNAME', 'dp_reencrypt_blocks';
 COMMENT ON FUNCTION dataprotect._reencrypt_blocks(regclass, name[], bigint, bigint) IS
-    'seal the values of some blocks under their keys'' current versions; how many there were of each column';
+    'seal the values of some blocks under their keys'' current versions; how many there were of each column, and the block to go on with';
 
 -- The next batch, locked until commit; false when all blocks are done.
 CREATE FUNCTION dataprotect._reencrypt_batch(rel regclass, cols name[]) RETURNS bool
@@ -218,6 +218,7 @@ BEGIN
     END IF;
     v_end := v_first + dataprotect._reencrypt_blocks_of_batch(rel);
     v_done := dataprotect._reencrypt_blocks(rel, v_cols, v_first, v_end);
+    v_end := v_done[cardinality(v_done)];    -- earlier where another session has locked a row
     UPDATE dataprotect.reencrypt_state r
         SET next_block = greatest(r.next_block, least(r.blocks, v_end)), values_done = r.values_done + d.n, updated_at = clock_timestamp()
         FROM unnest(v_cols, v_done) d(col, n)

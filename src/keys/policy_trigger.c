@@ -38,6 +38,7 @@ PG_FUNCTION_INFO_V1(dp_policy_reseal_sql);
 PG_FUNCTION_INFO_V1(dp_policy_tables_sql);
 
 #define ROUND_NAPTIME	60000	/* ms */
+#define MAX_TRIGGERS	16		/* of a table of ours */
 
 /* Rows that are not sealed are sealed as well: see _reseal_rows(). */
 static bool resealing = false;
@@ -45,19 +46,31 @@ static bool resealing = false;
 /*
  * Does nothing but our own hang on the table?  A trigger could change the row
  * before it is sealed, a rule add rows to our statement.
+ *
+ * What the relation cache says of triggers goes with the next look at a catalog,
+ * where another session has changed a row of the table meanwhile.
  */
 static bool
 is_untouched(Relation rel)
 {
-	const TriggerDesc *triggers = rel->trigdesc;
+	Oid			functions[MAX_TRIGGERS];
+	int			n = 0;
 
 	if (rel->rd_rules != NULL)
 		return false;
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
-		const Trigger *trigger = &triggers->triggers[i];
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
 
-		if (!trigger->tgisinternal && !dp_catalog_is_member(ProcedureRelationId, trigger->tgfoid))
+		if (trigger->tgisinternal)
+			continue;
+		if (n == MAX_TRIGGERS)
+			return false;
+		functions[n++] = trigger->tgfoid;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (!dp_catalog_is_member(ProcedureRelationId, functions[i]))
 			return false;
 	}
 	return true;

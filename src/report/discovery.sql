@@ -78,7 +78,7 @@ VALUES
                  OR strpos(v, ':') > 0 AND v ~* '^[0-9a-f]{1,4}(:[0-9a-f]{0,4}){2,7}(/[0-9]{1,3})?$' AND v ~ '::|(:.*){5}'$c$, 'are IP addresses'),
     ('birth date', false, $c$CASE WHEN substr(v, 5, 1) = '-' AND v ~ '^(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])( 00:00:00.*)?$' THEN
                 left(v, 4)::int BETWEEN extract(year FROM now())::int - 110 AND extract(year FROM now())::int - 5 ELSE false END$c$, 'are dates that people are born on'),
-    ('name', false, $c$length(v) <= 60 AND v ~ '^[[:upper:]][[:lower:]''’-]+( [[:upper:]][[:lower:].''’-]*){0,3}$'$c$, 'are written like names')
+    ('name', false, $c$length(v) <= 60 AND v ~ '^[[:upper:]][[:lower:]''\u2019-]+( [[:upper:]][[:lower:].''\u2019-]*){0,3}$'$c$, 'are written like names')
 $$;
 COMMENT ON FUNCTION dataprotect._personal_contents() IS 'conditions over a value as text, and what is said of a column where most values fulfil one';
 
