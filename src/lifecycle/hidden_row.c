@@ -195,13 +195,9 @@ read_hidden(Oid relid, Hidden *out)
 {
 	memset(out, 0, sizeof(Hidden));
 	out->relid = out->top = relid;
-	if (get_rel_relispartition(relid))
-	{
-		List	   *ancestors = get_partition_ancestors(relid);
-
-		out->top = llast_oid(ancestors);
-		list_free(ancestors);
-	}
+	/* one that is being detached is a partition still, to which its ancestors are not listed */
+	while (get_rel_relispartition(out->top))
+		out->top = get_partition_parent(out->top, true);
 	if (!has_row("hidden_table", "hidden_table_pkey", out->top, NULL))
 		out->top = InvalidOid;
 	else
