@@ -19,6 +19,7 @@
 #include "types/client_type.h"
 #include "types/cursor_query.h"
 #include "types/modifier_registry.h"
+#include "types/plain_type.h"
 #include "types/query_result.h"
 #include "types/row_value.h"
 #include "types/typeinfo.h"
@@ -71,9 +72,23 @@ may_see(Query *query, int32 typmod)
 
 /* ---- results ---- */
 
+/* A value of a base type with the modifier that it would have over plain columns. */
+static Expr *
+with_modifier(Query *query, Expr *value, Expr *source)
+{
+	DpPlainType plain = dp_plain_type(query, (Node *) source);
+	Oid			type = exprType((Node *) value);
+
+	if ((plain.type != type && !(type == TEXTOID && plain.type == VARCHAROID)) ||
+		(plain.type == type && plain.typmod == exprTypmod((Node *) value)))
+		return value;
+	return (Expr *) makeRelabelType(value, plain.type, plain.typmod, exprCollation((Node *) value),
+									COERCE_IMPLICIT_CAST);
+}
+
 /* A value as its base type, which has the modifier that the column gives it. */
 static Expr *
-as_base_type(Expr *value)
+as_base_type(Query *query, Expr *value)
 {
 	int32		typmod = exprTypmod((Node *) value);
 	Oid			collation = exprCollation((Node *) value);
@@ -88,13 +103,10 @@ as_base_type(Expr *value)
 	if (result == NULL)
 		return value;
 	dp_result_set_collation(result, collation);
+	if (!is_array)
+		return with_modifier(query, (Expr *) result, value);
 	typmod = dp_client_base_modifier(encrypted, typmod);
-	if (typmod < 0)
-		return (Expr *) result;
-	/* text has no modifier of its own: the column's was varchar's */
-	if (target == TEXTOID)
-		target = VARCHAROID;
-	else if (base == TEXTOID)
+	if (typmod < 0 || base == TEXTOID)
 		return (Expr *) result;
 	return (Expr *) makeRelabelType((Expr *) result, target, typmod, exprCollation(result),
 									COERCE_IMPLICIT_CAST);
@@ -173,7 +185,7 @@ cast_fields(Query *query, RowExpr *row)
 		if (!OidIsValid(dp_client_encrypted_type(exprType(field), &typmod, &is_array)))
 			lfirst(lc) = row_for_client(query, field);
 		else if (may_see(query, typmod))
-			lfirst(lc) = as_base_type(lfirst(lc));
+			lfirst(lc) = as_base_type(query, lfirst(lc));
 		cast |= lfirst(lc) != field;
 	}
 	return cast;
@@ -242,7 +254,9 @@ cast_results(Query *query, TupleDesc described)
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);
 
 		if (bms_is_member(tle->resno, columns))
-			tle->expr = as_base_type(tle->expr);
+			tle->expr = as_base_type(query, tle->expr);
+		else if (IsA(tle->expr, NullIfExpr) && !tle->resjunk && tle->ressortgroupref == 0)
+			tle->expr = with_modifier(query, tle->expr, tle->expr);
 		else if (!tle->resjunk && tle->ressortgroupref == 0 && dp_guc_output == DP_OUTPUT_AUTO)
 			tle->expr = (Expr *) row_for_client(query, (Node *) tle->expr);
 	}
@@ -333,6 +347,7 @@ typedef struct VariableParams
 
 typedef struct ParamTypes
 {
+	Query	   *query;			/* that is being looked at */
 	Bitmapset  *lengths;		/* parameters that go to a column with a length: varchar's */
 } ParamTypes;
 
@@ -353,6 +368,24 @@ base_of_param(Oid type, bool has_length)
 	return is_array ? get_array_type(base) : base;
 }
 
+/* Parameters beside such a column in CASE, COALESCE and their like. */
+static void
+find_beside(Node *node, ParamTypes *types)
+{
+	List	   *branches = dp_plain_branches(node);
+	ListCell   *lc;
+
+	if (branches == NIL || dp_plain_common(types->query, branches).type != VARCHAROID)
+		return;
+	foreach(lc, branches)
+	{
+		Param	   *param = lfirst(lc);
+
+		if (IsA(param, Param) && param->paramkind == PARAM_EXTERN)
+			types->lengths = bms_add_member(types->lengths, param->paramid);
+	}
+}
+
 /* Parameters that the coercion to a column of text with a length is applied to. */
 static bool
 lengths_walker(Node *node, ParamTypes *types)
@@ -362,7 +395,14 @@ lengths_walker(Node *node, ParamTypes *types)
 	if (node == NULL)
 		return false;
 	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, lengths_walker, types, 0);
+	{
+		ParamTypes	inner = {(Query *) node, types->lengths};
+
+		(void) query_tree_walker((Query *) node, lengths_walker, &inner, 0);
+		types->lengths = inner.lengths;
+		return false;
+	}
+	find_beside(node, types);
 	if (IsA(node, FuncExpr) && exprIsLengthCoercion(node, &typmod))
 	{
 		Param	   *param = linitial(((FuncExpr *) node)->args);
@@ -432,7 +472,7 @@ tell_base_types_of_params(ParseState *pstate, Query *query)
 {
 	/* only where types are found out is there such a hook */
 	VariableParams *params = pstate->p_coerce_param_hook != NULL ? pstate->p_ref_hook_state : NULL;
-	ParamTypes	types = {NULL};
+	ParamTypes	types = {NULL, NULL};
 
 	/* what is sealed already is no value of the base type */
 	if (params == NULL || dp_guc_input == DP_INPUT_CIPHERTEXT || !has_encrypted_param(params))
@@ -440,7 +480,7 @@ tell_base_types_of_params(ParseState *pstate, Query *query)
 	query = query_with_params(query);
 	if (query == NULL)
 		return;
-	(void) query_tree_walker(query, lengths_walker, &types, 0);
+	(void) lengths_walker((Node *) query, &types);
 	(void) query_tree_mutator(query, params_mutator, &types, QTW_DONT_COPY_QUERY);
 	for (int i = 0; i < *params->n; i++)
 	{

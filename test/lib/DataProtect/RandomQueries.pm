@@ -39,7 +39,7 @@ my %columns = (
 sub new
 {
 	my ($class, %opt) = @_;
-	return bless { %opt, state => $opt{seed} * 2654435761 % 4294967296 }, $class;
+	return bless { columns => \%columns, changed => [qw(name amount n flag born code)], %opt, state => $opt{seed} * 2654435761 % 4294967296 }, $class;
 }
 
 # A generator of our own, so that a seed means the same everywhere.
@@ -77,7 +77,7 @@ sub column
 	my @there;
 	for my $alias (sort keys %$scope)
 	{
-		my $of = $columns{ $scope->{$alias} };
+		my $of = $self->{columns}{ $scope->{$alias} };
 		push @there, map { "$alias.$_" } grep { $of->{$_} eq $type } sort keys %$of;
 	}
 	return @there ? $self->pick(@there) : $self->literal($type);
@@ -128,8 +128,14 @@ sub expression
 		if $type eq 'timestamp';
 	push @of, sub { return '(' . $self->column($scope, 'jsonb') . ' || ' . $self->literal('jsonb') . ')' }, sub { return 'to_jsonb(' . $self->column($scope, $self->pick('int', 'text', 'numeric', 'date')) . ')' }
 		if $type eq 'jsonb';
+	push @of, $self->more_expressions($scope, $type, $e);
 	return $self->pick(@of)->();
 }
+
+# For those who know more types.
+sub more_expressions { return; }
+sub value_type { my ($self) = @_; return $self->pick(qw(text text int numeric bool date timestamp uuid jsonb)); }
+sub next_statement { return; }
 
 # A literal that has its type in an array as well.
 sub typed { my ($self, $type) = @_; return 'CAST(' . $self->literal($type) . " AS $type)"; }
@@ -174,7 +180,8 @@ sub condition
 sub other
 {
 	my ($self, $type) = @_;
-	my @there = map { my $t = $_; map { "$_ $t" } grep { $columns{$t}{$_} eq $type } sort keys %{ $columns{$t} } } sort keys %columns;
+	my $of = $self->{columns};
+	my @there = map { my $t = $_; map { "$_ $t" } grep { $of->{$t}{$_} eq $type } sort keys %{ $of->{$t} } } sort keys %$of;
 	return $self->pick(@there);
 }
 
@@ -203,7 +210,7 @@ sub plain_select
 sub query
 {
 	my ($self) = @_;
-	my @types = map { $self->pick(qw(text text int numeric bool date timestamp uuid jsonb)) } 0 .. $self->below(3);
+	my @types = map { $self->value_type } 0 .. $self->below(3);
 	my $kind = $self->below(20);
 	my ($from, $scope) = $self->from;
 	my $where = $self->below(3) ? ' WHERE ' . $self->condition($scope, 2) : '';
@@ -300,14 +307,14 @@ sub named_select
 		" FROM $from" . ($self->below(3) ? ' WHERE ' . $self->condition($scope, 2) : '');
 }
 
-# One row-changing statement over person, and what it leaves.
-sub change
+# One row-changing statement over person, a query of what it leaves, and whether WITH takes it.
+sub change_parts
 {
 	my ($self) = @_;
 	my $scope = { p => 'person' };
-	my @columns = grep { $self->below(2) } qw(name amount n flag born code);
+	my @columns = grep { $self->below(2) } @{ $self->{changed} };
 	@columns = ('name') if !@columns;
-	my $of = sub { return $self->expression($scope, $columns{person}{ $_[0] }, 1) };
+	my $of = sub { return $self->expression($scope, $self->{columns}{person}{ $_[0] }, 1) };
 	my $returning = ' RETURNING ' . $self->pick('p.id', 'p.id, p.name', 'p.*', 'p.id, ' . $self->expression($scope, 'text', 1));
 	my $where = ' WHERE ' . $self->condition($scope, 2);
 	my $list = join(', ', @columns);
@@ -321,8 +328,16 @@ sub change
 	  : 'MERGE INTO person p USING person q ON p.id = q.id + ' . $self->below(3) . ' WHEN MATCHED AND ' . $self->condition({ p => 'person', q => 'person' }, 1) .
 		' THEN UPDATE SET ' . join(', ', map { "$_ = q.$_" } @columns) . ' WHEN MATCHED THEN ' . $self->pick('DELETE', 'DO NOTHING') .
 		" WHEN NOT MATCHED THEN INSERT (id, $list) VALUES (q.id + 2000, " . join(', ', map { "q.$_" } @columns) . ')';
+	$self->next_statement;
 	my $after = "SELECT p.id, $list FROM person p WHERE " . $self->condition($scope, 1);
-	return "BEGIN; WITH ch AS ($statement) SELECT * FROM ch; $after; ROLLBACK" if $kind < 4 && $self->below(4) == 0;
+	return ($statement, $after, $kind < 4);
+}
+
+sub change
+{
+	my ($self) = @_;
+	my ($statement, $after, $within) = $self->change_parts;
+	return "BEGIN; WITH ch AS ($statement) SELECT * FROM ch; $after; ROLLBACK" if $within && $self->below(4) == 0;
 	return "BEGIN; SAVEPOINT s; $statement; ROLLBACK TO s; $after; ROLLBACK" if $self->below(8) == 0;
 	return "BEGIN; $statement; $after; ROLLBACK";
 }
