@@ -22,8 +22,10 @@
 #include "keys/keys.h"
 #include "keys/own_function.h"
 #include "miscadmin.h"
+#include "parser/scansup.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/catcache.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -143,18 +145,6 @@ source_names_one(const char *source)
 	return false;
 }
 
-static DpSqlRunner
-judge_sql(HeapTuple tuple)
-{
-	bool		isnull;
-	Datum		value = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &isnull);
-
-	if (!isnull)
-		return body_calls_one(TextDatumGetCString(value)) ? DP_RUNNER_BODY : DP_RUNNER_NONE;
-	value = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
-	return !isnull && source_names_one(TextDatumGetCString(value)) ? DP_RUNNER_BODY : DP_RUNNER_NONE;
-}
-
 /* ---- functions in procedural languages ---- */
 
 /* Could an argument say, or name, what a statement is made of?  Not a number or a time. */
@@ -255,26 +245,37 @@ after_comment(const char *at)
 	return at;
 }
 
-/* Does a body in PL/pgSQL have the word EXECUTE, outside comments and strings? */
-static bool
-source_executes(const char *source)
+/*
+ * The next word of SQL, outside comments and strings, folded unless it is quoted; NULL where there is none.
+ * *lost: where strings end hangs on settings, and the rest was not read.
+ */
+static char *
+next_word(const char **source, bool *quoted, bool *lost)
 {
-	const char *at = source;
+	const char *at = *source;
+	char	   *word = NULL;
 
-	while (at != NULL && *at != '\0')
+	*lost = *quoted = false;
+	while (at != NULL && *at != '\0' && word == NULL)
 	{
+		const char *start = at;
+
 		if (is_letter(*at) && *at != '$')
 		{
-			const char *word = at;
-
 			while (is_letter(*at))
 				at++;
-			if (at - word == strlen("execute") && pg_strncasecmp(word, "execute", strlen("execute")) == 0)
-				return true;
-			if (*at == '\'' && at - word == 1 && (*word == 'e' || *word == 'E'))
+			if (*at == '\'' && at - start == 1 && (*start == 'e' || *start == 'E'))
 				at = after_quoted(at, '\'', true);
+			else
+				word = downcase_truncate_identifier(start, at - start, false);
 		}
-		else if (*at == '\'' || *at == '"')
+		else if (*at == '"')
+		{
+			at = after_quoted(at, '"', false);
+			word = pnstrdup(start + 1, Max(at - start - 2, 0));
+			*quoted = true;
+		}
+		else if (*at == '\'')
 			at = after_quoted(at, *at, false);
 		else if (*at == '$')
 			at = after_dollars(at);
@@ -283,7 +284,65 @@ source_executes(const char *source)
 		else
 			at++;
 	}
-	return at == NULL && strcasestr(source, "execute") != NULL;
+	*lost = at == NULL;
+	*source = at;
+	return word;
+}
+
+/* Of those in C that may run SQL, many do not: here only those that are known to. */
+static bool
+hands_on(HeapTuple tuple)
+{
+	Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+	DpSqlRunner kind = dp_sql_runner_kind(form->oid);
+	bool		isnull = true;
+	Datum		library;
+
+	if (kind != DP_RUNNER_HERE && kind != DP_RUNNER_ELSEWHERE)
+		return false;
+	library = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_probin, &isnull);
+	return form->prolang != ClanguageId || kind == DP_RUNNER_ELSEWHERE ||
+		(!isnull && (library_is(TextDatumGetCString(library), "tablefunc") || library_is(TextDatumGetCString(library), "pgxml")));
+}
+
+/* Is one of the functions of that name a superuser's that runs what it is told? */
+static bool
+names_runner(const char *word)
+{
+	CatCList   *list;
+	bool		found = false;
+
+	if (strlen(word) >= NAMEDATALEN)
+		return false;
+	list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(word));
+	for (int i = 0; i < list->n_members && !found; i++)
+		found = hands_on(&list->members[i]->tuple);
+	ReleaseSysCacheList(list);
+	return found;
+}
+
+/*
+ * Does a body in SQL or PL/pgSQL have the word EXECUTE (PL/pgSQL's own), or call a function that runs what it is
+ * told, by its name?
+ */
+static bool
+source_executes(const char *source, bool plpgsql)
+{
+	const char *at = source;
+	bool		quoted;
+	bool		lost;
+	char	   *word;
+
+	while ((word = next_word(&at, &quoted, &lost)) != NULL)
+	{
+		const char *after = at + strspn(at, " \t\r\n\f");
+
+		if (plpgsql && !quoted && strcmp(word, "execute") == 0)
+			return true;
+		if (*after == '(' && names_runner(word))
+			return true;
+	}
+	return lost && strcasestr(source, "execute") != NULL;
 }
 
 /* A body that runs statements which it has put together, by the words of its language for that. */
@@ -313,11 +372,31 @@ judge_procedural(HeapTuple tuple)
 		return DP_RUNNER_NONE;
 	source = TextDatumGetCString(value);
 	plpgsql = form->prolang == get_language_oid("plpgsql", true);
-	if (plpgsql ? !source_executes(source) && !source_names_one(source) : !source_runs_text(source))
+	if (plpgsql ? !source_executes(source, true) && !source_names_one(source) : !source_runs_text(source))
 		return DP_RUNNER_NONE;
 	if (form->prorettype == TRIGGEROID)
 		return strcasestr(source, plpgsql ? "tg_arg" : "args") != NULL ? DP_RUNNER_TRIGGER : DP_RUNNER_NONE;
 	return takes_words(form) ? DP_RUNNER_HERE : DP_RUNNER_NONE;
+}
+
+/* A body that was stored as an expression calls them as stored expressions do; one in words may be put into its caller's. */
+static DpSqlRunner
+judge_sql(HeapTuple tuple)
+{
+	Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+	bool		isnull;
+	char	   *source;
+	Datum		value = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &isnull);
+
+	if (!isnull)
+		return body_calls_one(TextDatumGetCString(value)) ? DP_RUNNER_BODY : DP_RUNNER_NONE;
+	value = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
+	if (isnull)
+		return DP_RUNNER_NONE;
+	source = TextDatumGetCString(value);
+	if (form->pronamespace != get_namespace_oid("dataprotect", true) && takes_words(form) && source_executes(source, false))
+		return DP_RUNNER_HERE;
+	return source_names_one(source) ? DP_RUNNER_BODY : DP_RUNNER_NONE;
 }
 
 static DpSqlRunner
@@ -351,6 +430,27 @@ judge_by_row(HeapTuple tuple)
 	return DP_RUNNER_HERE;
 }
 
+/* Functions whose kinds are being found out, each for the one before. */
+typedef struct Judging
+{
+	struct Judging *outer;
+	Oid			function;
+} Judging;
+
+static Judging *judging = NULL;
+static bool cut_short = false;	/* was one met that is being judged? */
+
+static bool
+is_being_judged(Oid function)
+{
+	for (const Judging *one = judging; one != NULL; one = one->outer)
+	{
+		if (one->function == function)
+			return cut_short = true;
+	}
+	return false;
+}
+
 DpSqlRunner
 dp_sql_runner_kind(Oid function)
 {
@@ -358,8 +458,11 @@ dp_sql_runner_kind(Oid function)
 	HeapTuple	tuple;
 	DpSqlRunner kind;
 	uint64		changes = catalog_changes;
+	Judging	   *outer = judging;
+	Judging		here = {outer, function};
 
-	if (function < FirstNormalObjectId)
+	/* one that calls itself is judged by what else it does */
+	if (function < FirstNormalObjectId || is_being_judged(function))
 		return DP_RUNNER_NONE;
 	entry = known != NULL ? hash_search(known, &function, HASH_FIND, NULL) : NULL;
 	if (entry != NULL)
@@ -367,8 +470,23 @@ dp_sql_runner_kind(Oid function)
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	if (!HeapTupleIsValid(tuple))
 		return DP_RUNNER_NONE;
-	kind = judge_by_row(tuple);
+	check_stack_depth();
+	if (outer == NULL)
+		cut_short = false;
+	judging = &here;
+	PG_TRY();
+	{
+		kind = judge_by_row(tuple);
+	}
+	PG_FINALLY();
+	{
+		judging = outer;
+	}
+	PG_END_TRY();
 	ReleaseSysCache(tuple);
+	/* one that may have been judged by less than all that it calls is judged again */
+	if (kind == DP_RUNNER_NONE && outer != NULL && cut_short)
+		return kind;
 	/* what changed while it was read is read again */
 	if (changes != catalog_changes)
 		return kind;

@@ -13,7 +13,8 @@
  *	- those in C of extensions that may run SQL count, where they stand in a stored
  *	  expression or are a trigger's, as code of somebody who may see nothing
  *	- superusers' in procedural languages whose source runs statements that it puts together
- *	  (EXECUTE), and that take more than numbers and times, count likewise
+ *	  (EXECUTE), and that take more than numbers and times, count likewise; so do those, in SQL
+ *	  too, whose source calls such a function by its name, or one that does
  *	- those that leave the session (dblink, pg_cron) are refused there, and to code of others
  *
  * set_config() is one of them, as it changes what later statements of the role mean.  Its calls run

@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/syscache.h"
@@ -52,6 +53,31 @@ dp_foreign_call_is_ordinary(Oid role)
 
 /* ---- functions ---- */
 
+bool
+dp_foreign_call_acts(Oid function, char volatility)
+{
+	switch (function)
+	{
+			/* a number taken of transactions, which others see */
+		case F_PG_CURRENT_XACT_ID:
+		case F_TXID_CURRENT:
+			/* locks, until the transaction ends, on what the definition names */
+		case F_PG_GET_VIEWDEF_OID:
+		case F_PG_GET_VIEWDEF_OID_BOOL:
+		case F_PG_GET_VIEWDEF_OID_INT4:
+		case F_PG_GET_VIEWDEF_TEXT:
+		case F_PG_GET_VIEWDEF_TEXT_BOOL:
+		case F_PG_GET_RULEDEF_OID:
+		case F_PG_GET_RULEDEF_OID_BOOL:
+		case F_PG_GET_FUNCTIONDEF:
+		case F_PG_GET_FUNCTION_SQLBODY:
+		case F_FMGR_SQL_VALIDATOR:
+			return true;
+		default:
+			return volatility == PROVOLATILE_VOLATILE;
+	}
+}
+
 /* What collects calls, and for whom: an author's aggregate, operator or domain. */
 typedef struct Collecting
 {
@@ -83,7 +109,7 @@ collect_part(Collecting *to, Oid function)
 
 	if (!OidIsValid(function) ||
 		(function < FirstNormalObjectId &&
-		 (!OidIsValid(author) || func_volatile(function) != PROVOLATILE_VOLATILE)))
+		 (!OidIsValid(author) || !dp_foreign_call_acts(function, func_volatile(function)))))
 		return;
 	dp_foreign_call_add(to->calls, function, author);
 	to->found = true;

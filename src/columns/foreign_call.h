@@ -6,7 +6,7 @@
  * functions, a cast to a domain the functions of its CHECKs, a built-in function
  * that makes a row the domains in that, an operator those that the planner may put in its
  * place, a range or enum its casts to json, which what makes JSON looks up by itself.  Functions of superusers do not count here,
- * nor do PostgreSQL's own, but for volatile ones that an ordinary role made an
+ * nor do PostgreSQL's own, but for those that act and that an ordinary role made an
  * operator, an aggregate or a domain of: these are its code.
  *
  * What is found is a superset, for the planner: whose function it is when it runs,
@@ -27,6 +27,12 @@ typedef struct DpForeignCalls
 	List	   *functions;		/* OIDs; InvalidOid: whatever the author has written */
 	List	   *authors;		/* for each, who made it part of an object of his, or InvalidOid */
 } DpForeignCalls;
+
+/*
+ * Does a call of one of PostgreSQL's own functions do something: is it volatile, or felt by others although
+ * it only reads?  test/attack/36 calls all of them.
+ */
+extern bool dp_foreign_call_acts(Oid function, char volatility);
 
 extern void dp_foreign_call_add(DpForeignCalls *calls, Oid function, Oid author);
 

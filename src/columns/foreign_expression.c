@@ -79,7 +79,7 @@ is_volatile(Oid function, void *context)
 
 	if (!HeapTupleIsValid(tuple))
 		return true;
-	result = ((Form_pg_proc) GETSTRUCT(tuple))->provolatile == PROVOLATILE_VOLATILE &&
+	result = dp_foreign_call_acts(function, ((Form_pg_proc) GETSTRUCT(tuple))->provolatile) &&
 		superuser_arg(((Form_pg_proc) GETSTRUCT(tuple))->proowner);
 	ReleaseSysCache(tuple);
 	return result;
@@ -160,7 +160,7 @@ function_passes_on(Oid function, void *context)
 	if (!HeapTupleIsValid(tuple))
 		return true;
 	form = (Form_pg_proc) GETSTRUCT(tuple);
-	result = form->provolatile == PROVOLATILE_VOLATILE || !superuser_arg(form->proowner);
+	result = dp_foreign_call_acts(function, form->provolatile) || !superuser_arg(form->proowner);
 	ReleaseSysCache(tuple);
 	return result;
 }

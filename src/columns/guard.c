@@ -242,6 +242,7 @@ guard_created(Oid class_id, Oid object_id, int sub_id)
 			check_rule(object_id);
 			break;
 		case ConstraintRelationId:
+			dp_guard_check_foreign_key(object_id);
 			check_condition(class_id, ConstraintOidIndexId, Anum_pg_constraint_oid, object_id,
 							Anum_pg_constraint_conbin, Anum_pg_constraint_conname, "constraint");
 			break;

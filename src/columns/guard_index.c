@@ -10,7 +10,9 @@
  *	  anything else		refused
  *	  INCLUDE (column)	nothing: only the envelope is copied
  *
- * Over a temporary table, only for who may reveal the key.
+ * Each of them, and a foreign key, compares what is put there of rows that may be read, by a conflict or by
+ * its size: it is made by who may reveal the key, or, over a table that is not temporary (which
+ * is anybody's to make), by an administrator of dataprotect or a superuser.
  */
 #include "postgres.h"
 
@@ -24,6 +26,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_statistic.h"
 #include "catalog/pg_type_d.h"
@@ -32,7 +35,9 @@
 #include "columns/guard_catalog.h"
 #include "columns/guard_index.h"
 #include "commands/defrem.h"
+#include "events/event.h"
 #include "keys/keys.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "types/document_search.h"
 #include "types/fold.h"
@@ -40,6 +45,8 @@
 #include "types/typeinfo.h"
 #include "types/types.h"
 #include "types/word_search.h"
+#include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -216,27 +223,104 @@ refuse_order(Oid relid, Form_pg_attribute att, bool unique)
 					 column, column, type_name)));
 }
 
+static bool
+administers(Oid role)
+{
+	Oid			admin = get_role_oid("dataprotect_admin", true);
+
+	return superuser_arg(role) || (OidIsValid(admin) && has_privs_of_role(role, admin));
+}
+
 /*
- * A temporary table is anybody's to make: what is put there of rows that may be read, an index would
- * compare for him, by a conflict or by its size.
+ * Who gave the command, which may run as the table's owner by now: the current role then, or who
+ * took that on by SET ROLE.
  */
+static bool
+administrator_acts(void)
+{
+	return administers(dp_frame->role) ||
+		(dp_frame->role == GetOuterUserId() && dp_n_code == 0 && administers(GetSessionUserId()));
+}
+
+static bool
+actor_reveals(int32 family)
+{
+	Oid			user;
+	int			context;
+	bool		reveals;
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(dp_frame->role, context);
+	reveals = dp_access_privilege(family) == DP_PRIV_REVEAL;
+	SetUserIdAndSecContext(user, context);
+	return reveals;
+}
+
+/* May who gave the command have values compared that he puts into a table? */
 static void
-check_temporary(Oid relid, const DpModifier *modifier)
+check_comparer(Oid relid, const DpModifier *modifier)
 {
 	int32		family;
 
-	if (get_rel_persistence(relid) != RELPERSISTENCE_TEMP || dp_own_caller())
+	if (dp_own_caller() || (get_rel_persistence(relid) != RELPERSISTENCE_TEMP && administrator_acts()))
 		return;
 	family = dp_keys_family_by_name(NameStr(modifier->key))->family;
-	if (dp_access_privilege(family) != DP_PRIV_REVEAL)
-		dp_access_denied(family, "reveal");
+	if (actor_reveals(family))
+		return;
+	dp_event_admin(DP_EVENT_ACCESS_DENIED, NameStr(modifier->key), NULL);
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for key \"%s\"", NameStr(modifier->key)),
+			 errdetail("Role \"%s\" needs privilege \"reveal\" on it, or to administer dataprotect, for an index or a foreign key over table \"%s\": both compare values.",
+					   GetUserNameFromId(dp_frame->role, true), get_rel_name(relid)),
+			 errhint("Let a member of dataprotect_admin make it who is a member of the table's owner too; over a temporary table it takes \"reveal\".")));
+}
+
+/* One that is there already: made anew, or its part over a partition. */
+static bool
+index_was_there(Form_pg_class class)
+{
+	return class->relispartition || (dp_frame->utility != NULL && IsA(dp_frame->utility, ReindexStmt));
+}
+
+/* Of the columns that a constraint names in that array. */
+static void
+check_compared_columns(HeapTuple constraint, AttrNumber array, Oid relid)
+{
+	Relation	rel = table_open(ConstraintRelationId, AccessShareLock);
+	bool		isnull;
+	ArrayType  *keys = DatumGetArrayTypeP(heap_getattr(constraint, array, RelationGetDescr(rel), &isnull));
+
+	table_close(rel, AccessShareLock);
+	for (int i = 0; i < ARR_DIMS(keys)[0]; i++)
+	{
+		HeapTuple	att = dp_guard_fetch_attribute(relid, ((int16 *) ARR_DATA_PTR(keys))[i]);
+		int32		typmod = ((Form_pg_attribute) GETSTRUCT(att))->atttypmod;
+
+		if (dp_type_is_encrypted(getBaseTypeAndTypmod(((Form_pg_attribute) GETSTRUCT(att))->atttypid, &typmod)))
+			check_comparer(relid, dp_modifier_get(typmod));
+	}
+}
+
+void
+dp_guard_check_foreign_key(Oid constraint)
+{
+	HeapTuple	tuple = dp_guard_fetch(ConstraintRelationId, ConstraintOidIndexId, Anum_pg_constraint_oid, constraint,
+									   InvalidAttrNumber, 0);
+	Form_pg_constraint form = HeapTupleIsValid(tuple) ? (Form_pg_constraint) GETSTRUCT(tuple) : NULL;
+
+	if (form == NULL || form->contype != CONSTRAINT_FOREIGN || OidIsValid(form->conparentid))
+		return;
+	check_compared_columns(tuple, Anum_pg_constraint_conkey, form->conrelid);
+	check_compared_columns(tuple, Anum_pg_constraint_confkey, form->confrelid);
 }
 
 static void
-check_key_column(Oid relid, Oid am, Oid opclass, bool unique, bool folded, Form_pg_attribute att)
+check_key_column(Oid relid, Form_pg_class class, Oid opclass, bool unique, bool folded, Form_pg_attribute att)
 {
 	const DpModifier *modifier;
 	Oid			default_class;
+	Oid			am = class->relam;
 
 	if (!dp_type_is_encrypted(att->atttypid))
 	{
@@ -249,6 +333,9 @@ check_key_column(Oid relid, Oid am, Oid opclass, bool unique, bool folded, Form_
 					 errhint("Index a column of an encrypted type.")));
 		return;
 	}
+	modifier = dp_modifier_get(att->atttypmod);
+	if (!index_was_there(class))
+		check_comparer(relid, modifier);
 	if (am == GIN_AM_OID && !folded &&
 		(dp_word_family(get_opclass_family(opclass), att->atttypid) || dp_lexeme_family(get_opclass_family(opclass), att->atttypid) ||
 		 dp_document_family(get_opclass_family(opclass), att->atttypid)))
@@ -262,8 +349,6 @@ check_key_column(Oid relid, Oid am, Oid opclass, bool unique, bool folded, Form_
 						   NameStr(att->attname), format_type_be_qualified(att->atttypid)),
 				 errhint("Use hash, or btree with a token class.")));
 
-	modifier = dp_modifier_get(att->atttypmod);
-	check_temporary(relid, modifier);
 	if (am == HASH_AM_OID)
 	{
 		check_equality(relid, att);
@@ -461,7 +546,7 @@ dp_guard_check_index(Oid index_relid)
 			dp_guard_fetch_attribute(index->indrelid, attnum) : NULL;
 
 		if (HeapTupleIsValid(att))
-			check_key_column(index->indrelid, class->relam, classes->values[i],
+			check_key_column(index->indrelid, class, classes->values[i],
 							 index->indisunique, index->indkey.values[i] == 0, (Form_pg_attribute) GETSTRUCT(att));
 	}
 }

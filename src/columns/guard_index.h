@@ -12,6 +12,9 @@
 /* Errors where the new index discloses more than its columns allow. */
 extern void dp_guard_check_index(Oid index_relid);
 
+/* Errors where a new constraint, if it is a foreign key, compares protected values for who may not. */
+extern void dp_guard_check_foreign_key(Oid constraint);
+
 /*
  * True where an index orders or compares values that contain encrypted ones and
  * are not columns of an encrypted type: none such can be made.

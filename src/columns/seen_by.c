@@ -13,6 +13,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "columns/foreign_call.h"
 #include "columns/seen_by.h"
 #include "fmgr.h"
 #include "keys/kept_look.h"
@@ -95,7 +96,7 @@ counts(const SeenBy *seen, int i, Oid *owner)
 	if (!OidIsValid(*owner) || superuser_arg(*owner) ||
 		(tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function))) == NULL)
 		return false;
-	result = ((Form_pg_proc) GETSTRUCT(tuple))->provolatile == PROVOLATILE_VOLATILE &&
+	result = dp_foreign_call_acts(function, ((Form_pg_proc) GETSTRUCT(tuple))->provolatile) &&
 		superuser_arg(((Form_pg_proc) GETSTRUCT(tuple))->proowner);
 	ReleaseSysCache(tuple);
 	return result;

@@ -103,6 +103,7 @@ typedef struct Search
 	List	   *types;			/* of TypeEntry; grows while it is worked through */
 	List	   *written;		/* relations that the statement writes */
 	Oid			role;
+	bool		own_counts;		/* does a relation that the role owns? */
 	bool		by_privilege;	/* found: the role may write it */
 	bool		found;
 } Search;
@@ -141,6 +142,17 @@ may_write(Oid relid, Oid role)
 		pg_attribute_aclcheck_all(relid, role, ACL_UPDATE, ACLMASK_ANY) == ACLCHECK_OK;
 }
 
+static bool
+owns(Oid relid, Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		result = HeapTupleIsValid(tuple) && has_privs_of_role(role, ((Form_pg_class) GETSTRUCT(tuple))->relowner);
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return result;
+}
+
 static void
 weigh_column(Search *search, const TypeEntry *entry, Oid relid, AttrNumber attnum)
 {
@@ -156,10 +168,11 @@ weigh_column(Search *search, const TypeEntry *entry, Oid relid, AttrNumber attnu
 		return;
 
 	/*
-	 * A temporary table is anybody's to make, and a unique index over it compares what is put
-	 * there.
+	 * A temporary table is anybody's to make; so is, in some schema, one of his own, whose values a
+	 * mask would tell from others.
 	 */
-	if (get_rel_relkind(relid) != RELKIND_COMPOSITE_TYPE && get_rel_persistence(relid) != RELPERSISTENCE_TEMP)
+	if (get_rel_relkind(relid) != RELKIND_COMPOSITE_TYPE && get_rel_persistence(relid) != RELPERSISTENCE_TEMP &&
+		(search->own_counts || !owns(relid, search->role)))
 	{
 		search->by_privilege = may_write(relid, search->role);
 		search->found = search->by_privilege || list_member_oid(search->written, relid);
@@ -235,7 +248,7 @@ written_relations(void)
 }
 
 static bool
-has_column(const DpFamily *family, Oid encrypted_type, Oid role, bool *out_by_privilege)
+has_column(const DpFamily *family, Oid encrypted_type, Oid role, bool own_counts, bool *out_by_privilege)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dataprotect right to seal",
 												  ALLOCSET_SMALL_SIZES);
@@ -244,6 +257,7 @@ has_column(const DpFamily *family, Oid encrypted_type, Oid role, bool *out_by_pr
 
 	search.key = family->name;
 	search.role = role;
+	search.own_counts = own_counts;
 	search.written = written_relations();
 	add_type(&search, encrypted_type, false);
 	for (int i = 0; i < list_length(search.types) && !search.found; i++)
@@ -272,13 +286,15 @@ dp_seal_check_right(const DpFamily *family, Oid encrypted_type)
 	int32		number = family->family;
 	bool		by_privilege = true;
 	DpPrivilege privilege;
+	bool		sees_tokens;
 
 	if (likely(is_known(role, number, encrypted_type)))
 		return false;
 	privilege = dp_access_privilege(number);
 	if (privilege == DP_PRIV_REVEAL)
 		return false;
-	if (is_administrator(role) || has_column(family, encrypted_type, role, &by_privilege))
+	sees_tokens = privilege != DP_PRIV_NONE && strcmp(family->mask, "token") == 0;
+	if (is_administrator(role) || has_column(family, encrypted_type, role, !sees_tokens, &by_privilege))
 	{
 		if (by_privilege)
 			remember(role, number, encrypted_type);

@@ -8,7 +8,8 @@
  *	- it may search or reveal values under the key; who may only see masks would compare
  *	  them with guesses, by a unique index over a temporary table, or by their tokens
  *	- it may insert into or update a relation with a column under the key, also
- *	  inside arrays, domains and composites, that is not a temporary one
+ *	  inside arrays, domains and composites, that is not a temporary one, nor its own where
+ *	  it is shown masks that tell equal values from others ("token")
  *	- the statement that runs writes such a relation, whose permissions the
  *	  executor has checked: a rule writes as the view's owner
  */
