@@ -245,6 +245,24 @@ after_comment(const char *at)
 	return at;
 }
 
+static bool
+begins_comment(const char *at)
+{
+	return (at[0] == '-' && at[1] == '-') || (at[0] == '/' && at[1] == '*');
+}
+
+static bool
+arguments_follow(const char *at)
+{
+	for (;;)
+	{
+		at += strspn(at, " \t\r\n\f\v");
+		if (!begins_comment(at))
+			return *at == '(';
+		at = after_comment(at);
+	}
+}
+
 /*
  * The next word of SQL, outside comments and strings, folded unless it is quoted; NULL where there is none.
  * *lost: where strings end hangs on settings, and the rest was not read.
@@ -279,7 +297,7 @@ next_word(const char **source, bool *quoted, bool *lost)
 			at = after_quoted(at, *at, false);
 		else if (*at == '$')
 			at = after_dollars(at);
-		else if ((at[0] == '-' && at[1] == '-') || (at[0] == '/' && at[1] == '*'))
+		else if (begins_comment(at))
 			at = after_comment(at);
 		else
 			at++;
@@ -335,11 +353,9 @@ source_executes(const char *source, bool plpgsql)
 
 	while ((word = next_word(&at, &quoted, &lost)) != NULL)
 	{
-		const char *after = at + strspn(at, " \t\r\n\f");
-
 		if (plpgsql && !quoted && strcmp(word, "execute") == 0)
 			return true;
-		if (*after == '(' && names_runner(word))
+		if (arguments_follow(at) && names_runner(word))
 			return true;
 	}
 	return lost && strcasestr(source, "execute") != NULL;
