@@ -78,6 +78,7 @@ member()
 }
 
 count=0
+handed=0
 kms_id=
 last_id=
 last_to=
@@ -91,6 +92,19 @@ while IFS=$tab read -r id line; do
 	line=$(printf '%s\n' "$line" | sed 's/,"kms":{"algorithm".*$/}/')
 	printf '%s\n' "$line" | sed 's/^{"digest":\(.*\),"signature":"[^"]*"}$/\1/' | tr -d '\n' >"$work/document"
 	printf '%s\n' "$line" | sed 's/.*,"signature":"\([^"]*\)"}$/\1/' | openssl base64 -d -A >"$work/signature"
+	# another key took the place of the one before, which says so
+	if [ -n "$(member public)" ]; then
+		printf 'dataprotect digest key %s %s %s' "$(member log)" "$id" "$(member public)" >"$work/handed"
+		printf '%s' "$(member by)" | openssl base64 -d -A >"$work/by"
+		if openssl pkeyutl -verify -pubin -inkey "$key" -rawin -in "$work/handed" -sigfile "$work/by" >/dev/null 2>&1; then
+			printf -- '-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA%s\n-----END PUBLIC KEY-----\n' "$(member public)" >"$work/key.pem"
+			key=$work/key.pem
+			handed=$((handed + 1))
+		elif [ "$(openssl pkey -pubin -in "$key" -outform DER | tail -c 32 | openssl base64 -A)" != "$(member public)" ]; then
+			found "digest $id: the key before does not say that it is signed by another from here on"
+			continue
+		fi
+	fi
 	if ! openssl pkeyutl -verify -pubin -inkey "$key" -rawin -in "$work/document" -sigfile "$work/signature" >/dev/null 2>&1; then
 		found "digest $id: the signature is not that of the key"
 		continue

@@ -135,6 +135,7 @@ VALUES
     ('ROUTINE', 'dataprotect.run_deletions', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.run_retention', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.schedule_maintenance', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect.signing_keys', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect.start_maintenance', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.suspend_key', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect.trust_function', 'dataprotect_admin'),

@@ -19,6 +19,7 @@
 #include "access/xlog.h"
 #include "audit/archive.h"
 #include "audit/audit_workers.h"
+#include "audit/chain_link.h"
 #include "audit/collector.h"
 #include "audit/sink_line.h"
 #include "base/compat.h"
@@ -68,6 +69,7 @@ typedef struct Archiving
 	pg_cryptohash_ctx *hash;	/* of the run that is written */
 	Run		   *run;			/* the one that is verified, or written */
 	List	   *runs;
+	DpChainLinks *links;
 	int64		batches;
 	int64		records;		/* written */
 } Archiving;
@@ -257,7 +259,7 @@ check_batch(Archiving *work, const Datum *values, const bool *nulls)
 	if (work->run == NULL || from != work->run->archive.to + 1)
 		begin_run(work, from, at_from);
 	MemoryContextSwitchTo(work->context);
-	if (!dp_chain_batch_mac(work->run->archive.mac, values, nulls, expected))
+	if (!dp_chain_batch_mac(dp_chain_key_of(work->links, from), work->run->archive.mac, values, nulls, expected))
 		dp_report_no_memory("could not compute the MAC of a batch of the audit log");
 	if (at_to >= work->end || !copy_bytes(values[DP_BATCH_MAC], mac, sizeof(mac)) || !dp_equal_ct(mac, expected, sizeof(mac)))
 		ereport(ERROR,
@@ -476,6 +478,26 @@ lock_log(void)
 									  AccessExclusiveLock);
 }
 
+/*
+ * What is under a key that was replaced is vouched for by the link alone, which may be
+ * in a later month: then by the whole chain.
+ */
+static void
+check_older_key(const Archiving *work)
+{
+	const Run  *first = work->runs != NIL ? linitial(work->runs) : NULL;
+
+	if (first == NULL || dp_chain_key_of(work->links, first->archive.from) == 0)
+		return;
+	select_rows("SELECT v.ok FROM dataprotect.verify_audit_log() v", 0, NULL, NULL);
+	if (SPI_processed == 1 && DatumGetBool(column(0, 1)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("the audit log is not the one that was written"),
+			 errhint("Call dataprotect.verify_audit_log(). Nothing of its months is dropped.")));
+}
+
 /* True where a month went. */
 static bool
 archive_month(Archiving *work)
@@ -487,11 +509,13 @@ archive_month(Archiving *work)
 	work->context = AllocSetContextCreate(CurrentMemoryContext, "audit archive", ALLOCSET_DEFAULT_SIZES);
 	select_rows("SELECT uid::text FROM dataprotect.instance", 0, NULL, NULL);
 	work->uid = TextDatumGetCString(column(0, 1));
+	work->links = dp_chain_links();
 	work->hash = pg_cryptohash_create(PG_SHA256);
 	if (work->hash == NULL)
 		dp_report_no_memory("could not hash the audit log");
 	read_query(work, psprintf("SELECT " DP_BATCH_COLUMN_LIST " FROM dataprotect.%s ORDER BY seq_to", work->partition),
 			   BATCHES_AT_ONCE, check_batch);
+	check_older_key(work);
 	write_runs(work);
 	pg_cryptohash_free(work->hash);
 	if (work->runs != NIL)
@@ -532,6 +556,7 @@ archive_round(void)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	SPI_connect();
+	dp_chain_hold();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (is_ready())
 	{

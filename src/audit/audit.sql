@@ -96,6 +96,38 @@ CREATE TABLE dataprotect.audit_archive (
 COMMENT ON TABLE dataprotect.audit_archive IS 'records that were archived and dropped from audit_batch, signed with the chain key: the chain goes on from mac_before to mac';
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.audit_archive', '');
 
+CREATE TABLE dataprotect.audit_link (
+	number int4 PRIMARY KEY,
+	seq bigint NOT NULL,
+	mac bytea NOT NULL,
+	old_key bigint NOT NULL,
+	new_key bigint NOT NULL,
+	old_sig bytea NOT NULL,
+	new_sig bytea NOT NULL,
+	linked_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE dataprotect.audit_link IS 'where another key of the audit chain took the place of the one before: the last record under the old key, and the MAC there, signed under both';
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.audit_link', '');
+
+CREATE FUNCTION dataprotect._link_chain(old_key bigint) RETURNS void
+	LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_link_chain';
+COMMENT ON FUNCTION dataprotect._link_chain(bigint) IS 'lets the chain of the audit log go on under its newest key, and signs its head, cursors and notes anew';
+
+-- Whoever stores or sends records holds the head in ROW SHARE mode (src/audit/chain_link.h).
+CREATE FUNCTION dataprotect._rotate_chain_key() RETURNS int4
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1min' AS $$
+DECLARE
+	v_old int8;
+	v_version int4;
+BEGIN
+	LOCK TABLE dataprotect.audit_head IN EXCLUSIVE MODE;
+	SELECT v.key_id INTO STRICT v_old FROM dataprotect.key_version v WHERE v.family = 0 AND v.purpose = 7 AND v.state = 'a';
+	v_version := dataprotect._mint_system_version(7::int2);
+	PERFORM dataprotect._link_chain(v_old);
+	RETURN v_version;
+END $$;
+COMMENT ON FUNCTION dataprotect._rotate_chain_key() IS 'makes the next key of the audit log''s chain and links it to the one before';
+
 CREATE VIEW dataprotect.audit_archives AS
 	SELECT a.seq_from, a.seq_to, a.at_from, a.at_to, pg_catalog.encode(a.sha256, 'hex') AS sha256, a.file, a.archived_at
 	FROM dataprotect.audit_archive a;

@@ -347,7 +347,7 @@ put_row(DpStore *store, DpPacking *packing, const DpBatch *batch, DpChainPoint *
 	values[DP_BATCH_SEQ_TO] = Int64GetDatum(head->seq);
 	values[DP_BATCH_INSTANCE] = UUIDPGetDatum((pg_uuid_t *) batch->instance);
 	SET_VARSIZE(mac, VARHDRSZ + DP_CHAIN_MAC_LEN);
-	if (!dp_chain_batch_mac(head->mac, values, row->tts_isnull, (uint8 *) VARDATA(mac)))
+	if (!dp_chain_batch_mac(0, head->mac, values, row->tts_isnull, (uint8 *) VARDATA(mac)))
 		dp_report_no_memory("could not compute the MAC of a batch of the audit log");
 	values[DP_BATCH_MAC] = PointerGetDatum(mac);
 	memcpy(head->mac, VARDATA(mac), DP_CHAIN_MAC_LEN);

@@ -19,6 +19,8 @@
 #define DOMAIN_NAME		'n'
 #define DOMAIN_ARCHIVE	'a'
 #define DOMAIN_FORWARD	'f'
+#define DOMAIN_SINK		'k'
+#define DOMAIN_LINK		'l'
 
 static void
 put_int64(StringInfo out, int64 value)
@@ -79,7 +81,7 @@ put_column(StringInfo out, int column, Datum value)
 }
 
 bool
-dp_chain_batch_mac(const uint8 *previous, const Datum *values, const bool *nulls, uint8 *out_mac)
+dp_chain_batch_mac(uint64 key_id, const uint8 *previous, const Datum *values, const bool *nulls, uint8 *out_mac)
 {
 	static StringInfoData buf;	/* kept: there are many batches */
 	DpPrf	   *chain;
@@ -100,7 +102,7 @@ dp_chain_batch_mac(const uint8 *previous, const Datum *values, const bool *nulls
 			put_column(&buf, i, values[i]);
 	}
 	/* Only now: detoasting and sealing look at catalogs, and so may drop what was held before. */
-	chain = dp_keys_audit_chain();
+	chain = dp_keys_audit_chain_of(key_id);
 	return chain != NULL && dp_prf(chain, DOMAIN_BATCH, (const uint8 *) buf.data, buf.len, out_mac);
 }
 
@@ -154,6 +156,33 @@ dp_chain_forward_mac(DpPrf *chain, const uint8 *instance, uint64 boot_seq, const
 	appendBinaryStringInfo(&buf, frames, len);
 	ok = dp_prf(chain, DOMAIN_FORWARD, (const uint8 *) buf.data, buf.len, out_mac);
 	pfree(buf.data);
+	return ok;
+}
+
+bool
+dp_chain_sink_mac(DpPrf *chain, const char *name, int64 cursor, int64 digest, uint8 *out_mac)
+{
+	StringInfoData message;
+
+	initStringInfo(&message);
+	appendStringInfo(&message, INT64_FORMAT " " INT64_FORMAT " %s", cursor, digest, name);
+	return dp_prf(chain, DOMAIN_SINK, (const uint8 *) message.data, message.len, out_mac);
+}
+
+bool
+dp_chain_link_mac(DpPrf *chain, const DpChainLink *link, uint8 *out_mac)
+{
+	StringInfoData message;
+	bool		ok;
+
+	initStringInfo(&message);
+	put_int64(&message, link->number);
+	put_int64(&message, link->seq);
+	appendBinaryStringInfo(&message, (const char *) link->mac, DP_CHAIN_MAC_LEN);
+	put_int64(&message, (int64) link->old_key);
+	put_int64(&message, (int64) link->new_key);
+	ok = dp_prf(chain, DOMAIN_LINK, (const uint8 *) message.data, message.len, out_mac);
+	pfree(message.data);
 	return ok;
 }
 

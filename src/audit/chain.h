@@ -10,6 +10,9 @@
  *			  mac of the last || SHA-256 of their lines), of batches that were archived and
  *			  dropped: the chain goes on from one mac to the other
  *	forward : HMAC(chain key, 'f' || instance || boot_seq || frames), of what a standby sends
+ *	sink	: HMAC(chain key, 'k' || cursor, digest and name as text), how far a sink is
+ *	link	: HMAC(chain key, 'l' || number || seq || mac || old key id || new key id), under
+ *			  the old key and under the new: batches after seq are under the new (chain_link.h)
  *
  * Canonical bytes: every column but mac in the table's order: one byte 0 for
  * NULL, else 1, then the value: integers, times and the
@@ -80,8 +83,8 @@ typedef struct DpChainPoint
 	uint8		mac[DP_CHAIN_MAC_LEN];
 } DpChainPoint;
 
-/* mac of the batch after previous; false only where the PRF fails. */
-extern bool dp_chain_batch_mac(const uint8 *previous, const Datum *values,
+/* mac of the batch after previous, under a chain key (0: the current); false only where the PRF fails. */
+extern bool dp_chain_batch_mac(uint64 key_id, const uint8 *previous, const Datum *values,
 							   const bool *nulls, uint8 *out_mac) DP_MUST_CHECK;
 extern bool dp_chain_head_mac(DpPrf *chain, const DpChainPoint *head, uint8 *out_mac) DP_MUST_CHECK;
 extern bool dp_chain_cursor_mac(DpPrf *chain, const uint8 *instance, int64 ring_seq,
@@ -102,6 +105,20 @@ extern bool dp_chain_archive_mac(DpPrf *chain, const DpChainArchive *archive, ui
 /* Of whole frames on their way from a standby (forward.c). */
 extern bool dp_chain_forward_mac(DpPrf *chain, const uint8 *instance, uint64 boot_seq,
 								 const void *frames, Size len, uint8 *out_mac) DP_MUST_CHECK;
+
+extern bool dp_chain_sink_mac(DpPrf *chain, const char *name, int64 cursor, int64 digest, uint8 *out_mac) DP_MUST_CHECK;
+
+/* Where one chain key takes the place of another. */
+typedef struct DpChainLink
+{
+	int32		number;			/* 1, 2, ... */
+	int64		seq;			/* the last record under the old key */
+	uint8		mac[DP_CHAIN_MAC_LEN];	/* of its batch */
+	uint64		old_key;
+	uint64		new_key;
+} DpChainLink;
+
+extern bool dp_chain_link_mac(DpPrf *chain, const DpChainLink *link, uint8 *out_mac) DP_MUST_CHECK;
 
 /* A number that names the chain key. */
 extern bool dp_chain_name(DpPrf *chain, uint64 *out_name) DP_MUST_CHECK;

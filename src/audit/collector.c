@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "audit/audit_workers.h"
 #include "audit/batch.h"
+#include "audit/chain_link.h"
 #include "audit/collector.h"
 #include "audit/prepared.h"
 #include "audit/segment.h"
@@ -137,14 +138,28 @@ dp_audit_read_head(DpChainPoint *out, bool lock)
 	return ok;
 }
 
+/*
+ * The name of the database's first chain key, which stays when it is replaced: what was
+ * put back from before that has the same.
+ */
+static uint64
+chain_name(void)
+{
+	int			n;
+	uint64	   *older = dp_chain_older_keys(&n);
+	DpPrf	   *first = n > 0 ? dp_keys_audit_chain_of(older[n - 1]) : NULL;
+	uint64		name;
+
+	check_prf(dp_chain_name(first != NULL ? first : dp_audit_require_chain(), &name));
+	return name;
+}
+
 bool
 dp_audit_read_witness(DpChainPoint *out)
 {
 	DpWitness	witness;
-	uint64		name;
 
-	check_prf(dp_chain_name(dp_audit_require_chain(), &name));
-	if (!dp_ring_witness_get(MyDatabaseId, &witness) || witness.chain != name)
+	if (!dp_ring_witness_get(MyDatabaseId, &witness) || witness.chain != chain_name())
 		return false;
 	out->seq = (int64) witness.seq;
 	memcpy(out->mac, witness.mac, DP_CHAIN_MAC_LEN);
@@ -494,6 +509,7 @@ collect_ends(void)
 
 	StartTransactionCommand();
 	SPI_connect();
+	dp_chain_hold();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	ended = dp_prepared_ended(instance);
 	if (ended)
@@ -502,7 +518,7 @@ collect_ends(void)
 
 		dp_prepared_take_ends(batch);
 		store_batch(batch, &none, 0, &head);
-		check_prf(dp_chain_name(dp_audit_require_chain(), &name));
+		name = chain_name();
 	}
 	PopActiveSnapshot();
 	SPI_finish();
@@ -540,6 +556,7 @@ collect_instance(List *segments, const uint8 *instance, uint64 flushed)
 
 	StartTransactionCommand();
 	SPI_connect();
+	dp_chain_hold();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	cursor = dp_audit_read_cursor(instance);
 	next = *progress;
@@ -556,7 +573,7 @@ collect_instance(List *segments, const uint8 *instance, uint64 flushed)
 	{
 		store_batch(batch, &next, cursor, &head);
 		stored = true;
-		check_prf(dp_chain_name(dp_audit_require_chain(), &name));
+		name = chain_name();
 	}
 	PopActiveSnapshot();
 	SPI_finish();

@@ -11,6 +11,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "audit/audit_workers.h"
+#include "audit/chain_link.h"
 #include "audit/collector.h"
 #include "audit/digest.h"
 #include "audit/sink.h"
@@ -22,8 +23,10 @@
 #include "base/worker.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "common/base64.h"
 #include "common/cryptohash.h"
 #include "common/sha2.h"
+#include "crypto/public_key.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "keys/keys.h"
@@ -47,27 +50,60 @@ PG_FUNCTION_INFO_V1(dp_audit_digest_key);
 
 static const char signing_purpose[] = "dataprotect digest signing, Ed25519";
 
-/* The caller wipes it. */
+/* Of a key of the chain, 0: the current one.  The caller wipes it. */
 static void
-signing_seed(uint8 seed[DP_KEY_LEN])
+signing_seed(uint64 key_id, uint8 seed[DP_KEY_LEN])
 {
-	if (!dp_prf(dp_audit_require_chain(), PRF_SIGNING, (const uint8 *) signing_purpose, sizeof(signing_purpose) - 1, seed))
+	DpPrf	   *chain = key_id == 0 ? dp_audit_require_chain() : dp_keys_audit_chain_of(key_id);
+
+	if (chain == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("the audit log has no such key")));
+	if (!dp_prf(chain, PRF_SIGNING, (const uint8 *) signing_purpose, sizeof(signing_purpose) - 1, seed))
 		dp_report_no_memory("could not derive the signing key");
 }
 
 static bytea *
-sign(const char *document)
+sign(uint64 key_id, const char *document)
 {
 	uint8		signature[DP_ED25519_SIGNATURE_LEN];
 	uint8		seed[DP_KEY_LEN];
 	bool		ok;
 
-	signing_seed(seed);
+	signing_seed(key_id, seed);
 	ok = dp_ed25519_sign(seed, (const uint8 *) document, strlen(document), signature);
 	dp_secret_wipe(seed, sizeof(seed));
 	if (!ok)
 		dp_report_no_memory("could not sign a digest of the audit log");
 	return DatumGetByteaP(dp_result_bytea(signature, sizeof(signature)));
+}
+
+static void
+public_key(uint64 key_id, uint8 out[DP_ED25519_PUBLIC_LEN])
+{
+	uint8		seed[DP_KEY_LEN];
+	bool		ok;
+
+	signing_seed(key_id, seed);
+	ok = dp_ed25519_public(seed, out);
+	dp_secret_wipe(seed, sizeof(seed));
+	if (!ok)
+		dp_report_no_memory("could not compute the signing key");
+}
+
+/* Is a document signed by the key that a key of the chain gives? */
+static bool
+is_signed(uint64 key_id, const char *document, const bytea *signature)
+{
+	uint8		public[DP_ED25519_PUBLIC_LEN];
+	uint8		der[64];
+	size_t		der_len = sizeof(der);
+
+	public_key(key_id, public);
+	if (!dp_public_key_ed25519(public, der, &der_len))
+		dp_report_no_memory("could not compute the signing key");
+	return dp_signature_verify(der, der_len, (const uint8_t *) document, strlen(document),
+							   (const uint8_t *) VARDATA_ANY(signature), VARSIZE_ANY_EXHDR(signature));
 }
 
 /* What is known of the records of one digest. */
@@ -134,7 +170,25 @@ typedef struct Previous
 	char		hash[65];
 	char	   *policy;
 	bool		is_old;
+	uint64		key;			/* of the chain, that it was signed by; 0: the current one */
 } Previous;
+
+/* The key that signed it, where that has been replaced since; 0: none that was. */
+static uint64
+replaced_key(const char *document, const bytea *signature)
+{
+	int			n;
+	uint64	   *older = dp_chain_older_keys(&n);
+
+	if (n == 0 || is_signed(0, document, signature))
+		return 0;
+	for (int i = 0; i < n; i++)
+	{
+		if (is_signed(older[i], document, signature))
+			return older[i];
+	}
+	return 0;
+}
 
 static void
 read_previous(Previous *out)
@@ -145,7 +199,7 @@ read_previous(Previous *out)
 
 	memset(out, 0, sizeof(*out));
 	memset(out->hash, '0', 64);
-	if (SPI_execute(psprintf("SELECT id, seq_to, document, policy, made_at NOT BETWEEN now() - interval '%d s' AND now() "
+	if (SPI_execute(psprintf("SELECT id, seq_to, document, policy, made_at NOT BETWEEN now() - interval '%d s' AND now(), signature "
 							 "FROM dataprotect.audit_digest ORDER BY id DESC LIMIT 1",
 							 dp_guc_digest_interval * IDLE_INTERVALS), true, 1) != SPI_OK_SELECT)
 		dp_report_altered("could not read the digests of the audit log");
@@ -159,6 +213,40 @@ read_previous(Previous *out)
 	if (!dp_sha256((const uint8 *) document, strlen(document), digest))
 		dp_report_no_memory("could not hash a digest");
 	hex_of(digest, out->hash);
+	out->key = replaced_key(document, DatumGetByteaPCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 6, &isnull)));
+}
+
+static char *
+base64(const void *bytes, Size len)
+{
+	int			max = pg_b64_enc_len((int) len);
+	char	   *out = palloc(max + 1);
+	int			n = pg_b64_encode(bytes, (int) len, out, max);
+
+	if (n < 0)
+		elog(ERROR, "base64 encoding failed");
+	out[n] = '\0';
+	return out;
+}
+
+/*
+ * The first digest under another signing key has it from the one before: whoever has
+ * that one's public key goes on with this one's (doc/verify_digests.sh).
+ */
+static char *
+handover(const Hashing *hashing, const Previous *previous)
+{
+	uint8		public[DP_ED25519_PUBLIC_LEN];
+	char	   *encoded;
+	bytea	   *by;
+
+	if (previous->key == 0)
+		return "";
+	public_key(0, public);
+	encoded = base64(public, sizeof(public));
+	by = sign(previous->key, psprintf("dataprotect digest key %s " INT64_FORMAT " %s", hashing->uid, previous->id + 1, encoded));
+	return psprintf(",\"key\":{\"public\":\"%s\",\"by\":\"%s\"}", encoded,
+					base64(VARDATA_ANY(by), VARSIZE_ANY_EXHDR(by)));
 }
 
 /* The document, of what was hashed. */
@@ -172,10 +260,10 @@ compose(const Hashing *hashing, const Previous *previous, const char *sha256, co
 	initStringInfo(&document);
 	appendStringInfo(&document, "{\"version\":1,\"log\":\"%s\",\"id\":" INT64_FORMAT ",\"at\":\"%s\","
 					 "\"from\":" INT64_FORMAT ",\"to\":" INT64_FORMAT ",\"records\":%d,\"sha256\":\"%s\",\"mac\":\"%s\","
-					 "\"policy\":%s,\"previous\":\"%s\"}",
+					 "\"policy\":%s,\"previous\":\"%s\"%s}",
 					 hashing->uid, previous->id + 1, time,
 					 hashing->n > 0 ? hashing->from : previous->to + 1, hashing->n > 0 ? hashing->to : previous->to,
-					 hashing->n, sha256, hashing->mac, policy, previous->hash);
+					 hashing->n, sha256, hashing->mac, policy, previous->hash, handover(hashing, previous));
 	return document.data;
 }
 
@@ -218,7 +306,7 @@ store(const Hashing *hashing, const Previous *previous, const char *document, co
 	values[3] = Int64GetDatum(hashing->n);
 	values[4] = CStringGetTextDatum(policy);
 	values[5] = CStringGetTextDatum(document);
-	values[6] = PointerGetDatum(sign(document));
+	values[6] = PointerGetDatum(sign(0, document));
 	if (sign_by_root(document, &uri, &kms))
 	{
 		memset(nulls, ' ', 11);
@@ -349,6 +437,7 @@ digest_round(void)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	SPI_connect();
+	dp_chain_hold();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (is_ready())
 	{
@@ -397,19 +486,13 @@ dp_audit_line(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(pg_any_to_server(line.data, line.len, PG_UTF8)));
 }
 
-/* dataprotect._digest_key() returns bytea: the public key's 32 bytes. */
+/* dataprotect._digest_key(key int8) returns bytea: the public key's 32 bytes. */
 Datum
 dp_audit_digest_key(PG_FUNCTION_ARGS)
 {
 	uint8		public[DP_ED25519_PUBLIC_LEN];
-	uint8		seed[DP_KEY_LEN];
-	bool		ok;
 
-	signing_seed(seed);
-	ok = dp_ed25519_public(seed, public);
-	dp_secret_wipe(seed, sizeof(seed));
-	if (!ok)
-		dp_report_no_memory("could not compute the signing key");
+	public_key((uint64) PG_GETARG_INT64(0), public);
 	PG_RETURN_DATUM(dp_result_bytea(public, sizeof(public)));
 }
 

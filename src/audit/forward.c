@@ -24,7 +24,7 @@
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
 #include "audit/audit_workers.h"
-#include "audit/chain.h"
+#include "audit/chain_link.h"
 #include "audit/collector.h"
 #include "audit/segment.h"
 #include "base/compat.h"
@@ -213,6 +213,7 @@ call_primary(const uint8 *instance, uint64 boot_seq, const StringInfo frames)
 	uint64		answer;
 	bool		isnull;
 
+	dp_chain_hold();			/* one that has just been replaced is refused, and sent again under the next */
 	if (!dp_chain_forward_mac(dp_audit_require_chain(), instance, boot_seq, frames->data, frames->len, mac))
 		dp_report_no_memory("could not compute a MAC of the audit log");
 	connect_primary();
@@ -493,6 +494,7 @@ dp_audit_take(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to add audit records of a standby"),
 				 errdetail("Only roles with the %s attribute may send them.", "REPLICATION")));
+	dp_chain_hold();
 	if (len > FRAMES_MAX ||
 		!dp_chain_forward_mac(dp_audit_require_chain(), instance, boot_seq, VARDATA_ANY(frames), len, expected) ||
 		VARSIZE_ANY_EXHDR(mac) != sizeof(expected) || !dp_equal_ct(VARDATA_ANY(mac), expected, sizeof(expected)))

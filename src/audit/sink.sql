@@ -89,9 +89,9 @@ CREATE FUNCTION dataprotect._audit_line(record dataprotect.audit_record, log uui
     LANGUAGE c STRICT STABLE AS 'MODULE_PATHNAME', 'dp_audit_line';
 COMMENT ON FUNCTION dataprotect._audit_line(dataprotect.audit_record, uuid) IS 'a record as it leaves the host; for members of dataprotect_auditor';
 
-CREATE FUNCTION dataprotect._digest_key() RETURNS bytea
-    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_digest_key';
-COMMENT ON FUNCTION dataprotect._digest_key() IS 'public key of the digests, 32 bytes';
+CREATE FUNCTION dataprotect._digest_key(key int8 DEFAULT 0) RETURNS bytea
+    LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_digest_key';
+COMMENT ON FUNCTION dataprotect._digest_key(int8) IS 'public key, 32 bytes, of the digests that are signed by a key of the chain (0: the current one)';
 
 CREATE FUNCTION dataprotect.digest_public_pem() RETURNS text
     LANGUAGE sql VOLATILE SECURITY DEFINER

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "audit/chain_link.h"
 #include "audit/collector.h"
 #include "audit/sink.h"
 #include "base/compat.h"
@@ -31,7 +32,6 @@
 PG_FUNCTION_INFO_V1(dp_audit_sink_begin);
 PG_FUNCTION_INFO_V1(dp_audit_sink_check);
 
-#define CURSOR_DOMAIN	'k'		/* of the PRF under the chain key */
 #define FIRST_PAUSE_MS	1000
 #define LAST_PAUSE_MS	60000
 #define TELL_AFTER		3		/* failures in a row */
@@ -39,11 +39,7 @@ PG_FUNCTION_INFO_V1(dp_audit_sink_check);
 static void
 cursor_mac(const char *name, int64 cursor, int64 digest, uint8 out[DP_CHAIN_MAC_LEN])
 {
-	StringInfoData message;
-
-	initStringInfo(&message);
-	appendStringInfo(&message, INT64_FORMAT " " INT64_FORMAT " %s", cursor, digest, name);
-	if (!dp_prf(dp_audit_require_chain(), CURSOR_DOMAIN, (const uint8 *) message.data, message.len, out))
+	if (!dp_chain_sink_mac(dp_audit_require_chain(), name, cursor, digest, out))
 		dp_report_no_memory("could not compute a MAC of the audit log");
 }
 
@@ -56,6 +52,7 @@ begin(void)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	SPI_connect();
+	dp_chain_hold();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	own_level = dp_own_begin();
 }
@@ -357,6 +354,7 @@ dp_audit_sink_begin(PG_FUNCTION_ARGS)
 	uint8		mac[DP_CHAIN_MAC_LEN];
 	int64		digest = PG_GETARG_INT64(2);
 
+	dp_chain_hold();
 	cursor_mac(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_INT64(1), digest, mac);
 	values[0] = PG_GETARG_DATUM(0);
 	values[1] = PG_GETARG_DATUM(1);

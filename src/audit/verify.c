@@ -11,6 +11,9 @@
  * A batch is altered as a whole: what is packed together has no record that could be
  * altered by itself.  first_bad is the first of its records.
  *
+ * Where the key was replaced, a link says so (chain_link.h): what is before it is checked
+ * with the replaced key, and must come to the MAC that the newer key has signed.
+ *
  * Batches that were archived and dropped (archive.h) are no fault: a signed note says
  * from which MAC to which the chain goes over them.
  */
@@ -18,6 +21,7 @@
 
 #include "access/htup_details.h"
 #include "audit/archive.h"
+#include "audit/chain_link.h"
 #include "audit/collector.h"
 #include "base/compat.h"
 #include "base/report.h"
@@ -42,6 +46,7 @@ typedef struct Verdict
 	int64		first_bad;		/* 0: none */
 	const char *detail;
 	DpChainPoint last;			/* newest batch that fits */
+	DpChainLinks *links;
 	DpChainPoint witness;
 	bool		has_witness;
 	bool		witness_seen;
@@ -61,6 +66,14 @@ find_fault(Verdict *verdict, int64 seq, const char *detail)
 	verdict->detail = detail;
 }
 
+/* Is what the chain has come to what a later key vouches for? */
+static void
+check_link(Verdict *verdict, int64 from)
+{
+	if (dp_chain_link_denies(verdict->links, verdict->last.seq, verdict->last.mac))
+		find_fault(verdict, from, "the record, or one before it, is not the one that was there when the key of the chain was replaced");
+}
+
 /* Go on behind rows that were archived. */
 static void
 step_over_archives(Verdict *verdict)
@@ -78,6 +91,7 @@ step_over_archives(Verdict *verdict)
 			find_fault(verdict, archive->from, "the records before those that were archived are not the ones that were there");
 		verdict->last.seq = archive->to;
 		memcpy(verdict->last.mac, archive->mac, DP_CHAIN_MAC_LEN);
+		check_link(verdict, archive->from);
 	}
 }
 
@@ -104,7 +118,7 @@ check_batch(Verdict *verdict, HeapTuple tuple, TupleDesc desc)
 				   from > verdict->last.seq ? "records are missing" : "records were added");
 		return;
 	}
-	if (!dp_chain_batch_mac(verdict->last.mac, values, nulls, expected))
+	if (!dp_chain_batch_mac(dp_chain_key_of(verdict->links, from), verdict->last.mac, values, nulls, expected))
 		dp_report_no_memory("could not compute the MAC of a batch of the audit log");
 	if (to < from || VARSIZE_ANY_EXHDR(mac) != DP_CHAIN_MAC_LEN ||
 		!dp_equal_ct(VARDATA_ANY(mac), expected, DP_CHAIN_MAC_LEN))
@@ -114,6 +128,7 @@ check_batch(Verdict *verdict, HeapTuple tuple, TupleDesc desc)
 	}
 	verdict->last.seq = to;
 	memcpy(verdict->last.mac, expected, DP_CHAIN_MAC_LEN);
+	check_link(verdict, from);
 	if (verdict->has_witness && to == verdict->witness.seq)
 	{
 		verdict->witness_seen = true;
@@ -182,6 +197,38 @@ log_has_traces(void)
 					   true, 1) == SPI_OK_SELECT && SPI_processed > 0;
 }
 
+/* Before what it tells of can be missed: a link cut off, or of others. */
+static void
+check_links(Verdict *verdict)
+{
+	verdict->links = dp_chain_links();
+	if (verdict->links->first_bad != 0)
+		find_fault(verdict, verdict->links->first_bad, "what links the keys of the chain was altered");
+}
+
+/*
+ * The key that is used now, as the snapshot of the batches has it: on a standby, which
+ * cannot keep it from being replaced, it may have been overtaken.
+ */
+static void
+check_current_key(void)
+{
+	for (int i = 0; i < 2; i++)
+	{
+		bool		isnull;
+
+		if (SPI_execute("SELECT v.key_id FROM dataprotect.key_version v WHERE v.family = 0 AND v.purpose = 7 AND v.state = 'a'",
+						true, 0) != SPI_OK_SELECT || SPI_processed != 1 ||
+			(uint64) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) == dp_keys_audit_chain_id())
+			return;
+		dp_keys_forget();
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("the key of the audit log's chain is being replaced"),
+			 errhint("Try again.")));
+}
+
 /*
  * No row is locked: a caller's transaction may stay open, and the collector
  * must go on.  Batches and head are read by one snapshot, which has both of each of
@@ -192,6 +239,7 @@ static void
 check_log(Verdict *verdict)
 {
 	memset(verdict, 0, sizeof(*verdict));
+	dp_chain_hold();
 	if (dp_keys_audit_chain() != NULL)
 		verdict->has_witness = dp_audit_read_witness(&verdict->witness);
 	/* what is archived goes from the table and to its note between two snapshots */
@@ -199,6 +247,8 @@ check_log(Verdict *verdict)
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (dp_keys_audit_chain() != NULL)
 	{
+		check_current_key();
+		check_links(verdict);
 		verdict->archives = dp_archive_list(&verdict->n_archives);
 		check_batches(verdict);
 		check_end(verdict);

@@ -222,8 +222,7 @@ END $$;
 COMMENT ON FUNCTION dataprotect.rotate_key(text) IS
     'makes a new version that seals from now on; older versions go on opening; the new version''s number';
 
--- Not among them: the search key, under which tokens and indexes are made, and the key
--- that chains the audit log.
+-- Not among them: the search key, under which tokens and indexes are made.
 CREATE FUNCTION dataprotect.rotate_system_keys(OUT key text, OUT version int) RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -235,13 +234,14 @@ BEGIN
             NULL,
             'The system''s own keys are made with the first named key.');
     END IF;
-    PERFORM dataprotect._event('key.rotated', NULL, jsonb_build_object('system', jsonb_build_array('literal', 'audit seal', 'policy')));
+    PERFORM dataprotect._event('key.rotated', NULL, jsonb_build_object('system', jsonb_build_array('literal', 'audit seal', 'audit chain', 'policy')));
     FOR rotate_system_keys.key, rotate_system_keys.version IN
         SELECT p.name, dataprotect._autonomous(p.call)::int
         -- the one that may be refused first
         FROM (VALUES (1, 'policy', 'SELECT dataprotect._rotate_policy_key()'),
                      (2, 'literal', 'SELECT dataprotect._mint_system_version(5::int2)'),
-                     (3, 'audit seal', 'SELECT dataprotect._mint_system_version(6::int2)')) p (ord, name, call) ORDER BY p.ord
+                     (3, 'audit seal', 'SELECT dataprotect._mint_system_version(6::int2)'),
+                     (4, 'audit chain', 'SELECT dataprotect._rotate_chain_key()')) p (ord, name, call) ORDER BY p.ord
     LOOP
         RETURN NEXT;
     END LOOP;
@@ -261,7 +261,7 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION dataprotect.rotate_system_keys() IS
-    'makes new keys for literals, under which definitions have theirs from then on, and for the fields of the audit log that can hold personal data; older ones of both go on opening; seals all policy under a new key; their versions';
+    'makes new keys for literals, under which definitions have theirs from then on, and for the fields of the audit log that can hold personal data; older ones of both go on opening; chains and signs the log under a new key from here on, which vouches for what is there; seals all policy under a new key; their versions';
 
 CREATE FUNCTION dataprotect._mint_rewrap(key_family int4, uris text[]) RETURNS int4
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$

@@ -78,6 +78,13 @@ dp_keys_rolled_back(void)
 	tell(&rolling_back);
 }
 
+void
+dp_keys_look_again(void)
+{
+	if (dp_arena_key_generation() != dp_keys_cached_generation)
+		dp_keys_forget();
+}
+
 /* Rows changed in this transaction, or, on a standby, by replay. */
 void
 dp_keys_forget(void)

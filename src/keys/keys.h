@@ -134,6 +134,12 @@ extern bool dp_keys_audit_open(const uint8 *in, Size len, bytea **out);
 /* The audit chain's PRF, or NULL where no key was ever created; good until keys are looked up again. */
 extern DpPrf *dp_keys_audit_chain(void);
 
+/* Of that chain key, current or replaced; 0: the current one.  NULL where it is none of this database's. */
+extern DpPrf *dp_keys_audit_chain_of(uint64 key_id);
+
+/* The id of the current one, 0 where no key was ever created. */
+extern uint64 dp_keys_audit_chain_id(void);
+
 /* Load every version of a family into the arena (before ordered indexes open). */
 extern void dp_keys_preload(int32 family);
 
@@ -156,6 +162,9 @@ extern void dp_keys_preload_system(void);
 extern uint64 dp_keys_generation(void);
 extern uint64 dp_policy_generation(void);
 extern void dp_policy_look_took(TimestampTz began);
+
+/* Have the next question look at what keys are now, in the middle of a statement too. */
+extern void dp_keys_look_again(void);
 
 /* Forget what this backend knows, before the generation says so; of policy only grants. */
 extern void dp_keys_forget(void);

@@ -24,6 +24,8 @@ static DpPrf *prf = NULL;
 static uint64 prf_key_id = 0;
 static DpPrf *chain = NULL;
 static uint64 chain_key_id = 0;
+static DpPrf *older_chain = NULL;	/* a replaced one, for what it vouches for */
+static uint64 older_chain_key_id = 0;
 static DpPrf *policy = NULL;
 static uint64 policy_key_id = 0;
 static uint8 policy_uid[16];
@@ -35,6 +37,8 @@ forget_system_keys(void)
 	/* The search PRF stays: its key has no state, and its id is compared. */
 	dp_prf_free(chain);
 	chain = NULL;
+	dp_prf_free(older_chain);
+	older_chain = NULL;
 	dp_prf_free(policy);
 	policy = NULL;
 }
@@ -47,6 +51,8 @@ let_go_of_contexts(void)
 	prf = NULL;
 	dp_prf_free(chain);
 	chain = NULL;
+	dp_prf_free(older_chain);
+	older_chain = NULL;
 	dp_prf_free(policy);
 	policy = NULL;
 }
@@ -155,6 +161,30 @@ dp_keys_audit_chain(void)
 	if (chain == NULL && !dp_catalog_read_version(system_keys.audit_chain, &row))
 		return NULL;
 	return system_prf(system_keys.audit_chain, &chain, &chain_key_id);
+}
+
+uint64
+dp_keys_audit_chain_id(void)
+{
+	return know_system_keys() ? system_keys.audit_chain : 0;
+}
+
+DpPrf *
+dp_keys_audit_chain_of(uint64 key_id)
+{
+	DpVersionRow row;
+
+	if (key_id == 0 || (know_system_keys() && key_id == system_keys.audit_chain))
+		return dp_keys_audit_chain();
+	if (!know_system_keys())
+		return NULL;
+	if (older_chain == NULL || older_chain_key_id != key_id)
+	{
+		if (!dp_catalog_read_version(key_id, &row) || row.family != 0 || row.purpose != DP_PURPOSE_AUDIT_CHAIN ||
+			!row.has_wrapped)
+			return NULL;
+	}
+	return system_prf(key_id, &older_chain, &older_chain_key_id);
 }
 
 /* Its row, and under the epoch that the audit's key is under: no opening without both. */

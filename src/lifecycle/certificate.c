@@ -47,7 +47,7 @@ Datum
 dp_lifecycle_certificate_mac(PG_FUNCTION_ARGS)
 {
 	char	   *certificate = utf8_document(PG_GETARG_TEXT_PP(0));
-	DpPrf	   *chain = dp_keys_audit_chain();
+	DpPrf	   *chain = dp_keys_audit_chain_of((uint64) PG_GETARG_INT64(1));
 	uint8		mac[DP_PRF_OUT_LEN];
 	text	   *result;
 
@@ -61,11 +61,11 @@ dp_lifecycle_certificate_mac(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(result);
 }
 
-/* False where no key was ever made.  The caller wipes the seed. */
+/* Of a key of the chain, 0: the current one; false where there is none.  The caller wipes the seed. */
 static bool
-signing_seed(uint8 seed[DP_KEY_LEN])
+signing_seed(uint64 key_id, uint8 seed[DP_KEY_LEN])
 {
-	DpPrf	   *chain = dp_keys_audit_chain();
+	DpPrf	   *chain = dp_keys_audit_chain_of(key_id);
 
 	if (chain == NULL)
 		return false;
@@ -83,7 +83,7 @@ dp_lifecycle_certificate_sign(PG_FUNCTION_ARGS)
 	uint8		seed[DP_KEY_LEN];
 	bool		ok;
 
-	if (!signing_seed(seed))
+	if (!signing_seed(0, seed))
 		PG_RETURN_NULL();
 	ok = dp_ed25519_sign(seed, (uint8 *) certificate, strlen(certificate), signature);
 	dp_secret_wipe(seed, sizeof(seed));
@@ -92,7 +92,7 @@ dp_lifecycle_certificate_sign(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(dp_result_bytea(signature, sizeof(signature)));
 }
 
-/* dataprotect._certificate_key() returns bytea: the public key's 32 bytes, or NULL. */
+/* dataprotect._certificate_key(key int8) returns bytea: the public key's 32 bytes, or NULL. */
 Datum
 dp_lifecycle_certificate_key(PG_FUNCTION_ARGS)
 {
@@ -100,7 +100,7 @@ dp_lifecycle_certificate_key(PG_FUNCTION_ARGS)
 	uint8		seed[DP_KEY_LEN];
 	bool		ok;
 
-	if (!signing_seed(seed))
+	if (!signing_seed((uint64) PG_GETARG_INT64(0), seed))
 		PG_RETURN_NULL();
 	ok = dp_ed25519_public(seed, public);
 	dp_secret_wipe(seed, sizeof(seed));

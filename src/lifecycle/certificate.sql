@@ -1,20 +1,20 @@
 -- The certificate of a deletion, and the export of an account
 
-CREATE FUNCTION dataprotect._certificate_mac(certificate text) RETURNS text
+CREATE FUNCTION dataprotect._certificate_mac(certificate text, key int8 DEFAULT 0) RETURNS text
     AS 'MODULE_PATHNAME', 'dp_lifecycle_certificate_mac'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION dataprotect._certificate_mac(text) IS
-    'HMAC-SHA-256 of a certificate under the audit chain''s key, or NULL where no key was ever made';
+COMMENT ON FUNCTION dataprotect._certificate_mac(text, int8) IS
+    'HMAC-SHA-256 of a certificate under a key of the audit chain (0: the current one), or NULL where there is none';
 
 CREATE FUNCTION dataprotect._certificate_sign(certificate text) RETURNS bytea
     AS 'MODULE_PATHNAME', 'dp_lifecycle_certificate_sign'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect._certificate_sign(text) IS 'Ed25519 signature of a certificate, or NULL where no key was ever made';
 
-CREATE FUNCTION dataprotect._certificate_key() RETURNS bytea
+CREATE FUNCTION dataprotect._certificate_key(key int8 DEFAULT 0) RETURNS bytea
     AS 'MODULE_PATHNAME', 'dp_lifecycle_certificate_key'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION dataprotect._certificate_key() IS 'the public key of certificates, or NULL where no key was ever made';
+COMMENT ON FUNCTION dataprotect._certificate_key(int8) IS 'the public key of certificates that a key of the audit chain (0: the current one) gives, or NULL where there is none';
 
 -- SubjectPublicKeyInfo of an Ed25519 key (RFC 8410).
 CREATE FUNCTION dataprotect.certificate_public_pem() RETURNS text
@@ -25,6 +25,21 @@ AS $$
            || E'\n-----END PUBLIC KEY-----';
 $$;
 COMMENT ON FUNCTION dataprotect.certificate_public_pem() IS 'public key (PEM) that certificates are verified with, outside the database';
+
+-- The signing keys are made of the key of the audit chain, and are others when that is.
+CREATE FUNCTION dataprotect.signing_keys(OUT signs text, OUT version int, OUT state text, OUT public_pem text) RETURNS SETOF record
+    LANGUAGE sql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT w.signs, v.version, CASE v.state WHEN 'a' THEN 'active' ELSE 'retired' END,
+           E'-----BEGIN PUBLIC KEY-----\n' || encode('\x302a300506032b6570032100'::bytea
+               || CASE w.signs WHEN 'digests' THEN dataprotect._digest_key(v.key_id) ELSE dataprotect._certificate_key(v.key_id) END, 'base64')
+           || E'\n-----END PUBLIC KEY-----'
+    FROM dataprotect.key_version v, (VALUES ('certificates'), ('digests')) w(signs)
+    WHERE v.family = 0 AND v.purpose = 7 AND v.wrapped IS NOT NULL
+    ORDER BY w.signs, v.version
+$$;
+COMMENT ON FUNCTION dataprotect.signing_keys() IS 'public keys (PEM) of certificates and digests, those that rotate_system_keys() has replaced included';
 
 -- A document with its code and its signature; both are of the text of what else it says.
 CREATE FUNCTION dataprotect._sign_document(document jsonb) RETURNS jsonb
@@ -40,7 +55,10 @@ CREATE FUNCTION dataprotect._is_signed_here(document jsonb) RETURNS bool
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(document ->> 'mac' = dataprotect._certificate_mac((document - '{mac,signature}'::text[])::text), false);
+    SELECT coalesce(document ->> 'mac' = dataprotect._certificate_mac(d.said), false)
+           OR EXISTS (SELECT FROM dataprotect.key_version v WHERE v.family = 0 AND v.purpose = 7 AND v.state = 'r'
+                         AND document ->> 'mac' = dataprotect._certificate_mac(d.said, v.key_id))
+        FROM (SELECT (document - '{mac,signature}'::text[])::text) d(said)
 $$;
 COMMENT ON FUNCTION dataprotect._is_signed_here(jsonb) IS 'whether a document is as this database, or one it was copied from, signed it';
 

@@ -103,10 +103,11 @@ SELECT (SELECT count(*) FILTER (WHERE email::text = 'mail' || id AND o::int4 = i
 	(SELECT count(*) FILTER (WHERE v::text = 'later' || id) FROM later),
 	(SELECT count(*) FILTER (WHERE email::text = 'account' || id) FROM account),
 	(SELECT count(*) FROM entry WHERE at > now() - interval '12 hours'),
-	(SELECT count(*) FROM dataprotect.verify_policy())
+	(SELECT count(*) FROM dataprotect.verify_policy()),
+	(SELECT ok FROM dataprotect.verify_audit_log())
 SQL
 }
-sub wanted { return join '|', $rows, 1, $rows, $account, $rows, 0; }
+sub wanted { return join '|', $rows, 1, $rows, $account, $rows, 0, 't'; }
 
 # name, statements before it, the act, what brings it to its end, and whether it is there
 my @acts = (
@@ -146,7 +147,7 @@ my @acts = (
 		sub { return "DO \$\$ BEGIN IF (SELECT state FROM dataprotect.keys WHERE name = 'gone$_[0]') = 'active' THEN PERFORM dataprotect.suspend_key('gone$_[0]', 'x'); END IF; IF (SELECT state FROM dataprotect.keys WHERE name = 'gone$_[0]') <> 'destroyed' THEN PERFORM dataprotect.destroy_key('gone$_[0]', 'x'); END IF; END \$\$" },
 		sub { return "SELECT state = 'destroyed' FROM dataprotect.keys WHERE name = 'gone$_[0]'" } ],
 	[ 'other system keys', sub { return }, sub { return 'SELECT count(*) FROM dataprotect.rotate_system_keys()' }, 'SELECT count(*) FROM dataprotect.rotate_system_keys()',
-		"SELECT (SELECT count(*) FROM dataprotect.key_versions WHERE name = 'system' AND state <> 'retired') = 5 AND (SELECT count(*) FROM dataprotect.verify_policy()) = 0" ],
+		"SELECT (SELECT count(*) FROM dataprotect.key_versions WHERE name = 'system' AND state <> 'retired') = 5 AND (SELECT count(*) FROM dataprotect.verify_policy()) = 0 AND (SELECT count(*) > 0 FROM dataprotect.audit_link)" ],
 	[ 'wrapping anew', sub { return }, sub { return "SELECT dataprotect.rewrap_key('pii', (SELECT kms_uri FROM dataprotect.keys WHERE name = 'pii'))" },
 		"SELECT dataprotect.rewrap_key('pii', (SELECT kms_uri FROM dataprotect.keys WHERE name = 'pii'))", 'SELECT bool_and(ok) FROM dataprotect.drill()' ],
 	[ 'an epoch', sub { return }, sub { return q{SELECT dataprotect.roll_epoch('x', backups => false); SELECT dataprotect.run_epochs()} },
