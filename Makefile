@@ -20,7 +20,7 @@ OBJS = \
        $(addprefix src/access/, access.o foreign_code.o foreign_temporary.o foreign_utility.o grantee.o identity.o mask.o open_query.o restored.o role_drop.o search_count.o sql_runner.o taken_cursor.o token.o token_keys.o token_replay.o) \
        $(addprefix src/audit/, alert.o change_events.o changed_tables.o digest.o sink_batch.o sink_file.o sink_http.o sink_line.o sink_reply.o \
            sink_round.o sink_rows.o sink_splunk.o sink_state.o sink_syslog.o sink_uri.o) \
-       $(addprefix src/audit/, activity.o archive.o audit_log.o batch.o chain.o chain_link.o collector.o forward.o literals.o log_batch.o \
+       $(addprefix src/audit/, activity.o archive.o audit_log.o batch.o chain.o chain_link.o collector.o forward.o literals.o log_batch.o name_filter.o record_filter.o \
            packed.o parallel.o prepared.o protected_columns.o record_plan.o record_scan.o redact.o refusals.o role_events.o rotate_chain.o segment.o store.o subjects.o track.o unpack.o verify.o writer.o) \
        $(addprefix src/types/, client_query.o client_type.o cursor_query.o described_cursor.o json.o plain_type.o reflection.o wire.o word_search.o \
            analyze.o canonical.o cast.o codec.o compare.o derive.o distributed.o document_search.o fold.o formula.o hash.o io.o lexeme_search.o maintenance.o mention.o min_max.o mixed_width.o narrow_bound.o \

@@ -151,7 +151,7 @@ SELECT DISTINCT 'privileges', a.name, 'is for internal use, and open to ' || a.g
    AND p.oid NOT IN (SELECT oid FROM dp_lint_plumbing)
    AND p.proname NOT IN ('_fetch', '_kept_value', '_own_sql', '_own_ts_stat', '_raise', '_row_shown', '_sealed_for', '_seen_by', '_catalog_length', '_catalog_modifier', '_catalog_type',
                          '_as_date', '_as_float4', '_as_int2', '_as_int4', '_as_timestamp',
-                         '_audit_line', '_audit_unseal', '_base_type', '_clock_status', '_column_now', '_digest_line',
+                         '_audit_line', '_audit_may_read', '_audit_unseal', '_known_keys', '_names_subject', '_base_type', '_clock_status', '_column_now', '_digest_line',
                          '_encrypted_parts', '_event_name', '_function_digest',
                          '_kms_status', '_modifier_parts', '_now', '_progress', '_retention_backlog', '_workers');
 

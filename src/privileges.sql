@@ -15,6 +15,7 @@ VALUES
     -- reports, and what the administrator set up
     ('TABLE', 'dataprotect.account_keys', 'dataprotect_auditor'),
     ('TABLE', 'dataprotect.audit_subjects', 'dataprotect_auditor'),
+    ('TABLE', 'dataprotect.audit_unfinished', 'dataprotect_auditor'),
     ('TABLE', 'dataprotect.incidents', 'dataprotect_admin, dataprotect_auditor'),
     ('TABLE', 'dataprotect.approvals', 'dataprotect_admin, dataprotect_auditor'),
     ('TABLE', 'dataprotect.access_review', 'dataprotect_admin, dataprotect_auditor'),
@@ -174,6 +175,9 @@ VALUES
     -- and by nobody else: keys/own_function.c, which also says what views need
     ('ROUTINE', 'dataprotect._audit_line', 'dataprotect_auditor'),
     ('ROUTINE', 'dataprotect._audit_unseal', 'dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect._audit_may_read', 'dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect._known_keys', 'dataprotect_auditor'),
+    ('ROUTINE', 'dataprotect._names_subject', 'dataprotect_auditor'),
     ('ROUTINE', 'dataprotect._digest_line', 'dataprotect_admin, dataprotect_auditor'),
     ('ROUTINE', 'dataprotect._base_modifier', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._base_type', 'dataprotect_admin, dataprotect_auditor'),

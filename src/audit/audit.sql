@@ -19,7 +19,8 @@ CREATE TABLE dataprotect.audit_batch (
 	hints bytea NOT NULL,
 	data bytea NOT NULL,
 	sealed bytea,
-	mac bytea NOT NULL
+	mac bytea NOT NULL,
+	subjects bytea
 ) PARTITION BY RANGE (at_from);
 ALTER TABLE dataprotect.audit_batch ALTER data SET STORAGE EXTERNAL, ALTER sealed SET STORAGE EXTERNAL;
 COMMENT ON TABLE dataprotect.audit_batch IS 'the audit log as it is stored: batches of records, partitioned by month, chained by mac';
@@ -143,6 +144,18 @@ CREATE FUNCTION dataprotect._audit_unseal(sealed bytea,
 	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'dp_audit_unseal';
 COMMENT ON FUNCTION dataprotect._audit_unseal(bytea) IS 'opens the personal fields of an audit record for members of dataprotect_auditor';
 
+CREATE FUNCTION dataprotect._audit_may_read() RETURNS bool
+	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'dp_audit_may_read';
+COMMENT ON FUNCTION dataprotect._audit_may_read() IS 'true, or an error for who is no member of dataprotect_auditor';
+
+CREATE FUNCTION dataprotect._names_subject(sealed bytea, key_ids bigint[]) RETURNS bool
+	LANGUAGE c STRICT STABLE LEAKPROOF AS 'MODULE_PATHNAME', 'dp_audit_names_subject';
+COMMENT ON FUNCTION dataprotect._names_subject(bytea, bigint[]) IS 'does an audit record tell that values under one of these keys of accounts were opened, or perhaps; reads of audit_record leave out what cannot';
+
+CREATE FUNCTION dataprotect._known_keys(outcome "char", keys text[], result_keys text[]) RETURNS text[]
+	LANGUAGE c IMMUTABLE LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_audit_known_keys';
+COMMENT ON FUNCTION dataprotect._known_keys("char", text[], text[]) IS 'keys of a statement of the audit log: those of its result, where that is a record of its own';
+
 CREATE FUNCTION dataprotect._event_name(event int2) RETURNS text
 	LANGUAGE c STRICT IMMUTABLE LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_audit_event_name';
 COMMENT ON FUNCTION dataprotect._event_name(int2) IS 'name of an event of the catalogue';
@@ -181,16 +194,16 @@ SELECT i.seq,
 	END AS outcome,
 	i.session_role,
 	i.role,
-	personal.actor,
-	personal.client,
-	personal.application,
+	(personal.fields).actor,
+	(personal.fields).client,
+	(personal.fields).application,
 	pg_catalog.current_database()::text AS database,
 	coalesce(i.columns, '{}') || coalesce(result.columns, '{}') AS columns,
-	coalesce(result.keys, i.keys, '{}') AS keys,
+	dataprotect._known_keys(i.outcome, i.keys, result.keys) AS keys,
 	(SELECT coalesce(pg_catalog.sum(n), 0)::bigint FROM pg_catalog.unnest(coalesce(result.opened, i.opened)) AS n) AS values_opened,
 	(SELECT coalesce(pg_catalog.sum(n), 0)::bigint FROM pg_catalog.unnest(coalesce(result.compared, i.compared)) AS n) AS values_compared,
-	personal.purpose,
-	personal.detail
+	(personal.fields).purpose,
+	(personal.fields).detail
 FROM dataprotect.audit_record AS i
 	LEFT JOIN LATERAL (
 		SELECT r.outcome, r.columns, r.keys, r.opened, r.compared
@@ -227,8 +240,10 @@ FROM dataprotect.audit_record AS i
 					AND x.ref_seq <= i.ring_seq AND x.ref_end >= i.ring_seq)
 				THEN 'prepared'
 			END AS name) AS ending
-	CROSS JOIN LATERAL dataprotect._audit_unseal(i.sealed) AS personal
-WHERE i.kind IN ('i', 'e') AND i.event <> 4     -- value.subjects belongs to a statement
+	-- OFFSET: opened once a row, and only where a column of it is asked for
+	CROSS JOIN LATERAL (SELECT dataprotect._audit_unseal(i.sealed) AS fields OFFSET 0) AS personal
+WHERE dataprotect._audit_may_read()
+	AND i.kind IN ('i', 'e') AND i.event <> 4     -- value.subjects belongs to a statement
 	AND NOT (i.kind = 'i' AND known.outcome = 'o'
 		AND 0 = ALL (coalesce(result.opened, i.opened, '{}')) AND 0 = ALL (coalesce(result.compared, i.compared, '{}')));
 COMMENT ON VIEW dataprotect.audit_log IS 'who did what: one row for each statement that opened protected values and each administrative act';

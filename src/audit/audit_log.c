@@ -10,6 +10,7 @@
 #include "audit/collector.h"
 #include "audit/log_batch.h"
 #include "audit/personal.h"
+#include "audit/subjects.h"
 #include "base/compat.h"
 #include "base/report.h"
 #include "base/text.h"
@@ -27,6 +28,7 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
@@ -38,6 +40,9 @@ PG_FUNCTION_INFO_V1(dp_audit_event_name);
 PG_FUNCTION_INFO_V1(dp_audit_event);
 PG_FUNCTION_INFO_V1(dp_audit_flush);
 PG_FUNCTION_INFO_V1(dp_audit_start);
+PG_FUNCTION_INFO_V1(dp_audit_known_keys);
+PG_FUNCTION_INFO_V1(dp_audit_names_subject);
+PG_FUNCTION_INFO_V1(dp_audit_may_read);
 
 /*
  * Membership counts, superuser-ness does not; and it counts for whoever logged
@@ -122,6 +127,47 @@ dp_audit_unseal(PG_FUNCTION_ARGS)
 																	 personal.detail.len)));
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+}
+
+Datum
+dp_audit_may_read(PG_FUNCTION_ARGS)
+{
+	dp_audit_require_auditor();
+	PG_RETURN_BOOL(true);
+}
+
+/* Does a record tell that values under one of these keys of accounts were opened? */
+Datum
+dp_audit_names_subject(PG_FUNCTION_ARGS)
+{
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(1);
+	DpPersonal	personal;
+	DpSubjects *subjects = palloc(sizeof(DpSubjects));
+	uint64		statement;
+	Datum	   *ids;
+	bool	   *nulls;
+	int			n;
+
+	dp_audit_require_auditor();
+	if (!dp_audit_open_sealed(PG_GETARG_BYTEA_PP(0), &personal) ||
+		!dp_subjects_read(personal.detail, &statement, subjects))
+		PG_RETURN_BOOL(false);
+	deconstruct_array(array, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &ids, &nulls, &n);
+	for (int i = 0; i < n; i++)
+		if (!nulls[i] && dp_subjects_has(subjects, (uint64) DatumGetInt64(ids[i])))
+			PG_RETURN_BOOL(true);
+	PG_RETURN_BOOL(false);
+}
+
+/* outcome, keys, keys of its result: the planner knows this call (record_plan.c). */
+Datum
+dp_audit_known_keys(PG_FUNCTION_ARGS)
+{
+	if (!PG_ARGISNULL(0) && PG_GETARG_CHAR(0) == DP_OUTCOME_STARTED && !PG_ARGISNULL(2))
+		PG_RETURN_DATUM(PG_GETARG_DATUM(2));
+	if (!PG_ARGISNULL(1))
+		PG_RETURN_DATUM(PG_GETARG_DATUM(1));
+	PG_RETURN_ARRAYTYPE_P(construct_empty_array(TEXTOID));
 }
 
 Datum

@@ -278,6 +278,21 @@ sealed_part(const DpRecord *record)
 	return part;
 }
 
+/* Whose values a statement opened, from the sealed part of a record that tells of it; NULL: it cannot be read. */
+static const DpSubjects *
+read_subjects(DpSlice part)
+{
+	static DpSubjects subjects;
+	DpPersonal	personal;
+	uint64		statement;
+
+	if (part.len < 1 || part.data[0] != DP_SEALED_PLAIN ||
+		!dp_personal_decode(part.data + 1, part.len - 1, &personal) ||
+		!dp_subjects_read(personal.detail, &statement, &subjects))
+		return NULL;
+	return &subjects;
+}
+
 /* Add an entry, merged with its result, to the batch of rows that is being made. */
 static void
 pack_entry(DpPacking *packing, const DpBatchEntry *entry, int64 seq)
@@ -310,6 +325,8 @@ pack_entry(DpPacking *packing, const DpBatchEntry *entry, int64 seq)
 	packed.keys = result.n_keys > 0 ? result.keys : record.keys;
 	packed.n_keys = result.n_keys > 0 ? result.n_keys : record.n_keys;
 	packed.sealed = sealed_part(&record);
+	packed.has_subjects = entry->kind == DP_RECORD_ADMIN && record.event == DP_EVENT_VALUE_SUBJECTS;
+	packed.subjects = packed.has_subjects ? read_subjects(packed.sealed) : NULL;
 	dp_packing_add(packing, &packed);
 	dp_alert_raise(&record, seq);
 }

@@ -72,6 +72,7 @@ put_column(StringInfo out, int column, Datum value)
 		case DP_BATCH_HINTS:
 		case DP_BATCH_DATA:
 		case DP_BATCH_SEALED:
+		case DP_BATCH_SUBJECTS:
 			put_varlena(out, value);
 			break;
 		default:
@@ -100,6 +101,11 @@ dp_chain_batch_mac(uint64 key_id, const uint8 *previous, const Datum *values, co
 		appendStringInfoChar(&buf, nulls[i] ? 0 : 1);
 		if (!nulls[i])
 			put_column(&buf, i, values[i]);
+	}
+	if (!nulls[DP_BATCH_SUBJECTS])
+	{
+		appendStringInfoChar(&buf, 1);
+		put_column(&buf, DP_BATCH_SUBJECTS, values[DP_BATCH_SUBJECTS]);
 	}
 	/* Only now: detoasting and sealing look at catalogs, and so may drop what was held before. */
 	chain = dp_keys_audit_chain_of(key_id);

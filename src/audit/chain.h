@@ -14,8 +14,8 @@
  *	link	: HMAC(chain key, 'l' || number || seq || mac || old key id || new key id), under
  *			  the old key and under the new: batches after seq are under the new (chain_link.h)
  *
- * Canonical bytes: every column but mac in the table's order: one byte 0 for
- * NULL, else 1, then the value: integers, times and the
+ * Canonical bytes: every column but mac in the table's order (subjects, which 0.1.0
+ * did not have, only where it is not NULL): one byte 0 for NULL, else 1, then the value: integers, times and the
  * bits of a box's two ends 8 bytes big endian, bytes and uuids with a 4-byte length.  Nothing in it
  * depends on the machine.  The mac of a record is that of its batch.
  */
@@ -41,11 +41,12 @@ typedef enum DpBatchColumn
 	DP_BATCH_DATA,				/* bytea */
 	DP_BATCH_SEALED,			/* bytea; may be NULL */
 	DP_BATCH_MAC,				/* bytea; not part of the canonical bytes */
+	DP_BATCH_SUBJECTS,			/* bytea; may be NULL */
 	DP_BATCH_N_COLUMNS
 } DpBatchColumn;
 
 #define DP_BATCH_COLUMN_LIST \
-	"seq_from, seq_to, at_from, at_to, instance, ring_to, refs, hints, data, sealed, mac"
+	"seq_from, seq_to, at_from, at_to, instance, ring_to, refs, hints, data, sealed, mac, subjects"
 
 /* Columns of dataprotect.audit_record, in order (audit.sql). */
 typedef enum DpAuditColumn

@@ -20,6 +20,7 @@
 #include "port/pg_bswap.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -104,7 +105,7 @@ unpack(const Datum *values, const bool *nulls)
 	if (!nulls[DP_BATCH_SEALED])
 		batch->sealed = datumCopy(values[DP_BATCH_SEALED], false, -1);
 	batch->n_parts = -1;
-	if (!dp_unpack(DatumGetByteaPP(values[DP_BATCH_DATA]), &batch->unpacked) ||
+	if (!dp_unpack(DatumGetByteaPCopy(values[DP_BATCH_DATA]), &batch->unpacked) ||
 		batch->unpacked.n != batch->seq_to - batch->seq_from + 1)
 		report_damaged(batch->seq_from, batch->seq_to);
 	MemoryContextSwitchTo(old);
@@ -138,6 +139,24 @@ dp_log_batch(const Datum *values, const bool *nulls)
 	batch->pins++;
 	batch->used = ++now_used;
 	return batch;
+}
+
+void
+dp_log_batch_read(DpLogBatch *batch)
+{
+	MemoryContext old;
+	bool		read;
+
+	if (batch->unpacked.records != NULL)
+		return;
+	old = MemoryContextSwitchTo(batch->context);
+	read = dp_unpack_records(&batch->unpacked);
+	MemoryContextSwitchTo(old);
+	if (!read)
+	{
+		batch->unpacked.records = NULL;
+		report_damaged(batch->seq_from, batch->seq_to);
+	}
 }
 
 void
@@ -176,6 +195,57 @@ reference_datum(const DpLogBatch *batch, int part)
 	return PointerGetDatum(bytes);
 }
 
+static Datum
+text_datum(DpSlice slice)
+{
+	return slice.len == 0 ? (Datum) 0 :
+		PointerGetDatum(cstring_to_text_with_len((const char *) slice.data, (int) slice.len));
+}
+
+static Datum
+texts_datum(DpSlice slices, int n)
+{
+	Datum		texts[2 * DP_RECORD_MAX_COLUMNS];
+
+	if (n == 0)
+		return (Datum) 0;
+	for (int i = 0; i < n; i++)
+	{
+		DpSlice		slice = dp_unpack_text(&slices);
+
+		texts[i] = PointerGetDatum(cstring_to_text_with_len((const char *) slice.data, (int) slice.len));
+	}
+	return PointerGetDatum(construct_array(texts, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* What all records of a shape have in common, made for the first of them. */
+enum
+{
+	MADE_SESSION_ROLE,
+	MADE_ROLE,
+	MADE_COLUMNS,
+	MADE_KEYS,
+	MADE_N
+};
+
+static const Datum *
+made_of(DpLogBatch *batch, DpShape *shape)
+{
+	MemoryContext old;
+	Datum	   *made;
+
+	if (shape->made != NULL)
+		return shape->made;
+	old = MemoryContextSwitchTo(batch->context);
+	made = palloc(sizeof(Datum) * MADE_N);
+	made[MADE_SESSION_ROLE] = text_datum(shape->session_role);
+	made[MADE_ROLE] = text_datum(shape->role);
+	made[MADE_COLUMNS] = texts_datum(shape->columns, shape->n_columns);
+	made[MADE_KEYS] = texts_datum(shape->keys, shape->n_keys);
+	MemoryContextSwitchTo(old);
+	return shape->made = made;
+}
+
 /* Of a column that may be NULL. */
 static void
 set_column(Datum *values, bool *nulls, int column, Datum value, bool is_null)
@@ -185,10 +255,11 @@ set_column(Datum *values, bool *nulls, int column, Datum value, bool is_null)
 }
 
 void
-dp_log_row(const DpLogBatch *batch, int i, const bool *needed, Datum *values, bool *nulls)
+dp_log_row(DpLogBatch *batch, int i, const bool *needed, Datum *values, bool *nulls)
 {
 	const DpUnpackedRecord *record = &batch->unpacked.records[i];
-	const DpShape *shape = &batch->unpacked.shapes[record->shape];
+	DpShape    *shape = &batch->unpacked.shapes[record->shape];
+	const Datum *made = made_of(batch, shape);
 
 	memset(nulls, 0, sizeof(bool) * DP_AUDIT_N_COLUMNS);
 	values[DP_AUDIT_SEQ] = Int64GetDatum(batch->seq_from + i);
@@ -201,10 +272,10 @@ dp_log_row(const DpLogBatch *batch, int i, const bool *needed, Datum *values, bo
 	values[DP_AUDIT_OUTCOME] = CharGetDatum(shape->outcome);
 	set_column(values, nulls, DP_AUDIT_REF_SEQ, Int64GetDatum((int64) record->ref_seq), record->ref_seq == 0);
 	set_column(values, nulls, DP_AUDIT_REF_END, Int64GetDatum((int64) record->ref_end), record->ref_end == 0);
-	set_column(values, nulls, DP_AUDIT_SESSION_ROLE, shape->session_role, shape->session_role == 0);
-	set_column(values, nulls, DP_AUDIT_ROLE, shape->role, shape->role == 0);
-	set_column(values, nulls, DP_AUDIT_COLUMNS, shape->columns, shape->columns == 0);
-	set_column(values, nulls, DP_AUDIT_KEYS, shape->keys, shape->keys == 0);
+	set_column(values, nulls, DP_AUDIT_SESSION_ROLE, made[MADE_SESSION_ROLE], made[MADE_SESSION_ROLE] == 0);
+	set_column(values, nulls, DP_AUDIT_ROLE, made[MADE_ROLE], made[MADE_ROLE] == 0);
+	set_column(values, nulls, DP_AUDIT_COLUMNS, made[MADE_COLUMNS], made[MADE_COLUMNS] == 0);
+	set_column(values, nulls, DP_AUDIT_KEYS, made[MADE_KEYS], made[MADE_KEYS] == 0);
 	values[DP_AUDIT_MAC] = batch->mac;
 	nulls[DP_AUDIT_OPENED] = shape->n_keys == 0 || !needed[DP_AUDIT_OPENED];
 	if (!nulls[DP_AUDIT_OPENED])

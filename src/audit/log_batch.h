@@ -40,8 +40,13 @@ typedef struct DpLogBatch
 extern DpLogBatch *dp_log_batch(const Datum *values, const bool *nulls);
 extern void dp_log_batch_release(DpLogBatch *batch);
 
+/*
+ * Read its records too, from when on dp_log_row() may be called.  Raises the same error.
+ */
+extern void dp_log_batch_read(DpLogBatch *batch);
+
 /* Columns of record i that are needed, as audit_record has them; others are NULL. */
-extern void dp_log_row(const DpLogBatch *batch, int i, const bool *needed, Datum *values, bool *nulls);
+extern void dp_log_row(DpLogBatch *batch, int i, const bool *needed, Datum *values, bool *nulls);
 
 /* What a reference stands for: form and bytes.  False where it does not open. */
 extern bool dp_log_sealed(const uint8 *reference, Size len, DpSlice *out);

@@ -6,6 +6,7 @@
 
 #include <zlib.h>
 
+#include "audit/name_filter.h"
 #include "audit/packed.h"
 #include "base/compat.h"
 #include "base/report.h"
@@ -17,8 +18,19 @@
 #define FULL_BYTES		(1024 * 1024)
 #define BUCKETS			2048	/* of a table of at most DP_PACKED_MAX */
 #define DEFLATE_LEVEL	1
+#define NAME_BITS		12		/* of hints, a name */
+#define SUBJECT_BITS	16
+#define MAX_HINTS		1024	/* bytes: they stay in their row */
 
 StaticAssertDecl(BUCKETS >= 2 * DP_PACKED_MAX, "there is always an empty bucket");
+
+/* Forms of what lies in subjects (packed.h). */
+enum
+{
+	SUBJECTS_EXACT = 0,
+	SUBJECTS_ANY = 1,
+	SUBJECTS_BITS = 2
+};
 
 /* Byte strings, each kept once. */
 typedef struct Table
@@ -44,7 +56,11 @@ struct DpPacking
 	uint64		ring_to;
 	uint64		ref_from;		/* 0: none */
 	uint64		ref_to;
-	uint8		hints[DP_HINTS_LEN];
+	DpNameSet	names;			/* hashes of what hints are of */
+	DpNameSet	subjects;		/* of ids */
+	bool		has_subjects;
+	uint8		subjects_form;
+	uint8		subject_bits[DP_SUBJECTS_BITS / 8]; /* of those that opened too many */
 };
 
 /* FNV-1a: the same on every machine. */
@@ -58,59 +74,50 @@ hash(uint64 state, const uint8 *data, Size len)
 
 #define HASH_START UINT64CONST(0xcbf29ce484222325)
 
+uint64
+dp_hint_hash(DpHint what, const void *data, Size len)
+{
+	return dp_name_hash((uint8) what, data, len);
+}
+
+uint64
+dp_hint_hash_event(uint8 kind, int16 event)
+{
+	uint8		bytes[3] = {kind, (uint8) event, (uint8) ((uint16) event >> 8)};
+
+	return dp_name_hash(DP_HINT_EVENT, bytes, sizeof(bytes));
+}
+
+uint64
+dp_hint_hash_outcome(uint8 kind, uint8 outcome)
+{
+	uint8		bytes[2] = {kind, outcome};
+
+	return dp_name_hash(DP_HINT_OUTCOME, bytes, sizeof(bytes));
+}
+
 static uint64
-hint_hash(DpHint what, const void *data, Size len)
+subject_hash(uint64 id)
 {
-	uint8		tag = (uint8) what;
-	uint64		h = hash(hash(HASH_START, &tag, 1), data, len);
+	uint8		bytes[8];
 
-	return h ^ h >> 32;
-}
-
-static void
-hint_add(uint8 hints[DP_HINTS_LEN], DpHint what, const void *data, Size len)
-{
-	uint64		h = hint_hash(what, data, len);
-
-	for (int i = 0; i < 3; i++)
-		hints[h >> (9 * i + 3) & 63] |= (uint8) (1 << (h >> (9 * i) & 7));
+	for (int i = 0; i < 8; i++)
+		bytes[i] = (uint8) (id >> (8 * i));
+	return dp_name_hash('s', bytes, sizeof(bytes));
 }
 
 bool
-dp_hint_has(const uint8 *hints, DpHint what, const void *data, Size len)
+dp_packed_has_subject(const uint8 *subjects, Size len, const uint64 *ids, int n)
 {
-	uint64		h = hint_hash(what, data, len);
+	Size		head = 1 + (len > 0 && subjects[0] == SUBJECTS_BITS ? DP_SUBJECTS_BITS / 8 : 0);
 
-	for (int i = 0; i < 3; i++)
-		if ((hints[h >> (9 * i + 3) & 63] & 1 << (h >> (9 * i) & 7)) == 0)
-			return false;
-	return true;
-}
-
-static void
-event_bytes(uint8 kind, int16 event, uint8 out[3])
-{
-	out[0] = kind;
-	out[1] = (uint8) event;
-	out[2] = (uint8) ((uint16) event >> 8);
-}
-
-static void
-hint_add_event(uint8 hints[DP_HINTS_LEN], uint8 kind, int16 event)
-{
-	uint8		bytes[3];
-
-	event_bytes(kind, event, bytes);
-	hint_add(hints, DP_HINT_EVENT, bytes, sizeof(bytes));
-}
-
-bool
-dp_hint_has_event(const uint8 *hints, uint8 kind, int16 event)
-{
-	uint8		bytes[3];
-
-	event_bytes(kind, event, bytes);
-	return dp_hint_has(hints, DP_HINT_EVENT, bytes, sizeof(bytes));
+	if (len <= head || subjects[0] == SUBJECTS_ANY)
+		return true;
+	for (int i = 0; i < n; i++)
+		if ((head > 1 && dp_subjects_filter_has(subjects + 1, ids[i])) ||
+			dp_name_filter_has(subjects + head, len - head, subject_hash(ids[i])))
+			return true;
+	return false;
 }
 
 static int
@@ -195,13 +202,34 @@ add_shape(DpPacking *packing, const DpPackedRecord *record)
 }
 
 static void
-add_hints(DpPacking *packing, const DpPackedRecord *record)
+add_names(DpPacking *packing, const DpPackedRecord *record)
 {
-	hint_add_event(packing->hints, record->kind, record->event);
-	hint_add(packing->hints, DP_HINT_ROLE, record->role.data, record->role.len);
-	hint_add(packing->hints, DP_HINT_ROLE, record->session_role.data, record->session_role.len);
+	DpNameSet  *names = &packing->names;
+
+	dp_name_set_add(names, dp_hint_hash_event(record->kind, record->event));
+	dp_name_set_add(names, dp_hint_hash_outcome(record->kind, record->outcome));
+	dp_name_set_add(names, dp_hint_hash(DP_HINT_ROLE, record->role.data, record->role.len));
+	dp_name_set_add(names, dp_hint_hash(DP_HINT_ROLE, record->session_role.data, record->session_role.len));
 	for (int i = 0; i < record->n_keys; i++)
-		hint_add(packing->hints, DP_HINT_KEY, record->keys[i].name.data, record->keys[i].name.len);
+		dp_name_set_add(names, dp_hint_hash(DP_HINT_KEY, record->keys[i].name.data, record->keys[i].name.len));
+}
+
+/* Whose values a statement opened. */
+static void
+add_subjects(DpPacking *packing, const DpSubjects *subjects)
+{
+	packing->has_subjects = true;
+	if (subjects == NULL)
+		packing->subjects_form = SUBJECTS_ANY;
+	else if (subjects->n > DP_SUBJECTS_EXACT)
+	{
+		packing->subjects_form = packing->subjects_form == SUBJECTS_ANY ? SUBJECTS_ANY : SUBJECTS_BITS;
+		for (int i = 0; i < lengthof(subjects->filter); i++)
+			packing->subject_bits[i] |= subjects->filter[i];
+	}
+	else
+		for (int i = 0; i < subjects->n; i++)
+			dp_name_set_add(&packing->subjects, subject_hash(subjects->ids[i]));
 }
 
 static void
@@ -225,7 +253,9 @@ dp_packing_add(DpPacking *packing, const DpPackedRecord *record)
 
 	Assert(packing->n < DP_PACKED_MAX);
 	if (packing->shapes.n > n_shapes)
-		add_hints(packing, record);
+		add_names(packing, record);
+	if (record->has_subjects)
+		add_subjects(packing, record->subjects);
 	put_number(out, shape);
 	put_number(out, zigzag(record->at - packing->last_at));
 	put_number(out, zigzag((int64) (record->ring_seq - packing->last_ring_seq)));
@@ -307,21 +337,54 @@ bytes_datum(const char *data, Size len)
 	return PointerGetDatum(bytes);
 }
 
+static Datum
+seal(const char *data, int len)
+{
+	bytea	   *sealed;
+
+	if (!dp_keys_audit_seal((const uint8 *) data, len, &sealed))
+		elog(ERROR, "audit log has no key");
+	return PointerGetDatum(sealed);
+}
+
 /* The sealed column: its block under the audit key. */
 static Datum
 seal_parts(const DpPacking *packing)
 {
 	StringInfoData plain;
 	StringInfoData block;
-	bytea	   *sealed;
 
 	initStringInfo(&plain);
 	initStringInfo(&block);
 	put_table(&plain, &packing->sealed, true);
 	put_block(&block, &plain);
-	if (!dp_keys_audit_seal((const uint8 *) block.data, block.len, &sealed))
-		elog(ERROR, "audit log has no key");
-	return PointerGetDatum(sealed);
+	return seal(block.data, block.len);
+}
+
+static Datum
+seal_subjects(const DpPacking *packing)
+{
+	Size		head = 1 + (packing->subjects_form == SUBJECTS_BITS ? sizeof(packing->subject_bits) : 0);
+	Size		len = dp_name_set_size(&packing->subjects, SUBJECT_BITS);
+	uint8	   *bytes = palloc(head + len);
+
+	bytes[0] = packing->subjects_form;
+	memcpy(bytes + 1, packing->subject_bits, head - 1);
+	dp_name_set_write(&packing->subjects, bytes + head, len);
+	return seal((const char *) bytes, (int) (head + len));
+}
+
+static Datum
+hints_datum(const DpPacking *packing)
+{
+	Size		len = Min(dp_name_set_size(&packing->names, NAME_BITS), MAX_HINTS);
+	bytea	   *bytes;
+
+	len += len == DP_HINTS_OLD;
+	bytes = palloc(VARHDRSZ + len);
+	SET_VARSIZE(bytes, VARHDRSZ + len);
+	dp_name_set_write(&packing->names, (uint8 *) VARDATA(bytes), len);
+	return PointerGetDatum(bytes);
 }
 
 void
@@ -350,9 +413,12 @@ dp_packing_end(DpPacking *packing, Datum *values, bool *nulls)
 		refs->high.x = (float8) packing->ref_to;
 		values[DP_BATCH_REFS] = BoxPGetDatum(refs);
 	}
-	values[DP_BATCH_HINTS] = bytes_datum((const char *) packing->hints, DP_HINTS_LEN);
+	values[DP_BATCH_HINTS] = hints_datum(packing);
 	values[DP_BATCH_DATA] = bytes_datum(data.data, data.len);
 	nulls[DP_BATCH_SEALED] = packing->sealed.n == 0;
 	if (packing->sealed.n > 0)
 		values[DP_BATCH_SEALED] = seal_parts(packing);
+	nulls[DP_BATCH_SUBJECTS] = !packing->has_subjects;
+	if (packing->has_subjects)
+		values[DP_BATCH_SUBJECTS] = seal_subjects(packing);
 }

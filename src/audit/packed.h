@@ -25,8 +25,12 @@
  *
  * A text is a length and bytes.  Times begin at 0, ring numbers too.
  *
- * hints: a filter of 512 bits over the names of roles and keys and over events
- * that are in it.  It never misses one.
+ * hints: a filter (name_filter.h) over the names of roles and keys, over events and
+ * over outcomes that are in it.  Of DP_HINTS_OLD bytes they are 0.1.0's, and tell nothing.
+ *
+ *	subjects	what lies under the audit key; NULL where no record tells of accounts:
+ *			1 byte form: 0 filter over the ids of accounts' keys, 1 any may be in it,
+ *			2 like 0, behind 256 bytes: bits of statements that opened too many (subjects.h)
  */
 #ifndef DP_AUDIT_PACKED_H
 #define DP_AUDIT_PACKED_H
@@ -34,22 +38,28 @@
 #include "postgres.h"
 
 #include "audit/chain.h"
+#include "audit/subjects.h"
 #include "events/record.h"
 #include "utils/timestamp.h"
 
 #define DP_PACKED_MAX	1000	/* records of a batch */
-#define DP_HINTS_LEN	64
+#define DP_HINTS_OLD	64
 
 /* What hints are of. */
 typedef enum DpHint
 {
 	DP_HINT_ROLE = 'r',			/* current or session role */
 	DP_HINT_KEY = 'k',
-	DP_HINT_EVENT = 'e'			/* kind and the two bytes of an event */
+	DP_HINT_EVENT = 'e',		/* kind and the two bytes of an event */
+	DP_HINT_OUTCOME = 'o'		/* kind and outcome */
 } DpHint;
 
-extern bool dp_hint_has(const uint8 *hints, DpHint what, const void *data, Size len);
-extern bool dp_hint_has_event(const uint8 *hints, uint8 kind, int16 event);
+extern uint64 dp_hint_hash(DpHint what, const void *data, Size len);
+extern uint64 dp_hint_hash_event(uint8 kind, int16 event);
+extern uint64 dp_hint_hash_outcome(uint8 kind, uint8 outcome);
+
+/* Could one of the accounts with these keys be in what lies in subjects? */
+extern bool dp_packed_has_subject(const uint8 *subjects, Size len, const uint64 *ids, int n);
 
 /* One record, merged with its result. */
 typedef struct DpPackedRecord
@@ -69,6 +79,8 @@ typedef struct DpPackedRecord
 	int			n_keys;
 	const DpRecordKey *keys;
 	DpSlice		sealed;			/* form and bytes; empty: none */
+	bool		has_subjects;	/* it tells whose values a statement opened */
+	const DpSubjects *subjects; /* NULL: what it tells cannot be read now */
 } DpPackedRecord;
 
 /* A batch that is being made, in the memory context it was begun in. */
@@ -82,17 +94,22 @@ extern bool dp_packing_is_full(const DpPacking *packing);
 /* The columns of the batch but seq_from, seq_to, instance and mac. */
 extern void dp_packing_end(DpPacking *packing, Datum *values, bool *nulls);
 
-/* A batch that was read.  All of it lies in one memory context. */
+/*
+ * A batch that was read.  All of it lies in one memory context, and refers to the
+ * bytes that it was read from.
+ */
 typedef struct DpShape
 {
 	uint8		kind;
 	uint8		outcome;
 	int16		event;
+	int			n_columns;
 	int			n_keys;
-	Datum		session_role;	/* 0: NULL, also below */
-	Datum		role;
-	Datum		columns;
-	Datum		keys;
+	DpSlice		session_role;	/* empty: NULL, also below */
+	DpSlice		role;
+	DpSlice		columns;		/* their texts, one after the other */
+	DpSlice		keys;
+	Datum	   *made;			/* of the reader; NULL: not yet */
 } DpShape;
 
 typedef struct DpUnpackedRecord
@@ -110,15 +127,25 @@ typedef struct DpUnpackedRecord
 typedef struct DpUnpacked
 {
 	int			n;
-	DpUnpackedRecord *records;
+	int			n_shapes;
 	DpShape    *shapes;
+	DpSlice		rest;			/* sessions and records, not read yet */
+	DpUnpackedRecord *records;	/* NULL: likewise */
 	uint64	   *counts;
 	int			n_refs;			/* results and ends, by session, ref_seq, and the longest first */
 	int		   *refs;
 } DpUnpacked;
 
-/* False where data is malformed.  In the current memory context. */
+/*
+ * The shapes of a batch, and then its records: what looks for something reads
+ * the second only where one of the first has it.  False where data, which stays, is
+ * malformed.  In the current memory context.
+ */
 extern bool dp_unpack(bytea *data, DpUnpacked *out);
+extern bool dp_unpack_records(DpUnpacked *batch);
+
+/* The next of a shape's texts; they are all there. */
+extern DpSlice dp_unpack_text(DpSlice *texts);
 
 /* The parts of a sealed column that was opened: DpSlice of form and bytes; false likewise. */
 extern bool dp_unpack_sealed(const uint8 *data, Size len, int *out_n, DpSlice **out);

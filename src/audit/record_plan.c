@@ -11,6 +11,7 @@
 #include "access/table.h"
 #include "audit/chain.h"
 #include "audit/log_batch.h"
+#include "audit/record_filter.h"
 #include "audit/record_scan.h"
 #include "base/compat.h"
 #include "base/report.h"
@@ -70,6 +71,9 @@ static const Comparison comparisons[] = {
 	{DP_AUDIT_AT, F_TIMESTAMPTZ_LE, {DP_FILTER_AT_MAX, -1}},
 	{DP_AUDIT_KIND, F_CHAREQ, {DP_FILTER_KIND, -1}},
 	{DP_AUDIT_SESSION, F_INT8EQ, {DP_FILTER_SESSION, -1}},
+	{DP_AUDIT_INSTANCE, F_UUID_EQ, {DP_FILTER_INSTANCE, -1}},
+	{DP_AUDIT_RING_SEQ, F_INT8EQ, {DP_FILTER_RING, -1}},
+	{DP_AUDIT_OUTCOME, F_CHAREQ, {DP_FILTER_OUTCOME, -1}},
 	{DP_AUDIT_REF_SEQ, F_INT8EQ, {DP_FILTER_REF_MIN, DP_FILTER_REF_MAX}},
 	{DP_AUDIT_REF_SEQ, F_INT8LE, {DP_FILTER_REF_MAX, -1}},
 	{DP_AUDIT_REF_END, F_INT8GE, {DP_FILTER_END_MIN, -1}},
@@ -123,6 +127,26 @@ value_of(Node *node)
 	return (Expr *) copyObject(node);
 }
 
+/* A call of a function of ours with so many arguments. */
+static bool
+is_call(const Node *node, const char *name, int n_args)
+{
+	const FuncExpr *function = (const FuncExpr *) node;
+
+	return IsA(node, FuncExpr) && list_length(function->args) == n_args && function->funcid >= FirstNormalObjectId &&
+		strcmp(get_func_name(function->funcid), name) == 0 &&
+		get_func_namespace(function->funcid) == get_namespace_oid("dataprotect", true);
+}
+
+/* That column of the relation itself. */
+static bool
+is_column(Node *node, Index relid, DpAuditColumn column)
+{
+	Var		   *var = column_of(node, relid);
+
+	return var != NULL && var->varattno == column + 1;
+}
+
 /*
  * A condition on the name of an event, as audit_log has it: the event's number; NULL where it is
  * none.
@@ -130,22 +154,51 @@ value_of(Node *node)
 static Expr *
 event_of(Node *call, Node *name)
 {
-	FuncExpr   *function = (FuncExpr *) call;
 	DpEventCode code;
 	Const	   *constant = (Const *) name;
 
-	if (!IsA(call, FuncExpr) || !IsA(name, Const) || constant->consttype != TEXTOID || constant->constisnull ||
-		list_length(function->args) != 1 || function->funcid < FirstNormalObjectId ||
-		strcmp(get_func_name(function->funcid), "_event_name") != 0 ||
-		get_func_namespace(function->funcid) != get_namespace_oid("dataprotect", true) ||
+	if (!IsA(name, Const) || constant->consttype != TEXTOID || constant->constisnull || !is_call(call, "_event_name", 1) ||
 		!dp_event_code(TextDatumGetCString(constant->constvalue), &code))
 		return NULL;
 	return (Expr *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(code), false, true);
 }
 
-/* Add the filters of one condition. */
 static void
-add_filters(Expr *clause, Index relid, List **kinds, List **values)
+add_filter(DpRecordFilter filter, Expr *value, List **kinds, List **values)
+{
+	if (value == NULL)
+		return;
+	*kinds = lappend_int(*kinds, filter);
+	*values = lappend(*values, value);
+}
+
+/* What such a collation takes for equal need not be the same bytes. */
+static bool
+compares_bytes(Oid collation)
+{
+	return !OidIsValid(collation) || get_collation_isdeterministic(collation);
+}
+
+/*
+ * value = ANY (keys): the column's, or audit_log's, which are its result's where
+ * that is another record.
+ */
+static void
+add_key_filter(const ScalarArrayOpExpr *clause, Index relid, List **kinds, List **values)
+{
+	Node	   *keys = lsecond(clause->args);
+
+	if (!clause->useOr || get_opcode(clause->opno) != F_TEXTEQ || !compares_bytes(clause->inputcollid))
+		return;
+	if (is_column(keys, relid, DP_AUDIT_KEYS) ||
+		(is_call(keys, "_known_keys", 3) && is_column(linitial(((FuncExpr *) keys)->args), relid, DP_AUDIT_OUTCOME) &&
+		 is_column(lsecond(((FuncExpr *) keys)->args), relid, DP_AUDIT_KEYS)))
+		add_filter(DP_FILTER_KEY, value_of(linitial(clause->args)), kinds, values);
+}
+
+/* Add the filters of a comparison. */
+static void
+add_comparison(Expr *clause, Index relid, List **kinds, List **values)
 {
 	OpExpr	   *op = (OpExpr *) clause;
 	Oid			operator;
@@ -154,15 +207,13 @@ add_filters(Expr *clause, Index relid, List **kinds, List **values)
 
 	if (!IsA(clause, OpExpr) || list_length(op->args) != 2)
 		return;
-	/* What such a collation takes for equal need not be the same bytes. */
-	if (OidIsValid(op->inputcollid) && !get_collation_isdeterministic(op->inputcollid))
+	if (!compares_bytes(op->inputcollid))
 		return;
 	operator = op->opno;
 	value = get_opcode(operator) == F_TEXTEQ ? event_of(linitial(op->args), lsecond(op->args)) : NULL;
 	if (value != NULL && column_of(linitial(((FuncExpr *) linitial(op->args))->args), relid) != NULL)
 	{
-		*kinds = lappend_int(*kinds, DP_FILTER_EVENT);
-		*values = lappend(*values, value);
+		add_filter(DP_FILTER_EVENT, value, kinds, values);
 		return;
 	}
 	var = column_of(linitial(op->args), relid);
@@ -179,10 +230,56 @@ add_filters(Expr *clause, Index relid, List **kinds, List **values)
 		if (comparisons[i].column != var->varattno - 1 || comparisons[i].function != get_opcode(operator))
 			continue;
 		for (int f = 0; f < 2 && comparisons[i].filters[f] >= 0; f++)
-		{
-			*kinds = lappend_int(*kinds, comparisons[i].filters[f]);
-			*values = lappend(*values, copyObject(value));
-		}
+			add_filter(comparisons[i].filters[f], copyObject(value), kinds, values);
+	}
+}
+
+/* Add the filters of one condition. */
+static void
+add_filters(Expr *clause, Index relid, List **kinds, List **values)
+{
+	if (IsA(clause, ScalarArrayOpExpr))
+		add_key_filter((ScalarArrayOpExpr *) clause, relid, kinds, values);
+	else if (is_call((Node *) clause, "_names_subject", 2) && is_column(linitial(((FuncExpr *) clause)->args), relid, DP_AUDIT_SEALED))
+		add_filter(DP_FILTER_SUBJECTS, value_of(lsecond(((FuncExpr *) clause)->args)), kinds, values);
+	else
+		add_comparison(clause, relid, kinds, values);
+}
+
+/* May an outer join put NULLs in the place of its rows? */
+static bool
+is_nullable(const PlannerInfo *root, Index relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, root->join_info_list)
+	{
+		const SpecialJoinInfo *join = lfirst(lc);
+
+		if (join->jointype != JOIN_INNER && join->jointype != JOIN_SEMI &&
+			(bms_is_member(relid, join->syn_righthand) || (join->jointype == JOIN_FULL && bms_is_member(relid, join->syn_lefthand))))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Conditions that other relations take part in: those on keys can be told by the
+ * record alone.  Not those of an outer join, for its rows come either way.
+ */
+static void
+add_join_filters(const PlannerInfo *root, const RelOptInfo *rel, List **kinds, List **values)
+{
+	ListCell   *lc;
+
+	if (is_nullable(root, rel->relid))
+		return;
+	foreach(lc, rel->joininfo)
+	{
+		const RestrictInfo *info = lfirst_node(RestrictInfo, lc);
+
+		if (info->is_pushed_down && IsA(info->clause, ScalarArrayOpExpr))
+			add_key_filter((ScalarArrayOpExpr *) info->clause, rel->relid, kinds, values);
 	}
 }
 
@@ -196,6 +293,7 @@ plan_scan(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *targets, L
 	clauses = extract_actual_clauses(clauses, false);
 	foreach(lc, clauses)
 		add_filters((Expr *) lfirst(lc), rel->relid, &scan->custom_private, &scan->custom_exprs);
+	add_join_filters(root, rel, &scan->custom_private, &scan->custom_exprs);
 	scan->scan.plan.targetlist = targets;
 	scan->scan.plan.qual = clauses;
 	scan->scan.scanrelid = rel->relid;

@@ -15,7 +15,9 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "audit/chain.h"
+#include "audit/collector.h"
 #include "audit/log_batch.h"
+#include "audit/record_filter.h"
 #include "audit/record_scan.h"
 #include "base/compat.h"
 #include "base/report.h"
@@ -25,11 +27,13 @@
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/geo_decls.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/uuid.h"
 
 typedef enum Way
 {
@@ -64,37 +68,19 @@ typedef struct RecordScan
 	/* of this run */
 	bool		started;
 	bool		is_empty;		/* a filter is NULL: nothing fits */
-	bool		is_set[DP_FILTER_N];
-	Datum		filters[DP_FILTER_N];
+	DpRecordFilters filters;
 	int			n_sources;
 	Source	   *sources;
 	int			current;		/* that the batch came from, or is being read */
 	DpLogBatch *batch;			/* pinned; NULL: none */
 	int			position;		/* in it: of the next record, or of the next in refs */
 	int			last;			/* after the last one */
+	bool		fits[DP_PACKED_MAX];	/* its shapes */
+	uint64		n_seen;			/* batches that were looked at, for EXPLAIN */
+	uint64		n_unpacked;
 	MemoryContext filters_context;	/* of the filters' values */
 	MemoryContext scratch;		/* of a look at a row of audit_batch */
 } RecordScan;
-
-static int64
-filter_int(const RecordScan *scan, DpRecordFilter filter)
-{
-	return DatumGetInt64(scan->filters[filter]);
-}
-
-/* Of two bounds the narrower counts; of two values any one. */
-static void
-set_filter(RecordScan *scan, DpRecordFilter filter, Datum value)
-{
-	bool		is_min = filter == DP_FILTER_SEQ_MIN || filter == DP_FILTER_AT_MIN || filter == DP_FILTER_REF_MIN || filter == DP_FILTER_END_MIN;
-	bool		is_max = filter == DP_FILTER_SEQ_MAX || filter == DP_FILTER_AT_MAX || filter == DP_FILTER_REF_MAX;
-
-	if (!scan->is_set[filter] ||
-		(is_min && DatumGetInt64(value) > filter_int(scan, filter)) ||
-		(is_max && DatumGetInt64(value) < filter_int(scan, filter)))
-		scan->filters[filter] = value;
-	scan->is_set[filter] = true;
-}
 
 /* The values of the filters, in memory that lasts until the next run. */
 static void
@@ -103,31 +89,32 @@ read_filters(RecordScan *scan)
 	ExprContext *context = scan->css.ss.ps.ps_ExprContext;
 
 	MemoryContextReset(scan->filters_context);
-	memset(scan->is_set, 0, sizeof(scan->is_set));
+	dp_filters_clear(&scan->filters);
 	scan->is_empty = false;
 	for (int i = 0; i < scan->n_filters; i++)
 	{
 		bool		isnull;
 		Datum		value = ExecEvalExprSwitchContext(scan->exprs[i], context, &isnull);
+		MemoryContext old = MemoryContextSwitchTo(scan->filters_context);
+		int			kind = scan->kinds[i];
 
 		if (isnull)
 			scan->is_empty = true;
-		else if (scan->kinds[i] == DP_FILTER_ROLE || scan->kinds[i] == DP_FILTER_SESSION_ROLE)
-		{
-			MemoryContext old = MemoryContextSwitchTo(scan->filters_context);
-
-			set_filter(scan, scan->kinds[i], PointerGetDatum(PG_DETOAST_DATUM_COPY(value)));
-			MemoryContextSwitchTo(old);
-		}
+		else if (kind == DP_FILTER_ROLE || kind == DP_FILTER_SESSION_ROLE || kind == DP_FILTER_KEY || kind == DP_FILTER_SUBJECTS)
+			dp_filters_set(&scan->filters, kind, PointerGetDatum(PG_DETOAST_DATUM_COPY(value)));
 		else
-			set_filter(scan, scan->kinds[i], value);
+			dp_filters_set(&scan->filters, kind, kind == DP_FILTER_INSTANCE ? datumCopy(value, false, UUID_LEN) : value);
+		MemoryContextSwitchTo(old);
 	}
+	/* Which batches are left out tells of whom they are. */
+	if (scan->filters.is_set[DP_FILTER_SUBJECTS])
+		dp_audit_require_auditor();
 }
 
 static bool
 wants_refs(const RecordScan *scan)
 {
-	return scan->is_set[DP_FILTER_REF_MAX] && (scan->is_set[DP_FILTER_REF_MIN] || scan->is_set[DP_FILTER_END_MIN]);
+	return scan->filters.is_set[DP_FILTER_REF_MAX] && (scan->filters.is_set[DP_FILTER_REF_MIN] || scan->filters.is_set[DP_FILTER_END_MIN]);
 }
 
 static void
@@ -137,7 +124,7 @@ choose_way(RecordScan *scan)
 		scan->way = WAY_SEQ;
 	else if (wants_refs(scan))
 		scan->way = WAY_REFS;
-	else if (scan->is_set[DP_FILTER_AT_MIN] && !scan->is_set[DP_FILTER_SEQ_MIN])
+	else if (scan->filters.is_set[DP_FILTER_AT_MIN] && !scan->filters.is_set[DP_FILTER_SEQ_MIN])
 		scan->way = WAY_AT;
 	else
 		scan->way = WAY_SEQ;
@@ -148,8 +135,9 @@ static void
 begin_source(RecordScan *scan, Source *source)
 {
 	Snapshot	snapshot = scan->css.ss.ps.state->es_snapshot;
-	ScanKeyData key;
+	ScanKeyData keys[2];
 	int			n_keys = 1;
+	int64		max;
 
 	if (scan->way == WAY_SEQ)
 	{
@@ -157,26 +145,33 @@ begin_source(RecordScan *scan, Source *source)
 		if (!OidIsValid(source->index_id))
 			dp_report_altered("a partition of the audit log has lost its index");
 		source->index = index_open(source->index_id, AccessShareLock);
-		ScanKeyInit(&key, DP_BATCH_SEQ_TO + 1, BTGreaterEqualStrategyNumber, F_INT8GE,
-					scan->is_set[DP_FILTER_SEQ_MIN] ? scan->filters[DP_FILTER_SEQ_MIN] : Int64GetDatum(PG_INT64_MIN));
-		source->scan = systable_beginscan_ordered(source->partition, source->index, snapshot, n_keys, &key);
+		ScanKeyInit(&keys[0], DP_BATCH_SEQ_TO + 1, BTGreaterEqualStrategyNumber, F_INT8GE,
+					scan->filters.is_set[DP_FILTER_SEQ_MIN] ? scan->filters.values[DP_FILTER_SEQ_MIN] : Int64GetDatum(PG_INT64_MIN));
+		if (scan->filters.is_set[DP_FILTER_SEQ_MAX])
+		{
+			/* A batch that has it ends no further than this. */
+			max = dp_filters_int(&scan->filters, DP_FILTER_SEQ_MAX);
+			max = max < PG_INT64_MAX - DP_PACKED_MAX ? max + DP_PACKED_MAX : PG_INT64_MAX;
+			ScanKeyInit(&keys[n_keys++], DP_BATCH_SEQ_TO + 1, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(max));
+		}
+		source->scan = systable_beginscan_ordered(source->partition, source->index, snapshot, n_keys, keys);
 		return;
 	}
 	if (scan->way == WAY_AT)
 	{
 		source->index_id = dp_log_index(source->partition, DP_BATCH_AT_TO);
-		ScanKeyInit(&key, DP_BATCH_AT_TO + 1, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE, scan->filters[DP_FILTER_AT_MIN]);
+		ScanKeyInit(&keys[0], DP_BATCH_AT_TO + 1, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE, scan->filters.values[DP_FILTER_AT_MIN]);
 	}
 	else
 	{
 		source->index_id = dp_log_index(source->partition, DP_BATCH_REFS);
 		memset(&source->box, 0, sizeof(BOX));
-		source->box.low.x = (float8) filter_int(scan, scan->is_set[DP_FILTER_REF_MIN] ? DP_FILTER_REF_MIN : DP_FILTER_END_MIN);
-		source->box.low.x = Min(source->box.low.x, (float8) filter_int(scan, DP_FILTER_REF_MAX));
-		source->box.high.x = (float8) filter_int(scan, DP_FILTER_REF_MAX);
-		ScanKeyInit(&key, DP_BATCH_REFS + 1, RTOverlapStrategyNumber, F_BOX_OVERLAP, BoxPGetDatum(&source->box));
+		source->box.low.x = (float8) dp_filters_int(&scan->filters, scan->filters.is_set[DP_FILTER_REF_MIN] ? DP_FILTER_REF_MIN : DP_FILTER_END_MIN);
+		source->box.low.x = Min(source->box.low.x, (float8) dp_filters_int(&scan->filters, DP_FILTER_REF_MAX));
+		source->box.high.x = (float8) dp_filters_int(&scan->filters, DP_FILTER_REF_MAX);
+		ScanKeyInit(&keys[0], DP_BATCH_REFS + 1, RTOverlapStrategyNumber, F_BOX_OVERLAP, BoxPGetDatum(&source->box));
 	}
-	source->scan = systable_beginscan(source->partition, source->index_id, OidIsValid(source->index_id), snapshot, n_keys, &key);
+	source->scan = systable_beginscan(source->partition, source->index_id, OidIsValid(source->index_id), snapshot, n_keys, keys);
 }
 
 static void
@@ -196,60 +191,10 @@ end_source(RecordScan *scan, Source *source)
 }
 
 static bool
-has_role(const uint8 *hints, Datum role)
-{
-	text	   *name = DatumGetTextPP(role);
-
-	return dp_hint_has(hints, DP_HINT_ROLE, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
-}
-
-/* Of the kind that is asked for, or of any. */
-static bool
-has_event(const RecordScan *scan, const uint8 *hints)
-{
-	static const char kinds[] = "irex";
-	int16		event = (int16) filter_int(scan, DP_FILTER_EVENT);
-
-	if (scan->is_set[DP_FILTER_KIND])
-		return dp_hint_has_event(hints, (uint8) DatumGetChar(scan->filters[DP_FILTER_KIND]), event);
-	for (int i = 0; i < lengthof(kinds) - 1; i++)
-		if (dp_hint_has_event(hints, (uint8) kinds[i], event))
-			return true;
-	return false;
-}
-
-/* Could the row's batch have what is asked for? */
-static bool
-fits_row(const RecordScan *scan, const Source *source)
-{
-	const Datum *values = source->values;
-	const bool *set = scan->is_set;
-	bytea	   *hints = DatumGetByteaPP(values[DP_BATCH_HINTS]);
-	const uint8 *bits = (const uint8 *) VARDATA_ANY(hints);
-
-	if ((set[DP_FILTER_SEQ_MIN] && DatumGetInt64(values[DP_BATCH_SEQ_TO]) < filter_int(scan, DP_FILTER_SEQ_MIN)) ||
-		(set[DP_FILTER_SEQ_MAX] && DatumGetInt64(values[DP_BATCH_SEQ_FROM]) > filter_int(scan, DP_FILTER_SEQ_MAX)) ||
-		(set[DP_FILTER_AT_MIN] && DatumGetInt64(values[DP_BATCH_AT_TO]) < filter_int(scan, DP_FILTER_AT_MIN)) ||
-		(set[DP_FILTER_AT_MAX] && DatumGetInt64(values[DP_BATCH_AT_FROM]) > filter_int(scan, DP_FILTER_AT_MAX)))
-		return false;
-	if (set[DP_FILTER_REF_MAX] || set[DP_FILTER_REF_MIN] || set[DP_FILTER_END_MIN])
-	{
-		if (source->nulls[DP_BATCH_REFS])
-			return false;
-	}
-	if (VARSIZE_ANY_EXHDR(hints) != DP_HINTS_LEN)
-		return true;
-	if (set[DP_FILTER_EVENT] && !has_event(scan, bits))
-		return false;
-	return (!set[DP_FILTER_ROLE] || has_role(bits, scan->filters[DP_FILTER_ROLE])) &&
-		(!set[DP_FILTER_SESSION_ROLE] || has_role(bits, scan->filters[DP_FILTER_SESSION_ROLE]));
-}
-
-static bool
 fits_batch(const RecordScan *scan, const Source *source)
 {
 	MemoryContext old = MemoryContextSwitchTo(scan->scratch);
-	bool		fits = fits_row(scan, source);
+	bool		fits = dp_filters_fit_row(&scan->filters, source->values, source->nulls);
 
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(scan->scratch);
@@ -271,9 +216,7 @@ advance(RecordScan *scan, Source *source)
 		if (!HeapTupleIsValid(tuple))
 			return false;
 		heap_deform_tuple(tuple, RelationGetDescr(source->partition), source->values, source->nulls);
-		if (scan->way == WAY_SEQ && scan->order != DP_ORDER_DOWN && scan->is_set[DP_FILTER_SEQ_MAX] &&
-			DatumGetInt64(source->values[DP_BATCH_SEQ_FROM]) > filter_int(scan, DP_FILTER_SEQ_MAX))
-			return false;
+		scan->n_seen++;
 		if (!fits_batch(scan, source))
 			continue;
 		source->has_row = true;
@@ -332,7 +275,7 @@ next_row(RecordScan *scan)
 static int
 first_ref(const RecordScan *scan, const DpUnpacked *unpacked)
 {
-	uint64		session = scan->is_set[DP_FILTER_SESSION] ? (uint64) filter_int(scan, DP_FILTER_SESSION) : 0;
+	uint64		session = scan->filters.is_set[DP_FILTER_SESSION] ? (uint64) dp_filters_int(&scan->filters, DP_FILTER_SESSION) : 0;
 	int			low = 0;
 	int			high = unpacked->n_refs;
 
@@ -342,8 +285,8 @@ first_ref(const RecordScan *scan, const DpUnpacked *unpacked)
 		const DpUnpackedRecord *record = &unpacked->records[unpacked->refs[middle]];
 
 		if (record->session < session ||
-			(record->session == session && scan->is_set[DP_FILTER_REF_MIN] &&
-			 (int64) record->ref_seq < filter_int(scan, DP_FILTER_REF_MIN)))
+			(record->session == session && scan->filters.is_set[DP_FILTER_REF_MIN] &&
+			 (int64) record->ref_seq < dp_filters_int(&scan->filters, DP_FILTER_REF_MIN)))
 			low = middle + 1;
 		else
 			high = middle;
@@ -361,7 +304,11 @@ enter_batch(RecordScan *scan, const Source *source)
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(scan->scratch);
 	scan->batch = batch;
-	scan->position = 0;
+	scan->n_unpacked++;
+	scan->position = scan->last = 0;
+	if (!dp_filters_fit_shapes(&scan->filters, &batch->unpacked, scan->fits))
+		return;
+	dp_log_batch_read(batch);
 	scan->last = batch->unpacked.n;
 	if (scan->way == WAY_REFS)
 	{
@@ -370,37 +317,22 @@ enter_batch(RecordScan *scan, const Source *source)
 		return;
 	}
 	/* Compared first: a difference of any two numbers may wrap around. */
-	if (scan->is_set[DP_FILTER_SEQ_MIN] && filter_int(scan, DP_FILTER_SEQ_MIN) > batch->seq_from)
-		scan->position = filter_int(scan, DP_FILTER_SEQ_MIN) > batch->seq_to ? batch->unpacked.n :
-			(int) (filter_int(scan, DP_FILTER_SEQ_MIN) - batch->seq_from);
-	if (scan->is_set[DP_FILTER_SEQ_MAX] && filter_int(scan, DP_FILTER_SEQ_MAX) < batch->seq_to)
-		scan->last = filter_int(scan, DP_FILTER_SEQ_MAX) < batch->seq_from ? 0 :
-			(int) (filter_int(scan, DP_FILTER_SEQ_MAX) - batch->seq_from) + 1;
+	if (scan->filters.is_set[DP_FILTER_SEQ_MIN] && dp_filters_int(&scan->filters, DP_FILTER_SEQ_MIN) > batch->seq_from)
+		scan->position = dp_filters_int(&scan->filters, DP_FILTER_SEQ_MIN) > batch->seq_to ? batch->unpacked.n :
+			(int) (dp_filters_int(&scan->filters, DP_FILTER_SEQ_MIN) - batch->seq_from);
+	if (scan->filters.is_set[DP_FILTER_SEQ_MAX] && dp_filters_int(&scan->filters, DP_FILTER_SEQ_MAX) < batch->seq_to)
+		scan->last = dp_filters_int(&scan->filters, DP_FILTER_SEQ_MAX) < batch->seq_from ? 0 :
+			(int) (dp_filters_int(&scan->filters, DP_FILTER_SEQ_MAX) - batch->seq_from) + 1;
 }
 
 /* Could it be the record that is asked for?  *last: nor any behind it in refs. */
 static bool
 fits_record(const RecordScan *scan, const DpUnpackedRecord *record, bool *last)
 {
-	const DpShape *shape = &scan->batch->unpacked.shapes[record->shape];
-	const bool *set = scan->is_set;
-
-	*last = false;
-	if (scan->way == WAY_REFS && set[DP_FILTER_SESSION])
-	{
-		*last = record->session != (uint64) filter_int(scan, DP_FILTER_SESSION) ||
-			(int64) record->ref_seq > filter_int(scan, DP_FILTER_REF_MAX);
-		if (*last)
-			return false;
-	}
-	return !((set[DP_FILTER_KIND] && shape->kind != (uint8) DatumGetChar(scan->filters[DP_FILTER_KIND])) ||
-			 (set[DP_FILTER_EVENT] && shape->event != filter_int(scan, DP_FILTER_EVENT)) ||
-			 (set[DP_FILTER_AT_MIN] && record->at < filter_int(scan, DP_FILTER_AT_MIN)) ||
-			 (set[DP_FILTER_AT_MAX] && record->at > filter_int(scan, DP_FILTER_AT_MAX)) ||
-			 (set[DP_FILTER_SESSION] && record->session != (uint64) filter_int(scan, DP_FILTER_SESSION)) ||
-			 (set[DP_FILTER_REF_MIN] && (int64) record->ref_seq < filter_int(scan, DP_FILTER_REF_MIN)) ||
-			 (set[DP_FILTER_REF_MAX] && (int64) record->ref_seq > filter_int(scan, DP_FILTER_REF_MAX)) ||
-			 (set[DP_FILTER_END_MIN] && (int64) record->ref_end < filter_int(scan, DP_FILTER_END_MIN)));
+	*last = scan->way == WAY_REFS && scan->filters.is_set[DP_FILTER_SESSION] &&
+		(record->session != (uint64) dp_filters_int(&scan->filters, DP_FILTER_SESSION) ||
+		 (int64) record->ref_seq > dp_filters_int(&scan->filters, DP_FILTER_REF_MAX));
+	return !*last && scan->fits[record->shape] && dp_filters_fit_record(&scan->filters, record);
 }
 
 /* The next record of the batch that comes into question; -1: none. */
@@ -571,12 +503,24 @@ end_scan(CustomScanState *css)
 	scan->n_sources = 0;
 }
 
+static void
+explain_scan(CustomScanState *css, List *ancestors, ExplainState *es)
+{
+	const RecordScan *scan = (RecordScan *) css;
+
+	if (!es->analyze)
+		return;
+	ExplainPropertyInteger("Batches Seen", NULL, (int64) scan->n_seen, es);
+	ExplainPropertyInteger("Batches Unpacked", NULL, (int64) scan->n_unpacked, es);
+}
+
 static const CustomExecMethods exec_methods = {
 	.CustomName = "dataprotect audit records",
 	.BeginCustomScan = begin_scan,
 	.ExecCustomScan = exec_scan,
 	.EndCustomScan = end_scan,
 	.ReScanCustomScan = rescan,
+	.ExplainCustomScan = explain_scan,
 };
 
 static Node *

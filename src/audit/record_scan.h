@@ -7,6 +7,7 @@
  * save reading, for the executor checks every condition itself.
  *
  * record_plan.c	paths, and filters from conditions
+ * record_filter.c	what filters say of batches and records
  * record_scan.c	the executor's part
  */
 #ifndef DP_AUDIT_RECORD_SCAN_H
@@ -16,23 +17,6 @@
 
 #include "nodes/extensible.h"
 
-typedef enum DpRecordFilter
-{
-	DP_FILTER_SEQ_MIN,			/* int8 */
-	DP_FILTER_SEQ_MAX,
-	DP_FILTER_AT_MIN,			/* timestamptz */
-	DP_FILTER_AT_MAX,
-	DP_FILTER_KIND,				/* "char" */
-	DP_FILTER_SESSION,			/* int8 */
-	DP_FILTER_REF_MIN,			/* int8: ref_seq */
-	DP_FILTER_REF_MAX,
-	DP_FILTER_END_MIN,			/* int8: ref_end */
-	DP_FILTER_ROLE,				/* text */
-	DP_FILTER_SESSION_ROLE,
-	DP_FILTER_EVENT,			/* int2 */
-	DP_FILTER_N
-} DpRecordFilter;
-
 /* In which order rows are wanted. */
 typedef enum DpRecordOrder
 {
@@ -41,7 +25,7 @@ typedef enum DpRecordOrder
 	DP_ORDER_DOWN
 } DpRecordOrder;
 
-/* custom_private of the plan: the order, then a filter for each of custom_exprs. */
+/* custom_private of the plan: the order, then a filter (record_filter.h) for each of custom_exprs. */
 extern const CustomScanMethods dp_record_scan_methods;
 
 /* The planner's hook and the scan; from _PG_init only. */

@@ -12,6 +12,8 @@
 
 #include "postgres.h"
 
+#include "events/record.h"
+
 #define DP_SUBJECTS_EXACT	16
 #define DP_SUBJECTS_BITS	2048
 #define DP_SUBJECTS_SLICES	4	/* bits a subject; cut: 11 each */
@@ -42,5 +44,12 @@ extern void dp_subjects_merge(DpSubjects *into, const DpSubjects *from);
  */
 #define DP_SUBJECTS_TEXT (64 + 2 * DP_SUBJECTS_BITS / 8)
 extern Size dp_subjects_print(const DpSubjects *subjects, uint64 statement, char out[DP_SUBJECTS_TEXT]);
+
+/* Read it again; false for anything else. */
+extern bool dp_subjects_read(DpSlice detail, uint64 *statement, DpSubjects *out);
+
+/* Is the account's key there, or (of a filter) could it be? */
+extern bool dp_subjects_has(const DpSubjects *subjects, uint64 id);
+extern bool dp_subjects_filter_has(const uint8 filter[DP_SUBJECTS_BITS / 8], uint64 id);
 
 #endif							/* DP_AUDIT_SUBJECTS_H */

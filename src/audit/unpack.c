@@ -11,9 +11,6 @@
 
 #include "audit/packed.h"
 #include "base/compat.h"
-#include "catalog/pg_type.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
 
 #define VERSION		1
 #define MAX_PLAIN	(64 * 1024 * 1024)
@@ -107,31 +104,30 @@ open_block(Reader *in)
 	return true;
 }
 
-static Datum
-text_datum(DpSlice slice)
-{
-	return slice.len == 0 ? (Datum) 0 :
-		PointerGetDatum(cstring_to_text_with_len((const char *) slice.data, (int) slice.len));
-}
-
-/* An array of texts, 0 for none; *out_n: how many. */
-static Datum
+/* Go over n texts, and say where they are. */
+static DpSlice
 get_texts(Reader *in, int *out_n)
 {
+	DpSlice		texts = {in->at, 0};
 	int			n = get_index(in, MAX_TEXTS + 1);
-	Datum		texts[MAX_TEXTS];
 
-	*out_n = 0;
+	texts.data = in->at;
 	for (int i = 0; i < n; i++)
-	{
-		DpSlice		slice = get_slice(in);
+		(void) get_slice(in);
+	*out_n = in->failed ? 0 : n;
+	texts.len = in->failed ? 0 : (size_t) (in->at - texts.data);
+	return texts;
+}
 
-		texts[i] = PointerGetDatum(cstring_to_text_with_len((const char *) slice.data, (int) slice.len));
-	}
-	if (in->failed || n == 0)
-		return (Datum) 0;
-	*out_n = n;
-	return PointerGetDatum(construct_array(texts, n, TEXTOID, -1, false, TYPALIGN_INT));
+DpSlice
+dp_unpack_text(DpSlice *texts)
+{
+	Reader		in = {texts->data, texts->data + texts->len, false};
+	DpSlice		text = get_slice(&in);
+
+	texts->data = in.at;
+	texts->len = (size_t) (in.end - in.at);
+	return text;
 }
 
 static void
@@ -140,7 +136,6 @@ get_shape(Reader *in, DpShape *out)
 	Reader		shape = {0};
 	DpSlice		slice = get_slice(in);
 	DpSlice		head;
-	int			n;
 
 	shape.at = slice.data;
 	shape.end = slice.data + slice.len;
@@ -152,19 +147,19 @@ get_shape(Reader *in, DpShape *out)
 		out->outcome = head.data[1];
 		out->event = (int16) (head.data[2] | head.data[3] << 8);
 	}
-	out->session_role = text_datum(get_slice(&shape));
-	out->role = text_datum(get_slice(&shape));
-	out->columns = get_texts(&shape, &n);
+	out->session_role = get_slice(&shape);
+	out->role = get_slice(&shape);
+	out->columns = get_texts(&shape, &out->n_columns);
 	out->keys = get_texts(&shape, &out->n_keys);
 	in->failed |= shape.failed;
 }
 
 static void
-get_record(Reader *in, DpUnpacked *out, const DpSlice *sessions, int n_shapes, int *n_counts, int *max_counts, int i)
+get_record(Reader *in, DpUnpacked *out, const DpSlice *sessions, int *n_counts, int *max_counts, int i)
 {
 	DpUnpackedRecord *record = &out->records[i];
 	const DpUnpackedRecord *before = i > 0 ? record - 1 : NULL;
-	int			shape = get_index(in, n_shapes);
+	int			shape = get_index(in, out->n_shapes);
 	int			session;
 	uint64		ref;
 	int			n;
@@ -225,31 +220,38 @@ dp_unpack(bytea *data, DpUnpacked *out)
 {
 	Reader		in = {(const uint8 *) VARDATA_ANY(data), (const uint8 *) VARDATA_ANY(data) + VARSIZE_ANY_EXHDR(data), false};
 	DpSlice		version = get_bytes(&in, 1);
-	DpSlice		sessions;
-	int			n_shapes;
-	int			n_sessions;
-	int			n_counts = 0;
-	int			max_counts = 2 * DP_PACKED_MAX;
 
 	memset(out, 0, sizeof(*out));
 	if (in.failed || version.data[0] != VERSION || !open_block(&in))
 		return false;
 	out->n = get_index(&in, DP_PACKED_MAX + 1);
-	n_shapes = get_index(&in, DP_PACKED_MAX + 1);
-	if (in.failed || out->n < 1 || n_shapes < 1)
+	out->n_shapes = get_index(&in, DP_PACKED_MAX + 1);
+	if (in.failed || out->n < 1 || out->n_shapes < 1)
 		return false;
-	out->shapes = palloc0(sizeof(DpShape) * n_shapes);
-	for (int i = 0; i < n_shapes && !in.failed; i++)
+	out->shapes = palloc0(sizeof(DpShape) * out->n_shapes);
+	for (int i = 0; i < out->n_shapes && !in.failed; i++)
 		get_shape(&in, &out->shapes[i]);
-	n_sessions = get_index(&in, DP_PACKED_MAX + 1);
-	sessions = get_bytes(&in, (uint64) Max(n_sessions, 0) * sizeof(uint64));
-	out->records = palloc0(sizeof(DpUnpackedRecord) * out->n);
-	out->counts = palloc(sizeof(uint64) * max_counts);
-	for (int i = 0; i < out->n && !in.failed; i++)
-		get_record(&in, out, &sessions, n_shapes, &n_counts, &max_counts, i);
+	out->rest.data = in.at;
+	out->rest.len = (size_t) (in.end - in.at);
+	return !in.failed;
+}
+
+bool
+dp_unpack_records(DpUnpacked *batch)
+{
+	Reader		in = {batch->rest.data, batch->rest.data + batch->rest.len, false};
+	int			n_sessions = get_index(&in, DP_PACKED_MAX + 1);
+	DpSlice		sessions = get_bytes(&in, (uint64) Max(n_sessions, 0) * sizeof(uint64));
+	int			n_counts = 0;
+	int			max_counts = 2 * DP_PACKED_MAX;
+
+	batch->records = palloc0(sizeof(DpUnpackedRecord) * batch->n);
+	batch->counts = palloc(sizeof(uint64) * max_counts);
+	for (int i = 0; i < batch->n && !in.failed; i++)
+		get_record(&in, batch, &sessions, &n_counts, &max_counts, i);
 	if (in.failed || in.at != in.end)
 		return false;
-	sort_refs(out);
+	sort_refs(batch);
 	return true;
 }
 

@@ -47,6 +47,12 @@
 #include "utils/guc_tables.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"	/* ExplainProperty... */
+#include "commands/explain_state.h"
+#else
+#include "commands/explain.h"
+#endif
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
 #include "parser/parse_relation.h"

@@ -104,8 +104,9 @@ is_open(const char *name)
 		/* in place of a client's FETCH; executes the command, which asks for itself */
 		"_fetch",
 		/* columns of views, run as whoever reads the view; show what the view shows */
-		"_audit_line", "_audit_unseal", "_base_type", "_clock_status", "_column_now", "_digest_line", "_encrypted_parts",
-	"_event_name", "_function_digest", "_kms_status", "_modifier_parts", "_now", "_progress", "_retention_backlog", "_workers"};
+		"_audit_line", "_audit_may_read", "_audit_unseal", "_base_type", "_clock_status", "_column_now", "_digest_line",
+		"_encrypted_parts", "_event_name", "_function_digest", "_kms_status", "_known_keys", "_modifier_parts", "_names_subject",
+	"_now", "_progress", "_retention_backlog", "_workers"};
 
 	for (int i = 0; i < lengthof(open); i++)
 	{

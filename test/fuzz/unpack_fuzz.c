@@ -8,8 +8,6 @@
 
 #include "audit/packed.h"
 #include "fuzz.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
 
 #define MAX_PIECES 100000
 
@@ -39,25 +37,19 @@ repalloc(void *old, Size size)
 	abort();
 }
 
-text *
-cstring_to_text_with_len(const char *s, int len)
+static uint64
+read_texts(DpSlice texts, int n)
 {
-	text	   *result;
+	uint64		sum = 0;
 
-	must(len >= 0);
-	result = palloc(VARHDRSZ + (Size) len);
-	SET_VARSIZE(result, VARHDRSZ + len);
-	memcpy(VARDATA(result), s, (size_t) len);
-	return result;
-}
+	for (int i = 0; i < n; i++)
+	{
+		DpSlice		text = dp_unpack_text(&texts);
 
-ArrayType *
-construct_array(Datum *elems, int nelems, Oid elmtype, int elmlen, bool elmbyval, char elmalign)
-{
-	must(nelems > 0 && !elmbyval && elmlen == -1);
-	for (int i = 0; i < nelems; i++)
-		must(VARSIZE((void *) DatumGetPointer(elems[i])) >= VARHDRSZ);
-	return palloc(sizeof(ArrayType));
+		sum += text.len > 0 ? text.data[0] + text.data[text.len - 1] : 1;
+	}
+	must(texts.len == 0);
+	return sum;
 }
 
 static void
@@ -70,6 +62,10 @@ check_batch(const uint8_t *data, size_t size)
 	SET_VARSIZE(batch, VARHDRSZ + size);
 	memcpy(VARDATA(batch), data, size);
 	if (!dp_unpack(batch, &read))
+		return;
+	for (int i = 0; i < read.n_shapes; i++)
+		sum += read_texts(read.shapes[i].columns, read.shapes[i].n_columns) + read_texts(read.shapes[i].keys, read.shapes[i].n_keys);
+	if (!dp_unpack_records(&read))
 		return;
 	must(read.n >= 1 && read.n <= DP_PACKED_MAX && read.n_refs <= read.n);
 	for (int i = 0; i < read.n; i++)

@@ -73,6 +73,8 @@ is(by('auditor', "SELECT g.grantee || ' ' || g.privilege FROM dataprotect.disclo
 is(by('auditor', "SELECT count(*) FROM dataprotect.audit_log WHERE event = 'value.subjects'"), '0', 'a statement is one row of the log');
 is(sql("SELECT count(*) FROM dataprotect.audit_record WHERE event = 4 AND get_byte(sealed, 0) = 0"), '0', 'whose values they were is sealed');
 is(sql('SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'and chained');
+sql(q{SELECT dataprotect.create_key('rare'), dataprotect.grant_access('rare', 'doctor', 'reveal');
+CREATE TABLE seldom (name encrypted_text('rare')); INSERT INTO seldom VALUES ('x'), ('y'); GRANT SELECT ON seldom TO doctor});
 for my $role (qw(doctor adm))
 {
 	isnt($node->psql('postgres', "SELECT * FROM dataprotect.disclosures('patient', '7')", extra_params => [ '-U', $role ]), 0, "$role does not ask");
@@ -115,6 +117,52 @@ ok(poll_sql($node, 'postgres', "SELECT current_setting('dataprotect.approvals') 
 is($verdict->('P19'), 'kept', 'and the report says so');
 is($verdict->('P1'), 'not kept', 'a grant without a purpose');
 is($verdict->('E18'), 'kept', 'keys for each account');
+
+# What is asked by key or by account unpacks the batches that have it, and misses nothing.
+my $held = $node->background_psql('postgres', extra_params => [ '-U', 'doctor' ]);
+$held->query_safe('BEGIN; DECLARE c CURSOR FOR SELECT name FROM seldom; FETCH c');
+poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()');
+$held->query_safe('FETCH c; COMMIT');
+$held->quit;
+for my $id (40 .. 59)    # each in a batch of its own
+{
+	by('doctor', "SELECT name FROM patient WHERE id = $id");
+	poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()');
+}
+by('doctor', 'SELECT name FROM seldom');
+poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()');
+is(by('auditor', "SELECT count(*), sum(values_opened) FROM dataprotect.audit_log WHERE 'rare' = ANY (keys) AND event = 'value.revealed'"),
+	'3|4', 'by key: a statement whose result is in a later batch is not missed');
+is(by('auditor', "SELECT count(*) FROM dataprotect.audit_log WHERE keys @> '{rare}' AND event = 'value.revealed'"), '3', 'nor is one by a condition that nothing is skipped by');
+is(sql(q{SELECT count(*) FROM dataprotect.audit_record a LEFT JOIN dataprotect.audit_record b ON 'rare' = ANY (a.keys) AND b.seq = a.seq}),
+	sql('SELECT count(*) FROM dataprotect.audit_record'), 'the condition of an outer join leaves no row out');
+
+sub unpacked
+{
+	my ($role, $query) = @_;
+	my $plan = by($role, "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) $query");
+	my ($seen, $unpacked) = $plan =~ /Batches Seen: (\d+)\s+Batches Unpacked: (\d+)/ or die $plan;
+	return ($seen, $unpacked);
+}
+my $far = q{at > '2000-01-01'};
+for my $case (
+	[ 'role', "session_role = 'postgres'" ], [ 'key', "'rare' = ANY (keys)" ], [ 'event', "event = 'account_type.created'" ])
+{
+	my ($what, $condition) = @$case;
+	my ($seen, $unpacked) = unpacked('auditor', "SELECT count(*) FROM dataprotect.audit_log WHERE $far AND $condition");
+	cmp_ok($unpacked, '<', $seen / 2, "by $what: $unpacked of $seen batches are unpacked");
+	cmp_ok($unpacked, '>', 0, "by $what: those that have it are");
+}
+my $key = by('auditor', "SELECT key_id FROM dataprotect.account_keys WHERE account_type = 'patient' AND account_id = '55'");
+my $subjects = "SELECT count(*) FROM dataprotect.audit_subjects WHERE $far AND dataprotect._names_subject(sealed, ARRAY[$key])";
+my ($seen, $unpacked) = unpacked('auditor', $subjects);
+cmp_ok($unpacked, '<', $seen / 2, "by account: $unpacked of $seen batches are unpacked");
+is(by('auditor', $subjects), '1', 'by account: the statement that opened it');
+isnt($node->psql('postgres', "SELECT count(*) FROM dataprotect.audit_record WHERE kind = 'x' AND dataprotect._names_subject(sealed, ARRAY[$key])"), 0,
+	'a superuser learns of nobody by which batches are left out');
+is(sql('SELECT ok FROM dataprotect.verify_audit_log()'), 't', 'what batches are told by is chained');
+sql(q{ALTER TABLE dataprotect.audit_batch DISABLE TRIGGER USER; UPDATE dataprotect.audit_batch SET subjects = NULL WHERE seq_from = (SELECT max(seq_from) FROM dataprotect.audit_batch WHERE subjects IS NOT NULL)});
+is(sql('SELECT ok FROM dataprotect.verify_audit_log()'), 'f', 'and missed where it is taken away');
 
 $node->stop;
 done_testing();
