@@ -30,7 +30,7 @@ OBJS = \
        $(addprefix src/columns/, bound_row.o changed_row.o columns.o contains_encrypted.o definition_literals.o encrypted_parts.o folded_index.o foreign_argument.o foreign_call.o foreign_condition.o foreign_expression.o foreign_trigger.o generated.o guard.o \
            guard_alter.o guard_catalog.o guard_drop.o guard_index.o guard_object.o guard_shadow.o guard_type.o hidden_index.o insert_counts.o kept_value.o online.o own_runner.o preload_keys.o put_off.o restored_rows.o stored_index.o \
            protect_column.o query_column.o reencrypt.o reencrypt_worker.o reseal.o seen_by.o stored_scan.o token_constraint.o try_views.o value_origin.o verify_values.o word_index.o) \
-       $(addprefix src/sqlrun/, batch_commit.o client_statement.o definer.o index_builder.o own_tables.o rows_as.o run_as.o) \
+       $(addprefix src/sqlrun/, batch_commit.o change_as.o client_statement.o definer.o index_builder.o kept_plan.o own_tables.o rows_as.o run_as.o) \
        $(addprefix src/lifecycle/, certificate.o clock.o deletion.o due_work.o erasure_file.o export.o expression.o hidden_row.o page_scan.o partition.o \
            plan_ddl.o retention.o retention_batch.o retention_table.o) \
        src/dataprotect.o

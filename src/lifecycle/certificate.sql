@@ -201,21 +201,26 @@ BEGIN
                                     UNION SELECT t.rel::text FROM dataprotect.plan_table t
                                      WHERE t.plan = request.plan AND EXISTS (SELECT FROM dataprotect.deletion_work w, dataprotect._below(t.rel) b
                                                                               WHERE w.request = request.id AND w.action NOT IN ('shared', 'keep') AND w.rel = b::text)) x
-                             WHERE EXISTS (SELECT FROM dataprotect._below(to_regclass(x.rel)) b, pg_statistic s, pg_attribute a
-                                            WHERE s.starelid = b AND a.attrelid = b AND a.attnum = s.staattnum AND NOT dataprotect._bears(a.atttypid)
-                                              AND greatest(pg_stat_get_last_analyze_time(b), pg_stat_get_last_autoanalyze_time(b)) > request.purged_at IS NOT TRUE)
+                             WHERE EXISTS (SELECT FROM dataprotect._below(to_regclass(x.rel)) b
+                                            WHERE greatest(pg_stat_get_last_analyze_time(b), pg_stat_get_last_autoanalyze_time(b)) > request.purged_at IS NOT TRUE
+                                              -- with a limit: looked up for each table, and nothing asked of columns of others
+                                              AND EXISTS (SELECT FROM (SELECT s.staattnum FROM pg_statistic s WHERE s.starelid = b LIMIT 1600) s
+                                                           WHERE NOT dataprotect._bears((SELECT a.atttypid FROM pg_attribute a
+                                                                                          WHERE a.attrelid = b AND a.attnum = s.staattnum))))
                              ORDER BY x.rel);
     items := items || ARRAY(SELECT format('Materialized view %s is computed from the account''s tables and shows what it did until it is refreshed.', m)
                               FROM dataprotect._materialized_from(request.plan) m);
     items := items || ARRAY(SELECT format('Column %I of %s may have referred to large objects, which were not removed.', l.col, l.rel)
                               FROM dataprotect._large_object_columns(request.account_type, request.plan) l
                              WHERE EXISTS (SELECT FROM dataprotect.deletion_work w WHERE w.request = request.id AND w.rel = l.rel::text));
-    items := items || ARRAY(SELECT format('Rows of %s are published (%s): subscribers have copies of their own.', x.rel, string_agg(DISTINCT p.pubname, ', '))
-                              FROM (SELECT DISTINCT w.rel FROM dataprotect.deletion_work w
-                                     WHERE w.request = request.id AND w.action NOT IN ('shared', 'keep')) x,
-                                   dataprotect._below(to_regclass(x.rel)) b JOIN pg_class c ON c.oid = b JOIN pg_namespace n ON n.oid = c.relnamespace
-                              JOIN pg_publication_tables p ON p.schemaname = n.nspname AND p.tablename = c.relname
-                             GROUP BY x.rel ORDER BY x.rel);
+    IF EXISTS (SELECT FROM pg_publication) THEN
+        items := items || ARRAY(SELECT format('Rows of %s are published (%s): subscribers have copies of their own.', x.rel, string_agg(DISTINCT p.pubname, ', '))
+                                  FROM (SELECT DISTINCT w.rel FROM dataprotect.deletion_work w
+                                         WHERE w.request = request.id AND w.action NOT IN ('shared', 'keep')) x,
+                                       dataprotect._below(to_regclass(x.rel)) b JOIN pg_class c ON c.oid = b JOIN pg_namespace n ON n.oid = c.relnamespace
+                                  JOIN pg_publication_tables p ON p.schemaname = n.nspname AND p.tablename = c.relname
+                                 GROUP BY x.rel ORDER BY x.rel);
+    END IF;
     IF cardinality(request.key_ids) > 0 THEN
         SELECT string_agg(DISTINCT u, ', ') INTO roots
           FROM dataprotect.key_version v JOIN dataprotect.epoch e ON e.key_id = v.epoch, unnest(e.kms_uri) u

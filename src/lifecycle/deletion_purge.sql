@@ -155,6 +155,15 @@ END $$;
 COMMENT ON FUNCTION dataprotect._deletion_change(bigint, regclass, tid[], text, text) IS
     'delete or change rows of an account and count them';
 
+CREATE FUNCTION dataprotect._edge_rows_condition(edge dataprotect.plan_edge) RETURNS text
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN dataprotect._edge_condition(edge.operators, edge.columns, false) || dataprotect._match_condition(edge.from_rel, edge.match);
+END $$;
+COMMENT ON FUNCTION dataprotect._edge_rows_condition(dataprotect.plan_edge) IS 'condition that a row t references a row v of the account by an edge';
+
 -- Which rows t reference rows of the account by an edge, those of them given as arrays.
 CREATE FUNCTION dataprotect._edge_rows(edge dataprotect.plan_edge) RETURNS text
     LANGUAGE plpgsql STABLE STRICT
@@ -162,9 +171,7 @@ CREATE FUNCTION dataprotect._edge_rows(edge dataprotect.plan_edge) RETURNS text
 AS $$
 #variable_conflict use_column
 BEGIN
-    RETURN (
-    SELECT format('%s t, %s WHERE %s%s', edge.from_rel, dataprotect._arrays(cardinality(edge.columns)),
-                  dataprotect._edge_condition(edge.operators, edge.columns, false), dataprotect._match_condition(edge.from_rel, edge.match)));
+    RETURN format('%s t, %s WHERE %s', edge.from_rel, dataprotect._arrays(cardinality(edge.columns)), dataprotect._edge_rows_condition(edge));
 END $$;
 COMMENT ON FUNCTION dataprotect._edge_rows(dataprotect.plan_edge) IS 'FROM and WHERE of the rows at the end of an edge';
 
@@ -257,54 +264,57 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._nobody_interferes(regclass[]) IS 'whether tables are ordinary ones without triggers and rules of anybody';
 
--- The same rows, found and changed by one statement, max_rows at most; how many there
--- were.  Only of a table by itself, without rules, on which no hold is: those ask for
+-- The same rows, changed by one statement, max_rows at most; how many there were.  A look
+-- tells how many there are, and, where they are more, up to which place to change them.
+-- Only of a table by itself, without rules, on which no hold is: those ask for
 -- rows one by one.  A row that somebody else has locked is waited for a moment only:
 -- then nothing is changed, the answer is NULL, and the others are met one by one.
 -- One that was changed while it was waited for may be another account's now: PostgreSQL
--- asks the conditions again of what it has become, a scan by ctid none; so the second
--- condition, by which it stays.  missed: there were such rows.
+-- asks the conditions again of what it has become.  missed: some were found, and not changed.
 CREATE FUNCTION dataprotect._cut_at_once(plan_id bigint, request bigint, step dataprotect.plan_step, max_rows int,
         OUT total int, OUT missed bool) RETURNS record
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
-    SET work_mem = '16MB'   -- so that what was chosen is looked up by hash
 AS $$
 DECLARE
     edge dataprotect.plan_edge := (SELECT e FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.edge = step.edge);
     source dataprotect.plan_table := (SELECT t FROM dataprotect.plan_table t WHERE t.plan = plan_id AND t.rel = edge.to_rel);
-    change text := CASE step.what WHEN 'delete' THEN format('DELETE FROM ONLY %s t', step.rel)
-                                  ELSE format('UPDATE ONLY %s t SET %s', step.rel, dataprotect._step_assignments(step, edge, request)) END;
+    types oid[] := dataprotect._oids_at(source.watch_types, edge.to_pos);
+    condition text := dataprotect._edge_rows_condition(edge);
+    change text := CASE step.what WHEN 'delete' THEN format('DELETE FROM ONLY %s t USING ', step.rel)
+                                  ELSE format('UPDATE ONLY %s t SET %s FROM ', step.rel, dataprotect._step_assignments(step, edge, request)) END
+                   || dataprotect._arrays(cardinality(edge.columns)) || ' WHERE ' || condition;
     patience text := current_setting('lock_timeout');
     vals text[];
-    done record;
-    changed int := 0;
+    look record;
+    done bigint;
 BEGIN
     missed := false;
     IF EXISTS (SELECT FROM pg_class c WHERE c.oid = step.rel AND (c.relkind <> 'r' OR c.relhassubclass OR c.relhasrules))
        OR dataprotect._may_be_held(step.rel) THEN
         RETURN;
     END IF;
+    total := 0;
     BEGIN
         PERFORM set_config('lock_timeout', '200ms', true);
         FOR vals IN SELECT v FROM dataprotect._edge_values(edge, request, source.n) v LOOP
-            SELECT r[1]::int AS found, r[2]::int AS changed INTO STRICT done
-              FROM dataprotect._rows_as(step.rel, format(
-                       'WITH dp_chosen AS MATERIALIZED (SELECT t.ctid AS c FROM %s LIMIT %s), dp_changed AS (%s '
-                       'WHERE t.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT x.c FROM dp_chosen x)) '
-                       'AND (t.ctid OPERATOR(pg_catalog.=) ANY (SELECT x.c FROM dp_chosen x)) IS TRUE RETURNING 1) '
-                       'SELECT (SELECT pg_catalog.count(*) FROM dp_chosen), (SELECT pg_catalog.count(*) FROM dp_changed)',
-                       dataprotect._edge_rows(edge), max_rows - changed, change),
-                   dataprotect._oids_at(source.watch_types, edge.to_pos), vals, true) r;
-            changed := changed + done.changed;
-            missed := missed OR done.changed < done.found;
-            EXIT WHEN changed >= max_rows;
+            SELECT r[1]::int AS found, r[2] AS last INTO STRICT look
+              FROM dataprotect._rows_as(step.rel, format('SELECT pg_catalog.count(*), pg_catalog.max(x.c) FROM (SELECT t.ctid AS c FROM ONLY %s LIMIT %s) x',
+                       dataprotect._edge_rows(edge), max_rows), types, vals) r;
+            CONTINUE WHEN look.found = 0;
+            -- no condition that a scan could begin with: it would read the table up to there
+            SELECT r[1]::bigint INTO STRICT done
+              FROM dataprotect._rows_as(step.rel, change || CASE WHEN look.found < max_rows THEN ''
+                       ELSE format(' AND (t.ctid OPERATOR(pg_catalog.<=) %L::pg_catalog.tid) IS TRUE', look.last) END, types, vals, true) r;
+            total := total + done;
+            missed := missed OR done < look.found;
+            EXIT WHEN total >= max_rows;
         END LOOP;
         PERFORM set_config('lock_timeout', patience, true);
     EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+        total := NULL;
         RETURN;
     END;
-    total := changed;
     PERFORM dataprotect._deletion_count(request, step.rel, CASE step.what WHEN 'delete' THEN 'delete' ELSE 'nullify' END, total);
 END $$;
 COMMENT ON FUNCTION dataprotect._cut_at_once(bigint, bigint, dataprotect.plan_step, int) IS

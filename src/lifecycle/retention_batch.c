@@ -11,6 +11,8 @@
 #include "catalog/pg_type.h"
 #include "lifecycle/retention_batch.h"
 #include "sqlrun/batch_commit.h"
+#include "sqlrun/change_as.h"
+#include "sqlrun/run_as.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"

@@ -14,6 +14,8 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "sqlrun/change_as.h"
+#include "sqlrun/kept_plan.h"
 #include "sqlrun/run_as.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -166,7 +168,7 @@ dp_run_as_rows(PG_FUNCTION_ARGS)
 	make_columns(&columns, PG_GETARG_ARRAYTYPE_P(2), PG_GETARG_ARRAYTYPE_P(3));
 	if (changes)
 		dp_run_as_check_triggers(relid, false);
-	plan = dp_run_as_prepare(sql, columns.count, columns.types, 0);
+	plan = dp_kept_plan(sql, columns.count, columns.types);
 	dp_run_as_settle(plan);
 	rc = SPI_execute_plan(plan, columns.arrays, NULL, false, 0);
 	if (rc < 0)

@@ -14,6 +14,7 @@
 
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "executor/spi.h"
 #include "nodes/nodes.h"
 
@@ -60,6 +61,12 @@ extern SPIPlanPtr dp_run_as_prepare(const char *sql, int nargs, Oid *types, int 
 /* May a plan serve in a later transaction?  Not one that depends on row security. */
 extern bool dp_run_as_keeps(SPIPlanPtr plan);
 
+/* A setting until dp_run_as_end(). */
+extern void dp_run_as_set(const char *name, const char *value);
+
+/* Between dp_run_as_begin() and dp_run_as_end(): is that inside of another such pair? */
+extern bool dp_run_as_is_nested(void);
+
 /*
  * Become the bootstrap superuser, for our own catalogs only: no user-defined
  * code may run before dp_run_as_end().
@@ -79,24 +86,11 @@ extern void dp_run_as_system(DpRunAs *state);
  */
 extern void dp_run_as_settle(SPIPlanPtr plan);
 
-/*
- * Before the current role changes rows of a table: an error where that would
- * run code of a role that has not the current role's rights with these rights.
- *
- *	- a trigger of the table whose function is such a role's (whoever has the
- *	  TRIGGER privilege puts triggers on another's table)
- *	- a trigger after the change of a table that a foreign key of it changes in
- *	  its turn: what referential integrity executes runs as the owner of the
- *	  referencing table, but triggers after it as whoever made the first change
- *
- * The tables that are reached stay locked against new triggers and foreign keys
- * to the end of the transaction.  silent: only triggers that fire in replicas
- * count, and no foreign key does.
- */
-extern void dp_run_as_check_triggers(Oid relid, bool silent);
-
 /* Does an expression or a query call functions of somebody who is no superuser? */
 extern bool dp_run_as_foreign_code(Node *node);
+
+/* The error for a table whose owner's code ("a trigger") would get the rights of a role. */
+pg_noreturn extern void dp_run_as_report_owner(Oid relid, Oid owner, Oid role, const char *code);
 
 /* Owner of a relation; an error where it is gone. */
 extern Oid	dp_run_as_owner(Oid relid);

@@ -1,0 +1,108 @@
+/*
+ * kept_plan.c
+ *	  Statements that are prepared once a session; see kept_plan.h.
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "sqlrun/kept_plan.h"
+#include "sqlrun/run_as.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+
+/* Few plans of a session are in use; the one that was not for longest goes. */
+#define MAX_KEPT 64
+#define MAX_ARGUMENTS 16
+
+typedef struct KeptPlan
+{
+	SPIPlanPtr	plan;			/* NULL: free */
+	Oid			role;
+	char	   *sql;
+	uint32		hash;			/* of the text */
+	int			nargs;
+	Oid			types[MAX_ARGUMENTS];
+	uint64		used;
+} KeptPlan;
+
+static KeptPlan kept_plans[MAX_KEPT];
+static uint64 now_used = 0;
+
+static bool
+is_usable(SPIPlanPtr plan)
+{
+	ListCell   *source;
+
+	foreach(source, SPI_plan_get_plan_sources(plan))
+	{
+		if (!((CachedPlanSource *) lfirst(source))->is_valid)
+			return false;
+	}
+	return dp_run_as_keeps(plan);
+}
+
+static void
+forget(KeptPlan *kept)
+{
+	SPIPlanPtr	plan = kept->plan;
+
+	kept->plan = NULL;
+	kept->used = 0;
+	if (plan != NULL)
+		SPI_freeplan(plan);
+	if (kept->sql != NULL)
+		pfree(kept->sql);
+	kept->sql = NULL;
+}
+
+/* The plan that is there already, or NULL; *out_place: where it is, or a new one goes. */
+static SPIPlanPtr
+find_kept(const char *sql, uint32 hash, int nargs, const Oid *types, KeptPlan **out_place)
+{
+	*out_place = &kept_plans[0];
+	for (int i = 0; i < MAX_KEPT; i++)
+	{
+		KeptPlan   *kept = &kept_plans[i];
+
+		if (kept->plan != NULL && kept->hash == hash && kept->role == GetUserId() && kept->nargs == nargs &&
+			memcmp(kept->types, types, nargs * sizeof(Oid)) == 0 && strcmp(kept->sql, sql) == 0)
+		{
+			*out_place = kept;
+			return is_usable(kept->plan) ? kept->plan : NULL;
+		}
+		if (kept->used < (*out_place)->used)
+			*out_place = kept;
+	}
+	return NULL;
+}
+
+SPIPlanPtr
+dp_kept_plan(const char *sql, int nargs, Oid *types)
+{
+	uint32		hash = hash_bytes((const unsigned char *) sql, (int) strlen(sql));
+	KeptPlan   *kept;
+	SPIPlanPtr	plan;
+
+	/* of a statement that is running nothing may be forgotten */
+	if (nargs > MAX_ARGUMENTS || dp_run_as_is_nested())
+		return dp_run_as_prepare(sql, nargs, types, 0);
+	plan = find_kept(sql, hash, nargs, types, &kept);
+	if (plan == NULL)
+	{
+		plan = dp_run_as_prepare(sql, nargs, types, 0);
+		if (!dp_run_as_keeps(plan))
+			return plan;
+		forget(kept);
+		kept->sql = MemoryContextStrdup(TopMemoryContext, sql);
+		if (SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not keep a plan");
+		kept->plan = plan;
+		kept->hash = hash;
+		kept->role = GetUserId();
+		kept->nargs = nargs;
+		memcpy(kept->types, types, nargs * sizeof(Oid));
+	}
+	kept->used = ++now_used;
+	return plan;
+}
