@@ -2,7 +2,7 @@
  * bound_row.c
  *	  Rows that belong to an account: sealing them for it, and checking that.
  *
- * dataprotect._seal_subject(account_type, id_column), a BEFORE ROW trigger,
+ * dataprotect._seal_subject(account_type, id_column, ...), a BEFORE ROW trigger,
  * seals every protected column of the row under the account's own key.  On
  * UPDATE a column whose plaintext did not change keeps its old envelope, by the rule
  * of kept_value.h.  Sealing for an account is not a read and needs no grant: the
@@ -28,6 +28,7 @@
 #include "base/guc.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "columns/kept_value.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -37,7 +38,9 @@
 #include "types/types.h"
 #include "types/value.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -118,7 +121,7 @@ may_write_accounts(const char *account_type, Oid role, Oid seal_function)
 		bool		isnull = true;
 		Datum		args;
 
-		if (form->tgfoid != seal_function || form->tgnargs != 2 ||
+		if (form->tgfoid != seal_function || form->tgnargs < 2 ||
 			!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(form->tgrelid)) || !may_write(form->tgrelid, role))
 			continue;
 		args = heap_getattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(triggers), &isnull);
@@ -188,18 +191,32 @@ report_foreign(const char *rel, const char *col)
 			 errhint("Write the plaintext in the statement that stores it.")));
 }
 
-/* Text of the row's account id, or an error. */
+/*
+ * Text of the row's account id: what its column has, or of several columns an array of
+ * what they have, as dataprotect._id_expression() has it.  NULL where one of them is
+ * null, *out_column then its number; an error where there is no such column.
+ */
 static char *
-row_account(HeapTuple tuple, TupleDesc desc, const char *column)
+row_account(HeapTuple tuple, TupleDesc desc, int n_columns, char **columns, int *out_column)
 {
-	int			attnum = SPI_fnumber(desc, column);
-	char	   *id = attnum > 0 ? SPI_getvalue(tuple, desc, attnum) : NULL;
+	Datum	   *texts = palloc(n_columns * sizeof(Datum));
+	char	   *id = NULL;
 
-	if (attnum <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" of a subject-bound table does not exist", column)));
-	return id;
+	for (int i = 0; i < n_columns; i++)
+	{
+		*out_column = SPI_fnumber(desc, columns[i]);
+		if (*out_column <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of a subject-bound table does not exist", columns[i])));
+		id = SPI_getvalue(tuple, desc, *out_column);
+		if (id == NULL)
+			return NULL;
+		texts[i] = CStringGetTextDatum(id);
+	}
+	if (n_columns == 1)
+		return id;
+	return OidOutputFunctionCall(F_ARRAY_OUT, PointerGetDatum(construct_array(texts, n_columns, TEXTOID, -1, false, TYPALIGN_INT)));
 }
 
 /* The row before the change, as far as a column of it can be kept. */
@@ -308,10 +325,10 @@ check_call(FunctionCallInfo fcinfo, TriggerData *trigger)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
 		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || TRIGGER_FIRED_BY_DELETE(trigger->tg_event) ||
-		(trigger->tg_trigger->tgnargs != 2 && trigger->tg_trigger->tgnargs != 0))
+		trigger->tg_trigger->tgnargs == 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" is a BEFORE INSERT OR UPDATE row trigger with two arguments",
+				 errmsg("function \"%s\" is a BEFORE INSERT OR UPDATE row trigger with at least two arguments",
 						"_seal_subject"),
 				 errhint("dataprotect.bind_subject() installs it.")));
 }
@@ -324,7 +341,8 @@ dp_seal_subject(PG_FUNCTION_ARGS)
 	bool		unbinding;
 	HeapTuple	tuple;
 	TupleDesc	desc;
-	char	   *account;
+	char	   *account = NULL;
+	int			null_column = 0;
 	int			i;
 
 	check_call(fcinfo, trigger);
@@ -333,7 +351,8 @@ dp_seal_subject(PG_FUNCTION_ARGS)
 	desc = RelationGetDescr(trigger->tg_relation);
 	/* without arguments: what unbind_subject() puts on while it goes through the rows */
 	unbinding = trigger->tg_trigger->tgnargs == 0;
-	account = unbinding ? NULL : row_account(tuple, desc, trigger->tg_trigger->tgargs[1]);
+	if (!unbinding)
+		account = row_account(tuple, desc, trigger->tg_trigger->tgnargs - 1, trigger->tg_trigger->tgargs + 1, &null_column);
 
 	for (i = 0; i < desc->natts; i++)
 	{
@@ -355,7 +374,7 @@ dp_seal_subject(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_NOT_NULL_VIOLATION),
 					 errmsg("the account id of a subject-bound row must not be null"),
-					 errtablecol(trigger->tg_relation, SPI_fnumber(desc, trigger->tg_trigger->tgargs[1]))));
+					 errtablecol(trigger->tg_relation, null_column)));
 		datum = (struct varlena *) PG_DETOAST_DATUM_PACKED(raw);
 		if (is_update && !unbinding)
 		{

@@ -47,7 +47,8 @@ const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 		"attnums reference_attnums | replacement",
 	NULL, NULL, true},
 	[DP_SEALED_ACCOUNT_TYPE] = {"account_type",
-		"name root id_column grace deadline created_by grace_readable recipients root_oid id_attnum grace_hides",
+		"name root id_column grace deadline created_by grace_readable recipients root_oid id_attnum grace_hides "
+		"| id_columns id_attnums",
 	NULL, NULL, true},
 	[DP_SEALED_APPROVAL] = {"approval",
 		"id act digest requester requester_subject requester_system_user expires_at approvers approver approved_at used_at",
@@ -104,7 +105,7 @@ const DpSealedTableInfo dp_sealed_tables[DP_N_SEALED_TABLES] = {
 		"name uri options created_by",
 	NULL, NULL, true},
 	[DP_SEALED_SUBJECT_BINDING] = {"subject_binding",
-		"rel account_type id_column bound_by rel_oid id_attnum",
+		"rel account_type id_column bound_by rel_oid id_attnum | id_columns id_attnums",
 	NULL, NULL, true},
 	[DP_SEALED_SUBJECT_KEY] = {"subject_key",
 		"family account_type subject key_id version",

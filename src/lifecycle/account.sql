@@ -16,7 +16,9 @@ CREATE TABLE dataprotect.account_type (
     recipients text[] NOT NULL DEFAULT '{}',    -- to be told of an erasure (GDPR, Article 19)
     root_oid oid,
     id_attnum int2,
-    seal bytea
+    seal bytea,
+    id_columns name[],                  -- of an id of several columns, id_column being the last
+    id_attnums int2[]
 );
 COMMENT ON TABLE dataprotect.account_type IS 'account types; see dataprotect.create_account_type()';
 
@@ -84,6 +86,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._names_now(regclass, oid, int2[], name[]) IS 'columns that were written down, by the names that they have now';
 
+-- The columns of an id, one or several, by their present names; those that were written
+-- down where one of them is gone.
+CREATE FUNCTION dataprotect._id_columns(rel regclass, rel_oid oid, id_column name, id_attnum int2, id_columns name[], id_attnums int2[]) RETURNS name[]
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    written name[] := coalesce(id_columns, ARRAY[id_column]);
+    names name[] := dataprotect._names_now(rel, rel_oid, coalesce(id_attnums, ARRAY[id_attnum]), written);
+BEGIN
+    RETURN CASE WHEN names IS NULL OR array_position(names, NULL) IS NOT NULL THEN written ELSE names END;
+END $$;
+COMMENT ON FUNCTION dataprotect._id_columns(regclass, oid, name, int2, name[], int2[]) IS 'columns of an account''s id, by the names that they have now';
+
 -- Annotations as they stand now: of tables and columns that still exist.
 CREATE FUNCTION dataprotect._rules_of(account_type text) RETURNS SETOF dataprotect.account_rule
     LANGUAGE plpgsql STABLE STRICT
@@ -126,6 +142,11 @@ BEGIN
        SET root_oid = t.root, id_attnum = (dataprotect._attnums(t.root, ARRAY[t.id_column]))[1]
      WHERE t.name = $1 AND (t.root_oid IS DISTINCT FROM t.root::oid
                             OR t.id_attnum IS DISTINCT FROM (dataprotect._attnums(t.root, ARRAY[t.id_column]))[1]);
+    UPDATE dataprotect.account_type t
+       SET id_columns = n.names, id_attnums = dataprotect._attnums(t.root, n.names)
+      FROM (SELECT o.name, dataprotect._id_columns(o.root, o.root_oid, o.id_column, o.id_attnum, o.id_columns, o.id_attnums) AS names
+              FROM dataprotect.account_type o WHERE o.name = $1 AND o.id_columns IS NOT NULL) n
+     WHERE t.name = n.name AND (t.id_columns <> n.names OR t.id_attnums IS DISTINCT FROM dataprotect._attnums(t.root, n.names));
     IF rules IS DISTINCT FROM ARRAY(SELECT r FROM dataprotect.account_rule r WHERE r.account_type = $1)
        OR EXISTS (SELECT FROM unnest(rules) r WHERE r.rel <> r.rel_oid) THEN
         -- What is written anew is sealed anew: not what somebody else wrote.
@@ -154,11 +175,60 @@ BEGIN
             NULL,
             'dataprotect.create_account_type() makes one.');
     END IF;
-    found_type.id_column := coalesce((dataprotect._names_now(found_type.root, found_type.root_oid,
-        ARRAY[found_type.id_attnum], ARRAY[found_type.id_column]))[1], found_type.id_column);
+    found_type.id_columns := dataprotect._id_columns(found_type.root, found_type.root_oid, found_type.id_column, found_type.id_attnum,
+                                                     found_type.id_columns, found_type.id_attnums);
+    found_type.id_column := found_type.id_columns[cardinality(found_type.id_columns)];
     RETURN found_type;
 END $$;
 COMMENT ON FUNCTION dataprotect._find_account_type(text) IS 'the account type of that name, or an error';
+
+-- What the columns of an account's id have, of its text: the text itself, or, where they
+-- are several, what stands in it as in an array: '{7,42}'.
+CREATE FUNCTION dataprotect._id_values(account dataprotect.account_type, id text) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    parts text[];
+BEGIN
+    IF cardinality(account.id_columns) = 1 THEN
+        RETURN ARRAY[id];
+    END IF;
+    BEGIN
+        parts := id::text[];
+    EXCEPTION WHEN data_exception THEN
+        NULL;
+    END;
+    IF id IS NOT NULL AND (parts IS NULL OR cardinality(parts) <> cardinality(account.id_columns) OR array_ndims(parts) <> 1
+                           OR array_position(parts, NULL) IS NOT NULL) THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            format('not the id of an account of type "%s"', account.name),
+            format('It is of %s columns: %s.', cardinality(account.id_columns), array_to_string(account.id_columns, ', ')),
+            'Write their values as an array of text: ''{7,42}'', or ARRAY[7, 42]::text.');
+    END IF;
+    RETURN parts;
+END $$;
+COMMENT ON FUNCTION dataprotect._id_values(dataprotect.account_type, text) IS 'values of the columns of an account''s id';
+
+-- SQL text of an id, as text, of columns that have it.
+CREATE FUNCTION dataprotect._id_expression(columns name[], prefix text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN cardinality(columns) = 1 THEN format('%s%I::pg_catalog.text', prefix, columns[1])
+                ELSE (SELECT format('(ARRAY[%s])::pg_catalog.text', string_agg(format('%s%I::pg_catalog.text', prefix, c), ', ' ORDER BY ord))
+                        FROM unnest(columns) WITH ORDINALITY AS x(c, ord)) END;
+$$;
+COMMENT ON FUNCTION dataprotect._id_expression(name[], text) IS 'SQL text of the text of an id of these columns';
+
+CREATE FUNCTION dataprotect._id_column_types(account dataprotect.account_type) RETURNS oid[]
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN ARRAY(SELECT dataprotect._column_type(account.root, c) FROM unnest(account.id_columns) WITH ORDINALITY AS x(c, ord) ORDER BY ord);
+END $$;
+COMMENT ON FUNCTION dataprotect._id_column_types(dataprotect.account_type) IS 'types of the columns of an account''s id';
 
 CREATE FUNCTION dataprotect._check_columns(rel regclass, columns name[]) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -216,11 +286,48 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION dataprotect._check_account_times(interval, interval) IS 'error unless a deadline lies after a grace period';
 
-CREATE FUNCTION dataprotect._do_create_account_type(name text, root regclass, id_column name,
+-- Error unless columns, each of a type that an id can have, tell a table's rows apart.
+CREATE FUNCTION dataprotect._check_id_columns(rel regclass, columns name[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    bad name;
+BEGIN
+    PERFORM dataprotect._check_columns(rel, columns);
+    PERFORM dataprotect._id_type(rel, c) FROM unnest(columns) c;
+    IF cardinality(columns) > 1 THEN
+        SELECT a.attname INTO bad FROM pg_attribute a
+         WHERE a.attrelid = rel AND a.attname = ANY (columns)
+           AND (NOT a.attnotnull OR dataprotect._undomained(a.atttypid) = 'bpchar'::regtype) ORDER BY a.attnum LIMIT 1;
+        IF FOUND THEN
+            PERFORM dataprotect._raise('invalid_parameter_value',
+                format('column "%s" of relation "%s" cannot be one of the columns of an account''s id', bad, rel),
+                'Each of them is NOT NULL, and not of type character(n), whose text can have two forms.');
+        END IF;
+    END IF;
+    IF NOT EXISTS (SELECT 1 FROM pg_index i
+                    WHERE i.indrelid = rel AND i.indisunique AND i.indisvalid AND i.indnkeyatts = cardinality(columns) AND i.indpred IS NULL
+                      AND NOT EXISTS (SELECT FROM generate_series(0, i.indnkeyatts - 1) k
+                                       WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = rel AND a.attnum = i.indkey[k]
+                                                            AND a.attname = ANY (columns)))) THEN
+        PERFORM dataprotect._raise('invalid_parameter_value',
+            CASE WHEN cardinality(columns) = 1 THEN format('column "%s" of relation "%s" is not unique', columns[1], rel)
+                 ELSE format('columns %s of relation "%s" are not unique', columns, rel) END,
+            NULL,
+            'An account is one row of its root table.');
+    END IF;
+END $$;
+COMMENT ON FUNCTION dataprotect._check_id_columns(regclass, name[]) IS 'error where columns cannot be the id of accounts';
+
+CREATE FUNCTION dataprotect._do_create_account_type(name text, root regclass, id_columns name[],
         grace interval, deadline interval, grace_readable bool, recipients text[], grace_hides bool) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    several name[] := CASE WHEN cardinality(id_columns) > 1 THEN id_columns END;
+    id_column name := id_columns[cardinality(id_columns)];
 BEGIN
     IF coalesce(name, '') = '' OR root IS NULL OR id_column IS NULL OR grace IS NULL OR deadline IS NULL THEN
         PERFORM dataprotect._raise('null_value_not_allowed',
@@ -231,27 +338,31 @@ BEGIN
         PERFORM dataprotect._raise('wrong_object_type', format('"%s" is not a table', root));
     END IF;
     PERFORM dataprotect._check_table_right(root);
-    PERFORM dataprotect._id_type(root, id_column);
-    IF NOT EXISTS (SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-                    WHERE i.indrelid = root AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1
-                      AND i.indpred IS NULL AND a.attname = id_column) THEN
-        PERFORM dataprotect._raise('invalid_parameter_value',
-            format('column "%s" of relation "%s" is not unique', id_column, root),
-            NULL,
-            'An account is one row of its root table.');
-    END IF;
+    PERFORM dataprotect._check_id_columns(root, id_columns);
     BEGIN
         INSERT INTO dataprotect.account_type (name, root, id_column, grace, deadline, created_by, grace_readable, recipients,
-                                              grace_hides, root_oid, id_attnum)
+                                              grace_hides, root_oid, id_attnum, id_columns, id_attnums)
             VALUES (name, root, id_column, grace, deadline, pg_get_userbyid(dataprotect._caller()),
                     coalesce(grace_readable, false), coalesce(recipients, '{}'), coalesce(grace_hides, false),
-                    root, (dataprotect._attnums(root, ARRAY[id_column]))[1]);
+                    root, (dataprotect._attnums(root, ARRAY[id_column]))[1], several, dataprotect._attnums(root, several));
     EXCEPTION WHEN unique_violation THEN
         PERFORM dataprotect._raise('duplicate_object', format('account type "%s" already exists', name),
             NULL, 'dataprotect.alter_account_type() changes one, dataprotect.drop_account_type() removes it.');
     END;
     PERFORM dataprotect._event('account_type.created', NULL, jsonb_build_object('account_type', name,
-        'root', root::text, 'id_column', id_column, 'grace', grace, 'deadline', deadline, 'grace_hides', coalesce(grace_hides, false)));
+        'root', root::text, 'id_column', array_to_string(id_columns, ', '), 'grace', grace, 'deadline', deadline,
+        'grace_hides', coalesce(grace_hides, false)));
+END $$;
+COMMENT ON FUNCTION dataprotect._do_create_account_type(text, regclass, name[], interval, interval, bool, text[], bool) IS
+    'body of dataprotect.create_account_type(); see definer.c';
+
+CREATE FUNCTION dataprotect._do_create_account_type(name text, root regclass, id_column name,
+        grace interval, deadline interval, grace_readable bool, recipients text[], grace_hides bool) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM dataprotect._do_create_account_type(name, root, ARRAY[id_column], grace, deadline, grace_readable, recipients, grace_hides);
 END $$;
 COMMENT ON FUNCTION dataprotect._do_create_account_type(text, regclass, name, interval, interval, bool, text[], bool) IS
     'body of dataprotect.create_account_type(); see definer.c';
@@ -263,6 +374,14 @@ CREATE FUNCTION dataprotect.create_account_type(name text, root regclass, id_col
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dataprotect.create_account_type(text, regclass, name, interval, interval, bool, text[], bool) IS
     'say which table''s rows are accounts, how long a deletion can be taken back and when it must be done';
+
+CREATE FUNCTION dataprotect.create_account_type(name text, root regclass, id_columns name[],
+        grace interval = '30 days', deadline interval = '90 days', grace_readable bool = false,
+        recipients text[] = '{}', grace_hides bool = false) RETURNS void
+    AS 'MODULE_PATHNAME', 'dp_definer_enter'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dataprotect.create_account_type(text, regclass, name[], interval, interval, bool, text[], bool) IS
+    'the same with an id of several columns, which is written as an array: ''{7,42}''';
 
 CREATE FUNCTION dataprotect._do_alter_account_type(name text, grace interval, deadline interval, grace_readable bool,
         recipients text[], grace_hides bool) RETURNS void
@@ -346,7 +465,7 @@ AS $$
 BEGIN
     RETURN (
     SELECT coalesce((SELECT r.action FROM dataprotect._rules_of(account.name) r
-                      WHERE r.rel = account.root AND r.columns = ARRAY[account.id_column]
+                      WHERE r.rel = account.root AND r.columns = account.id_columns
                         AND r.action IN ('delete', 'anonymise') AND r.reference IS NULL LIMIT 1), 'delete'));
 END $$;
 COMMENT ON FUNCTION dataprotect._account_root_action(dataprotect.account_type) IS 'what becomes of an account''s own row';
@@ -356,7 +475,7 @@ CREATE FUNCTION dataprotect._account_own_row(account dataprotect.account_type, i
     LANGUAGE sql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT format('t.%I OPERATOR(pg_catalog.=) %L::%s', account.id_column, id,
-                  dataprotect._id_type(account.root, account.id_column));
+    SELECT string_agg(format('t.%I OPERATOR(pg_catalog.=) %L::%s', x.c, x.v, dataprotect._id_type(account.root, x.c)), ' AND ' ORDER BY x.ord)
+      FROM unnest(account.id_columns, dataprotect._id_values(account, id)) WITH ORDINALITY AS x(c, v, ord);
 $$;
 COMMENT ON FUNCTION dataprotect._account_own_row(dataprotect.account_type, text) IS 'condition that chooses an account''s own row';

@@ -58,10 +58,10 @@ DECLARE
 BEGIN
     IF references_columns IS NULL THEN
         -- a bound table has the account's id in the column
-        IF top <> account.root AND cardinality(columns) = 1 AND EXISTS (
-               SELECT FROM dataprotect._bindings_of(account.name) b WHERE b.rel = top AND b.id_column = columns[1]) THEN
+        IF top <> account.root AND EXISTS (
+               SELECT FROM dataprotect._bindings_of(account.name) b WHERE b.rel = top AND b.id_columns = columns) THEN
             reference := account.root;
-            reference_columns := ARRAY[account.id_column];
+            reference_columns := account.id_columns;
         END IF;
         RETURN;
     END IF;
@@ -155,7 +155,7 @@ BEGIN
     PERFORM dataprotect._check_table_right(top);
     PERFORM dataprotect._check_columns(top, given);
     PERFORM dataprotect._check_match(top, meant);
-    own_row := top = account.root AND given = ARRAY[account.id_column];
+    own_row := top = account.root AND given = account.id_columns;
     IF own_row AND wanted NOT IN ('delete', 'anonymise') THEN
         PERFORM dataprotect._raise('invalid_parameter_value',
             'the row of an account itself can be deleted or anonymised');

@@ -173,11 +173,11 @@ AS $$
 #variable_conflict use_column
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = account.root) THEN
-        RETURN QUERY SELECT account.root, ARRAY[account.id_column], NULL::text,
+        RETURN QUERY SELECT account.root, account.id_columns, NULL::text,
                             'the root table does not exist any more; dataprotect.drop_account_type() removes the type'::text;
         RETURN;
     END IF;
-    RETURN QUERY SELECT account.root, ARRAY[account.id_column], dataprotect._account_root_action(account),
+    RETURN QUERY SELECT account.root, account.id_columns, dataprotect._account_root_action(account),
                         coalesce(dataprotect._account_rights_problem(account.created_by, ARRAY[account.root]),
                                  (SELECT dataprotect._account_table_problem(account, t) FROM dataprotect.plan_table t
                                    WHERE t.plan = plan_id AND t.n = 0));
@@ -278,8 +278,9 @@ DECLARE
                         FROM pg_class c WHERE c.oid = account.root);
     root_name name := (SELECT c.relname FROM pg_class c WHERE c.oid = account.root);
     id_type oid := dataprotect._column_type(account.root, account.id_column);
-    by_edges text[] := ARRAY(SELECT e.columns[1] FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.to_rel = account.root
-                                AND cardinality(e.columns) = 1);
+    by_edges text[] := ARRAY(SELECT e.columns[array_position(e.target_columns, account.id_column)] FROM dataprotect.plan_edge e
+                              WHERE e.plan = plan_id AND e.to_rel = account.root AND cardinality(e.columns) = cardinality(account.id_columns)
+                                AND account.id_column = ANY (e.target_columns));
     names text[] := ARRAY[lower(singular) || '_id', lower(singular) || 'id', lower(singular), lower(root_name) || '_id', lower(account.name) || '_id'];
     lists text[] := ARRAY[lower(singular) || '_ids', lower(singular) || 'ids', lower(root_name), lower(root_name) || '_ids', account.id_column || 's'];
 BEGIN
@@ -298,7 +299,7 @@ BEGIN
                 -- polymorphic: author_type beside author_id
                 OR a.attname ~ '_id$' AND EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.oid AND NOT t.attisdropped
                                                      AND t.attname = regexp_replace(a.attname, '_id$', '_type')))
-           AND NOT (c.oid = account.root AND a.attname = account.id_column)
+           AND NOT (c.oid = account.root AND a.attname = ANY (account.id_columns))
            AND NOT EXISTS (SELECT FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.from_rel = c.oid AND a.attname = ANY (e.columns))
            AND NOT EXISTS (SELECT FROM dataprotect._rules_of(account.name) r WHERE r.rel = c.oid AND a.attname = ANY (r.columns))
            AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.conrelid = c.oid AND a.attnum = ANY (k.conkey));

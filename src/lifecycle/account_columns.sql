@@ -111,14 +111,14 @@ BEGIN
            AND (a.attname = ANY (r.columns) OR r.match ? a.attname::text)
         UNION ALL
         SELECT ARRAY[a.attnum] FROM dataprotect._bindings_of($1) b, pg_catalog.pg_attribute a
-         WHERE b.rel = $2 AND a.attrelid = $2 AND a.attname = b.id_column
+         WHERE b.rel = $2 AND a.attrelid = $2 AND a.attname = ANY (b.id_columns)
     ), rule AS (
         SELECT c AS col, r.action, r.replacement
           FROM dataprotect._rules_of($1) r, unnest(r.columns) c
          WHERE r.rel = $2 AND r.targets = '{}' AND r.action <> 'shared'
            AND NOT EXISTS (SELECT 1 FROM dataprotect._foreign_keys(ARRAY[$2]) f WHERE f.from_rel = $2 AND f.columns = r.columns)
            AND NOT EXISTS (SELECT 1 FROM dataprotect.account_type t
-                            WHERE t.name = $1 AND t.root = $2 AND r.columns = ARRAY[t.id_column])
+                            WHERE t.name = $1 AND t.root = $2 AND r.columns = coalesce(t.id_columns, ARRAY[t.id_column]))
     ), chosen AS (
         SELECT a.attname, a.attnotnull, a.atttypid, a.atttypmod, coalesce(rule.action, 'anonymise') AS action,
                rule.col IS NOT NULL AS named, rule.replacement,

@@ -131,14 +131,14 @@ END $$;
 COMMENT ON FUNCTION dataprotect._cut_assignments(regclass, name[]) IS 'what a row is set to that is cut off from what it references';
 
 -- Columns of bound tables, by their present names.
-CREATE FUNCTION dataprotect._bindings_of(account_type text, OUT rel regclass, OUT id_column name) RETURNS SETOF record
+CREATE FUNCTION dataprotect._bindings_of(account_type text, OUT rel regclass, OUT id_columns name[]) RETURNS SETOF record
     LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT b.rel, (dataprotect._names_now(b.rel, b.rel_oid, ARRAY[b.id_attnum], ARRAY[b.id_column]))[1]
+    SELECT b.rel, dataprotect._id_columns(b.rel, b.rel_oid, b.id_column, b.id_attnum, b.id_columns, b.id_attnums)
       FROM dataprotect.subject_binding b JOIN pg_class c ON c.oid = b.rel WHERE b.account_type = $1;
 END $$;
 COMMENT ON FUNCTION dataprotect._bindings_of(text) IS 'tables that are bound to an account type, and the columns of its id';
@@ -168,13 +168,13 @@ BEGIN
      WHERE r.reference IS NOT NULL AND (r.rel = ANY (tables) OR r.reference = ANY (tables))
        AND NOT EXISTS (SELECT FROM edges e WHERE e.from_rel = r.rel AND e.columns = r.columns AND e.to_rel = r.reference AND r.match = '{}')
     UNION ALL
-    SELECT b.rel, ARRAY[b.id_column], '{}', account.root, ARRAY[account.id_column], o.operators, true, 'bind_subject', o.operators IS NULL, false, NULL, NULL
+    SELECT b.rel, b.id_columns, '{}', account.root, account.id_columns, o.operators, true, 'bind_subject', o.operators IS NULL, false, NULL, NULL
       FROM dataprotect._bindings_of(account.name) b,
-           LATERAL (SELECT dataprotect._reference_operators(b.rel, ARRAY[b.id_column], account.root, ARRAY[account.id_column]) AS operators) o
+           LATERAL (SELECT dataprotect._reference_operators(b.rel, b.id_columns, account.root, account.id_columns) AS operators) o
      WHERE b.rel <> account.root AND (b.rel = ANY (tables) OR account.root = ANY (tables))
-       AND NOT EXISTS (SELECT FROM edges e WHERE e.from_rel = b.rel AND b.id_column = ANY (e.columns))
-       AND NOT EXISTS (SELECT FROM dataprotect._foreign_keys(ARRAY[b.rel]) f WHERE f.from_rel = b.rel AND b.id_column = ANY (f.columns))
-       AND NOT EXISTS (SELECT FROM rules r WHERE r.rel = b.rel AND r.reference IS NOT NULL AND b.id_column = ANY (r.columns));
+       AND NOT EXISTS (SELECT FROM edges e WHERE e.from_rel = b.rel AND e.columns @> b.id_columns)
+       AND NOT EXISTS (SELECT FROM dataprotect._foreign_keys(ARRAY[b.rel]) f WHERE f.from_rel = b.rel AND f.columns @> b.id_columns)
+       AND NOT EXISTS (SELECT FROM rules r WHERE r.rel = b.rel AND r.reference IS NOT NULL AND r.columns @> b.id_columns);
 END $$;
 COMMENT ON FUNCTION dataprotect._account_edges(dataprotect.account_type, regclass[]) IS
     'edges that lead to or away from some tables, with what was decided about them';

@@ -168,7 +168,7 @@ AS $$
 BEGIN
     RETURN (
     WITH inside AS MATERIALIZED (SELECT DISTINCT b::oid AS oid FROM unnest(tables || account.root) t, dataprotect._below(t) b)
-    SELECT md5(concat_ws('|', account.name, account.root::oid, account.id_column,
+    SELECT md5(concat_ws('|', account.name, account.root::oid, array_to_string(account.id_columns, '|'),
         (SELECT string_agg(r::text, ';' ORDER BY r::text) FROM dataprotect._rules_of(account.name) r),
         (SELECT string_agg(b::text, ';' ORDER BY b::text) FROM dataprotect._bindings_of(account.name) b),
         (SELECT string_agg(concat_ws(',', c.oid, c.relname, c.relnamespace, c.relkind), ';' ORDER BY c.oid)
@@ -273,7 +273,7 @@ BEGIN
                     SELECT unnest(e.target_columns) AS c FROM dataprotect.plan_edge e WHERE e.plan = plan_id AND e.to_rel = t.rel
                     UNION SELECT unnest(e.columns) FROM dataprotect.plan_edge e
                            WHERE e.plan = plan_id AND e.from_rel = t.rel AND e.direction = 'out'
-                    UNION SELECT account.id_column WHERE t.n = 0) x
+                    UNION SELECT unnest(account.id_columns) WHERE t.n = 0) x
                  WHERE c <> ALL (t.key_columns) AND dataprotect._is_plain_type(dataprotect._column_type(t.rel, c)) ORDER BY c)
      WHERE t.plan = plan_id;
     UPDATE dataprotect.plan_table t
@@ -406,7 +406,7 @@ BEGIN
     INSERT INTO dataprotect.plan (account_type, version, digest)
         SELECT account.name, coalesce(max(p.version), 0) + 1, '' FROM dataprotect.plan p WHERE p.account_type = account.name
         RETURNING id INTO plan_id;
-    INSERT INTO dataprotect.plan_table (plan, n, rel, reached_by, satellite) VALUES (plan_id, 0, account.root, account.id_column, false);
+    INSERT INTO dataprotect.plan_table (plan, n, rel, reached_by, satellite) VALUES (plan_id, 0, account.root, array_to_string(account.id_columns, ', '), false);
     WHILE fresh <> '{}' LOOP
         new := dataprotect._plan_add_tables(plan_id, account, 'in', fresh);
         WHILE new <> '{}' LOOP
@@ -458,7 +458,7 @@ BEGIN
     RETURN QUERY
         SELECT (row_number() OVER (ORDER BY x.phase, x.place))::int, x.rel, x.reached_by, x.action, x.statement, plan_version
           FROM (SELECT 1 AS phase, t.n AS place, t.rel, t.reached_by, 'collect'::text AS action,
-                       CASE WHEN t.n = 0 THEN format('SELECT %s FROM %s t, %s WHERE t.%I = v.c1', t.select_list, t.rel, dataprotect._arrays(1), account.id_column)
+                       CASE WHEN t.n = 0 THEN dataprotect._own_row_statement(account, t)
                             ELSE (SELECT string_agg(e.statement, '; ' ORDER BY e.edge) FROM dataprotect.plan_edge e
                                    WHERE e.plan = plan_id AND e.statement IS NOT NULL
                                      AND (e.direction = 'in' AND e.action <> 'nullify' AND e.from_rel = t.rel OR e.direction = 'out' AND e.to_rel = t.rel))
@@ -493,18 +493,19 @@ DECLARE
     newest dataprotect.plan;
     tables regclass[];
     edge record;
-    name_now name;
+    names_now name[];
 BEGIN
     IF NOT EXISTS (SELECT FROM dataprotect.account_type) THEN
         RETURN;
     END IF;
     FOR bound IN SELECT b.* FROM dataprotect.subject_binding b JOIN pg_class c ON c.oid = b.rel LOOP
-        name_now := (dataprotect._names_now(bound.rel, bound.rel_oid, ARRAY[bound.id_attnum], ARRAY[bound.id_column]))[1];
-        CONTINUE WHEN name_now IS NULL OR bound.rel <> bound.rel_oid;
-        bound.id_column := name_now;
-        IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = bound.rel AND t.tgname = 'zz_dataprotect_subject' AND t.tgnargs = 2
-                      AND t.tgargs <> convert_to(bound.account_type, getdatabaseencoding()) || '\x00'::bytea
-                                      || convert_to(name_now, getdatabaseencoding()) || '\x00'::bytea) THEN
+        names_now := dataprotect._names_now(bound.rel, bound.rel_oid, coalesce(bound.id_attnums, ARRAY[bound.id_attnum]),
+                                            coalesce(bound.id_columns, ARRAY[bound.id_column]));
+        CONTINUE WHEN names_now IS NULL OR array_position(names_now, NULL) IS NOT NULL OR bound.rel <> bound.rel_oid;
+        bound.id_columns := names_now;
+        IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = bound.rel AND t.tgname = 'zz_dataprotect_subject' AND t.tgnargs > 1
+                      AND t.tgargs <> (SELECT string_agg(convert_to(a, getdatabaseencoding()) || '\x00'::bytea, ''::bytea ORDER BY ord)
+                                         FROM unnest(bound.account_type || names_now::text[]) WITH ORDINALITY AS x(a, ord))) THEN
             EXECUTE format('DROP TRIGGER zz_dataprotect_subject ON %s', bound.rel);
             PERFORM dataprotect._bind_trigger(bound);
         END IF;

@@ -175,17 +175,19 @@ END $$;
 COMMENT ON FUNCTION dataprotect._collect_alone(bigint, bigint, dataprotect.plan_table) IS
     'take rows of a table that only the account''s rows reference';
 
--- The account's own row by its id ($1).
+-- The account's own row by its id ($1, or a parameter for each of its columns).
 CREATE FUNCTION dataprotect._own_row_statement(account dataprotect.account_type, root dataprotect.plan_table) RETURNS text
     LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    id_type oid := dataprotect._column_type(root.rel, account.id_column);
+    types oid[] := dataprotect._id_column_types(account);
 BEGIN
-    RETURN format('SELECT %s FROM %s t, unnest($1) v(c1) WHERE %s', root.select_list, root.rel,
-                  format(dataprotect._operator_template(dataprotect._equality_operator(id_type, id_type)), 'v.c1', format('t.%I', account.id_column)));
+    RETURN format('SELECT %s FROM %s t, %s WHERE %s', root.select_list, root.rel, dataprotect._arrays(cardinality(types)),
+                  (SELECT string_agg(format(dataprotect._operator_template(dataprotect._equality_operator(types[ord], types[ord])),
+                                            'v.c' || ord, format('t.%I', c)), ' AND ' ORDER BY ord)
+                     FROM unnest(account.id_columns) WITH ORDINALITY AS x(c, ord)));
 END $$;
 COMMENT ON FUNCTION dataprotect._own_row_statement(dataprotect.account_type, dataprotect.plan_table) IS 'statement that finds an account''s own row by its id';
 
@@ -202,7 +204,7 @@ DECLARE
     root dataprotect.plan_table := (SELECT t FROM dataprotect.plan_table t WHERE t.plan = plan_id AND t.n = 0);
 BEGIN
     PERFORM dataprotect._collect_rows(request, root, 'm', root.rel, dataprotect._own_row_statement(account, root),
-                                      ARRAY[dataprotect._column_type(root.rel, account.id_column)], ARRAY[id]);
+                                      dataprotect._id_column_types(account), dataprotect._id_values(account, id));
 END $$;
 COMMENT ON FUNCTION dataprotect._note_own_row(dataprotect.account_type, bigint, bigint, text) IS 'note an account''s own row by its primary key';
 
@@ -221,7 +223,7 @@ DECLARE
     noted text[];
     gone bool;
     by_id text[] := (SELECT r[2:k + 1] FROM dataprotect._rows_as(root.rel, dataprotect._own_row_statement(account, root),
-                         ARRAY[dataprotect._column_type(root.rel, account.id_column)], ARRAY[id]) r LIMIT 1);
+                         dataprotect._id_column_types(account), dataprotect._id_values(account, id)) r LIMIT 1);
 BEGIN
     id_now := id;
     SELECT d.key, d.state = 'd' INTO noted, gone FROM dataprotect.deletion_row d
@@ -239,7 +241,9 @@ BEGIN
       FROM dataprotect._rows_as(root.rel, format('SELECT %s FROM %s t, %s WHERE %s', root.select_list, root.rel, dataprotect._arrays(k), root.key_condition),
                                 root.watch_types[1:k], noted) r
      WHERE d.request = _find_own_row.request AND d.n = 0 AND d.key = noted
-    RETURNING CASE WHEN by_id = noted THEN id ELSE d.vals[array_position(root.watch, account.id_column)] END INTO id_now;
+    RETURNING CASE WHEN by_id = noted THEN id WHEN cardinality(account.id_columns) = 1 THEN d.vals[array_position(root.watch, account.id_column)]
+                   ELSE (SELECT array_agg(d.vals[array_position(root.watch, c)] ORDER BY ord)::text FROM unnest(account.id_columns) WITH ORDINALITY AS x(c, ord))
+              END INTO id_now;
     found_by := CASE WHEN NOT FOUND THEN 'nothing' WHEN by_id = noted THEN 'id' ELSE 'key' END;
     id_now := coalesce(id_now, id);
 END $$;
@@ -294,7 +298,7 @@ BEGIN
            AND (t.r IS NULL OR d.vals IS DISTINCT FROM t.r[3:] OR d.leaf <> t.r[2]::oid);
     ELSE
         PERFORM dataprotect._collect_rows(request, root, 'm', root.rel, dataprotect._own_row_statement(account, root),
-                                          ARRAY[dataprotect._column_type(root.rel, account.id_column)], ARRAY[id]);
+                                          dataprotect._id_column_types(account), dataprotect._id_values(account, id));
     END IF;
     LOOP
         moved := false;

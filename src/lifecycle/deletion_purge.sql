@@ -371,15 +371,17 @@ END $$;
 COMMENT ON FUNCTION dataprotect._check_cleared(dataprotect.account_type, dataprotect.plan_table, text[]) IS
     'error where a column that was cleared has its value again';
 
--- Ids of an account's own rows that are locked.
+-- Ids of an account's own rows that are locked, as parameters: those of several columns
+-- one value after the other.
 CREATE FUNCTION dataprotect._own_ids(account dataprotect.account_type, leaf regclass, tids tid[]) RETURNS text[]
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN ARRAY(SELECT r[1] FROM dataprotect._rows_as(leaf,
-                     format('SELECT t.%I FROM ONLY %s t, pg_catalog.unnest($1) v(c1) WHERE t.ctid OPERATOR(pg_catalog.=) v.c1', account.id_column, leaf),
-                     ARRAY['tid'::regtype]::oid[], tids::text[]) r WHERE r[1] IS NOT NULL);
+    RETURN ARRAY(SELECT v FROM dataprotect._rows_as(leaf,
+                     format('SELECT %s FROM ONLY %s t, pg_catalog.unnest($1) v(c1) WHERE t.ctid OPERATOR(pg_catalog.=) v.c1',
+                            (SELECT string_agg(format('t.%I', c), ', ' ORDER BY ord) FROM unnest(account.id_columns) WITH ORDINALITY AS x(c, ord)), leaf),
+                     ARRAY['tid'::regtype]::oid[], tids::text[]) r, unnest(r) v WHERE array_position(r, NULL) IS NULL);
 END $$;
 COMMENT ON FUNCTION dataprotect._own_ids(dataprotect.account_type, regclass, tid[]) IS 'ids that rows of accounts have';
 
@@ -392,7 +394,7 @@ CREATE FUNCTION dataprotect._check_own_row_gone(account dataprotect.account_type
 AS $$
 BEGIN
     IF EXISTS (SELECT FROM dataprotect._rows_as(root.rel, dataprotect._own_row_statement(account, root),
-                                                ARRAY[dataprotect._column_type(root.rel, account.id_column)], ids)) THEN
+                                                dataprotect._id_column_types(account), ids)) THEN
         PERFORM dataprotect._raise('triggered_action_exception',
             format('%s of table "%s" puts the account''s row back', dataprotect._who_interferes(root.rel), root.rel), rel => root.rel);
     END IF;

@@ -76,16 +76,17 @@ AS $$
 DECLARE
     spelled text;
 BEGIN
+    PERFORM dataprotect._id_values(account, id);
     BEGIN
-        spelled := dataprotect._value_as(account.root, format('SELECT t.%I::pg_catalog.text FROM %s t WHERE %s',
-            account.id_column, account.root, dataprotect._account_own_row(account, id)));
+        spelled := dataprotect._value_as(account.root, format('SELECT %s FROM %s t WHERE %s',
+            dataprotect._id_expression(account.id_columns, 't.'), account.root, dataprotect._account_own_row(account, id)));
     EXCEPTION WHEN data_exception THEN
         spelled := NULL;
     END;
     IF spelled IS NULL THEN
         PERFORM dataprotect._raise('no_data_found',
             format('account of type "%s" does not exist', account.name),
-            format('Table "%s" has no row with that "%s".', account.root, account.id_column));
+            format('Table "%s" has no row with that "%s".', account.root, array_to_string(account.id_columns, '", "')));
     END IF;
     RETURN spelled;
 END $$;

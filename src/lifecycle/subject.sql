@@ -8,7 +8,9 @@ CREATE TABLE dataprotect.subject_binding (
     bound_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     rel_oid oid,                        -- as in account_type
     id_attnum int2,
-    seal bytea
+    seal bytea,
+    id_columns name[],                  -- as there
+    id_attnums int2[]
 );
 COMMENT ON TABLE dataprotect.subject_binding IS 'tables whose rows are sealed for an account; see dataprotect.bind_subject()';
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.subject_binding', '');
@@ -18,8 +20,8 @@ CREATE FUNCTION dataprotect._sealed_condition(binding dataprotect.subject_bindin
     LANGUAGE sql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT string_agg(format('dataprotect._sealed_for(%I, %L::pg_catalog.text, %I::pg_catalog.text)', p,
-                             binding.account_type, binding.id_column), ' AND ')
+    SELECT string_agg(format('dataprotect._sealed_for(%I, %L::pg_catalog.text, %s)', p, binding.account_type,
+                             dataprotect._id_expression(coalesce(binding.id_columns, ARRAY[binding.id_column]), '')), ' AND ')
       FROM dataprotect._protected_attributes(binding.rel) p;
 $$;
 COMMENT ON FUNCTION dataprotect._sealed_condition(dataprotect.subject_binding) IS
@@ -48,8 +50,10 @@ DECLARE
     part regclass;
 BEGIN
     EXECUTE format('CREATE TRIGGER zz_dataprotect_subject BEFORE INSERT OR UPDATE ON %s '
-                   'FOR EACH ROW EXECUTE FUNCTION dataprotect._seal_subject(%L, %L)',
-                   binding.rel, binding.account_type, binding.id_column);
+                   'FOR EACH ROW EXECUTE FUNCTION dataprotect._seal_subject(%L, %s)',
+                   binding.rel, binding.account_type,
+                   (SELECT string_agg(quote_literal(c), ', ' ORDER BY ord)
+                      FROM unnest(coalesce(binding.id_columns, ARRAY[binding.id_column])) WITH ORDINALITY AS x(c, ord)));
     FOR part IN SELECT b FROM dataprotect._below(binding.rel) b JOIN pg_class c ON c.oid = b AND c.relkind IN ('r', 'p')
                  WHERE EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = b AND t.tgname = 'zz_dataprotect_subject'
                                                             AND t.tgenabled <> 'A')
@@ -76,7 +80,8 @@ BEGIN
         RETURN;
     END IF;
     PERFORM dataprotect._need_policy('subject_binding');
-    binding.id_column := (dataprotect._names_now(binding.rel, binding.rel_oid, ARRAY[binding.id_attnum], ARRAY[binding.id_column]))[1];
+    binding.id_columns := dataprotect._id_columns(binding.rel, binding.rel_oid, binding.id_column, binding.id_attnum,
+                                                  binding.id_columns, binding.id_attnums);
     PERFORM dataprotect._check_table_right(binding.rel);
     IF dataprotect._unbindable(binding.rel) IS NOT NULL THEN
         PERFORM dataprotect._raise('feature_not_supported',
