@@ -109,14 +109,34 @@ AS $$
 DECLARE
     status record := dataprotect._clock_status();
     reading record := dataprotect._read_clock();
+    redated bigint[];
+    due bigint;
 BEGIN
     IF coalesce(reason, '') = '' THEN
         PERFORM dataprotect._raise('null_value_not_allowed', 'confirming the clock needs a reason');
     END IF;
     UPDATE dataprotect.clock_record r
        SET newest = reading.wall, boot = reading.boot, uptime = reading.uptime, wrong_since = NULL;
-    PERFORM dataprotect._event('clock.confirmed', NULL, jsonb_build_object('wall', reading.wall,
-        'expected', status.trusted, 'newest', status.newest, 'off', status.off, 'reason', reason));
+    -- Requests of a time that is still to come were made by a clock that was wrong and
+    -- believed: they would sleep until then.  Their times begin now.
+    PERFORM dataprotect._need_policy('deletion_request', r.id) FROM dataprotect.deletion_request r WHERE r.requested_at > reading.wall;
+    WITH early AS (
+        UPDATE dataprotect.deletion_request r
+           SET requested_at = reading.wall, state_since = reading.wall,
+               grace_until = reading.wall + (r.grace_until - r.requested_at), deadline = reading.wall + (r.deadline - r.requested_at)
+         WHERE r.requested_at > reading.wall AND r.state IN ('requested', 'held', 'purging', 'purged', 'shredded', 'verified')
+        RETURNING r.id)
+    SELECT array_agg(e.id ORDER BY e.id) INTO redated FROM early e;
+    DELETE FROM dataprotect.deadline_alert a WHERE a.request = ANY (redated);
+    PERFORM dataprotect._event('clock.confirmed', NULL, jsonb_strip_nulls(jsonb_build_object('wall', reading.wall,
+        'expected', status.trusted, 'newest', status.newest, 'off', status.off, 'reason', reason, 'requests_begin_now', redated)));
+    SELECT count(*) INTO due FROM dataprotect.deletion_request r
+     WHERE r.state = 'requested' AND r.grace_until <= reading.wall AND r.grace_until > status.trusted;
+    IF due > 0 THEN
+        RAISE WARNING USING MESSAGE = format('by this clock the grace time of %s deletion requests is over', due),
+            DETAIL = 'They cannot be taken back any more once they begin.',
+            HINT = 'dataprotect.cancel_deletion() takes one back that should have waited.';
+    END IF;
     PERFORM dataprotect._wake_maintenance();
 END $$;
 COMMENT ON FUNCTION dataprotect._do_confirm_clock(text) IS 'body of dataprotect.confirm_clock(); see definer.c';

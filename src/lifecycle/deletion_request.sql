@@ -147,6 +147,7 @@ COMMENT ON FUNCTION dataprotect._account_obstacle(dataprotect.account_type, bigi
 CREATE FUNCTION dataprotect.request_deletion(account_type text, id text, reason text = NULL) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'                -- a month is as long for whoever asks
 AS $$
 #variable_conflict use_column
 DECLARE

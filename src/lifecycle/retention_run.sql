@@ -40,6 +40,7 @@ COMMENT ON FUNCTION dataprotect._retention_begin(text) IS 'write down that a run
 CREATE FUNCTION dataprotect._retention_finish(run bigint, outcome text, detail text, later bool) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'                -- the next run, whoever asks when that is
 AS $$
 DECLARE
     done record;

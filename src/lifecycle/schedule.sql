@@ -59,6 +59,7 @@ COMMENT ON FUNCTION dataprotect._maintenance_scheduled() IS 'whether a pg_cron j
 CREATE FUNCTION dataprotect._retention_due_names() RETURNS text[]
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'                -- as it was planned
 AS $$
 DECLARE
     far record;
