@@ -16,6 +16,18 @@ create_extension($node);
 load_wire_tables($node);
 
 my @where = ('127.0.0.1', $node->port, 'app');
+# What is in a folder of modules, by the name of its package.
+sub python_has { return glob("$clients/python/lib/python3*/site-packages/$_[0]"); }
+for my $driver ([ 'psycopg2' ], [ 'psycopg' ], [ 'asyncpg' ], [ 'sqlalchemy' ], [ 'sqlalchemy', 'sqlalchemy_psycopg' ], [ 'django' ], [ 'pg8000' ])
+{
+  SKIP:
+	{
+		my ($module, $program) = @$driver;
+		$program //= $module;
+		skip "Python's $module is not there", 2 if !python_has($module);
+		same_output("Python's $program", "$clients/python/bin/python", "$FindBin::RealBin/wire_drivers.py", $program, @where);
+	}
+}
 for my $library ('pg', 'postgres', 'sequelize', 'typeorm', 'knex', 'drizzle')
 {
   SKIP:
@@ -38,6 +50,13 @@ for my $program ([ "Go's lib/pq", 'wire_lib_pq' ], [ "Go's pgx", 'wire_pgx' ], [
 		skip "$name is not there", 2 if !-x "$clients/$file";
 		same_output($name, "$clients/$file", @where);
 	}
+}
+SKIP:
+{
+	my ($jar) = glob("$clients/java/lib/postgresql-*.jar");
+	skip 'JDBC is not there', 2 if !defined $jar;
+	same_output('JDBC', 'java', '-Xshare:auto', '-cp', $jar, "$FindBin::RealBin/WireJdbc.java",
+		'jdbc:postgresql://127.0.0.1:' . $node->port . '/postgres?user=app&sslmode=disable');
 }
 SKIP:
 {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Drivers and mappers in their present releases, from npm, Go's module proxy,
+# Drivers and mappers in their present releases, from PyPI, npm, Go's module proxy,
 # crates.io and Maven, against a plain and a protected table.
 #
 #	PG_CONFIG=.../pg_config test/clients/run.sh
@@ -27,6 +27,13 @@ with()
 	elif ! (set -e; "$@") >>"$log" 2>&1; then
 		echo "skipped: $what (see $log)"
 	fi
+}
+
+fetch_python()
+{
+	[ -x "$DP_CLIENTS/python/bin/python" ] || python3 -m venv "$DP_CLIENTS/python"
+	"$DP_CLIENTS/python/bin/python" -c 'import psycopg2, psycopg, asyncpg, sqlalchemy, django, pg8000' 2>/dev/null ||
+		"$DP_CLIENTS/python/bin/pip" install -q psycopg2-binary 'psycopg[binary]' asyncpg SQLAlchemy Django pg8000
 }
 
 fetch_node()
@@ -77,6 +84,7 @@ build_java()
 	mv lib.new lib
 }
 
+with python3 "Python's drivers" fetch_python
 with npm "node's drivers" fetch_node
 with npm 'Prisma' fetch_prisma
 with go "Go's lib/pq" build_go wire_lib_pq

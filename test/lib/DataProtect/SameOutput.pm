@@ -70,6 +70,7 @@ sub same_output
 	my ($what, @command) = @_;
 	my $plain = output_for('plain', @command);
 	my $protected = output_for('prot', @command) // '';
+	note("$what: $1") if ($plain // '') =~ /^(version .*)/m;
 	cmp_ok(length($plain // ''), '>', 200, "$what says something of plain columns");
 	ok(defined $plain && $plain eq $protected, "$what says the same of protected ones") or do
 	{
