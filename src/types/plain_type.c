@@ -46,7 +46,7 @@ type_of_column(Query *query, Var *var)
 	RangeTblEntry *rte;
 	TargetEntry *column;
 
-	if (var->vartypmod >= 0 || !is_encrypted((Node *) var) || query == NULL || var->varlevelsup != 0 ||
+	if (!is_encrypted((Node *) var) || query == NULL || var->varlevelsup != 0 ||
 		var->varno > list_length(query->rtable))
 		return type_of((Node *) var);
 	rte = rt_fetch(var->varno, query->rtable);

@@ -273,7 +273,7 @@ has_user_types(List *tlist)
 	{
 		Oid			type = exprType((Node *) lfirst_node(TargetEntry, lc)->expr);
 
-		if (type >= FirstNormalObjectId || type == RECORDOID)
+		if (type >= FirstNormalObjectId || type == RECORDOID || IsA(lfirst_node(TargetEntry, lc)->expr, NullIfExpr))
 			return true;
 	}
 	return false;

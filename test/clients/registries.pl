@@ -1,6 +1,7 @@
 # If this fails, an application that uses the present release of a driver or mapper
 # can tell a protected column from a plain one.  Run by "make clients", which puts
 # what the machine's registries have into $DP_CLIENTS; not part of the other tests.
+# Cases: node_pg_probe, typeorm_probe, go_pq_probe, go_pgx_probe, and the Python ones by their present releases.
 use strict;
 use warnings;
 

@@ -106,11 +106,14 @@ sub units
 	return @units;
 }
 
-# What a unit becomes, and notes the tables with their types.
+# What a unit becomes, and notes the tables with their types.  Roles that a file makes
+# are granted what the superuser has.
 sub swapped
 {
 	my ($unit, $modifier, $able, $tables) = @_;
 	my ($text, $sql) = @$unit;
+	$text .= join '', map { "DO \$swap\$ BEGIN PERFORM dataprotect.grant_access('k', '$_', 'reveal'); EXCEPTION WHEN OTHERS THEN NULL; END \$swap\$;\n" }
+	  $sql =~ /^\s*CREATE\s+(?:USER|ROLE|GROUP)\s+(\w+)/i;
 	return $text
 	  unless $sql =~ /\bCREATE\s+(?:(?:GLOBAL|LOCAL)\s+)?(?:TEMP|TEMPORARY|UNLOGGED)?\s*TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?([\w.]+)\s*\(/gi;
 	my ($table, $at) = ($1, pos $sql);
@@ -144,8 +147,8 @@ sub swapped
 		}
 	}
 	substr($text, $_->[0], $_->[1]) = $_->[2] for reverse @edits;
-	# A table that is refused is made as it was, so that what follows can be compared.
-	return @edits ? "$text\\if :ERROR\n\\echo \@\@\@ refused\n$unit->[0]\\endif\n" : $text;
+	# A table that is refused is made as it was, so that what follows can be compared, within a transaction as well.
+	return @edits ? "\\set ON_ERROR_ROLLBACK on\n$text\\set ON_ERROR_ROLLBACK off\n\\if :ERROR\n\\echo \@\@\@ refused\n$unit->[0]\\endif\n" : $text;
 }
 
 # Run the files on a new server; the outputs are left in a folder of the pass.

@@ -1,6 +1,7 @@
 # If this fails, an application can tell a protected column from a plain one by
 # the types, modifiers or bytes that its driver gets, or what stores a query's
 # result stores plaintext.
+# Cases: asyncpg_probe, django_probe, odbc_probe, pdo_probe, psycopg2_probe, psycopg3_probe, sqlalchemy_probe, activerecord_probe, JdbcProbe.
 use strict;
 use warnings;
 
@@ -184,6 +185,14 @@ for my $catalog (
 	'SELECT atttypid, attnum FROM pg_attribute WHERE attrelid = %s::regclass UNION SELECT oid, 0 FROM pg_type t WHERE EXISTS (SELECT FROM pg_attribute WHERE attrelid = %s::regclass AND atttypid = t.oid) ORDER BY 1, 2',
 	'PREPARE c AS SELECT atttypid::regtype, attname FROM pg_attribute WHERE attrelid = %s::regclass ORDER BY attnum; EXECUTE c',
 	'BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT atttypid::regtype FROM pg_attribute WHERE attrelid = %s::regclass ORDER BY attnum; COMMIT; FETCH ALL FROM c',
+	# what tools with a tree of objects ask of a table
+	'SELECT a.attname, a.atttypid, a.atttypmod, a.attlen, a.attndims, a.attcollation, co.collname, t.typname, t.typtype, t.typcategory, t.typelem, bt.typname, '
+	  . 'format_type(t.oid, NULL), format_type(t.oid, a.atttypmod), pg_get_expr(d.adbin, d.adrelid), col_description(a.attrelid, a.attnum) FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid '
+	  . 'LEFT JOIN pg_type bt ON bt.oid = t.typbasetype LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum LEFT JOIN pg_collation co ON co.oid = a.attcollation '
+	  . 'WHERE a.attrelid = %s::regclass AND a.attnum > 0 ORDER BY a.attnum',
+	"SELECT c.relname, a.attname, a.attnotnull OR (t.typtype = 'd' AND t.typnotnull), CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, information_schema._pg_char_max_length(a.atttypid, a.atttypmod), "
+	  . 'information_schema._pg_numeric_precision(a.atttypid, a.atttypmod), information_schema._pg_numeric_scale(a.atttypid, a.atttypmod) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid '
+	  . 'JOIN pg_type t ON t.oid = a.atttypid WHERE c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum',
 	'\\d %s')
 {
 	my ($plain, $protected) = map {
