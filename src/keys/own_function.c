@@ -70,8 +70,8 @@ remember(const KnownFunction *verdict)
 static bool
 is_entry(const char *name)
 {
-	static const char *const entries[] = {"_destroy_unused_version", "_end_orphaned_grants", "_review_grants", "_rotate_due", "_subject_destroy",
-	"_subject_resume", "_subject_suspend"};
+	static const char *const entries[] = {"_destroy_unused_version", "_end_orphaned_grants", "_expire_versions", "_review_grants", "_rotate_due",
+	"_subject_destroy", "_subject_resume", "_subject_suspend"};
 
 	if (name[0] != '_')
 		return true;

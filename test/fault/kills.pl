@@ -55,6 +55,9 @@ INSERT INTO person SELECT g, 'mail' || g, g FROM generate_series(1, $rows) g;
 CREATE UNIQUE INDEX person_email ON person (email encrypted_text_token_ops);
 CREATE INDEX person_o ON person (o);
 CREATE TABLE later AS SELECT g AS id, 'later' || g AS v FROM generate_series(1, $rows) g;
+CREATE INDEX later_v ON later (v);
+CREATE TABLE passing (id int, v text);
+INSERT INTO passing VALUES (1, 'one');
 CREATE TABLE account (id int PRIMARY KEY, email encrypted_text('pii'));
 SELECT dataprotect.create_account_type('account', 'account', 'id', '0 s'), dataprotect.bind_subject('account', 'account', 'id');
 INSERT INTO account SELECT g, 'account' || g FROM generate_series(1, 400) g;
@@ -67,6 +70,23 @@ DO \$\$ BEGIN EXECUTE format('GRANT dataprotect_auditor TO %I', current_user); E
 SELECT dataprotect.create_sink('files', 'file://$sink_dir');
 SQL
 my $account = 400;	# those up to here are there
+
+# A key that keeps its values for a day, a value, and three days.
+my $days = 0;
+sub let_days_pass
+{
+	my ($run) = @_;
+	sql("SELECT dataprotect.pause_retention('entry')") if $days == 0;
+	sql("SELECT dataprotect.create_key('brief$run', keep => '1 day', rotation_period => '1 hour'), dataprotect.grant_access('brief$run', current_user::regrole, 'reveal'); CREATE TABLE brief$run (v encrypted_text('brief$run')); INSERT INTO brief$run VALUES ('x')");
+	$node->stop;
+	$days += 3;
+	{
+		local $ENV{DP_COMMITS_FILE} = $control;
+		start_at($node, "${days}d");
+	}
+	sql('UPDATE entry SET at = now()');
+	return;
+}
 
 # Statements that show values, in one session: how many of them were answered.
 my ($reads, $answered) = (40, 0);
@@ -126,7 +146,8 @@ my @acts = (
 		q{SELECT atttypid = 'text'::regtype FROM pg_attribute WHERE attrelid = 'later'::regclass AND attname = 'v'} ],
 	[ 'protecting online', sub { return }, sub { return "CALL dataprotect.encrypt_column('later', 'v', 'pii', online => true)" },
 		"CALL dataprotect.encrypt_column('later', 'v', 'pii', online => true)",
-		q{SELECT atttypid = 'encrypted_text'::regtype FROM pg_attribute WHERE attrelid = 'later'::regclass AND attname = 'v'},
+		q{SELECT atttypid = 'encrypted_text'::regtype AND (SELECT count(*) = 1 AND bool_and(i.indisvalid AND i.indisready) FROM pg_index i WHERE i.indrelid = a.attrelid)
+			FROM pg_attribute a WHERE attrelid = 'later'::regclass AND attname = 'v'},
 		sub { sql("CALL dataprotect.decrypt_column('later', 'v')") } ],
 	[ 'retention', sub { sql("INSERT INTO entry SELECT 1000 + g, now() - interval '3 days' FROM generate_series(1, 50) g") },
 		sub { return 'CALL dataprotect.run_retention()' }, 'CALL dataprotect.run_retention()', 'SELECT count(*) = ' . $rows . ' FROM entry' ],
@@ -150,9 +171,15 @@ my @acts = (
 		"SELECT (SELECT count(*) FROM dataprotect.key_versions WHERE name = 'system' AND state <> 'retired') = 5 AND (SELECT count(*) FROM dataprotect.verify_policy()) = 0 AND (SELECT count(*) > 0 FROM dataprotect.audit_link)" ],
 	[ 'wrapping anew', sub { return }, sub { return "SELECT dataprotect.rewrap_key('pii', (SELECT kms_uri FROM dataprotect.keys WHERE name = 'pii'))" },
 		"SELECT dataprotect.rewrap_key('pii', (SELECT kms_uri FROM dataprotect.keys WHERE name = 'pii'))", 'SELECT bool_and(ok) FROM dataprotect.drill()' ],
+	[ 'modifiers that nobody uses', sub { sql("CREATE TABLE m (v encrypted_text('pii', '(" . (1000 + $_[0]) . ")')); DROP TABLE m") },
+		sub { return 'SELECT dataprotect._collect_modifiers()' }, 'SELECT dataprotect._collect_modifiers()',
+		sub { return "SELECT count(*) = 0 FROM dataprotect.type_modifier WHERE definition LIKE '%" . (1000 + $_[0]) . "%'" } ],
 	[ 'an epoch', sub { return }, sub { return q{SELECT dataprotect.roll_epoch('x', backups => false); SELECT dataprotect.run_epochs()} },
 		'SELECT dataprotect.run_epochs()',
 		q{SELECT count(*) FILTER (WHERE state = 'active') = 1 AND count(*) FILTER (WHERE state NOT IN ('active', 'destroyed')) = 0 FROM dataprotect.epochs} ],
+	# the last one: days pass
+	[ 'versions whose time is over', sub { let_days_pass($_[0]) }, sub { return 'SELECT dataprotect._expire_versions()' }, 'SELECT dataprotect._expire_versions()',
+		sub { return "SELECT (SELECT state = 'destroyed' FROM dataprotect.key_versions WHERE name = 'brief$_[0]' AND version = 1) AND (SELECT v::text IS NULL OR v::text = '****' FROM brief$_[0])" } ],
 );
 
 sub text_of { my ($what, @args) = @_; return ref $what ? $what->(@args) : $what; }
