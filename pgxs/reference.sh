@@ -1,5 +1,6 @@
 #!/bin/sh
-# Make doc/catalog.md of what an installed dataprotect says of itself (reference.sql).
+# Make doc/catalog.md of what an installed dataprotect says of itself (reference.sql), and
+# doc/messages.md of the sources (messages.pl).
 # Uses a throw-away server.
 #
 #	PG_CONFIG=... pgxs/reference.sh
@@ -20,3 +21,4 @@ chmod 755 "$work"
 "$pgxs/server.sh" psql "$work/s" -q -v ON_ERROR_STOP=1 -c "SET client_min_messages = warning" -c "CREATE EXTENSION dataprotect"
 "$pgxs/server.sh" psql "$work/s" -qAt -v ON_ERROR_STOP=1 -f - <"$pgxs/reference.sql" >"$work/catalog.md"
 cp "$work/catalog.md" "$pgxs/../doc/catalog.md"
+"$pgxs/messages.pl" "$("${PG_CONFIG:-pg_config}" --includedir-server)/utils/errcodes.h"

@@ -121,6 +121,10 @@ for my $message (slurp_file("$top/doc/troubleshooting.md") =~ /^\| (?:[\dA-Z, ]+
 }
 is_deeply(\@unknown, [], 'every message that is explained is one of the server');
 
+# All messages, and no error without a condition.
+chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
+is(`$^X $top/pgxs/messages.pl $include/utils/errcodes.h --check`, '', 'doc/messages.md is what the sources say');
+
 # Every page that another one links to is there, with the heading.
 my @pages = ('README.md', map { "doc/" . (split m{/})[-1] } glob("$top/doc/*.md"));
 my @dead;
