@@ -407,7 +407,7 @@ judge(const FmgrInfo *flinfo, Oid *owner)
 static void
 refuse_reading(const DpStranger *stranger)
 {
-	if (likely(stranger == NULL) || dp_own_statement())
+	if (likely(stranger == NULL) || dp_own_told())
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -442,7 +442,7 @@ begin_utility(const DpUtility *utility, Datum *state)
 	if (unlikely(dp_n_strangers > 0) && IsA(utility->statement, FetchStmt))
 		dp_foreign_code_reads_cursor(((FetchStmt *) utility->statement)->portalname);
 	if (likely(dp_n_strangers == 0) || utility->context == PROCESS_UTILITY_SUBCOMMAND ||
-		dp_foreign_utility_is_harmless(utility->statement) || dp_own_statement())
+		dp_foreign_utility_is_harmless(utility->statement) || dp_own_told())
 		return;
 	stranger = lesser_stranger();
 	if (stranger != NULL)

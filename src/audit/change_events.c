@@ -138,7 +138,7 @@ begin_utility(const DpUtility *utility, Datum *state)
 
 	*state = (Datum) 0;
 	if (!dp_changes_tables(utility->statement) || is_part(utility) ||
-		creating_extension || dp_own_statement() || !dp_catalog_is_there())
+		creating_extension || dp_own_told() || !dp_catalog_is_there())
 		return;
 	change = palloc0(sizeof(Change));
 	change->statement = utility->statement;
@@ -195,7 +195,7 @@ end_utility(const DpUtility *utility, Datum state, bool failed)
 				return;
 			break;
 	}
-	if (failed || creating_extension || dp_own_statement() || !dp_catalog_is_there())
+	if (failed || creating_extension || dp_own_told() || !dp_catalog_is_there())
 		return;
 	switch (nodeTag(statement))
 	{

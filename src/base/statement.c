@@ -495,6 +495,12 @@ dp_own_statement(void)
 	return n_own > 0 && own[n_own - 1].trusted && statement_depth() == own[n_own - 1].depth + 1;
 }
 
+bool
+dp_own_told(void)
+{
+	return n_own > 0 && own[n_own - 1].trusted && dp_frame->depth == own[n_own - 1].depth;
+}
+
 /* Called in a statement of own code, or in an expression of it. */
 bool
 dp_own_caller(void)

@@ -232,8 +232,12 @@ extern void dp_statement_set_own(DpOwnKind (*kind_of) (Oid function),
 extern int	dp_own_begin(void);
 extern void dp_own_end(int level);
 
-/* Is the innermost statement one of ours?  Was a C function called by own code? */
+/*
+ * Is the innermost statement one of ours?  Is the one ours that a subscriber is told of from
+ * outside its frame (all but permits, relation_info and object_access)?  Was a C function called by own code?
+ */
 extern bool dp_own_statement(void);
+extern bool dp_own_told(void);
 extern bool dp_own_caller(void);
 
 /*

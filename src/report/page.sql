@@ -18,12 +18,22 @@ CREATE FUNCTION dataprotect._html_row(VARIADIC cells text[]) RETURNS text
 $$;
 COMMENT ON FUNCTION dataprotect._html_row(text[]) IS 'a row of an HTML table, its cells escaped';
 
+-- Each cell says which column it is in: a telephone shows a row as lines.
+CREATE FUNCTION dataprotect._html_labelled(heads text[], body text) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT string_agg(CASE WHEN r.i = 1 THEN r.line ELSE '<tr>' || c.cells END, '' ORDER BY r.i)
+        FROM string_to_table(body, '<tr>') WITH ORDINALITY r (line, i)
+            CROSS JOIN LATERAL (SELECT string_agg(CASE WHEN c.n = 1 THEN c.cell ELSE format('<td data-head="%s">', dataprotect._html(heads[c.n - 1])) || c.cell END, '' ORDER BY c.n) AS cells
+                                FROM string_to_table(r.line, '<td>') WITH ORDINALITY c (cell, n)) c
+$$;
+COMMENT ON FUNCTION dataprotect._html_labelled(text[], text) IS 'rows of an HTML table, each cell with the head of its column';
+
 CREATE FUNCTION dataprotect._html_table(empty text, heads text[], body text) RETURNS text
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN coalesce(body, '') = '' THEN '<p class="none">' || dataprotect._html(empty) || '</p>'
                 ELSE '<div class="wide"><table><thead><tr>'
                      || (SELECT string_agg('<th scope="col">' || dataprotect._html(h.head) || '</th>', '' ORDER BY h.n) FROM unnest(heads) WITH ORDINALITY h (head, n))
-                     || '</tr></thead><tbody>' || body || '</tbody></table></div>' END
+                     || '</tr></thead><tbody>' || dataprotect._html_labelled(heads, body) || '</tbody></table></div>' END
 $$;
 COMMENT ON FUNCTION dataprotect._html_table(text, text[], text) IS 'an HTML table of rows that are HTML already, or a sentence where there are none';
 
@@ -235,7 +245,8 @@ th,td{text-align:left;vertical-align:top;padding:.3rem .6rem .3rem 0;border-bott
 td:first-child{min-width:7rem}td:last-child{min-width:8rem}.badge{border:1px solid currentColor;border-radius:4px;padding:0 .35rem;white-space:nowrap;font-size:.85em}.good{color:var(--good)}.fair{color:var(--fair)}.bad{color:var(--bad)}.plain{color:var(--soft)}
 .chart{width:100%;height:auto;display:block;margin:.5rem 0}.line{width:100%;min-width:10rem;height:16px}.f-good{fill:var(--good)}.f-bad{fill:var(--bad)}.f-fair{fill:var(--fair)}.f-plain{fill:var(--bar)}.f-grace{fill:var(--grace)}.f-track{fill:var(--line)}.f-now{fill:var(--ink)}
 .tick{fill:var(--soft);font:10px system-ui,sans-serif}
-@media print{:root{--ink:#000;--soft:#444;--page:#fff;--card:#fff;--line:#bbb;--good:#1f7a4d;--fair:#8a5a00;--bad:#b3261e;--bar:#3566a8;--grace:#9db8dc}section,tr,.tile{break-inside:avoid}.wide{overflow:visible}body{font-size:11px}}
+@media screen and (max-width:34rem){.wide thead{display:block;position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}.wide tr{display:block;padding:.4rem 0;border-bottom:1px solid var(--line)}.wide td{display:flex;gap:.6rem;border:0;padding:.1rem 0;overflow-wrap:anywhere}.wide td:empty{display:none}.wide td::before{content:attr(data-head);flex:0 0 7rem;color:var(--soft);font-weight:600;overflow-wrap:normal}.line{min-width:0}.tick{font-size:20px}}
+@media print{:root{--ink:#000;--soft:#444;--page:#fff;--card:#fff;--line:#bbb;--good:#1f7a4d;--fair:#8a5a00;--bad:#b3261e;--bar:#3566a8;--grace:#9db8dc}section,tr,.tile{break-inside:avoid}.wide{overflow:visible}body{font-size:11px}th,td,td:first-child,td:last-child{min-width:0;overflow-wrap:anywhere;padding-right:.4rem}th{white-space:normal;overflow-wrap:normal}}
 </style>'
 $$;
 COMMENT ON FUNCTION dataprotect._page_style() IS 'the style sheet of report()';

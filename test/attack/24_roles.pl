@@ -184,6 +184,17 @@ changes(
 	[ map { "definition.changed|ok|$_" } 'ALTER TABLE|lab.kept|', grep { defined } map { $_->[1] } @kinds ],
 	'every kind of command');
 
+# What an act of ours changes on its way is told by its own event; what somebody's code does that it meets, by that code's.
+$node->safe_psql('postgres', q{CREATE ROLE maker LOGIN; GRANT maker TO super; CREATE SCHEMA shop AUTHORIZATION maker; SET ROLE maker;
+	CREATE TABLE shop.told (id int, email encrypted_text('pii')); CREATE TABLE shop.act (id int PRIMARY KEY, phone text UNIQUE, note text); INSERT INTO shop.act VALUES (1, '1', 'a');
+	CREATE FUNCTION shop.meddle(int) RETURNS bool LANGUAGE plpgsql AS $$BEGIN IF current_setting('shop.now', true) = 'yes' THEN GRANT SELECT ON shop.told TO PUBLIC; END IF; RETURN true; END$$;
+	CREATE FUNCTION shop.quiet(int) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$BEGIN RETURN shop.meddle($1); END$$;
+	CREATE INDEX ON shop.act (shop.quiet(id))});
+changes('super', q{CALL dataprotect.encrypt_column('shop.act', 'phone', 'pii', searchable => true); CREATE INDEX ON shop.act (id)},
+	[ 'definition.changed|ok|CREATE INDEX|shop.act|' ], 'an act of ours, and a command after it');
+changes('super', q{SET shop.now = yes; CALL dataprotect.encrypt_column('shop.act', 'note', 'pii')},
+	[ 'definition.changed|ok|GRANT|shop.told|' ], q{what an owner's function does meanwhile});
+
 # What leaves the database by a function of ours does as well.
 $node->safe_psql('postgres', 'SELECT dataprotect.export_erasures() IS NOT NULL');
 poll_sql($node, 'postgres', 'SELECT dataprotect.flush_audit_log()');
