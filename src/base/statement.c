@@ -25,6 +25,7 @@
 typedef struct OwnScope
 {
 	int			depth;			/* of the frame that it was entered in */
+	int			n_strangers;	/* that ran then; one more is not ours, in whatever frame */
 	bool		trusted;		/* else a function for internal use that a stranger called */
 } OwnScope;
 
@@ -474,6 +475,7 @@ push_own(bool trusted)
 {
 	own = with_room(own, n_own, &max_own, sizeof(own[0]));
 	own[n_own].depth = dp_frame->depth;
+	own[n_own].n_strangers = dp_n_strangers;
 	own[n_own].trusted = trusted;
 	n_own++;
 }
@@ -489,24 +491,38 @@ statement_depth(void)
 	return frame->depth;
 }
 
+/* The innermost scope, where no stranger's function runs within it; else NULL. */
+static const OwnScope *
+own_scope(void)
+{
+	const OwnScope *scope = n_own > 0 ? &own[n_own - 1] : NULL;
+
+	return scope != NULL && scope->trusted && dp_n_strangers <= scope->n_strangers ? scope : NULL;
+}
+
 bool
 dp_own_statement(void)
 {
-	return n_own > 0 && own[n_own - 1].trusted && statement_depth() == own[n_own - 1].depth + 1;
+	const OwnScope *scope = own_scope();
+
+	return scope != NULL && statement_depth() == scope->depth + 1;
 }
 
 bool
 dp_own_told(void)
 {
-	return n_own > 0 && own[n_own - 1].trusted && dp_frame->depth == own[n_own - 1].depth;
+	const OwnScope *scope = own_scope();
+
+	return scope != NULL && dp_frame->depth == scope->depth;
 }
 
 /* Called in a statement of own code, or in an expression of it. */
 bool
 dp_own_caller(void)
 {
-	return n_own > 0 && own[n_own - 1].trusted &&
-		(dp_frame->depth == own[n_own - 1].depth || statement_depth() == own[n_own - 1].depth + 1);
+	const OwnScope *scope = own_scope();
+
+	return scope != NULL && (dp_frame->depth == scope->depth || statement_depth() == scope->depth + 1);
 }
 
 int
