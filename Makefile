@@ -12,7 +12,7 @@ OBJS = \
        $(addprefix src/crypto/, aead.o envelope.o jws.o keywrap.o prf.o public_key.o random.o short_gcm.o sign.o) \
        $(addprefix src/events/, actor.o denial.o event.o record.o record_frame.o ring.o ring_file.o transaction.o \
            witness.o) \
-       $(addprefix src/kms/, agent.o aws_credentials.o aws_plan.o aws_profile.o call.o child_call.o client.o http.o job.o key_set.o kms_shmem.o \
+       $(addprefix src/kms/, agent.o aws_credentials.o aws_plan.o aws_process.o aws_profile.o call.o child_call.o client.o http.o job.o key_set.o kms_shmem.o \
            provider_aws.o provider_file.o provider_hcvault.o provider_kmip.o provider_pkcs11.o reply.o roots.o secret_file.o status.o transfer.o ttlv.o uri.o uri_policy.o vault_login.o) \
        $(addprefix src/keys/, arena.o cache.o catalog.o epoch.o expiry.o family.o generation.o held_keys.o invalidation.o key_errors.o key_export.o \
            keys.o mint.o own_function.o own_sequence.o own_step.o pinned_keys.o policy_alarm.o policy_root.o policy_seal.o policy_trigger.o \

@@ -263,6 +263,7 @@ dp_kms_agent_main(Datum arg)
 		int			timeout_ms;
 		int			key_set_ms;
 		int			child_ms;
+		int			process_ms;
 
 		MemoryContextReset(round);
 		/* Reset first: a request that comes in during the round sets it again. */
@@ -279,6 +280,7 @@ dp_kms_agent_main(Datum arg)
 
 		dp_http_perform();
 		dp_child_perform();
+		dp_aws_credentials_perform();
 		accept_requests();
 		timeout_ms = run_jobs();
 		key_set_ms = dp_key_set_advance();
@@ -287,6 +289,9 @@ dp_kms_agent_main(Datum arg)
 		child_ms = dp_child_timeout();
 		if (child_ms >= 0 && (timeout_ms < 0 || child_ms < timeout_ms))
 			timeout_ms = child_ms;
+		process_ms = dp_aws_credentials_timeout();
+		if (process_ms >= 0 && (timeout_ms < 0 || process_ms < timeout_ms))
+			timeout_ms = process_ms;
 		dp_http_wait(timeout_ms);
 	}
 }

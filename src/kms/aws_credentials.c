@@ -22,6 +22,7 @@
 #include "common/pg_prng.h"
 #include "kms/aws_credentials.h"
 #include "kms/aws_plan.h"
+#include "kms/aws_process.h"
 #include "kms/kms_shmem.h"
 
 #define BODY_MAX			(64 * 1024)
@@ -37,6 +38,7 @@
 typedef enum Phase
 {
 	PHASE_WEB_IDENTITY,
+	PHASE_PROCESS,
 	PHASE_CONTAINER,
 	PHASE_INSTANCE_TOKEN,
 	PHASE_INSTANCE_ROLE,
@@ -55,6 +57,7 @@ static int64 refused_at = 0;	/* seconds since 1970 */
 
 /* the fetch under way */
 static DpHttpTransfer *fetch = NULL;
+static bool running = false;	/* a program, in its place */
 static Phase phase;
 static int	role;				/* of the plan, being assumed */
 static DpAwsCredentials next;
@@ -399,6 +402,12 @@ start_fetch(void)
 		case DP_AWS_BASE_WEB_IDENTITY:
 			ask_web_identity();
 			break;
+		case DP_AWS_BASE_PROCESS:
+			phase = PHASE_PROCESS;
+			running = dp_aws_process_start(plan.process, dp_guc_kms_timeout);
+			if (!running)
+				fail(DP_AWS_UNREACHABLE, "credential_process of the AWS profile could not be started.");
+			break;
 		case DP_AWS_BASE_CONTAINER:
 			ask_container();
 			break;
@@ -434,6 +443,8 @@ phase_name(void)
 			return "STS (AssumeRoleWithWebIdentity)";
 		case PHASE_ROLE:
 			return "STS (AssumeRole)";
+		case PHASE_PROCESS:
+			return "credential_process of the AWS profile";
 		case PHASE_CONTAINER:
 			return "The container's endpoint of AWS credentials";
 		case PHASE_INSTANCE_TOKEN:
@@ -472,6 +483,13 @@ settle(char *text, Size len)
 		case PHASE_CONTAINER:
 		case PHASE_INSTANCE_KEYS:
 			if (dp_aws_answer_json(text, len, &next))
+			{
+				assume_next();
+				return;
+			}
+			break;
+		case PHASE_PROCESS:
+			if (dp_aws_answer_process(text, len, &next))
 			{
 				assume_next();
 				return;
@@ -517,6 +535,33 @@ on_done(DpHttpTransfer *http, void *arg)
 	dp_http_free(http);
 }
 
+void
+dp_aws_credentials_perform(void)
+{
+	char	   *text;
+	Size		len;
+	DpAwsProcessEnd end = running ? dp_aws_process_look(&text, &len) : DP_AWS_PROCESS_NONE;
+
+	if (end == DP_AWS_PROCESS_NONE)
+		return;
+	running = false;
+	if (end == DP_AWS_PROCESS_LATE)
+		fail(DP_AWS_UNREACHABLE, "%s did not end in time.", phase_name());
+	else if (end == DP_AWS_PROCESS_FAILED)
+		fail(DP_AWS_NONE, "%s could not be run, or failed.", phase_name());
+	else
+	{
+		settle(text, len);
+		dp_secret_wipe(text, len);
+	}
+}
+
+int
+dp_aws_credentials_timeout(void)
+{
+	return running ? dp_aws_process_timeout() : -1;
+}
+
 /* ---- what the provider asks ---- */
 
 /* Another plan: nothing that came of the old one counts. */
@@ -526,6 +571,8 @@ plan_anew(void)
 	if (fetch != NULL)
 		dp_http_free(fetch);
 	fetch = NULL;
+	dp_aws_process_cancel();
+	running = false;
 	end_fetch();
 	dp_secret_wipe(&current, sizeof(current));
 	dp_secret_wipe(&plan, sizeof(plan));
@@ -553,7 +600,7 @@ dp_aws_credentials_get(const DpAwsCredentials **out, const char **out_problem)
 		*out = &plan.keys;
 		return DP_AWS_READY;
 	}
-	if (fetch == NULL && dp_kms_now() >= pause_until &&
+	if (fetch == NULL && !running && dp_kms_now() >= pause_until &&
 		(current.secret_key[0] == '\0' || now >= refresh_at))
 		start_fetch();
 	if (current.secret_key[0] != '\0' && now < current.expires_at)
@@ -561,7 +608,7 @@ dp_aws_credentials_get(const DpAwsCredentials **out, const char **out_problem)
 		*out = &current;
 		return DP_AWS_READY;
 	}
-	if (fetch != NULL)
+	if (fetch != NULL || running)
 		return DP_AWS_FETCHING;
 	*out_problem = problem;
 	return problem_state;
@@ -576,7 +623,7 @@ dp_aws_credentials_refused(void)
 		return;
 	refused_at = now;
 	refresh_at = 0;
-	if (fetch == NULL)
+	if (fetch == NULL && !running)
 		current.expires_at = 0;
 }
 

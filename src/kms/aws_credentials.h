@@ -13,8 +13,9 @@
  *	   role_arn of the profile: STS AssumeRoleWithWebIdentity.
  *	4. Keys of the profile in AWS_SHARED_CREDENTIALS_FILE (~/.aws/credentials), then in
  *	   AWS_CONFIG_FILE (~/.aws/config).  Both files are read again when they changed.
- *	5. The container's endpoint: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI.
- *	6. The instance's metadata, version 2 (IMDSv2), unless AWS_EC2_METADATA_DISABLED is
+ *	5. credential_process of the profile: a program by its full path (aws_process.h).
+ *	6. The container's endpoint: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI.
+ *	7. The instance's metadata, version 2 (IMDSv2), unless AWS_EC2_METADATA_DISABLED is
  *	   true.  Version 1 is never asked.
  *
  * What expires is fetched anew beforehand, while what there is goes on being used.
@@ -47,6 +48,12 @@ extern void dp_aws_credentials_init(void);
  * UNREACHABLE, NONE: *out_problem is a full sentence without secrets.
  */
 extern DpAwsState dp_aws_credentials_get(const DpAwsCredentials **out, const char **out_problem);
+
+/* A program that prints them has perhaps ended; dp_http_wait() wakes up for it. */
+extern void dp_aws_credentials_perform(void);
+
+/* In how many milliseconds to look for that; -1: none runs. */
+extern int	dp_aws_credentials_timeout(void);
 
 /* AWS did not take them: what was fetched is fetched anew, once a minute at most. */
 extern void dp_aws_credentials_refused(void);

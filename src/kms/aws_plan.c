@@ -127,7 +127,7 @@ read_whole(int fd, char *buf, Size buf_size)
 
 /* The text of a file, for the caller to wipe and free; NULL where it is not there or unfit. */
 static char *
-load_file(FileKind kind, bool *out_unfit)
+load_file(FileKind kind, bool *out_unfit, bool *out_of_others)
 {
 	char		path[MAXPGPATH];
 	char	   *text = NULL;
@@ -146,6 +146,8 @@ load_file(FileKind kind, bool *out_unfit)
 		text = NULL;
 	}
 	close(fd);
+	if (text != NULL && ((st.st_uid != geteuid() && st.st_uid != 0) || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0))
+		*out_of_others = true;
 	if (text == NULL)
 		*out_unfit = true;
 	else if (kind == CREDENTIALS_FILE && (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
@@ -160,6 +162,7 @@ typedef struct Files
 {
 	char	   *text[N_FILES];
 	char	   *copy;			/* reading cuts a text up */
+	bool		of_others;		/* somebody else may write one of them */
 } Files;
 
 static void
@@ -246,6 +249,25 @@ use_source(DpAwsPlan *out, const char *source)
 	return strcmp(source, "Ec2InstanceMetadata") == 0 && use_instance(out);
 }
 
+/* What the file names is run: by whoever may write it, then. */
+static void
+use_process(DpAwsPlan *out, const Files *files, const char *command)
+{
+	char		text[sizeof(out->process)];
+	char	   *words[65];
+
+	strlcpy(text, command, sizeof(text));
+	if (files->of_others)
+		out->problem = "A file of AWS profiles with credential_process belongs to another user, or may be written by group or others.";
+	else if (!dp_aws_command_split(text, words, lengthof(words) - 1) || words[0][0] != '/')
+		out->problem = "credential_process of the AWS profile must be a program by its full path, and its arguments.";
+	else
+	{
+		strlcpy(out->process, command, sizeof(out->process));
+		out->base = DP_AWS_BASE_PROCESS;
+	}
+}
+
 /*
  * The profile's own way, through those that it refers to.  True where the profile
  * decides, well or with a problem.
@@ -299,6 +321,8 @@ use_profile(DpAwsPlan *out, Files *files, const char *first)
 			out->keys = profile.keys;
 			out->base = DP_AWS_BASE_KEYS;
 		}
+		else if (profile.process[0] != '\0')
+			use_process(out, files, profile.process);
 		else if (named || profile.role_arn[0] != '\0')
 			out->problem = "The AWS profile has neither keys nor a role with a source.";
 		else
@@ -346,7 +370,7 @@ plan_with_files(DpAwsPlan *out, Files *files)
 void
 dp_aws_plan_make(DpAwsPlan *out)
 {
-	Files		files = {{NULL}};
+	Files		files = {.copy = NULL};
 	bool		unfit = false;
 	const char *region = get_variable("AWS_REGION");
 
@@ -362,7 +386,7 @@ dp_aws_plan_make(DpAwsPlan *out)
 
 	files.copy = malloc(FILE_MAX_LEN);
 	for (int i = 0; files.copy != NULL && i < N_FILES; i++)
-		files.text[i] = load_file(i, &unfit);
+		files.text[i] = load_file(i, &unfit, &files.of_others);
 	if (files.copy == NULL)
 		out->problem = "The key agent is out of memory.";
 	else if (unfit)

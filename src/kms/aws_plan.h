@@ -15,6 +15,7 @@ typedef enum DpAwsBase
 	DP_AWS_BASE_NONE,			/* problem says why */
 	DP_AWS_BASE_KEYS,			/* in keys */
 	DP_AWS_BASE_WEB_IDENTITY,	/* web */
+	DP_AWS_BASE_PROCESS,		/* process */
 	DP_AWS_BASE_CONTAINER,
 	DP_AWS_BASE_INSTANCE
 } DpAwsBase;
@@ -33,6 +34,7 @@ typedef struct DpAwsPlan
 	DpAwsCredentials keys;
 	DpAwsRole	web;
 	char		token_file[1024];
+	char		process[1024];	/* command */
 	int			n_roles;
 	DpAwsRole	roles[DP_AWS_MAX_ROLES];	/* the last one is assumed first */
 	char		region[64];		/* of STS; "": its global endpoint */

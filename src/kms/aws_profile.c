@@ -50,7 +50,8 @@ take_setting(DpAwsProfile *out, const char *name, const char *value)
 		{"web_identity_token_file", out->token_file, sizeof(out->token_file)},
 		{"role_session_name", out->session_name, sizeof(out->session_name)},
 		{"external_id", out->external_id, sizeof(out->external_id)},
-		{"region", out->region, sizeof(out->region)}
+		{"region", out->region, sizeof(out->region)},
+		{"credential_process", out->process, sizeof(out->process)}
 	};
 
 	for (int i = 0; i < lengthof(settings); i++)
@@ -126,6 +127,7 @@ dp_aws_profile_read(char *text, const char *name, bool is_config, DpAwsProfile *
 	take(out->session_name, sizeof(out->session_name), read.session_name);
 	take(out->external_id, sizeof(out->external_id), read.external_id);
 	take(out->region, sizeof(out->region), read.region);
+	take(out->process, sizeof(out->process), read.process);
 	out->found |= read.found;
 	explicit_bzero(&read, sizeof(read));
 }
@@ -247,4 +249,60 @@ dp_aws_answer_json(char *text, size_t len, DpAwsCredentials *out)
 
 	return dp_kms_reply_parse(text, len, wanted, lengthof(wanted)) &&
 		take_credentials(out, wanted[0].value, wanted[1].value, wanted[2].value, wanted[3].value);
+}
+
+bool
+dp_aws_answer_process(char *text, size_t len, DpAwsCredentials *out)
+{
+	DpKmsMember wanted[] = {
+		{.path = "Version"}, {.path = "AccessKeyId"}, {.path = "SecretAccessKey"}, {.path = "SessionToken"}, {.path = "Expiration"}
+	};
+
+	return dp_kms_reply_parse(text, len, wanted, lengthof(wanted)) &&
+		wanted[0].value != NULL && strcmp(wanted[0].value, "1") == 0 &&
+		take_credentials(out, wanted[1].value, wanted[2].value, wanted[3].value,
+						 wanted[4].value != NULL ? wanted[4].value : "9999-12-31T23:59:59Z");
+}
+
+bool
+dp_aws_command_split(char *text, char **words, int max)
+{
+	char	   *in = text;
+	int			n = 0;
+
+	for (;;)
+	{
+		char	   *out;
+		char		quote = '\0';
+
+		in += strspn(in, " \t");
+		if (*in == '\0')
+			break;
+		if (n == max)
+			return false;
+		out = words[n++] = in;
+		for (; *in != '\0' && (quote != '\0' || (*in != ' ' && *in != '\t')); in++)
+		{
+			if (quote == '\0' && (*in == '\'' || *in == '"'))
+				quote = *in;
+			else if (quote != '\0' && *in == quote)
+				quote = '\0';
+			else
+			{
+				/* within "..." it is itself but before what it can quote */
+				if (*in == '\\' && (quote == '\0' || (quote == '"' && (in[1] == '"' || in[1] == '\\'))))
+					in++;
+				if (*in == '\0')
+					return false;
+				*out++ = *in;
+			}
+		}
+		if (quote != '\0')
+			return false;
+		if (*in != '\0')
+			in++;
+		*out = '\0';
+	}
+	words[n] = NULL;
+	return n > 0;
 }

@@ -30,6 +30,7 @@ typedef struct DpAwsProfile
 	char		session_name[65];	/* role_session_name */
 	char		external_id[1225];
 	char		region[64];
+	char		process[1024];	/* credential_process */
 } DpAwsProfile;
 
 /*
@@ -48,6 +49,16 @@ extern char *dp_aws_answer_sts_code(char *text, size_t len);
 
 /* Credentials out of an answer of a metadata or container endpoint (JSON). */
 extern bool dp_aws_answer_json(char *text, size_t len, DpAwsCredentials *out);
+
+/* Credentials that a program printed (credential_process, version 1); without a time they never expire. */
+extern bool dp_aws_answer_process(char *text, size_t len, DpAwsCredentials *out);
+
+/*
+ * The words of a command, in place, NULL behind the last: between white space, without the
+ * quotes around parts of them, as a shell has them and with nothing else of a shell's.
+ * False where there is none, more than max, or a quote that does not end.
+ */
+extern bool dp_aws_command_split(char *text, char **words, int max);
 
 /* "2026-01-31T12:00:00Z" as seconds since 1970; 0 where it is no such time. */
 extern int64 dp_aws_time(const char *text);

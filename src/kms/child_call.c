@@ -77,6 +77,17 @@ become_child(pid_t parent)
 		_exit(1);
 }
 
+pid_t
+dp_child_fork(void)
+{
+	pid_t		parent = getpid();
+	pid_t		pid = fork();
+
+	if (pid == 0)
+		become_child(parent);
+	return pid;
+}
+
 static void
 serve(DpKmsCall *call, const DpChildJob *job, int fd)
 {
@@ -129,7 +140,6 @@ fail_to_start(Child *child)
 static void
 start_child(Child *child)
 {
-	pid_t		parent = getpid();
 	int			fds[2];
 
 	if (pipe2(fds, O_CLOEXEC) != 0)
@@ -140,11 +150,10 @@ start_child(Child *child)
 	child->fd = fds[0];
 	child->pid = -1;
 	if (fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0 && dp_http_watch(fds[0]))
-		child->pid = fork();
+		child->pid = dp_child_fork();
 	if (child->pid == 0)
 	{
 		(void) close(fds[0]);
-		become_child(parent);
 		serve(child->call, child->job, fds[1]);
 	}
 	(void) close(fds[1]);

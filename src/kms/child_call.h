@@ -34,6 +34,12 @@ extern void dp_child_begin(DpKmsCall *call, const DpChildJob *job);
 /* A provider's cancel. */
 extern void dp_child_cancel(DpKmsCall *call);
 
+/*
+ * A process that ends with the agent and takes signals as any program does: 0 in it, its
+ * number in the agent, or -1.
+ */
+extern pid_t dp_child_fork(void);
+
 /* Take answers that have come, without waiting; dp_http_wait() wakes up for them. */
 extern void dp_child_perform(void);
 

@@ -3,7 +3,8 @@
  *	  Files of profiles, and answers with credentials, from whoever writes or sends
  *	  them: reading stays inside the text, and what comes out is whole.
  *
- * The first byte chooses: a file, an answer of STS, an answer in JSON, a time.
+ * The first byte chooses: a file, an answer of STS, an answer in JSON (of an endpoint and of
+ * a program), a time or a command.
  */
 #include "kms/aws_profile.h"
 
@@ -39,6 +40,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char	   *text;
 	DpAwsProfile profile;
 	DpAwsCredentials keys;
+	char	   *words[9];
 
 	if (size == 0)
 		return 0;
@@ -59,6 +61,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			ENDS(profile.token_file);
 			ENDS(profile.external_id);
 			ENDS(profile.region);
+			ENDS(profile.process);
 			break;
 		case 1:
 			check_answer(dp_aws_answer_sts(text, size - 1, &keys), &keys);
@@ -67,9 +70,22 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 		case 2:
 			check_answer(dp_aws_answer_json(text, size - 1, &keys), &keys);
+			memcpy(text, data + 1, size - 1);
+			check_answer(dp_aws_answer_process(text, size - 1, &keys), &keys);
 			break;
 		case 3:
 			must(dp_aws_time(text) >= 0);
+			if (dp_aws_command_split(text, words, 8))
+			{
+				int			n = 0;
+
+				while (words[n] != NULL)
+				{
+					must(words[n] >= text && words[n] + strlen(words[n]) < text + size);
+					n++;
+				}
+				must(n >= 1 && n <= 8);
+			}
 			break;
 	}
 	free(text);

@@ -69,6 +69,16 @@ sub asks
 
 sub expiry { return $node->safe_psql('postgres', "SELECT credentials_expire > now() FROM dataprotect.kms_status WHERE kms_uri = '$uri'"); }
 
+my $n_written = 0;
+
+sub slurp_if_there
+{
+	my ($path) = @_;
+	open(my $fh, '<', $path) or return;
+	local $/ = undef;
+	return <$fh>;
+}
+
 # What STS was asked since the last look.
 my $looked = 0;
 sub asked_sts
@@ -184,6 +194,83 @@ $node->restart;
 like(asks(), qr/AWS_EC2_METADATA_SERVICE_ENDPOINT must be https/, 'plain http goes to no other machine');
 
 unlike(slurp_file($node->logfile), qr{secret/of|token/of|container-token|web\+identity|secret-in-message}, 'no credential is in the log');
+# ---- credential_process: a program that prints them ----
+my $program = "$tmp/print credentials";
+my $runs = "$tmp/runs";
+sub put_program
+{
+	my ($body) = @_;
+	put_file($program, "#!/bin/sh\necho \"\$# \$2\" >>'$runs'\n$body\n");
+	chmod 0700, $program;
+	return;
+}
+sub printed
+{
+	my ($key, %more) = @_;
+	my $more = join '', map { qq{, "$_": "$more{$_}"} } sort keys %more;
+	return qq{printf '%s' '{"Version": 1, "AccessKeyId": "$key", "SecretAccessKey": "secret/of+it"$more}'};
+}
+sub runs { return -e $runs ? scalar(my @lines = split /\n/, slurp_file($runs)) : 0 }
+my $stanza = qq{[default]\ncredential_process = "$program" --for 'the "server"'\n};
+put_file("$tmp/credentials", "[root]\naws_access_key_id = AKIAROOT\naws_secret_access_key = secret/of+root\n");
+put_program(printed('AKIAPRINTED'));
+put_file("$tmp/config", $stanza);
+is(asks(), 'AKIAPRINTED without', 'what credential_process prints counts, before the container');
+is(asks(), 'AKIAPRINTED without', 'and again');
+is(runs(), 1, 'it was run once: nothing says that it expires');
+is(slurp_file($runs), qq{2 the "server"\n}, 'with its arguments, quotes taken off');
+put_program(printed('ASIAPRINTED', SessionToken => 'session+of/it', Expiration => '2031-01-01T00:00:00Z'));
+put_file("$tmp/config", "$stanza\n");
+is(asks(), 'ASIAPRINTED with a token', 'with a session token and a time');
+is(expiry(), 't', 'which kms_status tells');
+put_program(printed('ASIASHORT', SessionToken => 't', Expiration => '2020-01-01T00:00:00Z'));
+put_file("$tmp/config", $stanza);
+unlike(asks(), qr/^ASIASHORT/, 'what has expired already is not used');
+put_file("$tmp/config", "[default]\nrole_arn = arn:aws:iam::123456789012:role/above\nsource_profile = printed\n[profile printed]\ncredential_process = \"$program\"\n");
+put_program(printed('AKIASOURCE'));
+asked_sts();
+like(asks(), qr/with a token$/, 'a role over it');
+is_deeply([ map { $_->{key} } asked_sts() ], ['AKIASOURCE'], 'is asked for with what it printed');
+put_file("$tmp/config", "[default]\naws_access_key_id = AKIADEFAULT\naws_secret_access_key = s\ncredential_process = \"$program\"\n");
+is(asks(), 'AKIADEFAULT without', 'keys of the profile count before it');
+
+for my $case (
+	[ 'exit 3', qr/could not be run, or failed/, 'one that fails' ],
+	[ 'echo nothing', qr/something else than credentials/, 'one that prints something else' ],
+	[ printed('AKIAX') =~ s/"Version": 1/"Version": 2/r, qr/something else than credentials/, 'one of another version' ],
+	[ 'kill -9 $$', qr/could not be run, or failed/, 'one that is killed' ],
+	[ 'head -c 100000 /dev/zero', qr/could not be run, or failed|something else/, 'one that prints too much' ])
+{
+	my ($body, $expected, $what) = @$case;
+	put_program($body);
+	put_file("$tmp/config", $stanza . ('#' x (1 + $n_written++)) . "\n");
+	like(asks(), $expected, $what);
+	unlike(asks(), qr/AKIAX|secret/, 'and nothing of what it printed is told');
+}
+put_program('sleep 1000');
+$node->append_conf('postgresql.conf', 'dataprotect.kms_timeout = 2s');
+$node->reload;
+put_file("$tmp/config", "$stanza;late\n");
+like(asks(), qr/did not end in time|KMS/, 'one that hangs is not waited for');
+ok(poll_until('the program to be gone', sub { !grep { (slurp_if_there("/proc/$_/cmdline") // '') =~ /print credentials/ } map { m{/proc/(\d+)$} } glob '/proc/[0-9]*' }), 'and is killed');
+$node->append_conf('postgresql.conf', 'dataprotect.kms_timeout = 60s');
+$node->reload;
+put_program(printed('AKIAPRINTED'));
+for my $case (
+	[ "[default]\ncredential_process = sh -c true\n", 0600, qr/by its full path/, 'a program that PATH would choose is none' ],
+	[ "[default]\ncredential_process = /bin/sh 'x\n", 0600, qr/by its full path/, 'a quote that does not end' ],
+	[ $stanza, 0622, qr/may be written by group or others/, 'a file that others may write names no program' ])
+{
+	my ($text, $mode, $expected, $what) = @$case;
+	my $before = runs();
+	put_file("$tmp/config", $text);
+	chmod $mode, "$tmp/config";
+	like(asks(), $expected, $what);
+	is(runs(), $before, 'and none is run');
+}
+put_file("$tmp/config", $stanza);
+is(asks(), 'AKIAPRINTED without', 'and one that is right is, again');
+
 $node->stop;
 $_->stop for $kms, $sts, $metadata;
 stop_moto($moto);
