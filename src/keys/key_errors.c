@@ -14,7 +14,7 @@ dp_keys_report_missing(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("the key of a protected value does not exist in this database"),
-			 errhint("Values moved between databases need their keys moved too: see dataprotect.export_keys().")));
+			 errhint("Values moved between databases need their keys moved too: see dataprotect.export_keys(). A restored dump brings its keys with the last rows of the extension's tables: look for errors before.")));
 }
 
 /* Under a page lock nothing may be read from a table. */
