@@ -22,8 +22,8 @@ OBJS = \
            sink_round.o sink_rows.o sink_splunk.o sink_state.o sink_syslog.o sink_uri.o) \
        $(addprefix src/audit/, activity.o archive.o audit_log.o batch.o chain.o chain_link.o collector.o forward.o literals.o log_batch.o name_filter.o record_filter.o \
            packed.o parallel.o prepared.o protected_columns.o record_plan.o record_scan.o redact.o refusals.o role_events.o rotate_chain.o segment.o store.o subjects.o track.o unpack.o verify.o writer.o) \
-       $(addprefix src/types/, client_query.o client_type.o cursor_query.o described_cursor.o json.o plain_type.o reflection.o wire.o word_search.o \
-           analyze.o canonical.o cast.o codec.o compare.o derive.o distributed.o document_search.o fold.o formula.o hash.o io.o lexeme_search.o maintenance.o mention.o min_max.o mixed_width.o narrow_bound.o \
+       $(addprefix src/types/, client_query.o client_row.o client_type.o cursor_query.o described_cursor.o json.o plain_type.o reflection.o wire.o word_search.o \
+           analyze.o array_side.o canonical.o cast.o codec.o compare.o derive.o distributed.o document_search.o fold.o formula.o hash.o io.o lexeme_search.o maintenance.o mention.o min_max.o mixed_width.o narrow_bound.o \
            modifier.o modifier_collect.o modifier_ddl.o modifier_registry.o modifier_seal.o modifier_table.o \
            modifier_words.o open_memo.o operand.o plan_place.o plpgsql_results.o query_result.o replaced_view.o resolve.o resolver.o row_condition.o row_value.o seal.o seal_right.o show.o sort.o \
            stored_value.o storing.o subscript.o typeinfo.o types.o value.o) \

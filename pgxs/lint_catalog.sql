@@ -149,7 +149,7 @@ SELECT DISTINCT 'privileges', a.name, 'is for internal use, and open to ' || a.g
  WHERE p.proname ~ '^_' AND a.privilege = 'EXECUTE' AND NOT dataprotect._is_closed(p.oid::regprocedure)
    AND p.pronamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'dataprotect')
    AND p.oid NOT IN (SELECT oid FROM dp_lint_plumbing)
-   AND p.proname NOT IN ('_fetch', '_kept_value', '_own_sql', '_own_ts_stat', '_raise', '_row_shown', '_sealed_for', '_seen_by', '_catalog_length', '_catalog_modifier', '_catalog_type',
+   AND p.proname NOT IN ('_array', '_fetch', '_for_client', '_kept_value', '_own_sql', '_own_ts_stat', '_raise', '_row_shown', '_sealed_for', '_seen_by', '_catalog_length', '_catalog_modifier', '_catalog_type',
                          '_as_date', '_as_float4', '_as_int2', '_as_int4', '_as_timestamp',
                          '_audit_line', '_audit_may_read', '_audit_unseal', '_known_keys', '_names_subject', '_base_type', '_clock_status', '_column_now', '_digest_line',
                          '_encrypted_parts', '_event_name', '_function_digest',

@@ -63,6 +63,49 @@ SELECT rank(1) WITHIN GROUP (ORDER BY n) FROM b;
 SELECT 'a' = ANY (tags), array_agg(n) FROM a GROUP BY tags[1], 1;
 SELECT days @> ARRAY[date '2020-01-01'], ARRAY[date '2020-01-03'] <@ days, days && ARRAY[date '2020-01-01'], days = ARRAY[date '2020-01-01'], days < ARRAY[date '2020-01-02'],
     days @> '{2020-01-01}', days = '{2020-01-01,2020-01-02}', tags @> '{a}', tags @> ARRAY['a']::encrypted_text[] FROM a;
+-- arrays: a typed plain array on either side, of types that others become
+CREATE TABLE listed (tags encrypted_text('calls')[], codes encrypted_text('calls', '(3)')[], n2 encrypted_int2('calls')[], n4 encrypted_int4('calls')[], n8 encrypted_int8('calls')[],
+    f4 encrypted_float4('calls')[], f8 encrypted_float8('calls')[], pay encrypted_numeric('calls')[], ts encrypted_timestamp('calls')[], tz encrypted_timestamptz('calls')[]);
+CREATE TABLE plainly (tags text[], codes varchar(3)[], n2 int2[], n4 int4[], n8 int8[], f4 float4[], f8 float8[], pay numeric[], ts timestamp[], tz timestamptz[]);
+INSERT INTO plainly VALUES ('{a,b}', '{x,y}', '{1,2}', '{1,2}', '{1,2}', '{1.5,2}', '{1.5,2}', '{1.5,2}', '{2020-01-01,2020-01-02}', '{2020-01-01,2020-01-02}'),
+    ('{a}', '{}', '{1,NULL}', '{3}', NULL, '{1.5}', '{2,1.5}', '{NULL}', '{2020-01-01}', '{infinity}');
+INSERT INTO listed SELECT * FROM plainly;
+-- as between plain arrays, each pair of rows: nothing
+DO $$
+DECLARE
+    c text;
+    o text;
+    v_differ int;
+BEGIN
+    FOREACH c IN ARRAY '{tags,codes,n2,n4,n8,f4,f8,pay,ts,tz}'::text[] LOOP
+        FOREACH o IN ARRAY '{=,<>,<,<=,>,>=,@>,<@,&&}'::text[] LOOP
+            EXECUTE format('SELECT count(*) FROM (SELECT a.%1$I AS l, b.%1$I AS p, c.%1$I AS q FROM listed a, plainly b, plainly c WHERE a IS NOT DISTINCT FROM c) x
+                            WHERE (l %2$s p) IS DISTINCT FROM (q %2$s p) OR (p %2$s l) IS DISTINCT FROM (p %2$s q)', c, o) INTO v_differ;
+            IF v_differ > 0 THEN
+                RAISE NOTICE '% %: %', c, o, v_differ;
+            END IF;
+        END LOOP;
+    END LOOP;
+END $$;
+SELECT tags @> ARRAY['a'], ARRAY['a'] <@ tags, codes = ARRAY['x', 'y']::varchar[], tags < ARRAY['b'], n4 && ARRAY[2], pay @> ARRAY[1.5], tags @> '{a}', '{a,b}' = tags,
+    array_position(pay, 2), n4 || ARRAY[3], array_cat(ARRAY['z'], tags), array_agg(n4[1]) OVER () @> ARRAY[3] FROM listed WHERE n8 IS NOT NULL;
+SELECT a = b, a < b, row(a.tags, a.codes) = row(b.tags, b.codes) FROM listed a, plainly b;
+SELECT nullif(tags, ARRAY['a', 'b']), pg_typeof(nullif(tags, ARRAY['a', 'b'])), x FROM (SELECT tags, nullif(ARRAY[2.5], pay) AS x FROM listed) s;
+CREATE TABLE listed2 AS SELECT nullif(tags, ARRAY['a']) AS tags FROM listed;
+CREATE TABLE listed2 (tags encrypted_text('calls')[]);
+INSERT INTO listed2 SELECT nullif(tags, ARRAY['a', 'b']) FROM listed;
+SELECT tags, pg_typeof(tags) FROM listed2;
+DROP TABLE listed2;
+SELECT tags @> ARRAY[1] FROM listed;
+SELECT pay @> ARRAY[1] FROM listed;
+SELECT ARRAY[1] @> ARRAY[1.5];
+CREATE VIEW of_arrays AS SELECT tags @> ARRAY['a'] AS a, ARRAY['a'] <@ tags AS b FROM listed;
+SELECT * FROM of_arrays;
+-- what the sides have for types is good for nothing else
+CREATE TABLE sides AS SELECT tags::dataprotect._sealed_array_of_encrypted_text FROM listed;
+SELECT tags::dataprotect._sealed_array_of_encrypted_text FROM listed;
+SELECT '{a}'::dataprotect._plain_array_of_encrypted_text;
+DROP TABLE listed, plainly CASCADE;
 SELECT x.tags @> y.tags, x.days = y.days, x.days IN (SELECT days FROM a) FROM a x, a y WHERE x.days = y.days;
 -- what does not compare does not begin to
 SELECT ARRAY['a'::varchar] @> ARRAY['a'::text];

@@ -97,6 +97,15 @@ CREATE FUNCTION wrong() RETURNS SETOF bigint LANGUAGE plpgsql AS $$ BEGIN RETURN
 \set VERBOSITY terse
 SELECT * FROM wrong();
 \set VERBOSITY default
+-- rows that a client gets, from functions and in arrays
+SELECT array_agg(e ORDER BY n), ARRAY[row(n, row(t))], (SELECT p FROM p) FROM e GROUP BY n, t ORDER BY n;
+SELECT one(), (one()).*;
+PREPARE of_rows AS SELECT array_agg(e) FROM e;
+CREATE TABLE made AS EXECUTE of_rows;
+CREATE TABLE made AS SELECT array_agg(e ORDER BY n) AS rows FROM e;
+SELECT pg_typeof((rows[1]).n), rows FROM made;
+DROP TABLE made;
+SELECT dataprotect._for_client(e) FROM e;
 -- whoever sees masks gets masks, with the declared types
 \c - regress_masked
 SET search_path = rows;
@@ -104,6 +113,7 @@ CREATE FUNCTION masks() RETURNS SETOF p LANGUAGE plpgsql AS $$ BEGIN RETURN QUER
 CREATE FUNCTION masks_of_record() RETURNS SETOF p LANGUAGE plpgsql AS $$ DECLARE r record; BEGIN FOR r IN SELECT * FROM e LOOP RETURN NEXT r; END LOOP; END $$;
 SELECT n, t FROM masks();
 SELECT n, t FROM masks_of_record();
+SELECT e, ARRAY[e] FROM e ORDER BY n IS NULL LIMIT 1;
 SELECT e = p FROM e, p;
 SELECT e IN (SELECT p FROM p) FROM e;
 

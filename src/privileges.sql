@@ -153,6 +153,7 @@ VALUES
     ('ROUTINE', 'dataprotect._catalog_type', 'PUBLIC'),
     -- in place of a client's FETCH; is FETCH
     ('ROUTINE', 'dataprotect._fetch', 'PUBLIC'),
+    ('ROUTINE', 'dataprotect._for_client', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._kept_value', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._raise', 'PUBLIC'),
     ('ROUTINE', 'dataprotect._row_shown', 'PUBLIC'),

@@ -103,6 +103,10 @@ is_open(const char *name)
 		"_catalog_length", "_catalog_modifier", "_catalog_type",
 		/* in place of a client's FETCH; executes the command, which asks for itself */
 		"_fetch",
+		/* in operators between arrays; gives its argument */
+		"_array",
+		/* around rows in clients' results; nowhere else */
+		"_for_client",
 		/* columns of views, run as whoever reads the view; show what the view shows */
 		"_audit_line", "_audit_may_read", "_audit_unseal", "_base_type", "_clock_status", "_column_now", "_digest_line",
 		"_encrypted_parts", "_event_name", "_function_digest", "_kms_status", "_known_keys", "_modifier_parts", "_names_subject",

@@ -17,3 +17,8 @@ COMMENT ON FUNCTION dataprotect._catalog_length(oid, int4, int2) IS 'length that
 CREATE FUNCTION dataprotect._fetch(cursor text, direction int4, number int8, secret int8) RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dp_cursor_fetch';
 COMMENT ON FUNCTION dataprotect._fetch(text, int4, int8, int8) IS 'rows of a cursor, by the command FETCH';
+
+-- Called by the queries that wire.c makes, of whichever role.
+CREATE FUNCTION dataprotect._for_client(value anyelement) RETURNS anyelement
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dp_for_client';
+COMMENT ON FUNCTION dataprotect._for_client(anyelement) IS 'a row, or rows in an array, whose fields are of the base types, in the result of a query';

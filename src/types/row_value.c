@@ -9,10 +9,10 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/value.h"
 #include "parser/parse_coerce.h"
+#include "types/client_type.h"
 #include "types/resolve.h"
 #include "types/row_value.h"
 #include "types/typeinfo.h"
-#include "types/types.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
@@ -111,30 +111,54 @@ dp_row_taken_apart(Node *row, TupleDesc type, RowExpr **fields)
 
 /* ---- comparisons ---- */
 
+/* The cast that opens is marked; of an array, each element's. */
+static void
+mark_compared(Node *cast, Oid base, Oid collation)
+{
+	if (IsA(cast, ArrayCoerceExpr))
+		mark_compared((Node *) ((ArrayCoerceExpr *) cast)->elemexpr, base, collation);
+	if (!IsA(cast, FuncExpr))
+		return;
+	((FuncExpr *) cast)->funcformat = DP_COMPARED_FORMAT;
+	((FuncExpr *) cast)->inputcollid = collation;
+	if (OidIsValid(get_typcollation(base)))
+		((FuncExpr *) cast)->funccollid = collation;
+}
+
 /* A field as it is compared with one of another type: opened, and no mask. */
 static Node *
 opened(Node *field, Oid other)
 {
 	Oid			type = exprType(field);
 	Oid			collation = exprCollation(field);
+	int32		typmod = -1;
+	bool		is_array;
+	Oid			encrypted = dp_client_encrypted_type(type, &typmod, &is_array);
 	Oid			base;
+	Oid			target;
 	Node	   *result;
 
-	if (!dp_type_is_encrypted(type))
+	if (!OidIsValid(encrypted))
 		return field;
-	base = dp_typeinfo_get(type)->base_oid;
-	result = coerce_type(NULL, field, type, base, -1, COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1);
-	if (IsA(result, FuncExpr))
-	{
-		((FuncExpr *) result)->funcformat = DP_COMPARED_FORMAT;
-		((FuncExpr *) result)->inputcollid = collation;
-		if (OidIsValid(get_typcollation(base)))
-			((FuncExpr *) result)->funccollid = collation;
-	}
+	base = dp_typeinfo_get(encrypted)->base_oid;
+	target = is_array ? get_array_type(base) : base;
+	result = coerce_type(NULL, field, type, target, -1, COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1);
+	mark_compared(result, base, collation);
 	/* text stands for varchar */
-	if (base == TEXTOID && other == VARCHAROID)
-		result = (Node *) makeRelabelType((Expr *) result, VARCHAROID, -1, collation, COERCE_IMPLICIT_CAST);
+	if (base == TEXTOID && other == (is_array ? get_array_type(VARCHAROID) : VARCHAROID))
+		result = coerce_type(NULL, result, target, other, -1, COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1);
+	if (OidIsValid(get_typcollation(exprType(result))))
+		exprSetCollation(result, collation);
 	return result;
+}
+
+static bool
+is_protected(Oid type)
+{
+	int32		typmod = -1;
+	bool		is_array;
+
+	return OidIsValid(dp_client_encrypted_type(type, &typmod, &is_array));
 }
 
 /* Do fields have different types, one of which is encrypted? */
@@ -156,7 +180,7 @@ differ(TupleDesc left, TupleDesc right)
 		if (j >= right->natts)
 			return false;
 		r = TupleDescAttr(right, j++)->atttypid;
-		result |= l != r && (dp_type_is_encrypted(l) || dp_type_is_encrypted(r));
+		result |= l != r && (is_protected(l) || is_protected(r));
 	}
 	return result;
 }

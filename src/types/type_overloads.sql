@@ -234,37 +234,116 @@ END $$;
 COMMENT ON FUNCTION dataprotect._try_operator_overloads(text, regtype) IS 'declares operators of an encrypted type, each where it leads no other expression astray';
 
 -- Arrays of an encrypted type beside arrays of its base type: the latter's elements
--- are sealed.  The latter's side is anyarray: were it exact, an untyped literal beside a
--- plain array would find this operator and not PostgreSQL's.  Only where no other type
--- becomes the encrypted one: its arrays would,
--- too, and a plain array beside a literal could be either.  Made types go without.
-CREATE FUNCTION dataprotect._create_array_overloads(enc text, base regtype) RETURNS void
+-- are sealed.  No array of another type may find these operators, nor an untyped
+-- literal beside a plain array.  Where no other type becomes the encrypted one, the
+-- plain side is anyarray.  Where one does (int4 becomes encrypted_numeric), its arrays
+-- become the encrypted one's, too: there each side has a type that arrays of one type
+-- alone become, and that is good for nothing else.  Made types go without.
+CREATE FUNCTION dataprotect._array_operators(OUT op text, OUT function text, OUT commutator text, OUT negator text, OUT restrict text, OUT join_sel text) RETURNS SETOF record
+    LANGUAGE sql IMMUTABLE ROWS 9 SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.op, 'array_' || c.name, c.commutator, c.negator, c.restrict, c.join_sel FROM dataprotect._comparisons() c
+    UNION ALL
+    VALUES ('@>', 'arraycontains', '<@', '', 'arraycontsel', 'arraycontjoinsel'),
+           ('<@', 'arraycontained', '@>', '', 'arraycontsel', 'arraycontjoinsel'),
+           ('&&', 'arrayoverlap', '&&', '', 'arraycontsel', 'arraycontjoinsel')
+$$;
+COMMENT ON FUNCTION dataprotect._array_operators() IS 'the operators between arrays, their functions and what belongs to them';
+
+-- left_value, right_value: the two sides as arrays of the encrypted type.
+CREATE FUNCTION dataprotect._create_array_operators(enc text, left_type text, right_type text, left_value text, right_value text) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET check_function_bodies = off SET jit = off AS $$
 DECLARE
     v_schema text := quote_ident((parse_ident(enc))[1]);
-    v_statements text;
 BEGIN
-    -- with both encrypted: one that is exact, else either of the others would do
-    SELECT string_agg(
-            dataprotect._overload(format('%s(%s, %s)', dataprotect._member(enc, '_' || x.function), a.l, a.r), 'bool', format('pg_catalog.%I', x.function)::regproc,
-                format('pg_catalog.%I($1::%2$s[], $2::%2$s[])', x.function, enc))
-            || format('CREATE OPERATOR %1$s.%2$s (FUNCTION = %3$s, LEFTARG = %4$s, RIGHTARG = %5$s, COMMUTATOR = OPERATOR(%1$s.%6$s)%7$s, RESTRICT = %8$s, JOIN = %9$s); ',
-                      v_schema, x.op, dataprotect._member(enc, '_' || x.function), a.l, a.r, x.commutator,
-                      CASE WHEN x.negator <> '' THEN format(', NEGATOR = OPERATOR(%s.%s)', v_schema, x.negator) ELSE '' END, x.restrict, x.join_sel), '')
-        INTO v_statements
-        FROM (SELECT c.op, 'array_' || c.name, c.commutator, c.negator, c.restrict, c.join_sel FROM dataprotect._comparisons() c
-              UNION ALL
-              VALUES ('@>', 'arraycontains', '<@', '', 'arraycontsel', 'arraycontjoinsel'),
-                     ('<@', 'arraycontained', '@>', '', 'arraycontsel', 'arraycontjoinsel'),
-                     ('&&', 'arrayoverlap', '&&', '', 'arraycontsel', 'arraycontjoinsel'))
-            x (op, function, commutator, negator, restrict, join_sel),
-            (VALUES (enc || '[]', enc || '[]'), (enc || '[]', 'anyarray'), ('anyarray', enc || '[]')) a (l, r)
-        WHERE EXISTS (SELECT FROM pg_opclass o WHERE o.opcintype = enc::regtype AND o.opcdefault AND o.opcmethod IN (SELECT m.oid FROM pg_am m WHERE m.amname = 'btree'))
-            AND NOT EXISTS (SELECT FROM pg_cast c WHERE c.casttarget = enc::regtype AND c.castcontext = 'i' AND c.castsource <> enc::regtype)
-            AND v_schema = 'pg_catalog';
-    IF v_statements IS NOT NULL THEN
-        EXECUTE v_statements;
+    EXECUTE (
+        SELECT string_agg(
+                dataprotect._overload(format('%s(%s, %s)', dataprotect._member(enc, '_' || x.function), left_type, right_type), 'bool',
+                    format('pg_catalog.%I', x.function)::regproc, format('pg_catalog.%I(%s, %s)', x.function, left_value, right_value)), '')
+            || string_agg(
+                format('CREATE OPERATOR %1$s.%2$s (FUNCTION = %3$s, LEFTARG = %4$s, RIGHTARG = %5$s, COMMUTATOR = OPERATOR(%1$s.%6$s)%7$s, RESTRICT = %8$s, JOIN = %9$s); ',
+                       v_schema, x.op, dataprotect._member(enc, '_' || x.function), left_type, right_type, x.commutator,
+                       CASE WHEN x.negator <> '' THEN format(', NEGATOR = OPERATOR(%s.%s)', v_schema, x.negator) ELSE '' END, x.restrict, x.join_sel), '')
+        FROM dataprotect._array_operators() x);
+END $$;
+COMMENT ON FUNCTION dataprotect._create_array_operators(text, text, text, text, text) IS 'declares operators between arrays, of which one or both are of an encrypted type';
+
+-- Rows with arrays are compared column by column, by operators of a btree family.
+CREATE FUNCTION dataprotect._order_array_operators(enc text, left_type text, right_type text, left_value text, right_value text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET check_function_bodies = off SET jit = off AS $$
+DECLARE
+    v_order text := format('%s(%s, %s)', dataprotect._member(enc, '_array_cmp'), left_type, right_type);
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_opfamily f WHERE f.opfname = 'protected_arrays' AND f.opfnamespace = 'dataprotect'::regnamespace) THEN
+        CREATE OPERATOR FAMILY dataprotect.protected_arrays USING btree;
     END IF;
+    EXECUTE dataprotect._overload(v_order, 'int4', 'pg_catalog.btarraycmp'::regproc, format('pg_catalog.btarraycmp(%s, %s)', left_value, right_value));
+    EXECUTE (SELECT format('ALTER OPERATOR FAMILY dataprotect.protected_arrays USING btree ADD %s, FUNCTION 1 (%s, %s) %s',
+                           string_agg(format('OPERATOR %s %I.%s (%s, %s)', c.strategy, (parse_ident(enc))[1], c.op, left_type, right_type), ', '),
+                           left_type, right_type, v_order)
+             FROM dataprotect._comparisons() c WHERE c.strategy IS NOT NULL);
+END $$;
+COMMENT ON FUNCTION dataprotect._order_array_operators(text, text, text, text, text) IS 'tells what comparisons of arrays of an encrypted type with others are';
+
+CREATE FUNCTION dataprotect._array_side(enc text, side text) RETURNS text
+    LANGUAGE sql IMMUTABLE AS $$
+    SELECT pg_catalog.format('dataprotect.%I', pg_catalog.format('_%s_array_of_%s', side, (pg_catalog.parse_ident(enc))[2]))
+$$;
+COMMENT ON FUNCTION dataprotect._array_side(text, text) IS 'the type of one side, sealed or plain, of an operator between arrays';
+
+-- A type that the arrays become, and the way back to the first of them.
+CREATE FUNCTION dataprotect._create_array_side(side text, collatable bool, arrays text[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_in text := format('dataprotect.%I', (parse_ident(side))[2] || '_in');
+    v_out text := format('dataprotect.%I', (parse_ident(side))[2] || '_out');
+BEGIN
+    EXECUTE format('CREATE TYPE %s', side);
+    PERFORM dataprotect._declare(v_in || '(cstring)', side, 'dp_array_side_in', 'STABLE STRICT PARALLEL SAFE', 'input: refused');
+    PERFORM dataprotect._declare(format('%s(%s)', v_out, side), 'cstring', 'dp_array_side_out', 'STABLE STRICT PARALLEL SAFE', 'output: as the array shows its elements');
+    EXECUTE format('CREATE TYPE %s (INPUT = %s, OUTPUT = %s, ALIGNMENT = double, STORAGE = extended, COLLATABLE = %s)', side, v_in, v_out, collatable::text);
+    EXECUTE format('COMMENT ON TYPE %s IS %L', side, 'a side of operators between arrays: what only arrays of one type become');
+    FOR i IN 1..cardinality(arrays) LOOP
+        PERFORM dataprotect._declare(format('%s(%s)', side, arrays[i]), side, 'dp_array_side', 'STABLE STRICT PARALLEL SAFE', 'an array as the side of an operator');
+        EXECUTE format('CREATE CAST (%s AS %s) WITH FUNCTION %2$s(%1$s) AS IMPLICIT', arrays[i], side);
+    END LOOP;
+    PERFORM dataprotect._declare(format('dataprotect._array(%s)', side), arrays[1], 'dp_array_side', 'STABLE STRICT PARALLEL SAFE', 'the array that is the side of an operator');
+    -- NULLIF gives a side
+    EXECUTE format('CREATE CAST (%s AS %s) WITH FUNCTION dataprotect._array(%1$s) AS IMPLICIT', side, arrays[1]);
+END $$;
+COMMENT ON FUNCTION dataprotect._create_array_side(text, bool, text[]) IS 'declares a type for a side of operators between arrays';
+
+CREATE FUNCTION dataprotect._create_array_overloads(enc text, base regtype) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    v_enc text := enc || '[]';
+    v_sealed text := dataprotect._array_side(enc, 'sealed');
+    v_plain text := dataprotect._array_side(enc, 'plain');
+    v_sealed_value text := 'dataprotect._array($%s)';
+    v_plain_value text := format('dataprotect._array($%%s)::%s[]', enc);
+    v_pair record;
+BEGIN
+    IF (parse_ident(enc))[1] <> 'pg_catalog'
+        OR EXISTS (SELECT FROM pg_proc p WHERE p.oid::regproc = to_regproc(dataprotect._member(enc, '_array_cmp')))
+        OR NOT EXISTS (SELECT FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod WHERE o.opcintype = enc::regtype AND o.opcdefault AND m.amname = 'btree')
+    THEN
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM pg_cast c WHERE c.casttarget = enc::regtype AND c.castcontext = 'i' AND c.castsource <> enc::regtype) THEN
+        PERFORM dataprotect._create_array_side(v_sealed, (SELECT typcollation <> 0 FROM pg_type WHERE oid = enc::regtype), ARRAY[v_enc]);
+        PERFORM dataprotect._create_array_side(v_plain, (SELECT typcollation <> 0 FROM pg_type WHERE oid = enc::regtype),
+                                               ARRAY[base::text || '[]'] || CASE base WHEN 'text'::regtype THEN ARRAY['varchar[]'] ELSE '{}' END);
+        PERFORM dataprotect._create_array_operators(enc, a.l, a.r, a.lv, a.rv), dataprotect._order_array_operators(enc, a.l, a.r, a.lv, a.rv)
+            FROM (VALUES (v_sealed, v_plain, format(v_sealed_value, 1), format(v_plain_value, 2)),
+                         (v_plain, v_sealed, format(v_plain_value, 1), format(v_sealed_value, 2))) a (l, r, lv, rv);
+        RETURN;
+    END IF;
+    -- with both encrypted: one that is exact, else either of the others would do
+    FOR v_pair IN SELECT * FROM (VALUES (v_enc, v_enc), (v_enc, 'anyarray'), ('anyarray', v_enc)) a (l, r) LOOP
+        IF NOT EXISTS (SELECT FROM pg_operator o WHERE o.oprname = '&&' AND o.oprleft = v_pair.l::regtype AND o.oprright = v_pair.r::regtype AND o.oprcode <> 0) THEN
+            PERFORM dataprotect._create_array_operators(enc, v_pair.l, v_pair.r, format('$1::%s', v_enc), format('$2::%s', v_enc));
+        END IF;
+        PERFORM dataprotect._order_array_operators(enc, v_pair.l, v_pair.r, format('$1::%s', v_enc), format('$2::%s', v_enc));
+    END LOOP;
 END $$;
 COMMENT ON FUNCTION dataprotect._create_array_overloads(text, regtype) IS 'declares the operators between arrays of an encrypted type and arrays of its base type';
 

@@ -238,6 +238,13 @@ CREATE FUNCTION dataprotect._type_routines(type regtype) RETURNS SETOF regproced
         WHERE p.probin = dataprotect._library()
     UNION
     SELECT dataprotect._overloads($1)
+    UNION
+    -- between arrays (type_overloads.sql)
+    SELECT p.oid::regprocedure
+        FROM pg_catalog.pg_type t JOIN pg_catalog.pg_type s ON s.typnamespace = 'dataprotect'::regnamespace
+                AND s.typname IN ('_sealed_array_of_' || t.typname, '_plain_array_of_' || t.typname)
+            JOIN pg_catalog.pg_proc p ON p.prorettype = s.oid OR s.oid = ANY (p.proargtypes::oid[])
+        WHERE t.oid = $1 AND t.typnamespace = 'pg_catalog'::regnamespace
 $$;
 COMMENT ON FUNCTION dataprotect._type_routines(regtype) IS 'functions of an encrypted type that everybody must be able to call';
 

@@ -15,13 +15,14 @@
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_coerce.h"
 #include "parser/parse_node.h"
+#include "types/array_side.h"
 #include "types/client_query.h"
+#include "types/client_row.h"
 #include "types/client_type.h"
 #include "types/cursor_query.h"
 #include "types/modifier_registry.h"
 #include "types/plain_type.h"
 #include "types/query_result.h"
-#include "types/row_value.h"
 #include "types/typeinfo.h"
 #include "types/types.h"
 #include "types/wire.h"
@@ -149,34 +150,15 @@ columns_to_cast(Query *query, List *tlist, TupleDesc described)
 	return result;
 }
 
-static bool
-has_encrypted_fields(TupleDesc desc)
+/* A row as a client gets it; of one that the query writes out, what is known of its fields' types is used. */
+static Node *
+row_for_client(Query *query, Node *value)
 {
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-		int32		typmod = att->atttypmod;
-		bool		is_array;
-
-		if (att->attisdropped)
-			continue;
-		if (OidIsValid(dp_client_encrypted_type(att->atttypid, &typmod, &is_array)) ||
-			(att->atttypid >= FirstNormalObjectId && get_typtype(att->atttypid) == TYPTYPE_COMPOSITE))
-			return true;
-	}
-	return false;
-}
-
-static Node *row_for_client(Query *query, Node *row);
-
-/* The fields of a row, which only a query without anything to do after them can cast. */
-static bool
-cast_fields(Query *query, RowExpr *row)
-{
-	bool		cast = false;
 	ListCell   *lc;
 
-	foreach(lc, row->args)
+	if (!IsA(value, RowExpr) || ((RowExpr *) value)->row_typeid != RECORDOID)
+		return dp_client_row_in(query, value) ? dp_client_row(value) : value;
+	foreach(lc, ((RowExpr *) value)->args)
 	{
 		Node	   *field = lfirst(lc);
 		int32		typmod = exprTypmod(field);
@@ -186,50 +168,20 @@ cast_fields(Query *query, RowExpr *row)
 			lfirst(lc) = row_for_client(query, field);
 		else if (may_see(query, typmod))
 			lfirst(lc) = as_base_type(query, lfirst(lc));
-		cast |= lfirst(lc) != field;
 	}
-	return cast;
-}
-
-/*
- * A row as a client gets it.  One of a named type stays of that type for whoever
- * asks for the column's; what is sent, the types of its fields included, is what
- * the row itself says that it is.
- */
-static Node *
-row_for_client(Query *query, Node *row)
-{
-	Oid			type = exprType(row);
-	RowExpr    *fields;
-	TupleDesc	desc;
-	Node	   *whole;
-
-	if (IsA(row, RowExpr) && ((RowExpr *) row)->row_typeid == RECORDOID)
-	{
-		(void) cast_fields(query, (RowExpr *) row);
-		return row;
-	}
-	if (type < FirstNormalObjectId)
-		return row;
-	desc = dp_row_type(row);
-	whole = desc != NULL && has_encrypted_fields(desc) ? dp_row_taken_apart(row, desc, &fields) : NULL;
-	if (whole == NULL || !cast_fields(query, fields))
-		return row;
-	return (Node *) makeRelabelType((Expr *) whole, type, -1, InvalidOid, COERCE_IMPLICIT_CAST);
+	return value;
 }
 
 static bool
-has_named_rows(List *tlist)
+has_rows(Query *query, List *tlist)
 {
 	ListCell   *lc;
 
 	foreach(lc, tlist)
 	{
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);
-		Oid			type = exprType((Node *) tle->expr);
-		TupleDesc	desc = tle->resjunk || type < FirstNormalObjectId ? NULL : dp_row_type((Node *) tle->expr);
 
-		if (desc != NULL && has_encrypted_fields(desc))
+		if (!tle->resjunk && dp_client_row_in(query, (Node *) tle->expr))
 			return true;
 	}
 	return false;
@@ -245,7 +197,7 @@ cast_results(Query *query, TupleDesc described)
 
 	if (selects && dp_result_cast_comes_after(query, columns))
 	{
-		if (columns == NULL && !has_named_rows(query->targetList))
+		if (columns == NULL && (dp_guc_output != DP_OUTPUT_AUTO || !has_rows(query, query->targetList)))
 			return;
 		dp_result_wrap(query);
 	}
@@ -273,7 +225,8 @@ has_user_types(List *tlist)
 	{
 		Oid			type = exprType((Node *) lfirst_node(TargetEntry, lc)->expr);
 
-		if (type >= FirstNormalObjectId || type == RECORDOID || IsA(lfirst_node(TargetEntry, lc)->expr, NullIfExpr))
+		if (type >= FirstNormalObjectId || type == RECORDOID || type == RECORDARRAYOID ||
+			IsA(lfirst_node(TargetEntry, lc)->expr, NullIfExpr))
 			return true;
 	}
 	return false;
@@ -441,7 +394,7 @@ params_mutator(Node *node, ParamTypes *types)
 	return expression_tree_mutator(node, params_mutator, types);
 }
 
-/* The query that a command of ours runs, or the query itself. */
+/* The query that a command runs, or the query itself. */
 static Query *
 query_with_params(Query *query)
 {
@@ -497,7 +450,13 @@ static void
 look_at_query(ParseState *pstate, Query *query, JumbleState *jumble)
 {
 	DpQueryOrigin origin = dp_client_query_origin(pstate);
+	Query	   *results = query_with_params(query);
 
+	if (results != NULL)
+	{
+		dp_array_side_results(results->targetList);
+		dp_array_side_results(results->returningList);
+	}
 	if (origin == DP_QUERY_OF_CODE)
 		return;
 	tell_base_types_of_params(pstate, query);
@@ -513,6 +472,8 @@ is_cast_for_client(Node *node)
 
 	if (IsA(node, RelabelType))
 		node = (Node *) ((RelabelType *) node)->arg;
+	if (dp_client_row_is(node))
+		return true;
 	if (IsA(node, ArrayCoerceExpr))
 		return ((ArrayCoerceExpr *) node)->coerceformat == COERCE_IMPLICIT_CAST &&
 			OidIsValid(dp_client_encrypted_type(exprType((Node *) ((ArrayCoerceExpr *) node)->arg), &typmod, &is_array));

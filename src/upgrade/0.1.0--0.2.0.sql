@@ -17,3 +17,7 @@ WITH beside AS (
     UPDATE pg_catalog.pg_proc p SET proargtypes = pg_catalog.format('%s %s', b.l, b.r)::oidvector FROM beside b WHERE p.oid = b.function
 )
 UPDATE pg_catalog.pg_operator o SET oprleft = b.l, oprright = b.r FROM beside b WHERE o.oid = b.operator;
+
+-- Types that others become had no such operators.
+SELECT dataprotect._create_array_overloads(pg_catalog.format('pg_catalog.%I', t.typname), dataprotect._base_type(t.oid))
+    FROM pg_catalog.pg_type t WHERE t.typnamespace = 'pg_catalog'::regnamespace AND dataprotect._base_type(t.oid) IS NOT NULL ORDER BY t.oid;

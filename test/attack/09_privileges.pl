@@ -223,7 +223,8 @@ my %open = (
 	_row_shown => 'in the conditions of queries on tables with hidden rows; called by nobody else',
 	_sealed_for => 'in the CHECK of bound tables', _seen_by => 'in plans, before what others wrote is called', _own_sql => 'in plans, for what a statement calls itself', _own_ts_stat => 'likewise',
 	map({ $_ => 'in conditions, put there by the planner' } qw(_as_date _as_float4 _as_int2 _as_int4 _as_timestamp)),
-	_fetch => 'in place of FETCH, which it executes',
+	_array => 'in operators between arrays; gives its argument',
+	_fetch => 'in place of FETCH, which it executes', _for_client => 'around rows in results of clients\' queries, nowhere else',
 	map({ $_ => 'in queries of the catalogs by clients' } qw(_catalog_length _catalog_modifier _catalog_type)),
 	map { $_ => 'column of a view' } qw(_audit_line _audit_unseal _base_type _clock_status _column_now _digest_line _encrypted_parts _event_name _function_digest
 	  _kms_status _modifier_parts _now _progress _retention_backlog _workers));

@@ -21,6 +21,11 @@ INSERT INTO plain VALUES
 INSERT INTO prot SELECT * FROM plain;
 CREATE VIEW v_plain AS SELECT * FROM plain;
 CREATE VIEW v_prot AS SELECT * FROM prot;
+-- rows from functions, of a type that has a name and of none
+CREATE FUNCTION v_plain_rows() RETURNS SETOF plain LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY SELECT * FROM plain ORDER BY id; END $$;
+CREATE FUNCTION v_prot_rows() RETURNS SETOF prot LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY SELECT * FROM prot ORDER BY id; END $$;
+CREATE FUNCTION v_plain_record() RETURNS record LANGUAGE sql AS 'SELECT name, n4, ARRAY[born, born] FROM plain ORDER BY id';
+CREATE FUNCTION v_prot_record() RETURNS record LANGUAGE sql AS 'SELECT name, n4, ARRAY[born, born] FROM prot ORDER BY id';
 GRANT ALL ON plain, prot, v_plain, v_prot TO app, support, clerk;
 GRANT CREATE ON SCHEMA public TO app;
 GRANT support, clerk TO app;

@@ -68,11 +68,27 @@ SELECT CASE WHEN id = 1 THEN pay END, coalesce(name, code), nullif(n4, n4), grea
 SELECT unnest(ARRAY[n8, n8]) FROM T WHERE id = 2
 SELECT ARRAY[pay, pay], (ARRAY[iv])[1] FROM T WHERE id = 1
 SELECT ROW(id, n4, active, pay), ROW(id, ROW(name)) FROM T
+SELECT t::record FROM T t ORDER BY id
+SELECT array_agg(t::record ORDER BY id) FROM T t
+SELECT array_agg(ROW(id, name, pay, active, NULL) ORDER BY id), ARRAY(SELECT ROW(x.*, x.born) FROM T x ORDER BY x.id) FROM T
+SELECT ROW(id, ARRAY[ROW(n4, ROW(name, tz))]), ROW(t.*) FROM T t ORDER BY id
+SELECT (SELECT ROW(code, n8) FROM T x WHERE x.id = t.id) FROM T t ORDER BY t.id
+SELECT DISTINCT ARRAY[t::record] AS r FROM T t ORDER BY r
+SELECT max(id), (array_agg(t::record ORDER BY id))[1] FROM T t
+SELECT v_T_rows()::record AS r
+SELECT (v_T_rows()).*
+SELECT v_T_record() AS r, ARRAY[v_T_record()]
+SELECT r FROM v_T_record() AS r (name text, n4 int, days date[])
+SELECT r.* FROM v_T_rows() r
+SELECT r::record, coalesce(r::record, r::record) FROM (SELECT t AS r FROM T t WHERE id = 1) x
 SELECT x.at FROM T, LATERAL (SELECT T.at) x ORDER BY T.id
 SELECT ts FROM (SELECT ts, id FROM T) s ORDER BY id
 SELECT name FROM T WHERE name IS NULL
 SELECT * FROM v_T ORDER BY id
 UPDATE T SET pay = pay WHERE id = 1 RETURNING *
+UPDATE T t SET pay = 4 WHERE id = 1 RETURNING t::record, ARRAY[t::record], ROW(pay, ROW(name))
+DECLARE c CURSOR FOR SELECT array_agg(t::record ORDER BY id), ROW(max(pay)) FROM T t; FETCH ALL FROM c
+DECLARE c CURSOR WITH HOLD FOR SELECT t::record, ARRAY[ROW(name)] FROM T t ORDER BY id; FETCH ALL FROM c
 DELETE FROM T WHERE id = 2 RETURNING name, born, active
 INSERT INTO T (id, name, active) VALUES (7, 'x', true) RETURNING id, name, active, pay
 INSERT INTO T (id, name, n2, n4, n8, f4, f8, pay, active) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING * |8|Eve|1|2|3|4.5|5.5|6.75|f
@@ -103,16 +119,27 @@ EXPLAIN (COSTS OFF) SELECT name FROM v_T WHERE id = 1
 """
 
 
+# The numbers of the types that the table itself makes, which no two tables share.
+OWN = {}
+
+
+def value_of(result, row, i):
+    value = ctypes.string_at(pq.PQgetvalue(result, row, i), pq.PQgetlength(result, row, i))
+    for number, name in OWN.items():
+        value = value.replace(number.to_bytes(4, "big"), name.encode())
+    return value
+
+
 def show(result, label):
     error = pq.PQresultErrorField(result, ord("C"))
     if error:
         print(" ", label, "SQLSTATE", error.decode())
     for i in range(pq.PQnfields(result)):
-        print(" ", label, "column", pq.PQfname(result, i).decode(), pq.PQftype(result, i), pq.PQfmod(result, i),
+        print(" ", label, "column", pq.PQfname(result, i).decode(),
+              OWN.get(pq.PQftype(result, i), pq.PQftype(result, i)), pq.PQfmod(result, i),
               pq.PQfsize(result, i), pq.PQftablecol(result, i), pq.PQfformat(result, i))
     for row in range(pq.PQntuples(result)):
-        print(" ", label, [None if pq.PQgetisnull(result, row, i) else
-                           ctypes.string_at(pq.PQgetvalue(result, row, i), pq.PQgetlength(result, row, i))
+        print(" ", label, [None if pq.PQgetisnull(result, row, i) else value_of(result, row, i)
                            for i in range(pq.PQnfields(result))])
     print(" ", label, "rows", pq.PQcmdTuples(result).decode())
     pq.PQclear(result)
@@ -144,6 +171,9 @@ def main():
     if pq.PQstatus(conn) != 0:
         raise SystemExit(pq.PQerrorMessage(conn).decode())
     table = sys.argv[2]
+    types = pq.PQexec(conn, f"SELECT oid, typarray FROM pg_type WHERE oid = '{table}'::regtype".encode())
+    OWN.update({int(value_of(types, 0, 0)): "(row)", int(value_of(types, 0, 1)): "(rows)"})
+    pq.PQclear(types)
     for line in STATEMENTS.strip().split("\n"):
         sql, *values = line.replace("\\\\", "\\").split("|")
         print(sql)

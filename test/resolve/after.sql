@@ -5,7 +5,8 @@
 SET search_path = resolve, pg_catalog;
 DO $$
 BEGIN
-    EXECUTE (SELECT 'ALTER TABLE resolve.v ' || string_agg(format('ADD COLUMN %I %I(''k'')', 'e_' || name, 'encrypted_' || name), ', ') FROM resolve.base);
+    EXECUTE (SELECT 'ALTER TABLE resolve.v ' || string_agg(format('ADD COLUMN %I %I(''k'')%s', 'e_' || name, 'encrypted_' || ltrim(name, '_'),
+                                                                     CASE WHEN is_array THEN '[]' ELSE '' END), ', ') FROM resolve.protected);
 END $$;
 
 -- No expression over plain types may resolve differently, or begin to.
@@ -19,8 +20,8 @@ DELETE FROM changed WHERE now IS NOT DISTINCT FROM shape;
 CREATE TABLE tried AS
     SELECT c.kind, resolve.filled(c.pattern, c.args, e.encrypted) AS expression, c.before
     FROM call c, LATERAL (
-        SELECT ARRAY[i] AS encrypted FROM generate_subscripts(c.args, 1) i WHERE c.args[i] IN (SELECT name FROM base)
-        UNION SELECT array_agg(i) FROM generate_subscripts(c.args, 1) i WHERE c.args[i] IN (SELECT name FROM base)) e
+        SELECT ARRAY[i] AS encrypted FROM generate_subscripts(c.args, 1) i WHERE c.args[i] IN (SELECT name FROM protected)
+        UNION SELECT array_agg(i) FROM generate_subscripts(c.args, 1) i WHERE c.args[i] IN (SELECT name FROM protected)) e
     WHERE c.before !~ '^error';
 ALTER TABLE tried ADD COLUMN after text;
 UPDATE tried SET after = resolve.type_of(expression);
@@ -28,10 +29,12 @@ UPDATE tried SET after = resolve.type_of(expression);
 UPDATE tried SET after = dataprotect._base_type(after::regtype)::text
     WHERE after ~ '^encrypted_[a-z0-9]+$' AND dataprotect._base_type(after::regtype) IS NOT NULL;
 UPDATE tried SET after = dataprotect._base_type(trim(after, '[]')::regtype)::text || '[]' WHERE after ~ '^encrypted_[a-z0-9]+\[\]$';
+-- and a side of operators between arrays the array (src/types/array_side.c)
+UPDATE tried SET after = dataprotect._base_type(substring(after FROM 'encrypted_.*')::regtype)::text || '[]' WHERE after ~ '^dataprotect._(sealed|plain)_array_of_';
 -- What one column takes from another.
 INSERT INTO tried
     SELECT 'store', format('%s into %s', x.source, x.target), 'stored', CASE WHEN resolve.stores(x.source, x.target) THEN 'stored' END
-    FROM base s, base t, LATERAL (VALUES ('e_' || s.name, 'e_' || t.name), ('p_' || s.name, 'e_' || t.name), ('e_' || s.name, 'p_' || t.name)) x (source, target)
+    FROM protected s, protected t, LATERAL (VALUES ('e_' || s.name, 'e_' || t.name), ('p_' || s.name, 'e_' || t.name), ('e_' || s.name, 'p_' || t.name)) x (source, target)
     WHERE resolve.stores('p_' || s.name, 'p_' || t.name);
 
 -- What remains, by the first reason that fits it.

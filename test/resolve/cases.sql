@@ -12,6 +12,9 @@ CREATE TABLE base (name text PRIMARY KEY);
 INSERT INTO base VALUES ('text'), ('bytea'), ('int2'), ('int4'), ('int8'), ('float4'), ('float8'), ('numeric'), ('bool'), ('date'),
     ('time'), ('timestamp'), ('timestamptz'), ('interval'), ('uuid'), ('inet'), ('jsonb');
 
+-- What can be protected: they, and arrays of them.
+CREATE TABLE protected AS SELECT name, false AS is_array FROM base UNION ALL SELECT '_' || name, true FROM base;
+
 -- Types whose values can stand in a column.
 CREATE TABLE usable AS
     SELECT t.oid AS type, t.typname::text AS name FROM pg_type t
@@ -145,6 +148,38 @@ INSERT INTO call (kind, pattern, args)
     FROM base b, (VALUES ('1'), ('1::int8'), ('1.5'), ('1.5::float8'), ('interval ''1 day''')) o (literal)
     UNION ALL
     SELECT 'subscript', '($1)[''a'']', ARRAY['jsonb'];
+
+-- Arrays beside arrays, elements and untyped arguments.
+INSERT INTO call (kind, pattern, args)
+    SELECT DISTINCT 'array operator', format('$1 %s $2', o.oprname), a.args
+    FROM pg_operator o, base b, (SELECT name FROM base UNION SELECT unnest(ARRAY['varchar', 'bpchar', 'name', 'json', 'timetz'])) t,
+        LATERAL (VALUES (ARRAY['_' || b.name, '_' || t.name]), (ARRAY['_' || t.name, '_' || b.name]), (ARRAY['_' || b.name, t.name]), (ARRAY[t.name, '_' || b.name]),
+                        (ARRAY['_' || t.name, b.name]), (ARRAY[b.name, '_' || t.name]), (ARRAY['_' || b.name, 'null']), (ARRAY['null', '_' || b.name])) a (args)
+    WHERE o.oid < 16384 AND (o.oprleft IN ('anyarray'::regtype, 'anycompatiblearray'::regtype) OR o.oprright IN ('anyarray'::regtype, 'anycompatiblearray'::regtype))
+    UNION
+    SELECT 'array call', f.pattern, ARRAY['_' || b.name, '_' || t.name]
+    FROM base b, (SELECT name FROM base UNION SELECT unnest(ARRAY['varchar', 'bpchar', 'name', 'timetz'])) t,
+        (VALUES ('array_cat($1, $2)'), ('array_cat($2, $1)'), ('coalesce($1, $2)'), ('coalesce($2, $1)'), ('CASE WHEN p_bool THEN $1 ELSE $2 END'), ('greatest($1, $2)'),
+                ('nullif($1, $2)'), ('$1 IN ($2, $2)'), ('ARRAY[$1, $2]'), ('(SELECT x FROM (SELECT $1 UNION SELECT $2) u (x) LIMIT 1)'), ('$1 IN (SELECT $2)'),
+                ('ROW($1, 1) = ROW($2, 1)'), ('$1 IS DISTINCT FROM $2'), ('$1 BETWEEN $2 AND $2'), ('lag($1, 1, $2) OVER ()'), ('array_cat($1, NULL)'),
+                ('coalesce($1, NULL)'), ('coalesce($1, ''{}'')')) f (pattern)
+    UNION
+    SELECT 'array call', f.pattern, ARRAY['_' || b.name, t.name]
+    FROM base b, (SELECT name FROM base UNION SELECT unnest(ARRAY['varchar', 'bpchar', 'name', 'timetz', 'null'])) t,
+        (VALUES ('array_append($1, $2)'), ('array_prepend($2, $1)'), ('array_position($1, $2)'), ('array_position($1, $2, 1)'), ('array_positions($1, $2)'),
+                ('array_remove($1, $2)'), ('array_replace($1, $2, $2)'), ('width_bucket($2, $1)'), ('$2 = ANY ($1)'), ('$2 <> ALL ($1)'), ('$2 < ANY ($1)'),
+                ('ARRAY[($1)[1], $2]'), ('coalesce(($1)[1], $2)')) f (pattern)
+    UNION
+    SELECT 'array call', f.pattern, ARRAY['_' || b.name]
+    FROM base b, (VALUES ('cardinality($1)'), ('array_length($1, 1)'), ('array_ndims($1)'), ('array_dims($1)'), ('array_lower($1, 1)'), ('array_upper($1, 1)'),
+                         ('array_to_string($1, '','')'), ('array_to_string($1, '','', ''*'')'), ('unnest($1)'), ('array_agg($1)'), ('array_agg(($1)[1])'), ('trim_array($1, 1)'),
+                         ('to_json($1)'), ('to_jsonb($1)'), ('array_to_json($1)'), ('generate_subscripts($1, 1)'), ('($1)[1]'), ('($1)[1:2]'), ('($1)[1] = ($1)[2]'),
+                         ('array_fill(($1)[1], ARRAY[2])'), ('$1::text'), ('max($1)'), ('count(DISTINCT $1)'), ('first_value($1) OVER ()'), ('format(''%s'', $1)'),
+                         ('concat($1)'), ('num_nulls(VARIADIC $1)'), ('jsonb_build_array(VARIADIC $1)'), ('mode() WITHIN GROUP (ORDER BY $1)'), ('pg_column_size($1)'),
+                         ('ARRAY[$1, ''{}'']'), ('$1 || ''{}'''), ('''{}'' || $1'), ('NULL || $1'), ('$1 = ''{}'''), ('ARRAY(SELECT unnest($1))')) f (pattern)
+    UNION
+    SELECT 'cast', format('CAST($1 AS %s)', t.oid::regtype), ARRAY['_' || b.name]
+    FROM base b, pg_type t JOIN pg_type e ON e.typarray = t.oid WHERE e.typnamespace = 'pg_catalog'::regnamespace AND e.typtype = 'b' AND e.oid < 16384;
 
 UPDATE call SET before = resolve.type_of(resolve.filled(pattern, args, '{}'));
 UPDATE call SET shape = resolve.shape_of(resolve.filled(pattern, args, '{}')) WHERE before IS NOT NULL;
