@@ -223,7 +223,6 @@ my %open = (
 	_row_shown => 'in the conditions of queries on tables with hidden rows; called by nobody else',
 	_sealed_for => 'in the CHECK of bound tables', _seen_by => 'in plans, before what others wrote is called', _own_sql => 'in plans, for what a statement calls itself', _own_ts_stat => 'likewise',
 	map({ $_ => 'in conditions, put there by the planner' } qw(_as_date _as_float4 _as_int2 _as_int4 _as_timestamp)),
-	_array => 'in operators between arrays; gives its argument',
 	_fetch => 'in place of FETCH, which it executes', _for_client => 'around rows in results of clients\' queries, nowhere else',
 	map({ $_ => 'in queries of the catalogs by clients' } qw(_catalog_length _catalog_modifier _catalog_type)),
 	map { $_ => 'column of a view' } qw(_audit_line _audit_unseal _base_type _clock_status _column_now _digest_line _encrypted_parts _event_name _function_digest
@@ -235,6 +234,7 @@ SELECT p.proname || E'\t' || CASE WHEN p.prokind = 'p' THEN 'CALL ' WHEN p.prore
   FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
  WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'dataprotect') AND p.proname ~ '^_' AND has_function_privilege('%ROLE%', p.oid, 'EXECUTE')
    AND NOT EXISTS (SELECT FROM pg_operator o WHERE o.oprcode = p.oid) AND NOT EXISTS (SELECT FROM pg_amproc a WHERE a.amproc = p.oid)
+   AND NOT EXISTS (SELECT FROM pg_cast c WHERE c.castfunc = p.oid) AND NOT EXISTS (SELECT FROM pg_type t WHERE p.oid IN (t.typinput, t.typoutput))
  ORDER BY 1
 SQL
 my %called;
