@@ -44,7 +44,7 @@ SQL_PARTS = \
        $(addprefix src/access/, mask.sql identity.sql access.sql approval.sql foreign_code.sql) \
        $(addprefix src/audit/, audit.sql sink.sql review.sql) \
        $(addprefix src/types/, json.sql reflection.sql derive.sql types.sql mixed_width.sql type_operators.sql type_overloads.sql make_types.sql) \
-       $(addprefix src/columns/, put_off.sql bound_row.sql obstacles.sql dependents.sql column_objects.sql around_column.sql column_type.sql generated.sql \
+       $(addprefix src/columns/, put_off.sql bound_row.sql obstacles.sql dependents.sql column_properties.sql column_objects.sql around_column.sql column_type.sql generated.sql \
            encrypt_column.sql reencrypt.sql online_objects.sql online.sql progress_view.sql verify_values.sql key_guards.sql) \
        $(addprefix src/sqlrun/, sqlrun.sql) \
        $(addprefix src/lifecycle/, clock.sql common.sql hold.sql retention.sql retention_try.sql retention_policy.sql \

@@ -97,8 +97,6 @@ CALL dataprotect.encrypt_column('t', 'span2', 'pii');
 CALL dataprotect.encrypt_column('t', 'tags', 'pii');
 CALL dataprotect.encrypt_column('t', 'span', 'pii');
 -- what hangs on the column
-CALL dataprotect.encrypt_column('t', 'id', 'pii');
-CALL dataprotect.encrypt_column('t', 'serial_no', 'pii');
 CALL dataprotect.encrypt_column('t', 'lowered', 'pii');
 CALL dataprotect.encrypt_column('t', 'source', 'pii');
 CALL dataprotect.encrypt_column('t', 'stored', 'pii');

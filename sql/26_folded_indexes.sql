@@ -188,6 +188,63 @@ CALL dataprotect.decrypt_column('part', 'doc');
 RESET client_min_messages;
 SELECT pg_get_indexdef(indexrelid) AS definition FROM pg_index WHERE indrelid = 'part'::regclass ORDER BY 1;
 SELECT dataprotect.revoke_access('pii', :'su') > 0 AS revoked;
+-- through members of members, and other functions
+\c - :su
+SET search_path = fold, public;
+CREATE TABLE path (id int PRIMARY KEY, doc jsonb, name text);
+CREATE INDEX path_city ON path ((doc -> 'home' ->> 'city'));
+CREATE INDEX path_first ON path ((doc -> 'tags' ->> 0));
+CREATE INDEX path_last ON path (lower(doc #> '{tags}' ->> -1));
+CREATE INDEX path_zip ON path ((doc #>> '{home,"z i''p"}'));
+CREATE UNIQUE INDEX path_name ON path (reverse(name));
+CREATE UNIQUE INDEX path_whole ON path ((lower(name) || '@''x'));
+CREATE INDEX path_trim ON path (btrim(name, 'n'));
+INSERT INTO path SELECT g, jsonb_build_object('home', jsonb_build_object('city', 'c' || g, 'z i''p', 'z' || g), 'tags', jsonb_build_array('t' || g, 'L' || g)), 'name' || g
+    FROM generate_series(1, 300) g;
+INSERT INTO path VALUES (301, '{"home": 5, "tags": {}}', NULL), (302, NULL, NULL);
+SET client_min_messages = warning;
+CALL dataprotect.encrypt_columns('path', '{"doc": "pii", "name": "pii"}');
+RESET client_min_messages;
+SELECT pg_get_indexdef(indexrelid) AS definition FROM pg_index WHERE indrelid = 'path'::regclass ORDER BY 1;
+ANALYZE path;
+GRANT SELECT, INSERT ON path TO regress_app, regress_search;
+\c - regress_app
+SET search_path = fold, public;
+SET enable_seqscan = off;
+SELECT id FROM path WHERE doc -> 'home' ->> 'city' = 'c77';
+SELECT uses($$SELECT FROM path WHERE doc -> 'home' ->> 'city' = 'c77'$$, 'path_city');
+SELECT id FROM path WHERE doc -> 'tags' ->> 0 = 't77';
+SELECT uses($$SELECT FROM path WHERE doc -> 'tags' ->> 0 = 't77'$$, 'path_first');
+SELECT id FROM path WHERE lower(doc #> '{tags}' ->> -1) = 'l77';
+SELECT uses($$SELECT FROM path WHERE lower(doc #> '{tags}' ->> -1) = 'l77'$$, 'path_last');
+SELECT id FROM path WHERE doc #>> '{home,"z i''p"}' = 'z77';
+SELECT uses($$SELECT FROM path WHERE doc #>> '{home,"z i''p"}' = 'z77'$$, 'path_zip');
+SELECT id FROM path WHERE reverse(name) = '77eman';
+SELECT uses($$SELECT FROM path WHERE reverse(name) = '77eman'$$, 'path_name');
+SELECT id FROM path WHERE lower(name) || '@''x' = 'name77@''x';
+SELECT uses($$SELECT FROM path WHERE lower(name) || '@''x' = 'name77@''x'$$, 'path_whole');
+SELECT id FROM path WHERE btrim(name, 'n') = 'ame77';
+SELECT uses($$SELECT FROM path WHERE btrim(name, 'n') = 'ame77'$$, 'path_trim');
+\set VERBOSITY terse
+INSERT INTO path VALUES (400, NULL, 'name77');
+\c - regress_search
+SET search_path = fold, public;
+SET enable_seqscan = off;
+\set VERBOSITY terse
+SELECT id FROM path WHERE reverse(name) = '77eman';
+SELECT id FROM path WHERE doc -> 'home' ->> 'city' = 'c77';
+SELECT dataprotect.blind(doc, 'jsonb_object_field(''home'') jsonb_object_field_text(''city'')') = 'c77' FROM path WHERE id = 77;
+SELECT dataprotect.blind(doc, 'jsonb_object_field(''home'')') IS NULL FROM path WHERE id = 77;
+SELECT dataprotect.blind(doc, 'jsonb_object_field(''home'') lower') IS NULL FROM path WHERE id = 77;
+\c - :su
+SET search_path = fold, public;
+SELECT dataprotect.grant_access('pii', :'su', 'reveal') > 0 AS granted;
+SET client_min_messages = warning;
+CALL dataprotect.decrypt_column('path', 'doc');
+CALL dataprotect.decrypt_column('path', 'name');
+RESET client_min_messages;
+SELECT pg_get_indexdef(indexrelid) AS definition FROM pg_index WHERE indrelid = 'path'::regclass ORDER BY 1;
+SELECT dataprotect.revoke_access('pii', :'su') > 0 AS revoked;
 -- the predicate that asks for the empty text (case: columns, d03), by length
 \c - :su
 SET search_path = fold, public;

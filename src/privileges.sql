@@ -192,6 +192,7 @@ VALUES
     ('ROUTINE', 'dataprotect._storage_statements', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._capture_foreign_keys', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._capture_functions', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._capture_identity', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._capture_indexes', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._capture_around', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._capture_policies', 'dataprotect_admin'),

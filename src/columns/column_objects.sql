@@ -82,53 +82,12 @@ $$;
 COMMENT ON FUNCTION dataprotect._capture_views(regclass, name[]) IS
     'statements that drop and make again the views and rules over a column';
 
--- DROP EXTENSION takes along what was said to depend on it.
-CREATE FUNCTION dataprotect._extension_statements(class oid, object oid, described text) RETURNS SETOF text
-    LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT format('ALTER %s DEPENDS ON EXTENSION %I', $3, e.extname)
-    FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
-    WHERE d.classid = $1 AND d.objid = $2 AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'x'
-    ORDER BY e.extname
-$$;
-COMMENT ON FUNCTION dataprotect._extension_statements(oid, oid, text) IS
-    'statements that make an object depend on extensions as it does now';
-
--- ALTER TYPE sets both back.  Encrypted types are stored EXTERNAL by default: that and
--- the base type's default stand for each other, so that nothing is lost on the way back.
-CREATE FUNCTION dataprotect._storage_statements(rel regclass, cols name[]) RETURNS SETOF text
-    LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT s.statement
-    FROM (SELECT m.member, m.depth, a.attnum, a.attcompression, format('ALTER TABLE ONLY %I.%I ALTER COLUMN %I SET ', n.nspname, c.relname, a.attname) AS alter,
-                 b.typstorage AS base, own.typstorage AS now,
-                 CASE a.attstorage WHEN own.typstorage THEN b.typstorage WHEN b.typstorage THEN own.typstorage ELSE a.attstorage END AS storage
-          FROM dataprotect._columns_members($1, $2) m
-              JOIN pg_attribute a ON a.attrelid = m.member AND a.attnum = m.attnum
-              JOIN pg_class c ON c.oid = m.member JOIN pg_namespace n ON n.oid = c.relnamespace
-              CROSS JOIN LATERAL dataprotect._column_kind(m.member, a.attname) k
-              JOIN pg_type own ON own.oid = a.atttypid
-              -- the type that the column gets: text is stored as varchar is, and an array as any
-              CROSS JOIN LATERAL (SELECT CASE WHEN k.is_array THEN 'x' WHEN dataprotect._base_type(k.base::regtype) IS NULL THEN 'e'
-                                              ELSE (SELECT t.typstorage FROM pg_type t WHERE t.oid = dataprotect._base_type(k.base::regtype)) END) b(typstorage)) x
-        CROSS JOIN LATERAL (
-            SELECT 1, x.alter || 'STORAGE ' || CASE x.storage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END
-            WHERE x.storage <> x.base AND x.base <> 'p'
-            UNION ALL
-            SELECT 2, x.alter || 'COMPRESSION ' || CASE x.attcompression WHEN 'p' THEN 'pglz' ELSE 'lz4' END
-            WHERE x.attcompression <> '' AND x.base <> 'p') s(place, statement)
-    ORDER BY x.depth, x.member, x.attnum, s.place
-$$;
-COMMENT ON FUNCTION dataprotect._storage_statements(regclass, name[]) IS
-    'statements that store columns as they are stored now once their types have changed';
-
 -- Triggers that name the column (WHEN, UPDATE OF), its defaults and storage, and what
--- around_column.sql knows.  A default stays an expression of the base type: as a literal of the encrypted type it
--- would be one envelope, repeated in every row.
+-- around_column.sql knows.  A default stays the expression of a plain type that it is: as a literal of the encrypted type it
+-- would be one envelope, repeated in every row.  otherwise has, at the same place as creates, one
+-- with a cast to the base type, where its type has none to the encrypted one.
 CREATE FUNCTION dataprotect._capture_table(rel regclass, cols name[], bases text[], OUT drops text[], OUT creates text[],
-                                           OUT changes text[])
+                                           OUT otherwise text[], OUT changes text[])
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -137,6 +96,7 @@ DECLARE
 BEGIN
     drops := '{}';
     creates := '{}';
+    otherwise := '{}';
     PERFORM set_config('search_path', dataprotect._dependents_path(), true);
     FOR t IN
         SELECT u.col, u.base, format('%I.%I', n.nspname, c.relname) AS relation, pg_get_expr(f.adbin, f.adrelid) AS value
@@ -149,8 +109,9 @@ BEGIN
         ORDER BY m.depth, m.member, m.attnum
     LOOP
         drops := drops || format('ALTER TABLE ONLY %s ALTER COLUMN %I DROP DEFAULT', t.relation, t.col);
-        creates := creates || format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT CAST((%s) AS %s)',
-                                     t.relation, t.col, t.value, t.base);
+        creates := creates || format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s', t.relation, t.col, t.value);
+        otherwise := otherwise || format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT CAST((%s) AS %s)',
+                                         t.relation, t.col, t.value, t.base);
     END LOOP;
     FOR t IN
         SELECT g.oid, g.tgname, g.tgenabled, x.description, format('%I.%I', n.nspname, c.relname) AS relation
@@ -183,6 +144,11 @@ BEGIN
     drops := drops || t.drops;
     creates := creates || t.creates;
     changes := t.changes;
+    SELECT * INTO t FROM dataprotect._capture_identity(rel, cols);
+    drops := drops || t.drops;
+    creates := creates || t.creates;
+    changes := changes || t.changes;
+    otherwise := otherwise || array_fill(NULL::text, ARRAY[cardinality(creates) - cardinality(otherwise)]);
 END
 $$;
 COMMENT ON FUNCTION dataprotect._capture_table(regclass, name[], text[]) IS
@@ -590,7 +556,8 @@ BEGIN
             END IF;
             creates := creates || definition;
             IF x.to_btree THEN
-                otherwise[cardinality(creates)] := dataprotect._index_statement(x.index_id, 'hash', cols, token_classes, fold_classes);
+                otherwise := otherwise || array_fill(NULL::text, ARRAY[cardinality(creates) - 1 - cardinality(otherwise)])
+                    || dataprotect._index_statement(x.index_id, 'hash', cols, token_classes, fold_classes);
             END IF;
             creates := creates || ARRAY(
                 SELECT format('ALTER INDEX %s ALTER COLUMN %s SET STATISTICS %s', x.index_name, a.attnum, a.attstattarget)
@@ -618,6 +585,7 @@ BEGIN
                 ELSE format('index "%s" is now over tokens', x.name) END;
         END IF;
     END LOOP;
+    otherwise := otherwise || array_fill(NULL::text, ARRAY[cardinality(creates) - cardinality(otherwise)]);
 END
 $$;
 COMMENT ON FUNCTION dataprotect._capture_indexes(regclass, name[], text[], text[]) IS

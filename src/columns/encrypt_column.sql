@@ -172,6 +172,8 @@ DECLARE
     generated   record;
     statement   text;
     changes     text;
+    creates     text[];
+    otherwise   text[];
 BEGIN
     SELECT * INTO functions FROM dataprotect._capture_functions(rel, cols);
     SELECT * INTO views FROM dataprotect._capture_views(rel, cols);
@@ -192,17 +194,19 @@ BEGIN
     END LOOP;
     EXECUTE format('ALTER TABLE %s %s', rel, changes);
     PERFORM set_config('search_path', dataprotect._dependents_path(), true);
-    FOREACH statement IN ARRAY generated.creates || around.creates LOOP
+    FOREACH statement IN ARRAY generated.creates LOOP
         EXECUTE statement;
     END LOOP;
-    FOR i IN 1..cardinality(indexes.creates) LOOP
-        IF indexes.otherwise[i] IS NULL THEN
-            EXECUTE indexes.creates[i];
+    creates := around.creates || indexes.creates;
+    otherwise := around.otherwise || indexes.otherwise;
+    FOR i IN 1..cardinality(creates) LOOP
+        IF otherwise[i] IS NULL THEN
+            EXECUTE creates[i];
         ELSE
             BEGIN
-                EXECUTE indexes.creates[i];
-            EXCEPTION WHEN program_limit_exceeded THEN
-                EXECUTE indexes.otherwise[i];
+                EXECUTE creates[i];
+            EXCEPTION WHEN program_limit_exceeded OR datatype_mismatch THEN
+                EXECUTE otherwise[i];
             END;
         END IF;
     END LOOP;

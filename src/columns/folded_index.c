@@ -125,12 +125,15 @@ folded_for(DpQueryLevel *level, Node *expr, Oid *family)
 	Node	   *result;
 	AttrNumber	attnum;
 	Oid			relid;
+	Oid			collation;
 
 	if (!(IsA(expr, FuncExpr) || IsA(expr, OpExpr)) || !dp_fold_of(expr, folds, &var) || !dp_type_is_encrypted(var->vartype) ||
 		dp_query_column_privilege(var) < (dp_folds_are_whole(folds) ? DP_PRIV_SEARCH : DP_PRIV_REVEAL) ||
 		!dp_query_column(level, var, &relid, &attnum))
 		return NULL;
-	result = find_index_expression(relid, attnum, folds, exprInputCollation(expr), family);
+	/* doc ->> 0 has no input with one; the index's expression has the folds' */
+	collation = exprInputCollation(expr);
+	result = find_index_expression(relid, attnum, folds, OidIsValid(collation) ? collation : DEFAULT_COLLATION_OID, family);
 	if (result != NULL)
 		linitial(((FuncExpr *) result)->args) = copyObject(var);
 	return result;

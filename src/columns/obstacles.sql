@@ -199,7 +199,9 @@ BEGIN
     END IF;
     IF cls.reloftype <> 0 THEN
         PERFORM dataprotect._raise('feature_not_supported',
-            format('cannot change columns of typed table "%s"', cls.relname));
+            format('cannot change columns of typed table "%s"', cls.relname),
+            NULL,
+            format('ALTER TABLE %s NOT OF first.', rel));
     END IF;
     SELECT m.member::regclass::text INTO child FROM dataprotect._column_members(rel, col) m
     JOIN pg_class c ON c.oid = m.member AND c.relkind = 'f' LIMIT 1;
@@ -249,17 +251,11 @@ BEGIN
     FROM pg_attribute a
     WHERE a.attrelid = $1 AND a.attname = $2 AND a.attgenerated <> '' AND (dataprotect._generated_formula(a.attrelid, a.attnum)).formula IS NULL
     UNION ALL
-    SELECT format('Column "%s" is an identity column.', a.attname), 'Protect other columns: identifiers are not personal data.'
-    FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = $2 AND a.attidentity <> ''
-    UNION ALL
     -- equality of protected values is of their bytes
     SELECT format('Column "%s" has collation "%s", in which different values are equal.', a.attname, l.collname),
            'Give the column another collation; an index over lower() of it keeps equality without case.'
     FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation AND NOT l.collisdeterministic
     WHERE a.attrelid = $1 AND a.attname = $2 AND dataprotect._protected_type($1, $2) IS NULL
-    UNION ALL
-    SELECT format('Sequence "%s" belongs to it.', c.relname), format('ALTER SEQUENCE %s OWNED BY NONE and drop the default first.', c.oid::regclass)
-    FROM dependent d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind = 'S' AND d.deptype = 'a'
     UNION ALL
     SELECT format('Table "%s" is partitioned by it.', c.relname), 'Partition by another column.'
     FROM m JOIN pg_partitioned_table p ON p.partrelid = m.member JOIN pg_class c ON c.oid = m.member

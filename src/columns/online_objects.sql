@@ -198,6 +198,10 @@ AS $$
             AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum
     WHERE x.words AND i.indpred IS NOT NULL
     UNION ALL
+    SELECT format('Sequence "%s" belongs to it.', c.relname), 'Leave out online => true: the sequence would go with the plain column.'
+    FROM a JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum
+        AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+    UNION ALL
     SELECT format('Materialized view "%s" reads it.', c.relname), 'Leave out online => true: it would be filled again while the table is locked.'
     FROM unnest(dataprotect._dependent_views($1, ARRAY[$2])) v JOIN pg_class c ON c.oid = v AND c.relkind = 'm'
     UNION ALL

@@ -8,7 +8,8 @@
  * superuser, dataprotect.input = 'ciphertext') writes into these tables is held in
  * dataprotect.restored_row.  A dump says how many rows it has of each
  * (src/restored_tables.sql); the statement that brings the last of them moves all
- * to their places, in an order that their references allow, runs what was put off
+ * to their places, in an order that their references allow, has generated columns of rows
+ * that came before computed (till then they are null), runs what was put off
  * (put_off.h), and looks whether the values of bound tables that came before their keys
  * belong to their rows' accounts, as those that come later are looked at one by one.  Until
  * that commits there are no keys; where it fails, there are none either, and that
@@ -158,6 +159,58 @@ move_rows(void)
 	run("UPDATE dataprotect.zz_restored SET rows = NULL");
 }
 
+/*
+ * What will be sealed is counted here, since no other session sees these keys yet.  Where this
+ * transaction fails, so many seals of them remain that no row counts: few, of what one may.
+ */
+static void
+reserve_seals(const char *rel_literal)
+{
+	List	   *keys = read_rows(psprintf("SELECT k.id, k.n FROM (SELECT k.current_key_id AS id, "
+										  "(least(pg_relation_size(%1$s) / 40, 1 << 24) * count(*))::int4 + 4096 AS n "
+										  "FROM dataprotect.protected_columns p JOIN dataprotect.key k ON k.name = p.key "
+										  "JOIN pg_attribute a ON a.attrelid = p.rel AND a.attname = p.col AND a.attgenerated <> '' "
+										  "WHERE p.rel = pg_partition_root(%1$s) OR p.rel = %1$s GROUP BY 1) k "
+										  "WHERE dataprotect._reserve_seals(k.id, k.n) = 'reserved'", rel_literal));
+	ListCell   *lc;
+
+	foreach(lc, keys)
+		dp_keys_give_seals((uint64) pg_strtoint64(linitial(lfirst(lc))), (uint32) pg_strtoint32(lsecond(lfirst(lc))));
+}
+
+static const char tables_with_generated[] =
+"SELECT x.rel::regclass, quote_literal(x.rel) || '::regclass', "
+"string_agg(DISTINCT format('%1$I = %1$I', i.attname), ', '), string_agg(DISTINCT format('%I IS NULL', x.made), ' OR ') "
+"FROM (SELECT f.adrelid AS rel, f.oid AS def, f.adnum AS num, a.attname AS made FROM pg_depend d JOIN pg_attrdef f ON f.oid = d.objid "
+"JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum JOIN pg_class c ON c.oid = f.adrelid AND c.relkind = 'r' "
+"WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = 'dataprotect.computed(text, \"any\")'::regprocedure "
+"AND d.classid = 'pg_attrdef'::regclass) x "
+"JOIN pg_depend u ON u.classid = 'pg_attrdef'::regclass AND u.objid = x.def AND u.refclassid = 'pg_class'::regclass "
+"AND u.refobjid = x.rel AND u.refobjsubid > 0 AND u.refobjsubid <> x.num "
+"JOIN pg_attribute i ON i.attrelid = x.rel AND i.attnum = u.refobjsubid GROUP BY x.rel ORDER BY x.rel";
+
+/*
+ * Rows that are written meanwhile are waited for; those after them find the keys.  As their owner,
+ * and past his triggers: nothing changes but what is computed.
+ */
+static void
+compute_generated(void)
+{
+	List	   *tables = read_rows(tables_with_generated);
+	ListCell   *lc;
+
+	foreach(lc, tables)
+	{
+		List	   *row = lfirst(lc);
+		char	   *rel = linitial(row);
+
+		run(psprintf("LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE", rel));
+		reserve_seals(lsecond(row));
+		run(psprintf("SELECT dataprotect._apply_as(%s, %s, NULL, true)", (char *) lsecond(row),
+					 quote_literal_cstr(psprintf("UPDATE ONLY %s SET %s WHERE %s", rel, (char *) lthird(row), (char *) lfourth(row)))));
+	}
+}
+
 static void
 run_put_off(void)
 {
@@ -216,6 +269,7 @@ release(void)
 	if (read_rows(all_are_there) != NIL)
 	{
 		move_rows();
+		compute_generated();
 		run_put_off();
 		check_bound();
 	}

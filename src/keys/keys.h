@@ -92,6 +92,12 @@ extern void dp_keys_for_seal(const DpFamily *family, DpKey *out);
  */
 extern bool dp_keys_literal(DpKey *out);
 
+/*
+ * Seals of a key that only this transaction sees, reserved by _reserve_seals() in it: others
+ * are reserved, and committed, where they are asked for.
+ */
+extern void dp_keys_give_seals(uint64 key_id, uint32 n);
+
 /* Was a key ever created here, or restored?  Opens nothing. */
 extern bool dp_keys_are_there(void);
 

@@ -104,6 +104,12 @@ dp_keys_refill_seals(uint64 key_id)
 	return true;
 }
 
+void
+dp_keys_give_seals(uint64 key_id, uint32 n)
+{
+	dp_arena_add_seals(MyDatabaseId, key_id, n);
+}
+
 /* Worker: replace the versions whose time is over. */
 static bool
 rotate_due(void)

@@ -29,7 +29,7 @@ PG_FUNCTION_INFO_V1(dp_not_empty);
 
 /*
  * A function whose first argument is what is folded.  whole: it tells no more of a
- * value than which others are alike.
+ * value than which others are alike.  op: the operator that it is written as.
  */
 typedef struct Fold
 {
@@ -37,30 +37,42 @@ typedef struct Fold
 	Oid			function;
 	bool		whole;
 	Oid			from;
+	Oid			to;
 	int			n_args;
 	Oid			args[FOLD_ARGS_MAX];
+	const char *op;
 } Fold;
 
 static const Fold known_folds[] = {
-	{"lower", F_LOWER_TEXT, true, TEXTOID, 0},
-	{"upper", F_UPPER_TEXT, true, TEXTOID, 0},
-	{"initcap", F_INITCAP, true, TEXTOID, 0},
-	{"btrim", F_BTRIM_TEXT, true, TEXTOID, 0},
-	{"ltrim", F_LTRIM_TEXT, true, TEXTOID, 0},
-	{"rtrim", F_RTRIM_TEXT, true, TEXTOID, 0},
-	{"md5", F_MD5_TEXT, true, TEXTOID, 0},
-	{"left", F_LEFT, false, TEXTOID, 1, {INT4OID}},
-	{"right", F_RIGHT, false, TEXTOID, 1, {INT4OID}},
-	{"substr", F_SUBSTR_TEXT_INT4, false, TEXTOID, 1, {INT4OID}},
-	{"substr", F_SUBSTR_TEXT_INT4_INT4, false, TEXTOID, 2, {INT4OID, INT4OID}},
-	{"substring", F_SUBSTRING_TEXT_INT4, false, TEXTOID, 1, {INT4OID}},
-	{"substring", F_SUBSTRING_TEXT_INT4_INT4, false, TEXTOID, 2, {INT4OID, INT4OID}},
-	{"split_part", F_SPLIT_PART, false, TEXTOID, 2, {TEXTOID, INT4OID}},
-	{"replace", F_REPLACE, false, TEXTOID, 2, {TEXTOID, TEXTOID}},
-	{"translate", F_TRANSLATE, false, TEXTOID, 2, {TEXTOID, TEXTOID}},
-	{"regexp_replace", F_REGEXP_REPLACE_TEXT_TEXT_TEXT, false, TEXTOID, 2, {TEXTOID, TEXTOID}},
-	{"regexp_replace", F_REGEXP_REPLACE_TEXT_TEXT_TEXT_TEXT, false, TEXTOID, 3, {TEXTOID, TEXTOID, TEXTOID}},
-	{"jsonb_object_field_text", F_JSONB_OBJECT_FIELD_TEXT, false, JSONBOID, 1, {TEXTOID}},
+	{"lower", F_LOWER_TEXT, true, TEXTOID, TEXTOID, 0},
+	{"upper", F_UPPER_TEXT, true, TEXTOID, TEXTOID, 0},
+	{"initcap", F_INITCAP, true, TEXTOID, TEXTOID, 0},
+	{"btrim", F_BTRIM_TEXT, true, TEXTOID, TEXTOID, 0},
+	{"ltrim", F_LTRIM_TEXT, true, TEXTOID, TEXTOID, 0},
+	{"rtrim", F_RTRIM_TEXT, true, TEXTOID, TEXTOID, 0},
+	{"md5", F_MD5_TEXT, true, TEXTOID, TEXTOID, 0},
+	{"reverse", F_REVERSE, true, TEXTOID, TEXTOID, 0},
+	{"textcat", F_TEXTCAT, true, TEXTOID, TEXTOID, 1, {TEXTOID}, "||"},
+	{"btrim", F_BTRIM_TEXT_TEXT, false, TEXTOID, TEXTOID, 1, {TEXTOID}},
+	{"ltrim", F_LTRIM_TEXT_TEXT, false, TEXTOID, TEXTOID, 1, {TEXTOID}},
+	{"rtrim", F_RTRIM_TEXT_TEXT, false, TEXTOID, TEXTOID, 1, {TEXTOID}},
+	{"left", F_LEFT, false, TEXTOID, TEXTOID, 1, {INT4OID}},
+	{"right", F_RIGHT, false, TEXTOID, TEXTOID, 1, {INT4OID}},
+	{"substr", F_SUBSTR_TEXT_INT4, false, TEXTOID, TEXTOID, 1, {INT4OID}},
+	{"substr", F_SUBSTR_TEXT_INT4_INT4, false, TEXTOID, TEXTOID, 2, {INT4OID, INT4OID}},
+	{"substring", F_SUBSTRING_TEXT_INT4, false, TEXTOID, TEXTOID, 1, {INT4OID}},
+	{"substring", F_SUBSTRING_TEXT_INT4_INT4, false, TEXTOID, TEXTOID, 2, {INT4OID, INT4OID}},
+	{"split_part", F_SPLIT_PART, false, TEXTOID, TEXTOID, 2, {TEXTOID, INT4OID}},
+	{"replace", F_REPLACE, false, TEXTOID, TEXTOID, 2, {TEXTOID, TEXTOID}},
+	{"translate", F_TRANSLATE, false, TEXTOID, TEXTOID, 2, {TEXTOID, TEXTOID}},
+	{"regexp_replace", F_REGEXP_REPLACE_TEXT_TEXT_TEXT, false, TEXTOID, TEXTOID, 2, {TEXTOID, TEXTOID}},
+	{"regexp_replace", F_REGEXP_REPLACE_TEXT_TEXT_TEXT_TEXT, false, TEXTOID, TEXTOID, 3, {TEXTOID, TEXTOID, TEXTOID}},
+	{"jsonb_object_field_text", F_JSONB_OBJECT_FIELD_TEXT, false, JSONBOID, TEXTOID, 1, {TEXTOID}, "->>"},
+	{"jsonb_array_element_text", F_JSONB_ARRAY_ELEMENT_TEXT, false, JSONBOID, TEXTOID, 1, {INT4OID}, "->>"},
+	{"jsonb_extract_path_text", F_JSONB_EXTRACT_PATH_TEXT, false, JSONBOID, TEXTOID, 1, {TEXTARRAYOID}, "#>>"},
+	{"jsonb_object_field", F_JSONB_OBJECT_FIELD, false, JSONBOID, JSONBOID, 1, {TEXTOID}, "->"},
+	{"jsonb_array_element", F_JSONB_ARRAY_ELEMENT, false, JSONBOID, JSONBOID, 1, {INT4OID}, "->"},
+	{"jsonb_extract_path", F_JSONB_EXTRACT_PATH, false, JSONBOID, JSONBOID, 1, {TEXTARRAYOID}, "#>"},
 };
 
 /* One fold with its constants, as it is written in folds. */
@@ -81,7 +93,7 @@ fits(const Fold *fold, const char *name, const Step *step)
 	for (int i = 0; i < step->n_args; i++)
 	{
 		/* what is quoted is a text */
-		if ((fold->args[i] == TEXTOID) != (step->args[i][0] == '\''))
+		if ((fold->args[i] != INT4OID) != (step->args[i][0] == '\''))
 			return false;
 	}
 	return true;
@@ -166,7 +178,8 @@ read_steps(const char *folds, Step steps[DP_FOLDS_MAX])
 	do
 	{
 		if (n == DP_FOLDS_MAX || !read_step(&at, &steps[n]) ||
-			steps[n].fold->from != (n == 0 ? steps[0].fold->from : TEXTOID))
+			steps[n].fold->from != (n == 0 ? steps[0].fold->from : steps[n - 1].fold->to) ||
+			(*at == '\0' && steps[n].fold->to != TEXTOID))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown fold \"%.*s\"", (int) Min(strlen(folds), 40), folds),
@@ -190,7 +203,19 @@ arg_value(const char *arg, Oid type)
 		appendStringInfoChar(&buf, *p);
 		p += *p == '\'';
 	}
+	if (type == TEXTARRAYOID)
+		return OidInputFunctionCall(F_ARRAY_IN, buf.data, TEXTOID, -1);
 	return PointerGetDatum(cstring_to_text_with_len(buf.data, buf.len));
+}
+
+/* It as an expression of SQL. */
+static char *
+print_arg(const char *arg, Oid type)
+{
+	if (type == INT4OID)
+		return pstrdup(arg);
+	return psprintf("%s::pg_catalog.text%s", quote_literal_cstr(TextDatumGetCString(arg_value(arg, TEXTOID))),
+					type == TEXTARRAYOID ? "[]" : "");
 }
 
 bool
@@ -217,22 +242,16 @@ dp_folds_print(const char *folds, const char *column)
 		StringInfoData buf;
 
 		initStringInfo(&buf);
-		if (steps[i].fold->function == F_JSONB_OBJECT_FIELD_TEXT)
+		if (steps[i].fold->op != NULL)
 		{
-			appendStringInfo(&buf, "(%s OPERATOR(pg_catalog.->>) %s::pg_catalog.text)", inner,
-							 quote_literal_cstr(TextDatumGetCString(arg_value(steps[i].args[0], TEXTOID))));
+			appendStringInfo(&buf, "(%s OPERATOR(pg_catalog.%s) %s)", inner, steps[i].fold->op,
+							 print_arg(steps[i].args[0], steps[i].fold->args[0]));
 			inner = buf.data;
 			continue;
 		}
 		appendStringInfo(&buf, "pg_catalog.%s(%s", quote_identifier(steps[i].fold->name), inner);
 		for (int a = 0; a < steps[i].n_args; a++)
-		{
-			if (steps[i].fold->args[a] == INT4OID)
-				appendStringInfo(&buf, ", %s", steps[i].args[a]);
-			else
-				appendStringInfo(&buf, ", %s::pg_catalog.text",
-								 quote_literal_cstr(TextDatumGetCString(arg_value(steps[i].args[a], TEXTOID))));
-		}
+			appendStringInfo(&buf, ", %s", print_arg(steps[i].args[a], steps[i].fold->args[a]));
 		appendStringInfoChar(&buf, ')');
 		inner = buf.data;
 	}
@@ -262,7 +281,8 @@ write_arg(Node *expr, Oid type)
 		return psprintf("%d", DatumGetInt32(constant->constvalue));
 	initStringInfo(&buf);
 	appendStringInfoChar(&buf, '\'');
-	for (const char *p = TextDatumGetCString(constant->constvalue); *p != '\0'; p++)
+	for (const char *p = type == TEXTARRAYOID ? OidOutputFunctionCall(F_ARRAY_OUT, constant->constvalue) :
+		 TextDatumGetCString(constant->constvalue); *p != '\0'; p++)
 	{
 		if (*p == '\'')
 			appendStringInfoChar(&buf, '\'');
@@ -290,7 +310,8 @@ fold_calling(Oid function, List *args)
 		const Fold *fold = &known_folds[i];
 		bool		same = name == NULL ? fold->function == function : strcmp(fold->name, name) == 0;
 
-		if (!same || list_length(args) != fold->n_args + 1)
+		if (!same || list_length(args) != fold->n_args + 1 ||
+			(name != NULL && dp_typeinfo_get(exprType(linitial(args)))->base_oid != fold->from))
 			continue;
 		for (int a = 0; a < fold->n_args; a++)
 			same &= exprType(list_nth(args, a + 1)) == fold->args[a];
@@ -359,7 +380,7 @@ dp_fold_of(Node *expr, char *folds, Var **out_var)
 	for (expr = skip_relabels(expr);
 		 n < DP_FOLDS_MAX && (found[n] = write_step(expr, &next, &folded)) != NULL; n++)
 	{
-		if (fold != NULL && fold->from != TEXTOID)
+		if (next->to != (fold != NULL ? fold->from : TEXTOID))
 			return false;
 		fold = next;
 		expr = folded;
@@ -478,7 +499,9 @@ fold_plain(const DpTypeInfo *info, Datum *plain, const char *folds, Oid collatio
 		if (folded != *plain)
 			dp_value_dispose(info, *plain);
 		*plain = folded;
-		info = dp_typeinfo_get(dp_typeinfo_encrypted_over(TEXTOID));
+		if (call->isnull)
+			break;
+		info = dp_typeinfo_get(dp_typeinfo_encrypted_over(steps[i].fold->to));
 	}
 }
 

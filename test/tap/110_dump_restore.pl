@@ -54,6 +54,13 @@ CREATE TYPE app.place AS (street encrypted_text('pii'), zip int);
 CREATE TABLE app.kind (id int PRIMARY KEY, mail app.mail, feels encrypted_mood('other'), tags encrypted_text('pii','searchable')[],
 	home app.place, n encrypted_int4('pii','ordered') CHECK (n > 0), login text UNIQUE CHECK (login LIKE 'l%'), email text, words text);
 CREATE UNIQUE INDEX kind_lower ON app.kind (lower(email));
+-- computed anew where they are restored
+CREATE TABLE app.computed (id int PRIMARY KEY, first text, last text, low text GENERATED ALWAYS AS (lower(first)) STORED UNIQUE,
+	whole text GENERATED ALWAYS AS (coalesce(first, '') || ' ' || coalesce(last, '')) STORED);
+INSERT INTO app.computed SELECT i, CASE WHEN i % 3 > 0 THEN 'Needle' || i END, CASE WHEN i % 4 > 0 THEN 'L' || i END FROM generate_series(1, 60) i;
+CALL dataprotect.encrypt_columns('app.computed', '{"first": "pii", "last": "pii"}');
+CREATE FUNCTION app.refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'fired'; END$$;
+CREATE TRIGGER refuse BEFORE UPDATE ON app.computed FOR EACH ROW EXECUTE FUNCTION app.refuse();
 CREATE EXTENSION pg_trgm;
 CREATE INDEX kind_words ON app.kind USING gin (words gin_trgm_ops);
 CREATE INDEX kind_n ON app.kind (n);
@@ -90,7 +97,7 @@ INSERT INTO app.person (id, email, pay, notes)
 INSERT INTO public.bound SELECT i, i % 10, 'needle-bound-' || i FROM generate_series(1, 100) i;
 INSERT INTO app.bound SELECT i, i % 10, 'needle-bound-' || i FROM generate_series(1, 100) i;
 GRANT USAGE ON SCHEMA app TO dumper;
-GRANT SELECT, INSERT ON app.person, app.mailable, app.bound, public.bound, app.kind, app.child TO app, dumper;
+GRANT SELECT, INSERT ON app.person, app.mailable, app.bound, public.bound, app.kind, app.child, app.computed TO app, dumper;
 SELECT dataprotect.flush_audit_log();
 SQL
 
@@ -102,6 +109,7 @@ UNION ALL SELECT md5(string_agg(concat_ws(',', id, person, note), ';' ORDER BY i
 UNION ALL SELECT md5(string_agg(k::text, ';' ORDER BY id)) FROM app.kind k
 UNION ALL SELECT md5(string_agg(concat_ws(',', id, login), ';' ORDER BY id)) FROM app.child
 UNION ALL SELECT string_agg(email, ';' ORDER BY id) FROM app.mailable WHERE id < 3
+UNION ALL SELECT string_agg(concat_ws(',', id, first, last, low, whole), ';' ORDER BY id) FROM app.computed WHERE id < 13
 SQL
 my $times = "SET datestyle = ISO; SET timezone = UTC; SET intervalstyle = postgres; SELECT string_agg(k::text, ';' ORDER BY k::text) FROM dataprotect.key k; SELECT string_agg(g::text, ';' ORDER BY g::text) FROM dataprotect.access_grant g; SELECT string_agg(t::text, ';' ORDER BY t::text) FROM dataprotect.account_type t";
 my $answer = $node->safe_psql('postgres', $question);
@@ -200,6 +208,7 @@ for my $way ([ plain => 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/plain
 	($ok, $text) = run_with('-c dataprotect.input=ciphertext', $program, connection("one_$name", 'postgres'), @options);
 	ok($ok, "$name: restored in one command") or diag($text);
 	is($node->safe_psql("one_$name", $question), $answer, "$name: reads the same values");
+	is($node->safe_psql("one_$name", "SET enable_seqscan = off; SELECT id FROM app.computed WHERE low = 'needle7'"), '7', "$name: and finds a computed one by its index");
 	is($node->safe_psql("one_$name", 'SELECT sum(failures) FROM dataprotect.verify()'), '0', "$name: every value authenticates");
 	is($node->safe_psql("one_$name", $times), $node->safe_psql('postgres', $times), "$name: times and intervals are those that were");
 }

@@ -86,6 +86,7 @@ my %other = (
 	index_of_class => [ 'CREATE INDEX ix_% ON % (v text_pattern_ops)', 'and so is an operator class' ],
 	domain => [ 'ALTER TABLE % ALTER v TYPE phone', 'a domain\'s rules become the column\'s' ],
 	no_length => [ 'ALTER TABLE % ALTER v TYPE varchar', 'text and varchar without a length are protected as one type' ],
+	default_otherwise => [ q{ALTER TABLE % ALTER v TYPE jsonb USING v::jsonb, ALTER v SET DEFAULT '{"a": 1}'::json}, 'a default of a type that nothing makes protected gets a cast' ],
 	hash_index => [ 'CREATE INDEX ix_% ON % USING hash (v)', 'and that it was one before' ],
 	statistics_object => [ 'CREATE STATISTICS st_% ON v, a, b FROM %', 'nothing is counted of protected values' ]);
 
@@ -119,6 +120,10 @@ for my $type (@types)
 	my $name = $type =~ s/\W+/_/gr;
 	$sql .= make("type_\L$name", $type, q{CREATE VIEW view_% AS SELECT v FROM %});
 }
+# defaults are printed as they were
+my %default = (varchar => q{varchar(50) DEFAULT 'x'}, int2 => 'int2 DEFAULT 5', numeric => 'numeric(8,2) DEFAULT 5', role => 'text DEFAULT current_user', now => 'timestamptz DEFAULT now()',
+	serial => 'serial');
+$sql .= make("default_$_", $default{$_}, '') for sort keys %default;
 # of several levels
 $sql .= <<'SQL';
 CREATE TABLE around_levels (id int, v text, a int) PARTITION BY RANGE (id);
@@ -170,14 +175,37 @@ for my $name (sort keys %other)
 	isnt(schema(), $was, "$name: $other{$name}[1]");
 }
 
+# The sequence of an identity column goes on as its default's.
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE numbered (id bigint GENERATED ALWAYS AS IDENTITY (START 10 INCREMENT 2) PRIMARY KEY, v int);
+COMMENT ON SEQUENCE numbered_id_seq IS 'even'; GRANT INSERT (v) ON numbered TO r1; GRANT SELECT ON SEQUENCE numbered_id_seq TO r2;
+INSERT INTO numbered (v) VALUES (1), (2);
+CALL dataprotect.encrypt_column('numbered', 'id', 'k');
+SET ROLE r1; INSERT INTO numbered (v) VALUES (3); RESET ROLE;
+CALL dataprotect.decrypt_column('numbered', 'id');
+INSERT INTO numbered (v) VALUES (4);
+SQL
+is($node->safe_psql('postgres', "SELECT string_agg(id::text, ' ' ORDER BY v), obj_description('numbered_id_seq'::regclass), has_sequence_privilege('r2', 'numbered_id_seq', 'SELECT'), "
+	. "pg_get_serial_sequence('numbered', 'id') FROM numbered"), '10 12 14 16|even|t|public.numbered_id_seq', 'an identity goes on counting, for whoever may insert');
+my ($rc, $out, $err) = $node->psql('postgres', "CALL dataprotect.encrypt_column('numbered', 'id', 'k', online => true)");
+like($err, qr/Sequence "numbered_id_seq" belongs to it/, 'but online it would go with the plain column: refused');
+
 # Values that have become too long for a btree keep the index that finds them.
 $node->safe_psql('postgres', <<'SQL');
-CREATE TABLE long (v text); CREATE INDEX long_v ON long (v);
-CALL dataprotect.encrypt_column('long', 'v', 'k');
-INSERT INTO long SELECT string_agg(md5(g::text), '') FROM generate_series(1, 500) g;
+CREATE TABLE long (v text DEFAULT 'x', w text DEFAULT 'y', j jsonb DEFAULT '[]'::json);
+CREATE INDEX long_j ON long (j); COMMENT ON INDEX long_j IS 'c'; CREATE INDEX long_v ON long (v); COMMENT ON INDEX long_v IS 'd';
+CREATE INDEX long_vj ON long (v, j) WHERE w = 'a'; CREATE INDEX long_w ON long (md5(v));
+CALL dataprotect.encrypt_columns('long', '{"v": "k", "j": "k"}');
+INSERT INTO long SELECT string_agg(md5(g::text), ''), 'z' FROM generate_series(1, 500) g;
 CALL dataprotect.decrypt_column('long', 'v');
+CALL dataprotect.decrypt_column('long', 'j');
 SQL
-is($node->safe_psql('postgres', "SELECT pg_get_indexdef('long_v'::regclass)"), 'CREATE INDEX long_v ON public.long USING hash (v)',
+is($node->safe_psql('postgres', "SELECT string_agg(indexdef, E'\\n' ORDER BY indexname) FROM pg_indexes WHERE tablename = 'long'"), <<'SQL' =~ s/\n\z//r,
+CREATE INDEX long_j ON public.long USING btree (j)
+CREATE INDEX long_v ON public.long USING hash (v)
+CREATE INDEX long_vj ON public.long USING btree (v, j) WHERE (w = 'a'::text)
+CREATE INDEX long_w ON public.long USING btree (md5(v))
+SQL
 	'an index whose values have become too long for a btree stays a hash index');
 
 done_testing();
