@@ -12,7 +12,8 @@
  *	field			shown in the log
  *	statement		with constants replaced by "?", or withheld
  *	message			logged statements likewise; quoted parts of data and syntax
- *					errors replaced; withheld where it repeats a constant
+ *					errors replaced; withheld where it repeats a constant; after values were
+ *					opened, what is quoted or a number only where the statement has it
  *	detail			only for classes of errors whose detail is not data
  *	context			known lines without data; COPY up to the line number
  *	internal query	as the statement
@@ -21,6 +22,7 @@
 
 #include <ctype.h>
 
+#include "access/xact.h"
 #include "audit/literals.h"
 #include "audit/redact.h"
 #include "base/worker.h"
@@ -47,6 +49,13 @@ static MemoryContext report_context = NULL; /* of the report being printed */
 static const char *hidden_statement = NULL; /* stands behind debug_query_string */
 static const char *shown_statement = NULL;	/* if that is this one */
 static int	printing = 0;		/* reports on the stack */
+static TimestampTz opened_at = 0;	/* start of the client's statement that last opened a value */
+
+void
+dp_redact_values_opened(void)
+{
+	opened_at = GetCurrentStatementStartTimestamp();
+}
 
 char *
 dp_redact_sql(const char *sql)
@@ -115,6 +124,49 @@ redact_quoted(const char *text, bool names)
 		text = end + 1;
 	}
 	appendStringInfoString(&out, text);
+	return out.data;
+}
+
+/*
+ * Did what the client sent open values?  Then what a message quotes, or says in digits, may be one that
+ * some function was handed, unless the statement says it as well.
+ */
+static bool
+may_show_values(const ErrorData *edata)
+{
+	return (opened_at != 0 && opened_at == GetCurrentStatementStartTimestamp()) || edata->message_id == NULL;
+}
+
+static bool
+stands_in(const char *statement, const char *part, Size len)
+{
+	return len > 0 && statement != NULL && strlen(statement) * len <= LONGEST_SEARCH && strstr(statement, pnstrdup(part, len)) != NULL;
+}
+
+static char *
+redact_values(const char *text, const char *statement)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	while (*text != '\0')
+	{
+		bool		quoted = *text == '"';
+		const char *from = quoted ? text + 1 : text;
+		const char *to = from + (quoted ? strcspn(from, "\"") : strspn(from, "0123456789"));
+
+		if (quoted)
+			appendStringInfoChar(&out, '"');
+		if (to == from && !quoted)
+			appendStringInfoChar(&out, *to++);
+		else if (stands_in(statement, from, to - from))
+			appendBinaryStringInfo(&out, from, to - from);
+		else
+			appendStringInfoChar(&out, '?');
+		if (quoted && *to == '"')
+			appendStringInfoChar(&out, *to++);
+		text = to;
+	}
 	return out.data;
 }
 
@@ -225,6 +277,11 @@ redact_message(const ErrorData *edata, const char *statement)
 	}
 	if (strncmp(id, "level: %d;", 10) == 0)
 		return redact_memory_context(edata->message);
+	/* all of it is data, as of RAISE */
+	if (may_show_values(edata) && (strcmp(id, "%s") == 0 || ERRCODE_TO_CATEGORY(edata->sqlerrcode) == MAKE_SQLSTATE('P', '0', '0', '0', '0')))
+		return pstrdup("message " DP_WITHHELD);
+	if (may_show_values(edata))
+		return redact_values(shows_quoted_data(edata->sqlerrcode) ? redact_quoted(edata->message, false) : edata->message, statement);
 	if (shows_quoted_data(edata->sqlerrcode))
 		return redact_quoted(edata->message, false);
 	if (ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
@@ -302,8 +359,8 @@ redact_report(ErrorData *edata, const char *statement)
 	edata->message = redact_message(edata, statement);
 	if (edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
 		edata->detail_log = NULL;	/* shows the other process's statement */
-	if (harmless && statement != NULL && edata->detail != NULL)
-		harmless = !repeats_constant(statement, edata->detail);
+	if (harmless && edata->detail != NULL)
+		harmless = !may_show_values(edata) && (statement == NULL || !repeats_constant(statement, edata->detail));
 	if (!harmless)
 	{
 		edata->detail = edata->detail || edata->detail_log ? pstrdup(DP_WITHHELD) : NULL;
@@ -311,9 +368,11 @@ redact_report(ErrorData *edata, const char *statement)
 	}
 	if (statement != NULL && edata->hint != NULL && repeats_constant(statement, edata->hint))
 		edata->hint = pstrdup(DP_WITHHELD);
+	else if (edata->hint != NULL && may_show_values(edata))
+		edata->hint = redact_values(edata->hint, statement);
 	edata->context = redact_context(edata->context);
 	if (edata->internalquery != NULL)
-		edata->internalquery = dp_redact_sql(edata->internalquery);
+		edata->internalquery = may_show_values(edata) ? DP_WITHHELD : dp_redact_sql(edata->internalquery);
 }
 
 static Size

@@ -20,6 +20,9 @@ extern char *dp_redact_sql(const char *sql);
 extern const char *dp_redact_hide_statement(void);
 extern void dp_redact_show_statement(const char *original);
 
+/* A value is about to be opened, for whatever the client has sent: from now on messages are about it. */
+extern void dp_redact_values_opened(void);
+
 /* error_noted: hears of every error that reaches the log. */
 extern void dp_redact_init(void (*error_noted) (const ErrorData *edata));
 

@@ -719,12 +719,14 @@ dp_audit_comparing_again(int32 family)
 void
 dp_audit_opening(int32 family, const char *key_name)
 {
+	dp_redact_values_opened();
 	find_count(family, key_name)->opened++;
 }
 
 void
 dp_audit_comparing(int32 family, const char *key_name)
 {
+	dp_redact_values_opened();
 	find_count(family, key_name)->compared++;
 }
 
