@@ -151,6 +151,11 @@ dp_store_default(Relation rel, AttrNumber attnum, Node *expr)
 #endif
 }
 
+/* Since 18 there is reverse(bytea) beside reverse(text). */
+#if PG_VERSION_NUM < 180000
+#define F_REVERSE_TEXT F_REVERSE
+#endif
+
 /* Is a key constraint one over periods (WITHOUT OVERLAPS)? */
 static inline bool
 dp_constraint_of_periods(const Constraint *constraint)

@@ -51,7 +51,7 @@ static const Fold known_folds[] = {
 	{"ltrim", F_LTRIM_TEXT, true, TEXTOID, TEXTOID, 0},
 	{"rtrim", F_RTRIM_TEXT, true, TEXTOID, TEXTOID, 0},
 	{"md5", F_MD5_TEXT, true, TEXTOID, TEXTOID, 0},
-	{"reverse", F_REVERSE, true, TEXTOID, TEXTOID, 0},
+	{"reverse", F_REVERSE_TEXT, true, TEXTOID, TEXTOID, 0},
 	{"textcat", F_TEXTCAT, true, TEXTOID, TEXTOID, 1, {TEXTOID}, "||"},
 	{"btrim", F_BTRIM_TEXT_TEXT, false, TEXTOID, TEXTOID, 1, {TEXTOID}},
 	{"ltrim", F_LTRIM_TEXT_TEXT, false, TEXTOID, TEXTOID, 1, {TEXTOID}},
