@@ -89,7 +89,8 @@ find_index_expression(Oid relid, AttrNumber attnum, const char *folds, Oid colla
 	foreach(lc, RelationGetIndexList(rel))
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		ListCell   *expr = list_head(RelationGetIndexExpressions(index));
+		List	   *exprs = RelationGetIndexExpressions(index);	/* a copy: of its own at each call */
+		ListCell   *expr = list_head(exprs);
 
 		for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index) && found == NULL; i++)
 		{
@@ -106,7 +107,7 @@ find_index_expression(Oid relid, AttrNumber attnum, const char *folds, Oid colla
 				found = copyObject(lfirst(expr));
 				*family = index->rd_opfamily[i];
 			}
-			expr = lnext(RelationGetIndexExpressions(index), expr);
+			expr = lnext(exprs, expr);
 		}
 		index_close(index, AccessShareLock);
 		if (found != NULL)
