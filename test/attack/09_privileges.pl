@@ -225,6 +225,7 @@ my %open = (
 	map({ $_ => 'in conditions, put there by the planner' } qw(_as_date _as_float4 _as_int2 _as_int4 _as_timestamp)),
 	_fetch => 'in place of FETCH, which it executes', _for_client => 'around rows in results of clients\' queries, nowhere else',
 	map({ $_ => 'in queries of the catalogs by clients' } qw(_catalog_length _catalog_modifier _catalog_type)),
+	map({ $_ => 'in the view of the audit log, for auditors; of what they are given alone' } qw(_audit_may_read _known_keys _names_subject)),
 	map { $_ => 'column of a view' } qw(_audit_line _audit_unseal _base_type _clock_status _column_now _digest_line _encrypted_parts _event_name _function_digest
 	  _kms_status _modifier_parts _now _progress _retention_backlog _workers));
 my $internal = <<'SQL';
