@@ -6,8 +6,10 @@
 
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "sqlrun/kept_plan.h"
 #include "sqlrun/run_as.h"
+#include "storage/lmgr.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 
@@ -29,14 +31,39 @@ typedef struct KeptPlan
 static KeptPlan kept_plans[MAX_KEPT];
 static uint64 now_used = 0;
 
+/* As when it is prepared: what a caller asks of these relations holds until the statement has run. */
+static void
+lock_relations(const CachedPlanSource *source)
+{
+	ListCell   *cell;
+
+	foreach(cell, source->relationOids)
+		LockRelationOid(lfirst_oid(cell), AccessShareLock);
+	foreach(cell, source->query_list)
+	{
+		ListCell   *entry;
+
+		foreach(entry, lfirst_node(Query, cell)->rtable)
+		{
+			const RangeTblEntry *rte = lfirst_node(RangeTblEntry, entry);
+
+			if (rte->rtekind == RTE_RELATION)
+				LockRelationOid(rte->relid, rte->rellockmode);
+		}
+	}
+}
+
 static bool
 is_usable(SPIPlanPtr plan)
 {
-	ListCell   *source;
+	ListCell   *cell;
 
-	foreach(source, SPI_plan_get_plan_sources(plan))
+	foreach(cell, SPI_plan_get_plan_sources(plan))
 	{
-		if (!((CachedPlanSource *) lfirst(source))->is_valid)
+		const CachedPlanSource *source = lfirst(cell);
+
+		lock_relations(source);
+		if (!source->is_valid)
 			return false;
 	}
 	return dp_run_as_keeps(plan);
