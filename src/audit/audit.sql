@@ -110,22 +110,32 @@ CREATE TABLE dataprotect.audit_link (
 COMMENT ON TABLE dataprotect.audit_link IS 'where another key of the audit chain took the place of the one before: the last record under the old key, and the MAC there, signed under both';
 SELECT pg_catalog.pg_extension_config_dump('dataprotect.audit_link', '');
 
-CREATE FUNCTION dataprotect._link_chain(old_key bigint) RETURNS void
-	LANGUAGE c STRICT VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_link_chain';
-COMMENT ON FUNCTION dataprotect._link_chain(bigint) IS 'lets the chain of the audit log go on under its newest key, and signs its head, cursors and notes anew';
+CREATE FUNCTION dataprotect._link_chain() RETURNS int4
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dp_audit_link_chain';
+COMMENT ON FUNCTION dataprotect._link_chain() IS 'makes the next key of the audit log''s chain, lets the chain go on under it, and signs its head, cursors and notes anew; its version';
 
--- Whoever stores or sends records holds the head in ROW SHARE mode (src/audit/chain_link.h).
+-- Whoever stores or sends records holds the head in ROW SHARE mode (src/audit/chain_link.h),
+-- and waits behind this one meanwhile: it lets them go first now and then.
 CREATE FUNCTION dataprotect._rotate_chain_key() RETURNS int4
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1min' AS $$
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
-	v_old int8;
-	v_version int4;
+	v_locked bool;
 BEGIN
-	LOCK TABLE dataprotect.audit_head IN EXCLUSIVE MODE;
-	SELECT v.key_id INTO STRICT v_old FROM dataprotect.key_version v WHERE v.family = 0 AND v.purpose = 7 AND v.state = 'a';
-	v_version := dataprotect._mint_system_version(7::int2);
-	PERFORM dataprotect._link_chain(v_old);
-	RETURN v_version;
+	FOR v_attempt IN 1 .. 5 LOOP
+		BEGIN
+			LOCK TABLE dataprotect.audit_head IN EXCLUSIVE MODE;
+			v_locked := true;
+		EXCEPTION WHEN lock_not_available THEN
+			PERFORM pg_sleep(0.2);
+		END;
+		IF v_locked THEN
+			RETURN dataprotect._link_chain();
+		END IF;
+	END LOOP;
+	PERFORM dataprotect._raise('lock_not_available',
+		'the key of the audit log''s chain cannot be replaced while its head is locked',
+		'A session that stores, sends or archives the log, or has locked its head, has not ended its transaction.',
+		'Nothing was changed. View pg_locks says who holds dataprotect.audit_head; end that transaction, and try again.');
 END $$;
 COMMENT ON FUNCTION dataprotect._rotate_chain_key() IS 'makes the next key of the audit log''s chain and links it to the one before';
 

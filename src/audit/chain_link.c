@@ -13,15 +13,31 @@
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 
+static Oid
+head_table(void)
+{
+	Oid			schema = get_namespace_oid("dataprotect", true);
+
+	return OidIsValid(schema) ? get_relname_relid("audit_head", schema) : InvalidOid;
+}
+
 void
 dp_chain_hold(void)
 {
-	Oid			schema = get_namespace_oid("dataprotect", true);
-	Oid			head = OidIsValid(schema) ? get_relname_relid("audit_head", schema) : InvalidOid;
+	Oid			head = head_table();
 
 	if (OidIsValid(head))
 		LockRelationOid(head, RowShareLock);
 	dp_keys_look_again();
+}
+
+void
+dp_chain_let_go(void)
+{
+	Oid			head = head_table();
+
+	if (OidIsValid(head))
+		UnlockRelationOid(head, RowShareLock);
 }
 
 static bool

@@ -32,6 +32,12 @@ typedef struct DpChainLinks
 /* Keep the chain key from being replaced until the transaction ends, and know which it is. */
 extern void dp_chain_hold(void);
 
+/*
+ * No longer, where nothing is signed or checked after: before the caller's transaction
+ * goes on, or something slow begins.  Under the resource owner of dp_chain_hold().
+ */
+extern void dp_chain_let_go(void);
+
 /* As the active snapshot has them; palloc'd.  Inside SPI. */
 extern DpChainLinks *dp_chain_links(void);
 

@@ -307,6 +307,7 @@ store(const Hashing *hashing, const Previous *previous, const char *document, co
 	values[4] = CStringGetTextDatum(policy);
 	values[5] = CStringGetTextDatum(document);
 	values[6] = PointerGetDatum(sign(0, document));
+	dp_chain_let_go();			/* a KMS may take its time */
 	if (sign_by_root(document, &uri, &kms))
 	{
 		memset(nulls, ' ', 11);

@@ -153,10 +153,7 @@ dp_log_batch_read(DpLogBatch *batch)
 	read = dp_unpack_records(&batch->unpacked);
 	MemoryContextSwitchTo(old);
 	if (!read)
-	{
-		batch->unpacked.records = NULL;
 		report_damaged(batch->seq_from, batch->seq_to);
-	}
 }
 
 void

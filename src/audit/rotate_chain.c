@@ -17,11 +17,14 @@
 #include "base/compat.h"
 #include "base/report.h"
 #include "base/result.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "keys/keys.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/uuid.h"
 
 PG_FUNCTION_INFO_V1(dp_audit_link_chain);
@@ -211,26 +214,51 @@ write_link(DpChainLink *link)
 		"VALUES ($1, $2, $3, $4, $5, $6, $7)", 7, types, values);
 }
 
+/* The key that is replaced: it is the one that the links lead to. */
+static uint64
+read_old_key(void)
+{
+	HeapTuple	row;
+	TupleDesc	desc;
+	bool		isnull;
+
+	run("SELECT v.key_id, v.version - 1 = (SELECT pg_catalog.count(*) FROM dataprotect.audit_link), "
+		"(SELECT l.new_key FROM dataprotect.audit_link l ORDER BY l.number DESC LIMIT 1) "
+		"FROM dataprotect.key_version v WHERE v.family = 0 AND v.purpose = 7 AND v.state = 'a'", 0, NULL, NULL);
+	if (SPI_processed != 1)
+		refuse();
+	row = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	if (!DatumGetBool(column(row, desc, 2)) ||
+		(!heap_attisnull(row, 3, desc) && DatumGetInt64(column(row, desc, 3)) != DatumGetInt64(column(row, desc, 1))))
+		refuse();
+	return (uint64) DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+}
+
 /*
- * dataprotect._link_chain(old_key int8): under the lock of the head, after another
- * version of the key was made.
+ * dataprotect._link_chain(): the next key's version.  It is told no key, and makes the
+ * next one itself: nobody has a head signed that is under a key of the past.
  */
 Datum
 dp_audit_link_chain(PG_FUNCTION_ARGS)
 {
 	DpChainLink link = {0};
+	int32		version;
 
+	LockRelationOid(get_relname_relid("audit_head", get_namespace_oid("dataprotect", false)), ExclusiveLock);
+	SPI_connect();
+	link.old_key = read_old_key();
+	run("SELECT dataprotect._mint_system_version(7::pg_catalog.int2)", 0, NULL, NULL);
+	version = DatumGetInt32(column(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
 	dp_keys_look_again();
-	link.old_key = (uint64) PG_GETARG_INT64(0);
 	link.new_key = dp_keys_audit_chain_id();
 	if (link.new_key == 0 || link.new_key == link.old_key)
 		dp_report_altered("could not read the keys of the audit log's chain");
-	SPI_connect();
 	read_end(link.old_key, &link);
 	write_link(&link);
 	sign_anew(&signed_head, link.old_key);
 	for (int i = 0; i < lengthof(signed_rows); i++)
 		sign_anew(&signed_rows[i], link.old_key);
 	SPI_finish();
-	PG_RETURN_VOID();
+	PG_RETURN_INT32(version);
 }

@@ -244,14 +244,17 @@ dp_unpack_records(DpUnpacked *batch)
 	DpSlice		sessions = get_bytes(&in, (uint64) Max(n_sessions, 0) * sizeof(uint64));
 	int			n_counts = 0;
 	int			max_counts = 2 * DP_PACKED_MAX;
+	DpUnpacked	read = *batch;
 
-	batch->records = palloc0(sizeof(DpUnpackedRecord) * batch->n);
-	batch->counts = palloc(sizeof(uint64) * max_counts);
-	for (int i = 0; i < batch->n && !in.failed; i++)
-		get_record(&in, batch, &sessions, &n_counts, &max_counts, i);
+	read.records = palloc0(sizeof(DpUnpackedRecord) * read.n);
+	read.counts = palloc(sizeof(uint64) * max_counts);
+	for (int i = 0; i < read.n && !in.failed; i++)
+		get_record(&in, &read, &sessions, &n_counts, &max_counts, i);
 	if (in.failed || in.at != in.end)
 		return false;
-	sort_refs(batch);
+	sort_refs(&read);
+	/* all of it or nothing: a batch whose reading an error has ended is kept */
+	*batch = read;
 	return true;
 }
 

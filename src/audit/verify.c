@@ -256,6 +256,7 @@ check_log(Verdict *verdict)
 	else if (log_has_traces())
 		find_fault(verdict, 1, "the key of the log's chain is missing");
 	PopActiveSnapshot();
+	dp_chain_let_go();			/* whoever calls may stay in the transaction */
 }
 
 Datum

@@ -27,6 +27,7 @@ static const struct
 	{"invalid_name", ERRCODE_INVALID_NAME},
 	{"invalid_object_definition", ERRCODE_INVALID_OBJECT_DEFINITION},
 	{"invalid_parameter_value", ERRCODE_INVALID_PARAMETER_VALUE},
+	{"lock_not_available", ERRCODE_LOCK_NOT_AVAILABLE},
 	{"name_too_long", ERRCODE_NAME_TOO_LONG},
 	{"no_data_found", ERRCODE_NO_DATA_FOUND},
 	{"not_null_violation", ERRCODE_NOT_NULL_VIOLATION},

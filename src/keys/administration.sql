@@ -222,6 +222,20 @@ END $$;
 COMMENT ON FUNCTION dataprotect.rotate_key(text) IS
     'makes a new version that seals from now on; older versions go on opening; the new version''s number';
 
+-- All of them or none: policy and the log may refuse.  The head of the log is locked last, for
+-- the shortest time, and after policy, as by who makes a sink.
+CREATE FUNCTION dataprotect._mint_system_keys() RETURNS json
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_policy int4 := dataprotect._rotate_policy_key();
+    v_literal int4 := dataprotect._mint_system_version(5::int2);
+    v_audit_seal int4 := dataprotect._mint_system_version(6::int2);
+BEGIN
+    RETURN json_build_object('policy', v_policy, 'literal', v_literal, 'audit seal', v_audit_seal,
+        'audit chain', dataprotect._rotate_chain_key());
+END $$;
+COMMENT ON FUNCTION dataprotect._mint_system_keys() IS 'makes the next of each of the system''s own keys that rotate; their versions';
+
 -- Not among them: the search key, under which tokens and indexes are made.
 CREATE FUNCTION dataprotect.rotate_system_keys(OUT key text, OUT version int) RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -236,12 +250,7 @@ BEGIN
     END IF;
     PERFORM dataprotect._event('key.rotated', NULL, jsonb_build_object('system', jsonb_build_array('literal', 'audit seal', 'audit chain', 'policy')));
     FOR rotate_system_keys.key, rotate_system_keys.version IN
-        SELECT p.name, dataprotect._autonomous(p.call)::int
-        -- the one that may be refused first
-        FROM (VALUES (1, 'policy', 'SELECT dataprotect._rotate_policy_key()'),
-                     (2, 'literal', 'SELECT dataprotect._mint_system_version(5::int2)'),
-                     (3, 'audit seal', 'SELECT dataprotect._mint_system_version(6::int2)'),
-                     (4, 'audit chain', 'SELECT dataprotect._rotate_chain_key()')) p (ord, name, call) ORDER BY p.ord
+        SELECT p.name, p.version FROM json_each_text(dataprotect._autonomous('SELECT dataprotect._mint_system_keys()')::json) p (name, version)
     LOOP
         RETURN NEXT;
     END LOOP;

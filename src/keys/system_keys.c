@@ -114,11 +114,12 @@ dp_keys_literal(DpKey *out)
 	return there;
 }
 
-/* A PRF context of a system key, made again when keys changed. */
+/* A PRF context of a system key, made again when keys changed; NULL where nothing is left of the key. */
 static DpPrf *
 system_prf(uint64 key_id, DpPrf **cached, uint64 *cached_id)
 {
 	DpArenaEntry entry;
+	bool		has_key;
 
 	if (*cached !=NULL && *cached_id == key_id)
 		return *cached;
@@ -126,15 +127,15 @@ system_prf(uint64 key_id, DpPrf **cached, uint64 *cached_id)
 		dp_keys_report_retry(); /* under a page lock: see preload */
 	if (!dp_arena_get(MyDatabaseId, key_id, GetCurrentTimestamp(), &entry))
 		dp_keys_load_row(key_id, &entry);
-	if (entry.has_key)
-	{
+	has_key = entry.has_key;
+	if (has_key)
 		dp_keys_hold();
-		dp_prf_free(*cached);
-		*cached = dp_prf_new(entry.key);
-		*cached_id = key_id;
-	}
+	/* never the context of another id */
+	dp_prf_free(*cached);
+	*cached = has_key ? dp_prf_new(entry.key) : NULL;
+	*cached_id = key_id;
 	dp_secret_wipe(&entry, sizeof(entry));
-	if (*cached == NULL)
+	if (has_key && *cached == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not prepare a MAC context")));
 	return *cached;
@@ -147,7 +148,9 @@ dp_keys_prf(void)
 	if (InterruptHoldoffCount > 0 && prf != NULL)
 		return prf;
 	need_system_keys();
-	return system_prf(system_keys.prf, &prf, &prf_key_id);
+	if (system_prf(system_keys.prf, &prf, &prf_key_id) == NULL)
+		dp_keys_report_missing();
+	return prf;
 }
 
 DpPrf *
@@ -238,7 +241,8 @@ policy_source(DpPrf **out_prf, uint8 out_uid[16])
 		if (!dp_keys_try_epoch_of(system_keys.policy))
 			return DP_POLICY_AWAY;
 		dp_catalog_database_uid(policy_uid);
-		(void) system_prf(system_keys.policy, &policy, &policy_key_id);
+		if (system_prf(system_keys.policy, &policy, &policy_key_id) == NULL)
+			return DP_POLICY_LOST;
 	}
 	*out_prf = policy;
 	memcpy(out_uid, policy_uid, sizeof(policy_uid));

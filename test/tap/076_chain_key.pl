@@ -140,6 +140,8 @@ is(sql('SELECT dataprotect._is_signed_here(document) FROM signed_before'), 't', 
 is(sql(q{SELECT dataprotect._is_signed_here(document || '{"a": 2}') FROM signed_before}), 'f', 'and no other');
 
 # ---- a head that somebody else wrote is not vouched for ----
+my $versions = q{SELECT string_agg(v::text, ' ' ORDER BY v::text) FROM dataprotect.key_versions v};
+my $versions_before = sql($versions);
 my $session = $node->background_psql('postgres');
 $session->query_safe('BEGIN; LOCK TABLE dataprotect.audit_head IN SHARE MODE');
 $session->query_safe("UPDATE dataprotect.audit_head SET mac = sha256('x')");
@@ -151,9 +153,36 @@ $session->quit;
 $rotation->quit;
 like(slurp_file($node->logfile), qr/cannot be replaced while the log is not as the extension left it/, 'a head that somebody wrote stops it');
 is(sql('SELECT count(*) FROM dataprotect.audit_link'), '3', 'with nothing changed');
+is(sql($versions), $versions_before, 'of no key');
 read_as_app(1);
 settled();
 is(verdict(), 't||', 'the log has mended its head from what the ring remembers');
+
+# ---- who holds the head keeps all keys from being replaced, and nobody holds it long ----
+$session = $node->background_psql('postgres');
+$session->query_safe('BEGIN; LOCK TABLE dataprotect.audit_head IN ROW SHARE MODE');
+psql_fails($node, 'postgres', 'SELECT dataprotect.rotate_system_keys()', qr/cannot be replaced while its head is locked.*Nothing was changed/s, 'a session that holds the head');
+is(sql($versions), $versions_before, 'no key was replaced');
+$session->query_safe('COMMIT; BEGIN; SELECT dataprotect.verify_audit_log()');
+is(sql(q{SELECT count(*) FROM pg_locks WHERE relation = 'dataprotect.audit_head'::regclass AND mode = 'RowShareLock' AND pid IN (SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction')}), '0',
+	'who has verified the log does not');
+is(sql('BEGIN; SELECT ok FROM dataprotect.verify_audit_log(); SELECT count(*) FROM dataprotect.rotate_system_keys(); COMMIT'), "t\n4", 'not even in the same transaction');
+$session->query_safe('COMMIT');
+$session->quit;
+is(verdict(), 't||', 'one more key');
+
+# ---- nobody has a head signed that is not there, or not where the links lead to ----
+sub no_link
+{
+	my ($name, $sql) = @_;
+	psql_fails($node, 'postgres', "BEGIN; $sql; SELECT dataprotect._link_chain()", qr/cannot be replaced while the log is not as the extension left it/, $name);
+	return;
+}
+no_link('all links are gone', "DELETE FROM $l");
+no_link('the newest is gone', "DELETE FROM $l WHERE number = 4");
+no_link('it leads to another key', "UPDATE $l SET new_key = old_key WHERE number = 4");
+no_link('a replaced key is made the current one',
+	q{SET session_replication_role = replica; UPDATE dataprotect.key_version SET state = CASE version WHEN 1 THEN 'a' ELSE 'r' END::"char" WHERE family = 0 AND purpose = 7});
 
 $node->stop;
 
@@ -197,6 +226,11 @@ sql("COPY (SELECT * FROM dataprotect.audit_batch WHERE seq_to <= $end) TO '$tmp/
 tampered('what is before the link is written anew under the key from before it',
 	"CREATE TEMP TABLE forged (LIKE dataprotect.audit_batch); COPY forged FROM '$tmp/forged' (FORMAT binary); "
 	  . "DELETE FROM dataprotect.audit_batch WHERE seq_to <= $end; INSERT INTO dataprotect.audit_batch SELECT * FROM forged", '\d+', 'when the key of the chain was replaced');
+sql("COPY (SELECT * FROM dataprotect.audit_head) TO '$tmp/forged_head' (FORMAT binary)", $forger);
+my $old_head = "CREATE TEMP TABLE head (LIKE dataprotect.audit_head); COPY head FROM '$tmp/forged_head' (FORMAT binary); "
+  . 'DELETE FROM dataprotect.audit_head; INSERT INTO dataprotect.audit_head SELECT * FROM head';
+no_link('a head under the old key', $old_head);
+no_link('and no link that says that it is old', "DELETE FROM $l; $old_head");
 
 $node->stop;
 done_testing();
