@@ -95,6 +95,8 @@ search_modify(Search *search, const ModifyTable *modify)
 static bool
 search_join(Search *search, const Join *join)
 {
+	ListCell   *lc;
+
 	if (search_condition(search, join->joinqual))
 		return true;
 	if (IsA(join, MergeJoin))
@@ -102,7 +104,12 @@ search_join(Search *search, const Join *join)
 	if (IsA(join, HashJoin))
 		return search_condition(search, ((const HashJoin *) join)->hashclauses) ||
 			search_condition(search, ((const HashJoin *) join)->hashkeys);
-	return search_rows(search, ((const NestLoop *) join)->nestParams);
+	foreach(lc, ((const NestLoop *) join)->nestParams)
+	{
+		if (search_rows(search, lfirst_node(NestLoopParam, lc)->paramval))
+			return true;
+	}
+	return false;
 }
 
 static bool
