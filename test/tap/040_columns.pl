@@ -34,7 +34,7 @@ my %before = map { $_ => rows($_) } @relations;
 
 # A refusal comes before any lock: a reader of the table does not hold it up, and
 # it does not hold up a reader.
-$node->safe_psql('company', q{CREATE INDEX first_letter ON company.customer ((first_name || '.'))});
+$node->safe_psql('company', q{CREATE INDEX first_letter ON company.customer ((coalesce(first_name, '.')))});
 my $reader = $node->background_psql('company');
 $reader->query_safe('BEGIN; SELECT count(*) FROM company.customer');
 psql_fails(
