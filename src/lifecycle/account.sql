@@ -191,7 +191,7 @@ AS $$
 DECLARE
     parts text[];
 BEGIN
-    IF cardinality(account.id_columns) = 1 THEN
+    IF coalesce(cardinality(account.id_columns), 1) = 1 THEN
         RETURN ARRAY[id];
     END IF;
     BEGIN

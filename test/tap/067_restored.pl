@@ -49,6 +49,9 @@ GRANT ALL ON u TO app;
 SELECT dataprotect.create_account_type('u', 'u', 'id', '0 s');
 SELECT dataprotect.bind_subject('u', 'u', 'id');
 INSERT INTO u SELECT g, 'name ' || g FROM generate_series(1, 5) g;
+CREATE TABLE unbound AS SELECT g AS id FROM generate_series(1, 3) g;
+ALTER TABLE unbound ADD PRIMARY KEY (id);
+SELECT dataprotect.create_account_type('unbound', 'unbound', 'id', '0 s');
 SQL
 ok(poll_sql($node, 'app', 'SELECT count(*) FROM dataprotect.erasure_list', '1'), 'a list is begun');
 my ($list) = glob("$lists/*.erasures");
@@ -79,6 +82,12 @@ ok(certified(3, $node, 'copied'), 'it erases in its own name');
 ok(poll_sql($node, 'copied', 'SELECT count(*) FROM dataprotect.erasure_list', '2'), 'on a list of its own');
 is(names($node), 'name 1,name 3,name 4,name 5', 'which is no concern of the first');
 
+# One that is made only now, and one of a table without a value of its own key.
+sql("INSERT INTO u VALUES (6, 'name 6')");
+ok(certified(6), 'an account that came after the backup is erased');
+my $request = sql("SELECT dataprotect.request_deletion('unbound', '2', 'letter')");
+ok(poll_sql($node, 'app', "SELECT state FROM dataprotect.deletion_requests WHERE id = $request", 'certified'), 'one of an unbound table as well');
+
 # A base backup from before, on the same keys.
 $node->stop;
 my $restored = PostgreSQL::Test::Cluster->new('restored');
@@ -91,13 +100,15 @@ my $write = sub { open(my $file, '>', "$list.new") or die $!; print $file $_[0];
 $write->($whole =~ s/"account_id": "2"/"account_id": "4"/r);
 psql_fails($restored, 'app', 'SELECT * FROM dataprotect.replay_erasures()', qr/was altered/, 'restored-backup: an altered list is refused');
 $write->($whole);
-is(sql('SELECT account_type, id, state FROM dataprotect.replay_erasures()', $restored), 'u|2|requested', 'restored-backup: what was erased since is found');
+is(sql('SELECT account_type, id, state FROM dataprotect.replay_erasures() ORDER BY 1, 2', $restored), "u|2|requested\nu|6|not here\nunbound|2|requested",
+	'restored-backup: what was erased since is found');
 ok(poll_sql($restored, 'app', 'SELECT dataprotect._erasure_doubt() IS NULL'), 'restored-backup: and gone again');
 is(names($restored), 'name 1,name 3,name 4,name 5', 'restored-backup: then the others are read');
 is(sql('SELECT count(*) FROM u WHERE id = 2', $restored), '0', 'restored-backup: the erased is not there');
+ok(poll_sql($restored, 'app', 'SELECT count(*) FROM unbound WHERE id = 2', '0'), 'restored-backup: in an unbound table neither');
 
 # Doubt: no list, another one.
-ok(poll_sql($restored, 'app', "SELECT state FROM dataprotect.deletion_requests", 'certified'), 'the replayed erasure ends');
+ok(poll_sql($restored, 'app', "SELECT DISTINCT state FROM dataprotect.deletion_requests", 'certified'), 'the replayed erasures end');
 rename($list, "$list.away") or die $!;
 closed($restored, qr/cannot be read/, 'a list that is gone');
 psql_fails($restored, 'app', "SELECT dataprotect.accept_restore('')", qr/needs a reason/, 'an administrator says why');
