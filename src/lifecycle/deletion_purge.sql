@@ -265,7 +265,7 @@ END $$;
 COMMENT ON FUNCTION dataprotect._nobody_interferes(regclass[]) IS 'whether tables are ordinary ones without triggers and rules of anybody';
 
 -- The same rows, changed by one statement, max_rows at most; how many there were.  A look
--- tells how many there are, and, where they are more, up to which place to change them.
+-- tells how many there are, and, where they are more, which of them to change.
 -- Only of a table by itself, without rules, on which no hold is: those ask for
 -- rows one by one.  A row that somebody else has locked is waited for a moment only:
 -- then nothing is changed, the answer is NULL, and the others are met one by one.
@@ -298,14 +298,13 @@ BEGIN
     BEGIN
         PERFORM set_config('lock_timeout', '200ms', true);
         FOR vals IN SELECT v FROM dataprotect._edge_values(edge, request, source.n) v LOOP
-            SELECT r[1]::int AS found, r[2] AS last INTO STRICT look
-              FROM dataprotect._rows_as(step.rel, format('SELECT pg_catalog.count(*), pg_catalog.max(x.c) FROM (SELECT t.ctid AS c FROM ONLY %s LIMIT %s) x',
+            SELECT r[1]::int AS found, r[2] AS rows INTO STRICT look
+              FROM dataprotect._rows_as(step.rel, format('SELECT pg_catalog.count(*), pg_catalog.array_agg(x.c) FROM (SELECT t.ctid AS c FROM ONLY %s LIMIT %s) x',
                        dataprotect._edge_rows(edge), max_rows), types, vals) r;
             CONTINUE WHEN look.found = 0;
-            -- no condition that a scan could begin with: it would read the table up to there
             SELECT r[1]::bigint INTO STRICT done
               FROM dataprotect._rows_as(step.rel, change || CASE WHEN look.found < max_rows THEN ''
-                       ELSE format(' AND (t.ctid OPERATOR(pg_catalog.<=) %L::pg_catalog.tid) IS TRUE', look.last) END, types, vals, true) r;
+                       ELSE format(' AND t.ctid OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.tid[])', look.rows) END, types, vals, true) r;
             total := total + done;
             missed := missed OR done < look.found;
             EXIT WHEN total >= max_rows;
