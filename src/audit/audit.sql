@@ -71,6 +71,7 @@ CREATE TABLE dataprotect.audit_open (
 	PRIMARY KEY (instance, ring_seq)
 );
 COMMENT ON TABLE dataprotect.audit_open IS 'records whose outcome is not known yet';
+SELECT pg_catalog.pg_extension_config_dump('dataprotect.audit_open', '');
 
 CREATE TABLE dataprotect.audit_prepared (
 	instance uuid NOT NULL,
