@@ -89,12 +89,14 @@ BEGIN
     END IF;
     PERFORM dataprotect._account_id(account, erasure ->> 'account_id');
     RETURN 'here';
--- the second: no id of this type, as on a list from before its id's columns changed
-EXCEPTION WHEN no_data_found OR invalid_parameter_value THEN
-    RETURN 'not here';
+EXCEPTION
+    WHEN no_data_found THEN
+        RETURN 'not here';
+    WHEN invalid_parameter_value THEN   -- the columns of the id were others: it may be here under another id
+        RETURN 'not an id of this account type';
 END $$;
 COMMENT ON FUNCTION dataprotect._erasure_state(jsonb) IS
-    'whether this database has an account that was erased: known, here, not here, no such account type';
+    'whether this database has an account that was erased: known, here, not here, no such account type, not an id of this account type';
 
 -- Erasures on lists that this database does not know; an error where a line is
 -- none that it, or one that it was copied from, has signed.

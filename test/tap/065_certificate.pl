@@ -193,5 +193,19 @@ certified(1, 'restored-backup: and removed', 'restored');
 is($node->safe_psql('restored', "SELECT (SELECT count(*) FROM u), (SELECT count(*) FROM o)"), '2|5', 'restored-backup: nobody else');
 is($node->safe_psql('restored', "SELECT state FROM dataprotect.replay_erasures('$exported')"), 'known', 'restored-backup: once');
 
+# Of a type whose table is not bound to subjects, too.
+$node->safe_psql('restored', <<'SQL');
+CREATE TABLE plain (id int PRIMARY KEY);
+CREATE TABLE pair (a int, b int, PRIMARY KEY (a, b));
+INSERT INTO plain VALUES (42);
+INSERT INTO pair VALUES (7, 42);
+SELECT dataprotect.create_account_type('plain', 'plain', 'id', '0 s');
+SELECT dataprotect.create_account_type('pair', 'pair', '{a,b}'::name[], '0 s');
+SQL
+is($node->safe_psql('restored', <<'SQL'), 'here, not here, here, not an id of this account type, no such account type', 'an unbound account that was erased is found, or is not here');
+SELECT string_agg(dataprotect._erasure_state(jsonb_build_object('account_type', v[1], 'account_id', v[2], 'requested_at', now())), ', ' ORDER BY n)
+  FROM (VALUES (1, ARRAY['plain', '42']), (2, ARRAY['plain', '43']), (3, ARRAY['pair', '{7,42}']), (4, ARRAY['pair', '42']), (5, ARRAY['none', '1'])) x(n, v)
+SQL
+
 $node->stop;
 done_testing();
