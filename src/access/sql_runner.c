@@ -312,10 +312,13 @@ static bool
 hands_on(HeapTuple tuple)
 {
 	Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
-	DpSqlRunner kind = dp_sql_runner_kind(form->oid);
+	DpSqlRunner kind;
 	bool		isnull = true;
 	Datum		library;
 
+	if (form->prorettype == TRIGGEROID) /* nothing calls it by its name */
+		return false;
+	kind = dp_sql_runner_kind(form->oid);
 	if (kind != DP_RUNNER_HERE && kind != DP_RUNNER_ELSEWHERE)
 		return false;
 	library = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_probin, &isnull);
@@ -386,13 +389,15 @@ judge_procedural(HeapTuple tuple)
 
 	if (isnull || form->pronamespace == get_namespace_oid("dataprotect", true))
 		return DP_RUNNER_NONE;
+	if (form->prorettype != TRIGGEROID && !takes_words(form))
+		return DP_RUNNER_NONE;
 	source = TextDatumGetCString(value);
 	plpgsql = form->prolang == get_language_oid("plpgsql", true);
 	if (plpgsql ? !source_executes(source, true) && !source_names_one(source) : !source_runs_text(source))
 		return DP_RUNNER_NONE;
 	if (form->prorettype == TRIGGEROID)
 		return strcasestr(source, plpgsql ? "tg_arg" : "args") != NULL ? DP_RUNNER_TRIGGER : DP_RUNNER_NONE;
-	return takes_words(form) ? DP_RUNNER_HERE : DP_RUNNER_NONE;
+	return DP_RUNNER_HERE;
 }
 
 /* A body that was stored as an expression calls them as stored expressions do; one in words may be put into its caller's. */
@@ -446,66 +451,18 @@ judge_by_row(HeapTuple tuple)
 	return DP_RUNNER_HERE;
 }
 
-/* Functions whose kinds are being found out, each for the one before. */
-typedef struct Judging
-{
-	struct Judging *outer;
-	Oid			function;
-} Judging;
+/*
+ * Functions that were met as the kind of one was found out; those that are not done count as NONE, as one that
+ * calls itself is judged by what else it does.  For the outermost that is right: only what can run what it is told
+ * is read at all, so that one found makes its callers such ones, up to the outermost, and ends the search.
+ */
+static HTAB *met = NULL;
 
-static Judging *judging = NULL;
-static bool cut_short = false;	/* was one met that is being judged? */
-
-static bool
-is_being_judged(Oid function)
-{
-	for (const Judging *one = judging; one != NULL; one = one->outer)
-	{
-		if (one->function == function)
-			return cut_short = true;
-	}
-	return false;
-}
-
-DpSqlRunner
-dp_sql_runner_kind(Oid function)
+static void
+keep_kind(Oid function, DpSqlRunner kind)
 {
 	KnownRunner *entry;
-	HeapTuple	tuple;
-	DpSqlRunner kind;
-	uint64		changes = catalog_changes;
-	Judging	   *outer = judging;
-	Judging		here = {outer, function};
 
-	/* one that calls itself is judged by what else it does */
-	if (function < FirstNormalObjectId || is_being_judged(function))
-		return DP_RUNNER_NONE;
-	entry = known != NULL ? hash_search(known, &function, HASH_FIND, NULL) : NULL;
-	if (entry != NULL)
-		return entry->kind;
-	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	if (!HeapTupleIsValid(tuple))
-		return DP_RUNNER_NONE;
-	check_stack_depth();
-	if (outer == NULL)
-		cut_short = false;
-	judging = &here;
-	PG_TRY();
-	{
-		kind = judge_by_row(tuple);
-	}
-	PG_FINALLY();
-	{
-		judging = outer;
-	}
-	PG_END_TRY();
-	ReleaseSysCache(tuple);
-	/* one that may have been judged by less than all that it calls is judged again */
-	if (kind == DP_RUNNER_NONE && outer != NULL && cut_short)
-		return kind;
-	/* what changed while it was read is read again */
-	if (changes != catalog_changes)
-		return kind;
 	if (known == NULL)
 	{
 		HASHCTL		ctl = {0};
@@ -517,6 +474,80 @@ dp_sql_runner_kind(Oid function)
 	}
 	entry = hash_search(known, &function, HASH_ENTER, NULL);
 	entry->kind = kind;
+}
+
+/* The kind of one that the outermost calls, or its own. */
+static DpSqlRunner
+judge_met(Oid function, HeapTuple tuple)
+{
+	KnownRunner *entry;
+	DpSqlRunner kind;
+	bool		found;
+
+	entry = hash_search(met, &function, HASH_ENTER, &found);
+	if (found)
+		return entry->kind;
+	entry->kind = DP_RUNNER_NONE;
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	kind = judge_by_row(tuple);
+	entry = hash_search(met, &function, HASH_FIND, NULL);
+	return entry->kind = kind;
+}
+
+static DpSqlRunner
+judge_outermost(Oid function, HeapTuple tuple)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dataprotect functions that are judged",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+	HASHCTL		ctl = {0};
+	DpSqlRunner kind;
+
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(KnownRunner);
+	ctl.hcxt = context;
+	PG_TRY();
+	{
+		met = hash_create("dataprotect functions that were met", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		kind = judge_met(function, tuple);
+	}
+	PG_FINALLY();
+	{
+		met = NULL;
+		MemoryContextSwitchTo(old_context);
+	}
+	PG_END_TRY();
+	MemoryContextDelete(context);
+	return kind;
+}
+
+DpSqlRunner
+dp_sql_runner_kind(Oid function)
+{
+	KnownRunner *entry;
+	HeapTuple	tuple;
+	DpSqlRunner kind;
+	uint64		changes = catalog_changes;
+	bool		outermost = met == NULL;
+
+	if (function < FirstNormalObjectId)
+		return DP_RUNNER_NONE;
+	entry = known != NULL ? hash_search(known, &function, HASH_FIND, NULL) : NULL;
+	if (entry != NULL)
+		return entry->kind;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		return DP_RUNNER_NONE;
+	kind = outermost ? judge_outermost(function, tuple) : judge_met(function, tuple);
+	ReleaseSysCache(tuple);
+
+	/*
+	 * What another calls may have been judged by less than all that it calls: kept where more would not change it.
+	 * What changed while it was read is read again.
+	 */
+	if ((outermost || kind == DP_RUNNER_HERE || kind == DP_RUNNER_ELSEWHERE) && changes == catalog_changes)
+		keep_kind(function, kind);
 	return kind;
 }
 

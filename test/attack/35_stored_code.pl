@@ -130,6 +130,22 @@ as($node, 'author', 'DROP TABLE a.su_told; CREATE TABLE a.su_told (id int DEFAUL
 is((as($node, 'reader', 'INSERT INTO a.su_told DEFAULT VALUES RETURNING id'))[0], '8', 'one that takes numbers goes on');
 like((as($node, 'reader', 'SELECT t FROM su_counts'))[0], qr/zq9x/i, 'and what a superuser\'s view tells one');
 as($node, 'author', 'DROP TABLE a.su_told');
+# many that call their own name are judged at once, and what is found behind a circle of names counts
+my @family = qw(text varchar name bytea json jsonb xml text[] varchar[] name[] bytea[] bpchar[]);
+$node->safe_psql('postgres', join "\n", map { "CREATE FUNCTION public.fam(v $_) RETURNS text LANGUAGE plpgsql AS \$\$BEGIN IF v IS NULL THEN RETURN public.fam(v); END IF; RETURN 'none'; END\$\$;" } @family);
+$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION public.ring_a(q text) RETURNS text LANGUAGE plpgsql AS $$BEGIN IF q IS NULL THEN RETURN public.fam(q); END IF; RETURN public.ring_b(q); END$$;
+CREATE FUNCTION public.ring_b(q text) RETURNS text LANGUAGE plpgsql AS $$BEGIN IF q IS NULL THEN RETURN public.ring_a(q); END IF; RETURN public.ring_c(q); END$$;
+CREATE FUNCTION public.ring_c(q text) RETURNS text LANGUAGE plpgsql AS $$BEGIN IF q IS NULL THEN RETURN public.ring_b(q) || public.ring_a(q); END IF; RETURN public.count_estimate(q); END$$;
+SQL
+as($node, 'author', 'CREATE VIEW a.su_family AS SELECT public.fam(\'x\'::text) AS t; GRANT SELECT ON a.su_family TO PUBLIC');
+is((as($node, 'reader', 'SELECT t FROM a.su_family'))[0], 'none', 'twelve that call their own name are judged, and run nothing');
+for my $ring (qw(a b c))
+{
+	as($node, 'author', "CREATE VIEW a.su_ring_$ring AS SELECT public.ring_$ring('SELECT email::text FROM public.victim WHERE id = 2') AS t; GRANT SELECT ON a.su_ring_$ring TO PUBLIC");
+	my ($o, $e, $s) = as($node, 'reader', "SELECT t FROM a.su_ring_$ring");
+	ok($s eq '42501' && "$o$e" !~ /zq9x/i, "one in a circle of names that ends at a runner: $ring") or diag("$s $o $e");
+}
 # the word alone makes no runner, and what is one goes on where it is trusted
 $node->safe_psql('postgres', <<'SQL');
 CREATE FUNCTION public.worded() RETURNS trigger LANGUAGE plpgsql AS $$DECLARE executed_at timestamptz; "execute" text := 'EXECUTE ''it''' || $q$ execute $q$ || E'\\\' execute'; -- execute
