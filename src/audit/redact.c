@@ -14,6 +14,7 @@
  *	message			logged statements likewise; quoted parts of data and syntax
  *					errors replaced; withheld where it repeats a constant; after values were
  *					opened, what is quoted or a number only where the statement has it
+ *	hint			withheld where it repeats a constant, or values were opened
  *	detail			only for classes of errors whose detail is not data
  *	context			known lines without data; COPY up to the line number
  *	internal query	as the statement
@@ -55,6 +56,13 @@ void
 dp_redact_values_opened(void)
 {
 	opened_at = GetCurrentStatementStartTimestamp();
+}
+
+void
+dp_redact_goes_on(void)
+{
+	if (opened_at != 0 && opened_at >= GetCurrentTransactionStartTimestamp())
+		dp_redact_values_opened();
 }
 
 char *
@@ -99,9 +107,28 @@ is_plain_name(const char *from, const char *to)
 	return true;
 }
 
+/*
+ * Where a quoted part ends, or NULL: at the quote from which on, up to the next one, the message's own words
+ * follow; else at the last, as a value may have quotes itself.
+ */
+static const char *
+end_of_quoted(const char *from, const char *message_id)
+{
+	const char *end = strchr(from, '"');
+	const char *next;
+
+	while (end != NULL && (next = strchr(end + 1, '"')) != NULL)
+	{
+		if (message_id != NULL && memmem(message_id, strlen(message_id), end, next - end + 1) != NULL)
+			break;
+		end = next;
+	}
+	return end;
+}
+
 /* Replace what stands between double quotes; names: but plain names stay. */
 static char *
-redact_quoted(const char *text, bool names)
+redact_quoted(const char *text, const char *message_id, bool names)
 {
 	StringInfoData out;
 	const char *quote;
@@ -109,7 +136,7 @@ redact_quoted(const char *text, bool names)
 	initStringInfo(&out);
 	while ((quote = strchr(text, '"')) != NULL)
 	{
-		const char *end = strchr(quote + 1, '"');
+		const char *end = end_of_quoted(quote + 1, message_id);
 
 		appendBinaryStringInfo(&out, text, quote - text);
 		if (end == NULL)
@@ -140,11 +167,11 @@ may_show_values(const ErrorData *edata)
 static bool
 stands_in(const char *statement, const char *part, Size len)
 {
-	return len > 0 && statement != NULL && strlen(statement) * len <= LONGEST_SEARCH && strstr(statement, pnstrdup(part, len)) != NULL;
+	return len > 0 && statement != NULL && strlen(statement) * len <= LONGEST_SEARCH && memmem(statement, strlen(statement), part, len) != NULL;
 }
 
 static char *
-redact_values(const char *text, const char *statement)
+redact_values(const char *text, const char *message_id, const char *statement)
 {
 	StringInfoData out;
 
@@ -153,8 +180,10 @@ redact_values(const char *text, const char *statement)
 	{
 		bool		quoted = *text == '"';
 		const char *from = quoted ? text + 1 : text;
-		const char *to = from + (quoted ? strcspn(from, "\"") : strspn(from, "0123456789"));
+		const char *to = quoted ? end_of_quoted(from, message_id) : from + strspn(from, "0123456789");
 
+		if (to == NULL)
+			to = from + strlen(from);
 		if (quoted)
 			appendStringInfoChar(&out, '"');
 		if (to == from && !quoted)
@@ -277,15 +306,15 @@ redact_message(const ErrorData *edata, const char *statement)
 	}
 	if (strncmp(id, "level: %d;", 10) == 0)
 		return redact_memory_context(edata->message);
-	/* all of it is data, as of RAISE */
-	if (may_show_values(edata) && (strcmp(id, "%s") == 0 || ERRCODE_TO_CATEGORY(edata->sqlerrcode) == MAKE_SQLSTATE('P', '0', '0', '0', '0')))
+	/* all of it is data, as of RAISE; or may be, as of a worker that has its own line in the log */
+	if (may_show_values(edata) && (id[0] == '\0' || strcmp(id, "%s") == 0 || ERRCODE_TO_CATEGORY(edata->sqlerrcode) == MAKE_SQLSTATE('P', '0', '0', '0', '0')))
 		return pstrdup("message " DP_WITHHELD);
 	if (may_show_values(edata))
-		return redact_values(shows_quoted_data(edata->sqlerrcode) ? redact_quoted(edata->message, false) : edata->message, statement);
+		return redact_values(shows_quoted_data(edata->sqlerrcode) ? redact_quoted(edata->message, id, false) : edata->message, id, statement);
 	if (shows_quoted_data(edata->sqlerrcode))
-		return redact_quoted(edata->message, false);
+		return redact_quoted(edata->message, id, false);
 	if (ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
-		return redact_quoted(edata->message, true);
+		return redact_quoted(edata->message, id, true);
 	if (statement != NULL && dp_literals_possible(statement) &&
 		repeats_constant(statement, edata->message))
 		return pstrdup("message " DP_WITHHELD);
@@ -366,10 +395,8 @@ redact_report(ErrorData *edata, const char *statement)
 		edata->detail = edata->detail || edata->detail_log ? pstrdup(DP_WITHHELD) : NULL;
 		edata->detail_log = NULL;
 	}
-	if (statement != NULL && edata->hint != NULL && repeats_constant(statement, edata->hint))
+	if (edata->hint != NULL && (may_show_values(edata) || (statement != NULL && repeats_constant(statement, edata->hint))))
 		edata->hint = pstrdup(DP_WITHHELD);
-	else if (edata->hint != NULL && may_show_values(edata))
-		edata->hint = redact_values(edata->hint, statement);
 	edata->context = redact_context(edata->context);
 	if (edata->internalquery != NULL)
 		edata->internalquery = may_show_values(edata) ? DP_WITHHELD : dp_redact_sql(edata->internalquery);

@@ -23,6 +23,9 @@ extern void dp_redact_show_statement(const char *original);
 /* A value is about to be opened, for whatever the client has sent: from now on messages are about it. */
 extern void dp_redact_values_opened(void);
 
+/* A query goes on that may hold values which an earlier statement of the transaction has opened. */
+extern void dp_redact_goes_on(void);
+
 /* error_noted: hears of every error that reaches the log. */
 extern void dp_redact_init(void (*error_noted) (const ErrorData *edata));
 

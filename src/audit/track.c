@@ -558,6 +558,8 @@ running(QueryDesc *query)
 {
 	bool		reads;
 
+	if (query->already_executed)
+		dp_redact_goes_on();
 	if (!DP_IN_STATEMENT() && current.query != query)
 	{
 		/* Another portal goes on: a further statement, of the same text. */

@@ -13,6 +13,8 @@ $node->safe_psql('postgres', <<'SQL');
 CREATE FUNCTION says(t text) RETURNS text LANGUAGE plpgsql PARALLEL SAFE AS $$BEGIN RAISE WARNING 'value %', t; RETURN t; END$$;
 CREATE FUNCTION fails(t text) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION USING MESSAGE = t, DETAIL = t, HINT = t; END$$;
 CREATE FUNCTION named(t text) RETURNS text LANGUAGE plpgsql AS $$BEGIN EXECUTE format('SELECT * FROM %I', t); RETURN t; END$$;
+CREATE FUNCTION hints(t text) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'no' USING HINT = t; END$$;
+CREATE FUNCTION fails_at(t text, i int, n int) RETURNS text LANGUAGE plpgsql AS $$BEGIN IF i >= n THEN RAISE EXCEPTION '%', t USING HINT = t; END IF; RETURN t; END$$;
 CREATE FUNCTION class(t text, c text) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION '%', t USING ERRCODE = c; END$$;
 SQL
 my @tries = (
@@ -24,6 +26,9 @@ my @tries = (
 	'SELECT set_config(tok, \'x\', false) FROM victim', 'SELECT to_timestamp(tok, tok) FROM victim', 'SELECT tok::text::int FROM victim', 'SELECT tok::text::json FROM victim', 'SELECT doc::jsonb::int FROM victim',
 	'SELECT pg_size_bytes(tok) FROM victim', 'SELECT now() AT TIME ZONE tok FROM victim', 'SELECT \'a\' ~ (\'(\' || tok) FROM victim', 'SELECT jsonb_path_query(doc, (\'strict $.\' || translate(tok, \'-@.\', \'___\'))::jsonpath) FROM victim',
 	'SELECT chr(n) FROM victim', 'SELECT repeat(\'x\', n * 10) FROM victim', 'SELECT make_date(n, 1, 1) FROM victim', 'SELECT (ARRAY[1])[n:n] || set_byte(\'a\', n, 1)::text::int FROM victim', 'SELECT generate_series(1, 2, n - n) FROM victim',
+	'SELECT hints(tok) FROM victim', 'SELECT doc::text::int FROM victim', 'SELECT (doc::jsonb)::text::regclass FROM victim', 'SELECT current_setting(\'"\' || tok || \'"\' || tok) FROM victim',
+	# what a portal holds that goes on, in a statement later than the one that opened it
+	'BEGIN; DECLARE c CURSOR FOR SELECT fails_at(v, i, 10) FROM (SELECT tok::text AS v FROM victim ORDER BY 1) s, generate_series(1, 20) i; FETCH 1 FROM c; SELECT 1; FETCH 90 FROM c',
 	'SELECT says(tok) FROM victim', 'SELECT fails(tok) FROM victim', 'SELECT named(tok) FROM victim', 'SELECT named(translate(tok, \'-@.\', \'___\')) FROM victim',
 	'DO $$ DECLARE t text; BEGIN SELECT tok INTO t FROM victim WHERE id = 2; RAISE LOG \'%\', t; RAISE INFO \'%\', t; PERFORM t::regclass; END $$',
 	'DO $$ BEGIN PERFORM fails(tok) FROM victim; EXCEPTION WHEN OTHERS THEN RAISE LOG \'caught %\', SQLERRM; END $$',
@@ -34,7 +39,7 @@ for my $sql (@tries)
 {
 	my ($out, $err) = as($node, 'reader', $sql);
 	$said .= $err;
-	my @lines = grep { /zq9x|7712345\d/i } split /\n/, PostgreSQL::Test::Utils::slurp_file($node->logfile);
+	my @lines = grep { /zq9x|7712345\d|anna|mallory|zoe/i } split /\n/, PostgreSQL::Test::Utils::slurp_file($node->logfile);
 	is(join("\n", @lines), '', $sql);
 	truncate $node->logfile, 0;
 }
