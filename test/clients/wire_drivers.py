@@ -7,6 +7,7 @@ import asyncio
 import datetime as dt
 import decimal
 import io
+import os
 import sys
 import uuid
 
@@ -101,7 +102,8 @@ def psycopg2():
     versioned(psycopg2)
     connection = psycopg2.connect(host=HOST, port=PORT, user=USER, dbname="postgres")
     dbapi(connection, "%s", lambda value: value)
-    psycopg2_bulk(connection, psycopg2.extras)
+    if not os.environ.get("DP_POOLED"):  # prepares and listens: a session's, which is another client's behind a pooler
+        psycopg2_bulk(connection, psycopg2.extras)
     cursor = connection.cursor("server_side")
     cursor.execute(f"SELECT active, pay, doc FROM {TABLE} ORDER BY id")
     for row in cursor:

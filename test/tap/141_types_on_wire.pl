@@ -92,6 +92,7 @@ INI
 	$bouncer = IPC::Run::start([ $pgbouncer, '-q', "$dir/ini" ], '<', \undef, '>', \$out, '2>', \$err);
 	poll_until('pgbouncer',
 		sub { IPC::Run::run([ 'psql', '-XAtc', 'SELECT 1', "host=127.0.0.1 port=$port user=app dbname=postgres" ], '>', \my $answer, '2>', \my $refused) });
+	local $ENV{DP_POOLED} = 1;
 	same_output('psycopg2 behind pgbouncer', $python, "$clients/wire_drivers.py", 'psycopg2', '127.0.0.1', $port, 'app');
 	$bouncer->kill_kill;
 	undef $bouncer;
