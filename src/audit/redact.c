@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include <ctype.h>
+#include <dlfcn.h>
 
 #include "access/xact.h"
 #include "audit/literals.h"
@@ -154,6 +155,17 @@ redact_quoted(const char *text, const char *message_id, bool names)
 	return out.data;
 }
 
+/* A line of this library's for the log alone: of roles, keys and counts, never of what a statement handed it. */
+static bool
+is_own_line(const ErrorData *edata)
+{
+	Dl_info		of_text;
+	Dl_info		of_library;
+
+	return edata->elevel == LOG && edata->message_id != NULL && dladdr(edata->message_id, &of_text) != 0 &&
+		dladdr(DP_WITHHELD, &of_library) != 0 && of_text.dli_fbase == of_library.dli_fbase;
+}
+
 /*
  * Did what the client sent open values?  Then what a message quotes, or says in digits, may be one that
  * some function was handed, unless the statement says it as well.
@@ -161,6 +173,8 @@ redact_quoted(const char *text, const char *message_id, bool names)
 static bool
 may_show_values(const ErrorData *edata)
 {
+	if (is_own_line(edata))
+		return false;
 	return (opened_at != 0 && opened_at == GetCurrentStatementStartTimestamp()) || edata->message_id == NULL;
 }
 
