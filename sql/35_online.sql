@@ -210,6 +210,13 @@ SELECT conrelid::regclass, conname, convalidated, coninhcount FROM pg_constraint
 SELECT dataprotect._online_proven('customer', 'len');
 SELECT dataprotect._online_adopt('customer_low', false);
 SELECT dataprotect._online_fill();
+CREATE TABLE defaults (id int PRIMARY KEY, token text DEFAULT gen_random_uuid(), n text DEFAULT 0, plain text DEFAULT 'x');
+INSERT INTO defaults VALUES (1);
+CALL dataprotect.encrypt_column('defaults', 'token', 'online', online => true);
+CALL dataprotect.encrypt_column('defaults', 'n', 'online', online => true);
+CALL dataprotect.encrypt_column('defaults', 'plain', 'online', online => true);
+INSERT INTO defaults (id) VALUES (2);
+SELECT id, length(token), n, plain FROM defaults ORDER BY id;
 CREATE TABLE odd (a text, b text);
 CREATE TRIGGER odd BEFORE INSERT ON odd FOR EACH ROW EXECUTE FUNCTION dataprotect._online_fill('a', 'b');
 INSERT INTO odd VALUES ('x');

@@ -154,6 +154,29 @@ $$;
 COMMENT ON FUNCTION dataprotect._check_encrypt(regclass, name, text, bool, bool, bool) IS
     'errors unless encrypt_columns can do what it is asked to';
 
+-- Each statement, or, where the type is none for it or a value too long, the one at the same place of otherwise.
+CREATE FUNCTION dataprotect._make_again(creates text[], otherwise text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM set_config('search_path', dataprotect._dependents_path(), true);
+    FOR i IN 1..cardinality(creates) LOOP
+        IF otherwise[i] IS NULL THEN
+            EXECUTE creates[i];
+        ELSE
+            BEGIN
+                EXECUTE creates[i];
+            EXCEPTION WHEN program_limit_exceeded OR datatype_mismatch THEN
+                EXECUTE otherwise[i];
+            END;
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION dataprotect._make_again(text[], text[]) IS
+    'execute each statement, or the other one at its place where it does not fit';
+
 -- Change the types of a table's columns with all around them; the table is locked
 -- already.
 CREATE FUNCTION dataprotect._change_columns(rel regclass, cols name[], targets text[], bases text[],
@@ -172,8 +195,6 @@ DECLARE
     generated   record;
     statement   text;
     changes     text;
-    creates     text[];
-    otherwise   text[];
 BEGIN
     SELECT * INTO functions FROM dataprotect._capture_functions(rel, cols);
     SELECT * INTO views FROM dataprotect._capture_views(rel, cols);
@@ -197,19 +218,7 @@ BEGIN
     FOREACH statement IN ARRAY generated.creates LOOP
         EXECUTE statement;
     END LOOP;
-    creates := around.creates || indexes.creates;
-    otherwise := around.otherwise || indexes.otherwise;
-    FOR i IN 1..cardinality(creates) LOOP
-        IF otherwise[i] IS NULL THEN
-            EXECUTE creates[i];
-        ELSE
-            BEGIN
-                EXECUTE creates[i];
-            EXCEPTION WHEN program_limit_exceeded OR datatype_mismatch THEN
-                EXECUTE otherwise[i];
-            END;
-        END IF;
-    END LOOP;
+    PERFORM dataprotect._make_again(around.creates || indexes.creates, around.otherwise || indexes.otherwise);
     FOREACH statement IN ARRAY views.creates || functions.creates LOOP
         EXECUTE statement;
     END LOOP;

@@ -402,7 +402,11 @@ BEGIN
         EXECUTE statement;
     END LOOP;
     PERFORM set_config('search_path', dataprotect._dependents_path(), true);
-    FOREACH statement IN ARRAY constraints.creates || properties || around.creates || views.creates || functions.creates LOOP
+    FOREACH statement IN ARRAY constraints.creates || properties LOOP
+        EXECUTE statement;
+    END LOOP;
+    PERFORM dataprotect._make_again(around.creates, around.otherwise);
+    FOREACH statement IN ARRAY views.creates || functions.creates LOOP
         EXECUTE statement;
     END LOOP;
     FOR k IN SELECT x.conname, x.conrelid FROM pg_constraint x WHERE x.contype = 'c' AND NOT x.convalidated
