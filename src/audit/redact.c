@@ -300,6 +300,18 @@ redact_memory_context(const char *message)
 		psprintf("%.*s: %s", (int) (end + 5 - message), message, DP_WITHHELD);
 }
 
+static bool
+is_syntax_or_access(const ErrorData *edata)
+{
+	return ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION;
+}
+
+static bool
+is_translated(const ErrorData *edata)
+{
+	return edata->message_id != NULL && dgettext(edata->domain, edata->message_id) != edata->message_id;
+}
+
 static char *
 redact_message(const ErrorData *edata, const char *statement)
 {
@@ -323,11 +335,14 @@ redact_message(const ErrorData *edata, const char *statement)
 	/* all of it is data, as of RAISE; or may be, as of a worker that has its own line in the log */
 	if (may_show_values(edata) && (id[0] == '\0' || strcmp(id, "%s") == 0 || ERRCODE_TO_CATEGORY(edata->sqlerrcode) == MAKE_SQLSTATE('P', '0', '0', '0', '0')))
 		return pstrdup("message " DP_WITHHELD);
+	/* translations quote by other signs: then the text that was translated, without what it is filled with */
+	if (is_translated(edata) && (may_show_values(edata) || shows_quoted_data(edata->sqlerrcode) || is_syntax_or_access(edata)))
+		return pstrdup(id);
 	if (may_show_values(edata))
 		return redact_values(shows_quoted_data(edata->sqlerrcode) ? redact_quoted(edata->message, id, false) : edata->message, id, statement);
 	if (shows_quoted_data(edata->sqlerrcode))
 		return redact_quoted(edata->message, id, false);
-	if (ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
+	if (is_syntax_or_access(edata))
 		return redact_quoted(edata->message, id, true);
 	if (statement != NULL && dp_literals_possible(statement) &&
 		repeats_constant(statement, edata->message))
