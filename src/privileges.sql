@@ -200,6 +200,7 @@ VALUES
     ('ROUTINE', 'dataprotect._capture_table', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._capture_views', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._change_columns', 'dataprotect_admin'),
+    ('ROUTINE', 'dataprotect._make_again', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._check_column', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._check_decrypt', 'dataprotect_admin'),
     ('ROUTINE', 'dataprotect._check_encrypt', 'dataprotect_admin'),
