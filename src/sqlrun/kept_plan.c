@@ -16,6 +16,7 @@
 /* Few plans of a session are in use; the one that was not for longest goes. */
 #define MAX_KEPT 64
 #define MAX_ARGUMENTS 16
+#define MAX_TEXT 16384			/* a longer one has a batch's rows in it: nobody executes it again */
 
 typedef struct KeptPlan
 {
@@ -107,13 +108,15 @@ find_kept(const char *sql, uint32 hash, int nargs, const Oid *types, KeptPlan **
 SPIPlanPtr
 dp_kept_plan(const char *sql, int nargs, Oid *types)
 {
-	uint32		hash = hash_bytes((const unsigned char *) sql, (int) strlen(sql));
+	Size		len = strlen(sql);
+	uint32		hash;
 	KeptPlan   *kept;
 	SPIPlanPtr	plan;
 
 	/* of a statement that is running nothing may be forgotten */
-	if (nargs > MAX_ARGUMENTS || dp_run_as_is_nested())
+	if (nargs > MAX_ARGUMENTS || len > MAX_TEXT || dp_run_as_is_nested())
 		return dp_run_as_prepare(sql, nargs, types, 0);
+	hash = hash_bytes((const unsigned char *) sql, (int) len);
 	plan = find_kept(sql, hash, nargs, types, &kept);
 	if (plan == NULL)
 	{
